@@ -1,0 +1,84 @@
+"""Settings of every part, read from environment variables that begin with SMW_."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class SettingsError(ValueError):
+    """A setting has a value that cannot be used; the message names the variable and what it takes."""
+
+
+def _setting(default, meaning: str):
+    return field(default=default, metadata={"meaning": meaning})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each."""
+
+    home: Path = _setting(ROOT / ".smw", "folder for data, logs and pid files of the local stack")
+
+    kafka: str = _setting("127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
+    kafka_controller_port: int = _setting(9093, "port of the local broker's KRaft controller")
+    partitions: int = _setting(4, "partitions of a topic when it is created")
+    topic_prefix: str = _setting("", "put before every topic's name")
+
+    clickhouse_url: str = _setting("http://127.0.0.1:8123", "HTTP address of ClickHouse, or of the local endpoint")
+    clickhouse_database: str = _setting("smartmeter", "database of the tables")
+    clickhouse_user: str = _setting("writer", "user that creates tables and inserts")
+    clickhouse_password: str = _setting("", "password of that user; the local endpoint makes one up and keeps it in SMW_HOME")
+    clickhouse_reader: str = _setting("reader", "read-only user of the dashboard and of ./smw sql")
+    clickhouse_reader_password: str = _setting("", "password of the read-only user")
+    sink_batch_rows: int = _setting(100_000, "most rows that the sink puts into one insert")
+    sink_batch_s: float = _setting(0.5, "longest time, in s, that the sink lets a row wait for its batch")
+
+    flink_ui_port: int = _setting(8081, "port of Flink's web page")
+    parallelism: int = _setting(2, "parallelism of a job")
+    max_parallelism: int = _setting(128, "highest parallelism that a job's state can be spread over")
+    checkpoint_every_s: float = _setting(10.0, "time between checkpoints, in s; 0 turns them off")
+    checkpoint_dir: str = _setting("", "where checkpoints are kept; empty: a folder under SMW_HOME")
+    bundle_ms: int = _setting(200, "longest time, in ms, that Flink gathers messages for one Python call")
+    emit_every_s: float = _setting(1.0, "time between the early results of a house, in s")
+    bounded: bool = _setting(False, "read the topic to its present end and stop, instead of on and on")
+
+    max_gap_s: float = _setting(1000.0, "longest time that a reading holds, in s")
+    allowed_lateness_s: float = _setting(3600.0, "time after local midnight, on the house's own clock, for which a day stays open, in s")
+    max_ahead_s: float = _setting(86400.0, "how far after the present a burst may lie, in s")
+
+    @classmethod
+    def load(cls, environ=os.environ, **overrides) -> "Settings":
+        """The settings of this process: overrides first, then environment variables, then defaults.
+
+        Raises SettingsError for a value of the wrong kind.
+        """
+        values = {}
+        for item in fields(cls):
+            if item.name in overrides:
+                values[item.name] = overrides[item.name]
+            elif (text := environ.get(variable(item.name))) is not None:
+                values[item.name] = _parse(item.name, text, type(item.default))
+        return cls(**values)
+
+    def environ(self) -> dict[str, str]:
+        """These settings as environment variables, for a process to be started."""
+        return {variable(item.name): str(getattr(self, item.name)) for item in fields(self)}
+
+
+def variable(name: str) -> str:
+    """Name of the environment variable of a setting."""
+    return "SMW_" + name.upper()
+
+
+def _parse(name: str, text: str, kind: type):
+    try:
+        if kind is bool:
+            return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
+        return kind(text)
+    except (KeyError, ValueError):
+        takes = {int: "a whole number", float: "a number", bool: "true or false"}[kind]
+        raise SettingsError(f"{variable(name)}={text!r}: it takes {takes}") from None

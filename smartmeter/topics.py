@@ -1,0 +1,31 @@
+"""The topics: their names, their keys and how each is kept."""
+
+from __future__ import annotations
+
+from smartmeter.settings import Settings
+
+SCHEMA_OF = {
+    "readings": "reading_burst",
+    "houses": "house",
+    "daily_energy": "daily_energy",
+    "late": "late",
+    "dead_letter": "dead_letter",
+}
+"""Topic -> the schema in avro/ that its messages follow."""
+
+CLEANUP = {"houses": "compact", "daily_energy": "compact"}
+"""Topics of which the newest message of a key is enough; the others are kept by time."""
+
+
+def topic(settings: Settings, name: str) -> str:
+    """Full name of a topic in the cluster."""
+    return settings.topic_prefix + name
+
+
+def key(name: str, record: dict) -> bytes:
+    """The message key of a record of topic `name`, in ASCII."""
+    if name in ("readings", "houses"):
+        return b"%d" % record["house_id"]
+    if name == "daily_energy":
+        return f"{record['house_id']}/{record['meter_id']}/{record['date']}".encode()
+    return b"%d/%d" % (record["partition"], record["offset"])
