@@ -1,0 +1,376 @@
+"""Energy of each meter and local day, from readings that come in any order, some of them twice or late.
+
+A reading holds until the meter's next one, but no longer than max_gap_ms and not beyond the house's newest
+reading; its energy is its power times that time (left rectangle, the interval clipped, as in NILMTK's
+totalenergy). A *section* is what is known of one meter over an unbroken span of one local day. Sections that touch
+are joined, so that a house needs one a meter and day, however many readings it takes. What lies between two
+sections, and after the last, is added up only when a result is asked for: it may change until the day is closed.
+
+Energy is kept in two integers, whole mJ (W ms) and 2**-40 mJ, in which a float32 power times whole ms is exact down
+to 1e-5 W. Integer sums do not depend on their order, so results are the same to the last bit however the readings
+were cut into messages, batches and workers. 2**-40 mJ overflow beyond 2**23 readings of a meter a day.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.readings import NEVER, Readings, day_of, midnights
+
+REST_PER_MJ = 2.0**40
+MJ_PER_KWH = 3.6e9
+STATE_VERSION = 1
+_HEAD = struct.Struct("<Bqiqii")
+
+SECTION = np.dtype([
+    ("meter_id", "i4"),
+    ("day", "i4"),  # local day, days since 1970-01-01
+    ("start_ms", "i8"),  # span that is spoken for, within the day
+    ("end_ms", "i8"),
+    ("readings", "i8"),
+    ("duplicates", "i8"),  # readings that came again for this span
+    ("first_ms", "i8"),  # first and last reading; without readings they have no meaning
+    ("last_ms", "i8"),
+    ("last_watts", "f4"),
+    ("energy_mj", "i8"),  # between first and last reading
+    ("energy_rest", "i8"),
+    ("covered_ms", "i8"),
+    ("max_gap_ms", "i8"),
+])
+"""92 bytes. A house of 20 meters with 2 days open holds 40 of them: 3.7 kB."""
+
+ARRIVED = np.dtype(SECTION.descr + [
+    ("burst", "i4"),  # bursts of the house in this batch, numbered in the order they arrived
+    ("partition", "i4"),  # of the message
+    ("offset", "i8"),
+    ("before_ms", "i8"),  # newest reading of the house's earlier bursts in this batch
+])
+"""A section of one burst, with what is needed to judge whether it came too late."""
+
+RESULT = np.dtype([
+    ("meter_id", "i4"), ("day", "i4"), ("readings", "i8"), ("duplicates", "i8"),
+    ("energy_mj", "i8"), ("energy_rest", "i8"), ("covered_ms", "i8"), ("max_gap_ms", "i8"),
+])
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How long a reading holds, and how long after midnight (on the house's own clock) a day stays open, in ms."""
+
+    max_gap_ms: int
+    allowed_lateness_ms: int
+
+
+def energy(watts, held_ms) -> tuple[np.ndarray, np.ndarray]:
+    """(whole mJ, 2**-40 mJ), int64, of powers (W) that hold for some time (ms)."""
+    product = np.multiply(watts, held_ms, dtype=np.float64)
+    whole = np.floor(product)
+    return whole.astype(np.int64), np.rint((product - whole) * REST_PER_MJ).astype(np.int64)
+
+
+def kwh(energy_mj, energy_rest):
+    """Energy in kWh, as float64."""
+    return (energy_mj + energy_rest / REST_PER_MJ) / MJ_PER_KWH
+
+
+def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int) -> np.ndarray:
+    """The sections (ARRIVED) in many bursts: one a meter and local day that a burst touches, in order of arrival.
+
+    partition, offset: (b,), of the message of each burst. The `burst` column holds the index of the burst, and
+    before_ms the newest reading of the same house in the bursts before it.
+    """
+    channel, day, start_ms, end_ms, count = _channel_days(readings)
+    sections = np.zeros(len(channel), ARRIVED)
+    burst = readings.channel_burst[channel]
+    sections["burst"], sections["meter_id"], sections["day"] = burst, readings.meter_id[channel], day
+    sections["start_ms"], sections["end_ms"], sections["readings"] = start_ms, end_ms, count
+    sections["partition"], sections["offset"] = partition[burst], offset[burst]
+    sections["before_ms"] = _newest_before(readings)[burst]
+    _integrate(sections, readings.time_ms, readings.watts, max_gap_ms)
+    return sections
+
+
+def _channel_days(readings: Readings):
+    """Channels cut at local midnight: (channel, day, start_ms, end_ms, readings) of each piece."""
+    first_day, last_day = np.empty(len(readings.bursts), np.int32), np.empty(len(readings.bursts), np.int32)
+    zones = np.array([burst.timezone for burst in readings.bursts], object)
+    for zone in set(zones):
+        here = zones == zone
+        first_day[here], last_day[here] = day_of(zone, readings.start_ms[here]), day_of(zone, readings.end_ms[here] - 1)
+    burst = readings.channel_burst
+    start_ms, end_ms = readings.start_ms[burst], readings.end_ms[burst]
+    pieces = (last_day - first_day + 1)[burst]
+    if np.all(pieces == 1):
+        return np.arange(len(burst)), first_day[burst], start_ms, end_ms, readings.count
+    channel = np.repeat(np.arange(len(burst)), pieces)
+    day = np.arange(len(channel)) - np.repeat(np.cumsum(pieces) - pieces - first_day[burst], pieces)
+    start_ms, end_ms, count = start_ms[channel], end_ms[channel], readings.count[channel]
+    begin = np.cumsum(readings.count) - readings.count
+    for i in np.flatnonzero(pieces[channel] > 1):
+        bounds = midnights(zones[burst[channel[i]]])[day[i]:day[i] + 2]
+        start_ms[i], end_ms[i] = max(start_ms[i], bounds[0]), min(end_ms[i], bounds[1])
+        of_channel = readings.time_ms[begin[channel[i]]:begin[channel[i]] + readings.count[channel[i]]]
+        count[i] = np.diff(np.searchsorted(of_channel, (start_ms[i], end_ms[i])))[0]
+    return channel, day, start_ms, end_ms, count
+
+
+def _newest_before(readings: Readings) -> np.ndarray:
+    """Newest reading of the same house in the bursts before each burst; NEVER for its first."""
+    before = np.full(len(readings.bursts), NEVER)
+    order = np.argsort(readings.house_id, kind="stable")
+    edges = np.flatnonzero(np.diff(readings.house_id[order])) + 1
+    for bursts in np.split(order, edges):
+        before[bursts[1:]] = np.maximum.accumulate(readings.newest_ms[bursts])[:-1]
+    return before
+
+
+def _integrate(sections: np.ndarray, time_ms: np.ndarray, watts: np.ndarray, max_gap_ms: int) -> None:
+    """Fill in what the readings of each section add up to, from its first to its last reading."""
+    some = np.flatnonzero(sections["readings"])
+    if not len(some):
+        return
+    ends = np.cumsum(sections["readings"][some])
+    begins, lasts = ends - sections["readings"][some], ends - 1
+    gap_ms = np.empty_like(time_ms)
+    np.subtract(time_ms[1:], time_ms[:-1], out=gap_ms[:-1])
+    gap_ms[lasts] = 0
+    held_ms = np.minimum(gap_ms, max_gap_ms)
+    whole, rest = energy(watts, held_ms)
+    for column, values, fold in (
+        ("energy_mj", whole, np.add), ("energy_rest", rest, np.add),
+        ("covered_ms", held_ms, np.add), ("max_gap_ms", gap_ms, np.maximum),
+    ):
+        sections[column][some] = fold.reduceat(values, begins)
+    sections["first_ms"][some], sections["last_ms"][some] = time_ms[begins], time_ms[lasts]
+    sections["last_watts"][some] = watts[lasts]
+
+
+def in_order(*sections: np.ndarray) -> np.ndarray:
+    """Sections of one house, put together and sorted by meter and time."""
+    together = np.concatenate(sections)
+    return together[np.lexsort((together["start_ms"], together["meter_id"]))]
+
+
+def overlap(sections: np.ndarray) -> bool:
+    """Whether any of the sections (in order) cover the same time of the same meter."""
+    same = sections["meter_id"][1:] == sections["meter_id"][:-1]
+    return bool(np.any(same & (sections["start_ms"][1:] < sections["end_ms"][:-1])))
+
+
+def join(sections: np.ndarray, max_gap_ms: int) -> np.ndarray:
+    """Sections (in order, none overlapping) with those that touch made one."""
+    touch = (
+        (sections["meter_id"][1:] == sections["meter_id"][:-1])
+        & (sections["day"][1:] == sections["day"][:-1])
+        & (sections["start_ms"][1:] == sections["end_ms"][:-1])
+    )
+    if not touch.any():
+        return sections
+    begins_group = np.concatenate([[True], ~touch])
+    begins, group = np.flatnonzero(begins_group), np.cumsum(begins_group) - 1
+    here, there = _neighbours(sections)
+    inside = group[here] == group[there]
+    _add_between(sections, here[inside], there[inside], max_gap_ms)
+    joined = sections[begins]
+    for column, fold in (
+        ("end_ms", np.maximum), ("readings", np.add), ("duplicates", np.add), ("energy_mj", np.add),
+        ("energy_rest", np.add), ("covered_ms", np.add), ("max_gap_ms", np.maximum),
+    ):
+        joined[column] = fold.reduceat(sections[column], begins)
+    some = np.flatnonzero(sections["readings"])
+    joined["first_ms"][group[some[::-1]]] = sections["first_ms"][some[::-1]]
+    joined["last_ms"][group[some]] = sections["last_ms"][some]
+    joined["last_watts"][group[some]] = sections["last_watts"][some]
+    return joined
+
+
+def _neighbours(sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (i, j) of sections with readings that follow each other in the same meter, in sorted sections."""
+    some = np.flatnonzero(sections["readings"])
+    same = sections["meter_id"][some[1:]] == sections["meter_id"][some[:-1]]
+    return some[:-1][same], some[1:][same]
+
+
+def _add_between(sections, here, there, max_gap_ms) -> None:
+    """Add the interval from the last reading of `here` to the first of `there` to the sections `there`."""
+    gap_ms = sections["first_ms"][there] - sections["last_ms"][here]
+    held_ms = np.minimum(gap_ms, max_gap_ms)
+    whole, rest = energy(sections["last_watts"][here], held_ms)
+    sections["energy_mj"][there] += whole
+    sections["energy_rest"][there] += rest
+    sections["covered_ms"][there] += held_ms
+    sections["max_gap_ms"][there] = np.maximum(sections["max_gap_ms"][there], gap_ms)
+
+
+def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+    """The totals (RESULT) of each meter and day with readings, or with one that holds into it.
+
+    sections: of one house, joined; clock_ms: its newest reading.
+    """
+    holds = _holds(sections, timezone, clock_ms, max_gap_ms)
+    heard = sections[sections["readings"] > 0]
+    keys = np.unique(np.concatenate([_meter_day(heard), _meter_day(holds)]))
+    results = np.zeros(len(keys), RESULT)
+    results["meter_id"], results["day"] = keys >> 32, keys & 0xFFFFFFFF
+    for rows, columns in (
+        (heard, ("readings", "duplicates", "energy_mj", "energy_rest", "covered_ms")),
+        (holds, ("energy_mj", "energy_rest", "covered_ms")),
+    ):
+        at = np.searchsorted(keys, _meter_day(rows))
+        for column in columns:
+            np.add.at(results[column], at, rows[column])
+    results["max_gap_ms"] = _longest_gap(heard, keys, results["day"], midnights(timezone), clock_ms)
+    return results
+
+
+def _meter_day(rows: np.ndarray) -> np.ndarray:
+    """One sortable int64 for the meter and day of each row."""
+    return (rows["meter_id"].astype(np.int64) << 32) | rows["day"]
+
+
+def _holds(sections, timezone, clock_ms, max_gap_ms) -> np.ndarray:
+    """What the last reading of each section adds until the next section's first, cut at midnight (RESULT)."""
+    some = sections[sections["readings"] > 0]
+    until_ms = np.full(len(some), clock_ms)
+    here, there = _neighbours(some)
+    until_ms[here] = some["first_ms"][there]
+    until_ms = np.minimum(until_ms, some["last_ms"] + max_gap_ms)
+    bounds = midnights(timezone)
+    pieces = []
+    for days_on in range(2):  # a reading holds for less than a day
+        day = some["day"] + days_on
+        held_ms = np.minimum(until_ms, bounds[day + 1]) - np.maximum(some["last_ms"], bounds[day])
+        piece = np.zeros(len(some), RESULT)
+        piece["meter_id"], piece["day"], piece["covered_ms"] = some["meter_id"], day, held_ms
+        piece["energy_mj"], piece["energy_rest"] = energy(some["last_watts"], held_ms)
+        pieces.append(piece[held_ms > 0])
+    return np.concatenate(pieces)
+
+
+def _longest_gap(heard, keys, day, bounds, clock_ms) -> np.ndarray:
+    """Longest time without a reading of each (meter, day), the day's start and its end (or clock_ms) included."""
+    begin_ms, end_ms = bounds[day], np.minimum(bounds[day + 1], clock_ms)
+    at = np.searchsorted(keys, _meter_day(heard))
+    first = np.diff(at, prepend=-1) != 0
+    last = np.diff(at, append=len(keys)) != 0
+    longest = end_ms - begin_ms
+    longest[at] = 0
+    np.maximum.at(longest, at, heard["max_gap_ms"])
+    np.maximum.at(longest, at, heard["first_ms"] - np.where(first, begin_ms[at], np.roll(heard["last_ms"], 1)))
+    np.maximum.at(longest, at[last], end_ms[at[last]] - heard["last_ms"][last])
+    return longest
+
+
+@dataclass(eq=False)
+class HouseDays:
+    """The open days of one house: the keyed state of the daily energy job."""
+
+    timezone: str
+    clock_ms: int  # the newest reading; NEVER before the first
+    closed_day: int  # this local day and all before it are closed
+    revision: int  # of the last result
+    changed_from: int  # first local day whose results are not yet sent; ALL_SENT when there is none
+    sections: np.ndarray  # SECTION, joined; of closed days only each meter's last with readings is kept
+
+    ALL_SENT = 2**31 - 1
+
+    @classmethod
+    def new(cls, timezone: str) -> "HouseDays":
+        """The state of a house that was never heard of."""
+        return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION))
+
+    def add(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+        """Take in the sections (ARRIVED) of one or more bursts, newest_ms being their newest reading.
+
+        Returns (late, overlapping): sections of days that earlier readings had closed, and sections that cover
+        in part what others have covered. Neither is used. One that covers nothing new is counted as duplicate.
+        """
+        late = arrived["day"] <= self._closed_by(np.maximum(arrived["before_ms"], self.clock_ms), rules)
+        used = arrived[~late]
+        if len(used):
+            reached_day = int(day_of(self.timezone, self.clock_ms))
+            self.changed_from = min(self.changed_from, reached_day, int(used["day"].min()) - 1)
+        overlapping = self._merge(used, rules.max_gap_ms)
+        self.clock_ms = max(self.clock_ms, newest_ms)
+        return arrived[late], overlapping
+
+    def _merge(self, arrived: np.ndarray, max_gap_ms: int) -> np.ndarray:
+        """Add sections in the order they arrived; returns those that overlap others in part."""
+        plain = np.zeros(len(arrived), SECTION)
+        for column in SECTION.names:
+            plain[column] = arrived[column]
+        together = in_order(self.sections, plain)
+        if not overlap(together):
+            self.sections = join(together, max_gap_ms)
+            return arrived[:0]
+        rejected = []
+        for rows in np.split(np.arange(len(arrived)), np.flatnonzero(np.diff(arrived["burst"])) + 1):
+            fresh, covered_by = self._compare(plain[rows])
+            again = covered_by >= 0
+            self.sections["duplicates"][covered_by[again]] += plain["readings"][rows][again]
+            rejected.append(arrived[rows][~fresh & ~again])
+            self.sections = join(in_order(self.sections, plain[rows][fresh]), max_gap_ms)
+        return np.concatenate(rejected)
+
+    def _compare(self, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """For each section: whether it overlaps none that is held; index of the one that covers it all, or -1."""
+        mine, new = self.sections, sections[:, None]
+        meets = (
+            (new["meter_id"] == mine["meter_id"])
+            & (new["start_ms"] < mine["end_ms"]) & (new["end_ms"] > mine["start_ms"])
+        )
+        inside = meets & (new["start_ms"] >= mine["start_ms"]) & (new["end_ms"] <= mine["end_ms"])
+        covered = inside.any(axis=1)
+        covered_by = np.full(len(sections), -1)
+        covered_by[covered] = inside[covered].argmax(axis=1)
+        return ~meets.any(axis=1), covered_by
+
+    def closes_a_day(self, rules: Rules) -> bool:
+        """Whether a day has come to its end, on the house's clock, since the last results."""
+        return self._closed_by(self.clock_ms, rules) > self.closed_day
+
+    def results(self, rules: Rules, now_ms: int) -> tuple[np.ndarray, np.ndarray]:
+        """(RESULT rows that are new since the last call, whether each is final); the rows' revision is self.revision.
+
+        Days that the house's clock has left behind are closed and forgotten.
+        """
+        rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_gap_ms)
+        rows = rows[rows["day"] >= max(self.changed_from, self.closed_day + 1)]
+        if self.closes_a_day(rules):
+            self.closed_day = int(self._closed_by(self.clock_ms, rules))
+            self._forget_closed()
+        self.changed_from = self.ALL_SENT
+        self.revision = max(self.revision + 1, now_ms)
+        return rows, rows["day"] <= self.closed_day
+
+    def _closed_by(self, clock_ms, rules: Rules):
+        """The last local day that is closed when the house's clock shows clock_ms."""
+        return day_of(self.timezone, clock_ms - rules.allowed_lateness_ms) - 1
+
+    def _forget_closed(self) -> None:
+        """Drop the sections of closed days, but for each meter's last reading, which may hold into the next day."""
+        closed = self.sections["day"] <= self.closed_day
+        heard = np.flatnonzero(closed & (self.sections["readings"] > 0))
+        keep = ~closed
+        keep[heard[np.diff(self.sections["meter_id"][heard], append=-1) != 0]] = True
+        self.sections = self.sections[keep]
+
+    def to_bytes(self) -> bytes:
+        """This state in a stable form, as kept in checkpoints."""
+        zone = self.timezone.encode()
+        head = _HEAD.pack(STATE_VERSION, self.clock_ms, self.closed_day, self.revision, self.changed_from, len(zone))
+        return head + zone + self.sections.tobytes()
+
+    @classmethod
+    def from_bytes(cls, state: bytes) -> "HouseDays":
+        """The state that to_bytes gave."""
+        version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
+        if version != STATE_VERSION:
+            raise ValueError(f"a checkpoint of state version {version}, where {STATE_VERSION} is understood: "
+                             "restore it with the release that wrote it, or replay")
+        body = _HEAD.size + size
+        sections = np.frombuffer(state, SECTION, offset=body).copy()
+        return cls(state[_HEAD.size:body].decode(), clock_ms, closed_day, revision, changed_from, sections)

@@ -1,0 +1,170 @@
+"""Many messages of the topic readings, decoded and checked together into flat columns."""
+
+from __future__ import annotations
+
+import zoneinfo
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from smartmeter.codec import Burst, CodecError, decode_burst
+
+LAST_DAY = date(2200, 1, 1)
+EARLIEST_MS = 2 * 86_400_000
+NEVER = -(2**62)
+"""A time before all others, in ms."""
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """b bursts with s channels (a channel: one meter in one burst) and n readings, in the order they arrived."""
+
+    bursts: list[Burst]
+    message: np.ndarray  # int (b,), index of the message that a burst came in
+    house_id: np.ndarray  # int64 (b,)
+    start_ms: np.ndarray  # int64 (b,)
+    end_ms: np.ndarray  # int64 (b,)
+    newest_ms: np.ndarray  # int64 (b,), time of the newest reading, or NEVER
+    channel_burst: np.ndarray  # int (s,), index of the burst that a channel is in
+    meter_id: np.ndarray  # int32 (s,)
+    count: np.ndarray  # int64 (s,), readings of a channel; they sum up to n
+    time_ms: np.ndarray  # int64 (n,)
+    watts: np.ndarray  # float32 (n,)
+
+
+def read(payloads: list[bytes], latest_ms: int) -> tuple[Readings, dict[int, str]]:
+    """The readings in many messages, and index of message -> reason for those that cannot be used.
+
+    latest_ms: a burst that ends after it lies too far in the future.
+    """
+    bursts, messages, reasons = [], [], {}
+    for index, payload in enumerate(payloads):
+        try:
+            burst = decode_burst(payload)
+            if reason := _disorder(burst, latest_ms):
+                raise CodecError(reason)
+        except CodecError as error:
+            reasons[index] = str(error)
+        else:
+            bursts.append(burst)
+            messages.append(index)
+    readings = _columns(bursts, messages)
+    wrong = _senseless(readings)
+    if not wrong:
+        return readings, reasons
+    reasons |= {messages[b]: reason for b, reason in wrong.items()}
+    kept = [b for b in range(len(bursts)) if b not in wrong]
+    return _columns([bursts[b] for b in kept], [messages[b] for b in kept]), reasons
+
+
+def _disorder(burst: Burst, latest_ms: int) -> str | None:
+    """What is wrong with a burst as a whole, in words; None when its columns fit together."""
+    if burst.house_id < 1:
+        return f"house_id {burst.house_id}: it starts at 1"
+    if not EARLIEST_MS <= burst.start_ms < burst.end_ms:
+        return f"start {burst.start_ms} and end {burst.end_ms}: the start is {EARLIEST_MS} or more, and before the end"
+    if burst.end_ms > latest_ms:
+        return f"it ends {(burst.end_ms - latest_ms) / 1000:.0f} s beyond the latest time that is accepted"
+    if burst.tick_ms < 1:
+        return f"tick_ms {burst.tick_ms}: it is 1 or more"
+    if not is_timezone(burst.timezone):
+        return f"timezone {burst.timezone!r} is no IANA time zone"
+    channels, counts = len(burst.meter_ids), burst.counts
+    if len(counts) != channels:
+        return f"{channels} meter_ids and {len(counts)} counts: as many as each other are needed"
+    if channels and counts.min() < 0:
+        return "a negative count"
+    if counts.sum() != len(burst.deltas) or len(burst.deltas) != len(burst.watts):
+        return f"counts that sum up to {counts.sum()}, {len(burst.deltas)} deltas and {len(burst.watts)} watts: all three must agree"
+    if len(set(burst.meter_ids.tolist())) < channels:
+        return "a meter listed twice"
+    return None
+
+
+def _columns(bursts: list[Burst], messages: list[int]) -> Readings:
+    """The flat columns of bursts whose own columns fit together."""
+    channels = np.array([len(b.meter_ids) for b in bursts], np.int64)
+    channel_burst = np.repeat(np.arange(len(bursts)), channels)
+    start_ms = np.array([b.start_ms for b in bursts], np.int64)
+    tick_ms = np.array([b.tick_ms for b in bursts], np.int64)
+    count = _concat([b.counts for b in bursts], np.int64)
+    deltas = _concat([b.deltas for b in bursts], np.int64)
+    if np.any(tick_ms != 1):
+        deltas *= np.repeat(tick_ms[channel_burst], count)
+    elapsed = np.cumsum(deltas)
+    first = (np.cumsum(count) - count)
+    before = np.concatenate([[0], elapsed])[first]
+    time_ms = elapsed + np.repeat(start_ms[channel_burst] - before, count)
+    return Readings(
+        bursts=bursts,
+        message=np.array(messages, np.int64),
+        house_id=np.array([b.house_id for b in bursts], np.int64),
+        start_ms=start_ms,
+        end_ms=np.array([b.end_ms for b in bursts], np.int64),
+        newest_ms=_newest(len(bursts), channel_burst, count, time_ms),
+        channel_burst=channel_burst,
+        meter_id=_concat([b.meter_ids for b in bursts], np.int32),
+        count=count,
+        time_ms=time_ms,
+        watts=_concat([b.watts for b in bursts], np.float32),
+    )
+
+
+def _newest(bursts: int, channel_burst, count, time_ms) -> np.ndarray:
+    newest = np.full(bursts, NEVER)
+    some = count > 0
+    np.maximum.at(newest, channel_burst[some], time_ms[np.cumsum(count)[some] - 1])
+    return newest
+
+
+def _senseless(readings: Readings) -> dict[int, str]:
+    """Index of burst -> reason, for the bursts with a reading that makes no sense."""
+    order = np.diff(readings.time_ms, prepend=-1)
+    first = (np.cumsum(readings.count) - readings.count)[readings.count > 0]
+    order[first] = 1
+    checks = (
+        (order <= 0, "a delta of 0 or less: readings of a meter are in the order of time"),
+        (~(readings.watts >= 0) | (readings.watts == np.inf), "watts that are negative or no number"),
+    )
+    wrong = {}
+    for bad, reason in checks:
+        if bad.any():
+            burst_of_reading = np.repeat(readings.channel_burst, readings.count)
+            wrong |= dict.fromkeys(np.unique(burst_of_reading[bad]).tolist(), reason)
+    some = readings.count > 0
+    outside = readings.newest_ms >= readings.end_ms
+    outside[readings.channel_burst[some][readings.time_ms[first] < readings.start_ms[readings.channel_burst[some]]]] = True
+    return wrong | dict.fromkeys(np.flatnonzero(outside).tolist(), "a reading outside the burst's start and end")
+
+
+def _concat(arrays: list[np.ndarray], dtype) -> np.ndarray:
+    return np.concatenate(arrays, dtype=dtype, casting="safe") if arrays else np.empty(0, dtype)
+
+
+@lru_cache(maxsize=1024)
+def is_timezone(name: str) -> bool:
+    """Whether `name` is an IANA time zone that this machine knows."""
+    try:
+        zoneinfo.ZoneInfo(name)
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
+        return False
+    return True
+
+
+@lru_cache(maxsize=1024)
+def midnights(timezone: str) -> np.ndarray:
+    """int64 array: the local midnight that begins day d (days since 1970-01-01), in ms since 1970-01-01T00:00Z.
+
+    Day d lasts from midnights[d] to midnights[d + 1]: 23 or 25 hours when the clocks change.
+    """
+    zone = zoneinfo.ZoneInfo(timezone)
+    epoch = datetime(1970, 1, 1, tzinfo=zone)
+    days = (LAST_DAY - epoch.date()).days
+    return np.array([round((epoch + timedelta(days=d)).timestamp() * 1000) for d in range(days)], np.int64)
+
+
+def day_of(timezone: str, time_ms):
+    """The local day (days since 1970-01-01) that holds a time, or each time of an array."""
+    return np.searchsorted(midnights(timezone), time_ms, side="right") - 1
