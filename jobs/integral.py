@@ -328,6 +328,11 @@ class HouseDays:
         covered_by[covered] = inside[covered].argmax(axis=1)
         return ~meets.any(axis=1), covered_by
 
+    @property
+    def all_sent(self) -> bool:
+        """Whether nothing has changed since the last results."""
+        return self.changed_from == self.ALL_SENT
+
     def closes_a_day(self, rules: Rules) -> bool:
         """Whether a day has come to its end, on the house's clock, since the last results."""
         return self._closed_by(self.clock_ms, rules) > self.closed_day

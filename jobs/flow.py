@@ -1,0 +1,82 @@
+"""What the jobs have in common: Flink's settings, the topic readings as a table, the topics of results as another."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pyflink.common import Configuration
+from pyflink.datastream import StreamExecutionEnvironment
+from pyflink.table import StreamTableEnvironment
+
+from smartmeter.settings import ROOT, Settings
+from smartmeter.topics import topic
+
+MESSAGES_PER_CALL = 1000
+RESULT_TOPICS = ("daily_energy", "late", "dead_letter")
+
+
+def environment(name: str, settings: Settings) -> StreamTableEnvironment:
+    """A table environment for the job `name`, set up as `settings` say."""
+    options = {
+        "pipeline.name": name,
+        "pipeline.jars": ";".join(jar.as_uri() for jar in sorted((ROOT / "jars" / "flink").glob("*.jar"))),
+        "pipeline.object-reuse": "true",
+        "pipeline.max-parallelism": str(settings.max_parallelism),
+        "parallelism.default": str(settings.parallelism),
+        "python.pythonpath": str(ROOT),
+        "python.fn-execution.bundle.time": str(settings.bundle_ms),
+        "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
+        "python.fn-execution.bundle.size": str(MESSAGES_PER_CALL),
+        "table.exec.uid.generation": "ALWAYS",
+        "restart-strategy.type": "exponential-delay",
+    }
+    if settings.checkpoint_every_s > 0:
+        options |= {
+            "execution.checkpointing.interval": f"{settings.checkpoint_every_s * 1000:.0f} ms",
+            "execution.checkpointing.storage": "filesystem",
+            "execution.checkpointing.dir": settings.checkpoint_dir or (Path(settings.home) / "checkpoints").as_uri(),
+            "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        }
+    configuration = Configuration()
+    for key, value in options.items():
+        configuration.set_string(key, value)
+    env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    return StreamTableEnvironment.create(env)
+
+
+def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
+    """Declare the table `readings`: each message's bytes, and where and when it is in the topic."""
+    tables.execute_sql(f"""
+        CREATE TABLE readings (
+            `value` BYTES,
+            `partition` INT METADATA VIRTUAL,
+            `offset` BIGINT METADATA VIRTUAL,
+            `timestamp` TIMESTAMP_LTZ(3) METADATA VIRTUAL
+        ) WITH (
+            'connector' = 'kafka',
+            'topic' = '{topic(settings, "readings")}',
+            'properties.bootstrap.servers' = '{settings.kafka}',
+            'properties.group.id' = '{settings.topic_prefix}daily_energy',
+            'scan.startup.mode' = 'earliest-offset',
+            {"'scan.bounded.mode' = 'latest-offset'," if settings.bounded else ""}
+            'value.format' = 'raw'
+        )""")
+
+
+def results(tables: StreamTableEnvironment, settings: Settings) -> None:
+    """Declare the table `results`: a message for one of the topics of results."""
+    tables.execute_sql(f"""
+        CREATE TABLE results (
+            `topic` STRING METADATA,
+            `key` BYTES,
+            `value` BYTES
+        ) WITH (
+            'connector' = 'kafka',
+            'topic' = '{";".join(topic(settings, name) for name in RESULT_TOPICS)}',
+            'properties.bootstrap.servers' = '{settings.kafka}',
+            'properties.compression.type' = 'lz4',
+            'key.format' = 'raw',
+            'key.fields' = 'key',
+            'value.format' = 'raw',
+            'value.fields-include' = 'EXCEPT_KEY'
+        )""")
