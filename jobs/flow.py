@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from pyflink.common import Configuration
@@ -11,7 +12,12 @@ from pyflink.table import StreamTableEnvironment
 from smartmeter.settings import ROOT, Settings
 from smartmeter.topics import topic
 
-MESSAGES_PER_CALL = 1000
+MESSAGES_PER_CALL = 250
+"""Messages in one Arrow batch: few enough for their columns to stay in a processor's cache."""
+
+MESSAGES_PER_BUNDLE = 20_000
+"""Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
+
 RESULT_TOPICS = ("daily_energy", "late", "dead_letter")
 
 
@@ -19,14 +25,13 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     """A table environment for the job `name`, set up as `settings` say."""
     options = {
         "pipeline.name": name,
-        "pipeline.jars": ";".join(jar.as_uri() for jar in sorted((ROOT / "jars" / "flink").glob("*.jar"))),
         "pipeline.object-reuse": "true",
         "pipeline.max-parallelism": str(settings.max_parallelism),
         "parallelism.default": str(settings.parallelism),
         "python.pythonpath": str(ROOT),
         "python.fn-execution.bundle.time": str(settings.bundle_ms),
         "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
-        "python.fn-execution.bundle.size": str(MESSAGES_PER_CALL),
+        "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
         "table.exec.uid.generation": "ALWAYS",
         "restart-strategy.type": "exponential-delay",
     }
@@ -37,10 +42,13 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
             "execution.checkpointing.dir": settings.checkpoint_dir or (Path(settings.home) / "checkpoints").as_uri(),
             "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         }
+    # A local Flink would else run all Python workers as threads of this process, under one interpreter lock.
+    os.environ.setdefault("_python_worker_execution_mode", "process")
     configuration = Configuration()
     for key, value in options.items():
         configuration.set_string(key, value)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    env.add_jars(*(jar.as_uri() for jar in sorted((ROOT / "jars" / "flink").glob("*.jar"))))
     return StreamTableEnvironment.create(env)
 
 

@@ -1,0 +1,170 @@
+"""The codec: fastavro is the judge of the vectorised reader and writer, malformed bytes raise CodecError alone."""
+
+import io
+import json
+
+import fastavro
+import numpy as np
+import pytest
+from fastavro.utils import generate_many
+from hypothesis import given
+from hypothesis import strategies as st
+
+from smartmeter.codec import (
+    HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEMAS, Burst, CodecError, decode, decode_burst, encode, encode_burst)
+
+INT = st.integers(-(2**31), 2**31 - 1)
+LONG = st.integers(-(2**63), 2**63 - 1)
+SMALL = st.integers(-64, 63)
+INTS = st.one_of(st.lists(SMALL, max_size=300), st.lists(INT, max_size=40), st.lists(st.one_of(SMALL, INT), max_size=100))
+FLOATS = st.lists(st.floats(width=32), max_size=100)
+
+
+@st.composite
+def bursts(draw):
+    ints = [np.array(draw(INTS), np.int32) for _ in range(3)]
+    return Burst(draw(LONG), draw(st.text(max_size=30)), draw(LONG), draw(LONG), draw(INT), *ints,
+                 np.array(draw(FLOATS), np.float32))
+
+
+def record_of(burst: Burst) -> dict:
+    return {
+        "house_id": burst.house_id, "timezone": burst.timezone, "start": burst.start_ms, "end": burst.end_ms,
+        "tick_ms": burst.tick_ms, "meter_ids": burst.meter_ids.tolist(), "counts": burst.counts.tolist(),
+        "deltas": burst.deltas.tolist(), "watts": burst.watts.tolist(),
+    }
+
+
+def long_bytes(value: int) -> bytes:
+    """A zigzag varint, by fastavro."""
+    out = io.BytesIO()
+    fastavro.schemaless_writer(out, "long", value)
+    return out.getvalue()
+
+
+def blocks(items: list[bytes], cuts: list[int], sized: list[bool]) -> bytes:
+    """An Avro array cut into several blocks; a sized one has a negative count and its size in bytes."""
+    edges = [0, *sorted(cut % (len(items) + 1) for cut in cuts), len(items)]
+    out = b""
+    for i, (begin, end) in enumerate(zip(edges, edges[1:])):
+        if begin == end:
+            continue
+        body = b"".join(items[begin:end])
+        if sized[i % len(sized)]:
+            out += long_bytes(begin - end) + long_bytes(len(body)) + body
+        else:
+            out += long_bytes(end - begin) + body
+    return out + b"\0"
+
+
+@given(bursts())
+def test_vectorised_writer_gives_fastavros_bytes_and_the_reader_reads_them(burst):
+    payload = encode_burst(burst)
+    assert payload == encode("reading_burst", record_of(burst))
+    assert decode_burst(payload) == burst
+    name, record = decode(payload)
+    assert name == "reading_burst"
+    np.testing.assert_equal(record, record_of(burst))
+
+
+@given(bursts(), st.lists(st.integers(0, 1000), max_size=4), st.lists(st.booleans(), min_size=1, max_size=4))
+def test_any_block_structure_is_read_as_fastavro_reads_it(burst, cuts, sized):
+    zone = burst.timezone.encode()
+    head = b"".join((long_bytes(burst.house_id), long_bytes(len(zone)), zone, long_bytes(burst.start_ms),
+                     long_bytes(burst.end_ms), long_bytes(burst.tick_ms)))
+    ints = [blocks([long_bytes(v) for v in array.tolist()], cuts, sized)
+            for array in (burst.meter_ids, burst.counts, burst.deltas)]
+    floats = blocks([v.tobytes() for v in burst.watts.astype("<f4")], cuts, sized)
+    payload = HEADERS["reading_burst"] + head + b"".join(ints) + floats
+    np.testing.assert_equal(decode(payload)[1], record_of(burst))
+    assert decode_burst(payload) == burst
+
+
+@given(bursts(), st.data())
+def test_damaged_bytes_raise_codec_error_or_still_decode(burst, data):
+    payload = bytearray(encode_burst(burst))
+    for _ in range(data.draw(st.integers(1, 4))):
+        payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
+    damaged = bytes(payload[:data.draw(st.integers(0, len(payload)))])
+    for read in (decode_burst, decode):
+        try:
+            read(damaged)
+        except CodecError:
+            pass
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_behind_a_burst_header_raise_codec_error_or_decode_alike(body):
+    payload = HEADERS["reading_burst"] + body
+    try:
+        burst = decode_burst(payload)
+    except CodecError:
+        return
+    np.testing.assert_equal(decode(payload)[1], record_of(burst))
+
+
+@given(st.binary(max_size=100))
+def test_bytes_of_another_kind_are_named_as_such(payload):
+    for read in (decode_burst, decode):
+        with pytest.raises(CodecError):
+            read(payload)
+
+
+@pytest.mark.parametrize("payload, message", [
+    (b"", "begins with nothing"),
+    (b"{}", "begins with 7b7d, not c301"),
+    (b"\xc3\x01" + bytes(8), "fingerprint 0000000000000000 is none of those"),
+    (encode("daily_energy", dict(house_id=1, meter_id=1, date=1, kwh=1.0, readings=1, duplicates=0, covered_s=1.0,
+                                 max_gap_s=1.0, day_s=86400, final=True, revision=1)), "schema daily_energy"),
+    (HEADERS["reading_burst"], "ends too early"),
+    (HEADERS["reading_burst"] + b"\xff" * 12, "more than 10 bytes"),
+    (HEADERS["reading_burst"] + b"\x02\x04\xff\xfe" + bytes(9), "not UTF-8"),
+    (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + long_bytes(2**40), "array block of 1099511627776 items"),
+    (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + b"\0\0\0\0" + b"!", "1 bytes too many"),
+])
+def test_what_is_wrong_is_said(payload, message):
+    with pytest.raises(CodecError, match=message):
+        decode_burst(payload)
+
+
+def test_fingerprint_is_the_one_of_the_avro_specification():
+    # CRC-64-AVRO of the canonical form "int", the example of the specification's reference implementation.
+    assert fastavro.schema.fingerprint('"int"', "CRC-64-AVRO") == "8f5c393f1ad57572"
+    canonical = fastavro.schema.to_parsing_canonical_form(json.loads((SCHEMA_DIR / "late.avsc").read_text()))
+    assert HEADERS["late"] == b"\xc3\x01" + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+
+
+def test_a_record_that_does_not_fit_is_refused():
+    with pytest.raises(CodecError, match="does not fit schema late"):
+        encode("late", {"partition": 1})
+    with pytest.raises(CodecError, match="beyond 64 bits"):
+        encode_burst(Burst(2**63, "UTC", 0, 1, 1, *[np.empty(0, np.int32)] * 3, np.empty(0, np.float32)))
+    with pytest.raises(CodecError, match="int32, not int64"):
+        encode_burst(Burst(1, "UTC", 0, 1, 1, np.array([1]), *[np.empty(0, np.int32)] * 2, np.empty(0, np.float32)))
+
+
+@pytest.mark.parametrize("path", sorted(SCHEMA_DIR.glob("*.avsc")), ids=lambda path: path.stem)
+def test_every_field_says_what_it_is(path):
+    def check(schema, where):
+        if isinstance(schema, list):
+            for item in schema:
+                check(item, where)
+        elif isinstance(schema, dict):
+            if schema["type"] == "record":
+                assert schema["doc"], where
+                for entry in schema["fields"]:
+                    assert entry.get("doc"), f"{where}.{entry['name']}"
+                    check(entry["type"], f"{where}.{entry['name']}")
+            check(schema.get("items"), where)
+
+    check(json.loads(path.read_text()), path.stem)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_reader_with_a_field_more_reads_what_was_written_before(name):
+    schema = SCHEMAS[name]
+    newer = {**schema, "fields": [*schema["fields"], {"name": "added", "type": ["null", "string"], "default": None}]}
+    newer.pop("__fastavro_parsed__", None), newer.pop("__named_schemas", None)
+    written = next(generate_many(schema, 1))
+    body = io.BytesIO(encode(name, written)[HEADER_BYTES:])
+    assert fastavro.schemaless_reader(body, schema, newer)["added"] is None
