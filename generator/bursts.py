@@ -1,0 +1,53 @@
+"""Cuts a day of a house into bursts, without a loop over readings."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from smartmeter.codec import Burst
+
+if TYPE_CHECKING:
+    from generator.houses import House, HouseDay
+
+
+def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:
+    """Bursts of burst_s seconds from local midnight on; the last one of the day ends with it.
+
+    Every burst lists all meters; a span in which no meter has a reading has no burst. Ticks are seconds where every
+    reading falls on a whole one, else milliseconds.
+    """
+    bounds = np.append(np.arange(day.start_ms, day.end_ms, burst_s * 1000), day.end_ms)
+    tick_ms = 1000 if all((times % 1000 == 0).all() for times, _ in day.readings) else 1
+    cuts = np.array([np.searchsorted(times, bounds) for times, _ in day.readings])  # (meters, bursts + 1)
+    counts = np.diff(cuts).astype(np.int32)
+    meter_ids = np.array([meter.meter_id for meter in house.meters], dtype=np.int32)
+    deltas = _interleave([_deltas(times, bounds, cut, tick_ms) for (times, _), cut in zip(day.readings, cuts)], counts)
+    watts = _interleave([watts for _, watts in day.readings], counts)
+    ends = np.cumsum(counts.sum(axis=0))
+    begins = ends - counts.sum(axis=0)
+    for i in np.flatnonzero(ends > begins):
+        part = slice(begins[i], ends[i])
+        yield Burst(house.house_id, house.timezone, int(bounds[i]), int(bounds[i + 1]), tick_ms,
+                    meter_ids, counts[:, i], deltas[part], watts[part])
+
+
+def _deltas(times_ms: np.ndarray, bounds: np.ndarray, cut: np.ndarray, tick_ms: int) -> np.ndarray:
+    """Ticks since the meter's previous reading; for its first one in each burst, since the burst's start."""
+    deltas = np.diff(times_ms, prepend=bounds[0])
+    has_reading = np.flatnonzero(np.diff(cut))
+    firsts = cut[has_reading]
+    deltas[firsts] = times_ms[firsts] - bounds[has_reading]
+    return (deltas // tick_ms).astype(np.int32)
+
+
+def _interleave(columns: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
+    """From meter by meter to burst by burst and, within a burst, meter by meter; counts is (meters, bursts)."""
+    out = np.empty(counts.sum(), dtype=columns[0].dtype)
+    ends_in_out = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T  # where (meter, burst) ends in out
+    for column, count, end_in_out in zip(columns, counts, ends_in_out):
+        shift = end_in_out - np.cumsum(count)
+        out[np.arange(len(column)) + np.repeat(shift, count)] = column
+    return out

@@ -1,0 +1,174 @@
+"""The commands generate and replay: readings of some days, from data or made up, into Kafka."""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date, timedelta
+from pathlib import Path
+
+from generator.datasets import measured_houses
+from generator.houses import House
+from generator.local_days import dates, midnight_ms
+from generator.multiply import multiplied_houses
+from generator.producer import Producer
+from generator.synthetic import synthetic_houses, write_ground_truth
+from smartmeter.codec import Burst
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+
+HOUSES = 20
+DAYS = 14
+HISTORY_BURST_S = 300
+PROGRESS_EVERY_S = 2
+
+
+def add_arguments_generate(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw generate."""
+    parser.add_argument("--days", type=int, help=f"local days of each house (default {DAYS}; measured houses: all)")
+    parser.add_argument("--start", type=_date, help="first day, such as 2024-03-01 (default: so that yesterday is the last; "
+                        "measured houses: their first)")
+    _add_common_arguments(parser)
+
+
+def add_arguments_replay(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw replay."""
+    parser.add_argument("--from", dest="start", type=_date, required=True, help="first local day")
+    parser.add_argument("--to", dest="last", type=_date, required=True, help="last local day")
+    _add_common_arguments(parser)
+
+
+def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--data", type=Path, help="folder of a data set in REDD's or UK-DALE's layout (default: "
+                        "synthetic houses)")
+    parser.add_argument("--houses", type=int, help=f"number of houses (default {HOUSES}; with --data: the measured "
+                        "houses as they are; with --data and a number: that many made from their clean days)")
+    parser.add_argument("--timezone", help="IANA time zone of the data, or else of the synthetic houses (default: "
+                        "America/New_York for REDD, Europe/London for UK-DALE, that of its zip for a synthetic house)")
+    parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same houses (default 1)")
+    parser.add_argument("--speed", type=_speed, default=float("inf"), help="times real time: 1 is live (default max)")
+    parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about a second of waiting, at most "
+                        f"{HISTORY_BURST_S})")
+
+
+def generate(args: argparse.Namespace, settings: Settings) -> int:
+    """Produces the days of args to Kafka, and writes the ground truth of synthetic ones. Raises UserError."""
+    first, end = _day_range(args)
+    houses = _houses(args, settings)
+    if args.data is None:
+        _write_truth(settings.home / "ground_truth.csv", houses, first, end)
+    produce(houses, first, end, args.burst_s, args.speed, settings)
+    return 0
+
+
+def replay(args: argparse.Namespace, settings: Settings) -> int:
+    """Produces the days of args to Kafka again. Raises UserError."""
+    if args.last < args.start:
+        raise UserError(f"--to {args.last} is before --from {args.start}: give a last day that is not before the first")
+    houses = _houses(args, settings)
+    produce(houses, args.start, args.last + timedelta(days=1), args.burst_s, args.speed, settings)
+    return 0
+
+
+def _day_range(args: argparse.Namespace) -> tuple[date, date]:
+    """[first, end) of generate; every day for measured houses unless days are given."""
+    if args.days is not None and args.days < 1:
+        raise UserError(f"--days {args.days}: give 1 or more")
+    if args.data is not None and args.houses is None and args.days is None:
+        return args.start or date.min, date.max
+    if args.data is not None and args.houses is None and args.start is None:
+        raise UserError("--days needs --start where the houses are measured ones: give the first day")
+    days = timedelta(days=args.days or DAYS)
+    first = args.start or date.today() - days
+    return first, first + days
+
+
+def _houses(args: argparse.Namespace, settings: Settings) -> list[House]:
+    if args.houses is not None and args.houses < 1:
+        raise UserError(f"--houses {args.houses}: give 1 or more")
+    if args.burst_s is not None and args.burst_s < 1:
+        raise UserError(f"--burst-s {args.burst_s}: give 1 or more")
+    if args.seed < 0:
+        raise UserError(f"--seed {args.seed}: give 0 or more")
+    if args.data is None:
+        return synthetic_houses(args.houses or HOUSES, args.seed, args.timezone)
+    if args.houses is None:
+        return measured_houses(args.data, args.timezone)
+    return multiplied_houses(args.data, args.houses, args.seed, settings.home, args.timezone)
+
+
+def _write_truth(path: Path, houses: list[House], first: date, end: date) -> None:
+    write_ground_truth(path, (spike for day in dates(first, end) for house in houses for spike in house.spikes(day)))
+
+
+def in_order(houses: list[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
+    """The bursts of all houses in the order of their start."""
+    return heapq.merge(*(house.bursts(first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)
+
+
+@dataclass
+class Totals:
+    """What was produced so far, and in how many seconds."""
+
+    bursts: int = 0
+    readings: int = 0
+    seconds: float = 0.0
+
+
+def produce(houses: list[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
+    """Sends the houses, then their readings of the local days [first, end) at speed times real time, with a line of
+    progress on standard error every 2 s. Raises ProducerError, and DatasetError for a fault in the data."""
+    begun, shown, totals = time.monotonic(), time.monotonic(), Totals()
+    burst_s = burst_s or int(min(max(speed, 1), HISTORY_BURST_S))
+    first_end_ms = None
+    with Producer(settings) as producer:
+        for house in houses:
+            producer.send_house(house.record())
+        for burst in in_order(houses, first, end, burst_s):
+            first_end_ms = first_end_ms or burst.end_ms
+            due = begun + (burst.end_ms - first_end_ms) / 1000 / speed
+            while (ahead := due - time.monotonic()) > 0:
+                producer.wait(min(ahead, PROGRESS_EVERY_S))
+            producer.send_burst(burst)
+            totals.bursts += 1
+            totals.readings += len(burst.watts)
+            totals.seconds = time.monotonic() - begun
+            if begun + totals.seconds > shown + PROGRESS_EVERY_S:
+                shown = begun + totals.seconds
+                print(_progress(totals, burst, first_end_ms, end, houses), file=sys.stderr)
+    totals.seconds = time.monotonic() - begun
+    if not totals.readings:
+        raise UserError("no reading in these days: give days that the data has")
+    print(f"produced {totals.readings:,} readings of {len(houses)} houses in {totals.bursts:,} bursts, "
+          f"{totals.seconds:.1f} s: {totals.readings / totals.seconds:,.0f} readings/s")
+    return totals
+
+
+def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: list[House]) -> str:
+    line = f"produced {totals.readings:,} readings, {totals.readings / totals.seconds:,.0f} readings/s"
+    done_ms = burst.end_ms - first_end_ms
+    if end < date.max and done_ms:
+        left_ms = max(midnight_ms(end, house.timezone) for house in houses) - burst.end_ms
+        line += f", {totals.seconds * left_ms / done_ms:,.0f} s left"
+    return line
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2024-03-01") from None
+
+
+def _speed(text: str) -> float:
+    try:
+        speed = float("inf") if text == "max" else float(text)
+    except ValueError:
+        speed = 0.0
+    if not speed > 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither max nor a number over 0")
+    return speed

@@ -1,0 +1,119 @@
+"""Any number of houses from a few measured ones: clean days stitched together, scaled, and put in a place.
+
+House k depends on the seed, k and the measured houses only, not on how many houses there are. What was drawn for it is
+kept in a file, so that a later run repeats it even when measured houses have been added.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from datetime import date
+from pathlib import Path
+
+import numpy as np
+
+from generator.clean_days import MAX_GAP_S, CleanDays
+from generator.datasets import DatasetError, measured_houses
+from generator.houses import House, HouseDay, Readings
+from generator.local_days import dates, day_bounds_ms, wall_clock_parts
+from generator.places import draw_place, places
+
+HOUSE_SPREAD = 0.20
+CHANNEL_SPREAD = 0.05
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """What was drawn for a house: the measured house, which of its clean days comes first, factors, and a place."""
+
+    source: str
+    first_day: int
+    house_factor: float
+    channel_factors: dict[str, float]  # by meter_id
+    zip: str
+
+
+def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: str | None = None) -> list[House]:
+    """Houses 1 to count from the data set in `data`; clean days and assignments are kept under `home`.
+
+    timezone is that of the data, not of the new houses, which have that of their zip. Raises DatasetError when no
+    measured house has a clean day.
+    """
+    sources = {}
+    for house in measured_houses(data, timezone):
+        clean = CleanDays(house, home / "clean_days" / house.source)
+        if clean.dates:
+            sources[house.source] = (house, clean)
+    if not sources:
+        raise DatasetError(f"{data}: no house has a clean day (each meter with no gap over {MAX_GAP_S} s from midnight "
+                           "to midnight) to make houses from; leave out --houses to use the houses as they are")
+    file = home / "assignments" / f"{data.resolve().name}-seed-{seed}.json"
+    assignments = _assignments(file, sources, count, seed)
+    return [_build(house_id, assignments[str(house_id)], sources, file) for house_id in range(1, count + 1)]
+
+
+def _assignments(file: Path, sources: dict, count: int, seed: int) -> dict[str, Assignment]:
+    """House id -> assignment: what the file has, and drawn anew (and kept in it) for houses that it lacks."""
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    drawn = {str(house_id): asdict(_draw(house_id, sources, seed)) for house_id in range(1, count + 1)
+             if str(house_id) not in kept}
+    if drawn:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(kept | drawn, indent=1))
+    return {house_id: Assignment(**values) for house_id, values in (kept | drawn).items()}
+
+
+def _draw(house_id: int, sources: dict, seed: int) -> Assignment:
+    rng = np.random.default_rng([seed, house_id])
+    source = str(rng.choice(sorted(sources)))
+    house, clean = sources[source]
+    return Assignment(
+        source=source,
+        first_day=int(rng.integers(len(clean.dates))),
+        house_factor=float(rng.uniform(1 - HOUSE_SPREAD, 1 + HOUSE_SPREAD)),
+        channel_factors={str(meter.meter_id): float(rng.uniform(1 - CHANNEL_SPREAD, 1 + CHANNEL_SPREAD))
+                         for meter in house.meters},
+        zip=draw_place(rng).zip,
+    )
+
+
+def _build(house_id: int, assignment: Assignment, sources: dict, file: Path) -> MultipliedHouse:
+    house, clean = sources.get(assignment.source, (None, None))
+    if house is None or {str(meter.meter_id) for meter in house.meters} != set(assignment.channel_factors):
+        raise DatasetError(f"{file}: house {house_id} was made from {assignment.source}, of which the data no longer has "
+                           "a clean day with the same channels; remove the file to draw anew")
+    return MultipliedHouse(house_id, assignment, house, clean)
+
+
+class MultipliedHouse(House):
+    """A house made of another one's clean days."""
+
+    def __init__(self, house_id: int, assignment: Assignment, source: House, clean: CleanDays):
+        place = places()[assignment.zip]
+        super().__init__(house_id, source.source, place.timezone, source.meters, place)
+        self._clean = clean
+        self._first_day = assignment.first_day
+        self._factors = [assignment.house_factor * assignment.channel_factors[str(meter.meter_id)]
+                         for meter in self.meters]
+
+    def days(self, first: date, end: date) -> Iterator[HouseDay]:
+        for day in dates(first, end):
+            clean_day = self._clean.dates[(day.toordinal() + self._first_day) % len(self._clean.dates)]
+            readings = [on_day(day, self.timezone, times, np.round(watts * np.float32(factor), 2))
+                        for (times, watts), factor in zip(self._clean.load(clean_day), self._factors)]
+            yield HouseDay(day, *day_bounds_ms(day, self.timezone), readings)
+
+
+def on_day(day: date, timezone: str, wall_ms: np.ndarray, watts: np.ndarray) -> Readings:
+    """Readings taken at wall-clock times (ms since 00:00), put at the same wall-clock times of another day.
+
+    When the clocks change, the hour that is skipped loses its readings, and the hour that comes twice has them twice.
+    """
+    times, parts = [], []
+    for start_ms, end_ms, start_wall_ms in wall_clock_parts(day, timezone):
+        begin, end = np.searchsorted(wall_ms, [start_wall_ms, start_wall_ms + end_ms - start_ms])
+        times.append(wall_ms[begin:end].astype(np.int64) - start_wall_ms + start_ms)
+        parts.append(watts[begin:end])
+    return np.concatenate(times), np.concatenate(parts)
