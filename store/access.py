@@ -1,0 +1,53 @@
+"""What the read-only user may send to the embedded engine.
+
+The engine itself keeps a reader from writing (readonly=1) and everyone from files, URLs and other servers (the
+grants in chdb/users.xml). Being made for one user on their own machine, it leaves three doors open all the same:
+the function file(), INTO OUTFILE, and KILL QUERY on other sessions. They are shut here, on the syntax tree that
+the engine's own parser makes of the statement, so that no spelling of it slips through.
+"""
+
+from __future__ import annotations
+
+import re
+
+STATEMENTS = {"SelectWithUnionQuery", "ExplainQuery", "ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery", "UseQuery"}
+TABLE_FUNCTIONS = {"generate_series", "generateSeries", "merge", "numbers", "numbers_mt", "values", "view", "zeros", "zeros_mt"}
+FORBIDDEN_NAMES = {"file"}
+
+# The engine's parser has no tree for these; they take a name and nothing else.
+_NAMES_ONLY = re.compile(
+    r"""\s* (DESC|DESCRIBE|EXISTS|SHOW\s+CREATE) (\s+(TABLE|VIEW|DATABASE))? \s+ \w+(\.\w+)? (\s+FORMAT\s+\w+)? \s* ;? \s*""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def refusal(sql: str, tree: dict | None) -> str | None:
+    """Why the reader may not run a statement, in words; None if it may.
+
+    tree: its syntax tree as made by ClickHouse's parseQueryToJSON; None where that knows no such statement.
+    """
+    if tree is None:
+        return None if _NAMES_ONLY.fullmatch(sql) else "statements of this kind are not allowed"
+    if tree["type"] not in STATEMENTS:
+        return f"statements of the type {tree['type']} are not allowed"
+    for node in _nodes(tree):
+        if "out_file" in node:
+            return "INTO OUTFILE is not allowed"
+        if node.get("param_type") == "Identifier":
+            return "a parameter of type Identifier is not allowed"
+        if (function := node.get("table_function")) and function.get("name") not in TABLE_FUNCTIONS:
+            return f"the table function {function.get('name')} is not allowed"
+        if name := FORBIDDEN_NAMES.intersection(value for value in node.values() if isinstance(value, str)):
+            return f"the name {name.pop()} is not allowed"
+    return None
+
+
+def _nodes(tree):
+    """Every node of a syntax tree but the literals."""
+    if isinstance(tree, list):
+        for item in tree:
+            yield from _nodes(item)
+    elif isinstance(tree, dict) and "field_type" not in tree:
+        yield tree
+        for value in tree.values():
+            yield from _nodes(value)

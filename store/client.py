@@ -1,0 +1,63 @@
+"""Clients of ClickHouse, whether the local endpoint or a real server: clickhouse-connect over HTTP."""
+
+from __future__ import annotations
+
+import clickhouse_connect
+from clickhouse_connect import common
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+
+AUTHENTICATION_FAILED = 516
+UNKNOWN_DATABASE = 81
+
+common.set_setting("invalid_setting_action", "send")  # the server is the judge of what its read-only user may set
+
+
+def password_file(settings: Settings):
+    """Where the local endpoint keeps the writer's password that it made up."""
+    return settings.home / "clickhouse_password"
+
+
+def writer_password(settings: Settings) -> str:
+    """The writer's password: the one that is set, else the local endpoint's, else none."""
+    if settings.clickhouse_password:
+        return settings.clickhouse_password
+    try:
+        return password_file(settings).read_text().strip()
+    except OSError:
+        return ""
+
+
+def writer(settings: Settings, database: str | None = None) -> Client:
+    """A client that may create tables and insert. Raises ClickHouseError when there is no connection."""
+    return _client(settings, settings.clickhouse_user, writer_password(settings), database)
+
+
+def reader(settings: Settings) -> Client:
+    """A read-only client on the project's database. Raises UserError when there is no connection to it."""
+    try:
+        return _client(settings, settings.clickhouse_reader, settings.clickhouse_reader_password, settings.clickhouse_database)
+    except ClickHouseError as error:
+        raise UserError(reason(error, settings)) from None
+
+
+def _client(settings: Settings, user: str, password: str, database: str | None) -> Client:
+    return clickhouse_connect.get_client(
+        dsn=settings.clickhouse_url, username=user, password=password, database=database or "__default__",
+        autogenerate_session_id=False, connect_timeout=5,
+    )
+
+
+def reason(error: ClickHouseError, settings: Settings) -> str:
+    """One sentence on why ClickHouse could not be used, and what to do."""
+    url = settings.clickhouse_url
+    if error.code == AUTHENTICATION_FAILED:
+        return f"ClickHouse at {url} refuses the user or the password; set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)"
+    if error.code == UNKNOWN_DATABASE:
+        return f"ClickHouse at {url} has no database {settings.clickhouse_database} yet; the sink creates it: start it by ./smw stack"
+    if isinstance(error, OperationalError) and error.code is None:
+        return f"ClickHouse does not answer at {url}; start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"
+    return f"ClickHouse at {url}: {error}"
