@@ -1,0 +1,125 @@
+"""The processes of a local stack: each in a session of its own, with a log and a pid file, ended with all its children.
+
+A child carries its pid file's path in its environment, and hands it down to its own children. So a process is
+known to be ours whatever became of its parent, and a pid that now belongs to another program is never touched.
+Linux only, as it reads /proc.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+from smartmeter.errors import UserError
+
+MARK = "SMW_PID_FILE"
+POLL_S = 0.1
+LOG_LINES_SHOWN = 5
+
+
+class Processes:
+    """The processes of the folder `home`, as a context: leaving it ends them, the last started first.
+
+    Entering it ends what an earlier run left behind. Raises UserError when `home` is in use or not writable.
+    """
+
+    def __init__(self, home: Path):
+        home = home.resolve()
+        self.logs, self.run = home / "logs", home / "run"
+        self.children: dict[str, subprocess.Popen] = {}
+
+    def __enter__(self) -> "Processes":
+        try:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            self.run.mkdir(exist_ok=True)
+            self.lock = open(self.run / "lock", "w")
+        except OSError as error:
+            raise UserError(f"{error.filename} cannot be written ({error.strerror}): "
+                            "let SMW_HOME name a folder that can") from error
+        try:
+            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.lock.close()
+            raise UserError(f"another smw runs in {self.run.parent}: stop it, or set SMW_HOME to another folder") from None
+        for pid_file in self.run.glob("*.pid"):
+            end(pid_file)
+        return self
+
+    def __exit__(self, *_):
+        ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
+        try:
+            for name in reversed(list(self.children)):
+                self.stop(name)
+        finally:
+            signal.signal(signal.SIGINT, ignored)
+            self.lock.close()
+
+    def start(self, name: str, command: list[str], environ: dict[str, str]) -> None:
+        """Start `command` as `name`; `environ` is added to this process's environment."""
+        pid_file = self.run / f"{name}.pid"
+        pid_file.touch()  # before the process: should this one be killed in between, the next still looks for it
+        with open(self.log(name), "wb") as log:
+            child = subprocess.Popen(
+                ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
+        pid_file.write_text(f"{child.pid}\n")
+        self.children[name] = child
+
+    def stop(self, name: str) -> None:
+        """End a process and all its children."""
+        end(self.run / f"{name}.pid")
+        self.children.pop(name).wait()
+
+    def check(self) -> None:
+        """Raise UserError when a process has ended by itself."""
+        for name, child in self.children.items():
+            if child.poll() is not None:
+                lines = self.log(name).read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+                raise UserError("\n".join([f"{name} ended (code {child.returncode}); {self.log(name)} ends with:", *lines]))
+
+    def wait_until(self, ready, what: str, timeout_s: float = 60) -> None:
+        """Wait for ready() to be true. Raises UserError when a process ends meanwhile, or the time is up."""
+        deadline = time.monotonic() + timeout_s
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise UserError(f"{what} after {timeout_s:.0f} s; the logs are in {self.logs}")
+            time.sleep(POLL_S)
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+
+def end(pid_file: Path, patience_s: float = 20) -> None:
+    """Ask the process of a pid file to end, wait `patience_s` for it, kill what is left of it and its children."""
+    leader = int(pid_file.read_text() or 0)
+    if leader in marked(pid_file):
+        os.kill(leader, signal.SIGTERM)
+    deadline = time.monotonic() + patience_s
+    while leader in marked(pid_file) and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    while left := marked(pid_file):
+        for pid in left:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                pass
+        time.sleep(POLL_S)
+    pid_file.unlink()
+
+
+def marked(pid_file: Path) -> list[int]:
+    """The running processes that carry the mark of a pid file."""
+    mark = f"{MARK}={pid_file}".encode()
+    pids = []
+    for environ in Path("/proc").glob("[0-9]*/environ"):
+        try:
+            if mark in environ.read_bytes().split(b"\0"):
+                pids.append(int(environ.parent.name))
+        except OSError:  # it has ended, or belongs to another user
+            pass
+    return pids

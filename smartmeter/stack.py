@@ -1,0 +1,188 @@
+"""The local stack: a Kafka broker in KRaft mode, the ClickHouse endpoint, the sink, and jobs on a local Flink.
+
+Each start_ function returns once its part answers; `processes` ends them all.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+import subprocess
+import sys
+import sysconfig
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import urlsplit
+from urllib.request import urlopen
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from smartmeter import topics
+from smartmeter.errors import UserError
+from smartmeter.processes import Processes
+from smartmeter.settings import ROOT, Settings
+
+LOOPBACK = "127.0.0.1"
+KAFKA_JARS = ROOT / "jars" / "kafka" / "*"
+DAILY_ENERGY_JOB = ROOT / "jobs" / "daily_energy.py"
+
+BROKER_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://{address}
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+log.dirs={data}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.cleaner.dedupe.buffer.size=16777216
+message.max.bytes=8388608
+# A message's time is that of its readings, which may be years ago: no message is too old, none is deleted by age.
+log.message.timestamp.type=CreateTime
+log.message.timestamp.before.max.ms=9223372036854775807
+log.message.timestamp.after.max.ms=9223372036854775807
+log.retention.ms=-1
+"""
+
+
+def start_broker(processes: Processes, settings: Settings) -> None:
+    """Start the broker at settings.kafka; its data is kept in settings.home/kafka."""
+    require_free_port(settings.kafka, "SMW_KAFKA")
+    require_free_port(f"{LOOPBACK}:{settings.kafka_controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
+    data = settings.home / "kafka"
+    data.mkdir(parents=True, exist_ok=True)
+    properties = settings.home / "kafka.properties"
+    properties.write_text(BROKER_PROPERTIES.format(
+        address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
+    java = ["java", "-Xms128m", "-Xmx768m", "-Dlog4j2.level=WARN", "-cp", str(KAFKA_JARS)]
+    if not (data / "meta.properties").exists():
+        cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
+        subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
+                       check=True, capture_output=True)
+    processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
+    processes.wait_until(lambda: broker_answers(settings), f"no Kafka broker answers at {settings.kafka}")
+
+
+def broker_answers(settings: Settings) -> bool:
+    if not is_listening(settings.kafka):
+        return False
+    try:
+        admin(settings).list_topics(timeout=1)
+        return True
+    except KafkaException:
+        return False
+
+
+def create_topics(settings: Settings) -> None:
+    """Create the topics that are not there yet. Raises UserError when no broker answers."""
+    new = [
+        NewTopic(topics.topic(settings, name), settings.partitions, -1,
+                 config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})
+        for name in topics.SCHEMA_OF
+    ]
+    client = admin(settings)  # its futures end with it
+    for name, created in client.create_topics(new, request_timeout=10).items():
+        try:
+            created.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise UserError(f"topic {name} could not be created at {settings.kafka} (SMW_KAFKA): "
+                                f"{error.args[0].str()}") from error
+
+
+def admin(settings: Settings) -> AdminClient:
+    return AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
+
+
+def start_endpoint(processes: Processes, settings: Settings) -> None:
+    """Start the ClickHouse endpoint at settings.clickhouse_url; its data is kept in settings.home."""
+    require_free_port(urlsplit(settings.clickhouse_url).netloc, "SMW_CLICKHOUSE_URL")
+    processes.start("endpoint", [sys.executable, "-P", "-m", "store.endpoint"], settings.environ())
+    processes.wait_until(lambda: endpoint_answers(settings), f"no ClickHouse endpoint answers at {settings.clickhouse_url}")
+
+
+def endpoint_answers(settings: Settings) -> bool:
+    try:
+        with urlopen(f"{settings.clickhouse_url}/ping", timeout=1) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+def start_sink(processes: Processes, settings: Settings) -> None:
+    """Start the sink, from the topics to ClickHouse."""
+    processes.start("sink", [sys.executable, "-P", "-m", "store.sink"], settings.environ())
+
+
+def start_job(processes: Processes, settings: Settings, job_file: Path = DAILY_ENERGY_JOB) -> None:
+    """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port."""
+    require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
+    processes.start(job_file.stem, flink_run_command(settings, job_file), flink_environ(settings))
+
+
+def flink_run_command(settings: Settings, job_file: Path) -> list[str]:
+    """The command line that runs a job on a Flink within its own process, until the job ends."""
+    flink = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin" / "flink"
+    return [
+        str(flink), "run", "--target", "local",
+        "-D", f"rest.bind-port={settings.flink_ui_port}",
+        "-D", f"rest.bind-address={LOOPBACK}",
+        "-pyexec", sys.executable, "-pyclientexec", sys.executable,
+        "-py", str(job_file),
+    ]
+
+
+def flink_environ(settings: Settings) -> dict[str, str]:
+    """The environment of that command: the settings, and where Flink writes its log."""
+    return settings.environ() | {"FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": "-Xmx1g"}
+
+
+def with_free_ports(settings: Settings) -> Settings:
+    """The settings with ports on the loopback address that nothing listens at."""
+    kafka, controller, clickhouse, flink = free_ports(4)
+    return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
+                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink)
+
+
+def free_ports(count: int) -> list[int]:
+    """`count` different ports that nothing listens at."""
+    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+def require_free_port(address: str, variable: str) -> None:
+    """Raise UserError, naming the setting, when `address` (host:port) cannot be listened at."""
+    host, port = host_and_port(address, variable)
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise UserError(f"port {port} at {host} is not free ({error.strerror}): "
+                        f"end the program that uses it, or set {variable} to another") from error
+
+
+def is_listening(address: str) -> bool:
+    """Whether anything accepts connections at `address` (host:port)."""
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+def host_and_port(address: str, variable: str) -> tuple[str, int]:
+    """The parts of host:port. Raises UserError, naming the setting, for anything else."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"{variable}={address}: it takes host:port, such as {LOOPBACK}:9092")
+    return host, int(port)

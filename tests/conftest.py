@@ -1,0 +1,51 @@
+"""Fixtures: real services on free ports, shared by all tests of a run and ended with it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from smartmeter import stack
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def stack_home(tmp_path_factory):
+    """Folder in which the shared services keep their data and logs."""
+    return tmp_path_factory.mktemp("stack")
+
+
+@pytest.fixture(scope="session")
+def stack_settings(stack_home):
+    """Settings of the shared services, which the fixtures kafka and clickhouse start."""
+    return stack.with_free_ports(Settings(home=stack_home))
+
+
+@pytest.fixture(scope="session")
+def processes(stack_home):
+    with Processes(stack_home) as processes:
+        yield processes
+
+
+@pytest.fixture(scope="session")
+def kafka(stack_settings, processes):
+    """Settings whose .kafka is a running broker. A test sets a topic_prefix of its own and creates its topics."""
+    stack.start_broker(processes, stack_settings)
+    return stack_settings
+
+
+@pytest.fixture(scope="session")
+def clickhouse(stack_settings, processes):
+    """Settings whose .clickhouse_url is a running endpoint. A test sets a clickhouse_database of its own."""
+    stack.start_endpoint(processes, stack_settings)
+    return stack_settings
+
+
+@pytest.fixture
+def with_topics(kafka, request):
+    """The settings of `kafka` with topics that belong to one test alone."""
+    settings = replace(kafka, topic_prefix=f"{request.node.name}.".translate(str.maketrans("[]/", "...")))
+    stack.create_topics(settings)
+    return settings
