@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import re
+
 import clickhouse_connect
 from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
@@ -14,6 +17,7 @@ AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81
 
 common.set_setting("invalid_setting_action", "send")  # the server is the judge of what its read-only user may set
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it logs, it also raises
 
 
 def password_file(settings: Settings):
@@ -60,4 +64,5 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
         return f"ClickHouse at {url} has no database {settings.clickhouse_database} yet; the sink creates it: start it by ./smw stack"
     if isinstance(error, OperationalError) and error.code is None:
         return f"ClickHouse does not answer at {url}; start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"
-    return f"ClickHouse at {url}: {error}"
+    said = re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL)
+    return f"ClickHouse says: {said[1] if said else error}"

@@ -22,8 +22,9 @@ CONFIG = Path(__file__).parent / "chdb" / "config.xml"
 # aligned columns) are made in one piece.
 STREAMED_FORMATS = {"CSV", "JSONEachRow", "Native", "RowBinary", "TSV", "TabSeparated"}
 
-READER_LIMITS = {"max_execution_time": "60", "max_memory_usage": "2000000000"}
-READER_MAY_SET = {"max_execution_time", "max_result_rows", "result_overflow_mode", "max_threads"}
+# With final=1 a row that came again shows once, whether or not the tables have been merged since.
+READER_SETTINGS = {"final": "1", "max_execution_time": "60", "max_memory_usage": "2000000000"}
+READER_MAY_SET = {"final", "max_execution_time", "max_result_rows", "result_overflow_mode", "max_threads"}
 
 BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY, ACCESS_DENIED = 36, 115, 164, 497
 
@@ -130,7 +131,7 @@ def _prepare(session: Session, query: Query) -> None:
         session.query(f"USE {_quote(query.database, '`')}")
     first, rest = query.settings, {}
     if query.reader:
-        first = {**READER_LIMITS, **{k: v for k, v in query.settings.items() if k in READER_MAY_SET}}
+        first = {**READER_SETTINGS, **{k: v for k, v in query.settings.items() if k in READER_MAY_SET}}
         rest = {k: v for k, v in query.settings.items() if k not in READER_MAY_SET}
     for settings in (first, {"readonly": str(query.readonly)} if query.readonly else {}, rest):
         for name, value in settings.items():

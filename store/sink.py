@@ -1,0 +1,222 @@
+"""From the result topics into ClickHouse: `python -m store.sink`.
+
+Guarantee: what a topic holds is in its table once, whatever stops on the way. Offsets are committed only after the
+insert, so that a stop in between repeats rows, and a row that comes again takes the place of the first one.
+While ClickHouse is away the sink holds its batch, reads no further, and tries again; memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+
+from smartmeter import codec
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings, SettingsError
+from smartmeter.topics import SCHEMA_OF, topic
+from store import client as clickhouse
+from store import schema
+
+GROUP = "smw-sink"
+TOPICS = ("houses", "daily_energy", "late", "dead_letter")
+RETRY_S = (0.5, 1, 2, 5)
+PROGRESS_EVERY_S = 10.0
+
+COLUMNS = {
+    "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
+    "meters": ("house_id", "meter_id", "label", "kind", "updated"),
+    "daily_energy": ("house_id", "meter_id", "date", "kwh", "readings", "duplicates", "covered_s", "max_gap_s", "day_s", "final", "revision"),
+    "late": ("partition", "offset", "house_id", "date", "start", "end", "readings", "kwh", "house_time", "reason"),
+    "dead_letter": ("partition", "offset", "received", "reason", "payload"),
+}
+
+log = logging.getLogger("sink")
+
+
+@dataclass
+class Batch:
+    """Rows by table, and the offsets to commit once they are stored."""
+
+    rows: dict[str, list[dict]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
+    offsets: dict[tuple[str, int], int] = field(default_factory=dict)
+    started: float = field(default_factory=time.monotonic)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.rows.values()))
+
+    def add(self, name: str, record: dict) -> None:
+        """A record of the topic `name`; a house brings its meters with it."""
+        self.rows[name].append(record)
+        if name == "houses":
+            for meter in record["meters"]:
+                self.rows["meters"].append({**meter, "house_id": record["house_id"], "updated": record["updated"]})
+
+
+class Sink:
+    """Runs until stop() is called. Raises UserError when Kafka is not there, or ClickHouse refuses the user."""
+
+    def __init__(self, settings: Settings):
+        self._settings = settings
+        self._name_of = {topic(settings, name): name for name in TOPICS}
+        self._stopping = False
+        self._stored: Counter[str] = Counter()
+        self._refused = 0
+        self._client: Client | None = None
+        self._consumer = Consumer({
+            "bootstrap.servers": settings.kafka,
+            "group.id": GROUP,
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": 16384,
+            "topic.metadata.refresh.interval.ms": 5000,
+            "logger": logging.getLogger("kafka"),
+        })
+
+    def stop(self) -> None:
+        self._stopping = True
+
+    def run(self) -> None:
+        try:
+            self._start()
+            self._consume()
+        finally:
+            self._consumer.close()
+
+    def _start(self) -> None:
+        try:
+            self._consumer.list_topics(timeout=10)
+        except KafkaException:
+            raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA") from None
+        self._until_it_works(self._connect)
+        self._consumer.subscribe(list(self._name_of))
+
+    def _consume(self) -> None:
+        batch, reported, stored_before = Batch(), time.monotonic(), 0
+        log.info("storing %s from %s into %s", ", ".join(self._name_of), self._settings.kafka, self._settings.clickhouse_url)
+        while not self._stopping:
+            for message in self._consumer.consume(10_000, timeout=self._settings.sink_batch_s / 2):
+                self._take(message, batch)
+            if not batch.offsets:
+                batch.started = time.monotonic()
+            elif len(batch) >= self._settings.sink_batch_rows or time.monotonic() - batch.started >= self._settings.sink_batch_s:
+                batch = self._store(batch)
+            now, stored = time.monotonic(), self._stored.total()
+            if now - reported >= PROGRESS_EVERY_S:
+                if stored > stored_before:
+                    self._report((stored - stored_before) / (now - reported))
+                reported, stored_before = now, stored
+        if batch.offsets:
+            self._store(batch)
+        self._report()
+
+    def _take(self, message: Message, batch: Batch) -> None:
+        """Put a message into the batch; what cannot be decoded is logged and counted, and goes no further."""
+        if error := message.error():
+            if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # it may be created yet
+                log.warning("Kafka: %s", error.str())
+            return
+        place = (message.topic(), message.partition())
+        batch.offsets[place] = message.offset() + 1
+        name = self._name_of[message.topic()]
+        try:
+            schema_name, record = codec.decode(message.value() or b"")
+            if schema_name != SCHEMA_OF[name]:
+                raise codec.CodecError(f"a message of schema {schema_name}, where {SCHEMA_OF[name]} was expected")
+        except codec.CodecError as error:
+            self._refused += 1
+            log.warning("%s partition %d offset %d cannot be stored: %s", *place, message.offset(), error)
+        else:
+            batch.add(name, record)
+
+    def _store(self, batch: Batch) -> Batch:
+        """Insert a batch, then commit its offsets. Returns the next batch, in which something may have come meanwhile."""
+        following = Batch()
+        if self._until_it_works(lambda: self._insert(batch), following):
+            self._commit(batch)
+            self._stored.update({table: len(rows) for table, rows in batch.rows.items()})
+        return following
+
+    def _insert(self, batch: Batch) -> None:
+        for table, rows in batch.rows.items():
+            if rows:
+                columns = [[row[name] for row in rows] for name in COLUMNS[table]]
+                self._client.insert(table, columns, column_names=COLUMNS[table], column_oriented=True)
+
+    def _commit(self, batch: Batch) -> None:
+        offsets = [TopicPartition(*place, offset) for place, offset in batch.offsets.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=False)
+        except KafkaException as error:  # stored all the same; the next commit, or a repeat, makes up for it
+            log.warning("Kafka: offsets not committed: %s", error.args[0].str())
+
+    def _connect(self) -> None:
+        self._client = clickhouse.writer(self._settings)
+        schema.create(self._client, self._settings)
+
+    def _until_it_works(self, action, following: Batch | None = None) -> bool:
+        """Call `action` until ClickHouse takes it, however long it is away. False when stopped before that.
+
+        following: a batch for what Kafka still hands out while reading is paused.
+        """
+        failures = 0
+        while True:
+            try:
+                action()
+            except ClickHouseError as error:
+                if error.code == clickhouse.AUTHENTICATION_FAILED:
+                    raise UserError(clickhouse.reason(error, self._settings)) from None
+                if not failures:
+                    log.warning("waiting: %s", clickhouse.reason(error, self._settings))
+            else:
+                break
+            if self._stopping:
+                return False
+            self._wait(RETRY_S[min(failures, len(RETRY_S) - 1)], following)
+            failures += 1
+        if failures:
+            log.info("ClickHouse at %s is back", self._settings.clickhouse_url)
+            self._consumer.resume(self._consumer.assignment())
+        return True
+
+    def _wait(self, seconds: float, following: Batch | None) -> None:
+        """Let time pass without reading further, but stay a member of the consumer group."""
+        if following is None:
+            time.sleep(seconds)
+            return
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0 and not self._stopping:
+            self._consumer.pause(self._consumer.assignment())
+            if message := self._consumer.poll(min(left, 0.1)):
+                self._take(message, following)
+
+    def _report(self, rows_per_s: float | None = None) -> None:
+        rate = "" if rows_per_s is None else f" ({rows_per_s:,.0f} rows/s)"
+        tables = ", ".join(f"{table} {count:,}" for table, count in self._stored.items() if count)
+        refused = f"; {self._refused:,} records could not be decoded" if self._refused else ""
+        log.info("stored %s rows%s%s%s", f"{self._stored.total():,}", rate, f": {tables}" if tables else "", refused)
+
+
+def main() -> int:
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logging.getLogger("kafka").setLevel(logging.ERROR)
+    try:
+        sink = Sink(Settings.load())
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: sink.stop())
+        sink.run()
+    except (UserError, SettingsError) as error:
+        print(f"sink: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

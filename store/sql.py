@@ -1,0 +1,57 @@
+"""`./smw sql "SELECT ..."`: a query as the read-only user, printed as a table, CSV or JSON lines."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+from store import client as clickhouse
+
+FORMATS = {"csv": "CSVWithNames", "json": "JSONEachRow"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("query", help='the query, such as "SELECT * FROM daily_energy_by_label LIMIT 10"')
+    parser.add_argument("--format", choices=["table", *FORMATS], default="table", help="form of the output (default: table)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Print what the query gives. Raises UserError, with ClickHouse's own words where the query is at fault."""
+    reader = clickhouse.reader(settings)
+    try:
+        if args.format == "table":
+            result = reader.query(args.query)
+            print(table(result.column_names, result.result_rows))
+        else:
+            sys.stdout.buffer.write(reader.raw_query(args.query, fmt=FORMATS[args.format]))
+            sys.stdout.buffer.flush()
+    except ClickHouseError as error:
+        raise UserError(clickhouse.reason(error, settings)) from None
+    return 0
+
+
+def table(names: Sequence[str], rows: Sequence[Sequence]) -> str:
+    """Rows as aligned plain text under their names, with numbers to the right."""
+    columns = [[_text(row[i]) for row in rows] for i in range(len(names))]
+    numeric = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) for i in range(len(names))]
+    widths = [max(len(name), *map(len, column), 0) for name, column in zip(names, columns)]
+    lines = [list(names), ["-" * width for width in widths], *zip(*columns)]
+    count = f"({len(rows):,} row{'' if len(rows) == 1 else 's'})"
+    return "\n".join([*(_line(line, widths, numeric) for line in lines if names), count])
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
+    return "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric)).rstrip()
+
+
+def _text(value) -> str:
+    if value is None:
+        return "NULL"
+    if isinstance(value, float):
+        return f"{value:.10g}"
+    return str(value).translate({ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"})
