@@ -323,9 +323,9 @@ class HouseDays:
             & (new["start_ms"] < mine["end_ms"]) & (new["end_ms"] > mine["start_ms"])
         )
         inside = meets & (new["start_ms"] >= mine["start_ms"]) & (new["end_ms"] <= mine["end_ms"])
-        covered = inside.any(axis=1)
         covered_by = np.full(len(sections), -1)
-        covered_by[covered] = inside[covered].argmax(axis=1)
+        rows, holders = np.nonzero(inside)
+        covered_by[rows] = holders
         return ~meets.any(axis=1), covered_by
 
     @property
@@ -343,9 +343,11 @@ class HouseDays:
         Days that the house's clock has left behind are closed and forgotten.
         """
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_gap_ms)
-        rows = rows[rows["day"] >= max(self.changed_from, self.closed_day + 1)]
-        if self.closes_a_day(rules):
-            self.closed_day = int(self._closed_by(self.clock_ms, rules))
+        closed_by_now = int(self._closed_by(self.clock_ms, rules))
+        changed = (rows["day"] >= self.changed_from) | (rows["day"] <= closed_by_now)
+        rows = rows[changed & (rows["day"] > self.closed_day)]
+        if closed_by_now > self.closed_day:
+            self.closed_day = closed_by_now
             self._forget_closed()
         self.changed_from = self.ALL_SENT
         self.revision = max(self.revision + 1, now_ms)

@@ -1,0 +1,196 @@
+"""The energy integral, without Flink: hand-worked values, and the oracle on bursts in any order."""
+
+from datetime import date, datetime, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from jobs.integral import ARRIVED, SECTION, HouseDays, Rules, arrivals, energy, kwh
+from jobs.readings import midnights, read
+from smartmeter.codec import Burst, encode_burst
+from tests.oracle import EPOCH, judge, midnight_ms
+
+HOUR_MS = 3_600_000
+NEW_YORK = "America/New_York"
+START_MS = midnight_ms(ZoneInfo(NEW_YORK), date(2011, 4, 18))
+
+
+def burst(start_ms, end_ms, meters: dict, timezone=NEW_YORK, house_id=1):
+    """A burst of {meter: [(time_ms, watts), ...]}."""
+    deltas, watts = [], []
+    for readings in meters.values():
+        times = [start_ms, *(t for t, _ in readings)]
+        deltas += np.diff(times).tolist()
+        watts += [w for _, w in readings]
+    counts = [len(readings) for readings in meters.values()]
+    return Burst(house_id, timezone, start_ms, end_ms, 1, np.array(list(meters), np.int32), np.array(counts, np.int32),
+                 np.array(deltas, np.int32), np.array(watts, np.float32))
+
+
+def run(bursts, rules, batches=None):
+    """(results by (meter, date) with the last revision holding, late readings by date, the state) of one house."""
+    house, results, late = None, {}, {}
+    for size in batches or [len(bursts)]:
+        batch, bursts = bursts[:size], bursts[size:]
+        readings, reasons = read([encode_burst(b) for b in batch], 2**60)
+        assert not reasons
+        sections = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
+        house = house or HouseDays.new(batch[0].timezone)
+        too_late, overlapping = house.add(sections, int(readings.newest_ms.max()), rules)
+        for row in np.concatenate([too_late, overlapping]):
+            day = EPOCH + timedelta(days=int(row["day"]))
+            late[day] = late.get(day, 0) + int(row["readings"])
+        if house.closes_a_day(rules) or not bursts:
+            rows, final = house.results(rules, 0)
+            for row, is_final in zip(rows, final.tolist()):
+                key = int(row["meter_id"]), EPOCH + timedelta(days=int(row["day"]))
+                assert key not in results or not results[key][1], "a result after the final one"
+                results[key] = row, is_final
+        house = HouseDays.from_bytes(house.to_bytes())
+        if not bursts:
+            break
+    return results, {day: n for day, n in late.items() if n}, house
+
+
+RULES = Rules(max_gap_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
+
+
+def test_energy_is_power_times_the_time_to_the_next_reading():
+    # 100 W for 10 s, 200 W for 20 s: 5000 J; the last reading has no next one.
+    results, _, _ = run([burst(START_MS, START_MS + 60_000, {1: [(START_MS, 100), (START_MS + 10_000, 200), (START_MS + 30_000, 50)]})], RULES)
+    row, final = results[1, date(2011, 4, 18)]
+    assert kwh(row["energy_mj"], row["energy_rest"]) == 5000 / 3.6e6
+    assert (row["readings"], row["covered_ms"], row["max_gap_ms"], final) == (3, 30_000, 20_000, False)
+
+
+def test_a_gap_is_not_integrated_but_counted():
+    # 60 W hold for 1000 s of the 2000 s until the next reading: 60 kJ.
+    results, _, _ = run([burst(START_MS, START_MS + HOUR_MS, {1: [(START_MS, 60), (START_MS + 2_000_000, 9)]})], RULES)
+    row, _ = results[1, date(2011, 4, 18)]
+    assert kwh(row["energy_mj"], row["energy_rest"]) == pytest.approx(60_000 / 3.6e6, rel=1e-15)
+    assert (row["covered_ms"], row["max_gap_ms"]) == (1_000_000, 2_000_000)
+
+
+def test_an_interval_across_midnight_is_split():
+    # 360 W from 10 s before midnight to 30 s after: 1 Wh on the first day, 3 Wh on the second.
+    midnight = START_MS + 24 * HOUR_MS
+    times = [(midnight - 10_000, 360), (midnight + 30_000, 0)]
+    for cut in (midnight - 5_000, midnight, midnight + 20_000):
+        bursts = [burst(midnight - 60_000, cut, {1: times[:1]}), burst(cut, midnight + 60_000, {1: times[1:]})]
+        results, _, _ = run(bursts, RULES)
+        energies = [kwh(row["energy_mj"], row["energy_rest"]) for row, _ in results.values()]
+        assert energies == [pytest.approx(0.001, rel=1e-12), pytest.approx(0.003, rel=1e-12)]
+
+
+@pytest.mark.parametrize("timezone, day, hours", [
+    (NEW_YORK, date(2011, 3, 13), 23), (NEW_YORK, date(2011, 11, 6), 25), (NEW_YORK, date(2011, 4, 18), 24),
+    ("Europe/London", date(2013, 3, 31), 23), ("Australia/Lord_Howe", date(2013, 4, 7), 24.5),
+    ("America/Sao_Paulo", date(2013, 10, 20), 23), ("Asia/Kathmandu", date(2013, 10, 20), 24),
+])
+def test_a_local_day_lasts_as_long_as_the_clocks_say(timezone, day, hours):
+    begin, end = midnights(timezone)[(day - EPOCH).days:][:2]
+    assert (end - begin) / HOUR_MS == hours
+    assert datetime.fromtimestamp(begin / 1000, ZoneInfo(timezone)).date() == day
+    assert datetime.fromtimestamp(begin / 1000 - 1, ZoneInfo(timezone)).date() == day - timedelta(days=1)
+
+
+def test_a_repeated_burst_is_counted_and_dropped_and_one_that_overlaps_in_part_is_handed_back():
+    first = burst(START_MS, START_MS + 60_000, {1: [(START_MS, 100), (START_MS + 30_000, 100)]})
+    second = burst(START_MS + 60_000, START_MS + 120_000, {1: [(START_MS + 60_000, 100)]})
+    across = burst(START_MS + 90_000, START_MS + 180_000, {1: [(START_MS + 91_000, 7), (START_MS + 170_000, 7)]})
+    results, late, _ = run([first, second, first, across], RULES)
+    row, _ = results[1, date(2011, 4, 18)]
+    assert (row["readings"], row["duplicates"]) == (3, 2)
+    assert late == {date(2011, 4, 18): 2}
+
+
+def test_a_closed_day_takes_no_more_and_the_reading_before_midnight_still_holds():
+    midnight = START_MS + 24 * HOUR_MS
+    bursts = [
+        burst(midnight - 60_000, midnight, {1: [(midnight - 5_000, 720)]}),
+        burst(midnight + HOUR_MS, midnight + 2 * HOUR_MS, {1: [(midnight + HOUR_MS, 0)]}),
+        burst(midnight - 120_000, midnight - 60_000, {1: [(midnight - 100_000, 500)]}),
+    ]
+    results, late, house = run(bursts, RULES, [1, 1, 1])
+    assert late == {date(2011, 4, 18): 1}
+    closed, final = results[1, date(2011, 4, 18)]
+    assert final and closed["readings"] == 1 and kwh(closed["energy_mj"], closed["energy_rest"]) == pytest.approx(0.001)
+    open_, final = results[1, date(2011, 4, 19)]
+    assert not final and open_["covered_ms"] == 1_000_000 - 5_000
+    assert len(house.sections) == 2, "one as anchor of the closed day, one of the open day"
+
+
+def test_state_of_a_house_stays_small():
+    # 20 meters, 3 days of bursts of 5 minutes, in order: one section a meter for each open day and one as anchor.
+    def at(i):
+        start = START_MS + i * 300_000
+        return burst(start, start + 300_000, {m: [(start + m, 1.0), (start + 150_000, 2.0)] for m in range(1, 21)})
+
+    _, _, house = run([at(i) for i in range(3 * 288)], RULES, [100] * 9)
+    assert SECTION.itemsize == 92
+    assert len(house.sections) == 40
+    assert len(house.to_bytes()) == 40 * 92 + 29 + len(NEW_YORK)
+
+
+@given(st.lists(st.tuples(st.floats(2**-17, 1e6, width=32), st.integers(1, 1_000_000)), min_size=1, max_size=50))
+def test_integer_energy_is_exact(pairs):
+    from fractions import Fraction
+
+    watts, held = np.array([w for w, _ in pairs], np.float32), np.array([h for _, h in pairs])
+    whole, rest = energy(watts, held)
+    exact = sum(Fraction(float(w)) * int(h) for w, h in zip(watts, held))
+    assert int(whole.sum()) + Fraction(int(rest.sum()), 2**40) == exact
+
+
+ZONES_AND_DAYS = [
+    (NEW_YORK, date(2011, 3, 13)), (NEW_YORK, date(2011, 11, 6)), ("Europe/London", date(2013, 4, 13)),
+    ("Australia/Lord_Howe", date(2013, 4, 7)), ("America/Sao_Paulo", date(2013, 10, 20)), ("Asia/Kathmandu", date(2013, 4, 7)),
+]
+
+
+@st.composite
+def logs(draw):
+    """(bursts of one house in the order of the topic, rules): gaps, repeats, disorder, midnights, clock changes."""
+    zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
+    at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-30, 30)) * HOUR_MS
+    meters = draw(st.integers(1, 3))
+    bursts = []
+    for _ in range(draw(st.integers(1, 12))):
+        length = draw(st.sampled_from([10_000, 60_000, 900_000, 2 * HOUR_MS, 30 * HOUR_MS]))
+        times = st.lists(st.integers(0, length - 1), max_size=5, unique=True).map(sorted)
+        of_meter = {m + 1: [(at + t, draw(st.floats(0, 5000, width=32))) for t in draw(times)] for m in range(meters)}
+        if draw(st.integers(0, 4)):
+            bursts.append(burst(at, at + length, of_meter, zone))
+        at += length
+    bursts = bursts or [burst(at, at + 1000, {1: [(at, 1.0)]}, zone)]
+    bursts += draw(st.lists(st.sampled_from(bursts), max_size=3))
+    order = draw(st.sampled_from(["as is", "any"]))
+    if order == "any":
+        bursts = draw(st.permutations(bursts))
+    rules = Rules(draw(st.sampled_from([5_000, 1_000_000])), draw(st.sampled_from([0, HOUR_MS, 48 * HOUR_MS])))
+    return bursts, rules
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs(), st.data())
+def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, data):
+    bursts, rules = log
+    batches = data.draw(st.lists(st.integers(1, 4), min_size=len(bursts), max_size=len(bursts)))
+    expected = judge(bursts, rules.max_gap_ms, rules.allowed_lateness_ms)
+    one, late_one, _ = run(bursts, rules)
+    some, late_some, _ = run(bursts, rules, batches)
+    assert late_one == late_some == {day: n for (_, day), n in expected.late.items()}
+    assert {k: (r.tobytes(), f) for k, (r, f) in one.items()} == {k: (r.tobytes(), f) for k, (r, f) in some.items()}
+    assert set(some) == {(meter, day) for _, meter, day in expected.days}
+    for (_, meter, day), judged in expected.days.items():
+        row, final = some[meter, day]
+        key = (1, meter, day)
+        assert kwh(row["energy_mj"], row["energy_rest"]) == pytest.approx(judged.kwh, rel=1e-9, abs=1e-18)
+        assert row["readings"] == len(judged.readings)
+        assert row["duplicates"] == judged.duplicates
+        assert row["covered_ms"] == judged.covered_ms
+        assert row["max_gap_ms"] == expected.max_gap_ms[key]
+        assert final == expected.final[key]
