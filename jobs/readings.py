@@ -13,6 +13,8 @@ from smartmeter.codec import Burst, CodecError, decode_burst
 
 LAST_DAY = date(2200, 1, 1)
 EARLIEST_MS = 2 * 86_400_000
+LONGEST_MS = 7 * 86_400_000
+"""Most that a burst may span; it bounds what one message can cost."""
 NEVER = -(2**62)
 """A time before all others, in ms."""
 
@@ -65,6 +67,8 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
         return f"house_id {burst.house_id}: it starts at 1"
     if not EARLIEST_MS <= burst.start_ms < burst.end_ms:
         return f"start {burst.start_ms} and end {burst.end_ms}: the start is {EARLIEST_MS} or more, and before the end"
+    if burst.end_ms - burst.start_ms > LONGEST_MS:
+        return f"it spans {(burst.end_ms - burst.start_ms) / 1000:.0f} s: at most {LONGEST_MS // 1000} s are accepted"
     if burst.end_ms > latest_ms:
         return f"it ends {(burst.end_ms - latest_ms) / 1000:.0f} s beyond the latest time that is accepted"
     if burst.tick_ms < 1:
@@ -126,6 +130,7 @@ def _senseless(readings: Readings) -> dict[int, str]:
     order[first] = 1
     checks = (
         (order <= 0, "a delta of 0 or less: readings of a meter are in the order of time"),
+        (order > LONGEST_MS, "a delta that leads outside the burst's start and end"),
         (~(readings.watts >= 0) | (readings.watts == np.inf), "watts that are negative or no number"),
     )
     wrong = {}

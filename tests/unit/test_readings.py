@@ -1,0 +1,74 @@
+"""Decoding and checking many messages together."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from jobs.readings import EARLIEST_MS, read
+from smartmeter.codec import Burst, encode_burst
+
+LATEST_MS = 1_400_000_000_000
+GOOD = Burst(7, "America/New_York", 1_303_132_800_000, 1_303_132_810_000, 1000, np.array([1, 2, 3], np.int32),
+             np.array([3, 0, 2], np.int32), np.array([0, 4, 5, 9, 0], np.int32), np.arange(5, dtype=np.float32))
+GOOD = replace(GOOD, deltas=np.array([0, 4, 5, 3, 6], np.int32))
+
+
+def changed(**fields) -> bytes:
+    arrays = {name: np.array(value, np.float32 if name == "watts" else np.int32)
+              for name, value in fields.items() if isinstance(value, list)}
+    return encode_burst(replace(GOOD, **(fields | arrays)))
+
+
+def test_times_count_from_the_start_in_ticks_meter_by_meter():
+    later = replace(GOOD, house_id=8, start_ms=GOOD.end_ms, end_ms=GOOD.end_ms + 1000, tick_ms=1,
+                    counts=np.array([0, 1, 4], np.int32), deltas=np.array([999, 1, 2, 3, 4], np.int32))
+    readings, reasons = read([encode_burst(GOOD), encode_burst(later)], LATEST_MS)
+    assert reasons == {}
+    assert (readings.time_ms - GOOD.start_ms).tolist() == [0, 4000, 9000, 3000, 9000, 10_999, 10_001, 10_003, 10_006, 10_010]
+    assert readings.watts.tolist() == [0, 1, 2, 3, 4] * 2
+    assert readings.meter_id.tolist() == [1, 2, 3] * 2
+    assert readings.count.tolist() == [3, 0, 2, 0, 1, 4]
+    assert readings.channel_burst.tolist() == [0, 0, 0, 1, 1, 1]
+    assert readings.house_id.tolist() == [7, 8]
+    assert (readings.newest_ms - GOOD.start_ms).tolist() == [9000, 10_999]
+
+
+@pytest.mark.parametrize("payload, reason", [
+    (b"", "begins with nothing"),
+    (encode_burst(GOOD)[:-3], "ends too early"),
+    (changed(house_id=0), "house_id 0: it starts at 1"),
+    (changed(end_ms=GOOD.start_ms), "before the end"),
+    (changed(start_ms=EARLIEST_MS - 1), "before the end"),
+    (changed(end_ms=LATEST_MS + 60_000), "60 s beyond the latest time"),
+    (changed(start_ms=GOOD.end_ms - 604_800_001), "it spans 604800 s: at most 604800 s"),
+    (changed(tick_ms=0), "tick_ms 0"),
+    (changed(timezone="Mars/Olympus"), "'Mars/Olympus' is no IANA time zone"),
+    (changed(timezone="../etc/passwd"), "is no IANA time zone"),
+    (changed(timezone=""), "is no IANA time zone"),
+    (changed(counts=[3, 2]), "3 meter_ids and 2 counts"),
+    (changed(counts=[6, -3, 2]), "a negative count"),
+    (changed(counts=[3, 1, 2]), "counts that sum up to 6, 5 deltas and 5 watts"),
+    (changed(watts=[1, 2]), "counts that sum up to 5, 5 deltas and 2 watts"),
+    (changed(meter_ids=[1, 2, 1]), "a meter listed twice"),
+    (changed(deltas=[0, 0, 5, 3, 6]), "a delta of 0 or less"),
+    (changed(deltas=[0, 4, 5, 3, -1]), "a delta of 0 or less"),
+    (changed(deltas=[-1, 4, 5, 3, 6]), "outside the burst's start and end"),
+    (changed(tick_ms=2**30, deltas=[0, 2**31 - 1, 5, 3, 6]), "leads outside the burst's start and end"),
+    (changed(deltas=[0, 4, 6, 3, 6]), "outside the burst's start and end"),
+    (changed(watts=[0, 1, float("nan"), 3, 4]), "negative or no number"),
+    (changed(watts=[0, 1, float("inf"), 3, 4]), "negative or no number"),
+    (changed(watts=[0, 1, -0.5, 3, 4]), "negative or no number"),
+])
+def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(payload, reason):
+    readings, reasons = read([encode_burst(GOOD), payload, encode_burst(GOOD)], LATEST_MS)
+    assert list(reasons) == [1] and reason in reasons[1]
+    assert readings.message.tolist() == [0, 2]
+    assert readings.watts.tolist() == [0, 1, 2, 3, 4] * 2
+
+
+def test_nothing_but_bad_messages_and_bursts_without_readings():
+    readings, reasons = read([b"x"], LATEST_MS)
+    assert list(reasons) == [0] and len(readings.bursts) == len(readings.time_ms) == 0
+    readings, reasons = read([changed(counts=[0, 0, 0], deltas=[], watts=[])], LATEST_MS)
+    assert reasons == {} and len(readings.time_ms) == 0 and readings.newest_ms[0] < 0
