@@ -7,6 +7,7 @@ import heapq
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
@@ -58,9 +59,10 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
 def generate(args: argparse.Namespace, settings: Settings) -> int:
     """Produces the days of args to Kafka, and writes the ground truth of synthetic ones. Raises UserError."""
     first, end = _day_range(args)
-    houses = _houses(args, settings)
-    if args.data is None:
-        _write_truth(settings.home / "ground_truth.csv", houses, first, end)
+    with _usable_folders():
+        houses = _houses(args, settings)
+        if args.data is None:
+            _write_truth(settings.home / "ground_truth.csv", houses, first, end)
     produce(houses, first, end, args.burst_s, args.speed, settings)
     return 0
 
@@ -69,7 +71,8 @@ def replay(args: argparse.Namespace, settings: Settings) -> int:
     """Produces the days of args to Kafka again. Raises UserError."""
     if args.last < args.start:
         raise UserError(f"--to {args.last} is before --from {args.start}: give a last day that is not before the first")
-    houses = _houses(args, settings)
+    with _usable_folders():
+        houses = _houses(args, settings)
     produce(houses, args.start, args.last + timedelta(days=1), args.burst_s, args.speed, settings)
     return 0
 
@@ -99,6 +102,15 @@ def _houses(args: argparse.Namespace, settings: Settings) -> list[House]:
     if args.houses is None:
         return measured_houses(args.data, args.timezone)
     return multiplied_houses(args.data, args.houses, args.seed, settings.home, args.timezone)
+
+
+@contextmanager
+def _usable_folders() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: {error.strerror}; --data needs a folder that can be read, SMW_HOME one that "
+                        "can be written") from None
 
 
 def _write_truth(path: Path, houses: list[House], first: date, end: date) -> None:

@@ -43,6 +43,8 @@ def measured_houses(folder: Path, timezone: str | None = None) -> list[House]:
 
     Raises DatasetError when there is none or one of them cannot be read.
     """
+    if not folder.is_dir():
+        raise DatasetError(f"{folder}: there is no such folder; give the folder that holds house_1, house_2, ...")
     numbered = [(int(match[1]), path) for path in folder.glob("house_*")
                 if (match := re.fullmatch(r"house_(\d+)", path.name))]
     if not numbered:

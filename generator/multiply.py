@@ -56,7 +56,10 @@ def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: s
 
 def _assignments(file: Path, sources: dict, count: int, seed: int) -> dict[str, Assignment]:
     """House id -> assignment: what the file has, and drawn anew (and kept in it) for houses that it lacks."""
-    kept = json.loads(file.read_text()) if file.exists() else {}
+    try:
+        kept = json.loads(file.read_text()) if file.exists() else {}
+    except ValueError as error:
+        raise DatasetError(f"{file}: not the JSON that was written ({error}); remove the file to draw anew") from None
     drawn = {str(house_id): asdict(_draw(house_id, sources, seed)) for house_id in range(1, count + 1)
              if str(house_id) not in kept}
     if drawn:

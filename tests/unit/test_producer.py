@@ -1,0 +1,82 @@
+"""The commands' arguments, the order of messages, and a broker that is not there."""
+
+import argparse
+import socket
+import time
+from datetime import date
+
+import pytest
+
+from generator import commands
+from generator.producer import Producer, ProducerError
+from generator.synthetic import synthetic_houses
+from smartmeter.codec import decode, encode
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def parsed(command, *words):
+    parser = argparse.ArgumentParser()
+    {"generate": commands.add_arguments_generate, "replay": commands.add_arguments_replay}[command](parser)
+    return parser.parse_args(words)
+
+
+def test_no_broker_is_one_sentence_within_ten_seconds():
+    address = f"127.0.0.1:{free_port()}"
+    begun = time.monotonic()
+    with pytest.raises(ProducerError) as error:
+        Producer(Settings(kafka=address))
+    assert time.monotonic() - begun < 10
+    assert str(error.value).startswith(f"no Kafka broker answers at {address} (")
+    assert "\n" not in str(error.value)
+
+
+def test_bursts_of_all_houses_in_the_order_of_time():
+    houses = synthetic_houses(3, seed=1, timezone="UTC") + synthetic_houses(5, seed=1)[3:]
+    starts, last_end, readings = [], {}, 0
+    for burst in commands.in_order(houses, date(2024, 5, 1), date(2024, 5, 2), 3600):
+        starts.append(burst.start_ms)
+        assert last_end.setdefault(burst.house_id, burst.start_ms) == burst.start_ms  # a house's bursts tile its day
+        last_end[burst.house_id] = burst.end_ms
+        readings += burst.counts.sum()
+    assert starts == sorted(starts) and len(starts) == 5 * 24
+    assert readings == sum(2 * 86400 + 28800 * (len(house.meters) - 2) for house in houses)
+
+
+def test_house_record_fits_its_schema():
+    record = synthetic_houses(1, seed=1)[0].record()
+    assert decode(encode("house", record)) == ("house", record)
+
+
+@pytest.mark.parametrize("command, words, message", [
+    ("generate", ["--houses", "0"], "--houses 0: give 1 or more"),
+    ("generate", ["--days", "0"], "--days 0: give 1 or more"),
+    ("generate", ["--burst-s", "0"], "--burst-s 0: give 1 or more"),
+    ("generate", ["--seed", "-1"], "--seed -1: give 0 or more"),
+    ("generate", ["--timezone", "Mars/Base"], "unknown time zone 'Mars/Base'"),
+    ("generate", ["--data", "/absent"], "/absent: there is no such folder"),
+    ("generate", ["--data", "/absent", "--days", "2"], "--days needs --start"),
+    ("replay", ["--from", "2024-05-02", "--to", "2024-05-01"], "--to 2024-05-01 is before --from 2024-05-02"),
+])
+def test_bad_arguments(tmp_path, command, words, message):
+    with pytest.raises(UserError, match=message):
+        getattr(commands, command)(parsed(command, *words), Settings(home=tmp_path))
+
+
+@pytest.mark.parametrize("words", [["--speed", "fast"], ["--speed", "0"], ["--start", "yesterday"]])
+def test_arguments_that_do_not_parse(words, capsys):
+    with pytest.raises(SystemExit):
+        parsed("generate", *words)
+    assert repr(words[1]) in capsys.readouterr().err
+
+
+def test_home_that_cannot_be_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="Not a directory; .* SMW_HOME one that can be written"):
+        commands.generate(parsed("generate", "--houses", "1"), Settings(home=tmp_path / "file" / "home"))
