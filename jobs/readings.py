@@ -15,6 +15,7 @@ LAST_DAY = date(2200, 1, 1)
 EARLIEST_MS = 2 * 86_400_000
 LONGEST_MS = 7 * 86_400_000
 """Most that a burst may span; it bounds what one message can cost."""
+OUTSIDE = "a reading outside the burst's start and end"
 NEVER = -(2**62)
 """A time before all others, in ms."""
 
@@ -130,7 +131,7 @@ def _senseless(readings: Readings) -> dict[int, str]:
     order[first] = 1
     checks = (
         (order <= 0, "a delta of 0 or less: readings of a meter are in the order of time"),
-        (order > LONGEST_MS, "a delta that leads outside the burst's start and end"),
+        (order > LONGEST_MS, OUTSIDE),
         (~(readings.watts >= 0) | (readings.watts == np.inf), "watts that are negative or no number"),
     )
     wrong = {}
@@ -141,7 +142,7 @@ def _senseless(readings: Readings) -> dict[int, str]:
     some = readings.count > 0
     outside = readings.newest_ms >= readings.end_ms
     outside[readings.channel_burst[some][readings.time_ms[first] < readings.start_ms[readings.channel_burst[some]]]] = True
-    return wrong | dict.fromkeys(np.flatnonzero(outside).tolist(), "a reading outside the burst's start and end")
+    return wrong | dict.fromkeys(np.flatnonzero(outside).tolist(), OUTSIDE)
 
 
 def _concat(arrays: list[np.ndarray], dtype) -> np.ndarray:
