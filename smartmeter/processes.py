@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import time
@@ -19,6 +20,7 @@ from smartmeter.errors import UserError
 MARK = "SMW_PID_FILE"
 POLL_S = 0.1
 LOG_LINES_SHOWN = 5
+OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")  # how the project's own programs say why they end
 
 
 class Processes:
@@ -31,6 +33,7 @@ class Processes:
         home = home.resolve()
         self.logs, self.run = home / "logs", home / "run"
         self.children: dict[str, subprocess.Popen] = {}
+        self.ending: set[str] = set()
 
     def __enter__(self) -> "Processes":
         try:
@@ -58,8 +61,11 @@ class Processes:
             signal.signal(signal.SIGINT, ignored)
             self.lock.close()
 
-    def start(self, name: str, command: list[str], environ: dict[str, str]) -> None:
-        """Start `command` as `name`; `environ` is added to this process's environment."""
+    def start(self, name: str, command: list[str], environ: dict[str, str], ends: bool = False) -> None:
+        """Start `command` as `name`; `environ` is added to this process's environment.
+
+        ends: it may end by itself, with code 0; any other must run until it is stopped.
+        """
         pid_file = self.run / f"{name}.pid"
         pid_file.touch()  # before the process: should this one be killed in between, the next still looks for it
         with open(self.log(name), "wb") as log:
@@ -68,6 +74,8 @@ class Processes:
                 start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
         pid_file.write_text(f"{child.pid}\n")
         self.children[name] = child
+        if ends:
+            self.ending.add(name)
 
     def stop(self, name: str) -> None:
         """End a process and all its children."""
@@ -75,11 +83,15 @@ class Processes:
         self.children.pop(name).wait()
 
     def check(self) -> None:
-        """Raise UserError when a process has ended by itself."""
+        """Raise UserError when a process has ended that should not have, with the reason that its log gives."""
         for name, child in self.children.items():
-            if child.poll() is not None:
-                lines = self.log(name).read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
-                raise UserError("\n".join([f"{name} ended (code {child.returncode}); {self.log(name)} ends with:", *lines]))
+            code = child.poll()
+            if code is None or code == 0 and name in self.ending:
+                continue
+            lines = self.log(name).read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+            if lines and (own := OWN_SENTENCE.fullmatch(lines[-1])):
+                raise UserError(own[1])
+            raise UserError("\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines]))
 
     def wait_until(self, ready, what: str, timeout_s: float = 60) -> None:
         """Wait for ready() to be true. Raises UserError when a process ends meanwhile, or the time is up."""

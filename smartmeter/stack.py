@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -50,6 +51,15 @@ log.message.timestamp.before.max.ms=9223372036854775807
 log.message.timestamp.after.max.ms=9223372036854775807
 log.retention.ms=-1
 """
+
+
+def start(processes: Processes, settings: Settings) -> None:
+    """Start all of it: broker and topics, endpoint, sink, job."""
+    start_broker(processes, settings)
+    create_topics(settings)
+    start_endpoint(processes, settings)
+    start_sink(processes, settings)
+    start_job(processes, settings)
 
 
 def start_broker(processes: Processes, settings: Settings) -> None:
@@ -132,8 +142,10 @@ def flink_run_command(settings: Settings, job_file: Path) -> list[str]:
     flink = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin" / "flink"
     return [
         str(flink), "run", "--target", "local",
+        "-D", f"taskmanager.numberOfTaskSlots={settings.parallelism}",
         "-D", f"rest.bind-port={settings.flink_ui_port}",
         "-D", f"rest.bind-address={LOOPBACK}",
+        "-D", f"io.tmp.dirs={settings.home / 'tmp'}",
         "-pyexec", sys.executable, "-pyclientexec", sys.executable,
         "-py", str(job_file),
     ]
@@ -144,20 +156,32 @@ def flink_environ(settings: Settings) -> dict[str, str]:
     return settings.environ() | {"FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": "-Xmx1g"}
 
 
+def addresses(settings: Settings) -> str:
+    """Where the parts of the stack answer, in a few lines of text."""
+    return f"""
+Kafka:       {settings.kafka}
+ClickHouse:  {settings.clickhouse_url} (user {settings.clickhouse_reader}, read-only)
+Flink:       http://{LOOPBACK}:{settings.flink_ui_port}
+Logs:        {settings.home / 'logs'}"""
+
+
 def with_free_ports(settings: Settings) -> Settings:
-    """The settings with ports on the loopback address that nothing listens at."""
-    kafka, controller, clickhouse, flink = free_ports(4)
+    """The settings with a free port in place of each that is taken, or 0; all are on the loopback address."""
+    wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
+              urlsplit(settings.clickhouse_url).port, settings.flink_ui_port]
+    with ExitStack() as held:  # all at once, so that they differ
+        kafka, controller, clickhouse, flink = (
+            held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
     return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
                    clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink)
 
 
-def free_ports(count: int) -> list[int]:
-    """`count` different ports that nothing listens at."""
-    sockets = [socket.create_server((LOOPBACK, 0)) for _ in range(count)]
-    ports = [s.getsockname()[1] for s in sockets]
-    for s in sockets:
-        s.close()
-    return ports
+def listener_near(port: int) -> socket.socket:
+    """A socket that listens at `port`, or at any free one."""
+    try:
+        return socket.create_server((LOOPBACK, port))
+    except OSError:
+        return socket.create_server((LOOPBACK, 0))
 
 
 def require_free_port(address: str, variable: str) -> None:

@@ -1,0 +1,5 @@
+import sys
+
+from smartmeter.cli import main
+
+sys.exit(main())

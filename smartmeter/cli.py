@@ -1,0 +1,68 @@
+"""The command line: ./smw COMMAND. What the user can mend is told in one sentence on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+
+from generator import commands as generator
+from smartmeter import demo, stack
+from smartmeter.codec import CodecError
+from smartmeter.errors import UserError
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings, SettingsError
+from store import sql
+
+INTERRUPTED = 130
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for what went wrong, 2 for wrong arguments, 130 for Ctrl-C."""
+    args = parser().parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # they stop it as Ctrl-C does
+    try:
+        return args.run(args, Settings.load())
+    except (UserError, SettingsError, CodecError, ConnectionError) as error:
+        print(f"smw: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="smw", description="Smart Meter Watchdog", allow_abbrev=False,
+                                     epilog="Settings are environment variables; smartmeter/settings.py lists them.")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, help_text, add_arguments, run in (
+        ("demo", "start everything, produce some days of some houses, show the results", demo.add_arguments, demo.run),
+        ("stack", "start Kafka, ClickHouse, the sink and the job, and keep them until Ctrl-C", None, run_stack),
+        ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
+        ("replay", "produce past days once more", generator.add_arguments_replay, generator.replay),
+        ("sql", "query the results", sql.add_arguments, sql.run),
+        ("topics", "create the topics in the Kafka cluster", None, run_topics),
+        ("test", "run the tests; takes pytest's arguments", None, None),  # ./smw itself runs them
+    ):
+        command = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".", allow_abbrev=False)
+        command.set_defaults(run=run)
+        if add_arguments:
+            add_arguments(command)
+    return parser
+
+
+def run_stack(args: argparse.Namespace, settings: Settings) -> int:
+    """Start the stack and keep it until Ctrl-C. Raises UserError when one of its processes ends by itself."""
+    with Processes(settings.home) as processes:
+        stack.start(processes, settings)
+        print(stack.addresses(settings) + "\nCtrl-C stops it.")
+        while True:
+            processes.check()
+            time.sleep(1)
+
+
+def run_topics(args: argparse.Namespace, settings: Settings) -> int:
+    stack.create_topics(settings)
+    return 0

@@ -1,0 +1,200 @@
+"""./smw demo: the whole system on some days of some houses, from an empty start to a table of the results."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass, replace
+
+from clickhouse_connect.driver.client import Client
+
+from generator.commands import add_arguments_generate
+from smartmeter import stack
+from smartmeter.errors import UserError
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings, variable
+from store.client import reader
+from store.sql import table
+
+GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s")
+STALLED_S = 60
+LINE_EVERY_S = 5
+
+TOTALS = """
+    SELECT (SELECT sum(readings) FROM daily_energy FINAL),
+           (SELECT sum(duplicates) FROM daily_energy FINAL),
+           (SELECT sum(readings) FROM late FINAL),
+           (SELECT count() FROM dead_letter FINAL),
+           (SELECT count() FROM daily_energy FINAL)"""
+
+HOUSES = """
+    SELECT q.house_id AS house, any(h.city) AS city, count() AS days,
+           round(any(e.kwh), 2) AS mains_kwh, round(any(e.kwh) / days, 2) AS kwh_a_day,
+           round(avg(q.mains_coverage_percent), 1) AS mains_coverage_percent,
+           any(t.label) AS top_appliance, round(100 * any(t.kwh) / any(e.kwh), 1) AS share_percent
+    FROM data_quality AS q
+    LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = q.house_id
+    LEFT JOIN (SELECT house_id, sum(kwh) AS kwh FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY house_id) AS e
+        ON e.house_id = q.house_id
+    LEFT JOIN (SELECT house_id, argMax(label, label_kwh) AS label, max(label_kwh) AS kwh
+               FROM (SELECT house_id, label, sum(kwh) AS label_kwh FROM appliance_share GROUP BY house_id, label)
+               GROUP BY house_id) AS t ON t.house_id = q.house_id
+    GROUP BY q.house_id
+    ORDER BY q.house_id"""
+
+WHERE_TO_LOOK = """
+Results by day:  {smw}sql "SELECT * FROM daily_energy_by_label WHERE house_id = 1 ORDER BY date, kwh DESC"
+Shares:          {smw}sql "SELECT * FROM appliance_share ORDER BY share_percent DESC LIMIT 10"
+Data quality:    {smw}sql "SELECT * FROM data_quality ORDER BY coverage_percent LIMIT 10"
+How it works:    docs/design.md"""
+
+
+@dataclass
+class Totals:
+    """Readings (dead letters: messages) in the results so far, and the rows that hold them."""
+
+    used: int = 0
+    duplicate: int = 0
+    late: int = 0
+    dead: int = 0
+    rows: int = 0
+
+    @property
+    def processed(self) -> int:
+        return self.used + self.duplicate + self.late
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw demo: those of ./smw generate and one more."""
+    add_arguments_generate(parser)
+    parser.add_argument("--keep-running", action="store_true", help="leave everything running until Ctrl-C")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Run the demo in settings.home/demo, from an empty start. Raises UserError when a part of it fails."""
+    settings = replace(settings, home=settings.home.resolve() / "demo")
+    with Processes(settings.home) as processes:
+        wipe(settings)
+        settings = stack.with_free_ports(settings)
+        print("Starting Kafka, ClickHouse, the sink and Flink ...", file=sys.stderr)
+        stack.start_broker(processes, settings)
+        stack.create_topics(settings)
+        processes.start("generator", generate_command(args), settings.environ(), ends=True)
+        stack.start_endpoint(processes, settings)
+        stack.start_sink(processes, settings)
+        stack.start_job(processes, settings)
+        client = reader_when_ready(processes, settings)
+        produced, totals = follow(processes, client)
+        print(report(settings, client, produced, totals, args.keep_running))
+        while args.keep_running:
+            processes.check()
+            time.sleep(1)
+    return 0 if totals.processed == produced else 1
+
+
+def wipe(settings: Settings) -> None:
+    """Remove what an earlier demo computed; which house came of which source stays as it was."""
+    for name in ("kafka", "clickhouse", "checkpoints", "tmp"):
+        shutil.rmtree(settings.home / name, ignore_errors=True)
+
+
+def generate_command(args: argparse.Namespace) -> list[str]:
+    """./smw generate with those of its options that were given."""
+    options = [f"--{name.replace('_', '-')}={value}" for name in GENERATE_OPTIONS
+               if (value := getattr(args, name)) is not None]
+    return [sys.executable, "-P", "-m", "smartmeter", "generate", *options]
+
+
+def reader_when_ready(processes: Processes, settings: Settings) -> Client:
+    """A client on the tables, once the sink has made them all."""
+    def ready() -> bool:
+        try:
+            return reader(settings).command("EXISTS data_quality") == 1
+        except UserError:
+            return False
+
+    processes.wait_until(ready, "the sink has not made its tables")
+    return reader(settings)
+
+
+def follow(processes: Processes, client: Client) -> tuple[int, Totals]:
+    """Show progress until all that was produced is in the results, or nothing has moved for STALLED_S.
+
+    Returns the readings produced and what became of them.
+    """
+    progress = Progress()
+    while True:
+        processes.check()
+        generating = processes.children["generator"].poll() is None
+        produced, left_s = generated(processes.log("generator").read_text())
+        totals = Totals(*client.query(TOTALS).first_row)
+        done = not generating and totals.processed == produced
+        progress.update(produced, totals, left_s if generating else 0, done)
+        if done or not generating and progress.still_s() > STALLED_S:
+            return produced, totals
+        time.sleep(1)
+
+
+class Progress:
+    """A line of progress: on a terminal rewritten each time, elsewhere a new one every LINE_EVERY_S."""
+
+    def __init__(self):
+        self.begun = self.idle_until = self.moved = time.monotonic()
+        self.shown = -math.inf
+        self.last = None
+
+    def update(self, produced: int, totals: Totals, generator_left_s: float, done: bool) -> None:
+        now = time.monotonic()
+        if (produced, totals) != self.last:
+            self.last, self.moved = (produced, totals), now
+        if not totals.processed:
+            self.idle_until = now
+        terminal = sys.stderr.isatty()
+        if terminal or done or now - self.shown >= LINE_EVERY_S:
+            self.shown = now
+            line = self.line(produced, totals, generator_left_s, now)
+            print(f"\r\033[K{line}" if terminal else line, end="" if terminal and not done else "\n",
+                  file=sys.stderr, flush=True)
+
+    def line(self, produced: int, totals: Totals, generator_left_s: float, now: float) -> str:
+        line = (f"{now - self.begun:.0f} s: {produced:,} readings produced, {totals.processed:,} processed, "
+                f"{totals.rows:,} rows stored")
+        if now > self.idle_until:
+            rate = totals.processed / (now - self.idle_until)
+            left_s = generator_left_s + (produced - totals.processed) / rate
+            line += f"; {rate / 1e6:.2f} M readings/s, about {left_s:.0f} s left"
+        return line
+
+    def still_s(self) -> float:
+        """Seconds since anything has changed."""
+        return time.monotonic() - self.moved
+
+
+def generated(log: str) -> tuple[int, float]:
+    """(readings produced so far, seconds left to produce the rest) as the generator's log says."""
+    lines = re.findall(r"^produced ([\d,]+) readings(?:.*, ([\d,]+) s left)?", log, re.MULTILINE)
+    produced, left_s = lines[-1] if lines else ("0", "")
+    return int(produced.replace(",", "")), float(left_s.replace(",", "") or 0)
+
+
+def report(settings: Settings, client: Client, produced: int, totals: Totals, keep_running: bool) -> str:
+    """The results by house, what became of the readings, and where to look next."""
+    houses = client.query(HOUSES)
+    lines = [
+        table(houses.column_names, houses.result_rows), "",
+        f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.late:,} late; "
+        f"{totals.dead:,} messages in dead_letter",
+    ]
+    if totals.processed != produced:
+        lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
+    if keep_running:
+        url = f"{variable('clickhouse_url')}={settings.clickhouse_url} "
+        smw = ("" if settings.clickhouse_url == Settings().clickhouse_url else url) + "./smw "
+        lines += [WHERE_TO_LOOK.format(smw=smw), stack.addresses(settings), "Ctrl-C stops it."]
+    else:
+        lines.append("\nTo look further, keep it running: ./smw demo --keep-running")
+    return "\n".join(lines)
