@@ -77,7 +77,7 @@ def encode(name: str, record: dict) -> bytes:
     out = io.BytesIO(HEADERS[name])
     out.seek(HEADER_BYTES)
     try:
-        fastavro.schemaless_writer(out, SCHEMAS[name], record, strict=True)
+        fastavro.schemaless_writer(out, SCHEMAS[name], record, strict_allow_default=True)
     except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
         raise CodecError(f"record does not fit schema {name}: {error}") from error
     return out.getvalue()
