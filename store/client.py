@@ -62,7 +62,8 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
         return f"ClickHouse at {url} refuses the user or the password; set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)"
     if error.code == UNKNOWN_DATABASE:
         return f"ClickHouse at {url} has no database {settings.clickhouse_database} yet; the sink creates it: start it by ./smw stack"
-    if isinstance(error, OperationalError) and error.code is None:
+    if said := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
+        return f"ClickHouse says: {said[1]}"
+    if isinstance(error, OperationalError):
         return f"ClickHouse does not answer at {url}; start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"
-    said = re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL)
-    return f"ClickHouse says: {said[1] if said else error}"
+    return f"ClickHouse at {url}: {error}"

@@ -180,7 +180,8 @@ def _bind(settings: Settings) -> socket.socket:
     host, port = address.hostname or "", address.port or 8123
     if host != "localhost" and not _is_loopback(host):
         raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url} is not on this machine: the local endpoint serves a loopback address, such as http://127.0.0.1:8123")
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # With the protocol named asyncio sets TCP_NODELAY; without that an answer may take 40 ms longer.
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         sock.bind((host, port))
@@ -225,7 +226,7 @@ def serve(settings: Settings) -> None:
     folder = settings.home / "clickhouse"
     with _bind(settings) as sock, _locked(folder):
         _make_password(settings)
-        engine = Engine(folder)
+        engine = Engine(folder, settings.clickhouse_database)
         try:
             app = Endpoint(engine, settings).app
             print(f"ClickHouse {engine.version} (embedded) at {settings.clickhouse_url}, data in {folder}", flush=True)

@@ -79,11 +79,16 @@ class Result:
 
 
 class Engine:
-    """The engine on a data folder. Methods are safe to call from several threads. Raises QueryError."""
+    """The engine on a data folder, with the database that is used where a query names none.
 
-    def __init__(self, folder: Path):
+    Methods are safe to call from several threads. Raises QueryError.
+    """
+
+    def __init__(self, folder: Path, database: str):
         self._address = f"{folder}?config-file={CONFIG}"
+        self._database = database
         self._first = self._open()  # the engine lives as long as a session is open
+        self._first.query(f"CREATE DATABASE IF NOT EXISTS {_quote(database, '`')}")
         self.version, self.timezone = str(self._first.query("SELECT version(), timezone()", "TSV")).split()
 
     def close(self) -> None:
@@ -94,7 +99,8 @@ class Engine:
         session = self._open()
         chunks = None
         try:
-            _prepare(session, query)
+            session.query(f"USE {_quote(query.database or self._database, '`')}")
+            _set(session, query)
             result = _run(session, query)
             chunks = _closing(session, result.chunks)
             next(chunks)  # now the session is the generator's to close, and the first chunk, or an error, is there
@@ -125,10 +131,8 @@ def _closing(session: Session, chunks: Iterator[bytes]) -> Iterator[bytes]:
         session.close()
 
 
-def _prepare(session: Session, query: Query) -> None:
-    """Database and settings, and after those that are allowed the read-only mode, in which the engine refuses the rest."""
-    if query.database:
-        session.query(f"USE {_quote(query.database, '`')}")
+def _set(session: Session, query: Query) -> None:
+    """The settings: first those that are allowed, then the read-only mode, in which the engine refuses the rest."""
     first, rest = query.settings, {}
     if query.reader:
         first = {**READER_SETTINGS, **{k: v for k, v in query.settings.items() if k in READER_MAY_SET}}

@@ -72,7 +72,7 @@ class Sink:
         self._client: Client | None = None
         self._consumer = Consumer({
             "bootstrap.servers": settings.kafka,
-            "group.id": GROUP,
+            "group.id": topic(settings, GROUP),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
@@ -92,7 +92,7 @@ class Sink:
 
     def _start(self) -> None:
         try:
-            self._consumer.list_topics(timeout=10)
+            self._consumer.list_topics(timeout=5)
         except KafkaException:
             raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA") from None
         self._until_it_works(self._connect)

@@ -1,0 +1,72 @@
+"""Fixtures of the store's tests: clients of a real endpoint on a database that belongs to one test alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+
+import pytest
+
+from smartmeter import stack
+from smartmeter.settings import Settings
+from store import client, schema
+
+
+@pytest.fixture
+def database(clickhouse, request):
+    """Settings with a database of the test's own, with all tables and views."""
+    settings = replace(clickhouse, clickhouse_database=request.node.originalname)
+    schema.create(client.writer(settings), settings)
+    return settings
+
+
+@pytest.fixture
+def writer(database):
+    return client.writer(database, database.clickhouse_database)
+
+
+@pytest.fixture
+def reader(database):
+    return client.reader(database)
+
+
+class OwnEndpoint:
+    """An endpoint of one test, which may kill it and start it again on the same port and folder."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.process = None
+
+    def start(self) -> None:
+        self.process = run_endpoint(self.settings)
+        until(lambda: stack.endpoint_answers(self.settings))
+
+    def end(self, number: int) -> int:
+        """Send a signal and wait for the end. Returns the exit code."""
+        self.process.send_signal(number)
+        return self.process.wait(timeout=20)
+
+
+@pytest.fixture
+def own_endpoint(tmp_path):
+    endpoint = OwnEndpoint(stack.with_free_ports(Settings(home=tmp_path)))
+    endpoint.start()
+    yield endpoint
+    endpoint.end(signal.SIGKILL)
+
+
+def run_endpoint(settings: Settings) -> subprocess.Popen:
+    return subprocess.Popen([sys.executable, "-m", "store.endpoint"], env=os.environ | settings.environ(),
+                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def until(condition, timeout_s: float = 30) -> None:
+    """Wait until `condition()` holds; fail when it does not in time."""
+    limit = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < limit, "waited in vain"
+        time.sleep(0.05)

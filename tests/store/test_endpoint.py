@@ -1,0 +1,278 @@
+"""The endpoint, spoken to as curl does and by clickhouse-connect."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import http.client
+import json
+import os
+import signal
+import stat
+from contextlib import closing
+from dataclasses import replace
+from urllib.parse import urlencode, urlsplit
+
+import clickhouse_connect
+import lz4.frame
+import pytest
+from backports import zstd
+from clickhouse_connect.driver.exceptions import DatabaseError
+
+from smartmeter import stack
+from smartmeter.settings import Settings
+from store import client
+from tests.store.conftest import run_endpoint, until
+
+
+def send(settings, sql="", *, method="POST", headers=None, body=None, path="/", **parameters):
+    """(status, headers, body) of a request, as curl would make it."""
+    address = urlsplit(settings.clickhouse_url)
+    with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=30)) as connection:
+        if parameters:
+            path += "?" + urlencode(parameters)
+        connection.request(method, path, body=sql.encode() if body is None else body, headers=headers or {})
+        answer = connection.getresponse()
+        return answer.status, answer.headers, answer.read()
+
+
+def as_writer(settings):
+    return {"X-ClickHouse-User": "writer", "X-ClickHouse-Key": client.writer_password(settings)}
+
+
+def basic(user, password):
+    return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+@pytest.fixture
+def table(writer, database):
+    """(settings, full name) of a table t (a Int64, s LowCardinality(String)) of the test's own."""
+    writer.command("CREATE OR REPLACE TABLE t (a Int64, s LowCardinality(String)) ENGINE = MergeTree ORDER BY a")
+    return database, f"{database.clickhouse_database}.t"
+
+
+def test_query_in_url_in_body_and_in_both(clickhouse):
+    assert send(clickhouse, method="GET", query="SELECT 1 + 1")[::2] == (200, b"2\n")
+    assert send(clickhouse, "SELECT 1 + 1")[::2] == (200, b"2\n")
+    assert send(clickhouse, "+ 1", query="SELECT 1")[::2] == (200, b"2\n")
+
+
+def test_ping_and_no_query(clickhouse):
+    assert send(clickhouse, method="GET", path="/ping")[::2] == (200, b"Ok.\n")
+    assert send(clickhouse, method="GET")[::2] == (200, b"Ok.\n")
+    assert send(clickhouse, method="GET", path="/nosuch")[0] == 404
+
+
+def test_formats(clickhouse):
+    status, headers, body = send(clickhouse, "SELECT 1 AS a FORMAT JSON")
+    assert (status, headers["X-ClickHouse-Format"], json.loads(body)["data"]) == (200, "JSON", [{"a": 1}])
+    assert send(clickhouse, "SELECT 1 AS a", default_format="CSVWithNames")[2] == b'"a"\n1\n'
+    assert send(clickhouse, "SELECT 1 AS a", headers={"X-ClickHouse-Format": "JSONEachRow"})[2] == b'{"a":1}\n'
+
+
+def test_parameters_are_values_never_sql(clickhouse):
+    nasty = "x'; DROP TABLE t; -- \\\\"
+    assert send(clickhouse, "SELECT {v:String}", param_v=nasty)[2].decode() == "x\\'; DROP TABLE t; -- \\\\\n"
+    status, headers, body = send(clickhouse, "SELECT {v:Int64}", param_v="1; DROP TABLE t")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "457")
+    assert body.startswith(b"Code: 457. DB::Exception: Value 1; DROP TABLE t cannot be parsed as Int64")
+
+
+@pytest.mark.parametrize("compress, encoding", [(bytes, None), (gzip.compress, "gzip"), (lz4.frame.compress, "lz4"), (zstd.compress, "zstd")])
+def test_insert_with_data_in_body(table, compress, encoding):
+    settings, name = table
+    headers = as_writer(settings) | ({"Content-Encoding": encoding} if encoding else {})
+    status, answer, _ = send(settings, query=f"INSERT INTO {name} FORMAT CSV", body=compress(b'1,"FORMAT JSON"\n2,b\n'), headers=headers)
+    assert (status, json.loads(answer["X-ClickHouse-Summary"])["written_rows"]) == (200, "2")
+    assert send(settings, f"SELECT * FROM {name} ORDER BY a")[2] == b"1\tFORMAT JSON\n2\tb\n"
+
+
+def test_insert_of_values_and_of_a_select(table):
+    settings, name = table
+    for statement in (f"INSERT INTO {name} VALUES (1, 'x FORMAT CSV\n')", f"INSERT INTO {name} SELECT 2, 'y'"):
+        assert send(settings, statement, headers=as_writer(settings))[0] == 200
+    assert send(settings, f"SELECT * FROM {name} ORDER BY a")[2] == b"1\tx FORMAT CSV\\n\n2\ty\n"
+
+
+def test_body_that_cannot_be_decompressed(clickhouse):
+    for encoding, code in (("gzip", "271"), ("lz4", "271"), ("zstd", "271"), ("br", "89")):
+        _, headers, _ = send(clickhouse, body=b"no such thing", headers={"Content-Encoding": encoding})
+        assert headers["X-ClickHouse-Exception-Code"] == code
+
+
+@pytest.mark.parametrize("sql, status, code, text", [
+    ("SELECT nope", 404, "47", b"Unknown expression identifier `nope`"),
+    ("SELECT * FROM nosuch", 404, "60", b"nosuch"),
+    ("SELEC 1", 400, "62", b"Syntax error"),
+    ("SELECT 1; SELECT 2", 400, "62", b"Multi-statements are not allowed"),
+    ("SELECT throwIf(1)", 500, "395", b"FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"),
+])
+def test_errors_as_clickhouse_reports_them(clickhouse, sql, status, code, text):
+    for user in ({}, as_writer(clickhouse)):
+        got_status, headers, body = send(clickhouse, sql, headers=user)
+        assert (got_status, headers["X-ClickHouse-Exception-Code"]) == (status, code)
+        assert body.startswith(f"Code: {code}. DB::Exception: ".encode()) and text in body
+
+
+def test_unknown_database_and_setting(clickhouse):
+    assert send(clickhouse, "SELECT 1", database="nosuch")[1]["X-ClickHouse-Exception-Code"] == "81"
+    assert send(clickhouse, "SELECT 1", nosuch="1")[1]["X-ClickHouse-Exception-Code"] == "115"
+    assert send(clickhouse, "SELECT getSetting('max_threads')", max_threads="3")[2] == b"3\n"
+
+
+def test_error_after_the_first_part_ends_the_answer(clickhouse):
+    status, headers, body = send(clickhouse, "SELECT throwIf(number = 2000000) FROM numbers(3000000)")
+    tag = headers["X-ClickHouse-Exception-Tag"].encode()
+    assert status == 200 and body.endswith(tag + b"\r\n__exception__\r\n") and b"Code: 395." in body
+    with pytest.raises(DatabaseError, match="395"):
+        client.writer(clickhouse).query("SELECT throwIf(number = 2000000) FROM numbers(3000000)").result_rows
+
+
+def test_long_answer_comes_whole(clickhouse):
+    body = send(clickhouse, "SELECT number FROM numbers(500000)")[2]
+    assert body == b"".join(b"%d\n" % n for n in range(500_000))
+    assert json.loads(send(clickhouse, "SELECT number FROM numbers(500000) FORMAT JSONCompact")[2])["rows"] == 500_000
+
+
+@pytest.mark.parametrize("compress", [True, False, "lz4", "zstd", "gzip"])
+def test_clickhouse_connect(table, compress):
+    settings, name = table
+    address = urlsplit(settings.clickhouse_url)
+    connection = clickhouse_connect.get_client(
+        host=address.hostname, port=address.port, username="writer", password=client.writer_password(settings), compress=compress)
+    assert connection.insert(name, [[3, 1], ["é", "it's"]], column_names=["a", "s"], column_oriented=True).written_rows == 2
+    assert connection.query(f"SELECT * FROM {name} WHERE a >= {{low:Int64}} ORDER BY a", parameters={"low": 1}).result_rows == [(1, "it's"), (3, "é")]
+    assert connection.query(f"SELECT s FROM {name} WHERE s = %(s)s", parameters={"s": "it's"}).result_rows == [("it's",)]
+    assert connection.query_df(f"SELECT count() AS n FROM {name}").n.tolist() == [2]
+    assert connection.query(f"SELECT * FROM {name} WHERE a = 9").result_rows == []
+    with pytest.raises(DatabaseError, match="Code: 60"):
+        connection.query("SELECT * FROM nosuch")
+
+
+def test_wrong_credentials(clickhouse):
+    password = client.writer_password(clickhouse)
+    for request in ({"headers": basic("writer", "wrong")}, {"headers": basic("nobody", "")}, {"headers": {"Authorization": "Basic ?"}},
+                    {"headers": {"X-ClickHouse-User": "writer"}}, {"user": "writer", "password": password[:-1]}, {"user": "default"}):
+        status, headers, body = send(clickhouse, "SELECT 1", **request)
+        assert (status, headers["X-ClickHouse-Exception-Code"]) == (403, "516") and b"AUTHENTICATION_FAILED" in body
+    for request in ({"headers": basic("writer", password)}, {"user": "writer", "password": password}, {"headers": basic("reader", "")}):
+        assert send(clickhouse, "SELECT 1", **request)[::2] == (200, b"1\n")
+
+
+def test_password_is_kept_private(clickhouse):
+    assert stat.S_IMODE(os.stat(client.password_file(clickhouse)).st_mode) == 0o600
+    assert len(client.writer_password(clickhouse)) >= 24
+
+
+def test_get_does_not_write(table):
+    settings, name = table
+    for sql in (f"INSERT INTO {name} VALUES (1, '')", f"INSERT INTO {name} FORMAT CSV\n1,a\n", f"DROP TABLE {name}"):
+        assert send(settings, method="GET", query=sql, headers=as_writer(settings))[1]["X-ClickHouse-Exception-Code"] == "164"
+    assert send(settings, f"SELECT count() FROM {name}")[2] == b"0\n"
+
+
+@pytest.mark.parametrize("sql", [
+    "INSERT INTO {t} VALUES (1, '')", "INSERT INTO {t} SELECT 1, ''", "INSERT INTO {t} FORMAT CSV\n1,a\n",
+    "INSERT INTO FUNCTION file('{path}', 'CSV', 'a Int8') VALUES (1)",
+    "DROP TABLE {t}", "TRUNCATE TABLE {t}", "ALTER TABLE {t} DELETE WHERE 1", "DELETE FROM {t} WHERE 1", "OPTIMIZE TABLE {t} FINAL",
+    "CREATE TABLE u (a Int8) ENGINE = Memory", "CREATE TEMPORARY TABLE u (a Int8)", "CREATE VIEW v AS SELECT 1",
+    "CREATE FUNCTION f AS x -> x", "RENAME TABLE {t} TO u", "SYSTEM STOP MERGES", "SYSTEM SHUTDOWN", "KILL QUERY WHERE 1",
+    "SET readonly = 0", "SELECT 1 SETTINGS readonly = 0", "SELECT 1 SETTINGS max_block_size = 1", "SET ROLE ALL",
+    "SELECT file('{path}')", "SELECT `file`('{path}')", "SELECT arrayMap(file, ['{path}'])", "SELECT arrayMap(x -> file(x), ['{path}'])",
+    "SELECT * APPLY(file) FROM (SELECT '{path}')", "SELECT COLUMNS('p') APPLY(x -> file(x)) FROM (SELECT '{path}' AS p)",
+    "WITH (SELECT file('{path}')) AS f SELECT f", "EXPLAIN SELECT file('{path}')", "SELECT 1 WHERE file('{path}') = ''",
+    "SELECT * FROM file('{path}', 'LineAsString')", "SELECT * FROM '{path}'", "SELECT * FROM `{path}`", "DESCRIBE file('{path}')",
+    "SELECT 1 IN file('{path}', 'LineAsString')", "SELECT 1 IN (SELECT * FROM file('{path}', 'LineAsString'))",
+    "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a Int8')", "DESCRIBE url('http://127.0.0.1:1/')", "SELECT * FROM s3('http://127.0.0.1:1/b/k', 'CSV')",
+    "SELECT * FROM remote('127.0.0.1', system.one)", "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
+    "SELECT * FROM python(request)", "SELECT * FROM executable('ls', 'CSV', 'a String')", "SELECT * FROM iceberg('http://127.0.0.1:1/bucket/key')",
+    "SELECT * FROM eval('SELECT 1')", "SELECT * FROM view(SELECT * FROM file('{path}', 'LineAsString'))",
+    "SELECT 1 INTO OUTFILE '{path}.out'", "SELECT 1 UNION ALL SELECT 2 INTO OUTFILE '{path}.out' TRUNCATE", "(SELECT 1) INTO OUTFILE '{path}.out'",
+    "SHOW TABLES INTO OUTFILE '{path}.out'", "DESCRIBE TABLE {t} INTO OUTFILE '{path}.out'", "EXPLAIN SELECT 1 INTO OUTFILE '{path}.out'",
+    "SELECT 1; DROP TABLE {t}", "SELECT 1 /* */; SET readonly = 0",
+])
+def test_reader_is_refused(table, tmp_path, sql):
+    settings, name = table
+    secret = tmp_path / "secret"
+    secret.write_text("do not read\n")
+    status, headers, body = send(settings, sql.format(t=name, path=secret))
+    assert status >= 400 and headers["X-ClickHouse-Exception-Code"] in {"60", "62", "164", "497"}, body
+    assert b"do not read" not in body
+    assert list(tmp_path.iterdir()) == [secret] and secret.read_text() == "do not read\n"
+    assert send(settings, f"SELECT count() FROM {name}")[2] == b"0\n"
+
+
+def test_reader_cannot_smuggle_a_function_in_as_a_parameter(clickhouse, tmp_path):
+    (tmp_path / "secret").write_text("do not read\n")
+    status, _, body = send(clickhouse, "SELECT arrayMap({f:Identifier}, [{p:String}])", param_f="file", param_p=str(tmp_path / "secret"))
+    assert status == 500 and b"do not read" not in body
+
+
+@pytest.mark.parametrize("settings", [{"readonly": "0"}, {"readonly": "2"}, {"max_block_size": "7"}, {"allow_introspection_functions": "0"}, {"dialect": "kusto"}])
+def test_reader_cannot_change_settings(clickhouse, settings):
+    assert send(clickhouse, "SELECT 1", **settings)[1]["X-ClickHouse-Exception-Code"] == "164"
+
+
+def test_reader_may_limit_a_query(clickhouse, database, reader):
+    _, headers, _ = send(clickhouse, "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1", headers=as_writer(clickhouse), max_execution_time="0.2")
+    assert headers["X-ClickHouse-Exception-Code"] == "159"
+    assert send(clickhouse, "SELECT sum(sipHash64(number)) FROM numbers(100000000000)", max_execution_time="0.2")[0] == 408
+
+
+def test_reader_may_look_around(database, reader):
+    assert ("late",) in reader.query("SHOW TABLES").result_rows
+    assert reader.query("DESCRIBE TABLE meters").first_row[:2] == ("house_id", "Int64")
+    assert reader.query("EXISTS meters").result_rows == [(1,)]
+    assert "ReplacingMergeTree" in reader.query("SHOW CREATE TABLE meters").first_row[0]
+    assert reader.query("SELECT 'file' AS name, count() FROM numbers(3)").result_rows == [("file", 3)]
+
+
+def test_one_request_does_not_see_the_settings_of_another(table):
+    settings, _ = table
+    send(settings, "SET max_threads = 7", headers=as_writer(settings), session_id="s")
+    assert send(settings, "SELECT getSetting('max_threads') = 7", headers=as_writer(settings), session_id="s")[2] == b"0\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_restart_keeps_data_and_password(own_endpoint, number):
+    settings = own_endpoint.settings
+    writer = client.writer(settings)
+    writer.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+    writer.insert("t", [[n] for n in range(1000)], column_names=["a"])
+    assert own_endpoint.end(number) == (-number if number == signal.SIGKILL else 0)
+    own_endpoint.start()
+    assert client.writer(settings).query("SELECT count(), sum(a) FROM t").result_rows == [(1000, 499_500)]
+
+
+def failure(settings):
+    """What an endpoint that cannot start says."""
+    process = run_endpoint(settings)
+    out, said = process.communicate(timeout=20)
+    assert (process.returncode, out) == (1, "")
+    assert said.startswith("endpoint: ") and said.count("\n") == 1
+    return said
+
+
+def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_path):
+    settings = own_endpoint.settings
+    elsewhere = stack.with_free_ports(settings)
+    assert "is taken" in failure(replace(settings, home=tmp_path / "other"))
+    assert "in use by another endpoint" in failure(elsewhere)
+    (tmp_path / "a_file").touch()
+    assert "Cannot write to" in failure(replace(elsewhere, home=tmp_path / "a_file"))
+    assert "Cannot write to" in failure(replace(elsewhere, home="/proc/nosuch"))
+    assert "not on this machine" in failure(replace(elsewhere, clickhouse_url="http://192.0.2.1:8123"))
+
+
+def test_passwords_that_are_set_hold(tmp_path):
+    settings = stack.with_free_ports(Settings(home=tmp_path, clickhouse_password="w", clickhouse_reader_password="r"))
+    process = run_endpoint(settings)
+    try:
+        until(lambda: stack.endpoint_answers(settings))
+        assert client.writer(settings).command("SELECT 1") == 1
+        assert send(settings, "SELECT 1")[0] == 403
+        assert send(settings, "SELECT 1", headers=basic("reader", "r"))[0] == 200
+        assert not client.password_file(settings).exists()
+    finally:
+        process.kill()
+        process.wait()
