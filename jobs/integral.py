@@ -67,8 +67,8 @@ class Rules:
 def energy(watts, held_ms) -> tuple[np.ndarray, np.ndarray]:
     """(whole mJ, 2**-40 mJ), int64, of powers (W) that hold for some time (ms)."""
     product = np.multiply(watts, held_ms, dtype=np.float64)
-    whole = np.floor(product)
-    return whole.astype(np.int64), np.rint((product - whole) * REST_PER_MJ).astype(np.int64)
+    whole = product.astype(np.int64)
+    return whole, ((product - whole) * REST_PER_MJ).astype(np.int64)
 
 
 def kwh(energy_mj, energy_rest):
@@ -89,7 +89,7 @@ def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_
     sections["start_ms"], sections["end_ms"], sections["readings"] = start_ms, end_ms, count
     sections["partition"], sections["offset"] = partition[burst], offset[burst]
     sections["before_ms"] = _newest_before(readings)[burst]
-    _integrate(sections, readings.time_ms, readings.watts, max_gap_ms)
+    _integrate(sections, readings, max_gap_ms)
     return sections
 
 
@@ -112,7 +112,7 @@ def _channel_days(readings: Readings):
     for i in np.flatnonzero(pieces[channel] > 1):
         bounds = midnights(zones[burst[channel[i]]])[day[i]:day[i] + 2]
         start_ms[i], end_ms[i] = max(start_ms[i], bounds[0]), min(end_ms[i], bounds[1])
-        of_channel = readings.time_ms[begin[channel[i]]:begin[channel[i]] + readings.count[channel[i]]]
+        of_channel = readings.time_at(np.arange(begin[channel[i]], begin[channel[i]] + readings.count[channel[i]]))
         count[i] = np.diff(np.searchsorted(of_channel, (start_ms[i], end_ms[i])))[0]
     return channel, day, start_ms, end_ms, count
 
@@ -127,25 +127,26 @@ def _newest_before(readings: Readings) -> np.ndarray:
     return before
 
 
-def _integrate(sections: np.ndarray, time_ms: np.ndarray, watts: np.ndarray, max_gap_ms: int) -> None:
+def _integrate(sections: np.ndarray, readings: Readings, max_gap_ms: int) -> None:
     """Fill in what the readings of each section add up to, from its first to its last reading."""
     some = np.flatnonzero(sections["readings"])
     if not len(some):
         return
     ends = np.cumsum(sections["readings"][some])
-    begins, lasts = ends - sections["readings"][some], ends - 1
-    gap_ms = np.empty_like(time_ms)
-    np.subtract(time_ms[1:], time_ms[:-1], out=gap_ms[:-1])
-    gap_ms[lasts] = 0
+    begins = ends - sections["readings"][some]
+    sections["first_ms"][some] = readings.time_at(begins)
+    sections["last_ms"][some] = readings.time_at(ends - 1)
+    sections["last_watts"][some] = readings.watts[ends - 1]
+    gap_ms = readings.gap_ms.copy()
+    gap_ms[begins] = 0
     held_ms = np.minimum(gap_ms, max_gap_ms)
-    whole, rest = energy(watts, held_ms)
+    before = np.roll(readings.watts, 1)
+    whole, rest = energy(before, held_ms)
     for column, values, fold in (
         ("energy_mj", whole, np.add), ("energy_rest", rest, np.add),
         ("covered_ms", held_ms, np.add), ("max_gap_ms", gap_ms, np.maximum),
     ):
         sections[column][some] = fold.reduceat(values, begins)
-    sections["first_ms"][some], sections["last_ms"][some] = time_ms[begins], time_ms[lasts]
-    sections["last_watts"][some] = watts[lasts]
 
 
 def in_order(*sections: np.ndarray) -> np.ndarray:

@@ -33,8 +33,15 @@ class Readings:
     channel_burst: np.ndarray  # int (s,), index of the burst that a channel is in
     meter_id: np.ndarray  # int32 (s,)
     count: np.ndarray  # int64 (s,), readings of a channel; they sum up to n
-    time_ms: np.ndarray  # int64 (n,)
     watts: np.ndarray  # float32 (n,)
+    gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; of its first, since start_ms
+    elapsed_ms: np.ndarray  # int64 (n,), running sum of gap_ms
+    first: np.ndarray  # int64 (k,), index of the first reading of each of the k channels that have any
+    offset_ms: np.ndarray  # int64 (k,), what added to elapsed_ms gives the time of their readings
+
+    def time_at(self, index: np.ndarray) -> np.ndarray:
+        """Time of the readings at some indices, in ms since 1970-01-01T00:00Z."""
+        return self.elapsed_ms[index] + self.offset_ms[np.searchsorted(self.first, index, side="right") - 1]
 
 
 def read(payloads: list[bytes], latest_ms: int) -> tuple[Readings, dict[int, str]]:
@@ -95,54 +102,51 @@ def _columns(bursts: list[Burst], messages: list[int]) -> Readings:
     start_ms = np.array([b.start_ms for b in bursts], np.int64)
     tick_ms = np.array([b.tick_ms for b in bursts], np.int64)
     count = _concat([b.counts for b in bursts], np.int64)
-    deltas = _concat([b.deltas for b in bursts], np.int64)
+    gap_ms = _concat([b.deltas for b in bursts], np.int64)
     if np.any(tick_ms != 1):
-        deltas *= np.repeat(tick_ms[channel_burst], count)
-    elapsed = np.cumsum(deltas)
-    first = (np.cumsum(count) - count)
-    before = np.concatenate([[0], elapsed])[first]
-    time_ms = elapsed + np.repeat(start_ms[channel_burst] - before, count)
+        gap_ms *= np.repeat(tick_ms[channel_burst], count)
+    some = count > 0
+    last = np.cumsum(count)[some] - 1
+    first = last + 1 - count[some]
+    elapsed_ms = np.cumsum(gap_ms)
+    offset_ms = start_ms[channel_burst[some]] - (elapsed_ms[first] - gap_ms[first])
+    newest_ms = np.full(len(bursts), NEVER)
+    np.maximum.at(newest_ms, channel_burst[some], elapsed_ms[last] + offset_ms)
     return Readings(
         bursts=bursts,
         message=np.array(messages, np.int64),
         house_id=np.array([b.house_id for b in bursts], np.int64),
         start_ms=start_ms,
         end_ms=np.array([b.end_ms for b in bursts], np.int64),
-        newest_ms=_newest(len(bursts), channel_burst, count, time_ms),
+        newest_ms=newest_ms,
         channel_burst=channel_burst,
         meter_id=_concat([b.meter_ids for b in bursts], np.int32),
         count=count,
-        time_ms=time_ms,
         watts=_concat([b.watts for b in bursts], np.float32),
+        gap_ms=gap_ms,
+        elapsed_ms=elapsed_ms,
+        first=first,
+        offset_ms=offset_ms,
     )
-
-
-def _newest(bursts: int, channel_burst, count, time_ms) -> np.ndarray:
-    newest = np.full(bursts, NEVER)
-    some = count > 0
-    np.maximum.at(newest, channel_burst[some], time_ms[np.cumsum(count)[some] - 1])
-    return newest
 
 
 def _senseless(readings: Readings) -> dict[int, str]:
     """Index of burst -> reason, for the bursts with a reading that makes no sense."""
-    order = np.diff(readings.time_ms, prepend=-1)
-    first = (np.cumsum(readings.count) - readings.count)[readings.count > 0]
-    order[first] = 1
-    checks = (
-        (order <= 0, "a delta of 0 or less: readings of a meter are in the order of time"),
-        (order > LONGEST_MS, OUTSIDE),
-        (~(readings.watts >= 0) | (readings.watts == np.inf), "watts that are negative or no number"),
-    )
-    wrong = {}
-    for bad, reason in checks:
-        if bad.any():
-            burst_of_reading = np.repeat(readings.channel_burst, readings.count)
-            wrong |= dict.fromkeys(np.unique(burst_of_reading[bad]).tolist(), reason)
-    some = readings.count > 0
-    outside = readings.newest_ms >= readings.end_ms
-    outside[readings.channel_burst[some][readings.time_ms[first] < readings.start_ms[readings.channel_burst[some]]]] = True
-    return wrong | dict.fromkeys(np.flatnonzero(outside).tolist(), OUTSIDE)
+    first, gap_ms, watts = readings.first, readings.gap_ms, readings.watts
+    wrong = dict.fromkeys(np.flatnonzero(readings.newest_ms >= readings.end_ms).tolist(), OUTSIDE)
+    if not len(first):
+        return wrong
+    rising = np.count_nonzero(gap_ms <= 0) == np.count_nonzero(gap_ms[first] == 0)
+    if not (rising and gap_ms.max() <= LONGEST_MS and watts.min() >= 0 and watts.max() < np.inf):
+        burst_of_reading = np.repeat(readings.channel_burst, readings.count)
+        of_first = np.isin(np.arange(len(gap_ms)), first)
+        for bad, reason in (
+            (~((watts >= 0) & (watts < np.inf)), "watts that are negative or no number"),
+            ((gap_ms <= 0) & ~of_first, "a delta of 0 or less: readings of a meter are in the order of time"),
+            (((gap_ms < 0) & of_first) | (gap_ms > LONGEST_MS), OUTSIDE),
+        ):
+            wrong |= dict.fromkeys(burst_of_reading[bad].tolist(), reason)
+    return wrong
 
 
 def _concat(arrays: list[np.ndarray], dtype) -> np.ndarray:

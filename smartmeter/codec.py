@@ -19,6 +19,7 @@ import numpy as np
 SCHEMA_DIR = Path(__file__).resolve().parent.parent / "avro"
 MARKER = b"\xc3\x01"
 HEADER_BYTES = len(MARKER) + 8
+FEW = 32  # items below which a loop is quicker than NumPy
 
 
 class CodecError(ValueError):
@@ -223,9 +224,22 @@ def _read_floats(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
 
 
 def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
-    if payload[at:at + count].isascii():  # no continuation bits: a byte each
-        zigzag = np.frombuffer(payload, np.uint8, count, at)
-        return _ZIGZAG_OF_BYTE[zigzag], at + count
+    raw = payload[at:at + count]
+    if raw.isascii():  # no continuation bits: a byte each
+        return np.frombuffer(raw.translate(_ZIGZAG_OF_BYTE), np.int8).astype(np.int32), at + count
+    if count < FEW:
+        values = []
+        for _ in range(count):
+            value, at = _read_long(payload, at)
+            values.append(value)
+        if values and not -(2**31) <= min(values) <= max(values) < 2**31:
+            raise CodecError("malformed reading_burst: an int beyond 32 bits")
+        return np.array(values, np.int32), at
+    return _read_long_ints(payload, at, count)
+
+
+def _read_long_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
+    """Like _read_ints, for many ints of 1 to 5 bytes each."""
     raw = np.frombuffer(payload, np.uint8, min(5 * count, len(payload) - at), at)
     ends = np.flatnonzero(raw < 0x80)[:count]
     if len(ends) < count:
@@ -241,4 +255,4 @@ def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
     return ((zigzag >> 1) ^ -(zigzag & 1)).astype(np.int32), at + int(ends[-1]) + 1
 
 
-_ZIGZAG_OF_BYTE = np.array([(n >> 1) ^ -(n & 1) for n in range(128)], dtype=np.int32)
+_ZIGZAG_OF_BYTE = bytes(((n >> 1) ^ -(n & 1)) & 0xFF for n in range(256))

@@ -25,7 +25,8 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
                     counts=np.array([0, 1, 4], np.int32), deltas=np.array([999, 1, 2, 3, 4], np.int32))
     readings, reasons = read([encode_burst(GOOD), encode_burst(later)], LATEST_MS)
     assert reasons == {}
-    assert (readings.time_ms - GOOD.start_ms).tolist() == [0, 4000, 9000, 3000, 9000, 10_999, 10_001, 10_003, 10_006, 10_010]
+    times_ms = readings.time_at(np.arange(10))
+    assert (times_ms - GOOD.start_ms).tolist() == [0, 4000, 9000, 3000, 9000, 10_999, 10_001, 10_003, 10_006, 10_010]
     assert readings.watts.tolist() == [0, 1, 2, 3, 4] * 2
     assert readings.meter_id.tolist() == [1, 2, 3] * 2
     assert readings.count.tolist() == [3, 0, 2, 0, 1, 4]
@@ -69,6 +70,6 @@ def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(pay
 
 def test_nothing_but_bad_messages_and_bursts_without_readings():
     readings, reasons = read([b"x"], LATEST_MS)
-    assert list(reasons) == [0] and len(readings.bursts) == len(readings.time_ms) == 0
+    assert list(reasons) == [0] and len(readings.bursts) == len(readings.watts) == 0
     readings, reasons = read([changed(counts=[0, 0, 0], deltas=[], watts=[])], LATEST_MS)
-    assert reasons == {} and len(readings.time_ms) == 0 and readings.newest_ms[0] < 0
+    assert reasons == {} and len(readings.watts) == 0 and readings.newest_ms[0] < 0
