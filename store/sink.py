@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import ClickHouseError
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from smartmeter import codec
 from smartmeter.errors import UserError
@@ -28,6 +29,8 @@ from store import schema
 GROUP = "smw-sink"
 TOPICS = ("houses", "daily_energy", "late", "dead_letter")
 RETRY_S = (0.5, 1, 2, 5)
+KAFKA_TIMEOUT_S = 5.0
+POLL_S = 0.1
 PROGRESS_EVERY_S = 10.0
 
 COLUMNS = {
@@ -70,39 +73,40 @@ class Sink:
         self._stored: Counter[str] = Counter()
         self._refused = 0
         self._client: Client | None = None
-        self._consumer = Consumer({
-            "bootstrap.servers": settings.kafka,
-            "group.id": topic(settings, GROUP),
-            "enable.auto.commit": False,
-            "auto.offset.reset": "earliest",
-            "queued.max.messages.kbytes": 16384,
-            "topic.metadata.refresh.interval.ms": 5000,
-            "logger": logging.getLogger("kafka"),
-        })
 
     def stop(self) -> None:
         self._stopping = True
 
     def run(self) -> None:
+        self._require_broker()
+        self._consumer = Consumer({
+            "bootstrap.servers": self._settings.kafka,
+            "group.id": topic(self._settings, GROUP),
+            "enable.auto.commit": False,
+            "auto.offset.reset": "earliest",
+            "queued.max.messages.kbytes": 16384,
+            "topic.metadata.refresh.interval.ms": 5000,
+            "error_cb": self._on_error,
+            "log_level": 0,  # what matters comes through error_cb
+        })
         try:
-            self._start()
-            self._consume()
+            if self._until_it_works(self._connect):
+                self._consume()
         finally:
             self._consumer.close()
 
-    def _start(self) -> None:
+    def _require_broker(self) -> None:
         try:
-            self._consumer.list_topics(timeout=5)
+            AdminClient({"bootstrap.servers": self._settings.kafka, "log_level": 0}).list_topics(timeout=KAFKA_TIMEOUT_S)
         except KafkaException:
             raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA") from None
-        self._until_it_works(self._connect)
-        self._consumer.subscribe(list(self._name_of))
 
     def _consume(self) -> None:
+        self._consumer.subscribe(list(self._name_of))
         batch, reported, stored_before = Batch(), time.monotonic(), 0
         log.info("storing %s from %s into %s", ", ".join(self._name_of), self._settings.kafka, self._settings.clickhouse_url)
         while not self._stopping:
-            for message in self._consumer.consume(10_000, timeout=self._settings.sink_batch_s / 2):
+            for message in self._consumer.consume(10_000, timeout=min(POLL_S, self._settings.sink_batch_s / 2)):
                 self._take(message, batch)
             if not batch.offsets:
                 batch.started = time.monotonic()
@@ -119,9 +123,8 @@ class Sink:
 
     def _take(self, message: Message, batch: Batch) -> None:
         """Put a message into the batch; what cannot be decoded is logged and counted, and goes no further."""
-        if error := message.error():
-            if error.code() != KafkaError.UNKNOWN_TOPIC_OR_PART:  # it may be created yet
-                log.warning("Kafka: %s", error.str())
+        if message.error():
+            self._on_error(message.error())
             return
         place = (message.topic(), message.partition())
         batch.offsets[place] = message.offset() + 1
@@ -135,6 +138,13 @@ class Sink:
             log.warning("%s partition %d offset %d cannot be stored: %s", *place, message.offset(), error)
         else:
             batch.add(name, record)
+
+    def _on_error(self, error: KafkaError) -> None:
+        """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault."""
+        if error.code() == KafkaError._ALL_BROKERS_DOWN:
+            log.warning("waiting: no Kafka broker answers at %s", self._settings.kafka)
+        elif error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE):
+            log.warning("Kafka: %s", error.str())
 
     def _store(self, batch: Batch) -> Batch:
         """Insert a batch, then commit its offsets. Returns the next batch, in which something may have come meanwhile."""
@@ -194,7 +204,7 @@ class Sink:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stopping:
             self._consumer.pause(self._consumer.assignment())
-            if message := self._consumer.poll(min(left, 0.1)):
+            if message := self._consumer.poll(min(left, POLL_S)):
                 self._take(message, following)
 
     def _report(self, rows_per_s: float | None = None) -> None:
@@ -206,7 +216,6 @@ class Sink:
 
 def main() -> int:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
-    logging.getLogger("kafka").setLevel(logging.ERROR)
     try:
         sink = Sink(Settings.load())
         for number in (signal.SIGINT, signal.SIGTERM):

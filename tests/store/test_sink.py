@@ -1,0 +1,194 @@
+"""The sink between a real broker and a real endpoint: rows once, offsets only after the insert, whatever stops."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from smartmeter import codec, topics
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+from smartmeter.stack import with_free_ports
+from store import client
+from store.sink import GROUP, TOPICS, Sink
+from tests.store.conftest import until
+
+HOUSE = {
+    "house_id": 7, "timezone": "America/New_York", "source": "synthetic", "zip": "02138", "city": "Cambridge", "state": "MA",
+    "latitude": 42.37, "longitude": None, "population": None, "updated": 1_555_200_000_123,
+    "meters": [{"meter_id": 1, "label": "mains", "kind": "mains"}, {"meter_id": 2, "label": "fridge", "kind": "appliance"}],
+}
+LATE = {"partition": 3, "offset": 9, "house_id": 7, "date": -1, "start": -1000, "end": 0, "readings": 2, "kwh": 0.5, "house_time": 1, "reason": "closed"}
+DEAD = {"partition": 3, "offset": 10, "received": 1, "reason": "malformed", "payload": b"\xc3\x01\x00\xff"}
+
+
+def energy(house_id, revision=1):
+    return {"house_id": house_id, "meter_id": 1, "date": 18000, "kwh": house_id / 4, "readings": 10, "duplicates": 0,
+            "covered_s": 86400.0, "max_gap_s": 1.0, "day_s": 86400, "final": True, "revision": revision}
+
+
+@pytest.fixture
+def settings(with_topics, clickhouse, request):
+    return replace(with_topics, clickhouse_database=request.node.originalname, sink_batch_s=0.1)
+
+
+def produce(settings, name, *records):
+    """Send records, or raw bytes, to the topic `name`."""
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    for record in records:
+        value = record if isinstance(record, bytes) else codec.encode(topics.SCHEMA_OF[name], record)
+        producer.produce(topics.topic(settings, name), value, topics.key(name, record) if value is not record else b"?")
+    assert producer.flush(30) == 0
+
+
+def committed(settings):
+    """Messages whose offsets the sink has committed, over all of its topics."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": topics.topic(settings, GROUP)})
+    try:
+        places = [TopicPartition(topics.topic(settings, name), p) for name in TOPICS for p in range(settings.partitions)]
+        return sum(max(place.offset, 0) for place in consumer.committed(places, timeout=10))
+    finally:
+        consumer.close()
+
+
+@contextmanager
+def running(sink):
+    """The sink in a thread, stopped at the end."""
+    thread = threading.Thread(target=sink.run)
+    thread.start()
+    try:
+        yield sink
+    finally:
+        sink.stop()
+        thread.join(timeout=30)
+        assert not thread.is_alive()
+
+
+def rows(settings, sql):
+    return client.writer(settings, settings.clickhouse_database).query(sql).result_rows
+
+
+def stored(settings, table="daily_energy"):
+    """Rows of a table as they lie there, repeats and all; 0 before it exists."""
+    names = {"db": settings.clickhouse_database, "t": table}
+    return client.writer(settings).query("SELECT sum(rows) FROM system.parts WHERE active AND database = {db:String} AND table = {t:String}", parameters=names).first_row[0] or 0
+
+
+def test_every_topic_lands_in_its_table(settings):
+    produce(settings, "houses", HOUSE)
+    produce(settings, "daily_energy", energy(7))
+    produce(settings, "late", LATE)
+    produce(settings, "dead_letter", DEAD)
+    with running(Sink(settings)):
+        until(lambda: all(stored(settings, table) for table in ("meters", *TOPICS)))
+    assert rows(settings, "SELECT zip, latitude, longitude, toUnixTimestamp64Milli(updated) FROM houses FINAL") == [("02138", 42.37, None, 1_555_200_000_123)]
+    assert rows(settings, "SELECT house_id, label, kwh, final FROM daily_energy_by_label") == [(7, "mains", 1.75, True)]
+    assert rows(settings, "SELECT meter_id, label, kind FROM meters FINAL ORDER BY meter_id") == [(1, "mains", "mains"), (2, "fridge", "appliance")]
+    assert rows(settings, "SELECT partition, offset, toInt32(date), toUnixTimestamp64Milli(start), kwh FROM late FINAL") == [(3, 9, -1, -1000, 0.5)]
+    assert rows(settings, "SELECT reason, hex(payload) FROM dead_letter FINAL") == [("malformed", "C30100FF")]
+    assert committed(settings) == 4
+
+
+class CrashAfterInsert(Sink):
+    """Dies between the insert and the commit of its offsets."""
+
+    def _commit(self, batch):
+        self.stop()
+
+
+def test_stop_between_insert_and_commit_repeats_without_harm(settings):
+    produce(settings, "daily_energy", *map(energy, range(100)))
+    with running(CrashAfterInsert(settings)):
+        until(lambda: stored(settings) > 0)
+    assert committed(settings) == 0
+    lying = stored(settings)
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 100)
+    assert stored(settings) > lying or lying == 100  # they came again, and may have been merged already
+    assert rows(settings, "SELECT count(), uniqExact(house_id), sum(kwh) FROM daily_energy_by_label") == [(100, 100, 99 * 100 / 2 / 4)]
+
+
+def test_later_revision_wins_in_whichever_order(settings):
+    produce(settings, "daily_energy", *({**energy(1), "kwh": float(n), "revision": n} for n in (3, 1, 9, 2)))
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 4)
+    assert rows(settings, "SELECT kwh FROM daily_energy_by_label") == [(9.0,)]
+
+
+def test_what_cannot_be_decoded_holds_nothing_up(settings, caplog):
+    produce(settings, "daily_energy", b"", b"nonsense", codec.encode("late", LATE), codec.encode("daily_energy", energy(1))[:-1], energy(2))
+    caplog.set_level("INFO", "sink")
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 5)
+    assert rows(settings, "SELECT house_id FROM daily_energy") == [(2,)]
+    refused = [r.getMessage() for r in caplog.records if "cannot be stored" in r.getMessage()]
+    assert len(refused) == 4 and "a message of schema late, where daily_energy was expected" in "\n".join(refused)
+    assert "4 records could not be decoded" in caplog.text
+
+
+def test_endpoint_killed_and_back(settings, own_endpoint, caplog):
+    settings = replace(settings, clickhouse_url=own_endpoint.settings.clickhouse_url, home=own_endpoint.settings.home)
+    caplog.set_level("INFO", "sink")
+    with running(Sink(settings)):
+        produce(settings, "daily_energy", *map(energy, range(100)))
+        until(lambda: committed(settings) == 100)
+        own_endpoint.end(signal.SIGKILL)
+        produce(settings, "daily_energy", *map(energy, range(100, 200)))
+        until(lambda: "does not answer" in caplog.text)
+        time.sleep(1)
+        assert committed(settings) == 100
+        own_endpoint.start()
+        until(lambda: committed(settings) == 200)
+        produce(settings, "daily_energy", energy(200))  # it reads on
+        until(lambda: committed(settings) == 201)
+    assert rows(settings, "SELECT count(), uniqExact(house_id) FROM daily_energy_by_label") == [(201, 201)]
+    assert caplog.text.count("does not answer") == 1 and caplog.text.count("is back") == 1
+
+
+def test_sink_waits_for_an_endpoint_that_is_not_there_yet(settings, own_endpoint, caplog):
+    own_endpoint.end(signal.SIGTERM)
+    settings = replace(settings, clickhouse_url=own_endpoint.settings.clickhouse_url, home=own_endpoint.settings.home)
+    produce(settings, "daily_energy", energy(1))
+    with running(Sink(settings)):
+        until(lambda: "does not answer" in caplog.text)
+        own_endpoint.start()
+        until(lambda: committed(settings) == 1)
+
+
+def start_process(settings):
+    return subprocess.Popen([sys.executable, "-m", "store.sink"], env=os.environ | settings.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signal_stores_what_was_read_and_ends(settings, number):
+    produce(settings, "daily_energy", *map(energy, range(1000)))
+    process = start_process(replace(settings, sink_batch_s=3600.0, sink_batch_rows=600, clickhouse_database=f"signal_{number:d}"))
+    settings = replace(settings, clickhouse_database=f"signal_{number:d}")
+    until(lambda: stored(settings) > 0)
+    process.send_signal(number)
+    _, log = process.communicate(timeout=30)
+    assert process.returncode == 0
+    assert rows(settings, "SELECT count() FROM daily_energy FINAL") == [(committed(settings),)]
+    assert "Traceback" not in log and "rows: daily_energy" in log
+
+
+def test_broker_that_is_not_there(tmp_path):
+    settings = with_free_ports(Settings(home=tmp_path, kafka="127.0.0.1:0"))
+    process = start_process(settings)
+    _, said = process.communicate(timeout=30)
+    assert process.returncode == 1
+    assert said == f"sink: No Kafka broker answers at {settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA\n"
+
+
+def test_wrong_password(settings):
+    with pytest.raises(UserError, match="refuses the user or the password"):
+        Sink(replace(settings, clickhouse_password="wrong")).run()

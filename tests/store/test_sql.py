@@ -1,0 +1,57 @@
+"""`./smw sql`."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+
+import pytest
+
+from smartmeter.errors import UserError
+from smartmeter.stack import with_free_ports
+from store import sql
+
+
+def run(settings, *arguments):
+    parser = argparse.ArgumentParser()
+    sql.add_arguments(parser)
+    return sql.run(parser.parse_args(arguments), settings)
+
+
+def test_table(database, capsys):
+    assert run(database, "SELECT number AS n, if(n = 1, NULL, n / 4) AS kwh, concat('x\n', toString(n * 99)) AS label FROM numbers(3)") == 0
+    assert capsys.readouterr().out == (
+        "n   kwh  label\n"
+        "-  ----  ------\n"
+        "0     0  x\\n0\n"
+        "1  NULL  x\\n99\n"
+        "2   0.5  x\\n198\n"
+        "(3 rows)\n")
+
+
+def test_no_rows(database, capsys):
+    run(database, "SELECT * FROM late")
+    assert capsys.readouterr().out.endswith("(0 rows)\n")
+
+
+def test_csv_and_json(database, capfdbinary):
+    run(database, "SELECT 1 AS a, 'é' AS b", "--format", "csv")
+    run(database, "SELECT 1 AS a, 'é' AS b", "--format", "json")
+    assert capfdbinary.readouterr().out.decode() == '"a","b"\n1,"é"\n{"a":1,"b":"é"}\n'
+
+
+@pytest.mark.parametrize("query, said", [
+    ("SELECT nope", "ClickHouse says: Unknown expression identifier `nope`"),
+    ("SELECT * FROM nosuch", "ClickHouse says: Unknown table expression identifier 'nosuch'"),
+    ("DROP TABLE late", "ClickHouse says: reader: Not enough privileges"),
+    ("SELECT throwIf(number = 2000000) FROM numbers(3000000)", "ClickHouse says: Value passed to 'throwIf' function is non-zero"),
+])
+def test_error_in_clickhouse_words(database, query, said):
+    with pytest.raises(UserError) as error:
+        run(database, query)
+    assert str(error.value).startswith(said) and "version" not in str(error.value) and "\n" not in str(error.value)
+
+
+def test_endpoint_away(database):
+    with pytest.raises(UserError, match="does not answer at .*; start the local one by ./smw stack"):
+        run(with_free_ports(replace(database, clickhouse_url="http://127.0.0.1:0")), "SELECT 1")
