@@ -14,6 +14,7 @@ import binascii
 import errno
 import fcntl
 import gzip
+import io
 import ipaddress
 import json
 import os
@@ -50,8 +51,15 @@ PROTOCOL_PARAMETERS = {
     "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "user", "wait_end_of_query",
 }
 
+
+def _decompress_lz4(data: bytes) -> bytes:
+    """All frames of the data; lz4.frame.decompress would stop after the first, and clickhouse-connect sends one a block."""
+    with lz4.frame.open(io.BytesIO(data)) as frames:
+        return frames.read()
+
+
 DECOMPRESS = {
-    "": bytes, "identity": bytes, "gzip": gzip.decompress, "lz4": lz4.frame.decompress, "zstd": zstd.decompress,
+    "": bytes, "identity": bytes, "gzip": gzip.decompress, "lz4": _decompress_lz4, "zstd": zstd.decompress,
 }
 
 # HTTP status of an error, as ClickHouse's own server gives it; 500 for all others.

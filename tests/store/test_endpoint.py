@@ -149,6 +149,18 @@ def test_clickhouse_connect(table, compress):
         connection.query("SELECT * FROM nosuch")
 
 
+@pytest.mark.parametrize("compress", [False, "lz4", "zstd", "gzip"])
+def test_insert_of_many_blocks_arrives_whole(table, compress):
+    settings, name = table
+    connection = clickhouse_connect.get_client(
+        dsn=settings.clickhouse_url, username="writer", password=client.writer_password(settings), compress=compress)
+    count = 300_000
+    context = connection.create_insert_context(name, ["a", "s"], column_oriented=True, data=[list(range(count)), ["x"] * count])
+    assert context.block_row_count < count
+    assert connection.insert(context=context).written_rows == count
+    assert connection.query(f"SELECT count(), sum(a), uniqExact(a) FROM {name}").result_rows == [(count, count * (count - 1) // 2, count)]
+
+
 def test_wrong_credentials(clickhouse):
     password = client.writer_password(clickhouse)
     for request in ({"headers": basic("writer", "wrong")}, {"headers": basic("nobody", "")}, {"headers": {"Authorization": "Basic ?"}},

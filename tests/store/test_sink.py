@@ -43,7 +43,7 @@ def settings(with_topics, clickhouse, request):
 
 def produce(settings, name, *records):
     """Send records, or raw bytes, to the topic `name`."""
-    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer = Producer({"bootstrap.servers": settings.kafka, "queue.buffering.max.messages": 1_000_000})
     for record in records:
         value = record if isinstance(record, bytes) else codec.encode(topics.SCHEMA_OF[name], record)
         producer.produce(topics.topic(settings, name), value, topics.key(name, record) if value is not record else b"?")
@@ -96,6 +96,14 @@ def test_every_topic_lands_in_its_table(settings):
     assert rows(settings, "SELECT partition, offset, toInt32(date), toUnixTimestamp64Milli(start), kwh FROM late FINAL") == [(3, 9, -1, -1000, 0.5)]
     assert rows(settings, "SELECT reason, hex(payload) FROM dead_letter FINAL") == [("malformed", "C30100FF")]
     assert committed(settings) == 4
+
+
+def test_large_batches_are_stored_whole(settings):
+    count = 100_000
+    produce(settings, "daily_energy", *map(energy, range(count)))
+    with running(Sink(replace(settings, sink_batch_s=5.0))):
+        until(lambda: committed(settings) == count)
+    assert rows(settings, "SELECT count(), uniqExact(house_id), sum(house_id) FROM daily_energy FINAL") == [(count, count, count * (count - 1) // 2)]
 
 
 class CrashAfterInsert(Sink):
