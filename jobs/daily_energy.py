@@ -167,12 +167,10 @@ def build(tables: StreamTableEnvironment, settings: Settings):
 
 
 def main():
-    """Submit the job; settings come from SMW_ environment variables."""
+    """Submit the job and stay with it until it ends; settings come from SMW_ environment variables."""
     settings = Settings.load()
     tables = flow.environment("daily_energy", settings)
-    running = build(tables, settings).execute_insert("results")
-    if settings.bounded:
-        running.wait()
+    build(tables, settings).execute_insert("results").wait()
 
 
 if __name__ == "__main__":
