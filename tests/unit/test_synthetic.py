@@ -24,6 +24,8 @@ def test_meters_like_redd(houses):
         assert [meter.meter_id for meter in house.meters] == list(range(1, len(labels) + 1))
         assert [meter.kind for meter in house.meters].count("mains") == 2
         assert house.timezone == house.place.timezone
+    assert len({house.place for house in houses}) > 4
+    assert len({tuple(house.meters) for house in houses}) == len(houses)
 
 
 def test_mains_every_second_appliances_every_three(houses):
@@ -75,13 +77,12 @@ def test_days_on_which_the_clocks_change(day, hours):
 
 
 def test_ground_truth_is_what_was_added(houses, monkeypatch):
-    found = 0
+    seen = set()  # kinds of meter with a spike, and phases that an appliance's spike rose on
     for house in houses:
-        for day in dates(DAY, DAY + timedelta(days=10)):
+        for day in dates(DAY, DAY + timedelta(days=40)):
             spikes = house.spikes(day)
-            if len(spikes) != 1 or found > 10:
+            if len(spikes) != 1 or len(seen) == 4:
                 continue
-            found += 1
             with_spike = house.day(day)
             with monkeypatch.context() as patch:
                 patch.setattr(house, "spikes", lambda _: [])
@@ -92,12 +93,14 @@ def test_ground_truth_is_what_was_added(houses, monkeypatch):
             inside = (times >= spike.start_ms) & (times < spike.end_ms)
             assert watts[inside] - without.readings[i][1][inside] == pytest.approx(spike.excess_watts, abs=0.02)
             assert np.array_equal(watts[~inside], without.readings[i][1][~inside])
+            seen.add(house.meters[i].kind)
             if i >= 2:
-                rise = sum(with_spike.readings[m][1] - without.readings[m][1] for m in (0, 1))
-                assert rise.sum() == pytest.approx(spike.excess_watts * inside.sum() * 3, rel=1e-3)
+                rises = [(with_spike.readings[m][1] - without.readings[m][1]).sum(dtype=float) for m in (0, 1)]
+                assert sorted(rises) == pytest.approx([0, spike.excess_watts * inside.sum() * 3], rel=1e-3)
+                seen.add(int(np.argmax(rises)))
             assert 300_000 <= spike.end_ms - spike.start_ms <= 1_200_000 and inside.sum() >= 100
             assert with_spike.start_ms <= spike.start_ms and spike.end_ms <= with_spike.end_ms
-    assert found > 5
+    assert seen == {"mains", "appliance", 0, 1}
 
 
 def test_spikes_come_at_their_rate(houses):
