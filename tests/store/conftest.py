@@ -54,9 +54,11 @@ class OwnEndpoint:
 @pytest.fixture
 def own_endpoint(tmp_path):
     endpoint = OwnEndpoint(stack.with_free_ports(Settings(home=tmp_path)))
-    endpoint.start()
-    yield endpoint
-    endpoint.end(signal.SIGKILL)
+    try:
+        endpoint.start()
+        yield endpoint
+    finally:
+        endpoint.end(signal.SIGKILL)
 
 
 def run_endpoint(settings: Settings) -> subprocess.Popen:

@@ -259,7 +259,10 @@ def test_restart_keeps_data_and_password(own_endpoint, number):
 def failure(settings):
     """What an endpoint that cannot start says."""
     process = run_endpoint(settings)
-    out, said = process.communicate(timeout=20)
+    try:
+        out, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert (process.returncode, out) == (1, "")
     assert said.startswith("endpoint: ") and said.count("\n") == 1
     return said

@@ -175,18 +175,25 @@ def test_sink_waits_for_an_endpoint_that_is_not_there_yet(settings, own_endpoint
         until(lambda: committed(settings) == 1)
 
 
-def start_process(settings):
-    return subprocess.Popen([sys.executable, "-m", "store.sink"], env=os.environ | settings.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+@contextmanager
+def sink_process(settings):
+    """`python -m store.sink`, killed at the end if it still runs."""
+    process = subprocess.Popen([sys.executable, "-m", "store.sink"], env=os.environ | settings.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_stores_what_was_read_and_ends(settings, number):
     produce(settings, "daily_energy", *map(energy, range(1000)))
-    process = start_process(replace(settings, sink_batch_s=3600.0, sink_batch_rows=600, clickhouse_database=f"signal_{number:d}"))
-    settings = replace(settings, clickhouse_database=f"signal_{number:d}")
-    until(lambda: stored(settings) > 0)
-    process.send_signal(number)
-    _, log = process.communicate(timeout=30)
+    settings = replace(settings, sink_batch_s=3600.0, sink_batch_rows=600, clickhouse_database=f"signal_{number:d}")
+    with sink_process(settings) as process:
+        until(lambda: stored(settings) > 0)
+        process.send_signal(number)
+        _, log = process.communicate(timeout=30)
     assert process.returncode == 0
     assert rows(settings, "SELECT count() FROM daily_energy FINAL") == [(committed(settings),)]
     assert "Traceback" not in log and "rows: daily_energy" in log
@@ -194,8 +201,8 @@ def test_signal_stores_what_was_read_and_ends(settings, number):
 
 def test_broker_that_is_not_there(tmp_path):
     settings = with_free_ports(Settings(home=tmp_path, kafka="127.0.0.1:0"))
-    process = start_process(settings)
-    _, said = process.communicate(timeout=30)
+    with sink_process(settings) as process:
+        _, said = process.communicate(timeout=30)
     assert process.returncode == 1
     assert said == f"sink: No Kafka broker answers at {settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA\n"
 
