@@ -102,7 +102,7 @@ def decode(payload: bytes) -> tuple[str, dict]:
     try:
         record = fastavro.schemaless_reader(body, SCHEMAS[name], None)
     except Exception as error:  # fastavro raises many kinds on malformed bytes
-        raise CodecError(f"malformed {name}: {error or type(error).__name__}") from error
+        raise CodecError(f"malformed {name}: {str(error) or type(error).__name__}") from error
     if body.tell() != len(payload):
         raise CodecError(f"malformed {name}: {len(payload) - body.tell()} bytes too many")
     return name, record
