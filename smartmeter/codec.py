@@ -170,10 +170,14 @@ def _write_int_array(values: np.ndarray) -> bytes:
         raise CodecError(f"an int array is int32, not {values.dtype}")
     zigzag = ((values << 1) ^ (values >> 31)).view(np.uint32)
     if zigzag.max() < 0x80:
-        body = zigzag.astype(np.uint8).tobytes()
+        body = zigzag.astype(np.uint8)
     else:
-        body = _write_longs(values.tolist())
-    return _write_longs([len(values)]) + body + b"\0"
+        sevens = zigzag[:, None] >> _SHIFTS
+        used = (sevens > 0) | (_SHIFTS == 0)
+        sevens = sevens & 0x7F
+        sevens[:, :-1] |= used[:, 1:] * np.uint32(0x80)
+        body = sevens.astype(np.uint8)[used]
+    return _write_longs([len(values)]) + body.tobytes() + b"\0"
 
 
 def _write_float_array(values: np.ndarray) -> bytes:
@@ -255,4 +259,5 @@ def _read_long_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, in
     return ((zigzag >> 1) ^ -(zigzag & 1)).astype(np.int32), at + int(ends[-1]) + 1
 
 
+_SHIFTS = np.arange(0, 35, 7, dtype=np.uint32)
 _ZIGZAG_OF_BYTE = bytes(((n >> 1) ^ -(n & 1)) & 0xFF for n in range(256))
