@@ -11,7 +11,7 @@ from generator import commands as generator
 from smartmeter import demo, stack
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
-from smartmeter.processes import Processes
+from smartmeter.processes import STOP_SIGNALS, Processes
 from smartmeter.settings import Settings, SettingsError
 from store import sql
 
@@ -21,8 +21,8 @@ INTERRUPTED = 130
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for what went wrong, 2 for wrong arguments, 130 for Ctrl-C."""
     args = parser().parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, signal.default_int_handler)  # they stop it as Ctrl-C does
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)  # all of them stop it as Ctrl-C does
     try:
         return args.run(args, Settings.load())
     except (UserError, SettingsError, CodecError, ConnectionError) as error:

@@ -18,6 +18,7 @@ from pathlib import Path
 from smartmeter.errors import UserError
 
 MARK = "SMW_PID_FILE"
+STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POLL_S = 0.1
 LOG_LINES_SHOWN = 5
 OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")  # how the project's own programs say why they end
@@ -53,13 +54,13 @@ class Processes:
         return self
 
     def __exit__(self, *_):
-        ignored = signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second Ctrl-C must not leave half of them
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # a second Ctrl-C waits until all have ended
         try:
             for name in reversed(list(self.children)):
                 self.stop(name)
         finally:
-            signal.signal(signal.SIGINT, ignored)
             self.lock.close()
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def start(self, name: str, command: list[str], environ: dict[str, str], ends: bool = False) -> None:
         """Start `command` as `name`; `environ` is added to this process's environment.

@@ -98,13 +98,16 @@ def create_topics(settings: Settings) -> None:
         for name in topics.SCHEMA_OF
     ]
     client = admin(settings)  # its futures end with it
-    for name, created in client.create_topics(new, request_timeout=10).items():
+    for name, created in client.create_topics(new, request_timeout=5).items():
         try:
             created.result()
         except KafkaException as error:
-            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise UserError(f"topic {name} could not be created at {settings.kafka} (SMW_KAFKA): "
-                                f"{error.args[0].str()}") from error
+            fault = error.args[0]
+            if fault.code() < 0:  # librdkafka's own, not the broker's
+                raise UserError(f"no Kafka broker answers at {settings.kafka}: start one by ./smw stack, "
+                                "or set SMW_KAFKA to where it is") from error
+            if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise UserError(f"Kafka refuses to create the topic {name}: {fault.str()}") from error
 
 
 def admin(settings: Settings) -> AdminClient:

@@ -1,0 +1,79 @@
+"""The broker and the topics."""
+
+import socket
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import Consumer, Producer, TopicPartition
+
+from smartmeter import stack
+from smartmeter.errors import UserError
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+from smartmeter.topics import SCHEMA_OF
+
+APRIL_2011_MS = 1303099200000
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return stack.with_free_ports(Settings(
+        home=tmp_path / "a home", kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0",
+        flink_ui_port=0, partitions=3))
+
+
+def produce(settings, value: bytes):
+    producer = Producer({"bootstrap.servers": settings.kafka})
+    faults = []
+    producer.produce("readings", value, b"1", partition=0, timestamp=APRIL_2011_MS,
+                     on_delivery=lambda error, _: error and faults.append(error))
+    assert producer.flush(10) == 0 and not faults
+
+
+def read(settings, count: int) -> list[tuple[int, int]]:
+    """(length, timestamp) of the first messages of partition 0."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "test"})
+    consumer.assign([TopicPartition("readings", 0, 0)])
+    messages = consumer.consume(count, timeout=20)
+    consumer.close()
+    return [(len(message.value()), message.timestamp()[1]) for message in messages]
+
+
+def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
+    with Processes(settings.home) as processes:
+        stack.start_broker(processes, settings)
+        stack.create_topics(settings)
+        produce(settings, b"first")
+    settings = stack.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0))
+    with Processes(settings.home) as processes:
+        stack.start_broker(processes, settings)
+        stack.create_topics(settings)  # those that are there stay as they are
+        produce(settings, b"second!")
+        assert read(settings, 2) == [(5, APRIL_2011_MS), (7, APRIL_2011_MS)]
+        described = stack.admin(settings).list_topics(timeout=10).topics
+        assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)
+
+
+def test_a_port_that_is_taken_is_named_with_its_setting(settings):
+    host, port = settings.kafka.split(":")
+    with socket.create_server((host, int(port))), Processes(settings.home) as processes:
+        with pytest.raises(UserError, match=f"port {port} at 127.0.0.1 is not free .*set SMW_KAFKA to another"):
+            stack.start_broker(processes, settings)
+        assert processes.children == {}
+
+
+@pytest.mark.parametrize("kafka", ["localhost", ":9092", "localhost:http", ""])
+def test_an_address_that_is_none(kafka):
+    with pytest.raises(UserError, match=f"SMW_KAFKA={kafka}: it takes host:port"):
+        stack.with_free_ports(Settings(kafka=kafka))
+
+
+def test_free_ports_are_kept_and_taken_ones_replaced():
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        free = stack.with_free_ports(Settings(kafka="127.0.0.1:0", kafka_controller_port=0, flink_ui_port=0,
+                                              clickhouse_url=f"http://127.0.0.1:{port}"))
+        again = stack.with_free_ports(free)
+    assert free == again
+    assert free.clickhouse_url != f"http://127.0.0.1:{port}"
+    assert len({free.kafka, f"127.0.0.1:{free.kafka_controller_port}", f"127.0.0.1:{free.flink_ui_port}"}) == 3

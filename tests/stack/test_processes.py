@@ -1,0 +1,151 @@
+"""Real processes: nothing is left behind, and nothing foreign is touched."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from smartmeter.errors import UserError
+from smartmeter.processes import MARK, Processes, end, marked
+
+# A process with a child of its own, of which neither minds SIGTERM; it says when it is ready.
+STUBBORN = ["bash", "-c", "trap '' TERM; sleep 300 & echo ready; while :; do sleep 1; done"]
+
+PARENT = """
+import sys, time
+from pathlib import Path
+from smartmeter.processes import Processes
+with Processes(Path(sys.argv[1])) as processes:
+    processes.start("stubborn", sys.argv[2:], {})
+    processes.wait_until(lambda: processes.log("stubborn").read_text() == "ready\\n", "not ready")
+    print("started", flush=True)
+    time.sleep(300)
+"""
+
+
+@pytest.fixture
+def parent(tmp_path):
+    """A process that has started STUBBORN in tmp_path."""
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, tmp_path, *STUBBORN], stdout=subprocess.PIPE, text=True)
+    assert parent.stdout.readline() == "started\n"
+    yield parent
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    for pid_file in (tmp_path / "run").glob("*.pid"):
+        end(pid_file, patience_s=0)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_leaving_ends_a_process_and_its_children(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("a", ["bash", "-c", "sleep 300 & sleep 300"], {})
+        pid_file = tmp_path / "run" / "a.pid"
+        wait_for(lambda: len(marked(pid_file)) == 3)
+        assert int(pid_file.read_text()) == processes.children["a"].pid
+    assert marked(pid_file) == []
+    assert not pid_file.exists()
+
+
+def test_the_last_started_ends_first(tmp_path):
+    ended = tmp_path / "ended"
+    with Processes(tmp_path) as processes:
+        for name in ("first", "second", "third"):
+            processes.start(name, ["bash", "-c", f"trap 'echo {name} >> {ended}; exit' TERM; echo; while :; do sleep 0.05; done"], {})
+            processes.wait_until(lambda: processes.log(name).read_text(), "not ready")
+    assert ended.read_text().split() == ["third", "second", "first"]
+
+
+def test_orphans_of_a_killed_parent_end_at_the_next_start(parent, tmp_path):
+    pid_file = tmp_path / "run" / "stubborn.pid"
+    parent.kill()
+    parent.wait()
+    orphans = marked(pid_file)
+    assert len(orphans) >= 2  # stubborn and its child
+    os.kill(int(pid_file.read_text()), signal.SIGKILL)  # even when only the child is left
+    with Processes(tmp_path):
+        assert marked(pid_file) == []
+        assert not pid_file.exists()
+
+
+def test_a_child_ends_when_its_parent_is_killed(tmp_path):
+    source = PARENT.replace('read_text() == "ready\\n"', "exists()")
+    parent = subprocess.Popen([sys.executable, "-c", source, tmp_path, "sleep", "300"], stdout=subprocess.PIPE, text=True)
+    with parent.stdout:
+        assert parent.stdout.readline() == "started\n"
+        pid_file = tmp_path / "run" / "stubborn.pid"
+        wait_for(lambda: len(marked(pid_file)) == 1)
+        parent.kill()
+        parent.wait()
+    wait_for(lambda: marked(pid_file) == [])
+
+
+def test_a_pid_that_belongs_to_another_program_now_is_left_alone(tmp_path):
+    (tmp_path / "run").mkdir()
+    with subprocess.Popen(["sleep", "300"]) as other:
+        (tmp_path / "run" / "kafka.pid").write_text(f"{other.pid}\n")
+        with Processes(tmp_path):
+            assert other.poll() is None
+        other.kill()
+    assert not (tmp_path / "run" / "kafka.pid").exists()
+
+
+def test_a_home_in_use_is_refused(parent, tmp_path):
+    with pytest.raises(UserError, match=f"another smw runs in {tmp_path}"):
+        Processes(tmp_path).__enter__()
+    assert marked(tmp_path / "run" / "stubborn.pid")
+
+
+def test_a_home_that_is_a_file_is_refused(tmp_path):
+    (tmp_path / "home").touch()
+    with pytest.raises(UserError, match="home.* cannot be written .*SMW_HOME"):
+        Processes(tmp_path / "home").__enter__()
+
+
+def test_a_process_that_ends_is_told_with_the_end_of_its_log(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("kafka", ["bash", "-c", "seq 9; exit 3"], {})
+        processes.children["kafka"].wait()
+        with pytest.raises(UserError) as caught:
+            processes.check()
+    assert str(caught.value).splitlines() == [f"kafka ended (code 3); {tmp_path}/logs/kafka.log ends with:", *"56789"]
+
+
+def test_the_sentence_of_a_program_of_ours_is_passed_on(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("sink", ["bash", "-c", "echo something; echo 'sink: no broker answers'; exit 1"], {})
+        processes.children["sink"].wait()
+        with pytest.raises(UserError, match="^no broker answers$"):
+            processes.check()
+
+
+def test_only_what_may_end_may_end_and_only_well(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("generator", ["true"], {}, ends=True)
+        processes.children["generator"].wait()
+        processes.check()
+        processes.start("job", ["true"], {})
+        processes.children["job"].wait()
+        with pytest.raises(UserError, match="job ended"):
+            processes.check()
+
+
+def test_waiting_has_an_end(tmp_path):
+    with Processes(tmp_path) as processes, pytest.raises(UserError, match="no answer after 0 s; the logs are in"):
+        processes.wait_until(lambda: False, "no answer", timeout_s=0.2)
+
+
+def test_the_mark_and_the_settings_are_in_the_environment(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("env", ["bash", "-c", f"echo $SMW_KAFKA ${MARK}"], {"SMW_KAFKA": "host:1"}, ends=True)
+        processes.children["env"].wait()
+        assert processes.log("env").read_text() == f"host:1 {tmp_path}/run/env.pid\n"

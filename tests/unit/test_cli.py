@@ -1,0 +1,53 @@
+"""The command line as a user meets it: exit codes and sentences."""
+
+import os
+import subprocess
+
+import pytest
+
+from smartmeter.settings import ROOT
+
+
+@pytest.fixture
+def smw(tmp_path):
+    """Runs ./smw from another folder, with a broker and a ClickHouse that are not there."""
+    def run(*arguments, **environ):
+        nowhere = {"SMW_HOME": str(tmp_path / "home"), "SMW_KAFKA": "127.0.0.1:1", "SMW_CLICKHOUSE_URL": "http://127.0.0.1:1"}
+        return subprocess.run([ROOT / "smw", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+                              env=os.environ | nowhere | environ)
+    return run
+
+
+def test_help_names_every_command(smw):
+    result = smw("--help")
+    assert result.returncode == 0
+    for command in ("demo", "stack", "generate", "replay", "sql", "topics", "test"):
+        assert f"\n    {command} " in result.stdout
+
+
+@pytest.mark.parametrize("arguments, environ, sentence", [
+    (["sql", "SELECT 1"], {}, "ClickHouse does not answer at http://127.0.0.1:1"),
+    (["topics"], {}, "no Kafka broker answers at 127.0.0.1:1"),
+    (["generate", "--data", "nothing"], {}, "nothing: there is no such folder"),
+    (["topics"], {"SMW_PARTITIONS": "many"}, "SMW_PARTITIONS='many': it takes a whole number"),
+    (["stack"], {"SMW_HOME": "/proc/none"}, "/proc/none cannot be written"),
+    (["stack"], {"SMW_KAFKA": "here"}, "SMW_KAFKA=here: it takes host:port"),
+    (["demo", "--houses", "0"], {}, "--houses 0: give 1 or more"),
+])
+def test_what_the_user_can_mend_is_told_in_one_sentence(smw, arguments, environ, sentence):
+    result = smw(*arguments, **environ)
+    assert result.returncode == 1
+    assert result.stderr.splitlines()[-1].startswith(f"smw: {sentence}")
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("arguments", [[], ["bogus"], ["generate", "--start", "yesterday"], ["demo", "--speed", "0"]])
+def test_wrong_arguments(smw, arguments):
+    result = smw(*arguments)
+    assert result.returncode == 2
+    assert "smw" in result.stderr.splitlines()[-1] and "error:" in result.stderr
+
+
+def test_by_symbolic_link(tmp_path):
+    (tmp_path / "link").symlink_to(ROOT / "smw")
+    assert subprocess.run([tmp_path / "link", "sql", "--help"], cwd=tmp_path, capture_output=True).returncode == 0
