@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka.admin import ConfigResource
 
 from smartmeter import stack
 from smartmeter.errors import UserError
@@ -39,6 +40,13 @@ def read(settings, count: int) -> list[tuple[int, int]]:
     return [(len(message.value()), message.timestamp()[1]) for message in messages]
 
 
+def topic_config(settings, topic: str, *names: str) -> list[str]:
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
+    client = stack.admin(settings)
+    config = client.describe_configs([resource])[resource].result(timeout=10)
+    return [config[name].value for name in names]
+
+
 def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
     with Processes(settings.home) as processes:
         stack.start_broker(processes, settings)
@@ -50,6 +58,8 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
         stack.create_topics(settings)  # those that are there stay as they are
         produce(settings, b"second!")
         assert read(settings, 2) == [(5, APRIL_2011_MS), (7, APRIL_2011_MS)]
+        assert topic_config(settings, "readings", "retention.ms", "max.message.bytes") == ["-1", "8388608"]
+        assert topic_config(settings, "houses", "cleanup.policy") == ["compact"]
         described = stack.admin(settings).list_topics(timeout=10).topics
         assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)
 

@@ -1,0 +1,108 @@
+"""./smw demo and ./smw stack as a user runs, interrupts and kills them."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+
+import pytest
+
+from smartmeter.demo import Progress, Totals, generated
+from smartmeter.processes import end, marked
+from smartmeter.settings import ROOT, Settings
+from smartmeter.stack import with_free_ports
+
+
+@pytest.fixture
+def smw(tmp_path):
+    """Starts ./smw with free ports and tmp_path as its home."""
+    started = []
+
+    def start(*arguments):
+        settings = with_free_ports(Settings(home=tmp_path, kafka="127.0.0.1:0", kafka_controller_port=0,
+                                            clickhouse_url="http://127.0.0.1:0", flink_ui_port=0))
+        started.append(subprocess.Popen([ROOT / "smw", *arguments], cwd=tmp_path, env=os.environ | settings.environ(),
+                                        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+    for pid_file in tmp_path.glob("**/run/*.pid"):
+        end(pid_file, patience_s=0)
+
+
+def running(home) -> dict[str, int]:
+    """Processes behind each pid file."""
+    return {pid_file.stem: len(marked(pid_file)) for pid_file in (home / "run").glob("*.pid")}
+
+
+def wait_until_running(home, name):
+    deadline = time.monotonic() + 60
+    while not running(home).get(name):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
+    home = tmp_path / "demo"
+    first = smw("demo", "--houses", "1", "--days", "1", "--keep-running")
+    wait_until_running(home, "daily_energy")
+    first.kill()
+    first.wait()
+    (home / "kafka" / "leftover").touch()
+    (home / "clickhouse" / "leftover").touch()
+    second = smw("demo", "--houses", "2", "--days", "2", "--seed", "5", "--start", "2013-04-12", "--keep-running")
+    lines = []
+    for line in second.stdout:
+        lines.append(line)
+        if line == "Ctrl-C stops it.\n":
+            break
+    output = "".join(lines)
+    readings_in, used, duplicate, late, dead = re.search(
+        r"^([\d,]+) readings in = ([\d,]+) used \+ (\d+) duplicate \+ (\d+) late; (\d+) messages in dead_letter$",
+        output, re.MULTILINE).groups()
+    assert readings_in == used and (duplicate, late, dead) == ("0", "0", "0")
+    assert int(used.replace(",", "")) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
+    assert [line.split()[0] for line in lines if re.match(r" +\d+  \w+.* 2  ", line)] == ["1", "2"]
+    assert running(home).keys() == {"kafka", "endpoint", "sink", "daily_energy", "generator"}
+    assert not list(home.glob("*/leftover"))
+    url = re.search(r"SMW_CLICKHOUSE_URL=(\S+)", output)[1]
+    days = subprocess.run([ROOT / "smw", "sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1"],
+                          env=os.environ | {"SMW_CLICKHOUSE_URL": url}, capture_output=True, text=True)
+    assert days.stdout.split() == ['"date"', '"2013-04-12"', '"2013-04-13"']
+    pid_files = list((home / "run").glob("*.pid"))
+    second.send_signal(signal.SIGINT)
+    assert second.wait(timeout=40) == 130
+    assert [marked(pid_file) for pid_file in pid_files] == [[]] * 5
+    assert running(home) == {}
+
+
+def test_a_stack_that_is_asked_to_end_leaves_nothing(smw, tmp_path):
+    process = smw("stack")
+    wait_until_running(tmp_path, "endpoint")
+    pid_files = list((tmp_path / "run").glob("*.pid"))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=40) == 130
+    assert [marked(pid_file) for pid_file in pid_files] == [[]] * len(pid_files)
+
+
+@pytest.mark.parametrize("log, expected", [
+    ("", (0, 0)),
+    ("produced 1,000 readings, 500 readings/s, 1,200 s left\n", (1000, 1200)),
+    ("produced 1,000 readings, 500 readings/s\n", (1000, 0)),
+    ("produced 1,000 readings, 500 readings/s, 12 s left\n"
+     "produced 7,000 readings of 3 houses in 20 bursts, 14.0 s: 500 readings/s\n", (7000, 0)),
+])
+def test_what_the_generator_says(log, expected):
+    assert generated(log) == expected
+
+
+def test_the_line_of_progress():
+    progress = Progress()
+    progress.begun, progress.idle_until = 0.0, 10.0
+    assert progress.line(6_000_000, Totals(), 0, 10.0) == "10 s: 6,000,000 readings produced, 0 processed, 0 rows stored"
+    assert progress.line(6_000_000, Totals(used=3_000_000, duplicate=900_000, late=100_000, rows=80), 5, 12.0) == (
+        "12 s: 6,000,000 readings produced, 4,000,000 processed, 80 rows stored; 2.00 M readings/s, about 6 s left")
