@@ -5,6 +5,7 @@ Each start_ function returns once its part answers; `processes` ends them all.
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 import subprocess
@@ -193,7 +194,7 @@ def require_free_port(address: str, variable: str) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise UserError(f"port {port} at {host} is not free ({error.strerror}): "
+        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno)}): "
                         f"end the program that uses it, or set {variable} to another") from error
 
 
