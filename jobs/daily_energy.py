@@ -20,7 +20,7 @@ from pyflink.common import Row, Types
 from pyflink.datastream import KeyedProcessFunction
 from pyflink.datastream.state import ValueStateDescriptor
 from pyflink.table import DataTypes, StreamTableEnvironment
-from pyflink.table.udf import udf
+from pyflink.table.udf import ScalarFunction, udf
 
 from jobs import flow
 from jobs.integral import ARRIVED, HouseDays, Rules, arrivals, kwh
@@ -47,15 +47,20 @@ RESULT = Types.ROW_NAMED(
 )
 
 
-def integrate_with(settings: Settings):
-    """The vectorised function from messages to one row (BATCH) a house; as many rows as messages, the rest null."""
-    max_gap_ms, max_ahead_ms = round(settings.max_gap_s * 1000), round(settings.max_ahead_s * 1000)
+class Integrate(ScalarFunction):
+    """From messages to one row (BATCH) a house, many messages a call; as many rows as messages, the rest null."""
 
-    @udf(result_type=BATCH, func_type="pandas")
-    def integrate(value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
-        readings, reasons = read(value.tolist(), round(time.time() * 1000) + max_ahead_ms)
+    def __init__(self, settings: Settings):
+        self.max_gap_ms = round(settings.max_gap_s * 1000)
+        self.max_ahead_ms = round(settings.max_ahead_s * 1000)
+
+    def open(self, function_context):
+        flow.keep_freed_memory()
+
+    def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
+        readings, reasons = read(value.tolist(), round(time.time() * 1000) + self.max_ahead_ms)
         message = readings.message
-        sections = arrivals(readings, partition.to_numpy()[message], offset.to_numpy()[message], max_gap_ms)
+        sections = arrivals(readings, partition.to_numpy()[message], offset.to_numpy()[message], self.max_gap_ms)
         rows = list(house_batches(readings, sections))
         for i, reason in reasons.items():
             letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
@@ -63,8 +68,6 @@ def integrate_with(settings: Settings):
             rows.append((NO_HOUSE, None, None, encode("dead_letter", letter)))
         rows += [(None,) * 4] * (len(value) - len(rows))
         return pd.DataFrame(rows, columns=BATCH.names, dtype=object)
-
-    return integrate
 
 
 def house_batches(readings, sections):
@@ -153,7 +156,7 @@ def build(tables: StreamTableEnvironment, settings: Settings):
     """The job's flow, from topic to topics, as a table to be inserted into `results`."""
     flow.readings(tables, settings)
     flow.results(tables, settings)
-    tables.create_temporary_function("integrate", integrate_with(settings))
+    tables.create_temporary_function("integrate", udf(Integrate(settings), result_type=BATCH, func_type="pandas"))
     batches = tables.sql_query("""
         SELECT batch.house_id, batch.timezone, batch.newest_ms, batch.body
         FROM (SELECT integrate(`value`, `partition`, `offset`, `timestamp`) AS batch FROM readings)
