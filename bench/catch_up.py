@@ -10,6 +10,7 @@ Memory is the sum of the peaks (VmHWM) of each program's processes.
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 import tempfile
@@ -38,6 +39,7 @@ class Run:
     readings: int
     seconds: float
     peak_mb: Counter
+    cpu_s: Counter
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -62,35 +64,37 @@ def measure(args, settings: Settings, processes: Processes):
     """Yield a Run for the producer, the blackhole and the job."""
     houses = synthetic_houses(args.houses, 1, None)
     totals = produce(houses, FIRST_DAY, FIRST_DAY + timedelta(days=args.days), args.burst_s, float("inf"), settings)
-    yield Run("producer (generating included)", totals.readings, totals.seconds, Counter())
+    yield Run("producer (generating included)", totals.readings, totals.seconds, Counter(), Counter())
     for name, job in (("Flink to a blackhole", ROOT / "bench" / "blackhole.py"), ("daily energy job", stack.DAILY_ENERGY_JOB)):
         yield Run(name, totals.readings, *run_job(settings, processes, job))
 
 
-def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float, Counter]:
-    """(seconds in which its tasks ran, peak memory in MB by program) of a job that reads the topic to its end."""
+def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float, Counter, Counter]:
+    """Of a job that reads the topic to its end: seconds in which its tasks ran, and by program peak MB and CPU s."""
     stack.start_job(processes, settings, job)
-    child, pid_file, peaks = processes.children[job.stem], processes.run / f"{job.stem}.pid", {}
+    child, pid_file, used = processes.children[job.stem], processes.run / f"{job.stem}.pid", {}
     while child.poll() is None:
-        peaks |= {pid: peak for pid in marked(pid_file) if (peak := peak_memory(pid))}
+        used |= {pid: usage for pid in marked(pid_file) if (usage := resources(pid))}
         time.sleep(0.2)
     processes.stop(job.stem)
     if child.returncode:
         raise SystemExit(f"{job.name} failed; see {processes.log(job.stem)}")
-    peak_mb = Counter()
-    for program, mb in peaks.values():
+    peak_mb, cpu_s = Counter(), Counter()
+    for program, mb, cpu in used.values():
         peak_mb[program] += mb
-    return task_seconds(settings.home / "logs"), peak_mb
+        cpu_s[program] += cpu
+    return task_seconds(settings.home / "logs"), peak_mb, cpu_s
 
 
-def peak_memory(pid: int) -> tuple[str, float] | None:
-    """(program, peak of its resident memory in MB) of a running process of Flink."""
+def resources(pid: int) -> tuple[str, float, float] | None:
+    """(program, peak of its resident memory in MB, CPU s) of a running process of Flink."""
     try:
-        status = Path(f"/proc/{pid}/status").read_text()
+        status, stat = Path(f"/proc/{pid}/status").read_text(), Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return None
     name, peak = re.search(r"Name:\s+(\w+)", status)[1], re.search(r"VmHWM:\s+(\d+) kB", status)
-    return (PROGRAM_OF[name], int(peak[1]) / 1024) if name in PROGRAM_OF and peak else None
+    ticks = sum(map(int, stat.rsplit(")", 1)[1].split()[11:13]))
+    return (PROGRAM_OF[name], int(peak[1]) / 1024, ticks / os.sysconf("SC_CLK_TCK")) if name in PROGRAM_OF and peak else None
 
 
 def task_seconds(logs: Path) -> float:
@@ -113,11 +117,11 @@ def kafka_bytes(settings: Settings) -> int:
 def print_table(runs: list[Run], topic_bytes: int) -> None:
     limit = next(r for r in runs if "blackhole" in r.name)
     print(f"\n{runs[0].readings:,} readings, {topic_bytes / runs[0].readings:.2f} bytes a reading in Kafka\n")
-    print(f"{'':32}{'seconds':>9}{'M readings/s':>14}{'of blackhole':>14}   peak memory, MB")
+    print(f"{'':32}{'seconds':>9}{'M readings/s':>14}{'of blackhole':>14}   peak memory, MB; CPU s, start included")
     for r in runs:
         rate = r.readings / r.seconds
         share = rate / (limit.readings / limit.seconds)
-        memory = ", ".join(f"{program} {mb:,.0f}" for program, mb in r.peak_mb.items())
+        memory = ", ".join(f"{program} {mb:,.0f} MB {r.cpu_s[program]:.0f} s" for program, mb in r.peak_mb.items())
         print(f"{r.name:32}{r.seconds:9.1f}{rate / 1e6:14.2f}{share:14.0%}   {memory}")
 
 

@@ -58,13 +58,19 @@ def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
 
 def generate(args: argparse.Namespace, settings: Settings) -> int:
     """Produces the days of args to Kafka, and writes the ground truth of synthetic ones. Raises UserError."""
-    first, end = _day_range(args)
-    with _usable_folders():
-        houses = _houses(args, settings)
-        if args.data is None:
+    houses, first, end = plan(args, settings)
+    if args.data is None:
+        with _usable_folders():
             _write_truth(settings.home / "ground_truth.csv", houses, first, end)
     produce(houses, first, end, args.burst_s, args.speed, settings)
     return 0
+
+
+def plan(args: argparse.Namespace, settings: Settings) -> tuple[list[House], date, date]:
+    """(houses, first day, day after the last) that the arguments of generate ask for. Raises UserError."""
+    first, end = _day_range(args)
+    with _usable_folders():
+        return _houses(args, settings), first, end
 
 
 def replay(args: argparse.Namespace, settings: Settings) -> int:

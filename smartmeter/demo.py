@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from clickhouse_connect.driver.client import Client
 
-from generator.commands import add_arguments_generate
+from generator.commands import add_arguments_generate, plan
 from smartmeter import stack
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
@@ -78,6 +78,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the demo in settings.home/demo, from an empty start. Raises UserError when a part of it fails."""
     settings = replace(settings, home=settings.home.resolve() / "demo")
     with Processes(settings.home) as processes:
+        plan(args, settings)  # a mistake in the arguments is told before anything is wiped
         wipe(settings)
         settings = stack.with_free_ports(settings)
         print("Starting Kafka, ClickHouse, the sink and Flink ...", file=sys.stderr)
