@@ -211,7 +211,7 @@ def _read_array(payload: bytes, at: int, read_block) -> tuple[np.ndarray, int]:
         if count == 0:
             break
         if count < 0:
-            count, (size, at) = -count, _read_long(payload, at)
+            count, (_, at) = -count, _read_long(payload, at)
         if count > len(payload) - at:  # an item takes a byte or more
             raise CodecError(f"malformed reading_burst: an array block of {count} items in {len(payload) - at} bytes")
         block, at = read_block(payload, at, count)

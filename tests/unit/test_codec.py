@@ -11,7 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartmeter.codec import (
-    HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEMAS, Burst, CodecError, decode, decode_burst, encode, encode_burst)
+    HEADER_BYTES,
+    HEADERS,
+    SCHEMA_DIR,
+    SCHEMAS,
+    Burst,
+    CodecError,
+    decode,
+    decode_burst,
+    encode,
+    encode_burst,
+)
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1)

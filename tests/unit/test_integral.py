@@ -5,10 +5,10 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.integral import ARRIVED, SECTION, HouseDays, Rules, arrivals, energy, kwh
+from jobs.integral import SECTION, HouseDays, Rules, arrivals, energy, kwh
 from jobs.readings import midnights, read
 from smartmeter.codec import Burst, encode_burst
 from tests.oracle import EPOCH, judge, midnight_ms
