@@ -50,6 +50,18 @@ class Settings:
     allowed_lateness_s: float = _setting(3600.0, "time after local midnight, on the house's own clock, for which a day stays open, in s")
     max_ahead_s: float = _setting(86400.0, "how far after the present a burst may lie, in s")
 
+    def __post_init__(self):
+        for name, fits, takes in (
+            ("max_gap_s", 0 < self.max_gap_s < 82_800, "more than 0 and less than 82800, the shortest day"),
+            ("allowed_lateness_s", self.allowed_lateness_s >= 0, "0 or more"),
+            ("emit_every_s", self.emit_every_s > 0, "more than 0"),
+            ("bundle_ms", self.bundle_ms > 0, "more than 0"),
+            ("parallelism", 1 <= self.parallelism <= self.max_parallelism, "1 or more, up to SMW_MAX_PARALLELISM"),
+            ("partitions", self.partitions >= 1, "1 or more"),
+        ):
+            if not fits:
+                raise SettingsError(f"{variable(name)}={getattr(self, name)}: it takes {takes}")
+
     @classmethod
     def load(cls, environ=os.environ, **overrides) -> "Settings":
         """The settings of this process: overrides first, then environment variables, then defaults.

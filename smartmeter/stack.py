@@ -6,6 +6,7 @@ Each start_ function returns once its part answers; `processes` ends them all.
 from __future__ import annotations
 
 import os
+import random
 import secrets
 import socket
 import subprocess
@@ -26,6 +27,7 @@ from smartmeter.processes import Processes
 from smartmeter.settings import ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
+FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
 KAFKA_JARS = ROOT / "jars" / "kafka" / "*"
 DAILY_ENERGY_JOB = ROOT / "jobs" / "daily_energy.py"
 
@@ -181,11 +183,13 @@ def with_free_ports(settings: Settings) -> Settings:
 
 
 def listener_near(port: int) -> socket.socket:
-    """A socket that listens at `port`, or at any free one."""
-    try:
-        return socket.create_server((LOOPBACK, port))
-    except OSError:
-        return socket.create_server((LOOPBACK, 0))
+    """A socket that listens at `port`, or at a free one that the system does not give to outgoing connections."""
+    for candidate in [*[port] * (port > 0), *random.sample(range(10_000, FIRST_OUTGOING_PORT), 1000)]:
+        try:
+            return socket.create_server((LOOPBACK, candidate))
+        except OSError:
+            continue
+    raise UserError(f"no port from 10000 to {FIRST_OUTGOING_PORT} is free at {LOOPBACK}")
 
 
 def require_free_port(address: str, variable: str) -> None:

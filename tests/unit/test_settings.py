@@ -1,0 +1,33 @@
+"""Settings from environment variables."""
+
+from pathlib import Path
+
+import pytest
+
+from smartmeter.settings import Settings, SettingsError
+
+
+def test_variables_override_defaults_and_arguments_override_variables():
+    environ = {"SMW_MAX_GAP_S": "60.5", "SMW_BOUNDED": "true", "SMW_HOME": "/some/where", "SMW_PARTITIONS": "8"}
+    settings = Settings.load(environ, partitions=2)
+    assert (settings.max_gap_s, settings.bounded, settings.home, settings.partitions) == (60.5, True, Path("/some/where"), 2)
+    assert settings.kafka == "127.0.0.1:9092"
+
+
+def test_a_process_gets_the_same_settings_through_its_environment():
+    settings = Settings(kafka="localhost:1", bounded=True, emit_every_s=0.25, home=Path("/some/where"))
+    assert Settings.load(settings.environ()) == settings
+
+
+@pytest.mark.parametrize("name, value, takes", [
+    ("SMW_PARTITIONS", "many", "it takes a whole number"),
+    ("SMW_MAX_GAP_S", "long", "it takes a number"),
+    ("SMW_BOUNDED", "perhaps", "it takes true or false"),
+    ("SMW_MAX_GAP_S", "86400", "less than 82800"),
+    ("SMW_MAX_GAP_S", "nan", "less than 82800"),
+    ("SMW_ALLOWED_LATENESS_S", "-1", "0 or more"),
+    ("SMW_PARALLELISM", "129", "up to SMW_MAX_PARALLELISM"),
+])
+def test_a_value_that_cannot_be_used_is_named(name, value, takes):
+    with pytest.raises(SettingsError, match=f"{name}=.*{takes}"):
+        Settings.load({name: value})
