@@ -1,17 +1,30 @@
-"""What the jobs have in common: Flink's settings, the topic readings as a table, the topics of results as another."""
+"""What the jobs have in common: Flink's settings, and the way from the topic readings to the topics of results.
+
+    readings --> many messages a call, to a batch a house (jobs.batches) --> key by house --> Houses --> results
+"""
 
 from __future__ import annotations
 
 import ctypes
 import os
+import time
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
-from pyflink.common import Configuration
-from pyflink.datastream import StreamExecutionEnvironment
-from pyflink.table import StreamTableEnvironment
+import pandas as pd
+from pyflink.common import Configuration, Types
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.table import DataTypes, StreamTableEnvironment
+from pyflink.table.udf import ScalarFunction, udf
 
+from jobs.batches import Wanted, house_batches
+from jobs.house import MESSAGE, NO_HOUSE, Houses, Part
+from jobs.readings import read
+from smartmeter.codec import encode
 from smartmeter.settings import ROOT, Settings
-from smartmeter.topics import topic
+from smartmeter.topics import RESULTS, topic
 
 MESSAGES_PER_CALL = 250
 """Messages in one Arrow batch: few enough for their columns to stay in a processor's cache."""
@@ -20,7 +33,31 @@ MESSAGES_PER_BUNDLE = 20_000
 """Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
-RESULT_TOPICS = ("daily_energy", "late", "dead_letter")
+
+BATCH_COLUMNS = DataTypes.ROW([
+    DataTypes.FIELD("house_id", DataTypes.BIGINT()),
+    DataTypes.FIELD("timezone", DataTypes.STRING()),
+    DataTypes.FIELD("newest_ms", DataTypes.BIGINT()),
+    DataTypes.FIELD("body", DataTypes.BYTES()),
+])
+
+
+def run(name: str, parts_of: Callable[[Settings], list[Part]]) -> None:
+    """Submit the job `name` and stay with it until it ends; settings come from SMW_ environment variables."""
+    settings = Settings.load()
+    name = "replay" if settings.replayed_days else name
+    tables, parts = environment(name, settings), parts_of(settings)
+    messages = (
+        batches(tables, settings, reduce(or_, (part.wanted for part in parts)))
+        .key_by(house_of, key_type=Types.LONG())
+        .process(Houses(settings, parts), output_type=MESSAGE).name("houses").uid("houses")
+    )
+    send(tables, settings, messages)
+
+
+def house_of(row) -> int:
+    """The key of all keyed streams."""
+    return row[0]
 
 
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:
@@ -54,6 +91,42 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     return StreamTableEnvironment.create(env)
 
 
+class ToBatches(ScalarFunction):
+    """From messages to one row (BATCH_COLUMNS) a house, many messages a call; as many rows as messages, the rest null."""
+
+    def __init__(self, settings: Settings, wanted: Wanted):
+        self.max_gap_ms = round(settings.max_gap_s * 1000)
+        self.max_ahead_ms = round(settings.max_ahead_s * 1000)
+        self.wanted = wanted
+
+    def open(self, function_context):
+        keep_freed_memory()
+
+    def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
+        payloads = [payload or b"" for payload in value]
+        readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms)
+        places = partition.to_numpy()[readings.message], offset.to_numpy()[readings.message]
+        rows = [(house_id, timezone, newest_ms, batch.to_bytes()) for house_id, timezone, newest_ms, batch
+                in house_batches(readings, *places, self.max_gap_ms, self.wanted)]
+        for i, reason in reasons.items():
+            letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
+                          reason=reason, payload=payloads[i])
+            rows.append((NO_HOUSE, None, None, encode("dead_letter", letter)))
+        rows += [(None,) * 4] * (len(value) - len(rows))
+        return pd.DataFrame(rows, columns=BATCH_COLUMNS.names, dtype=object)
+
+
+def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) -> DataStream:
+    """The topic readings as rows (BATCH_COLUMNS): batches of houses, and dead letters."""
+    readings(tables, settings)
+    tables.create_temporary_function("to_batches", udf(ToBatches(settings, wanted), result_type=BATCH_COLUMNS, func_type="pandas"))
+    one_house = f"AND batch.house_id = {settings.replay_house}" if settings.replay_house else ""
+    return tables.to_data_stream(tables.sql_query(f"""
+        SELECT batch.house_id, batch.timezone, batch.newest_ms, batch.body
+        FROM (SELECT to_batches(`value`, `partition`, `offset`, `timestamp`) AS batch FROM readings)
+        WHERE batch.house_id IS NOT NULL {one_house}"""))
+
+
 def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
     """Declare the table `readings`: each message's bytes, and where and when it is in the topic."""
     tables.execute_sql(f"""
@@ -63,14 +136,50 @@ def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
             `offset` BIGINT METADATA VIRTUAL,
             `timestamp` TIMESTAMP_LTZ(3) METADATA VIRTUAL
         ) WITH (
-            'connector' = 'kafka',
-            'topic' = '{topic(settings, "readings")}',
-            'properties.bootstrap.servers' = '{settings.kafka}',
-            'properties.group.id' = '{settings.topic_prefix}daily_energy',
-            'scan.startup.mode' = 'earliest-offset',
-            {"'scan.bounded.mode' = 'latest-offset'," if settings.bounded else ""}
+            {_source_options(tables, settings, "readings")},
             'value.format' = 'raw'
         )""")
+
+
+def thresholds(tables: StreamTableEnvironment, settings: Settings) -> DataStream:
+    """The topic thresholds as rows (house_id, the message's bytes)."""
+    tables.execute_sql(f"""
+        CREATE TABLE thresholds (
+            `key` STRING,
+            `value` BYTES
+        ) WITH (
+            {_source_options(tables, settings, "thresholds")},
+            'key.format' = 'raw',
+            'key.fields' = 'key',
+            'value.format' = 'raw',
+            'value.fields-include' = 'EXCEPT_KEY'
+        )""")
+    return tables.to_data_stream(tables.sql_query("""
+        SELECT house_id, `value`
+        FROM (SELECT TRY_CAST(SPLIT_INDEX(`key`, '/', 0) AS BIGINT) AS house_id, `value` FROM thresholds)
+        WHERE house_id IS NOT NULL AND `value` IS NOT NULL"""))
+
+
+def _source_options(tables: StreamTableEnvironment, settings: Settings, name: str) -> str:
+    options = {
+        "connector": "kafka",
+        "topic": topic(settings, name),
+        "properties.bootstrap.servers": settings.kafka,
+        "properties.group.id": settings.topic_prefix + tables.get_config().get("pipeline.name", name),
+        "scan.startup.mode": "earliest-offset",
+    }
+    if settings.replayed_days:
+        options |= {"scan.startup.mode": "timestamp",
+                    "scan.startup.timestamp-millis": str(settings.replay_start_ms)}
+    if settings.bounded:
+        options["scan.bounded.mode"] = "latest-offset"
+    return ", ".join(f"'{key}' = '{value}'" for key, value in options.items())
+
+
+def send(tables: StreamTableEnvironment, settings: Settings, messages: DataStream) -> None:
+    """Send messages (MESSAGE) to their topics; returns when the job has ended."""
+    results(tables, settings)
+    tables.from_data_stream(messages).execute_insert("results").wait()
 
 
 def results(tables: StreamTableEnvironment, settings: Settings) -> None:
@@ -82,7 +191,7 @@ def results(tables: StreamTableEnvironment, settings: Settings) -> None:
             `value` BYTES
         ) WITH (
             'connector' = 'kafka',
-            'topic' = '{";".join(topic(settings, name) for name in RESULT_TOPICS)}',
+            'topic' = '{";".join(topic(settings, name) for name in RESULTS)}',
             'properties.bootstrap.servers' = '{settings.kafka}',
             'properties.compression.type' = 'lz4',
             'key.format' = 'raw',

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.readings import NEVER, Readings, day_of, midnights
+from smartmeter.settings import Settings
 
 REST_PER_MJ = 2.0**40
 MJ_PER_KWH = 3.6e9
@@ -47,13 +48,30 @@ ARRIVED = np.dtype(SECTION.descr + [
     ("partition", "i4"),  # of the message
     ("offset", "i8"),
     ("before_ms", "i8"),  # newest reading of the house's earlier bursts in this batch
+    ("peak_watts", "f4"),  # highest reading
+    ("bins", "i4"),  # how many entries of the batch's histograms are this section's
+    ("carried", "i4"),  # how many of the batch's readings are this section's: all of them or none
 ])
-"""A section of one burst, with what is needed to judge whether it came too late."""
+"""A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it."""
+
+LINK = np.dtype([("meter_id", "i4"), ("last_ms", "i8"), ("next_ms", "i8")])
+"""Two readings of a meter that follow each other, as far as is known: the last of a section, the first of the next."""
+
+FRESH, AGAIN, OVERLAPPING, LATE = range(4)
+"""What becomes of a section that arrives: used; dropped and counted, as its span was received before; refused, as
+part of it was; refused, as its day was closed."""
 
 RESULT = np.dtype([
     ("meter_id", "i4"), ("day", "i4"), ("readings", "i8"), ("duplicates", "i8"),
     ("energy_mj", "i8"), ("energy_rest", "i8"), ("covered_ms", "i8"), ("max_gap_ms", "i8"),
 ])
+
+
+def require_version(version: int, understood: int) -> None:
+    """Raise ValueError when state was written by a release that this one does not understand."""
+    if version != understood:
+        raise ValueError(f"a checkpoint of state version {version}, where {understood} is understood: "
+                         "restore it with the release that wrote it, or replay")
 
 
 @dataclass(frozen=True)
@@ -62,6 +80,11 @@ class Rules:
 
     max_gap_ms: int
     allowed_lateness_ms: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Rules":
+        """The rules that the settings give."""
+        return cls(round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000))
 
 
 def energy(watts, held_ms) -> tuple[np.ndarray, np.ndarray]:
@@ -120,9 +143,7 @@ def _channel_days(readings: Readings):
 def _newest_before(readings: Readings) -> np.ndarray:
     """Newest reading of the same house in the bursts before each burst; NEVER for its first."""
     before = np.full(len(readings.bursts), NEVER)
-    order = np.argsort(readings.house_id, kind="stable")
-    edges = np.flatnonzero(np.diff(readings.house_id[order])) + 1
-    for bursts in np.split(order, edges):
+    for bursts in np.split(np.arange(len(before)), np.flatnonzero(np.diff(readings.house_id)) + 1):
         before[bursts[1:]] = np.maximum.accumulate(readings.newest_ms[bursts])[:-1]
     return before
 
@@ -286,35 +307,44 @@ class HouseDays:
     def add(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
         """Take in the sections (ARRIVED) of one or more bursts, newest_ms being their newest reading.
 
-        Returns (late, overlapping): sections of days that earlier readings had closed, and sections that cover
-        in part what others have covered. Neither is used. One that covers nothing new is counted as duplicate.
+        Returns (what becomes of each: FRESH, AGAIN, OVERLAPPING or LATE; LINK of all that is held now).
         """
         late = arrived["day"] <= self._closed_by(np.maximum(arrived["before_ms"], self.clock_ms), rules)
+        verdict = np.where(late, LATE, FRESH)
         used = arrived[~late]
         if len(used):
             reached_day = int(day_of(self.timezone, self.clock_ms))
             self.changed_from = min(self.changed_from, reached_day, int(used["day"].min()) - 1)
-        overlapping = self._merge(used, rules.max_gap_ms)
+        verdict[~late], links = self._merge(used, rules.max_gap_ms)
         self.clock_ms = max(self.clock_ms, newest_ms)
-        return arrived[late], overlapping
+        return verdict, links
 
-    def _merge(self, arrived: np.ndarray, max_gap_ms: int) -> np.ndarray:
-        """Add sections in the order they arrived; returns those that overlap others in part."""
+    def _merge(self, arrived: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
+        """Add sections in the order they arrived; returns (FRESH, AGAIN or OVERLAPPING for each; LINK)."""
         plain = np.zeros(len(arrived), SECTION)
         for column in SECTION.names:
             plain[column] = arrived[column]
+        verdict = np.full(len(arrived), FRESH)
         together = in_order(self.sections, plain)
         if not overlap(together):
-            self.sections = join(together, max_gap_ms)
-            return arrived[:0]
-        rejected = []
+            return verdict, self._join(together, max_gap_ms)
+        links = []
         for rows in np.split(np.arange(len(arrived)), np.flatnonzero(np.diff(arrived["burst"])) + 1):
             fresh, covered_by = self._compare(plain[rows])
             again = covered_by >= 0
             self.sections["duplicates"][covered_by[again]] += plain["readings"][rows][again]
-            rejected.append(arrived[rows][~fresh & ~again])
-            self.sections = join(in_order(self.sections, plain[rows][fresh]), max_gap_ms)
-        return np.concatenate(rejected)
+            verdict[rows] = np.select([fresh, again], [FRESH, AGAIN], OVERLAPPING)
+            links.append(self._join(in_order(self.sections, plain[rows][fresh]), max_gap_ms))
+        return verdict, np.concatenate(links)
+
+    def _join(self, together: np.ndarray, max_gap_ms: int) -> np.ndarray:
+        """Hold these sections (in order), those that touch made one. Returns what follows what (LINK)."""
+        here, there = _neighbours(together)
+        links = np.empty(len(here), LINK)
+        links["meter_id"] = together["meter_id"][here]
+        links["last_ms"], links["next_ms"] = together["last_ms"][here], together["first_ms"][there]
+        self.sections = join(together, max_gap_ms)
+        return links
 
     def _compare(self, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For each section: whether it overlaps none that is held; index of the one that covers it all, or -1."""
@@ -334,25 +364,30 @@ class HouseDays:
         """Whether nothing has changed since the last results."""
         return self.changed_from == self.ALL_SENT
 
-    def closes_a_day(self, rules: Rules) -> bool:
-        """Whether a day has come to its end, on the house's clock, since the last results."""
-        return self._closed_by(self.clock_ms, rules) > self.closed_day
+    def over_by_now(self, rules: Rules) -> int:
+        """The last local day that is over, on the house's clock. It is still to be closed if it is after closed_day."""
+        return int(self._closed_by(self.clock_ms, rules))
 
-    def results(self, rules: Rules, now_ms: int) -> tuple[np.ndarray, np.ndarray]:
-        """(RESULT rows that are new since the last call, whether each is final); the rows' revision is self.revision.
-
-        Days that the house's clock has left behind are closed and forgotten.
-        """
+    def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+        """(RESULT rows of open days that are new since the last call, whether each is final)."""
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_gap_ms)
-        closed_by_now = int(self._closed_by(self.clock_ms, rules))
-        changed = (rows["day"] >= self.changed_from) | (rows["day"] <= closed_by_now)
+        over = self.over_by_now(rules)
+        changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
         rows = rows[changed & (rows["day"] > self.closed_day)]
-        if closed_by_now > self.closed_day:
-            self.closed_day = closed_by_now
-            self._forget_closed()
         self.changed_from = self.ALL_SENT
+        return rows, rows["day"] <= over
+
+    def close(self, rules: Rules) -> None:
+        """Close the days that are over: they take no more readings, and are forgotten."""
+        over = self.over_by_now(rules)
+        if over > self.closed_day:
+            self.closed_day = over
+            self._forget_closed()
+
+    def next_revision(self, now_ms: int) -> int:
+        """A revision higher than all before it: the present time, where that is."""
         self.revision = max(self.revision + 1, now_ms)
-        return rows, rows["day"] <= self.closed_day
+        return self.revision
 
     def _closed_by(self, clock_ms, rules: Rules):
         """The last local day that is closed when the house's clock shows clock_ms."""
@@ -376,9 +411,7 @@ class HouseDays:
     def from_bytes(cls, state: bytes) -> "HouseDays":
         """The state that to_bytes gave."""
         version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
-        if version != STATE_VERSION:
-            raise ValueError(f"a checkpoint of state version {version}, where {STATE_VERSION} is understood: "
-                             "restore it with the release that wrote it, or replay")
+        require_version(version, STATE_VERSION)
         body = _HEAD.size + size
         sections = np.frombuffer(state, SECTION, offset=body).copy()
         return cls(state[_HEAD.size:body].decode(), clock_ms, closed_day, revision, changed_from, sections)

@@ -10,11 +10,11 @@ from functools import lru_cache
 import numpy as np
 
 from smartmeter.codec import Burst, CodecError, decode_burst
+from smartmeter.settings import LONGEST_BURST_DAYS
 
 LAST_DAY = date(2200, 1, 1)
 EARLIEST_MS = 2 * 86_400_000
-LONGEST_MS = 7 * 86_400_000
-"""Most that a burst may span; it bounds what one message can cost."""
+LONGEST_MS = LONGEST_BURST_DAYS * 86_400_000
 OUTSIDE = "a reading outside the burst's start and end"
 NEVER = -(2**62)
 """A time before all others, in ms."""
@@ -22,7 +22,7 @@ NEVER = -(2**62)
 
 @dataclass(frozen=True, eq=False)
 class Readings:
-    """b bursts with s channels (a channel: one meter in one burst) and n readings, in the order they arrived."""
+    """b bursts with s channels (a channel: one meter in one burst) and n readings: house by house, as they arrived."""
 
     bursts: list[Burst]
     message: np.ndarray  # int (b,), index of the message that a burst came in
@@ -60,6 +60,8 @@ def read(payloads: list[bytes], latest_ms: int) -> tuple[Readings, dict[int, str
         else:
             bursts.append(burst)
             messages.append(index)
+    by_house = sorted(range(len(bursts)), key=lambda i: bursts[i].house_id)
+    bursts, messages = [bursts[i] for i in by_house], [messages[i] for i in by_house]
     readings = _columns(bursts, messages)
     wrong = _senseless(readings)
     if not wrong:

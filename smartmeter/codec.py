@@ -108,6 +108,14 @@ def decode(payload: bytes) -> tuple[str, dict]:
     return name, record
 
 
+def decode_as(name: str, payload: bytes) -> dict:
+    """The record of schema `name` in a message. Raises CodecError for anything else."""
+    found, record = decode(payload)
+    if found != name:
+        raise CodecError(f"a message of schema {found}, where {name} was expected")
+    return record
+
+
 def encode_burst(burst: Burst) -> bytes:
     """A burst as a message, each array in one block. Raises CodecError for values beyond 32 or 64 bits."""
     timezone = burst.timezone.encode()

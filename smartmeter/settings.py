@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field, fields
+from datetime import date
 from pathlib import Path
 
+LONGEST_BURST_DAYS = 7
+"""Most that a burst may span; it bounds what one message can cost, and how far back a replay reads."""
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -34,20 +38,33 @@ class Settings:
     clickhouse_password: str = _setting("", "password of that user; the local endpoint makes one up and keeps it in SMW_HOME")
     clickhouse_reader: str = _setting("reader", "read-only user of the dashboard and of ./smw sql")
     clickhouse_reader_password: str = _setting("", "password of the read-only user")
+    retention_days: int = _setting(0, "days after which results leave the tables; 0: never")
     sink_batch_rows: int = _setting(100_000, "most rows that the sink puts into one insert")
     sink_batch_s: float = _setting(0.5, "longest time, in s, that the sink lets a row wait for its batch")
 
     flink_ui_port: int = _setting(8081, "port of Flink's web page")
     parallelism: int = _setting(2, "parallelism of a job")
     max_parallelism: int = _setting(128, "highest parallelism that a job's state can be spread over")
+    state_backend: str = _setting("hashmap", "where Flink keeps state: hashmap (memory) or rocksdb (disk)")
     checkpoint_every_s: float = _setting(10.0, "time between checkpoints, in s; 0 turns them off")
     checkpoint_dir: str = _setting("", "where checkpoints are kept; empty: a folder under SMW_HOME")
     bundle_ms: int = _setting(200, "longest time, in ms, that Flink gathers messages for one Python call")
     emit_every_s: float = _setting(1.0, "time between the early results of a house, in s")
     bounded: bool = _setting(False, "read the topic to its present end and stop, instead of on and on")
 
+    into: str = _setting("", "name of a set of results beside the usual one: its topics begin with it, its database ends in it")
+    replay_from: str = _setting("", "first local day to be replayed, such as 2026-11-01; empty: no replay, the topic is read from its start")
+    replay_to: str = _setting("", "last local day to be replayed")
+    replay_house: int = _setting(0, "the one house to be replayed; 0: all")
+
     max_gap_s: float = _setting(1000.0, "longest time that a reading holds, in s")
     allowed_lateness_s: float = _setting(3600.0, "time after local midnight, on the house's own clock, for which a day stays open, in s")
+    window_days: int = _setting(7, "local days of readings that a threshold is made from")
+    quantile: float = _setting(0.97, "quantile of those readings that a threshold reports")
+    on_watts: float = _setting(30.0, "power over which an appliance counts as on, in W")
+    margin: float = _setting(1.3, "share of its usual power when on by which an appliance's spike exceeds it")
+    min_watts: float = _setting(30.0, "power by which it exceeds that still, in W")
+    mains_watts: float = _setting(6500.0, "power by which a spike of a meter that is always on, such as the mains, exceeds its percentile, in W")
     max_ahead_s: float = _setting(86400.0, "how far after the present a burst may lie, in s")
 
     def __post_init__(self):
@@ -57,6 +74,18 @@ class Settings:
             ("emit_every_s", self.emit_every_s > 0, "more than 0"),
             ("bundle_ms", self.bundle_ms > 0, "more than 0"),
             ("parallelism", 1 <= self.parallelism <= self.max_parallelism, "1 or more, up to SMW_MAX_PARALLELISM"),
+            ("window_days", 1 <= self.window_days <= 366, "1 to 366"),
+            ("quantile", 0 < self.quantile < 1, "more than 0 and less than 1"),
+            ("margin", self.margin >= 0, "0 or more"),
+            ("on_watts", self.on_watts >= 0, "0 or more"),
+            ("mains_watts", self.mains_watts > 0, "more than 0"),
+            ("min_watts", self.min_watts > 0, "more than 0"),
+            ("retention_days", self.retention_days >= 0, "0 or more"),
+            ("state_backend", self.state_backend in ("hashmap", "rocksdb"), "hashmap or rocksdb"),
+            ("into", re.fullmatch(r"\w*", self.into, re.ASCII), "letters, digits and underscores"),
+            ("replay_from", not self.replay_from or _is_date(self.replay_from), "a date such as 2026-11-01"),
+            ("replay_to", not self.replay_from or _is_date(self.replay_to) and self.replay_from <= self.replay_to,
+             "a date that is not before SMW_REPLAY_FROM"),
             ("partitions", self.partitions >= 1, "1 or more"),
         ):
             if not fits:
@@ -76,6 +105,27 @@ class Settings:
                 values[item.name] = _parse(item.name, text, type(item.default))
         return cls(**values)
 
+    @property
+    def database(self) -> str:
+        """The database of the tables."""
+        return f"{self.clickhouse_database}_{self.into}" if self.into else self.clickhouse_database
+
+    @property
+    def replayed_days(self) -> range | None:
+        """The local days (days since 1970-01-01) to be replayed; None when there is no replay."""
+        if not self.replay_from:
+            return None
+        first, last = (date.fromisoformat(text) - date(1970, 1, 1) for text in (self.replay_from, self.replay_to))
+        return range(first.days, last.days + 1)
+
+    @property
+    def replay_start_ms(self) -> int:
+        """Event time from which a replay reads: from there on it makes the same results as before for its first day.
+
+        It needs all days that the thresholds in force then were made from, and the longest burst that reaches into them.
+        """
+        return max(0, self.replayed_days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
+
     def environ(self) -> dict[str, str]:
         """These settings as environment variables, for a process to be started."""
         return {variable(item.name): str(getattr(self, item.name)) for item in fields(self)}
@@ -84,6 +134,13 @@ class Settings:
 def variable(name: str) -> str:
     """Name of the environment variable of a setting."""
     return "SMW_" + name.upper()
+
+
+def _is_date(text: str) -> bool:
+    try:
+        return date.fromisoformat(text).isoformat() == text
+    except ValueError:
+        return False
 
 
 def _parse(name: str, text: str, kind: type):

@@ -8,18 +8,24 @@ SCHEMA_OF = {
     "readings": "reading_burst",
     "houses": "house",
     "daily_energy": "daily_energy",
+    "thresholds": "threshold",
+    "alerts": "alert",
     "late": "late",
     "dead_letter": "dead_letter",
 }
 """Topic -> the schema in avro/ that its messages follow."""
 
-CLEANUP = {"houses": "compact", "daily_energy": "compact"}
+RESULTS = ("daily_energy", "thresholds", "alerts", "late", "dead_letter")
+"""The topics that the jobs write."""
+
+CLEANUP = dict.fromkeys(("houses", "daily_energy", "thresholds", "alerts"), "compact")
 """Topics of which the newest message of a key is enough; the others are kept by time."""
 
 
 def topic(settings: Settings, name: str) -> str:
     """Full name of a topic in the cluster."""
-    return settings.topic_prefix + name
+    into = f"{settings.into}." if settings.into and name in RESULTS else ""
+    return settings.topic_prefix + into + name
 
 
 def key(name: str, record: dict) -> bytes:
@@ -28,4 +34,8 @@ def key(name: str, record: dict) -> bytes:
         return b"%d" % record["house_id"]
     if name == "daily_energy":
         return f"{record['house_id']}/{record['meter_id']}/{record['date']}".encode()
+    if name == "thresholds":
+        return f"{record['house_id']}/{record['date']}".encode()
+    if name == "alerts":
+        return record["alert_id"].encode()
     return b"%d/%d" % (record["partition"], record["offset"])

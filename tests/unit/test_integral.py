@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.integral import SECTION, HouseDays, Rules, arrivals, energy, kwh
+from jobs.integral import LATE, OVERLAPPING, SECTION, HouseDays, Rules, arrivals, energy, kwh
 from jobs.readings import midnights, read
 from smartmeter.codec import Burst, encode_burst
 from tests.oracle import EPOCH, judge, midnight_ms
@@ -39,16 +39,17 @@ def run(bursts, rules, batches=None):
         assert not reasons
         sections = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
         house = house or HouseDays.new(batch[0].timezone)
-        too_late, overlapping = house.add(sections, int(readings.newest_ms.max()), rules)
-        for row in np.concatenate([too_late, overlapping]):
+        verdict, _ = house.add(sections, int(readings.newest_ms.max()), rules)
+        for row in sections[(verdict == LATE) | (verdict == OVERLAPPING)]:
             day = EPOCH + timedelta(days=int(row["day"]))
             late[day] = late.get(day, 0) + int(row["readings"])
-        if house.closes_a_day(rules) or not bursts:
-            rows, final = house.results(rules, 0)
+        if house.over_by_now(rules) > house.closed_day or not bursts:
+            rows, final = house.results(rules)
             for row, is_final in zip(rows, final.tolist()):
                 key = int(row["meter_id"]), EPOCH + timedelta(days=int(row["day"]))
                 assert key not in results or not results[key][1], "a result after the final one"
                 results[key] = row, is_final
+            house.close(rules)
         house = HouseDays.from_bytes(house.to_bytes())
         if not bursts:
             break

@@ -1,0 +1,112 @@
+"""From many messages to one batch a house: its sections, and of their readings what the jobs need further on.
+
+Sections are enough for energy. Thresholds need a histogram of each section's power; spikes need the readings
+themselves, of those sections that have one high enough to be a spike at all.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.integral import ARRIVED, arrivals
+from jobs.readings import Readings
+from jobs.sketch import histograms
+
+_HEAD = struct.Struct("<III")
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What batches hold beside the sections."""
+
+    histograms: bool = False
+    readings_over_watts: float | None = None  # the readings of sections with one over it; None: no readings
+
+    def __or__(self, other: "Wanted") -> "Wanted":
+        """What both want."""
+        over = [w.readings_over_watts for w in (self, other) if w.readings_over_watts is not None]
+        return Wanted(self.histograms or other.histograms, min(over, default=None))
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """b sections of one house in order of arrival, with h entries of their histograms and n of their readings.
+
+    The entries of the first section come first, then those of the next, as many as its `bins`; its readings likewise,
+    as many as its `carried`.
+    """
+
+    sections: np.ndarray  # ARRIVED (b,)
+    bin: np.ndarray  # uint16 (h,), of jobs.sketch
+    count: np.ndarray  # uint32 (h,), readings in the bin
+    gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading; its first one's has no meaning
+    watts: np.ndarray  # float32 (n,)
+
+    def to_bytes(self) -> bytes:
+        """This batch as bytes, on its way from one worker to another of the same release."""
+        head = _HEAD.pack(len(self.sections), len(self.bin), len(self.watts))
+        return b"".join((head, *(a.tobytes() for a in (self.sections, self.bin, self.count, self.gap_ms, self.watts))))
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> "Batch":
+        """The batch that to_bytes gave."""
+        sections, entries, readings = _HEAD.unpack_from(data)
+        arrays, at = [], _HEAD.size
+        for dtype, size in ((ARRIVED, sections), (np.uint16, entries), (np.uint32, entries),
+                            (np.uint32, readings), (np.float32, readings)):
+            arrays.append(np.frombuffer(data, dtype, size, at))
+            at += arrays[-1].nbytes
+        return cls(*arrays)
+
+
+def house_batches(
+    readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted
+) -> Iterator[tuple[int, str, int, Batch]]:
+    """Yield (house_id, timezone, newest_ms, batch) for each house and time zone among many bursts.
+
+    partition, offset: int (b,), of the message of each burst; newest_ms: the newest reading of the batch, or NEVER.
+    """
+    if not readings.bursts:
+        return
+    sections = arrivals(readings, partition, offset, max_gap_ms)
+    of_reading = np.repeat(np.arange(len(sections)), sections["readings"])
+    bin, count = _histograms(sections, of_reading, readings.watts) if wanted.histograms else _NO_HISTOGRAMS
+    gap_ms, watts = _carried(sections, readings, of_reading, wanted.readings_over_watts)
+    zones = np.array([burst.timezone for burst in readings.bursts], object)
+    first = np.flatnonzero(np.concatenate(
+        [[True], (np.diff(readings.house_id) != 0) | (zones[1:] != zones[:-1])]))
+    newest_ms = np.maximum.reduceat(readings.newest_ms, first)
+    section_at = np.searchsorted(sections["burst"], np.append(first, len(zones)))
+    entry_at = np.append(0, np.cumsum(sections["bins"]))[section_at]
+    reading_at = np.append(0, np.cumsum(sections["carried"]))[section_at]
+    for i, burst in enumerate(first.tolist()):
+        s, e, r = (slice(at[i], at[i + 1]) for at in (section_at, entry_at, reading_at))
+        yield (int(readings.house_id[burst]), zones[burst], int(newest_ms[i]),
+               Batch(sections[s], bin[e], count[e], gap_ms[r], watts[r]))
+
+
+_NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)
+
+
+def _histograms(sections, of_reading, watts) -> tuple[np.ndarray, np.ndarray]:
+    """(bin, count) of all sections' histograms; fills in sections["bins"]."""
+    section, bin, count = histograms(of_reading, watts)
+    sections["bins"] = np.bincount(section, minlength=len(sections))
+    return bin.astype(np.uint16), count.astype(np.uint32)
+
+
+def _carried(sections, readings, of_reading, over_watts) -> tuple[np.ndarray, np.ndarray]:
+    """(gap_ms, watts) of the readings to be carried; fills in sections["peak_watts"] and ["carried"]."""
+    some = np.flatnonzero(sections["readings"])
+    if over_watts is None or not len(some):
+        return np.empty(0, np.uint32), np.empty(0, np.float32)
+    begins = (np.cumsum(sections["readings"]) - sections["readings"])[some]
+    sections["peak_watts"][some] = np.maximum.reduceat(readings.watts, begins)
+    carried = sections["peak_watts"] > over_watts
+    sections["carried"] = np.where(carried, sections["readings"], 0)
+    picked = carried[of_reading]
+    return readings.gap_ms[picked].astype(np.uint32), readings.watts[picked]

@@ -1,0 +1,273 @@
+"""Spikes: readings over the limit that is in force at their time, and the episodes that they make.
+
+An *episode* is readings of one meter that follow each other, all over their limit, none later than max_gap_ms after
+the one before. It lasts until the next reading, or for max_gap_ms beyond its last. A *run* is the part of an
+episode that came in one piece; it knows the reading that follows it, as far as that has arrived. Runs are linked into
+episodes only when results are asked for, so that readings may come in any order: one that comes late may prolong an
+episode, split it, or show that it began elsewhere.
+
+A limit belongs to a version of the house's thresholds, and a version to a span of time: which one judges a reading
+depends on the reading's time alone, never on what has arrived by then.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jobs.batches import Batch
+from jobs.integral import energy, require_version
+
+UNKNOWN = 2**62
+"""In place of the time of a reading that has not come."""
+
+RUN = np.dtype([
+    ("meter_id", "i4"),
+    ("start_ms", "i8"),  # first and last reading
+    ("last_ms", "i8"),
+    ("next_ms", "i8"),  # the meter's next reading, as far as is known, or UNKNOWN
+    ("readings", "i8"),
+    ("peak_watts", "f4"),
+    ("percentile_watts", "f8"),  # in force at the start
+    ("limit_watts", "f8"),
+    ("last_over_watts", "f8"),  # what the last reading is over its limit
+    ("excess_mj", "i8"),  # energy over the limit, but that of the last reading, as in jobs.integral
+    ("excess_rest", "i8"),
+])
+"""80 bytes."""
+
+EPISODE = np.dtype([
+    ("meter_id", "i4"), ("start_ms", "i8"), ("end_ms", "i8"), ("open", "?"), ("readings", "i8"), ("peak_watts", "f4"),
+    ("percentile_watts", "f8"), ("limit_watts", "f8"), ("excess_mj", "i8"), ("excess_rest", "i8"),
+])
+
+VERSION = np.dtype([("date", "i4"), ("valid_from_ms", "i8"), ("valid_to_ms", "i8"), ("limits", "i4")])
+LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts", "f8")])
+_VERSIONS_HEAD = struct.Struct("<BI")
+_RUNS_HEAD = struct.Struct("<B")
+STATE_VERSION = 1
+
+
+@dataclass(eq=False)
+class Versions:
+    """The versions of a house's thresholds that are at hand, in the order of time; part of the keyed state."""
+
+    versions: np.ndarray = field(default_factory=lambda: np.empty(0, VERSION))
+    limits: np.ndarray = field(default_factory=lambda: np.empty(0, LIMIT))  # those of versions[0] first
+
+    def add(self, threshold: dict) -> None:
+        """Take in a version (a record of schema threshold), in the place of one of the same date."""
+        of_limit = np.repeat(self.versions["date"], self.versions["limits"])
+        limits = [(m["meter_id"], m["percentile_watts"], m["limit_watts"])
+                  for m in threshold["meters"] if m["limit_watts"] is not None]
+        version = (threshold["date"], threshold["valid_from"], threshold["valid_to"], len(limits))
+        others = self.versions["date"] != threshold["date"]
+        versions = np.append(self.versions[others], np.array([version], VERSION))
+        all_limits = np.append(self.limits[of_limit != threshold["date"]], np.array(limits, LIMIT))
+        dates = np.append(of_limit[of_limit != threshold["date"]], np.full(len(limits), threshold["date"]))
+        self.versions = versions[np.argsort(versions["date"])]
+        self.limits = all_limits[np.argsort(dates, kind="stable")]
+
+    def cover(self, from_ms: int, to_ms: int) -> bool:
+        """Whether each time from from_ms to to_ms, both included, has its version."""
+        begins, ends = self.versions["valid_from_ms"], self.versions["valid_to_ms"]
+        for begin_ms, end_ms in zip(begins.tolist(), ends.tolist()):
+            if begin_ms <= from_ms < end_ms:
+                from_ms = end_ms
+        return to_ms < from_ms
+
+    def forget_before(self, time_ms: int) -> None:
+        """Drop the versions that hold for no time from time_ms on."""
+        kept = self.versions["valid_to_ms"] > time_ms
+        self.limits = self.limits[np.repeat(kept, self.versions["limits"])]
+        self.versions = self.versions[kept]
+
+    def to_bytes(self) -> bytes:
+        """These versions in a stable form, as kept in checkpoints."""
+        head = _VERSIONS_HEAD.pack(STATE_VERSION, len(self.versions))
+        return head + self.versions.tobytes() + self.limits.tobytes()
+
+    @classmethod
+    def from_bytes(cls, state: bytes | None) -> "Versions":
+        """The versions that to_bytes gave; none for None."""
+        if state is None:
+            return cls()
+        version, count = _VERSIONS_HEAD.unpack_from(state)
+        require_version(version, STATE_VERSION)
+        versions = np.frombuffer(state, VERSION, count, _VERSIONS_HEAD.size)
+        return cls(versions, np.frombuffer(state, LIMIT, offset=_VERSIONS_HEAD.size + versions.nbytes))
+
+    def at(self, meter_id: np.ndarray, time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(limit, percentile) in W for each meter and time; infinite where nothing is held against the meter."""
+        version = np.searchsorted(self.versions["valid_from_ms"], time_ms, side="right") - 1
+        meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
+        table = np.full((2, len(self.versions) + 1, len(meters) + 1), np.inf)  # the last row and column: none
+        version_of_limit = np.repeat(np.arange(len(self.versions)), self.versions["limits"])
+        table[0, version_of_limit, meter_of_limit] = self.limits["limit_watts"]
+        table[1, version_of_limit, meter_of_limit] = self.limits["percentile_watts"]
+        column = np.searchsorted(meters, meter_id)
+        column[np.append(meters, 0)[column] != meter_id] = len(meters)
+        return table[0, version, column], table[1, version, column]
+
+    def lowest(self, meter_id: np.ndarray) -> np.ndarray:
+        """The lowest limit of each meter in any version, in W; infinite where there is none."""
+        meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
+        lowest = np.full(len(meters) + 1, np.inf)
+        np.minimum.at(lowest, meter_of_limit, self.limits["limit_watts"])
+        column = np.searchsorted(meters, meter_id)
+        column[np.append(meters, 0)[column] != meter_id] = len(meters)
+        return lowest[column]
+
+
+def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_gap_ms: int) -> np.ndarray:
+    """The runs (RUN) in those sections of a batch that are `used` (bool (b,))."""
+    sections = batch.sections
+    high = used & (sections["carried"] > 0) & (sections["peak_watts"] > versions.lowest(sections["meter_id"]))
+    section, time_ms, watts = _readings_of(batch, high)
+    limit, percentile = versions.at(sections["meter_id"][section], time_ms)
+    over = np.flatnonzero(watts > limit)
+    if not len(over):
+        return np.empty(0, RUN)
+    between_ms = np.diff(time_ms[over])
+    breaks = (np.diff(over) > 1) | (np.diff(section[over]) != 0) | (between_ms > max_gap_ms)
+    starts, ends = np.append(True, breaks), np.append(breaks, True)
+    begin = np.flatnonzero(starts)
+    first, last = over[starts], over[ends]
+    excess = watts[over] - limit[over]
+    whole, rest = energy(excess, np.where(ends, 0, np.append(between_ms, 0)))
+    runs = np.zeros(len(first), RUN)
+    runs["meter_id"] = sections["meter_id"][section[first]]
+    runs["start_ms"], runs["last_ms"] = time_ms[first], time_ms[last]
+    runs["readings"] = last - first + 1
+    runs["peak_watts"] = np.maximum.reduceat(watts[over], begin)
+    runs["percentile_watts"], runs["limit_watts"] = percentile[first], limit[first]
+    runs["last_over_watts"] = excess[ends]
+    runs["excess_mj"], runs["excess_rest"] = np.add.reduceat(whole, begin), np.add.reduceat(rest, begin)
+    runs["next_ms"] = UNKNOWN
+    followed = np.append(section, -1)[last + 1] == section[last]
+    runs["next_ms"][followed] = time_ms[last[followed] + 1]
+    return runs
+
+
+def _readings_of(batch: Batch, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(section, time in ms, watts) of the readings that some sections (bool (b,)) carry."""
+    carried = batch.sections["carried"]
+    section = np.repeat(np.flatnonzero(picked), carried[picked])
+    of_reading = np.repeat(picked, carried)
+    gap_ms, watts = batch.gap_ms[of_reading].astype(np.int64), batch.watts[of_reading]
+    begins = np.cumsum(carried[picked]) - carried[picked]
+    gap_ms[begins] = 0
+    elapsed_ms = np.cumsum(gap_ms)
+    time_ms = elapsed_ms + (batch.sections["first_ms"][picked] - elapsed_ms[begins]).repeat(carried[picked])
+    return section, time_ms, watts
+
+
+@dataclass(eq=False)
+class Runs:
+    """The runs of a house that may still change: the keyed state of the spikes job, beside the versions."""
+
+    runs: np.ndarray = field(default_factory=lambda: np.empty(0, RUN))
+
+    def add(self, runs: np.ndarray, links: np.ndarray, sections: np.ndarray, max_gap_ms: int) -> None:
+        """Take in new runs, what is known of readings that follow each other (LINK), and the sections that are held.
+
+        Runs of one unbroken section are made one: no reading can come in between any more.
+        """
+        if not len(self.runs) and not len(runs):
+            return
+        runs = np.concatenate([self.runs, runs])
+        runs = runs[np.lexsort((runs["start_ms"], runs["meter_id"]))]
+        _learn_next(runs, links)
+        linked = _linked(runs, max_gap_ms)
+        first = np.flatnonzero(linked)
+        unbroken = (
+            (sections["meter_id"] == runs["meter_id"][first, None])
+            & (sections["start_ms"] <= runs["last_ms"][first, None])
+            & (sections["end_ms"] > runs["next_ms"][first, None])
+        ).any(axis=1)
+        linked[first[~unbroken]] = False
+        self.runs = _fold(runs, linked)
+
+    def episodes(self, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+        """The episodes (EPISODE), as known by clock_ms, the house's newest reading."""
+        chains = _fold(self.runs, _linked(self.runs, max_gap_ms))
+        until_ms = np.minimum(chains["next_ms"], chains["last_ms"] + max_gap_ms)
+        episodes = np.zeros(len(chains), EPISODE)
+        for column in set(EPISODE.names) & set(RUN.names):
+            episodes[column] = chains[column]
+        episodes["end_ms"] = np.minimum(until_ms, clock_ms)
+        episodes["open"] = (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms)
+        whole, rest = energy(chains["last_over_watts"], episodes["end_ms"] - chains["last_ms"])
+        episodes["excess_mj"] += whole
+        episodes["excess_rest"] += rest
+        return episodes
+
+    def to_bytes(self) -> bytes:
+        """These runs in a stable form, as kept in checkpoints."""
+        return _RUNS_HEAD.pack(STATE_VERSION) + self.runs.tobytes()
+
+    @classmethod
+    def from_bytes(cls, state: bytes | None) -> "Runs":
+        """The runs that to_bytes gave; none for None."""
+        if state is None:
+            return cls()
+        require_version(state[0], STATE_VERSION)
+        return cls(np.frombuffer(state, RUN, offset=_RUNS_HEAD.size))
+
+    def forget_before(self, time_ms: int, max_gap_ms: int) -> None:
+        """Drop the episodes that no reading from time_ms on can change."""
+        if not len(self.runs):
+            return
+        ends = np.append(~_linked(self.runs, max_gap_ms), True)
+        chain = np.append(0, np.cumsum(ends[:-1]))
+        settled = np.minimum(self.runs["next_ms"], self.runs["last_ms"] + max_gap_ms) <= time_ms
+        self.runs = self.runs[~settled[ends][chain]]
+
+
+def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(episodes that are new or other than before, episodes of before that start nowhere any more); all EPISODE."""
+    known = {(row["meter_id"], row["start_ms"]): row for row in before}
+    changed = [known.pop((row["meter_id"], row["start_ms"]), None) != row for row in after]
+    gone = [(row["meter_id"], row["start_ms"]) in known for row in before]
+    return after[np.array(changed, bool)], before[np.array(gone, bool)]
+
+
+def _learn_next(runs: np.ndarray, links: np.ndarray) -> None:
+    """Fill in the earliest reading that is now known to follow each run."""
+    next_ms: dict[tuple[int, int], int] = {}
+    for meter_id, last_ms, following_ms in links[np.isin(links["meter_id"], runs["meter_id"])].tolist():
+        next_ms[meter_id, last_ms] = min(following_ms, next_ms.get((meter_id, last_ms), following_ms))
+    for run in runs:
+        run["next_ms"] = min(run["next_ms"], next_ms.get((int(run["meter_id"]), int(run["last_ms"])), UNKNOWN))
+
+
+def _linked(runs: np.ndarray, max_gap_ms: int) -> np.ndarray:
+    """bool (r - 1,): whether each run (in order) goes on in the one behind it."""
+    here, there = runs[:-1], runs[1:]
+    return (
+        (here["meter_id"] == there["meter_id"])
+        & (here["next_ms"] == there["start_ms"])
+        & (there["start_ms"] - here["last_ms"] <= max_gap_ms)
+    )
+
+
+def _fold(runs: np.ndarray, linked: np.ndarray) -> np.ndarray:
+    """The runs (in order), each that is linked to the one behind it made one with that."""
+    if not linked.any():
+        return runs
+    runs = runs.copy()
+    here = np.flatnonzero(linked)
+    whole, rest = energy(runs["last_over_watts"][here], runs["next_ms"][here] - runs["last_ms"][here])
+    runs["excess_mj"][here] += whole
+    runs["excess_rest"][here] += rest
+    begin = np.flatnonzero(np.append(True, ~linked))
+    end = np.flatnonzero(np.append(~linked, True))
+    folded = runs[begin]
+    for column in ("last_ms", "next_ms", "last_over_watts"):
+        folded[column] = runs[column][end]
+    folded["peak_watts"] = np.maximum.reduceat(runs["peak_watts"], begin)
+    for column in ("readings", "excess_mj", "excess_rest"):
+        folded[column] = np.add.reduceat(runs[column], begin)
+    return folded

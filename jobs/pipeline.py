@@ -1,0 +1,21 @@
+"""The whole pipeline as one job: topic readings, read and decoded once -> all topics of results.
+
+    readings --> batches of sections, histograms and readings, a house each (flow.batches)
+             --> DailyEnergy, then Thresholds, then Spikes, which so has each version as soon as it is made
+             --> results
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from jobs import flow
+from jobs.daily_energy import DailyEnergy
+from jobs.spikes import Spikes
+from jobs.thresholds import Thresholds
+
+if __name__ == "__main__":
+    flow.run("pipeline", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings)])

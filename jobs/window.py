@@ -1,0 +1,123 @@
+"""What a meter's power usually is, from the sketches of the last local days, and the limit over which it is a spike.
+
+A window holds the sum of its days' sketches: a day that is over is merged in, and the one that leaves is subtracted.
+Beside it stands a row a meter and day, of what the sum no longer tells.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+
+import numpy as np
+
+from jobs.integral import require_version
+from jobs.sketch import Sketches
+from smartmeter.settings import Settings
+
+LEAST_HISTORY_MS = 23 * 3_600_000
+"""The shortest local day: with less, a meter's thresholds are warming up."""
+
+MOSTLY = 0.95
+"""Share of its readings from which on a meter counts as always on."""
+
+STATE_VERSION = 1
+_HEAD = struct.Struct("<BiI")
+
+METER_DAY = np.dtype([
+    ("day", "i4"),  # local day, days since 1970-01-01
+    ("meter_id", "i4"),
+    ("covered_ms", "i8"),
+    ("readings", "i8"),
+    ("on_readings", "i8"),  # those over on_watts
+    ("on_watts", "f8"),  # their median; 0 where there are none
+])
+"""36 bytes."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How the limit of a meter follows from its window; see Settings for each.
+
+    A meter that is on nearly all the time adds up many appliances, as the mains do: their sum passes any multiple of
+    its usual power every evening, but seldom its percentile by more than the largest appliance draws (mains_watts).
+    Any other is one appliance: what it draws when on, doubled at most when two of its uses coincide, is its limit. That is
+    the median over the days with use, so that a day with a spike does not raise it.
+    """
+
+    quantile: float
+    on_watts: float
+    margin: float
+    mains_watts: float
+    min_watts: float
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Limits":
+        """The rule that the settings give."""
+        return cls(**{item.name: getattr(settings, item.name) for item in fields(cls)})
+
+    def of_meter(self, percentile_watts: float, days: np.ndarray) -> float | None:
+        """The limit of a meter in W; None while it is warming up. days: METER_DAY of the window."""
+        on_watts = np.sort(days["on_watts"][days["on_readings"] > 0])
+        if days["covered_ms"].sum() < LEAST_HISTORY_MS or not len(on_watts):
+            return None
+        if days["on_readings"].sum() >= MOSTLY * days["readings"].sum():
+            return percentile_watts + self.mains_watts
+        return float(on_watts[(len(on_watts) - 1) // 2]) * (1 + self.margin) + self.min_watts
+
+
+@dataclass(eq=False)
+class Window:
+    """The days before `date`, as many as the window is long: keyed state of the thresholds job, beside the panes."""
+
+    date: int  # local day on which the next version comes into force
+    sketches: Sketches = field(default_factory=Sketches.empty)
+    days: np.ndarray = field(default_factory=lambda: np.empty(0, METER_DAY))
+
+    def move(self, totals: np.ndarray, entering: Sketches, leaving: Sketches, window_days: int, on_watts: float) -> None:
+        """Go on by one day.
+
+        totals: RESULT of the day that is over, entering: its sketches; leaving: those of the day that leaves the window.
+        """
+        kept = self.days[self.days["day"] > self.date - window_days]
+        self.days = np.concatenate([kept, meter_days(totals, entering, on_watts)])
+        self.sketches = self.sketches.merge(entering).subtract(leaving)
+        self.date += 1
+
+    def meters(self, limits: Limits) -> Iterator[dict]:
+        """Yield a record (schema MeterThreshold) for each meter with a reading in the sketches, rising by meter."""
+        meter_ids, percentiles = self.sketches.quantile(limits.quantile)
+        _, readings = self.sketches.readings()
+        for meter_id, percentile_watts, count in zip(meter_ids.tolist(), percentiles.tolist(), readings.tolist()):
+            days = self.days[self.days["meter_id"] == meter_id]
+            limit_watts = limits.of_meter(percentile_watts, days)
+            yield {
+                "meter_id": meter_id, "percentile_watts": percentile_watts, "readings": count,
+                "covered_s": int(days["covered_ms"].sum()) / 1000,
+                "warming_up": limit_watts is None, "limit_watts": limit_watts,
+            }
+
+    def to_bytes(self) -> bytes:
+        """This window in a stable form, as kept in checkpoints."""
+        return _HEAD.pack(STATE_VERSION, self.date, len(self.days)) + self.days.tobytes() + self.sketches.to_bytes()
+
+    @classmethod
+    def from_bytes(cls, state: bytes) -> "Window":
+        """The window that to_bytes gave."""
+        version, date, rows = _HEAD.unpack_from(state)
+        require_version(version, STATE_VERSION)
+        days = np.frombuffer(state, METER_DAY, rows, _HEAD.size)
+        return cls(date, Sketches.from_bytes(state[_HEAD.size + days.nbytes:]), days)
+
+
+def meter_days(totals: np.ndarray, sketches: Sketches, on_watts: float) -> np.ndarray:
+    """METER_DAY of one day: its totals (RESULT), with what its sketches say of each meter's power while on."""
+    rows = np.zeros(len(totals), METER_DAY)
+    for column in ("day", "meter_id", "covered_ms", "readings"):
+        rows[column] = totals[column]
+    on = sketches.above(on_watts)
+    meter_ids, median = on.quantile(0.5)
+    known, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
+    rows["on_readings"][at], rows["on_watts"][at] = on.readings()[1][of_meter], median[of_meter]
+    return rows
