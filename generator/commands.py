@@ -1,4 +1,4 @@
-"""The commands generate and replay: readings of some days, from data or made up, into Kafka."""
+"""The command generate: readings of some days, from data or made up, into Kafka."""
 
 from __future__ import annotations
 
@@ -33,17 +33,6 @@ def add_arguments_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=int, help=f"local days of each house (default {DAYS}; measured houses: all)")
     parser.add_argument("--start", type=_date, help="first day, such as 2024-03-01 (default: so that yesterday is the last; "
                         "measured houses: their first)")
-    _add_common_arguments(parser)
-
-
-def add_arguments_replay(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ./smw replay."""
-    parser.add_argument("--from", dest="start", type=_date, required=True, help="first local day")
-    parser.add_argument("--to", dest="last", type=_date, required=True, help="last local day")
-    _add_common_arguments(parser)
-
-
-def _add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--data", type=Path, help="folder of a data set in REDD's or UK-DALE's layout (default: "
                         "synthetic houses)")
     parser.add_argument("--houses", type=int, help=f"number of houses (default {HOUSES}; with --data: the measured "
@@ -71,16 +60,6 @@ def plan(args: argparse.Namespace, settings: Settings) -> tuple[list[House], dat
     first, end = _day_range(args)
     with _usable_folders():
         return _houses(args, settings), first, end
-
-
-def replay(args: argparse.Namespace, settings: Settings) -> int:
-    """Produces the days of args to Kafka again. Raises UserError."""
-    if args.last < args.start:
-        raise UserError(f"--to {args.last} is before --from {args.start}: give a last day that is not before the first")
-    with _usable_folders():
-        houses = _houses(args, settings)
-    produce(houses, args.start, args.last + timedelta(days=1), args.burst_s, args.speed, settings)
-    return 0
 
 
 def _day_range(args: argparse.Namespace) -> tuple[date, date]:

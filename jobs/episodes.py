@@ -1,9 +1,11 @@
 """Spikes: readings over the limit that is in force at their time, and the episodes that they make.
 
-An *episode* is readings of one meter that follow each other, all over their limit, none later than max_gap_ms after
-the one before. It lasts until the next reading, or for max_gap_ms beyond its last. A *run* is the part of an
-episode that came in one piece; it knows the reading that follows it, as far as that has arrived. Runs are linked into
-episodes only when results are asked for, so that readings may come in any order: one that comes late may prolong an
+A *run* is readings of one meter that follow each other, all over their limit, none later than max_gap_ms after the
+one before. It holds until the next reading, or for max_gap_ms beyond its last. An *episode* is runs of which each
+starts within hold_ms of the last reading of the one before, so that a load which flickers round its limit makes one.
+
+Runs come in pieces, as readings do. Each piece knows the reading that follows it, as far as that has arrived; pieces are
+linked only when results are asked for. So readings may come in any order: one that comes late may prolong an
 episode, split it, or show that it began elsewhere.
 
 A limit belongs to a version of the house's thresholds, and a version to a span of time: which one judges a reading
@@ -19,6 +21,7 @@ import numpy as np
 
 from jobs.batches import Batch
 from jobs.integral import energy, require_version
+from smartmeter.settings import Settings
 
 UNKNOWN = 2**62
 """In place of the time of a reading that has not come."""
@@ -48,6 +51,19 @@ LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts"
 _VERSIONS_HEAD = struct.Struct("<BI")
 _RUNS_HEAD = struct.Struct("<B")
 STATE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Spell:
+    """How long a reading holds at most, and how long an episode goes on without a reading over the limit, in ms."""
+
+    max_gap_ms: int
+    hold_ms: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Spell":
+        """What the settings give."""
+        return cls(round(settings.max_gap_s * 1000), round(settings.hold_s * 1000))
 
 
 @dataclass(eq=False)
@@ -170,7 +186,7 @@ class Runs:
 
     runs: np.ndarray = field(default_factory=lambda: np.empty(0, RUN))
 
-    def add(self, runs: np.ndarray, links: np.ndarray, sections: np.ndarray, max_gap_ms: int) -> None:
+    def add(self, runs: np.ndarray, links: np.ndarray, sections: np.ndarray, spell: Spell) -> None:
         """Take in new runs, what is known of readings that follow each other (LINK), and the sections that are held.
 
         Runs of one unbroken section are made one: no reading can come in between any more.
@@ -180,25 +196,26 @@ class Runs:
         runs = np.concatenate([self.runs, runs])
         runs = runs[np.lexsort((runs["start_ms"], runs["meter_id"]))]
         _learn_next(runs, links)
-        linked = _linked(runs, max_gap_ms)
+        linked = _linked(runs, spell)
         first = np.flatnonzero(linked)
         unbroken = (
             (sections["meter_id"] == runs["meter_id"][first, None])
             & (sections["start_ms"] <= runs["last_ms"][first, None])
-            & (sections["end_ms"] > runs["next_ms"][first, None])
+            & (sections["end_ms"] > runs["start_ms"][first + 1, None])
         ).any(axis=1)
         linked[first[~unbroken]] = False
-        self.runs = _fold(runs, linked)
+        self.runs = _fold(runs, linked, spell)
 
-    def episodes(self, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+    def episodes(self, clock_ms: int, spell: Spell) -> np.ndarray:
         """The episodes (EPISODE), as known by clock_ms, the house's newest reading."""
-        chains = _fold(self.runs, _linked(self.runs, max_gap_ms))
-        until_ms = np.minimum(chains["next_ms"], chains["last_ms"] + max_gap_ms)
+        chains = _fold(self.runs, _linked(self.runs, spell), spell)
+        until_ms = _held_until(chains, spell)
         episodes = np.zeros(len(chains), EPISODE)
         for column in set(EPISODE.names) & set(RUN.names):
             episodes[column] = chains[column]
         episodes["end_ms"] = np.minimum(until_ms, clock_ms)
-        episodes["open"] = (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms)
+        episodes["open"] = (
+            (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms) | (chains["last_ms"] + spell.hold_ms > clock_ms))
         whole, rest = energy(chains["last_over_watts"], episodes["end_ms"] - chains["last_ms"])
         episodes["excess_mj"] += whole
         episodes["excess_rest"] += rest
@@ -216,13 +233,13 @@ class Runs:
         require_version(state[0], STATE_VERSION)
         return cls(np.frombuffer(state, RUN, offset=_RUNS_HEAD.size))
 
-    def forget_before(self, time_ms: int, max_gap_ms: int) -> None:
+    def forget_before(self, time_ms: int, spell: Spell) -> None:
         """Drop the episodes that no reading from time_ms on can change."""
         if not len(self.runs):
             return
-        ends = np.append(~_linked(self.runs, max_gap_ms), True)
+        ends = np.append(~_linked(self.runs, spell), True)
         chain = np.append(0, np.cumsum(ends[:-1]))
-        settled = np.minimum(self.runs["next_ms"], self.runs["last_ms"] + max_gap_ms) <= time_ms
+        settled = np.maximum(_held_until(self.runs, spell), self.runs["last_ms"] + spell.hold_ms + 1) <= time_ms
         self.runs = self.runs[~settled[ends][chain]]
 
 
@@ -243,23 +260,26 @@ def _learn_next(runs: np.ndarray, links: np.ndarray) -> None:
         run["next_ms"] = min(run["next_ms"], next_ms.get((int(run["meter_id"]), int(run["last_ms"])), UNKNOWN))
 
 
-def _linked(runs: np.ndarray, max_gap_ms: int) -> np.ndarray:
-    """bool (r - 1,): whether each run (in order) goes on in the one behind it."""
+def _linked(runs: np.ndarray, spell: Spell) -> np.ndarray:
+    """bool (r - 1,): whether each run (in order) and the one behind it belong to one episode."""
     here, there = runs[:-1], runs[1:]
-    return (
-        (here["meter_id"] == there["meter_id"])
-        & (here["next_ms"] == there["start_ms"])
-        & (there["start_ms"] - here["last_ms"] <= max_gap_ms)
-    )
+    apart_ms = there["start_ms"] - here["last_ms"]
+    adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_gap_ms)
+    return (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
 
 
-def _fold(runs: np.ndarray, linked: np.ndarray) -> np.ndarray:
+def _held_until(runs: np.ndarray, spell: Spell) -> np.ndarray:
+    """Time until which the last reading of each run holds, as far as is known."""
+    return np.minimum(runs["next_ms"], runs["last_ms"] + spell.max_gap_ms)
+
+
+def _fold(runs: np.ndarray, linked: np.ndarray, spell: Spell) -> np.ndarray:
     """The runs (in order), each that is linked to the one behind it made one with that."""
     if not linked.any():
         return runs
     runs = runs.copy()
     here = np.flatnonzero(linked)
-    whole, rest = energy(runs["last_over_watts"][here], runs["next_ms"][here] - runs["last_ms"][here])
+    whole, rest = energy(runs["last_over_watts"][here], _held_until(runs, spell)[here] - runs["last_ms"][here])
     runs["excess_mj"][here] += whole
     runs["excess_rest"][here] += rest
     begin = np.flatnonzero(np.append(True, ~linked))

@@ -16,12 +16,13 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from pyflink.common import Types
 from pyflink.datastream import KeyedCoProcessFunction
 from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
 from jobs import flow
 from jobs.batches import Batch, Wanted
-from jobs.episodes import Runs, Versions, changes, runs_over
+from jobs.episodes import Runs, Spell, Versions, changes, runs_over
 from jobs.house import BATCH, BYTES, END_OF_TIME_MS, MESSAGE, NO_HOUSE, Change, Houses, Part, refused
 from jobs.integral import Rules, kwh
 from jobs.readings import day_of, midnights
@@ -37,7 +38,7 @@ class Spikes(Part):
     """Alerts: an episode is told at once, again whenever it has changed, and taken back when it proves to be none."""
 
     def __init__(self, settings: Settings):
-        self.rules = Rules.of(settings)
+        self.rules, self.spell = Rules.of(settings), Spell.of(settings)
         self.wanted = Wanted(readings_over_watts=min(settings.min_watts, settings.mains_watts))  # no limit is lower
 
     def open(self, runtime_context):
@@ -54,16 +55,16 @@ class Spikes(Part):
         return versions
 
     def take(self, change: Change) -> Iterator[tuple[str, dict]]:
-        house, max_gap_ms = change.house, self.rules.max_gap_ms
+        house, spell = change.house, self.spell
         versions, state = self.hear(change.thresholds), self.runs.value()
         runs = Runs.from_bytes(state)
-        before = runs.episodes(change.clock_before_ms, max_gap_ms)
-        runs.add(runs_over(change.batch, change.used, versions, max_gap_ms), change.links, house.sections, max_gap_ms)
-        after = runs.episodes(house.clock_ms, max_gap_ms)
+        before = runs.episodes(change.clock_before_ms, spell)
+        runs.add(runs_over(change.batch, change.used, versions, spell.max_gap_ms), change.links, house.sections, spell)
+        after = runs.episodes(house.clock_ms, spell)
         yield from self.alerts(change, *changes(before, after))
         if (over := house.over_by_now(self.rules)) > house.closed_day:
             open_from_ms = int(midnights(house.timezone)[over + 1])
-            runs.forget_before(open_from_ms, max_gap_ms)
+            runs.forget_before(open_from_ms, spell)
             versions.forget_before(open_from_ms)
             self.versions.update(versions.to_bytes())
         if (new_state := runs.to_bytes()) != state:

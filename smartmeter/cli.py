@@ -8,7 +8,7 @@ import sys
 import time
 
 from generator import commands as generator
-from smartmeter import demo, stack
+from smartmeter import demo, replay, stack
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
 from smartmeter.processes import STOP_SIGNALS, Processes
@@ -39,9 +39,9 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, help_text, add_arguments, run in (
         ("demo", "start everything, produce some days of some houses, show the results", demo.add_arguments, demo.run),
-        ("stack", "start Kafka, ClickHouse, the sink and the job, and keep them until Ctrl-C", None, run_stack),
+        ("stack", "start Kafka, ClickHouse, the sink and the pipeline, and keep them until Ctrl-C", None, run_stack),
         ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
-        ("replay", "produce past days once more", generator.add_arguments_replay, generator.replay),
+        ("replay", "process past days once more, from what Kafka keeps", replay.add_arguments, replay.run),
         ("sql", "query the results", sql.add_arguments, sql.run),
         ("topics", "create the topics in the Kafka cluster", None, run_topics),
         ("test", "run the tests; takes pytest's arguments", None, None),  # ./smw itself runs them

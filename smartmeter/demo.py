@@ -15,9 +15,13 @@ from clickhouse_connect.driver.client import Client
 from generator.commands import add_arguments_generate, plan
 from smartmeter import stack
 from smartmeter.errors import UserError
+from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
+from smartmeter.scoring import score
 from smartmeter.settings import Settings, variable
+from smartmeter.topics import RESULTS
 from store.client import reader
+from store.sink import group
 from store.sql import table
 
 GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s")
@@ -46,9 +50,18 @@ HOUSES = """
     GROUP BY q.house_id
     ORDER BY q.house_id"""
 
+LARGEST_ALERTS = """
+    SELECT house_id AS house, label, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
+           round(duration_s / 60, 1) AS minutes, round(peak_watts) AS peak_watts, round(limit_watts) AS limit_watts,
+           round(excess_kwh, 2) AS excess_kwh, open
+    FROM alert_list
+    ORDER BY excess_kwh DESC
+    LIMIT 5"""
+
 WHERE_TO_LOOK = """
 Results by day:  {smw}sql "SELECT * FROM daily_energy_by_label WHERE house_id = 1 ORDER BY date, kwh DESC"
 Shares:          {smw}sql "SELECT * FROM appliance_share ORDER BY share_percent DESC LIMIT 10"
+Alerts:          {smw}sql "SELECT * FROM alert_list ORDER BY start DESC LIMIT 10"
 Data quality:    {smw}sql "SELECT * FROM data_quality ORDER BY coverage_percent LIMIT 10"
 How it works:    docs/design.md"""
 
@@ -89,8 +102,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         stack.start_sink(processes, settings)
         stack.start_job(processes, settings)
         client = reader_when_ready(processes, settings)
-        produced, totals = follow(processes, client)
-        print(report(settings, client, produced, totals, args.keep_running))
+        produced, totals = follow(processes, settings, client)
+        print(report(settings, client, produced, totals, args))
         while args.keep_running:
             processes.check()
             time.sleep(1)
@@ -122,8 +135,8 @@ def reader_when_ready(processes: Processes, settings: Settings) -> Client:
     return reader(settings)
 
 
-def follow(processes: Processes, client: Client) -> tuple[int, Totals]:
-    """Show progress until all that was produced is in the results, or nothing has moved for STALLED_S.
+def follow(processes: Processes, settings: Settings, client: Client) -> tuple[int, Totals]:
+    """Show progress until all that was produced is in the results and stored, or nothing has moved for STALLED_S.
 
     Returns the readings produced and what became of them.
     """
@@ -133,11 +146,17 @@ def follow(processes: Processes, client: Client) -> tuple[int, Totals]:
         generating = processes.children["generator"].poll() is None
         produced, left_s = generated(processes.log("generator").read_text())
         totals = Totals(*client.query(TOTALS).first_row)
-        done = not generating and totals.processed == produced
+        done = not generating and totals.processed == produced and all_stored(settings)
         progress.update(produced, totals, left_s if generating else 0, done)
         if done or not generating and progress.still_s() > STALLED_S:
             return produced, totals
         time.sleep(1)
+
+
+def all_stored(settings: Settings) -> bool:
+    """Whether the sink has stored all results that are in Kafka."""
+    with Offsets(settings, RESULTS, group(settings)) as results:
+        return results.lag() == 0
 
 
 class Progress:
@@ -182,20 +201,28 @@ def generated(log: str) -> tuple[int, float]:
     return int(produced.replace(",", "")), float(left_s.replace(",", "") or 0)
 
 
-def report(settings: Settings, client: Client, produced: int, totals: Totals, keep_running: bool) -> str:
-    """The results by house, what became of the readings, and where to look next."""
+def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace) -> str:
+    """The results by house, the alerts, what became of the readings, and where to look next."""
     houses = client.query(HOUSES)
     lines = [
         table(houses.column_names, houses.result_rows), "",
+        alerts(client, settings, args), "",
         f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.late:,} late; "
         f"{totals.dead:,} messages in dead_letter",
     ]
     if totals.processed != produced:
         lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
-    if keep_running:
+    if args.keep_running:
         url = f"{variable('clickhouse_url')}={settings.clickhouse_url} "
         smw = ("" if settings.clickhouse_url == Settings().clickhouse_url else url) + "./smw "
         lines += [WHERE_TO_LOOK.format(smw=smw), stack.addresses(settings), "Ctrl-C stops it."]
     else:
         lines.append("\nTo look further, keep it running: ./smw demo --keep-running")
     return "\n".join(lines)
+
+
+def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
+    """The largest alerts; for synthetic houses also how many of the spikes that were put in they tell of."""
+    largest = client.query(LARGEST_ALERTS)
+    lines = table(largest.column_names, largest.result_rows)
+    return lines if args.data else f"{lines}\n\n{score(client, settings.home / 'ground_truth.csv')}"

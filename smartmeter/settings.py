@@ -64,7 +64,8 @@ class Settings:
     on_watts: float = _setting(30.0, "power over which an appliance counts as on, in W")
     margin: float = _setting(1.3, "share of its usual power when on by which an appliance's spike exceeds it")
     min_watts: float = _setting(30.0, "power by which it exceeds that still, in W")
-    mains_watts: float = _setting(6500.0, "power by which a spike of a meter that is always on, such as the mains, exceeds its percentile, in W")
+    mains_watts: float = _setting(7000.0, "power by which a spike of a meter that is always on, such as the mains, exceeds its percentile, in W")
+    hold_s: float = _setting(60.0, "how long an alert goes on without a reading over the limit, in s")
     max_ahead_s: float = _setting(86400.0, "how far after the present a burst may lie, in s")
 
     def __post_init__(self):
@@ -79,6 +80,7 @@ class Settings:
             ("margin", self.margin >= 0, "0 or more"),
             ("on_watts", self.on_watts >= 0, "0 or more"),
             ("mains_watts", self.mains_watts > 0, "more than 0"),
+            ("hold_s", self.hold_s >= 0, "0 or more"),
             ("min_watts", self.min_watts > 0, "more than 0"),
             ("retention_days", self.retention_days >= 0, "0 or more"),
             ("state_backend", self.state_backend in ("hashmap", "rocksdb"), "hashmap or rocksdb"),

@@ -29,7 +29,7 @@ from smartmeter.settings import ROOT, Settings
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
 KAFKA_JARS = ROOT / "jars" / "kafka" / "*"
-DAILY_ENERGY_JOB = ROOT / "jobs" / "daily_energy.py"
+PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 BROKER_PROPERTIES = """\
 process.roles=broker,controller
@@ -137,10 +137,10 @@ def start_sink(processes: Processes, settings: Settings) -> None:
     processes.start("sink", [sys.executable, "-P", "-m", "store.sink"], settings.environ())
 
 
-def start_job(processes: Processes, settings: Settings, job_file: Path = DAILY_ENERGY_JOB) -> None:
-    """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port."""
+def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False) -> None:
+    """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port; ends: it may end by itself."""
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
-    processes.start(job_file.stem, flink_run_command(settings, job_file), flink_environ(settings))
+    processes.start(job_file.stem, flink_run_command(settings, job_file), flink_environ(settings), ends)
 
 
 def flink_run_command(settings: Settings, job_file: Path) -> list[str]:
@@ -180,6 +180,12 @@ def with_free_ports(settings: Settings) -> Settings:
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
     return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
                    clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink)
+
+
+def with_free_flink_port(settings: Settings) -> Settings:
+    """The settings with a free port for Flink's web page."""
+    with listener_near(0) as held:
+        return replace(settings, flink_ui_port=held.getsockname()[1])
 
 
 def listener_near(port: int) -> socket.socket:

@@ -43,7 +43,7 @@ def writer(settings: Settings, database: str | None = None) -> Client:
 def reader(settings: Settings) -> Client:
     """A read-only client on the project's database. Raises UserError when there is no connection to it."""
     try:
-        return _client(settings, settings.clickhouse_reader, settings.clickhouse_reader_password, settings.clickhouse_database)
+        return _client(settings, settings.clickhouse_reader, settings.clickhouse_reader_password, settings.database)
     except ClickHouseError as error:
         raise UserError(reason(error, settings)) from None
 
@@ -61,7 +61,7 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
     if error.code == AUTHENTICATION_FAILED:
         return f"ClickHouse at {url} refuses the user or the password; set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)"
     if error.code == UNKNOWN_DATABASE:
-        return f"ClickHouse at {url} has no database {settings.clickhouse_database} yet; the sink creates it: start it by ./smw stack"
+        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it by ./smw stack"
     if said := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
         return f"ClickHouse says: {said[1]}"
     if isinstance(error, OperationalError):

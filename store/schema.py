@@ -1,4 +1,4 @@
-"""The tables and views of schema.sql, made in the database that the settings name."""
+"""The tables and views of schema.sql, made in the database that the settings name, and how long rows stay in them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,27 @@ from smartmeter.settings import Settings
 
 STATEMENTS = [part for part in (Path(__file__).parent / "schema.sql").read_text().split(";\n") if part.strip()]
 
+AGE_OF = {"daily_energy": "date", "thresholds": "date", "alerts": "date", "late": "date", "dead_letter": "received"}
+"""Tables whose rows leave after a time -> the column that it counts from. The others are kept."""
+
 
 def create(client: Client, settings: Settings) -> None:
-    """Create what is missing, replace the views, and set the client to that database. Data stay as they are."""
-    client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": settings.clickhouse_database})
-    client.database = settings.clickhouse_database
+    """Create what is missing, replace the views, set how long rows stay, and set the client to that database.
+
+    Data stay as they are, but for rows that are older than retention_days.
+    """
+    client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": settings.database})
+    client.database = settings.database
     for statement in STATEMENTS:
         client.command(statement)
+    _retain(client, settings.retention_days)
+
+
+def _retain(client: Client, days: int) -> None:
+    """Let rows leave after so many days, or never with 0. Only a table where that changes is altered: that rewrites it."""
+    present = dict(client.query(
+        "SELECT name, extract(engine_full, ' TTL (.*?)(?: SETTINGS |$)') FROM system.tables WHERE database = currentDatabase()").result_rows)
+    for table, column in AGE_OF.items():
+        wanted = f"{column} + toIntervalDay({days})" if days else ""  # spelt as ClickHouse spells it
+        if present[table] != wanted:
+            client.command(f"ALTER TABLE {table} " + (f"MODIFY TTL {wanted}" if days else "REMOVE TTL"))

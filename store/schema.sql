@@ -48,6 +48,48 @@ ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
 COMMENT 'Energy of each meter and local day, as known so far';
 
+CREATE TABLE IF NOT EXISTS thresholds
+(
+    house_id         Int64   CODEC(Delta, ZSTD),
+    meter_id         Int32   CODEC(Delta, ZSTD),
+    date             Date32  CODEC(Delta, ZSTD)       COMMENT 'the house''s local day on which it comes into force',
+    valid_from       DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'first time that it holds for',
+    valid_to         DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'first time that it no longer holds for; the next one''s valid_from',
+    quantile         Float64 CODEC(Gorilla, ZSTD)     COMMENT 'which quantile percentile_watts is, such as 0.97',
+    window_days      Int32   CODEC(Delta, ZSTD)       COMMENT 'how many local days it was made from, at most',
+    percentile_watts Float64 CODEC(Gorilla, ZSTD)     COMMENT 'that quantile of the readings over 1e-5 W, in W, within 1 %',
+    readings         Int64   CODEC(T64, ZSTD)         COMMENT 'how many such readings it was made from',
+    covered_s        Float64 CODEC(Gorilla, ZSTD)     COMMENT 'time of those days over which some reading held, s',
+    warming_up       Bool                             COMMENT 'true while there is too little history',
+    limit_watts      Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'power over which a reading is a spike, W; NULL while warming up',
+    revision         Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'when it was made: ms since 1970-01-01T00:00Z'
+)
+ENGINE = ReplacingMergeTree(revision)
+ORDER BY (house_id, meter_id, date)
+COMMENT 'What each meter''s power usually stays under, by the local day on which that comes into force';
+
+CREATE TABLE IF NOT EXISTS alerts
+(
+    alert_id         String  CODEC(ZSTD)              COMMENT 'house_id/meter_id/start in ms',
+    house_id         Int64   CODEC(Delta, ZSTD),
+    meter_id         Int32   CODEC(Delta, ZSTD),
+    date             Date32  CODEC(Delta, ZSTD)       COMMENT 'the house''s local day in which it starts',
+    start            DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'its first reading',
+    end              DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'until when its last reading held; while open, has held so far',
+    open             Bool                             COMMENT 'true while no reading under the limit has followed',
+    retracted        UInt8                            COMMENT '1 once it is known that no episode starts here; FINAL leaves such rows out',
+    readings         Int64   CODEC(T64, ZSTD)         COMMENT 'readings in it',
+    peak_watts       Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the highest of them, W',
+    percentile_watts Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the meter''s percentile in force at its start, W',
+    limit_watts      Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the limit in force at its start, W',
+    excess_kwh       Float64 CODEC(Gorilla, ZSTD)     COMMENT 'energy over the limit, kWh',
+    revision         Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'rises with each alert of a house: ms since 1970-01-01T00:00Z',
+    stored           DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD) COMMENT 'when it reached the table'
+)
+ENGINE = ReplacingMergeTree(revision, retracted)
+ORDER BY (house_id, meter_id, start)
+COMMENT 'Episodes of a meter''s readings over its limit, as known so far';
+
 CREATE TABLE IF NOT EXISTS late
 (
     partition  Int32,
@@ -138,3 +180,70 @@ SELECT
     min(e.final) AS final
 FROM daily_energy_by_label AS e
 GROUP BY house_id, date;
+
+-- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown.
+CREATE OR REPLACE VIEW alert_list AS
+SELECT
+    a.alert_id AS alert_id,
+    a.house_id AS house_id,
+    a.meter_id AS meter_id,
+    m.label AS label,
+    m.kind AS kind,
+    h.city AS city,
+    h.zip AS zip,
+    a.date AS date,
+    a.start AS start,
+    a.end AS end,
+    dateDiff('millisecond', a.start, a.end) / 1000 AS duration_s,
+    a.open AS open,
+    a.readings AS readings,
+    a.peak_watts AS peak_watts,
+    a.percentile_watts AS percentile_watts,
+    a.limit_watts AS limit_watts,
+    a.excess_kwh AS excess_kwh
+FROM alerts AS a FINAL
+LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
+    ON a.house_id = m.house_id AND a.meter_id = m.meter_id
+LEFT JOIN (SELECT house_id, city, zip FROM houses FINAL) AS h ON a.house_id = h.house_id;
+
+-- Alerts that are still going on, newest first.
+CREATE OR REPLACE VIEW open_alerts AS
+SELECT * FROM alert_list WHERE open ORDER BY start DESC;
+
+-- Alerts of a zip's houses by the day in which they start; houses counts all that stand there, with an alert or without.
+CREATE OR REPLACE VIEW alerts_by_zip AS
+SELECT
+    h.zip AS zip,
+    h.city AS city,
+    h.state AS state,
+    h.latitude AS latitude,
+    h.longitude AS longitude,
+    h.population AS population,
+    a.date AS date,
+    count() AS alerts,
+    uniqExact(a.house_id) AS houses_with_alert,
+    any(h.houses) AS houses,
+    sum(a.excess_kwh) AS excess_kwh
+FROM alerts AS a FINAL
+INNER JOIN
+(
+    SELECT *, count() OVER (PARTITION BY zip, city, state, latitude, longitude, population) AS houses
+    FROM houses FINAL
+) AS h ON a.house_id = h.house_id
+GROUP BY zip, city, state, latitude, longitude, population, date;
+
+-- The meters that gave alerts, most alerts first.
+CREATE OR REPLACE VIEW top_meters AS
+SELECT
+    a.house_id AS house_id,
+    a.meter_id AS meter_id,
+    a.label AS label,
+    a.kind AS kind,
+    count() AS alerts,
+    sum(a.excess_kwh) AS excess_kwh,
+    sum(a.duration_s) AS duration_s,
+    max(a.peak_watts) AS peak_watts,
+    max(a.start) AS last_start
+FROM alert_list AS a
+GROUP BY house_id, meter_id, label, kind
+ORDER BY alerts DESC, excess_kwh DESC;

@@ -27,7 +27,7 @@ from store import client as clickhouse
 from store import schema
 
 GROUP = "smw-sink"
-TOPICS = ("houses", "daily_energy", "late", "dead_letter")
+TOPICS = ("houses", "daily_energy", "thresholds", "alerts", "late", "dead_letter")
 RETRY_S = (0.5, 1, 2, 5)
 KAFKA_TIMEOUT_S = 5.0
 POLL_S = 0.1
@@ -37,11 +37,29 @@ COLUMNS = {
     "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
     "meters": ("house_id", "meter_id", "label", "kind", "updated"),
     "daily_energy": ("house_id", "meter_id", "date", "kwh", "readings", "duplicates", "covered_s", "max_gap_s", "day_s", "final", "revision"),
+    "thresholds": ("house_id", "meter_id", "date", "valid_from", "valid_to", "quantile", "window_days", "percentile_watts", "readings",
+                   "covered_s", "warming_up", "limit_watts", "revision"),
+    "alerts": ("alert_id", "house_id", "meter_id", "date", "start", "end", "open", "retracted", "readings", "peak_watts",
+               "percentile_watts", "limit_watts", "excess_kwh", "revision"),
     "late": ("partition", "offset", "house_id", "date", "start", "end", "readings", "kwh", "house_time", "reason"),
     "dead_letter": ("partition", "offset", "received", "reason", "payload"),
 }
 
 log = logging.getLogger("sink")
+
+
+def group(settings: Settings) -> str:
+    """The sink's consumer group; one for each set of results."""
+    return topic(settings, f"{settings.into}.{GROUP}" if settings.into else GROUP)
+
+
+def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
+    """The rows that a record of the topic `name` becomes: mostly itself, but a house brings its meters with it, and
+    thresholds are a row a meter. They may hold more than COLUMNS takes."""
+    meters = [{**record, **meter} for meter in record.get("meters", ())]
+    if name == "houses":
+        return {"houses": [record], "meters": meters}
+    return {name: meters if name == "thresholds" else [record]}
 
 
 @dataclass
@@ -55,12 +73,14 @@ class Batch:
     def __len__(self) -> int:
         return sum(map(len, self.rows.values()))
 
+    def is_due(self, settings: Settings) -> bool:
+        """Whether it is to be stored now; an alert does not wait for more."""
+        return bool(self.rows["alerts"]) or len(self) >= settings.sink_batch_rows or time.monotonic() - self.started >= settings.sink_batch_s
+
     def add(self, name: str, record: dict) -> None:
-        """A record of the topic `name`; a house brings its meters with it."""
-        self.rows[name].append(record)
-        if name == "houses":
-            for meter in record["meters"]:
-                self.rows["meters"].append({**meter, "house_id": record["house_id"], "updated": record["updated"]})
+        """A record of the topic `name`."""
+        for table, rows in rows_by_table(name, record).items():
+            self.rows[table].extend(rows)
 
 
 class Sink:
@@ -81,7 +101,7 @@ class Sink:
         self._require_broker()
         self._consumer = Consumer({
             "bootstrap.servers": self._settings.kafka,
-            "group.id": topic(self._settings, GROUP),
+            "group.id": group(self._settings),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
@@ -106,11 +126,11 @@ class Sink:
         batch, reported, stored_before = Batch(), time.monotonic(), 0
         log.info("storing %s from %s into %s", ", ".join(self._name_of), self._settings.kafka, self._settings.clickhouse_url)
         while not self._stopping:
-            for message in self._consumer.consume(10_000, timeout=min(POLL_S, self._settings.sink_batch_s / 2)):
+            for message in self._read():
                 self._take(message, batch)
             if not batch.offsets:
                 batch.started = time.monotonic()
-            elif len(batch) >= self._settings.sink_batch_rows or time.monotonic() - batch.started >= self._settings.sink_batch_s:
+            elif batch.is_due(self._settings):
                 batch = self._store(batch)
             now, stored = time.monotonic(), self._stored.total()
             if now - reported >= PROGRESS_EVERY_S:
@@ -120,6 +140,11 @@ class Sink:
         if batch.offsets:
             self._store(batch)
         self._report()
+
+    def _read(self) -> list[Message]:
+        """The messages at hand, after a short wait for the first one: consume() alone would wait for all of its 10,000."""
+        first = self._consumer.poll(min(POLL_S, self._settings.sink_batch_s / 2))
+        return [first, *self._consumer.consume(10_000, timeout=0)] if first else []
 
     def _take(self, message: Message, batch: Batch) -> None:
         """Put a message into the batch; what cannot be decoded is logged and counted, and goes no further."""

@@ -1,10 +1,12 @@
-"""What the daily energy job must find, worked out reading by reading in plain Python.
+"""What the jobs must find (daily energy, thresholds, alerts), worked out reading by reading in plain Python.
 
 It shares nothing with the jobs: it keeps every reading, sorts them, and adds up intervals with exact fractions.
 """
 
 from __future__ import annotations
 
+import math
+from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta, timezone
@@ -12,6 +14,9 @@ from fractions import Fraction
 from zoneinfo import ZoneInfo
 
 EPOCH = date(1970, 1, 1)
+ONE_DAY = timedelta(days=1)
+OFF_WATTS = 1e-5
+"""A reading of so much or less is left out of the thresholds."""
 
 
 @dataclass
@@ -28,12 +33,74 @@ class Day:
         return float(self.energy / 3_600_000_000)
 
 
+@dataclass(frozen=True)
+class Rule:
+    """How thresholds are made."""
+
+    window_days: int = 7
+    quantile: float = 0.97
+    margin: float = 0.5
+    min_watts: float = 50.0
+    warm_up_ms: int = 23 * 3_600_000
+
+
+@dataclass
+class Threshold:
+    """One meter in one version."""
+
+    percentile_watts: float
+    exact_watts: float  # the reading that percentile_watts must come within 1 % of
+    readings: int
+    covered_s: float
+    limit_watts: float | None
+
+    @property
+    def warming_up(self) -> bool:
+        return self.limit_watts is None
+
+
+@dataclass
+class Version:
+    """What holds for one house in [valid_from, valid_to)."""
+
+    valid_from: int
+    valid_to: int
+    meters: dict[int, Threshold]
+
+
+@dataclass
+class Alert:
+    """One episode of one meter. Times in ms, excess in W ms."""
+
+    house_id: int
+    meter_id: int
+    date: date
+    start: int
+    percentile_watts: float
+    limit_watts: float
+    peak_watts: float
+    end: int = 0
+    open: bool = False
+    readings: int = 0
+    excess: Fraction = Fraction(0)
+
+    @property
+    def alert_id(self) -> str:
+        return f"{self.house_id}/{self.meter_id}/{self.start}"
+
+    @property
+    def excess_kwh(self) -> float:
+        return float(self.excess / 3_600_000_000)
+
+
 @dataclass
 class Outcome:
     days: dict[tuple[int, int, date], Day]
     max_gap_ms: dict[tuple[int, int, date], int]
     final: dict[tuple[int, int, date], bool]
     late: Counter  # (house, date) -> readings
+    thresholds: dict[tuple[int, date], Version] = field(default_factory=dict)
+    alerts: dict[str, Alert] = field(default_factory=dict)  # by alert_id
 
     @property
     def used(self) -> int:
@@ -63,12 +130,13 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int) -> Outcome:
-    """The outcome for bursts in the order in which they stand in the topic."""
+def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None = None) -> Outcome:
+    """The outcome for bursts in the order in which they stand in the topic; with thresholds and alerts if there is a rule."""
     outcome = Outcome(defaultdict(Day), {}, {}, Counter())
     kept: dict[tuple[int, int], list] = defaultdict(list)
     spans: dict[tuple[int, int], list] = defaultdict(list)
     clock: dict[int, int] = {}
+    first_clock: dict[int, int] = {}
     zones: dict[int, ZoneInfo] = {}
     for burst in bursts:
         house, zone = burst.house_id, ZoneInfo(burst.timezone)
@@ -88,6 +156,8 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int) -> Outcome:
             else:
                 fresh.append((meter, time_ms, watts))
             clock[house] = max(clock.get(house, time_ms), time_ms)
+        if house in clock:
+            first_clock.setdefault(house, clock[house])
         for meter, time_ms, watts in fresh:
             kept[house, meter].append((time_ms, watts))
         day, last = local_date(zone, burst.start_ms), local_date(zone, burst.end_ms - 1)
@@ -98,9 +168,17 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int) -> Outcome:
                     spans[house, meter].append(span)
             day += timedelta(days=1)
     for (house, meter), readings in kept.items():
-        _integrate(outcome, house, meter, sorted(readings), zones[house], clock[house], max_gap_ms)
+        readings.sort()
+        _integrate(outcome, house, meter, readings, zones[house], clock[house], max_gap_ms)
     for key in outcome.days:
         _finish(outcome, key, zones[key[0]], clock[key[0]], allowed_lateness_ms)
+    if rule:
+        for house, zone in zones.items():
+            if house in clock:
+                meters = {meter: readings for (of, meter), readings in kept.items() if of == house}
+                span = local_date(zone, first_clock[house] - allowed_lateness_ms), local_date(zone, clock[house] - allowed_lateness_ms)
+                _set_thresholds(outcome, house, meters, zone, span, allowed_lateness_ms, rule)
+                _find_alerts(outcome, house, meters, zone, clock[house], max_gap_ms, allowed_lateness_ms)
     return outcome
 
 
@@ -121,3 +199,87 @@ def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
     times = [begin_ms, *sorted(outcome.days[key].readings), min(end_ms, clock_ms)]
     outcome.max_gap_ms[key] = max(b - a for a, b in zip(times, times[1:]))
     outcome.final[key] = end_ms + allowed_lateness_ms <= clock_ms
+
+
+def _set_thresholds(outcome, house, meters, zone, span, allowed_lateness_ms, rule):
+    """The versions of a house: one for each date of the span, and an empty one before."""
+    watts_of = {meter: defaultdict(list) for meter in meters}
+    for meter, readings in meters.items():
+        for time_ms, watts in readings:
+            if watts > OFF_WATTS:
+                watts_of[meter][local_date(zone, time_ms)].append(watts)
+
+    def starts(day):
+        return midnight_ms(zone, day) + allowed_lateness_ms
+
+    first, last = span
+    outcome.thresholds[house, first - ONE_DAY] = Version(0, starts(first), {})
+    day = first
+    while day <= last:
+        window = [day - timedelta(days=back) for back in range(rule.window_days, 0, -1)]
+        found = {}
+        for meter in meters:
+            days = [watts_of[meter].get(d, []) for d in window]
+            covered_ms = sum(outcome.days[house, meter, d].covered_ms for d in window if (house, meter, d) in outcome.days)
+            if any(days):
+                found[meter] = threshold(days, covered_ms, rule)
+        outcome.thresholds[house, day] = Version(starts(day), starts(day + ONE_DAY), found)
+        day += ONE_DAY
+
+
+def threshold(days: list[list[float]], covered_ms: int, rule: Rule) -> Threshold:
+    """What the readings over 1e-5 W of some days, oldest day first, say of a meter."""
+    watts = sorted(w for day in days for w in day)
+    exact = watts[math.floor(rule.quantile * (len(watts) - 1))]
+    percentile = sketched(exact)
+    return Threshold(percentile, exact, len(watts), covered_ms / 1000, limit_of(days, covered_ms, percentile, rule))
+
+
+def limit_of(days: list[list[float]], covered_ms: int, percentile: float, rule: Rule) -> float | None:
+    """Power over which a reading is a spike; None while the meter is warming up."""
+    if covered_ms < rule.warm_up_ms:
+        return None
+    return percentile * (1 + rule.margin) + rule.min_watts
+
+
+def float32_at_most(value: float) -> float:
+    """A positive value cut to the 24 binary digits of a float32."""
+    fraction, exponent = math.frexp(value)
+    return math.ldexp(math.floor(fraction * 2**24), exponent - 24)
+
+
+def _bin_edges() -> list[float]:
+    edges = [float32_at_most(1e-5)]
+    while edges[-1] < 1e6:
+        edges.append(float32_at_most(edges[-1] * (1.01 / 0.99)))
+    return edges
+
+
+BIN_EDGES = _bin_edges()
+
+
+def sketched(watts: float) -> float:
+    """What stands for a reading in a DDSketch of 1 %: of its bin's two edges, the lower one is less than the reading."""
+    index = min(bisect_left(BIN_EDGES, watts), len(BIN_EDGES) - 1) - 1
+    return BIN_EDGES[index] * 1.01
+
+
+def _find_alerts(outcome, house, meters, zone, clock_ms, max_gap_ms, allowed_lateness_ms):
+    for meter, readings in meters.items():
+        alert = None
+        for i, (time_ms, watts) in enumerate(readings):
+            version = outcome.thresholds.get((house, local_date(zone, time_ms - allowed_lateness_ms)))
+            found = version.meters.get(meter) if version else None
+            if not found or found.warming_up or not watts > found.limit_watts:
+                alert = None
+                continue
+            if alert is None or time_ms - readings[i - 1][0] > max_gap_ms:
+                day = local_date(zone, time_ms)
+                alert = Alert(house, meter, day, time_ms, found.percentile_watts, found.limit_watts, watts)
+                outcome.alerts[alert.alert_id] = alert
+            has_next = i + 1 < len(readings)
+            alert.end = min(readings[i + 1][0] if has_next else clock_ms, time_ms + max_gap_ms)
+            alert.open = not has_next and clock_ms < time_ms + max_gap_ms
+            alert.readings += 1
+            alert.peak_watts = max(alert.peak_watts, watts)
+            alert.excess += (Fraction(watts) - Fraction(found.limit_watts)) * (alert.end - time_ms)

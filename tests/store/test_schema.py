@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import date
+import time
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from itertools import permutations
+from unittest.mock import patch
 
 import pytest
 
@@ -10,6 +14,8 @@ from store import schema
 from store.sink import COLUMNS
 
 DAY = 18000  # 2019-04-14, in days since 1970-01-01
+DAY_MS = DAY * 86_400_000
+TODAY = int(time.time() // 86400)
 
 
 def house(house_id, zip_code, updated=0):
@@ -18,6 +24,23 @@ def house(house_id, zip_code, updated=0):
 
 def energy(house_id, meter_id, kwh, *, day=DAY, covered_s=86400.0, max_gap_s=1.0, readings=10, duplicates=0, final=True, revision=1):
     return (house_id, meter_id, day, kwh, readings, duplicates, covered_s, max_gap_s, 86400, final, revision)
+
+
+def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watts=330.0, revision=1):
+    return (house_id, meter_id, day, (day - 1) * 86_400_000, day * 86_400_000, 0.97, 7, percentile_watts, 1000, 86400.0,
+            limit_watts is None, limit_watts, revision)
+
+
+def alert(house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, open=False, retracted=0, peak_watts=2000.0, excess_kwh=0.5, revision=1):
+    """An alert that starts so many seconds into a day."""
+    start = day * 86_400_000 + 1000 * start_s
+    return (f"{house_id}/{meter_id}/{start}", house_id, meter_id, day, start, start + int(1000 * duration_s), open, retracted, 20,
+            peak_watts, 200.0, 330.0, excess_kwh, revision)
+
+
+def time_of(start_s):
+    """The time so many seconds into DAY, as the client gives it."""
+    return datetime(2019, 4, 14) + timedelta(seconds=start_s)
 
 
 def insert(writer, table, *rows):
@@ -80,6 +103,144 @@ def test_data_quality(writer, meters):
     assert answer.result_rows == [(3, 50.0, 75.0, 86400.0, 150, 3, False)]
 
 
+def test_newest_revision_of_a_threshold_shows(writer, reader):
+    insert(writer, "thresholds", threshold(1, 3, revision=8), threshold(1, 3, day=DAY + 1, limit_watts=None))
+    insert(writer, "thresholds", threshold(1, 3, percentile_watts=100.0, limit_watts=180.0, revision=7))
+    assert reader.query("SELECT date, percentile_watts, warming_up, limit_watts FROM thresholds ORDER BY date").result_rows == [
+        (date(2019, 4, 14), 200.0, False, 330.0), (date(2019, 4, 15), 200.0, True, None)]
+
+
+def test_threshold_from_the_beginning_of_time(writer, reader):
+    row = list(threshold(1, 3))
+    row[3] = 0
+    insert(writer, "thresholds", row)
+    assert reader.query("SELECT valid_from, valid_to FROM thresholds").result_rows == [(datetime(1970, 1, 1), time_of(0))]
+
+
+def test_alert_list_tells_what_and_where(writer, reader, meters):
+    insert(writer, "houses", house(1, "02138"))
+    insert(writer, "alerts", alert(1, 3, 60, duration_s=3, open=True, excess_kwh=0.1, revision=1))
+    insert(writer, "alerts", alert(1, 3, 60, duration_s=90.5, excess_kwh=0.25, revision=3))
+    insert(writer, "alerts", alert(1, 3, 60, duration_s=9, open=True, excess_kwh=0.2, revision=2))
+    for client in (writer, reader):
+        assert client.query("SELECT * FROM alert_list").result_rows == [
+            (f"1/3/{DAY_MS + 60_000}", 1, 3, "refrigerator", "appliance", "Cambridge", "02138", date(2019, 4, 14), time_of(60),
+             time_of(150.5), 90.5, False, 20, 2000.0, 200.0, 330.0, 0.25)]
+
+
+def test_alert_of_unknown_meter_and_house_shows_without_label_and_place(writer, meters):
+    insert(writer, "alerts", alert(1, 99), alert(9, 1))
+    assert writer.query("SELECT house_id, meter_id, label, kind, city, zip FROM alert_list ORDER BY ALL").result_rows == [
+        (1, 99, "", "", "", ""), (9, 1, "", "", "", "")]
+    assert writer.query("SELECT house_id, label, kind, alerts FROM top_meters ORDER BY ALL").result_rows == [(1, "", "", 1), (9, "", "", 1)]
+    assert writer.query("SELECT * FROM alerts_by_zip").result_rows == []
+
+
+FOUND, RETRACTED, FOUND_AGAIN = (
+    alert(1, 3, excess_kwh=0.1, revision=1), alert(1, 3, retracted=1, revision=2), alert(1, 3, excess_kwh=0.3, revision=3))
+
+
+@pytest.mark.parametrize("merged", [False, True])
+@pytest.mark.parametrize("rows", [*permutations([FOUND, RETRACTED]), *permutations([FOUND, RETRACTED, FOUND_AGAIN])])
+def test_retraction_holds_until_the_alert_is_found_again_in_whichever_order(writer, reader, rows, merged):
+    writer.command("TRUNCATE TABLE alerts")
+    for row in rows:
+        insert(writer, "alerts", row)
+        if merged:
+            writer.command("OPTIMIZE TABLE alerts FINAL")
+    left = [(0.3,)] if FOUND_AGAIN in rows else []
+    assert reader.query("SELECT excess_kwh FROM alerts").result_rows == left
+    for view in ("alert_list", "top_meters"):
+        assert writer.query(f"SELECT excess_kwh FROM {view}").result_rows == left
+
+
+def test_open_alerts_newest_first(writer):
+    insert(writer, "alerts", alert(1, 1, 10, open=True), alert(1, 1, 5), alert(2, 1, 30, open=True), alert(1, 2, 20, open=True),
+           alert(1, 3, 40, open=True), alert(1, 4, 50, open=True))
+    insert(writer, "alerts", alert(1, 3, 40, revision=2), alert(1, 4, 50, open=True, retracted=1, revision=2))
+    assert writer.query("SELECT house_id, meter_id, start FROM open_alerts").result_rows == [
+        (2, 1, time_of(30)), (1, 2, time_of(20)), (1, 1, time_of(10))]
+
+
+def test_alerts_by_zip(writer, meters):
+    insert(writer, "houses", *(house(h, "02138") for h in (1, 2, 3, 5)), house(4, "02139"))
+    insert(writer, "houses", house(5, "02139", updated=1))  # it moved: only its newest zip counts
+    insert(writer, "alerts",
+           alert(1, 1, 0, excess_kwh=0.5), alert(1, 1, 600, excess_kwh=0.25), alert(1, 3, open=True, excess_kwh=1.0),
+           alert(2, 1, excess_kwh=2.0), alert(3, 1, excess_kwh=64.0), alert(2, 1, day=DAY + 1, excess_kwh=4.0),
+           alert(4, 1, excess_kwh=8.0))
+    insert(writer, "alerts", alert(3, 1, excess_kwh=64.0, retracted=1, revision=2))
+    answer = writer.query("SELECT zip, city, state, latitude, longitude, population, date, alerts, houses_with_alert, houses, excess_kwh FROM alerts_by_zip ORDER BY zip, date")
+    place = ("Cambridge", "MA", 42.37, -71.11, 36349)
+    assert answer.result_rows == [
+        ("02138", *place, date(2019, 4, 14), 4, 2, 3, 3.75),  # houses 1 and 2 of 1, 2 and 3
+        ("02138", *place, date(2019, 4, 15), 1, 1, 3, 4.0),
+        ("02139", *place, date(2019, 4, 14), 1, 1, 2, 8.0)]  # house 4 of 4 and 5
+
+
+def test_top_meters(writer, meters):
+    insert(writer, "alerts",
+           alert(1, 3, 0, duration_s=60, peak_watts=900.0, excess_kwh=0.5), alert(1, 3, 600, duration_s=0.5, peak_watts=700.0, excess_kwh=0.25),
+           alert(1, 1, 0, excess_kwh=0.125), alert(2, 1, 30, excess_kwh=4.0))
+    insert(writer, "alerts", alert(2, 1, 30, duration_s=10, peak_watts=100.0, excess_kwh=8.0, revision=2))
+    assert writer.query("SELECT * FROM top_meters").result_rows == [
+        (1, 3, "refrigerator", "appliance", 2, 0.75, 60.5, 900.0, time_of(600)),
+        (2, 1, "mains", "mains", 1, 8.0, 10.0, 100.0, time_of(30)),
+        (1, 1, "mains", "mains", 1, 0.125, 60.0, 2000.0, time_of(0))]
+
+
+def test_alert_tells_when_it_was_stored(writer):
+    before = datetime.now(timezone.utc).replace(tzinfo=None)
+    insert(writer, "alerts", alert(1, 3))
+    stored = writer.query("SELECT stored FROM alerts").first_row[0]
+    assert before - timedelta(milliseconds=1) <= stored <= datetime.now(timezone.utc).replace(tzinfo=None)
+
+
+def insert_aged(writer, age):
+    """A row of every table that is so many days old."""
+    day = TODAY - age
+    insert(writer, "houses", house(age, "02138", updated=day * 86_400_000))
+    insert(writer, "meters", (1, age, "mains", "mains", day * 86_400_000))
+    insert(writer, "daily_energy", energy(1, 1, 1.0, day=day))
+    insert(writer, "thresholds", threshold(1, 1, day=day))
+    insert(writer, "alerts", alert(1, 1, day=day))
+    insert(writer, "late", (0, age, 1, day, day * 86_400_000, day * 86_400_000, 1, 1.0, day * 86_400_000, ""))
+    insert(writer, "dead_letter", (0, age, day * 86_400_000, "", b""))
+
+
+def retain(writer, database, days):
+    """Start with that setting, and merge. Returns the statements that altered a table."""
+    with patch.object(writer, "command", wraps=writer.command) as command:
+        schema.create(writer, replace(database, retention_days=days))
+    for table in schema.AGE_OF:
+        writer.command(f"OPTIMIZE TABLE {table} FINAL")
+    return [call.args[0] for call in command.call_args_list if call.args[0].startswith("ALTER")]
+
+
+def rows_left(writer):
+    """table -> how many rows lie in it."""
+    return {table: writer.query(f"SELECT count() FROM {table}").first_row[0] for table in COLUMNS}
+
+
+def test_retention(writer, database):
+    for age in (0, 40, 400, TODAY + 1):
+        insert_aged(writer, age)
+    kept = {"houses": 4, "meters": 4}
+    assert retain(writer, database, 0) == [] and set(rows_left(writer).values()) == {4}
+    for days, left in ((100, 2), (30, 1)):
+        assert len(retain(writer, database, days)) == len(schema.AGE_OF)
+        assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, left) | kept
+        assert retain(writer, database, days) == []
+    insert_aged(writer, 29)
+    insert_aged(writer, 31)
+    retain(writer, database, 30)
+    assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, 2) | {"houses": 6, "meters": 6}
+    assert len(retain(writer, database, 0)) == len(schema.AGE_OF)
+    insert_aged(writer, 400)
+    assert retain(writer, database, 0) == []
+    assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, 3) | {"houses": 7, "meters": 7}
+
+
 def test_creating_again_keeps_the_data(writer, database, meters):
     insert(writer, "daily_energy", energy(1, 3, 2.5))
     schema.create(writer, database)
@@ -87,6 +248,6 @@ def test_creating_again_keeps_the_data(writer, database, meters):
 
 
 def test_every_column_is_filled_by_the_sink(reader, database):
-    rows = reader.query("SELECT table, groupArray(name) FROM system.columns WHERE database = {db:String} AND table IN {tables:Array(String)} GROUP BY table",
+    rows = reader.query("SELECT table, groupArray(name) FROM system.columns WHERE database = {db:String} AND table IN {tables:Array(String)} AND default_kind = '' GROUP BY table",
                         parameters={"db": database.clickhouse_database, "tables": list(COLUMNS)}).result_rows
     assert {table: set(names) for table, names in rows} == {table: set(names) for table, names in COLUMNS.items()}

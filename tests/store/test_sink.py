@@ -28,12 +28,24 @@ HOUSE = {
     "meters": [{"meter_id": 1, "label": "mains", "kind": "mains"}, {"meter_id": 2, "label": "fridge", "kind": "appliance"}],
 }
 LATE = {"partition": 3, "offset": 9, "house_id": 7, "date": -1, "start": -1000, "end": 0, "readings": 2, "kwh": 0.5, "house_time": 1, "reason": "closed"}
+THRESHOLD = {
+    "house_id": 7, "date": 18000, "valid_from": 0, "valid_to": 1_555_300_800_000, "quantile": 0.97, "window_days": 7, "revision": 5,
+    "meters": [
+        {"meter_id": 1, "percentile_watts": 900.5, "readings": 86400, "covered_s": 86400.0, "warming_up": False, "limit_watts": 1380.75},
+        {"meter_id": 2, "percentile_watts": 90.0, "readings": 7, "covered_s": 42.0, "warming_up": True, "limit_watts": None}],
+}
 DEAD = {"partition": 3, "offset": 10, "received": 1, "reason": "malformed", "payload": b"\xc3\x01\x00\xff"}
 
 
 def energy(house_id, revision=1):
     return {"house_id": house_id, "meter_id": 1, "date": 18000, "kwh": house_id / 4, "readings": 10, "duplicates": 0,
             "covered_s": 86400.0, "max_gap_s": 1.0, "day_s": 86400, "final": True, "revision": revision}
+
+
+def alert(meter_id, revision=1, retracted=False):
+    return {"alert_id": f"7/{meter_id}/1555200000123", "house_id": 7, "meter_id": meter_id, "date": 18000, "start": 1_555_200_000_123,
+            "end": 1_555_200_006_123, "open": True, "retracted": retracted, "readings": 2, "peak_watts": 3000.0, "percentile_watts": 900.5,
+            "limit_watts": 1380.75, "excess_kwh": 0.25, "revision": revision}
 
 
 @pytest.fixture
@@ -89,16 +101,46 @@ def stored(settings, table="daily_energy"):
 def test_every_topic_lands_in_its_table(settings):
     produce(settings, "houses", HOUSE)
     produce(settings, "daily_energy", energy(7))
+    produce(settings, "thresholds", THRESHOLD, {**THRESHOLD, "date": 17999, "meters": []})
+    produce(settings, "alerts", alert(1))
     produce(settings, "late", LATE)
     produce(settings, "dead_letter", DEAD)
     with running(Sink(settings)):
-        until(lambda: all(stored(settings, table) for table in ("meters", *TOPICS)))
+        until(lambda: committed(settings) == 7)
     assert rows(settings, "SELECT zip, latitude, longitude, toUnixTimestamp64Milli(updated) FROM houses FINAL") == [("02138", 42.37, None, 1_555_200_000_123)]
     assert rows(settings, "SELECT house_id, label, kwh, final FROM daily_energy_by_label") == [(7, "mains", 1.75, True)]
     assert rows(settings, "SELECT meter_id, label, kind FROM meters FINAL ORDER BY meter_id") == [(1, "mains", "mains"), (2, "fridge", "appliance")]
     assert rows(settings, "SELECT partition, offset, toInt32(date), toUnixTimestamp64Milli(start), kwh FROM late FINAL") == [(3, 9, -1, -1000, 0.5)]
     assert rows(settings, "SELECT reason, hex(payload) FROM dead_letter FINAL") == [("malformed", "C30100FF")]
-    assert committed(settings) == 4
+    assert rows(settings, "SELECT house_id, meter_id, toInt32(date), toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to), quantile, window_days, "
+                          "percentile_watts, readings, covered_s, warming_up, limit_watts, revision FROM thresholds FINAL ORDER BY meter_id") == [
+        (7, 1, 18000, 0, 1_555_300_800_000, 0.97, 7, 900.5, 86400, 86400.0, False, 1380.75, 5),
+        (7, 2, 18000, 0, 1_555_300_800_000, 0.97, 7, 90.0, 7, 42.0, True, None, 5)]
+    assert rows(settings, "SELECT alert_id, label, zip, toInt32(date), toUnixTimestamp64Milli(start), duration_s, open, readings, peak_watts, "
+                          "percentile_watts, limit_watts, excess_kwh FROM alert_list") == [
+        ("7/1/1555200000123", "mains", "02138", 18000, 1_555_200_000_123, 6.0, True, 2, 3000.0, 900.5, 1380.75, 0.25)]
+
+
+def test_retracted_alerts_leave_the_list(settings):
+    produce(settings, "alerts", alert(1), alert(2), alert(3, 2, retracted=True), alert(4, 2, retracted=True))
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 4)
+        produce(settings, "alerts", alert(2, 2, retracted=True), alert(3), alert(4, 3))
+        until(lambda: committed(settings) == 7)
+    assert rows(settings, "SELECT meter_id FROM alert_list ORDER BY meter_id") == [(1,), (4,)]
+
+
+def test_an_alert_is_stored_at_once_with_what_came_before_it(settings, monkeypatch):
+    monkeypatch.setattr("store.sink.POLL_S", 5.0)
+    produce(settings, "alerts", alert(1))
+    with running(Sink(replace(settings, sink_batch_s=3600.0))):
+        until(lambda: stored(settings, "alerts") == 1)
+        produce(settings, "daily_energy", energy(7))
+        time.sleep(1)
+        assert stored(settings) == 0
+        produce(settings, "alerts", alert(2))
+        until(lambda: stored(settings, "alerts") == 2, timeout_s=3)
+        assert stored(settings) == 1
 
 
 def test_large_batches_are_stored_whole(settings):

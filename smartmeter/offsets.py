@@ -1,0 +1,58 @@
+"""How far a consumer group is in the topics."""
+
+from __future__ import annotations
+
+from confluent_kafka import Consumer, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient
+
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+from smartmeter.topics import topic
+
+TIMEOUT_S = 10
+
+Place = tuple[str, int]
+"""(full name of a topic, partition)."""
+
+
+class Offsets:
+    """Offsets in some topics, as the broker tells them. Raises UserError where it does not."""
+
+    def __init__(self, settings: Settings, names: tuple[str, ...], group_id: str):
+        self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": group_id, "log_level": 0})
+        self._settings = settings
+        topics = self._ask(AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0}).list_topics, timeout=TIMEOUT_S).topics
+        self._places = [(full, p) for full in (topic(settings, name) for name in names) for p in topics[full].partitions]
+
+    def __enter__(self) -> "Offsets":
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._consumer.close()
+
+    def bounds(self) -> dict[Place, tuple[int, int]]:
+        """The first offset that is kept, and the one behind the last, of each partition."""
+        return {place: self._ask(self._consumer.get_watermark_offsets, TopicPartition(*place), TIMEOUT_S)
+                for place in self._places}
+
+    def at(self, time_ms: int) -> dict[Place, int]:
+        """The first offset whose message is of that time or later; the one behind the last where there is none."""
+        found = self._ask(self._consumer.offsets_for_times, [TopicPartition(*p, time_ms) for p in self._places], TIMEOUT_S)
+        ends = self.bounds()
+        return {(p.topic, p.partition): p.offset if p.offset >= 0 else ends[p.topic, p.partition][1] for p in found}
+
+    def committed(self) -> dict[Place, int]:
+        """What the group has committed; 0 where nothing."""
+        found = self._ask(self._consumer.committed, [TopicPartition(*place) for place in self._places], TIMEOUT_S)
+        return {(p.topic, p.partition): max(p.offset, 0) for p in found}
+
+    def lag(self) -> int:
+        """Messages that the group has not committed."""
+        committed = self.committed()
+        return sum(max(end - max(committed[place], begin), 0) for place, (begin, end) in self.bounds().items())
+
+    def _ask(self, question, *arguments, **options):
+        try:
+            return question(*arguments, **options)
+        except KafkaException as error:
+            raise UserError(f"Kafka at {self._settings.kafka} does not answer: {error.args[0].str()}") from None

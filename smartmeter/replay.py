@@ -1,0 +1,131 @@
+"""./smw replay: past days once more, from Kafka's retained log through the same job, over the old results or beside them."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from dataclasses import replace
+
+from confluent_kafka import KafkaError, KafkaException
+
+from smartmeter import stack
+from smartmeter.errors import UserError
+from smartmeter.offsets import Offsets
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings, SettingsError
+from smartmeter.topics import RESULTS
+from store.client import writer_password
+from store.sink import group
+
+STALLED_S = 60
+LINE_EVERY_S = 2
+POLL_S = 0.3
+CHECKPOINT_EVERY_S = 2.0  # how often the job tells how far it is
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw replay."""
+    parser.add_argument("--from", dest="first", required=True, metavar="DATE", help="first local day, such as 2026-11-01")
+    parser.add_argument("--to", dest="last", required=True, metavar="DATE", help="last local day")
+    parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
+    parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
+                        "database smartmeter_NAME (default: over them)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Replay some days, by the Kafka and the ClickHouse of a running stack. Raises UserError when that cannot be done."""
+    try:
+        settings = replace(
+            settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
+            replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into, bounded=True,
+            checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="")
+    except SettingsError:
+        raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
+                        "the last not before the first, and a name of letters, digits and underscores") from None
+    with Processes(settings.home) as processes:
+        shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
+        settings = stack.with_free_flink_port(settings)
+        stack.create_topics(settings)
+        progress = Progress(settings)
+        print(progress.begin(), file=sys.stderr)
+        if settings.into:
+            stack.start_sink(processes, settings)
+        stack.start_job(processes, settings, ends=True)
+        follow(processes, progress)
+    print(f'Replayed {args.first} to {args.last}. See: ./smw sql "SELECT * FROM {settings.database}.daily_energy '
+          f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\"")
+    return 0
+
+
+def follow(processes: Processes, progress: Progress) -> None:
+    """Show progress until the job has ended and the sink has stored all that it made. Raises UserError when it stalls."""
+    job = processes.children[stack.PIPELINE_JOB.stem]
+    shown = moved = time.monotonic()
+    before = None
+    while True:
+        processes.check()
+        ended = job.poll() is not None
+        now, left = time.monotonic(), progress.unstored() if ended else progress.unread()
+        if ended and not left:
+            return
+        if (ended, left) != before:
+            before, moved = (ended, left), now
+        if now - moved > STALLED_S:
+            raise UserError("the results are not stored: is the stack's sink running (./smw stack)?" if ended else
+                            f"the job has not gone on for {STALLED_S} s; its log is {processes.log(stack.PIPELINE_JOB.stem)}")
+        if now - shown >= LINE_EVERY_S:
+            shown = now
+            print(progress.line(ended, left), file=sys.stderr)
+        time.sleep(POLL_S)
+
+
+class Progress:
+    """How much of the topic readings a replay has to read, how far it is, and how many results are not stored yet."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self.begun = time.monotonic()
+        group_id = f"{settings.topic_prefix}replay"
+        forget_group(settings, group_id)
+        self.readings = Offsets(settings, ("readings",), group_id)
+        self.results = Offsets(settings, RESULTS, group(settings))
+        self.bounds, self.starts = self.readings.bounds(), self.readings.at(settings.replay_start_ms)
+        self.messages = self.unread()
+
+    def begin(self) -> str:
+        """What will be read; and a warning where Kafka has deleted what an exact repeat needs."""
+        line = f"Reading {self.messages:,} messages of Kafka's log ..."
+        if any(begin and self.starts[place] == begin for place, (begin, _) in self.bounds.items()):
+            line += ("\nKafka has deleted messages that came before these: if they were of the days replayed or of the "
+                     f"{self.settings.window_days} before, results will differ from the old ones.")
+        return line
+
+    def unread(self) -> int:
+        """Messages that the job has not read, as of its last checkpoint."""
+        committed = self.readings.committed()
+        return sum(max(end - max(committed[place], self.starts[place]), 0) for place, (_, end) in self.bounds.items())
+
+    def unstored(self) -> int:
+        """Results that the sink has not stored."""
+        return self.results.lag()
+
+    def line(self, ended: bool, left: int) -> str:
+        """A line of progress."""
+        seconds = time.monotonic() - self.begun
+        if ended:
+            return f"{seconds:.0f} s: all {self.messages:,} messages read; {left:,} results to be stored"
+        read = self.messages - left
+        rate = f", {read / seconds:,.0f} messages/s, about {left * seconds / read:.0f} s left" if read else ""
+        return f"{seconds:.0f} s: {read:,} of {self.messages:,} messages read{rate}"
+
+
+def forget_group(settings: Settings, group_id: str) -> None:
+    """Remove the offsets that an earlier replay committed, which would be taken for this one's. Raises UserError."""
+    [deleted] = stack.admin(settings).delete_consumer_groups([group_id]).values()
+    try:
+        deleted.result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
+            raise UserError(f"Kafka at {settings.kafka}: {error.args[0].str()}; is another replay running?") from None
