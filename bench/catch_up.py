@@ -1,8 +1,8 @@
-"""How fast the daily energy job catches up from a backlog, against Flink just reading the same topic.
+"""How fast the jobs catch up from a backlog, against Flink just reading the same topic.
 
     python -m bench.catch_up [--houses N] [--days N] [--burst-s S]
 
-One run, one topic, one machine: the producer, a plain read by Flink into a blackhole, the job. A job's time is that
+One run, one topic, one machine: the producer, a plain read by Flink into a blackhole, each job, all three as one. A job's time is that
 from its tasks' start (all of them running, Python workers up) to the end of the last; starting Flink is not counted.
 Memory is the sum of the peaks (VmHWM) of each program's processes.
 """
@@ -61,12 +61,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def measure(args, settings: Settings, processes: Processes):
-    """Yield a Run for the producer, the blackhole and the job."""
+    """Yield a Run for the producer, the blackhole and the jobs."""
     houses = synthetic_houses(args.houses, 1, None)
     totals = produce(houses, FIRST_DAY, FIRST_DAY + timedelta(days=args.days), args.burst_s, float("inf"), settings)
     yield Run("producer (generating included)", totals.readings, totals.seconds, Counter(), Counter())
-    for name, job in (("Flink to a blackhole", ROOT / "bench" / "blackhole.py"), ("daily energy job", stack.DAILY_ENERGY_JOB)):
-        yield Run(name, totals.readings, *run_job(settings, processes, job))
+    for job in ("bench/blackhole.py", "jobs/daily_energy.py", "jobs/thresholds.py", "jobs/spikes.py", "jobs/pipeline.py"):
+        yield Run(job, totals.readings, *run_job(settings, processes, ROOT / job))
 
 
 def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float, Counter, Counter]:

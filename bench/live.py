@@ -59,7 +59,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                 send_history(producer, houses)
                 processes.wait_until(lambda: caught_up(settings, len(houses)), "the history is not processed", 300)
                 watcher = Watcher(settings)
-                sent = send_live(producer, houses, args)
+                sent = send_live(producer, houses, watched_meters(settings), args)
                 time.sleep(SETTLE_S)
                 seen = watcher.stop()
             processes.check()
@@ -89,14 +89,18 @@ def send_history(producer: Producer, houses: list[House]) -> None:
         producer.send_burst(burst)
 
 
+def watched_meters(settings: Settings) -> dict[int, list[int]]:
+    """House -> its meters that have a limit now; one that was never on has none."""
+    return dict(client.writer(settings, settings.database).query(
+        "SELECT house_id, groupArray(meter_id) FROM thresholds FINAL WHERE limit_watts IS NOT NULL AND valid_to > now() "
+        "GROUP BY house_id").result_rows)
+
+
 def caught_up(settings: Settings, houses: int) -> bool:
-    """Whether the newest thresholds of all houses are there, and the day before today is final."""
-    found = client.writer(settings, settings.database).query(
-        "SELECT uniqExact(house_id) FROM thresholds FINAL WHERE NOT warming_up AND valid_to > now()").first_row
-    return found[0] == houses
+    return len(watched_meters(settings)) == houses
 
 
-def send_live(producer: Producer, houses: list[House], args: argparse.Namespace) -> dict[str, float]:
+def send_live(producer: Producer, houses: list[House], watched: dict[int, list[int]], args) -> dict[str, float]:
     """A burst a house each second, as the second ends. Returns alert_id -> time at which its first reading was sent."""
     rng, sent, raised_until = np.random.default_rng(1), {}, {}
     begin = time.time()
@@ -111,7 +115,7 @@ def send_live(producer: Producer, houses: list[House], args: argparse.Namespace)
             producer.wait(ahead)
         now = time.time()
         if raising <= now < raising + args.seconds and rng.random() < args.spikes_per_s / len(houses):
-            meter_id = int(rng.choice(burst.meter_ids))
+            meter_id = int(rng.choice(watched[burst.house_id]))
             raised_until.setdefault((burst.house_id, meter_id), burst.end_ms + RAISED_S * 1000)
         burst = raise_watts(burst, raised_until, sent)
         producer.send_burst(burst)

@@ -35,13 +35,17 @@ class Day:
 
 @dataclass(frozen=True)
 class Rule:
-    """How thresholds are made."""
+    """How thresholds and alerts are made."""
 
     window_days: int = 7
     quantile: float = 0.97
-    margin: float = 0.5
-    min_watts: float = 50.0
+    on_watts: float = 30.0
+    margin: float = 1.3
+    min_watts: float = 30.0
+    mains_watts: float = 7000.0
+    mains_share: float = 0.95  # a meter that is on in so large a share of its readings is taken for a mains
     warm_up_ms: int = 23 * 3_600_000
+    hold_ms: int = 0  # 0: any reading under the limit ends an episode
 
 
 @dataclass
@@ -70,7 +74,7 @@ class Version:
 
 @dataclass
 class Alert:
-    """One episode of one meter. Times in ms, excess in W ms."""
+    """One episode of one meter. Times in ms, excess in W ms. Its readings are those over the limit."""
 
     house_id: int
     meter_id: int
@@ -131,7 +135,7 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
 
 
 def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None = None) -> Outcome:
-    """The outcome for bursts in the order in which they stand in the topic; with thresholds and alerts if there is a rule."""
+    """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule."""
     outcome = Outcome(defaultdict(Day), {}, {}, Counter())
     kept: dict[tuple[int, int], list] = defaultdict(list)
     spans: dict[tuple[int, int], list] = defaultdict(list)
@@ -167,18 +171,18 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
                 for meter in burst.meter_ids.tolist():
                     spans[house, meter].append(span)
             day += timedelta(days=1)
+    meters: dict[int, dict[int, list]] = defaultdict(dict)
     for (house, meter), readings in kept.items():
         readings.sort()
+        meters[house][meter] = readings
         _integrate(outcome, house, meter, readings, zones[house], clock[house], max_gap_ms)
     for key in outcome.days:
         _finish(outcome, key, zones[key[0]], clock[key[0]], allowed_lateness_ms)
     if rule:
-        for house, zone in zones.items():
-            if house in clock:
-                meters = {meter: readings for (of, meter), readings in kept.items() if of == house}
-                span = local_date(zone, first_clock[house] - allowed_lateness_ms), local_date(zone, clock[house] - allowed_lateness_ms)
-                _set_thresholds(outcome, house, meters, zone, span, allowed_lateness_ms, rule)
-                _find_alerts(outcome, house, meters, zone, clock[house], max_gap_ms, allowed_lateness_ms)
+        for house, clock_ms in clock.items():
+            span = [local_date(zones[house], c - allowed_lateness_ms) for c in (first_clock[house], clock_ms)]
+            _set_thresholds(outcome, house, meters[house], zones[house], span, allowed_lateness_ms, rule)
+            _find_alerts(outcome, house, meters[house], zones[house], clock_ms, max_gap_ms, allowed_lateness_ms, rule.hold_ms)
     return outcome
 
 
@@ -203,43 +207,54 @@ def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
 
 def _set_thresholds(outcome, house, meters, zone, span, allowed_lateness_ms, rule):
     """The versions of a house: one for each date of the span, and an empty one before."""
-    watts_of = {meter: defaultdict(list) for meter in meters}
+    watts_of = defaultdict(list)
     for meter, readings in meters.items():
         for time_ms, watts in readings:
-            if watts > OFF_WATTS:
-                watts_of[meter][local_date(zone, time_ms)].append(watts)
+            watts_of[meter, local_date(zone, time_ms)].append(watts)
 
     def starts(day):
         return midnight_ms(zone, day) + allowed_lateness_ms
 
-    first, last = span
-    outcome.thresholds[house, first - ONE_DAY] = Version(0, starts(first), {})
-    day = first
+    day, last = span
+    outcome.thresholds[house, day - ONE_DAY] = Version(0, starts(day), {})
     while day <= last:
         window = [day - timedelta(days=back) for back in range(rule.window_days, 0, -1)]
         found = {}
         for meter in meters:
-            days = [watts_of[meter].get(d, []) for d in window]
+            days = [watts_of.get((meter, d), []) for d in window]
             covered_ms = sum(outcome.days[house, meter, d].covered_ms for d in window if (house, meter, d) in outcome.days)
-            if any(days):
+            if any(watts > OFF_WATTS for watts_of_day in days for watts in watts_of_day):
                 found[meter] = threshold(days, covered_ms, rule)
         outcome.thresholds[house, day] = Version(starts(day), starts(day + ONE_DAY), found)
         day += ONE_DAY
 
 
+def quantile_of(values: list[float], quantile: float) -> float:
+    """The value of rank floor(quantile * (n - 1)), from 0, in rising order."""
+    return sorted(values)[math.floor(quantile * (len(values) - 1))]
+
+
 def threshold(days: list[list[float]], covered_ms: int, rule: Rule) -> Threshold:
-    """What the readings over 1e-5 W of some days, oldest day first, say of a meter."""
-    watts = sorted(w for day in days for w in day)
-    exact = watts[math.floor(rule.quantile * (len(watts) - 1))]
+    """What a meter's readings on the days of a window say; one at least is over 1e-5 W."""
+    watts = [w for day in days for w in day if w > OFF_WATTS]
+    exact = quantile_of(watts, rule.quantile)
     percentile = sketched(exact)
     return Threshold(percentile, exact, len(watts), covered_ms / 1000, limit_of(days, covered_ms, percentile, rule))
 
 
 def limit_of(days: list[list[float]], covered_ms: int, percentile: float, rule: Rule) -> float | None:
-    """Power over which a reading is a spike; None while the meter is warming up."""
-    if covered_ms < rule.warm_up_ms:
+    """Power over which a reading is a spike; None while the meter is warming up.
+
+    Of a meter that is nearly always on, so much over its percentile; of any other, more than its usual power when on:
+    the lower median over the days on which it was on of the day's median when on.
+    """
+    on_days = [on for day in days if (on := [w for w in day if w > OFF_WATTS and sketched(w) > rule.on_watts])]
+    if covered_ms < rule.warm_up_ms or not on_days:
         return None
-    return percentile * (1 + rule.margin) + rule.min_watts
+    if sum(map(len, on_days)) / sum(map(len, days)) >= rule.mains_share:
+        return percentile + rule.mains_watts
+    usual = quantile_of([sketched(quantile_of(on, 0.5)) for on in on_days], 0.5)
+    return usual * (1 + rule.margin) + rule.min_watts
 
 
 def float32_at_most(value: float) -> float:
@@ -259,27 +274,28 @@ BIN_EDGES = _bin_edges()
 
 
 def sketched(watts: float) -> float:
-    """What stands for a reading in a DDSketch of 1 %: of its bin's two edges, the lower one is less than the reading."""
+    """What stands for a reading over 1e-5 W in a DDSketch of 1 %: its bin's lower edge, which is less than it, and 1 %."""
     index = min(bisect_left(BIN_EDGES, watts), len(BIN_EDGES) - 1) - 1
     return BIN_EDGES[index] * 1.01
 
 
-def _find_alerts(outcome, house, meters, zone, clock_ms, max_gap_ms, allowed_lateness_ms):
+def _find_alerts(outcome, house, meters, zone, clock_ms, max_gap_ms, allowed_lateness_ms, hold_ms):
     for meter, readings in meters.items():
-        alert = None
+        alert = last = None  # the episode so far, and the index of its last reading
         for i, (time_ms, watts) in enumerate(readings):
             version = outcome.thresholds.get((house, local_date(zone, time_ms - allowed_lateness_ms)))
             found = version.meters.get(meter) if version else None
             if not found or found.warming_up or not watts > found.limit_watts:
-                alert = None
                 continue
-            if alert is None or time_ms - readings[i - 1][0] > max_gap_ms:
+            since_ms = time_ms - readings[last][0] if alert else math.inf
+            if not (last == i - 1 and since_ms <= max_gap_ms or since_ms <= hold_ms):
                 day = local_date(zone, time_ms)
                 alert = Alert(house, meter, day, time_ms, found.percentile_watts, found.limit_watts, watts)
                 outcome.alerts[alert.alert_id] = alert
-            has_next = i + 1 < len(readings)
-            alert.end = min(readings[i + 1][0] if has_next else clock_ms, time_ms + max_gap_ms)
-            alert.open = not has_next and clock_ms < time_ms + max_gap_ms
+            last = i
+            is_newest = i + 1 == len(readings)
+            alert.end = min(clock_ms if is_newest else readings[i + 1][0], time_ms + max_gap_ms)
+            alert.open = is_newest and clock_ms < time_ms + max_gap_ms or clock_ms < time_ms + hold_ms
             alert.readings += 1
             alert.peak_watts = max(alert.peak_watts, watts)
             alert.excess += (Fraction(watts) - Fraction(found.limit_watts)) * (alert.end - time_ms)
