@@ -14,8 +14,8 @@ import sys
 import tempfile
 import threading
 import time
-from dataclasses import dataclass, replace
-from datetime import date, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np

@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable
 from functools import reduce
 from operator import or_
-from pathlib import Path
 
 import pandas as pd
 from pyflink.common import Configuration, Types
@@ -23,6 +22,7 @@ from jobs.batches import Wanted, house_batches
 from jobs.house import MESSAGE, NO_HOUSE, Houses, Part
 from jobs.readings import read
 from smartmeter.codec import encode
+from smartmeter.savepoints import checkpoints_of
 from smartmeter.settings import ROOT, Settings
 from smartmeter.topics import RESULTS, topic
 
@@ -73,12 +73,15 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
         "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
         "table.exec.uid.generation": "ALWAYS",
         "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "state.backend.type": settings.state_backend,
+        "execution.checkpointing.incremental": "true",
     }
     if settings.checkpoint_every_s > 0:
         options |= {
             "execution.checkpointing.interval": f"{settings.checkpoint_every_s * 1000:.0f} ms",
             "execution.checkpointing.storage": "filesystem",
-            "execution.checkpointing.dir": settings.checkpoint_dir or (Path(settings.home) / "checkpoints").as_uri(),
+            "execution.checkpointing.dir": checkpoints_of(settings, name),
             "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         }
     # A local Flink would else run all Python workers as threads of this process, under one interpreter lock.

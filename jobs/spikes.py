@@ -23,12 +23,21 @@ from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 from jobs import flow
 from jobs.batches import Batch, Wanted
 from jobs.episodes import Runs, Spell, Versions, changes, runs_over
-from jobs.house import BATCH, BYTES, END_OF_TIME_MS, MESSAGE, NO_HOUSE, Change, Houses, Part, refused
+from jobs.house import (
+    BATCH,
+    BYTES,
+    END_OF_TIME_MS,
+    MESSAGE,
+    NO_HOUSE,
+    Change,
+    Houses,
+    Part,
+    refused,
+)
 from jobs.integral import Rules, kwh
 from jobs.readings import day_of, midnights
 from smartmeter.codec import CodecError, decode_as
 from smartmeter.settings import Settings
-
 
 NO_THRESHOLD = "the topics ended before a threshold for its time had come"
 log = logging.getLogger("spikes")

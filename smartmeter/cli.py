@@ -6,9 +6,10 @@ import argparse
 import signal
 import sys
 import time
+from pathlib import Path
 
 from generator import commands as generator
-from smartmeter import demo, replay, stack
+from smartmeter import demo, replay, savepoints, stack
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
 from smartmeter.processes import STOP_SIGNALS, Processes
@@ -39,9 +40,11 @@ def parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, help_text, add_arguments, run in (
         ("demo", "start everything, produce some days of some houses, show the results", demo.add_arguments, demo.run),
-        ("stack", "start Kafka, ClickHouse, the sink and the pipeline, and keep them until Ctrl-C", None, run_stack),
+        ("stack", "start Kafka, ClickHouse, the sink and the pipeline, and keep them until Ctrl-C",
+         add_arguments_stack, run_stack),
         ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
         ("replay", "process past days once more, from what Kafka keeps", replay.add_arguments, replay.run),
+        ("savepoint", "keep the state of the running job, to start one from it later", savepoints.add_arguments, savepoints.run),
         ("sql", "query the results", sql.add_arguments, sql.run),
         ("topics", "create the topics in the Kafka cluster", None, run_topics),
         ("test", "run the tests; takes pytest's arguments", None, None),  # ./smw itself runs them
@@ -53,14 +56,26 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def add_arguments_stack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--from-savepoint", type=Path, metavar="PATH", help="start the pipeline from a savepoint "
+                        "(default: from its newest checkpoint, if there is one)")
+
+
 def run_stack(args: argparse.Namespace, settings: Settings) -> int:
-    """Start the stack and keep it until Ctrl-C. Raises UserError when one of its processes ends by itself."""
+    """Start the stack and keep it until Ctrl-C, or until its job is stopped with a savepoint.
+
+    Raises UserError when one of its processes ends by itself.
+    """
+    if args.from_savepoint:
+        savepoints.require_savepoint(args.from_savepoint)
     with Processes(settings.home) as processes:
-        stack.start(processes, settings)
+        stack.start(processes, settings, args.from_savepoint)
         print(stack.addresses(settings) + "\nCtrl-C stops it.")
-        while True:
+        while processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
             processes.check()
             time.sleep(1)
+        print("The pipeline has been stopped with a savepoint; so ends the stack.")
+    return 0
 
 
 def run_topics(args: argparse.Namespace, settings: Settings) -> int:

@@ -82,7 +82,7 @@ class Settings:
             ("mains_watts", self.mains_watts > 0, "more than 0"),
             ("hold_s", self.hold_s >= 0, "0 or more"),
             ("min_watts", self.min_watts > 0, "more than 0"),
-            ("retention_days", self.retention_days >= 0, "0 or more"),
+            ("retention_days", 0 <= self.retention_days <= 36_500, "0 to 36500"),
             ("state_backend", self.state_backend in ("hashmap", "rocksdb"), "hashmap or rocksdb"),
             ("into", re.fullmatch(r"\w*", self.into, re.ASCII), "letters, digits and underscores"),
             ("replay_from", not self.replay_from or _is_date(self.replay_from), "a date such as 2026-11-01"),

@@ -12,6 +12,7 @@ import socket
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from smartmeter import topics
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
+from smartmeter.savepoints import newest_checkpoint, require_savepoint
 from smartmeter.settings import ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
@@ -56,13 +58,13 @@ log.retention.ms=-1
 """
 
 
-def start(processes: Processes, settings: Settings) -> None:
-    """Start all of it: broker and topics, endpoint, sink, job."""
+def start(processes: Processes, settings: Settings, savepoint: Path | None = None) -> None:
+    """Start all of it: broker and topics, endpoint, sink, job (from the savepoint, where one is given)."""
     start_broker(processes, settings)
     create_topics(settings)
     start_endpoint(processes, settings)
     start_sink(processes, settings)
-    start_job(processes, settings)
+    start_job(processes, settings, ends=True, savepoint=savepoint)
 
 
 def start_broker(processes: Processes, settings: Settings) -> None:
@@ -137,17 +139,26 @@ def start_sink(processes: Processes, settings: Settings) -> None:
     processes.start("sink", [sys.executable, "-P", "-m", "store.sink"], settings.environ())
 
 
-def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False) -> None:
-    """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port; ends: it may end by itself."""
+def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False,
+              savepoint: Path | None = None) -> None:
+    """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port.
+
+    It goes on from the savepoint, else from its newest checkpoint, else begins anew. ends: it may end by itself.
+    """
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
-    processes.start(job_file.stem, flink_run_command(settings, job_file), flink_environ(settings), ends)
+    restore = []
+    if savepoint:
+        restore = ["--fromSavepoint", require_savepoint(savepoint).as_uri()]
+    elif checkpoint := newest_checkpoint(settings, job_file.stem):
+        restore = ["--fromSavepoint", checkpoint.as_uri(), "--claimMode", "claim"]  # it is deleted once a newer one is there
+    processes.start(job_file.stem, flink_run_command(settings, job_file, restore), flink_environ(settings), ends)
 
 
-def flink_run_command(settings: Settings, job_file: Path) -> list[str]:
+def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = ()) -> list[str]:
     """The command line that runs a job on a Flink within its own process, until the job ends."""
     flink = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin" / "flink"
     return [
-        str(flink), "run", "--target", "local",
+        str(flink), "run", "--target", "local", *options,
         "-D", f"taskmanager.numberOfTaskSlots={settings.parallelism}",
         "-D", f"rest.bind-port={settings.flink_ui_port}",
         "-D", f"rest.bind-address={LOOPBACK}",

@@ -1,0 +1,137 @@
+"""A job goes on from where it was: after kill -9 from its newest checkpoint, and from a savepoint at another parallelism."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections import Counter
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from generator.commands import produce
+from generator.synthetic import synthetic_houses
+from smartmeter import savepoints, stack
+from smartmeter.errors import UserError
+from smartmeter.offsets import Offsets
+from smartmeter.processes import marked
+from smartmeter.settings import Settings
+from tests.topics import records
+
+DAY = date(2026, 11, 10)
+HOUSES = synthetic_houses(2, seed=3, timezone="UTC")
+METERS = sum(len(house.meters) for house in HOUSES)
+
+
+@pytest.fixture
+def settings(with_topics, tmp_path):
+    return replace(stack.with_free_flink_port(with_topics), home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2)
+
+
+@pytest.fixture
+def job(processes, settings):
+    """Starts the pipeline, which ends with the test."""
+    def start(settings=settings, **options):
+        stack.start_job(processes, settings, **options)
+
+    yield start
+    if "pipeline" in processes.children:
+        processes.stop("pipeline")
+
+
+def send(settings, first_day: int, days: int) -> None:
+    first = DAY + timedelta(days=first_day)
+    produce(HOUSES, first, first + timedelta(days=days), 300, float("inf"), settings)
+
+
+def in_checkpoint(settings) -> bool:
+    """Whether a checkpoint holds all that was read of the topic."""
+    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
+        return offsets.lag() == 0
+
+
+def finals(settings) -> Counter:
+    """How often each meter and day was told as final."""
+    return Counter((r["house_id"], r["meter_id"], r["date"]) for r in records(settings, "daily_energy") if r["final"])
+
+
+def readings(settings) -> int:
+    """Readings in the newest revision of each meter and day."""
+    newest = {}
+    for r in records(settings, "daily_energy"):
+        newest[r["house_id"], r["meter_id"], r["date"]] = r["readings"]
+    return sum(newest.values())
+
+
+def test_after_kill_it_goes_on_from_its_newest_checkpoint(processes, settings, job):
+    send(settings, 0, 3)
+    job()
+    processes.wait_until(lambda: in_checkpoint(settings), "no checkpoint", 90)
+    pids = marked(processes.run / "pipeline.pid")
+    assert len(pids) > 2  # Flink and its Python workers
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    processes.stop("pipeline")
+    before = finals(settings)
+    assert set(before.values()) == {1} and len(before) == 2 * METERS
+    send(settings, 3, 2)
+    job()
+    processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", 90)
+    assert set(finals(settings).values()) == {1}, "days that were closed before are not told again"
+    processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", 30)
+
+
+def test_savepoint_and_on_from_it_at_another_parallelism(processes, settings, job, capsys):
+    send(settings, 0, 3)
+    job(replace(settings, parallelism=1), ends=True)
+    processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", 90)
+    savepoints.run(args(stop=True), settings)
+    path = Path(capsys.readouterr().out.splitlines()[-1])
+    assert processes.children["pipeline"].wait(30) == 0
+    processes.stop("pipeline")
+    send(settings, 3, 2)
+    job(replace(settings, parallelism=2), savepoint=path)
+    processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", 90)
+    assert set(finals(settings).values()) == {1}
+    processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", 30)
+    savepoints.run(args(stop=False), settings)
+    assert savepoints.require_savepoint(Path(capsys.readouterr().out.splitlines()[-1]))
+
+
+def day_of_readings() -> int:
+    return sum(2 * 86_400 + (len(house.meters) - 2) * 28_800 for house in HOUSES)
+
+
+def args(stop: bool):
+    import argparse
+
+    parser = argparse.ArgumentParser()
+    savepoints.add_arguments(parser)
+    return parser.parse_args(["--stop"] * stop)
+
+
+def test_what_is_no_savepoint_is_named(tmp_path):
+    with pytest.raises(UserError, match=f"{tmp_path} is no savepoint: it has no file _metadata"):
+        savepoints.require_savepoint(tmp_path)
+
+
+def test_no_flink_is_one_sentence(tmp_path):
+    settings = stack.with_free_flink_port(Settings(home=tmp_path))
+    with pytest.raises(UserError, match=f"^no Flink answers at http://127.0.0.1:{settings.flink_ui_port}: start one"):
+        savepoints.run(args(stop=False), settings)
+
+
+def test_the_newest_complete_checkpoint_is_found(tmp_path):
+    settings = Settings(home=tmp_path)
+    assert savepoints.newest_checkpoint(settings, "pipeline") is None
+    for age_s, place in ((30, "a/chk-9"), (10, "b/chk-2"), (20, "b/chk-1")):
+        folder = tmp_path / "checkpoints" / "pipeline" / place
+        folder.mkdir(parents=True)
+        (folder / "_metadata").touch()
+        os.utime(folder / "_metadata", (1e9 - age_s, 1e9 - age_s))
+    (tmp_path / "checkpoints" / "pipeline" / "b" / "chk-3").mkdir()  # one that was not finished
+    assert savepoints.newest_checkpoint(settings, "pipeline") == tmp_path / "checkpoints/pipeline/b/chk-2"
+    assert savepoints.newest_checkpoint(settings, "daily_energy") is None
+    assert savepoints.newest_checkpoint(replace(settings, checkpoint_dir="s3://bucket/x"), "pipeline") is None

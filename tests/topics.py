@@ -1,0 +1,29 @@
+"""What is in the topics, for tests."""
+
+from __future__ import annotations
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+
+from smartmeter import topics
+from smartmeter.codec import decode
+
+
+def messages(settings, name: str) -> list:
+    """All messages of a topic, those of a partition in their order."""
+    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "none", "enable.partition.eof": True})
+    full = topics.topic(settings, name)
+    consumer.assign([TopicPartition(full, p, OFFSET_BEGINNING) for p in range(settings.partitions)])
+    found, ends = [], 0
+    while ends < settings.partitions:
+        message = consumer.poll(10)
+        if message.error():
+            ends += 1
+        else:
+            found.append(message)
+    consumer.close()
+    return found
+
+
+def records(settings, name: str) -> list[dict]:
+    """All records of a topic."""
+    return [decode(message.value())[1] for message in messages(settings, name)]
