@@ -22,6 +22,8 @@ from store.sink import group
 STALLED_S = 60
 LINE_EVERY_S = 2
 POLL_S = 0.3
+PATIENCE_S = 10
+BROKER_STARTING = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
 CHECKPOINT_EVERY_S = 2.0  # how often the job tells how far it is
 
 
@@ -123,9 +125,16 @@ class Progress:
 
 def forget_group(settings: Settings, group_id: str) -> None:
     """Remove the offsets that an earlier replay committed, which would be taken for this one's. Raises UserError."""
-    [deleted] = stack.admin(settings).delete_consumer_groups([group_id]).values()
-    try:
-        deleted.result()
-    except KafkaException as error:
-        if error.args[0].code() != KafkaError.GROUP_ID_NOT_FOUND:
-            raise UserError(f"Kafka at {settings.kafka}: {error.args[0].str()}; is another replay running?") from None
+    client = stack.admin(settings)  # its futures end with it
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        [deleted] = client.delete_consumer_groups([group_id], request_timeout=PATIENCE_S).values()
+        try:
+            return deleted.result()
+        except KafkaException as error:
+            fault = error.args[0]
+            if fault.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return None
+            if fault.code() not in BROKER_STARTING or time.monotonic() > deadline:
+                raise UserError(f"Kafka at {settings.kafka}: {fault.str()}; is another replay running?") from None
+            time.sleep(POLL_S)

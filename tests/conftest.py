@@ -11,6 +11,10 @@ from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 
 
+def pytest_addoption(parser):
+    parser.addoption("--soak", action="store_true", help="kill parts of the stack for a quarter of an hour, not only three")
+
+
 @pytest.fixture(scope="session")
 def stack_home(tmp_path_factory):
     """Folder in which the shared services keep their data and logs."""

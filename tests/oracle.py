@@ -257,16 +257,16 @@ def limit_of(days: list[list[float]], covered_ms: int, percentile: float, rule: 
     return usual * (1 + rule.margin) + rule.min_watts
 
 
-def float32_at_most(value: float) -> float:
-    """A positive value cut to the 24 binary digits of a float32."""
+def float32_below(value: float) -> float:
+    """The next number of 24 binary digits, as a float32 has, that is less than a positive value."""
     fraction, exponent = math.frexp(value)
-    return math.ldexp(math.floor(fraction * 2**24), exponent - 24)
+    return math.ldexp(math.ceil(fraction * 2**24) - 1, exponent - 24)
 
 
 def _bin_edges() -> list[float]:
-    edges = [float32_at_most(1e-5)]
+    edges = [float32_below(1e-5)]
     while edges[-1] < 1e6:
-        edges.append(float32_at_most(edges[-1] * (1.01 / 0.99)))
+        edges.append(float32_below(edges[-1] * (1.01 / 0.99)))
     return edges
 
 

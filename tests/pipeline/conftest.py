@@ -1,0 +1,123 @@
+"""What the pipeline's tests share: running jobs on a real Flink, and judging the tables by the oracle."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from datetime import datetime, timezone
+
+import pytest
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from smartmeter import stack
+from smartmeter.errors import UserError
+from smartmeter.offsets import Offsets
+from smartmeter.settings import ROOT
+from smartmeter.topics import RESULTS
+from store.client import reader
+from store.sink import group
+from tests.oracle import EPOCH, Outcome
+
+TABLES = ("daily_energy", "thresholds", "alerts", "late", "dead_letter")
+
+
+def run_job(settings, name: str) -> None:
+    """Run a job over a bounded topic, to its end."""
+    job = ROOT / "jobs" / f"{name}.py"
+    done = subprocess.run(stack.flink_run_command(settings, job), env=stack.flink_environ(settings),
+                          capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
+
+
+def store_all(settings, processes) -> Client:
+    """Have a sink of its own store all results. Returns a client on the tables."""
+    stack.start_sink(processes, settings)
+    client = wait_for(lambda: reader(settings))
+    wait_for(lambda: all_stored(settings))
+    processes.stop("sink")
+    return client
+
+
+def all_stored(settings) -> bool:
+    with Offsets(settings, RESULTS, group(settings)) as results:
+        return results.lag() == 0
+
+
+def wait_for(condition, timeout_s: float = 60):
+    """The first true value of condition(), which may fail while the sink has not made the tables yet."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            if value := condition():
+                return value
+        except (ClickHouseError, UserError):
+            pass
+        time.sleep(0.3)
+    raise TimeoutError("waited in vain")
+
+
+def values(client: Client, table: str, where: str = "1") -> list[tuple]:
+    """All rows of a table in order, without what tells when they were made; floats to the bit."""
+    columns = client.query(f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'").result_rows
+    names = [f"reinterpretAsUInt64({name})" if type == "Float64" else name
+             for name, type in columns if name not in ("revision", "stored", "house_time")]
+    return client.query(f"SELECT {', '.join(names)} FROM {table} FINAL WHERE {where} ORDER BY ALL").result_rows
+
+
+def rows(client: Client, table: str) -> list[dict]:
+    """All rows of a table."""
+    return list(client.query(f"SELECT * FROM {table} FINAL").named_results())
+
+
+def judge_tables(client: Client, expected: Outcome) -> None:
+    """Fail when the tables are not what the oracle finds."""
+    judge_energy(client, expected)
+    judge_thresholds(client, expected)
+    judge_alerts(client, expected)
+    late = Counter()
+    for row in rows(client, "late"):
+        late[row["house_id"], row["date"]] += row["readings"]
+    assert late == expected.late
+
+
+def judge_energy(client: Client, expected: Outcome) -> None:
+    found = {(r["house_id"], r["meter_id"], r["date"]): r for r in rows(client, "daily_energy")}
+    assert set(found) == set(expected.days)
+    for key, day in expected.days.items():
+        row = found[key]
+        assert row["kwh"] == pytest.approx(day.kwh, rel=1e-9)
+        assert row["readings"] == len(day.readings)
+        assert row["duplicates"] == day.duplicates
+        assert row["covered_s"] == day.covered_ms / 1000
+        assert row["max_gap_s"] == expected.max_gap_ms[key] / 1000
+        assert row["final"] == expected.final[key]
+
+
+def judge_thresholds(client: Client, expected: Outcome) -> None:
+    found = {(r["house_id"], r["date"], r["meter_id"]): r for r in rows(client, "thresholds")}
+    meters = {(house, date, meter): (version, threshold) for (house, date), version in expected.thresholds.items()
+              for meter, threshold in version.meters.items()}
+    assert set(found) == set(meters)
+    for key, (version, threshold) in meters.items():
+        row = found[key]
+        assert (ms(row["valid_from"]), ms(row["valid_to"])) == (version.valid_from, version.valid_to)
+        for column in ("percentile_watts", "readings", "covered_s", "warming_up", "limit_watts"):
+            assert row[column] == getattr(threshold, column), (key, column)
+        assert row["percentile_watts"] == pytest.approx(threshold.exact_watts, rel=0.01)
+
+
+def judge_alerts(client: Client, expected: Outcome) -> None:
+    found = {row["alert_id"]: row for row in rows(client, "alerts")}
+    assert set(found) == set(expected.alerts)
+    for alert_id, alert in expected.alerts.items():
+        row = found[alert_id]
+        for column in ("house_id", "meter_id", "date", "open", "readings", "peak_watts", "percentile_watts", "limit_watts"):
+            assert row[column] == getattr(alert, column), (alert_id, column)
+        assert (ms(row["start"]), ms(row["end"])) == (alert.start, alert.end)
+        assert row["excess_kwh"] == pytest.approx(alert.excess_kwh, rel=1e-9)
+
+
+def ms(time: datetime) -> int:
+    return round(time.replace(tzinfo=timezone.utc).timestamp() * 1000)

@@ -1,0 +1,105 @@
+"""A disturbed log of readings for the pipeline's tests: gaps, repeats, disorder, late bursts, poison, spikes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+import numpy as np
+from confluent_kafka import Producer
+
+from smartmeter import topics
+from smartmeter.codec import Burst, encode, encode_burst
+from tests.oracle import midnight_ms
+
+BURST_MS = 900_000
+HOUSES = {  # house -> (time zone, first day): days of 23 and of 25 hours among them
+    1: ("America/New_York", date(2011, 3, 12)),
+    2: ("Europe/London", date(2013, 10, 26)),
+    3: ("Asia/Kathmandu", date(2013, 4, 12)),
+}
+DAYS = 5
+NO_BURST = encode("house", dict(house_id=1, timezone="UTC", source="", zip="", city="", state="", meters=[], updated=0))
+
+
+@dataclass
+class Log:
+    """The messages of the topic readings, in order: (key, value), and what is in them."""
+
+    messages: list[tuple[bytes, bytes | None]]
+    bursts: list[Burst]  # those that can be used, in the order of the topic
+    dead: list[bytes]
+    dead_readings: int
+
+    @property
+    def readings(self) -> int:
+        return sum(len(burst.watts) for burst in self.bursts) + self.dead_readings
+
+
+def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
+    """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on."""
+    at = midnight_ms(ZoneInfo(timezone), first) - BURST_MS // 3
+    end = midnight_ms(ZoneInfo(timezone), first + timedelta(days=DAYS))
+    bursts = []
+    while at < end:
+        counts = rng.integers(0, 25, 3)
+        times = [np.sort(rng.choice(BURST_MS // 1000, n, replace=False)) for n in counts]
+        deltas = np.concatenate([np.diff(t, prepend=0) for t in times]).astype(np.int32)
+        watts = rng.gamma(0.7, 300, counts.sum())
+        watts[:counts[0]] += 60
+        watts[rng.random(len(watts)) < 0.004] += 15_000
+        if rng.random() > 0.03:
+            bursts.append(Burst(house_id, timezone, at, at + BURST_MS, 1000, np.array([1, 2, 7], np.int32),
+                                counts.astype(np.int32), deltas, watts.astype(np.float32)))
+        at += BURST_MS
+    return bursts
+
+
+def disturb(bursts: list[Burst], rng) -> list[Burst]:
+    """Some bursts delayed for up to two hours, a few for two days; some sent again at once or later."""
+    arrival = np.arange(len(bursts), dtype=float)
+    arrival += np.where(rng.random(len(bursts)) < 0.05, rng.uniform(0, 8, len(bursts)), 0)
+    arrival += np.where(rng.random(len(bursts)) < 0.02, 200, 0)
+    again = rng.random(len(bursts)) < 0.04
+    arrival = np.concatenate([arrival, arrival[again] + rng.choice([0.5, 3, 150], again.sum())])
+    which = np.concatenate([np.arange(len(bursts)), np.flatnonzero(again)])
+    return [bursts[i] for i in which[np.argsort(arrival, kind="stable")]]
+
+
+def make_log(seed: int, houses=HOUSES) -> Log:
+    """The log of some houses, their bursts interleaved at random."""
+    rng = np.random.default_rng(seed)
+    queues = {house: disturb(house_bursts(house, *place, rng), rng) for house, place in houses.items()}
+    log = Log([], [], [], 0)
+    while queues:
+        house = int(rng.choice(list(queues)))
+        burst = queues[house].pop(0)
+        if not queues[house]:
+            del queues[house]
+        if rng.random() < 0.02:
+            value = poison(burst, rng)
+            log.dead.append(value or b"")
+            log.dead_readings += len(burst.watts)
+            log.messages.append((b"%d" % house, value))
+        log.bursts.append(burst)
+        log.messages.append((b"%d" % house, encode_burst(burst)))
+    return log
+
+
+def poison(burst: Burst, rng) -> bytes | None:
+    """A message that cannot be used, of one of eight kinds."""
+    return [
+        None, b"", b"not Avro", NO_BURST, encode_burst(burst)[:-5],
+        encode_burst(replace(burst, timezone="Nowhere")),
+        encode_burst(replace(burst, end_ms=burst.end_ms + 10**12, start_ms=burst.start_ms + 10**12)),
+        encode_burst(replace(burst, counts=-burst.counts - 1)),
+    ][rng.integers(8)]
+
+
+def produce(settings, messages) -> None:
+    """Send (key, value) to the topic readings, a millisecond apart by their timestamps."""
+    producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True})
+    for i, (key, value) in enumerate(messages):
+        producer.produce(topics.topic(settings, "readings"), value, key, timestamp=1_300_000_000_000 + i)
+    assert producer.flush(30) == 0

@@ -1,0 +1,98 @@
+"""The jobs on real Kafka, Flink and ClickHouse, judged by the oracle: all in one at any parallelism, and each alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from smartmeter import stack
+from smartmeter.settings import Settings
+from tests.oracle import Rule, judge
+from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
+from tests.pipeline.logs import make_log, produce
+from tests.topics import records
+
+WINDOW_DAYS = 2
+RUNS = {  # name -> (parallelism, jobs in the order they are run)
+    "pipeline.1": (1, ["pipeline"]),
+    "pipeline.4": (4, ["pipeline"]),
+    "alone.2": (2, ["daily_energy", "thresholds", "spikes"]),
+}
+
+
+@pytest.fixture(scope="module")
+def log():
+    return make_log(seed=11)
+
+
+@pytest.fixture(scope="module")
+def expected(log):
+    settings = Settings()
+    rule = Rule(window_days=WINDOW_DAYS, hold_ms=round(settings.hold_s * 1000))
+    return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
+
+
+@pytest.fixture(scope="module")
+def settings_of(kafka, clickhouse):
+    """Name of a run -> its settings."""
+    return {name: replace(clickhouse, topic_prefix=f"{name}.", clickhouse_database=name.replace(".", "_"), bounded=True,
+                          parallelism=parallelism, window_days=WINDOW_DAYS)
+            for name, (parallelism, _) in RUNS.items()}
+
+
+@pytest.fixture(scope="module")
+def clients(settings_of, processes, log):
+    """Name of a run -> a client on the tables into which it brought the log."""
+    clients = {}
+    for name, (_, jobs) in RUNS.items():
+        stack.create_topics(settings_of[name])
+        produce(settings_of[name], log.messages)
+        for job in jobs:
+            run_job(settings_of[name], job)
+        clients[name] = store_all(settings_of[name], processes)
+    yield clients
+    for client in clients.values():
+        client.close()
+
+
+@pytest.fixture(params=RUNS)
+def client(request, clients):
+    return clients[request.param]
+
+
+def test_the_tables_are_what_the_oracle_finds(client, expected):
+    judge_tables(client, expected)
+    assert {row["day_s"] / 3600 for row in rows(client, "daily_energy")} == {23, 24, 25}
+    assert expected.late.total() > 100
+    assert len(expected.alerts) > 500 and sum(alert.readings > 1 for alert in expected.alerts.values()) > 50
+    assert {alert.meter_id for alert in expected.alerts.values()} == {1, 2, 7}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_versions_follow_each_other_without_a_hole(name, clients, settings_of, expected):
+    versions = {(r["house_id"], r["date"]): (r["valid_from"], r["valid_to"]) for r in records(settings_of[name], "thresholds")}
+    days = {(house, (date - min(d for h, d in expected.thresholds if h == house)).days): version
+            for (house, date), version in expected.thresholds.items()}
+    assert sorted(versions.values()) == sorted((v.valid_from, v.valid_to) for v in days.values())
+    for house in (1, 2, 3):
+        spans = sorted(span for (h, _), span in versions.items() if h == house)
+        assert spans[0][0] == 0 and all(a[1] == b[0] for a, b in zip(spans, spans[1:]))
+
+
+def test_dead_letters_are_kept_to_the_byte(client, log):
+    found = list(client.query("SELECT hex(payload) AS payload, reason FROM dead_letter FINAL").named_results())
+    assert sorted(bytes.fromhex(row["payload"]) for row in found) == sorted(log.dead)
+    assert len(found) > 10 and all(row["reason"] for row in found)
+
+
+def test_totals_add_up(client, log, expected):
+    energy, late = rows(client, "daily_energy"), rows(client, "late")
+    used, duplicate = sum(r["readings"] for r in energy), sum(r["duplicates"] for r in energy)
+    assert used + duplicate + sum(r["readings"] for r in late) + log.dead_readings == log.readings
+    assert (used, duplicate) == (expected.used, expected.duplicates)
+    assert duplicate > 100
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_results_are_the_same_to_the_last_bit_in_every_run(clients, table):
+    one, *others = (values(client, table) for client in clients.values())
+    assert len(one) >= 10 and all(other == one for other in others)

@@ -1,0 +1,119 @@
+"""History repeats itself: by ./smw replay from Kafka's log, from bursts of another size, at another parallelism, over a crash."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from dataclasses import replace
+from datetime import date, timedelta
+from pathlib import Path
+
+import pytest
+
+from generator import commands
+from generator.synthetic import synthetic_houses
+from smartmeter import stack
+from smartmeter.processes import marked
+from smartmeter.settings import ROOT
+from store.client import reader, writer
+from tests.pipeline.conftest import run_job, store_all, values, wait_for
+
+FIRST, DAYS = date(2026, 10, 29), 7  # clocks change on 1 November
+HOUSES = synthetic_houses(3, seed=5, timezone="America/New_York")
+FROM, TO = date(2026, 11, 1), date(2026, 11, 2)
+REPLAYED = f"date BETWEEN '{FROM}' AND '{TO}'"
+TABLES = ("daily_energy", "thresholds", "alerts")
+
+
+def produce(settings, burst_s: int) -> None:
+    stack.create_topics(settings)
+    commands.produce(HOUSES, FIRST, FIRST + timedelta(days=DAYS), burst_s, float("inf"), settings)
+
+
+@pytest.fixture(scope="module")
+def settings(clickhouse, kafka):
+    return replace(clickhouse, topic_prefix="history.", clickhouse_database="history", window_days=3, parallelism=2)
+
+
+@pytest.fixture(scope="module")
+def original(settings, processes):
+    """A client on the tables of the days as they were processed first."""
+    produce(settings, 300)
+    run_job(replace(settings, bounded=True), "pipeline")
+    return store_all(settings, processes)
+
+
+def replay(settings, *arguments) -> str:
+    """What ./smw replay prints."""
+    done = subprocess.run([ROOT / "smw", "replay", *arguments], env=os.environ | settings.environ(), text=True,
+                          capture_output=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def test_the_days_that_were_chosen_have_something_to_repeat(original):
+    counts = {table: len(values(original, table, REPLAYED)) for table in TABLES}
+    meters = sum(len(house.meters) for house in HOUSES)
+    assert counts["daily_energy"] == 2 * meters and counts["alerts"] >= 2 and counts["thresholds"] > meters
+
+
+def test_bursts_of_another_size_give_the_same(original, settings, processes):
+    other = replace(settings, topic_prefix="other_bursts.", clickhouse_database="other_bursts", parallelism=1, bounded=True)
+    produce(other, 47)
+    run_job(other, "pipeline")
+    client = store_all(other, processes)
+    for table in TABLES:
+        assert values(client, table) == values(original, table)
+
+
+def test_a_replay_beside_the_old_results_over_a_crash_at_another_parallelism(original, settings):
+    home = settings.home / "replay"
+    killed = []
+    killer = threading.Thread(target=lambda: killed.append(kill_a_worker(home / "run" / "pipeline.pid")))
+    killer.start()
+    said = replay(replace(settings, parallelism=4), "--from", str(FROM), "--to", str(TO), "--into", "again")
+    killer.join()
+    assert killed[0] and "messages read" in said
+    client = reader(replace(settings, into="again"))
+    for table in TABLES:
+        assert values(client, table) == values(original, table, REPLAYED), table
+
+
+def kill_a_worker(pid_file: Path) -> int:
+    """kill -9 a Python worker of a job, as soon as it is at work. Returns its pid."""
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for pid in marked(pid_file) if pid_file.exists() else []:
+            if b"pyflink.fn_execution.beam.beam_boot" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                time.sleep(3)
+                os.kill(pid, signal.SIGKILL)
+                return pid
+        time.sleep(0.05)
+    return 0
+
+
+def test_a_replay_of_one_house_over_the_old_results_mends_them(original, settings, processes):
+    before = {table: values(original, table) for table in TABLES}
+    damage = writer(settings, settings.database)
+    for table in TABLES:
+        damage.command(f"ALTER TABLE {table} DELETE WHERE house_id = 2 AND {REPLAYED} SETTINGS mutations_sync = 2")
+    damage.command(f"INSERT INTO daily_energy (house_id, meter_id, date, kwh, revision) VALUES (2, 1, '{FROM}', 99, 1)")
+    assert len(values(original, "daily_energy")) < len(before["daily_energy"])
+    stack.start_sink(processes, settings)
+    replay(settings, "--from", str(FROM), "--to", str(TO), "--house", "2")
+    processes.stop("sink")
+    for table in TABLES:
+        assert values(original, table) == before[table], table
+
+
+@pytest.mark.parametrize("arguments, sentence", [
+    (["--from", "2026-11-02", "--to", "2026-11-01"], "give two dates such as 2026-11-01, the last not before the first"),
+    (["--from", "yesterday", "--to", "2026-11-01"], "give two dates such as 2026-11-01"),
+    (["--from", "2026-11-01", "--to", "2026-11-01", "--into", "a-b"], "a name of letters, digits and underscores"),
+])
+def test_what_makes_no_sense_is_told_in_one_sentence(settings, arguments, sentence):
+    done = subprocess.run([ROOT / "smw", "replay", *arguments], env=os.environ | settings.environ(), text=True, capture_output=True)
+    assert done.returncode == 1 and sentence in done.stderr and len(done.stderr.splitlines()) == 1

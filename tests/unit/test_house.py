@@ -1,0 +1,496 @@
+"""The jobs without Flink: any log gives what the oracle finds, however it is cut into batches, alone or as a pipeline."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field, replace
+from datetime import date, timedelta
+from itertools import pairwise
+from zoneinfo import ZoneInfo
+
+import hypothesis
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyflink.common import Row
+from pyflink.common.typeinfo import BasicType, BasicTypeInfo, PrimitiveArrayTypeInfo, RowTypeInfo, TypeInformation
+
+from jobs.batches import Batch, house_batches
+from jobs.daily_energy import DailyEnergy
+from jobs.episodes import Runs, Versions
+from jobs.house import BATCH, END_OF_TIME_MS, MESSAGE, NO_HOUSE, Houses
+from jobs.integral import HouseDays
+from jobs.readings import read
+from jobs.sketch import Sketches
+from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin
+from jobs.thresholds import Thresholds
+from jobs.window import Window
+from smartmeter.codec import decode, encode, encode_burst
+from smartmeter.settings import Settings
+from tests.oracle import EPOCH, Rule, judge, midnight_ms
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, ZONES_AND_DAYS, burst
+
+GRID_MS = 900_000
+DAY_MS = 24 * HOUR_MS
+CLASS_OF = {"house_days": HouseDays, "panes": Sketches, "window": Window, "versions": Versions, "runs": Runs}
+"""Name of a state -> what its bytes are of."""
+
+
+# What Flink gives a keyed function, in memory
+
+class Keyed:
+    """Runtime context, context and timers of a keyed function; state takes nothing but what its descriptor declares."""
+
+    def __init__(self):
+        self.state = defaultdict(dict)  # by key, then by name
+        self.key = None
+        self.now_ms = 0
+        self.processing_timers, self.event_timers = set(), set()  # (key, time)
+
+    def get_state(self, descriptor):
+        return ValueState(self, descriptor)
+
+    def get_map_state(self, descriptor):
+        return MapState(self, descriptor)
+
+    def get_list_state(self, descriptor):
+        return ListState(self, descriptor)
+
+    def timer_service(self):
+        return self
+
+    def get_current_key(self):
+        return self.key
+
+    def current_processing_time(self):
+        return self.now_ms
+
+    def register_processing_time_timer(self, time_ms):
+        assert type(time_ms) is int and time_ms > self.now_ms
+        self.processing_timers.add((self.key, time_ms))
+
+    def register_event_time_timer(self, time_ms):
+        self.event_timers.add((self.key, time_ms))
+
+    def due(self, timers: set):
+        """Yield the time of each timer, its key the present one; none is left."""
+        for self.key, time_ms in sorted(timers):
+            timers.discard((self.key, time_ms))
+            yield time_ms
+
+
+class State:
+    def __init__(self, keyed: Keyed, descriptor):
+        self.keyed, self.name, self.type_info = keyed, descriptor.name, descriptor.type_info
+
+    @property
+    def of_key(self):
+        assert self.keyed.key is not None, "state without a key"
+        return self.keyed.state[self.keyed.key]
+
+
+class ValueState(State):
+    def value(self):
+        return self.of_key.get(self.name)
+
+    def update(self, value):
+        self.of_key[self.name] = fitting(value, self.type_info)
+
+
+class MapState(State):
+    @property
+    def map(self):
+        return self.of_key.setdefault(self.name, {})
+
+    def get(self, key):
+        return self.map.get(key)
+
+    def put(self, key, value):
+        self.map[fitting(key, self.type_info._key_type_info)] = fitting(value, self.type_info._value_type_info)
+
+    def contains(self, key):
+        return key in self.map
+
+    def keys(self):
+        return iter(self.map.keys())
+
+    def remove(self, key):
+        del self.map[key]
+
+
+class ListState(State):
+    def get(self):
+        return iter(self.of_key.get(self.name, []))
+
+    def add(self, value):
+        self.update([*self.get(), value])
+
+    def update(self, values):
+        self.of_key[self.name] = [fitting(value, self.type_info.elem_type) for value in values]
+
+    def clear(self):
+        self.of_key.pop(self.name, None)
+
+
+def fitting(value, type_info: TypeInformation):
+    """The value, when it is of exactly the declared type."""
+    if isinstance(type_info, RowTypeInfo):
+        fits = isinstance(value, Row) and len(value) == len(type_info.get_field_types())
+        for item, item_type in zip(value, type_info.get_field_types()):
+            fitting(item, item_type)
+    elif isinstance(type_info, PrimitiveArrayTypeInfo):
+        fits = type(value) is bytes
+    else:
+        assert isinstance(type_info, BasicTypeInfo)
+        fits = type(value) is {BasicType.LONG: int, BasicType.STRING: str}[type_info._basic_type]
+    assert fits, f"{value!r} is no {type_info}"
+    return value
+
+
+# A job that is driven by hand
+
+@dataclass
+class Told:
+    """The messages of a job, decoded."""
+
+    messages: list = field(default_factory=list)  # (topic, record, payload)
+    final: dict = field(default_factory=lambda: defaultdict(dict))  # topic -> key -> its last record
+
+    def hear(self, rows):
+        for row in rows:
+            topic, key, payload = fitting(row, MESSAGE)
+            _, record = decode(payload)
+            before = self.final[topic].get(key)
+            if "revision" in record and before:
+                assert record["revision"] > before["revision"]
+                assert not before.get("final"), "a result after the final one"
+                assert topic != "thresholds", "a version that was told before"
+            self.messages.append((topic, record, payload))
+            self.final[topic][key] = record
+
+    def last(self, topic: str) -> dict:
+        """key -> last record, without its revision; retracted alerts left out."""
+        return {key: {name: value for name, value in record.items() if name != "revision"}
+                for key, record in self.final[topic].items() if not record.get("retracted")}
+
+    def readings_late(self) -> Counter:
+        """(house, date) -> readings in `late`."""
+        late = Counter()
+        for topic, record, _ in self.messages:
+            if topic == "late":
+                late[record["house_id"], EPOCH + timedelta(days=record["date"])] += record["readings"]
+        return +late
+
+
+def rows_of(bursts, sizes, setting: Settings, wanted):
+    """Yield lists of rows (BATCH), as the batches of these many messages give them; the last size repeats."""
+    begin = 0
+    for size in [*sizes, *[sizes[-1]] * len(bursts)]:
+        batch = bursts[begin:begin + size]
+        if not batch:
+            return
+        readings, reasons = read([encode_burst(b) for b in batch], 2**60)
+        assert not reasons
+        places = np.zeros(len(batch), int), begin + readings.message
+        yield [Row(house_id, zone, newest_ms, body.to_bytes()) for house_id, zone, newest_ms, body
+               in house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted)]
+        begin += size
+
+
+def pipeline(bursts, sizes, setting: Settings, parts_of=(DailyEnergy, Thresholds, Spikes)) -> tuple[Told, Told, Keyed]:
+    """(what the pipeline had told when all was taken in, what it has told after the end of the topic, its state).
+
+    sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
+    """
+    told, keyed = Told(), Keyed()
+
+    def houses():
+        made = Houses(setting, [part(setting) for part in parts_of])
+        made.open(keyed)
+        return made
+
+    wanted = functools.reduce(lambda a, b: a | b, (part(setting).wanted for part in parts_of))
+    for rows in rows_of(bursts, sizes, setting, wanted):
+        keyed.now_ms += 100
+        function = houses()
+        for row in rows:
+            keyed.key = row[0]
+            told.hear(function.process_element(fitting(row, BATCH), keyed))
+        check_state(keyed, setting)
+        if len(rows) % 2:
+            for time_ms in keyed.due(keyed.processing_timers):
+                told.hear(houses().on_timer(time_ms, keyed))
+    ended = Told(list(told.messages), defaultdict(dict, {topic: dict(of) for topic, of in told.final.items()}))
+    for time_ms in keyed.due(keyed.event_timers):
+        ended.hear(houses().on_timer(time_ms, keyed))
+    check_state(keyed, setting)
+    return told, ended, keyed
+
+
+def check_state(keyed: Keyed, setting: Settings):
+    """State is what its own bytes give again, and keeps no more days than the window needs."""
+    for state in keyed.state.values():
+        for name, value in state.items():
+            for body in value.values() if isinstance(value, dict) else [value] if isinstance(value, bytes) else []:
+                assert CLASS_OF[name].from_bytes(body).to_bytes() == body
+        if "window" in state:
+            window = Window.from_bytes(state["window"])
+            assert min(state["panes"], default=window.date) >= window.date - setting.window_days
+            assert len(set(window.days["day"].tolist())) <= setting.window_days
+
+
+def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Told, Keyed]:
+    """What the spikes job tells of batches (rows) and versions (house_id, payload) that come as `order` says.
+
+    order: True for the next row, False for the next version.
+    """
+    told, keyed = Told(), Keyed()
+    rows, versions = iter(rows), iter(versions)
+    for is_row in order:
+        function = SpikesJoin(setting)
+        function.open(keyed)
+        if is_row:
+            row = next(rows)
+            keyed.key = row[0]
+            told.hear(function.process_element1(fitting(row, BATCH), keyed))
+        else:
+            version = next(versions)
+            keyed.key = version[0]
+            told.hear(function.process_element2(Row(*version), keyed))
+        check_state(keyed, setting)
+    assert next(rows, None) is next(versions, None) is None
+    return told, keyed
+
+
+def end_of_topics(told: Told, keyed: Keyed, setting: Settings):
+    """Let the spikes job know that its topics have ended."""
+    for time_ms in keyed.due(keyed.event_timers):
+        assert time_ms == END_OF_TIME_MS
+        function = SpikesJoin(setting)
+        function.open(keyed)
+        told.hear(function.on_timer(time_ms, keyed))
+
+
+# What the oracle says, in the form of messages
+
+def rule_of(setting: Settings) -> Rule:
+    return Rule(setting.window_days, setting.quantile, setting.on_watts, setting.margin, setting.min_watts,
+                setting.mains_watts, hold_ms=round(setting.hold_s * 1000))
+
+
+def judged(bursts, setting: Settings):
+    return judge(bursts, round(setting.max_gap_s * 1000), round(setting.allowed_lateness_s * 1000), rule_of(setting))
+
+
+def days_since_1970(day: date) -> int:
+    return (day - EPOCH).days
+
+
+def assert_energy(told: Told, outcome):
+    found = {(r["house_id"], r["meter_id"], EPOCH + timedelta(days=r["date"])): r for r in told.last("daily_energy").values()}
+    assert set(found) == set(outcome.days)
+    for key, day in outcome.days.items():
+        record = found[key]
+        assert record["kwh"] == pytest.approx(day.kwh, rel=1e-9, abs=1e-18)
+        assert (record["readings"], record["duplicates"], record["covered_s"], record["max_gap_s"], record["final"]) == (
+            len(day.readings), day.duplicates, day.covered_ms / 1000, outcome.max_gap_ms[key] / 1000, outcome.final[key])
+
+
+def assert_thresholds(told: Told, outcome, setting: Settings):
+    assert told.last("thresholds") == {
+        f"{house}/{days_since_1970(day)}".encode(): {
+            "house_id": house, "date": days_since_1970(day), "valid_from": version.valid_from, "valid_to": version.valid_to,
+            "quantile": setting.quantile, "window_days": setting.window_days,
+            "meters": [{"meter_id": meter, "percentile_watts": m.percentile_watts, "readings": m.readings,
+                        "covered_s": m.covered_s, "warming_up": m.warming_up, "limit_watts": m.limit_watts}
+                       for meter, m in sorted(version.meters.items())],
+        }
+        for (house, day), version in outcome.thresholds.items()
+    }
+
+
+def assert_alerts(told: Told, outcome):
+    assert told.last("alerts") == {
+        alert_id.encode(): {
+            "alert_id": alert_id, "house_id": a.house_id, "meter_id": a.meter_id, "date": days_since_1970(a.date),
+            "start": a.start, "end": a.end, "open": a.open, "retracted": False, "readings": a.readings,
+            "peak_watts": a.peak_watts, "percentile_watts": a.percentile_watts, "limit_watts": a.limit_watts,
+            "excess_kwh": pytest.approx(a.excess_kwh, rel=1e-9, abs=1e-18),
+        }
+        for alert_id, a in outcome.alerts.items()
+    }
+
+
+# Logs
+
+LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off": [0, 0, 1, 0]}
+"""Usual powers of a meter."""
+
+
+@st.composite
+def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
+    """Bursts of one house in the order of the topic: days of steady use with spikes, gaps, repeats and disorder."""
+    zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
+    at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
+    kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
+    steady = list(range(0, 30 * HOUR_MS, min(max_gap_ms, 4 * HOUR_MS)))
+    lengths = [30 * HOUR_MS, *draw(st.lists(
+        st.sampled_from([GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts))]
+    bursts = []
+    for length in lengths:
+        of_meter, share = {}, draw(st.sampled_from([1, 0.7, 1.5, 4]))
+        for meter, kind in enumerate(kinds):
+            if length == 30 * HOUR_MS and (not bursts or draw(st.integers(0, 5))):
+                times = steady
+            else:
+                step = draw(st.sampled_from([60_000 if length < HOUR_MS else GRID_MS, length // 12, 1]))
+                most = min(length // step - 1, 40)
+                times = sorted(n * step for n in draw(st.lists(st.integers(0, most), min_size=1, max_size=6, unique=True)))
+            powers = [share * watts for watts in LEVELS[kind]]
+            watts = [powers[n % 4] for n in range(len(times))]
+            if bursts:
+                over = draw(st.sampled_from([0, 1000, 700.3, 3000]))
+                for n, spikes in draw(st.lists(st.tuples(st.integers(0, len(times) - 1), st.integers(1, 8)), max_size=3)):
+                    watts[n:n + spikes] = [w + over for w in watts[n:n + spikes]]
+            of_meter[meter + 1] = [(at + t, w) for t, w in zip(times, watts)]
+        if draw(st.integers(0, 7)) < 7:
+            inner = {at + n * (length // 6) for n in draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))} if bursts else ()
+            for begin, end in pairwise([at, *sorted(inner), at + length]):
+                within = {m: [r for r in readings if begin <= r[0] < end] for m, readings in of_meter.items()}
+                bursts.append(burst(begin, end, within, zone, house_id))
+        at += length
+    bursts = bursts or [burst(at, at + 1000, {1: [(at, 1.0)]}, zone, house_id)]
+    bursts += draw(st.lists(st.sampled_from(bursts), max_size=2))
+    order = draw(st.sampled_from(["nearly", "as is", "nearly", "any"]))
+    if order == "nearly":
+        places = [n + draw(st.sampled_from([0, 2, 3, 4])) for n in range(len(bursts))]
+        bursts = [bursts[n] for n in sorted(range(len(bursts)), key=lambda n: places[n])]
+    if order == "any":
+        bursts = draw(st.permutations(bursts))
+    return bursts
+
+
+@st.composite
+def house_logs_and_settings(draw, **rules):
+    """(bursts of one or two houses in the order of the topic, settings)."""
+    setting = Settings(**{
+        "max_gap_s": draw(st.sampled_from([6 * 3600.0, 22 * 3600.0, 900.0])),
+        "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
+        "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
+        "window_days": draw(st.integers(1, 3)), "quantile": draw(st.sampled_from([0.5, 0.9])),
+        "margin": 0.5, "min_watts": 20.0, "mains_watts": 500.0, **rules,
+    })
+    bursts = draw(house_logs(1, round(setting.max_gap_s * 1000)))
+    if draw(st.integers(0, 5)) == 5:
+        for other in draw(house_logs(2, round(setting.max_gap_s * 1000), most_bursts=5)):
+            bursts.insert(draw(st.integers(0, len(bursts))), other)
+    return bursts, setting
+
+
+cuts = st.lists(st.sampled_from([1, 2, 1, 3, 8]), min_size=1, max_size=8)
+examples = settings(max_examples=int(os.environ.get("EXAMPLES", "100")), deadline=None,
+                    suppress_health_check=list(hypothesis.HealthCheck))
+
+
+@examples
+@given(house_logs_and_settings(), cuts, cuts)
+def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes):
+    bursts, setting = log
+    outcome = judged(bursts, setting)
+    told, ended, _ = pipeline(bursts, sizes, setting)
+    hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
+    assert_thresholds(told, outcome, setting)
+    assert_alerts(told, outcome)
+    assert_energy(ended, outcome)
+    assert told.readings_late() == outcome.late
+    _, other, _ = pipeline(bursts, other_sizes, setting)
+    for topic in ("daily_energy", "thresholds", "alerts"):
+        assert other.last(topic) == ended.last(topic)
+    assert other.readings_late() == outcome.late
+
+
+def test_the_logs_have_alerts_versions_and_retractions_enough():
+    seen = Counter()
+
+    @settings(max_examples=150, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
+              suppress_health_check=list(hypothesis.HealthCheck))
+    @given(house_logs_and_settings(), cuts)
+    def look(log, sizes):
+        bursts, setting = log
+        _, ended, _ = pipeline(bursts, sizes, setting)
+        alerts = ended.last("alerts").values()
+        limits = {m["limit_watts"] for v in ended.last("thresholds").values() for m in v["meters"]} - {None}
+        seen.update(name for name, present in {
+            "log": True, "two limits": len(limits) >= 2, "alert": alerts, "three alerts": len(alerts) >= 3,
+            "alert of two readings": any(a["readings"] > 1 for a in alerts), "open": any(a["open"] for a in alerts),
+            "closed": any(not a["open"] for a in alerts), "late": ended.readings_late(),
+            "retracted": any(record.get("retracted") for _, record, _ in ended.messages),
+        }.items() if present)
+
+    look()
+    shares = {name: count / seen["log"] for name, count in seen.items()}
+    least = {"two limits": 0.3, "alert": 0.4, "three alerts": 0.2, "alert of two readings": 0.3, "open": 0.1, "closed": 0.3,
+             "late": 0.2, "retracted": 0.05}
+    assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, shares
+
+
+# The spikes job alone
+
+@st.composite
+def arrivals_of(draw, rows, versions):
+    """(versions in the order they come, order): order says for each arrival whether it is a row, as spikes_alone takes it."""
+    versions = draw(st.sampled_from([versions, versions * 2])) if draw(st.booleans()) else draw(st.permutations(versions * 2))
+    order = [True] * len(rows) + [False] * len(versions)
+    how = draw(st.sampled_from(["mixed", "rows first", "versions first", "mixed"]))
+    if how == "mixed":
+        order = draw(st.permutations(order))
+    elif how == "versions first":
+        order = order[::-1]
+    return versions, order
+
+
+def versions_of(told: Told):
+    """(house_id, payload) of the messages of the topic thresholds."""
+    return [(record["house_id"], payload) for topic, record, payload in told.messages if topic == "thresholds"]
+
+
+@examples
+@given(house_logs_and_settings(), cuts, st.data())
+def test_spikes_alone_tells_what_the_pipeline_tells_whenever_the_thresholds_come(log, sizes, data):
+    bursts, setting = log
+    pipelined, _, _ = pipeline(bursts, [3], setting)
+    rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
+    versions, order = data.draw(arrivals_of(rows, versions_of(pipelined)))
+    told, keyed = spikes_alone(rows, versions, order, setting)
+    assert told.last("alerts") == pipelined.last("alerts")
+    assert told.readings_late() == pipelined.readings_late()
+    end_of_topics(told, keyed, setting)
+    assert all(record["reason"] != NO_THRESHOLD for record in told.last("late").values())
+
+
+@settings(parent=examples, max_examples=max(20, examples.max_examples // 4))
+@given(house_logs_and_settings(), cuts, st.integers(0, 4), st.booleans())
+def test_readings_that_no_threshold_comes_for_are_told_and_none_is_lost(log, sizes, known, rows_first):
+    bursts, setting = log
+    pipelined, _, _ = pipeline(bursts, sizes, setting)
+    rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
+    versions = versions_of(pipelined)[:known]
+    order = [True] * len(rows) + [False] * len(versions)
+    told, keyed = spikes_alone(rows, versions, order if rows_first else order[::-1], setting)
+    waiting = [row for state in keyed.state.values() for row in state.get("waiting", [])]
+    before = told.readings_late()
+    end_of_topics(told, keyed, setting)
+    assert not any("waiting" in state for state in keyed.state.values())
+    missed = {key: record for key, record in told.last("late").items() if record["reason"] == NO_THRESHOLD}
+    assert sum((told.readings_late() - before).values()) == sum(map(readings_in, waiting))
+    if not known:
+        assert sum(told.readings_late().values()) == sum(len(b.watts) for b in bursts)
+        assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
+
+
+def readings_in(row) -> int:
+    """How many readings a row (BATCH) brings."""
+    return int(Batch.from_bytes(row[3]).sections["readings"].sum())
