@@ -17,7 +17,7 @@ DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 
 
 def test_services():
-    assert set(SERVICES) == {"kafka", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "daily_energy"}
+    assert set(SERVICES) == {"kafka", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -40,7 +40,7 @@ def test_commands_name_modules_files_and_subcommands_that_exist():
     assert modules == {"topics": "smartmeter", "sink": "store.sink"}
     assert all(importlib.util.find_spec(module) for module in modules.values())
     assert parser().parse_args(commands["topics"][3:])
-    assert (ROOT / commands["daily_energy"][-1]).is_file()
+    assert (ROOT / commands["pipeline"][-1]).is_file()
 
 
 def test_passwords_have_no_default_and_each_is_in_the_example():

@@ -49,7 +49,7 @@ def wait_until_running(home, name):
 def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     home = tmp_path / "demo"
     first = smw("demo", "--houses", "1", "--days", "1", "--keep-running")
-    wait_until_running(home, "daily_energy")
+    wait_until_running(home, "pipeline")
     first.kill()
     first.wait()
     (home / "kafka" / "leftover").touch()
@@ -67,7 +67,8 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     assert readings_in == used and (duplicate, late, dead) == ("0", "0", "0")
     assert int(used.replace(",", "")) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
     assert [line.split()[0] for line in lines if re.match(r" +\d+  \w+.* 2  ", line)] == ["1", "2"]
-    assert running(home).keys() == {"kafka", "endpoint", "sink", "daily_energy", "generator"}
+    assert re.search(r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.M)
+    assert running(home).keys() == {"kafka", "endpoint", "sink", "pipeline", "generator"}
     assert not list(home.glob("*/leftover"))
     url = re.search(r"SMW_CLICKHOUSE_URL=(\S+)", output)[1]
     days = subprocess.run([ROOT / "smw", "sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1"],

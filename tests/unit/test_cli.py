@@ -1,6 +1,7 @@
 """The command line as a user meets it: exit codes and sentences."""
 
 import os
+import re
 import subprocess
 
 import pytest
@@ -21,14 +22,17 @@ def smw(tmp_path):
 def test_help_names_every_command(smw):
     result = smw("--help")
     assert result.returncode == 0
-    for command in ("demo", "stack", "generate", "replay", "sql", "topics", "test"):
-        assert f"\n    {command} " in result.stdout
+    for command in ("demo", "stack", "generate", "replay", "savepoint", "sql", "topics", "test"):
+        assert re.search(rf"^    {command}\s", result.stdout, re.MULTILINE)
 
 
 @pytest.mark.parametrize("arguments, environ, sentence", [
     (["sql", "SELECT 1"], {}, "ClickHouse does not answer at http://127.0.0.1:1"),
     (["topics"], {}, "no Kafka broker answers at 127.0.0.1:1"),
     (["generate", "--data", "nothing"], {}, "nothing: there is no such folder"),
+    (["replay", "--from", "2026-11-01", "--to", "2026-11-02"], {}, "no Kafka broker answers at 127.0.0.1:1"),
+    (["savepoint"], {"SMW_FLINK_UI_PORT": "1"}, "no Flink answers at http://127.0.0.1:1"),
+    (["stack", "--from-savepoint", "/tmp"], {}, "/tmp is no savepoint: it has no file _metadata"),
     (["topics"], {"SMW_PARTITIONS": "many"}, "SMW_PARTITIONS='many': it takes a whole number"),
     (["stack"], {"SMW_HOME": "/proc/none"}, "/proc/none cannot be written"),
     (["stack"], {"SMW_KAFKA": "here"}, "SMW_KAFKA=here: it takes host:port"),
