@@ -61,6 +61,7 @@ class Thresholds(Part):
         if not dates:
             return
         totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
+        totals = totals[totals["day"] > house.closed_day]
         for date in dates:
             while window.date < date:
                 self.move(window, totals[totals["day"] == window.date])

@@ -21,6 +21,7 @@ MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POLL_S = 0.1
 LOG_LINES_SHOWN = 5
+CAUSE = "Caused by: "
 OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")  # how the project's own programs say why they end
 
 
@@ -89,10 +90,12 @@ class Processes:
             code = child.poll()
             if code is None or code == 0 and name in self.ending:
                 continue
-            lines = self.log(name).read_text(errors="replace").splitlines()[-LOG_LINES_SHOWN:]
+            lines = self.log(name).read_text(errors="replace").splitlines()
             if lines and (own := OWN_SENTENCE.fullmatch(lines[-1])):
                 raise UserError(own[1])
-            raise UserError("\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines]))
+            if cause := innermost_cause(lines):
+                raise UserError(f"{name} ended (code {code}): {cause}; its log is {self.log(name)}")
+            raise UserError("\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines[-LOG_LINES_SHOWN:]]))
 
     def wait_until(self, ready, what: str, timeout_s: float = 60) -> None:
         """Wait for ready() to be true. Raises UserError when a process ends meanwhile, or the time is up."""
@@ -105,6 +108,11 @@ class Processes:
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
+
+
+def innermost_cause(lines: list[str]) -> str | None:
+    """The last cause in a Java stack trace, which is what went wrong; None where there is no trace."""
+    return next((line.removeprefix(CAUSE) for line in reversed(lines) if line.startswith(CAUSE)), None)
 
 
 def end(pid_file: Path, patience_s: float = 20) -> None:

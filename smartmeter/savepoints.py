@@ -11,6 +11,7 @@ from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
+from smartmeter.processes import innermost_cause
 from smartmeter.settings import Settings
 
 POLL_S = 0.2
@@ -97,7 +98,7 @@ class Flink:
             raise UserError(f"no Flink answers at {self.url}: start one by ./smw stack, or set SMW_FLINK_UI_PORT") from None
 
 
-def _reason(trace: str) -> str:
-    """The innermost cause in a Java stack trace, in a line."""
-    causes = [line.strip() for line in trace.splitlines() if line.startswith("Caused by:")] or trace.splitlines()[:1]
-    return causes[-1].removeprefix("Caused by: ") if causes else "it gives no reason"
+def _reason(answer: str) -> str:
+    """Why Flink refuses, from what it answers: the innermost cause of a stack trace, else its first line."""
+    lines = answer.replace("\\n", "\n").replace("\\t", "\t").splitlines()
+    return innermost_cause(lines) or (lines[0] if lines else "it gives no reason")

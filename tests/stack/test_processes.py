@@ -120,6 +120,15 @@ def test_a_process_that_ends_is_told_with_the_end_of_its_log(tmp_path):
     assert str(caught.value).splitlines() == [f"kafka ended (code 3); {tmp_path}/logs/kafka.log ends with:", *"56789"]
 
 
+def test_the_innermost_cause_of_a_java_trace_is_told(tmp_path):
+    trace = "org.X: submit failed\n\tat org.Y\nCaused by: org.A: outer\n\tat org.B\nCaused by: org.C: no state\n\tat org.D"
+    with Processes(tmp_path) as processes:
+        processes.start("pipeline", ["bash", "-c", f"echo '{trace}'; exit 1"], {})
+        processes.children["pipeline"].wait()
+        with pytest.raises(UserError, match=f"^pipeline ended \\(code 1\\): org.C: no state; its log is {tmp_path}/logs/pipeline.log$"):
+            processes.check()
+
+
 def test_the_sentence_of_a_program_of_ours_is_passed_on(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("sink", ["bash", "-c", "echo something; echo 'sink: no broker answers'; exit 1"], {})

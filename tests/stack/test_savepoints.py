@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 from collections import Counter
@@ -17,7 +18,7 @@ from smartmeter import savepoints, stack
 from smartmeter.errors import UserError
 from smartmeter.offsets import Offsets
 from smartmeter.processes import marked
-from smartmeter.settings import Settings
+from smartmeter.settings import ROOT, Settings
 from tests.topics import records
 
 DAY = date(2026, 11, 10)
@@ -100,13 +101,31 @@ def test_savepoint_and_on_from_it_at_another_parallelism(processes, settings, jo
     assert savepoints.require_savepoint(Path(capsys.readouterr().out.splitlines()[-1]))
 
 
+def test_upgrade_of_the_daily_energy_job_to_the_pipeline_over_its_savepoint(processes, settings, job, capsys):
+    send(settings, 0, 3)
+    stack.start_job(processes, settings, ROOT / "jobs" / "daily_energy.py", ends=True)
+    processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", 90)
+    savepoints.run(args(stop=True), settings)
+    path = Path(capsys.readouterr().out.splitlines()[-1])
+    processes.stop("daily_energy")
+    assert records(settings, "thresholds") == []
+    send(settings, 3, 3)
+    job(savepoint=path)
+    processes.wait_until(lambda: len(finals(settings)) == 5 * METERS, "days are not closed", 90)
+    assert set(finals(settings).values()) == {1}, "the energy of days that were closed before is not told again"
+    processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", 30)
+    newest = {(r["house_id"], r["date"]): r["meters"] for r in records(settings, "thresholds")}
+    last_date = max(date for _, date in newest)
+    for house in HOUSES:  # the day that was open then counts, with what has come since: nothing
+        mains = newest[house.house_id, last_date][0]
+        assert (mains["meter_id"], mains["covered_s"], mains["readings"]) == (1, 3 * 86_400, 2 * 86_400)
+
+
 def day_of_readings() -> int:
     return sum(2 * 86_400 + (len(house.meters) - 2) * 28_800 for house in HOUSES)
 
 
-def args(stop: bool):
-    import argparse
-
+def args(stop: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     savepoints.add_arguments(parser)
     return parser.parse_args(["--stop"] * stop)

@@ -494,3 +494,139 @@ def test_readings_that_no_threshold_comes_for_are_told_and_none_is_lost(log, siz
 def readings_in(row) -> int:
     """How many readings a row (BATCH) brings."""
     return int(Batch.from_bytes(row[3]).sections["readings"].sum())
+
+
+# By hand
+
+SETTING = Settings(max_gap_s=22 * 3600.0, window_days=2, margin=0.5, min_watts=20.0, mains_watts=500.0)
+
+
+def every_two_hours(first_hour, last_hour, zone=NEW_YORK, watts=100.0, house_id=1, **watts_at):
+    """Bursts of 2 h, each with one reading at its start, in hours since START_MS; h50=3000 gives that of hour 50 3 kW."""
+    return [burst(START_MS + h * HOUR_MS, START_MS + (h + 2) * HOUR_MS, {1: [(START_MS + h * HOUR_MS, watts_at.get(f"h{h}", watts))]},
+                  zone, house_id) for h in range(first_hour, last_hour, 2)]
+
+
+def starts_of(told: Told) -> list[int]:
+    """Hours since START_MS at which alerts start."""
+    return sorted((record["start"] - START_MS) // HOUR_MS for record in told.last("alerts").values())
+
+
+def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
+    told, keyed = Told(), Keyed()
+    setting = replace(SETTING, emit_every_s=5.0)
+    function = Houses(setting, [DailyEnergy(setting)])
+    function.open(keyed)
+    keyed.now_ms = 1000
+
+    def take(bursts):
+        for rows in rows_of(bursts, [1], setting, DailyEnergy.wanted):
+            keyed.key = rows[0][0]
+            told.hear(function.process_element(rows[0], keyed))
+
+    take(every_two_hours(0, 6))
+    assert keyed.processing_timers == {(1, 6000)} and not told.messages, "one timer for three batches"
+    for time_ms in keyed.due(keyed.processing_timers):
+        told.hear(function.on_timer(time_ms, keyed))
+    # 100 W from 0 to 4 o'clock.
+    assert [(record["kwh"], record["final"]) for _, record, _ in told.messages] == [(0.4, False)]
+    take(every_two_hours(6, 26))
+    assert [record["final"] for _, record, _ in told.messages] == [False]
+    take(every_two_hours(26, 28))
+    assert [(record["kwh"], record["final"]) for _, record, _ in told.messages[1:]] == [
+        (pytest.approx(2.4), True), (pytest.approx(0.2), False)]
+    for time_ms in keyed.due(keyed.processing_timers | keyed.event_timers):
+        told.hear(function.on_timer(time_ms, keyed))
+    assert len(told.messages) == 3, "nothing is new"
+
+
+def test_an_alert_is_told_with_the_batch_that_brings_its_first_reading():
+    # A limit of 100 W + 500 W is there once the first day is closed: at 1 a.m., hour 25.
+    bursts = every_two_hours(0, 32, h28=3000.0)
+    told, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
+    [alert] = told.last("alerts").values()
+    assert (alert["open"], alert["readings"], alert["peak_watts"], alert["excess_kwh"]) == (True, 1, 3000, 0)
+    told, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
+    [alert] = told.last("alerts").values()
+    # (3000 - limit) W for 2 h; the limit is 500 W over the 1 % bin of 100 W.
+    assert alert["open"] is False and alert["excess_kwh"] == pytest.approx(2 * (3 - alert["limit_watts"] / 1000))
+    assert alert["limit_watts"] == pytest.approx(600, abs=1)
+
+
+def test_a_replay_leaves_the_records_of_its_days_only():
+    bursts = every_two_hours(0, 24 * 6, h28=3000.0, h60=3000.0, h74=3000.0, h100=3000.0)
+    bursts.insert(40, burst(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, {2: [(START_MS + HOUR_MS, 1)]}))
+    bursts.insert(65, burst(START_MS + 50 * HOUR_MS, START_MS + 51 * HOUR_MS, {2: [(START_MS + 50 * HOUR_MS, 1)]}))
+    _, whole, _ = pipeline(bursts, [3], SETTING)
+    _, replayed, _ = pipeline(bursts, [3], replace(SETTING, replay_from="2011-04-20", replay_to="2011-04-21"))
+    days = {days_since_1970(date(2011, 4, 20)), days_since_1970(date(2011, 4, 21))}
+    for topic, all_records, some in (("daily_energy", 6, 2), ("thresholds", 7, 2), ("alerts", 4, 2), ("late", 2, 1)):
+        records = whole.last(topic)
+        expected = {key: record for key, record in records.items() if record["date"] in days}
+        assert (len(records), len(expected)) == (all_records, some)
+        assert {key: {**r, "house_time": 0} for key, r in replayed.last(topic).items()} == {
+            key: {**r, "house_time": 0} for key, r in expected.items()}
+
+
+def test_a_dead_letter_goes_on_to_its_topic():
+    letter = dict(partition=2, offset=7, received=START_MS, reason="it is no Avro", payload=b"?")
+    row = Row(NO_HOUSE, None, None, encode("dead_letter", letter))
+    for setting, expected in ((SETTING, [letter]), (replace(SETTING, replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
+                              (replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), [])):
+        keyed, told = Keyed(), Told()
+        keyed.key = NO_HOUSE
+        houses, join = Houses(setting, []), SpikesJoin(setting)
+        for function, process in ((houses, houses.process_element), (join, join.process_element1)):
+            function.open(keyed)
+            told.hear(process(fitting(row, BATCH), keyed))
+        assert [(topic, record) for topic, record, _ in told.messages] == [("dead_letter", r) for r in expected] * 2
+        assert keyed.event_timers == set() and keyed.state == {}
+
+
+def test_a_house_without_readings_tells_nothing():
+    bursts = [burst(START_MS, START_MS + 1000, {1: []}), burst(START_MS, START_MS + 1000, {})]
+    _, ended, keyed = pipeline(bursts, [1], SETTING)
+    assert ended.messages == [] and keyed.event_timers == set()
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    told, keyed = spikes_alone(rows, [], [True, True], SETTING)
+    end_of_topics(told, keyed, SETTING)
+    assert told.messages == []
+
+
+def test_a_message_among_the_thresholds_that_is_none_is_left_out():
+    bursts = every_two_hours(0, 32, h28=3000.0)
+    pipelined, _, _ = pipeline(bursts, [1], SETTING)
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    versions = [(1, b"?"), (1, encode_burst(bursts[0])), *versions_of(pipelined)]
+    told, _ = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
+    assert told.last("alerts") == pipelined.last("alerts") != {}
+
+
+def test_the_house_time_of_readings_that_waited_in_vain_is_a_time():
+    bursts = every_two_hours(0, 4)
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    told, keyed = spikes_alone(rows, [], [True, True], SETTING)
+    end_of_topics(told, keyed, SETTING)
+    assert [record["reason"] for _, record, _ in told.messages] == [NO_THRESHOLD] * 2
+    assert all(START_MS <= record["house_time"] <= START_MS + 2 * HOUR_MS for _, record, _ in told.messages)
+
+
+@pytest.mark.parametrize("before, after", [(NEW_YORK, "Europe/London"), ("Europe/London", NEW_YORK)])
+@pytest.mark.parametrize("hour", [20, 30, 60])
+def test_spikes_does_not_wait_for_ever_when_a_house_changes_its_time_zone(before, after, hour):
+    spikes = {f"h{h}": 3000.0 for h in (50, 54, 82, 90)}
+    bursts = every_two_hours(0, hour, before, **spikes) + every_two_hours(hour, 120, after, **spikes)
+    pipelined, _, _ = pipeline(bursts, [1], SETTING)
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    versions = versions_of(pipelined)
+    told, keyed = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
+    assert starts_of(told) == starts_of(pipelined) == [50, 54, 82, 90]
+    assert not keyed.state[1].get("waiting")
+
+
+def test_a_day_that_was_closed_stays_closed_when_a_house_changes_its_time_zone():
+    # London's 18 April ends at hour 19 and is closed at hour 20. New York's goes on to hour 24, yet it takes no more.
+    bursts = every_two_hours(0, 22, "Europe/London") + every_two_hours(22, 24, NEW_YORK, 777.0) + every_two_hours(24, 150, NEW_YORK)
+    _, ended, _ = pipeline(bursts, [1], SETTING)
+    assert sum(record["readings"] for record in ended.last("daily_energy").values()) + sum(ended.readings_late().values()) == 75
+    assert ended.readings_late() == {(1, date(2011, 4, 18)): 1}

@@ -1,0 +1,176 @@
+"""Batches: what is made of many bursts for each house, and that it survives the way as bytes."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.batches import Batch, Wanted, house_batches
+from jobs.integral import ARRIVED, arrivals
+from jobs.readings import NEVER, read
+from jobs.sketch import Sketches, bin_of
+from smartmeter.codec import encode_burst
+from tests.unit.logs import NEW_YORK, START_MS, burst, logs
+
+MIDNIGHT_MS = START_MS + 86_400_000
+BOTH = Wanted(histograms=True, readings_over_watts=50.0)
+
+
+def batches(*bursts, wanted=BOTH):
+    """[(house, time zone, newest_ms, batch)] of bursts; the message of each is at partition 3, offset 100 and on."""
+    readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
+    assert not reasons
+    partition = np.full(len(bursts), 3)
+    return list(house_batches(readings, partition, 100 + readings.message, 1_000_000, wanted))
+
+
+def at(house_id, start_s, meters: dict, timezone=NEW_YORK, length_s=100):
+    """A burst of {meter: {second: watts}}, all times in s since START_MS."""
+    of_meter = {m: [(START_MS + s * 1000, w) for s, w in readings.items()] for m, readings in meters.items()}
+    return burst(START_MS + start_s * 1000, START_MS + (start_s + length_s) * 1000, of_meter, timezone, house_id)
+
+
+def bins_of(batch) -> list[dict]:
+    """{bin: count} of each section."""
+    ends = np.cumsum(batch.sections["bins"])
+    assert ends[-1:].sum() == len(batch.bin) == len(batch.count)
+    return [dict(zip(batch.bin[end - n:end].tolist(), batch.count[end - n:end].tolist()))
+            for end, n in zip(ends, batch.sections["bins"])]
+
+
+def carried_by(batch) -> list[list]:
+    """[(s since the section's first reading, watts)] of each section."""
+    ends = np.cumsum(batch.sections["carried"])
+    assert ends[-1:].sum() == len(batch.watts) == len(batch.gap_ms)
+    carried = []
+    for end, n in zip(ends, batch.sections["carried"]):
+        times = np.cumsum([0, *batch.gap_ms[end - n:end][1:]]).tolist()
+        carried.append(list(zip((t / 1000 for t in times), batch.watts[end - n:end].tolist())))
+    return carried
+
+
+def bin_at(*watts) -> list[int]:
+    return bin_of(np.array(watts, np.float32)).tolist()
+
+
+def test_both_wants_are_what_either_wants():
+    assert Wanted() | Wanted() == Wanted(False, None)
+    assert Wanted(histograms=True) | Wanted() == Wanted() | Wanted(histograms=True) == Wanted(True, None)
+    assert Wanted(readings_over_watts=0.0) | Wanted(True) == Wanted(True, 0.0)
+    assert Wanted(readings_over_watts=30.0) | Wanted(readings_over_watts=20.0) == Wanted(False, 20.0)
+
+
+def test_bursts_are_grouped_by_house_and_time_zone_in_the_order_they_arrived():
+    found = batches(
+        at(2, 0, {1: {0: 60}}), at(1, 100, {1: {110: 60}}), at(2, 300, {1: {}}), at(1, 0, {1: {40: 60}}, "Europe/London"),
+        at(2, 100, {1: {170: 60}, 2: {180: 70}}), at(1, 500, {2: {}}, "Europe/London"), at(1, 200, {1: {200: 60}}))
+    assert [(house, zone, (newest_ms - START_MS) // 1000, batch.sections["offset"].tolist()) for house, zone, newest_ms, batch in found] == [
+        (1, NEW_YORK, 110, [101]), (1, "Europe/London", 40, [103, 105]), (1, NEW_YORK, 200, [106]), (2, NEW_YORK, 180, [100, 102, 104, 104])]
+    assert all(batch.sections["partition"].tolist() == [3] * len(batch.sections) for _, _, _, batch in found)
+
+
+def test_a_section_knows_the_newest_reading_of_the_house_before_its_burst():
+    [(_, _, _, batch)] = batches(at(1, 0, {1: {}}), at(1, 100, {1: {150: 1}, 2: {160: 1}}), at(1, 0, {1: {10: 1}}), at(1, 300, {1: {}}))
+    before_ms = [None if t == NEVER else (t - START_MS) // 1000 for t in batch.sections["before_ms"].tolist()]
+    assert before_ms == [None, None, None, 160, 160]
+
+
+def test_each_section_has_a_histogram_of_its_own():
+    [(_, _, _, batch)] = batches(at(1, 0, {1: {0: 60, 1: 60, 2: 2000, 3: 0}, 2: {}, 4: {5: 0}}), at(1, 100, {1: {100: 60}}))
+    sixty, two_kw = bin_at(60, 2000)
+    assert bins_of(batch) == [{sixty: 2, two_kw: 1}, {}, {}, {sixty: 1}]
+    assert (batch.bin.dtype, batch.count.dtype) == (np.uint16, np.uint32)
+
+
+def test_the_readings_of_sections_with_one_over_the_wanted_power_are_carried_all_of_them():
+    [(_, _, _, batch)] = batches(
+        at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}, 4: {2: 900}}), at(1, 100, {1: {110: 7}, 2: {120: 51, 130: 8}}))
+    assert batch.sections["carried"].tolist() == [3, 0, 0, 1, 0, 2]
+    assert carried_by(batch) == [[(0, 1), (2, 50.5), (67, 2)], [], [], [(0, 900)], [], [(0, 51), (10, 8)]]
+    assert batch.sections["peak_watts"].tolist() == [50.5, 50, 0, 900, 7, 51]
+    assert (batch.gap_ms.dtype, batch.watts.dtype) == (np.uint32, np.float32)
+
+
+def test_what_is_not_wanted_is_not_there():
+    bursts = at(1, 0, {1: {3: 100, 5: 50}}), at(1, 100, {1: {110: 100}})
+    [(_, _, _, energy)] = batches(*bursts, wanted=Wanted())
+    assert len(energy.bin) == len(energy.count) == len(energy.watts) == len(energy.gap_ms) == 0
+    assert energy.sections["bins"].tolist() == energy.sections["carried"].tolist() == [0, 0]
+    [(_, _, _, thresholds)] = batches(*bursts, wanted=Wanted(histograms=True))
+    assert thresholds.sections["bins"].tolist() == [2, 1] and len(thresholds.watts) == 0
+    [(_, _, _, spikes)] = batches(*bursts, wanted=Wanted(readings_over_watts=99.0))
+    assert spikes.sections["carried"].tolist() == [2, 1] and len(spikes.bin) == 0
+
+
+def test_sections_are_cut_at_midnight_and_so_are_their_histograms_and_readings():
+    # Two readings of 60 W before midnight; at midnight and later 60, 2000 and 70 W. Meter 2 has none before.
+    [(_, _, newest_ms, batch)] = batches(
+        at(1, 86_350, {1: {86_360: 60, 86_399: 60, 86_400: 60, 86_405: 2000, 86_440: 70}, 2: {86_401: 10}}))
+    sections = batch.sections
+    assert sections["day"].tolist() == [15_082, 15_083] * 2
+    assert (sections["start_ms"] - MIDNIGHT_MS).tolist() == [-50_000, 0] * 2
+    assert (sections["end_ms"] - MIDNIGHT_MS).tolist() == [0, 50_000] * 2
+    assert sections["readings"].tolist() == [2, 3, 0, 1]
+    sixty, seventy, two_kw, ten = bin_at(60, 70, 2000, 10)
+    assert bins_of(batch) == [{sixty: 2}, {sixty: 1, seventy: 1, two_kw: 1}, {}, {ten: 1}]
+    assert carried_by(batch) == [[(0, 60), (39, 60)], [(0, 60), (5, 2000), (40, 70)], [], []]
+    assert (sections["first_ms"][:2] - MIDNIGHT_MS).tolist() == [-40_000, 0]
+    assert newest_ms == MIDNIGHT_MS + 40_000
+
+
+def test_without_readings_a_batch_has_its_sections_alone():
+    [(house, _, newest_ms, batch)] = batches(at(5, 0, {1: {}, 2: {}}), at(5, 100, {}))
+    assert (house, newest_ms, len(batch.sections)) == (5, NEVER, 2)
+    assert len(batch.bin) == len(batch.watts) == 0
+    [(_, _, newest_ms, batch)] = batches(at(5, 0, {}))
+    assert newest_ms == NEVER and len(batch.sections) == 0
+    assert Batch.from_bytes(batch.to_bytes()).to_bytes() == batch.to_bytes()
+    assert batches() == []
+
+
+def test_a_burst_without_meters_lies_between_others():
+    found = batches(at(1, 0, {1: {0: 60}}), at(2, 0, {}), at(3, 0, {1: {1: 60}}))
+    assert [(house, len(batch.sections), batch.watts.tolist()) for house, _, _, batch in found] == [(1, 1, [60]), (2, 0, []), (3, 1, [60])]
+
+
+def test_a_batch_is_what_its_bytes_say():
+    [(_, _, _, batch)] = batches(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}))
+    body = batch.to_bytes()
+    # 12 bytes, 128 a section, 6 an entry of a histogram, 8 a reading.
+    assert len(body) == 12 + 4 * 128 + 6 * len(batch.bin) + 8 * 4
+    again = Batch.from_bytes(body)
+    for name in ("sections", "bin", "count", "gap_ms", "watts"):
+        mine, theirs = getattr(batch, name), getattr(again, name)
+        assert mine.dtype == theirs.dtype and mine.tolist() == theirs.tolist()
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs(), st.integers(1, 5))
+def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
+    bursts, _ = log
+    [(_, _, newest_ms, whole)] = batches(*bursts)
+    pieces = [piece for n in range(0, len(bursts), size) for piece in batches(*bursts[n:n + size])]
+    for name in ("bin", "count", "watts"):
+        assert getattr(whole, name).tolist() == np.concatenate([getattr(batch, name) for _, _, _, batch in pieces]).tolist()
+    sections = np.concatenate([batch.sections for _, _, _, batch in pieces])
+    same = [name for name in ARRIVED.names if name not in ("burst", "offset", "before_ms")]
+    assert whole.sections[same].tolist() == sections[same].tolist()
+    assert newest_ms == max(newest for _, _, newest, _ in pieces)
+    assert carried_by(whole) == [section for _, _, _, batch in pieces for section in carried_by(batch)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs())
+def test_histograms_and_readings_are_those_of_the_bursts(log):
+    bursts, _ = log
+    [(_, _, _, batch)] = batches(*bursts)
+    meter_id = np.repeat(batch.sections["meter_id"], batch.sections["bins"])
+    every = [(meter, watts) for b in bursts for meter, watts in zip(np.repeat(b.meter_ids, b.counts).tolist(), b.watts.tolist())]
+    expected = Sketches.of(np.array([m for m, _ in every], np.int32), np.array([w for _, w in every], np.float32))
+    assert Sketches.from_bins(meter_id, batch.bin, batch.count) == expected
+    readings, _ = read([encode_burst(b) for b in bursts], 2**60)
+    sections = arrivals(readings, np.zeros(len(bursts), int), np.zeros(len(bursts), int), 1_000_000)
+    ends = np.cumsum(sections["readings"])
+    for end, n, carried in zip(ends, sections["readings"], carried_by(batch)):
+        times = readings.time_at(np.arange(end - n, end))
+        watts = readings.watts[end - n:end].tolist()
+        assert carried == (list(zip(((times - times[:1]) / 1000).tolist(), watts)) if max(watts, default=0) > 50 else [])

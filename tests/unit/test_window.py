@@ -1,0 +1,167 @@
+"""The limit of a meter and the window of days that it is made from: hand-worked values."""
+
+import numpy as np
+import pytest
+
+from jobs.integral import RESULT
+from jobs.sketch import VALUES, Sketches, bin_of
+from jobs.window import METER_DAY, Limits, Window, meter_days
+from smartmeter.settings import Settings
+
+HOUR_MS = 3_600_000
+LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=1.5, mains_watts=7000.0, min_watts=20.0)
+
+
+def days(*rows) -> np.ndarray:
+    """METER_DAY of meter 1, a row a day: (hours covered, readings, readings when on, their median)."""
+    return np.array([(n, 1, round(hours * HOUR_MS), *rest) for n, (hours, *rest) in enumerate(rows)], METER_DAY)
+
+
+def sketched(watts) -> float:
+    """What stands for a power in a sketch."""
+    return float(VALUES[bin_of(np.array([watts], np.float32))[0]])
+
+
+# The limit of a meter
+
+def test_the_settings_give_the_rule():
+    assert Limits.of(Settings()) == Limits(quantile=0.97, on_watts=30.0, margin=1.3, mains_watts=7000.0, min_watts=30.0)
+
+
+def test_a_meter_that_is_always_on_may_pass_its_percentile_by_what_an_appliance_draws():
+    # 190 of 200 readings are 95 %; one fewer makes it an appliance: 400 W * (1 + 1.5) + 20 W.
+    assert LIMITS.of_meter(1234.0, days((24, 100, 100, 400.0), (24, 100, 90, 400.0))) == 8234
+    assert LIMITS.of_meter(1234.0, days((24, 100, 100, 400.0), (24, 100, 89, 400.0))) == 1020
+
+
+def test_an_appliance_may_draw_its_usual_power_once_and_a_half_more():
+    # The median on: 2 kW.
+    assert LIMITS.of_meter(5.0, days((24, 100, 3, 2000.0))) == 5020
+
+
+def test_its_usual_power_is_the_lower_median_over_the_days_with_use():
+    # The days without use (0 of 100 readings) say nothing: 100 W of 100, 300 W; 200 W of 100, 200, 900 W.
+    assert LIMITS.of_meter(5.0, days((24, 100, 0, 0.0), (24, 100, 2, 300.0), (24, 100, 2, 100.0), (24, 100, 0, 0.0))) == 270
+    assert LIMITS.of_meter(5.0, days((24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0))) == 520
+
+
+def test_a_meter_is_warming_up_until_it_was_covered_for_23_hours():
+    assert LIMITS.of_meter(5.0, days((11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0))) == 270
+    warming_up = days((11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0))
+    warming_up["covered_ms"][1] -= 1
+    assert LIMITS.of_meter(5.0, warming_up) is None
+    assert LIMITS.of_meter(5.0, days()) is None
+
+
+def test_a_meter_that_was_never_on_has_no_limit():
+    assert LIMITS.of_meter(5.0, days((24, 100, 0, 0.0), (24, 100, 0, 0.0))) is None
+
+
+# What a day leaves behind
+
+def totals(*rows) -> np.ndarray:
+    """RESULT of some meters and one day: (meter, day, readings, hours covered)."""
+    results = np.zeros(len(rows), RESULT)
+    for row, (meter_id, day, readings, hours) in zip(results, rows):
+        row["meter_id"], row["day"], row["readings"], row["covered_ms"] = meter_id, day, readings, round(hours * HOUR_MS)
+    return results
+
+
+def readings(**watts_of) -> Sketches:
+    """Sketches of m1=[watts, ...] and so on."""
+    return Sketches.empty().merge(*(Sketches.of(int(m[1:]), np.array(w, np.float32)) for m, w in watts_of.items()))
+
+
+def test_a_day_leaves_how_often_each_meter_was_on_and_its_median_then():
+    # Meter 1: on at 100, 200, 300 W; at 1 W and 0 W it is off. Meter 2: never on. Meter 3: no reading over 1e-5 W.
+    rows = meter_days(totals((1, 7, 6, 24), (2, 7, 2, 12), (3, 7, 4, 1), (4, 7, 0, 2)), readings(m1=[1, 300, 100, 200, 1], m2=[5, 6]), 30)
+    assert rows.dtype == METER_DAY and METER_DAY.itemsize == 40
+    assert rows.tolist() == [
+        (7, 1, 24 * HOUR_MS, 6, 3, sketched(200)), (7, 2, 12 * HOUR_MS, 2, 0, 0.0),
+        (7, 3, HOUR_MS, 4, 0, 0.0), (7, 4, 2 * HOUR_MS, 0, 0, 0.0)]
+
+
+def test_a_day_without_readings_leaves_nothing():
+    assert len(meter_days(totals(), Sketches.empty(), 30)) == 0
+    assert meter_days(totals((1, 7, 0, 2)), Sketches.empty(), 30).tolist() == [(7, 1, 2 * HOUR_MS, 0, 0, 0.0)]
+
+
+# The window
+
+EMPTY = Sketches.empty()
+DAY_WATTS = [[100, 110, 0.5], [200, 210, 0.5], [5000, 300, 310], [100, 100, 2]]
+
+
+def moved(window, days_of, window_days=2):
+    """The window after some days of meter 1, each of 12 hours; what leaves it is what entered it window_days before."""
+    entered = {}
+    for watts in days_of:
+        entered[window.date] = readings(m1=watts)
+        window.move(totals((1, window.date, len(watts), 12)), entered[window.date],
+                    entered.get(window.date - window_days, EMPTY), window_days, 30)
+    return window
+
+
+def test_the_oldest_day_leaves_exactly():
+    window = moved(Window(10), DAY_WATTS)
+    assert window.date == 14
+    assert window.sketches == readings(m1=DAY_WATTS[2] + DAY_WATTS[3])
+    assert window.days["day"].tolist() == [12, 13]
+    assert window.to_bytes() == moved(Window(12), DAY_WATTS[2:]).to_bytes()
+
+
+def test_a_window_of_one_day_is_the_day_before():
+    window = moved(Window(10), DAY_WATTS, window_days=1)
+    assert window.sketches == readings(m1=DAY_WATTS[3]) and window.days["day"].tolist() == [13]
+
+
+def test_days_without_readings_leave_an_empty_window():
+    window = moved(Window(10), [[100, 110], [], []])
+    assert window.sketches == EMPTY and list(window.meters(LIMITS)) == []
+
+
+def test_a_day_that_never_came_in_cannot_leave():
+    window = moved(Window(10), DAY_WATTS[:1])
+    with pytest.raises(ValueError, match="never merged in"):
+        window.move(totals(), EMPTY, readings(m1=[999]), 2, 30)
+
+
+def test_a_window_says_of_each_meter_with_readings_what_it_may_draw():
+    # Two days of 12 h, of 100, 110 and 0.5 W, then of 200, 210 and 0.5 W. The 0.9-quantile of 6 readings is that of rank 4;
+    # the medians when on are 100 and 200 W (rank 0 of 2 each), the lower of them 100 W.
+    window = moved(Window(10), DAY_WATTS[:2])
+    assert list(window.meters(LIMITS)) == [{
+        "meter_id": 1, "percentile_watts": sketched(200), "readings": 6, "covered_s": 86_400.0, "warming_up": False,
+        "limit_watts": sketched(100) * 2.5 + 20,
+    }]
+
+
+def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
+    window = Window(10)
+    window.move(totals((-1, 10, 2, 24), (2, 10, 1, 22.9), (3, 10, 9, 24), (7, 10, 2, 24)), readings(m7=[50, 60], m2=[70]).merge(
+        Sketches.of(-1, np.array([1, 1], np.float32))), EMPTY, 2, 30)
+    assert [(m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS)] == [
+        (-1, 2, 86_400, True, None), (2, 1, 82_440, True, None), (7, 2, 86_400, False, sketched(50) + 7000)]
+
+
+def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
+    # 12 h of the day with readings and 11 h of the next, which has none: 23 h.
+    window = Window(10)
+    window.move(totals((1, 10, 1, 12)), readings(m1=[100]), EMPTY, 2, 30)
+    window.move(totals((1, 11, 0, 11)), EMPTY, EMPTY, 2, 30)
+    [meter] = window.meters(LIMITS)
+    assert (meter["covered_s"], meter["limit_watts"]) == (82_800, sketched(100) + 7000)
+
+
+def test_a_window_is_what_its_bytes_say():
+    window = moved(Window(10), DAY_WATTS[:2])
+    state = window.to_bytes()
+    # 9 bytes, 40 a meter and day, 6 and 6 a meter and 6 a bin of the sketches; 0.5, 100, 110, 200 and 210 W are 5 bins.
+    assert len(state) == 9 + 2 * 40 + 6 + 6 + 5 * 6
+    again = Window.from_bytes(state)
+    assert again.to_bytes() == state and again.date == 12
+    for each in (window, again):
+        each.move(totals((1, 12, 1, 24)), readings(m1=[50]), readings(m1=DAY_WATTS[0]), 2, 30)
+    assert again.to_bytes() == window.to_bytes()
+    with pytest.raises(ValueError, match="state version 5"):
+        Window.from_bytes(b"\x05" + state[1:])
