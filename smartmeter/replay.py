@@ -51,6 +51,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings = stack.with_free_flink_port(settings)
         stack.create_topics(settings)
         progress = Progress(settings)
+        if not progress.messages:
+            raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} or the days before or after it")
         print(progress.begin(), file=sys.stderr)
         if settings.into:
             stack.start_sink(processes, settings)
@@ -88,7 +90,7 @@ class Progress:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self.begun = time.monotonic()
+        self.begun = self.reading_since = time.monotonic()
         group_id = f"{settings.topic_prefix}replay"
         forget_group(settings, group_id)
         self.readings = Offsets(settings, ("readings",), group_id)
@@ -119,8 +121,12 @@ class Progress:
         if ended:
             return f"{seconds:.0f} s: all {self.messages:,} messages read; {left:,} results to be stored"
         read = self.messages - left
-        rate = f", {read / seconds:,.0f} messages/s, about {left * seconds / read:.0f} s left" if read else ""
-        return f"{seconds:.0f} s: {read:,} of {self.messages:,} messages read{rate}"
+        if not read:
+            self.reading_since = time.monotonic()
+            return f"{seconds:.0f} s: Flink is starting"
+        rate = read / max(time.monotonic() - self.reading_since, LINE_EVERY_S)
+        return (f"{seconds:.0f} s: {read:,} of {self.messages:,} messages read, {rate:,.0f} messages/s, "
+                f"about {left / rate:.0f} s left")
 
 
 def forget_group(settings: Settings, group_id: str) -> None:

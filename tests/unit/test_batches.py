@@ -63,13 +63,15 @@ def test_bursts_are_grouped_by_house_and_time_zone_in_the_order_they_arrived():
     found = batches(
         at(2, 0, {1: {0: 60}}), at(1, 100, {1: {110: 60}}), at(2, 300, {1: {}}), at(1, 0, {1: {40: 60}}, "Europe/London"),
         at(2, 100, {1: {170: 60}, 2: {180: 70}}), at(1, 500, {2: {}}, "Europe/London"), at(1, 200, {1: {200: 60}}))
-    assert [(house, zone, (newest_ms - START_MS) // 1000, batch.sections["offset"].tolist()) for house, zone, newest_ms, batch in found] == [
-        (1, NEW_YORK, 110, [101]), (1, "Europe/London", 40, [103, 105]), (1, NEW_YORK, 200, [106]), (2, NEW_YORK, 180, [100, 102, 104, 104])]
+    assert [(house, zone, newest_ms - START_MS, batch.sections["offset"].tolist()) for house, zone, newest_ms, batch in found] == [
+        (1, NEW_YORK, 110_000, [101]), (1, "Europe/London", 40_000, [103, 105]), (1, NEW_YORK, 200_000, [106]),
+        (2, NEW_YORK, 180_000, [100, 102, 104, 104])]
     assert all(batch.sections["partition"].tolist() == [3] * len(batch.sections) for _, _, _, batch in found)
 
 
 def test_a_section_knows_the_newest_reading_of_the_house_before_its_burst():
-    [(_, _, _, batch)] = batches(at(1, 0, {1: {}}), at(1, 100, {1: {150: 1}, 2: {160: 1}}), at(1, 0, {1: {10: 1}}), at(1, 300, {1: {}}))
+    [(_, _, _, batch)] = batches(
+        at(1, 0, {1: {}}), at(1, 100, {1: {150: 1}, 2: {160: 1}}), at(1, 0, {1: {10: 1}}), at(1, 300, {1: {}}))
     before_ms = [None if t == NEVER else (t - START_MS) // 1000 for t in batch.sections["before_ms"].tolist()]
     assert before_ms == [None, None, None, 160, 160]
 
