@@ -48,7 +48,7 @@ EPISODE = np.dtype([
 
 VERSION = np.dtype([("date", "i4"), ("valid_from_ms", "i8"), ("valid_to_ms", "i8"), ("limits", "i4")])
 LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts", "f8")])
-_VERSIONS_HEAD = struct.Struct("<BI")
+_VERSIONS_HEAD = struct.Struct("<BIq")
 _RUNS_HEAD = struct.Struct("<B")
 STATE_VERSION = 1
 
@@ -72,6 +72,7 @@ class Versions:
 
     versions: np.ndarray = field(default_factory=lambda: np.empty(0, VERSION))
     limits: np.ndarray = field(default_factory=lambda: np.empty(0, LIMIT))  # those of versions[0] first
+    forgotten_ms: int = 0  # versions that ended by then have been dropped
 
     def add(self, threshold: dict) -> None:
         """Take in a version (a record of schema threshold), in the place of one of the same date."""
@@ -87,7 +88,8 @@ class Versions:
         self.limits = all_limits[np.argsort(dates, kind="stable")]
 
     def cover(self, from_ms: int, to_ms: int) -> bool:
-        """Whether each time from from_ms to to_ms, both included, has its version."""
+        """Whether each time from from_ms to to_ms, both included, has its version, or had one that is dropped."""
+        from_ms = max(from_ms, self.forgotten_ms)
         begins, ends = self.versions["valid_from_ms"], self.versions["valid_to_ms"]
         for begin_ms, end_ms in zip(begins.tolist(), ends.tolist()):
             if begin_ms <= from_ms < end_ms:
@@ -99,10 +101,11 @@ class Versions:
         kept = self.versions["valid_to_ms"] > time_ms
         self.limits = self.limits[np.repeat(kept, self.versions["limits"])]
         self.versions = self.versions[kept]
+        self.forgotten_ms = max(self.forgotten_ms, time_ms)
 
     def to_bytes(self) -> bytes:
         """These versions in a stable form, as kept in checkpoints."""
-        head = _VERSIONS_HEAD.pack(STATE_VERSION, len(self.versions))
+        head = _VERSIONS_HEAD.pack(STATE_VERSION, len(self.versions), self.forgotten_ms)
         return head + self.versions.tobytes() + self.limits.tobytes()
 
     @classmethod
@@ -110,10 +113,11 @@ class Versions:
         """The versions that to_bytes gave; none for None."""
         if state is None:
             return cls()
-        version, count = _VERSIONS_HEAD.unpack_from(state)
+        version, count, forgotten_ms = _VERSIONS_HEAD.unpack_from(state)
         require_version(version, STATE_VERSION)
         versions = np.frombuffer(state, VERSION, count, _VERSIONS_HEAD.size)
-        return cls(versions, np.frombuffer(state, LIMIT, offset=_VERSIONS_HEAD.size + versions.nbytes))
+        limits = np.frombuffer(state, LIMIT, offset=_VERSIONS_HEAD.size + versions.nbytes)
+        return cls(versions, limits, forgotten_ms)
 
     def at(self, meter_id: np.ndarray, time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(limit, percentile) in W for each meter and time; infinite where nothing is held against the meter."""
@@ -239,7 +243,7 @@ class Runs:
             return
         ends = np.append(~_linked(self.runs, spell), True)
         chain = np.append(0, np.cumsum(ends[:-1]))
-        settled = np.maximum(_held_until(self.runs, spell), self.runs["last_ms"] + spell.hold_ms + 1) <= time_ms
+        settled = np.maximum(_held_until(self.runs, spell), self.runs["last_ms"] + spell.hold_ms) < time_ms
         self.runs = self.runs[~settled[ends][chain]]
 
 

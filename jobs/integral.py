@@ -309,7 +309,8 @@ class HouseDays:
 
         Returns (what becomes of each: FRESH, AGAIN, OVERLAPPING or LATE; LINK of all that is held now).
         """
-        late = arrived["day"] <= self._closed_by(np.maximum(arrived["before_ms"], self.clock_ms), rules)
+        over = self._closed_by(np.maximum(arrived["before_ms"], self.clock_ms), rules)
+        late = arrived["day"] <= np.maximum(over, self.closed_day)  # which differ once the house's time zone has changed
         verdict = np.where(late, LATE, FRESH)
         used = arrived[~late]
         if len(used):

@@ -80,7 +80,7 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
     if burst.end_ms - burst.start_ms > LONGEST_MS:
         return f"it spans {(burst.end_ms - burst.start_ms) / 1000:.0f} s: at most {LONGEST_MS // 1000} s are accepted"
     if burst.end_ms > latest_ms:
-        return f"it ends {(burst.end_ms - latest_ms) / 1000:.0f} s beyond the latest time that is accepted"
+        return f"it ends at {burst.end_ms} ms: that lies too far in the future"
     if burst.tick_ms < 1:
         return f"tick_ms {burst.tick_ms}: it is 1 or more"
     if not is_timezone(burst.timezone):

@@ -130,17 +130,17 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.waiting.update(rows)
 
     def on_timer(self, timestamp, ctx):
-        house = self.houses.house("UTC")
-        for house_id, house.timezone, _, body in self.waiting.get():
+        for house_id, timezone, newest_ms, body in self.waiting.get():
+            house = self.houses.house(timezone)
+            house.clock_ms = max(house.clock_ms, newest_ms)
             yield from self.houses.messages(refused(house_id, house, Batch.from_bytes(body).sections, NO_THRESHOLD))
         self.waiting.clear()
 
     def ready(self, row) -> bool:
         """Whether thresholds are at hand for all the time of a batch that may be used."""
-        _, timezone, newest_ms, body = row
-        open_from_ms = int(midnights(timezone)[self.houses.house(timezone).closed_day + 1])
+        _, _, newest_ms, body = row
         oldest_ms = int(Batch.from_bytes(body).sections["start_ms"].min(initial=newest_ms))
-        return self.spikes.hear([]).cover(max(oldest_ms, open_from_ms), newest_ms)
+        return self.spikes.hear([]).cover(oldest_ms, newest_ms)
 
 
 def main():

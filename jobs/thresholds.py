@@ -27,8 +27,6 @@ from jobs.sketch import Sketches
 from jobs.window import Limits, Window
 from smartmeter.settings import Settings
 
-BEGINNING_OF_TIME_MS = 0
-
 
 class Thresholds(Part):
     """A version of a house's thresholds for each local day, from the first one of which there are readings."""
@@ -49,31 +47,36 @@ class Thresholds(Part):
         house = change.house
         if house.clock_ms == NEVER:
             return
-        in_force = self.date_in_force(house, house.clock_ms)
         if state := self.window.value():
             window = Window.from_bytes(state)
-            dates = range(window.date + 1, in_force + 1)
+            dates = range(window.date + 1, self.date_in_force(house, house.clock_ms) + 1)
+            if not dates and house.clock_ms < window.valid_to_ms:
+                return
         else:
             first = self.date_in_force(house, change.first_clock_ms)
             window = self.first_window(first)
-            dates = range(first, in_force + 1)
-            yield self.version(change, first - 1, BEGINNING_OF_TIME_MS, [])
-        if not dates:
-            return
+            dates = range(first, self.date_in_force(house, house.clock_ms) + 1)
+            window.valid_to_ms = self.ends_ms(house, first - 1)
+            yield self.version(change, window, first - 1, [])
         totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
         totals = totals[totals["day"] > house.closed_day]
         for date in dates:
             while window.date < date:
                 self.move(window, totals[totals["day"] == window.date])
-            yield self.version(change, date, self.valid_from_ms(house, date), list(window.meters(self.limits)))
+            window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
+            yield self.version(change, window, date, list(window.meters(self.limits)))
+        if window.valid_to_ms <= house.clock_ms:  # the house has moved to a time zone further west: its day is longer
+            window.valid_to_ms = self.ends_ms(house, window.date)
+            yield self.version(change, window, window.date, list(window.meters(self.limits)))
         self.window.update(window.to_bytes())
 
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
         """The date of the version that is in force at a time: by then the day before has been closed."""
         return int(day_of(house.timezone, time_ms - self.rules.allowed_lateness_ms))
 
-    def valid_from_ms(self, house: HouseDays, date: int) -> int:
-        return int(midnights(house.timezone)[date]) + self.rules.allowed_lateness_ms
+    def ends_ms(self, house: HouseDays, date: int) -> int:
+        """When the version of a date goes out of force: its day has been closed by then."""
+        return int(midnights(house.timezone)[date + 1]) + self.rules.allowed_lateness_ms
 
     def count(self, batch: Batch, used: np.ndarray) -> None:
         """Add the readings of the sections that are used to the panes of their days."""
@@ -103,12 +106,11 @@ class Thresholds(Part):
         if self.panes.contains(leaving):
             self.panes.remove(leaving)
 
-    def version(self, change: Change, date: int, valid_from_ms: int, meters: list[dict]) -> tuple[str, dict]:
+    def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
         """The version that comes into force on a date, for the topic and for the parts behind this one."""
         threshold = {
-            "house_id": change.house_id, "date": date, "valid_from": valid_from_ms,
-            "valid_to": self.valid_from_ms(change.house, date + 1), "quantile": self.limits.quantile,
-            "window_days": self.window_days, "meters": meters,
+            "house_id": change.house_id, "date": date, "valid_from": window.valid_from_ms, "valid_to": window.valid_to_ms,
+            "quantile": self.limits.quantile, "window_days": self.window_days, "meters": meters,
             "revision": change.house.next_revision(change.now_ms),
         }
         change.thresholds.append(threshold)

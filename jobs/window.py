@@ -23,7 +23,7 @@ MOSTLY = 0.95
 """Share of its readings from which on a meter counts as always on."""
 
 STATE_VERSION = 1
-_HEAD = struct.Struct("<BiI")
+_HEAD = struct.Struct("<BiqqI")
 
 METER_DAY = np.dtype([
     ("day", "i4"),  # local day, days since 1970-01-01
@@ -33,7 +33,7 @@ METER_DAY = np.dtype([
     ("on_readings", "i8"),  # those over on_watts
     ("on_watts", "f8"),  # their median; 0 where there are none
 ])
-"""36 bytes."""
+"""40 bytes."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,9 @@ class Limits:
 class Window:
     """The days before `date`, as many as the window is long: keyed state of the thresholds job, beside the panes."""
 
-    date: int  # local day on which the next version comes into force
+    date: int  # local day on which the newest version comes into force
+    valid_from_ms: int = 0  # span that it holds for
+    valid_to_ms: int = 0
     sketches: Sketches = field(default_factory=Sketches.empty)
     days: np.ndarray = field(default_factory=lambda: np.empty(0, METER_DAY))
 
@@ -100,15 +102,16 @@ class Window:
 
     def to_bytes(self) -> bytes:
         """This window in a stable form, as kept in checkpoints."""
-        return _HEAD.pack(STATE_VERSION, self.date, len(self.days)) + self.days.tobytes() + self.sketches.to_bytes()
+        head = _HEAD.pack(STATE_VERSION, self.date, self.valid_from_ms, self.valid_to_ms, len(self.days))
+        return head + self.days.tobytes() + self.sketches.to_bytes()
 
     @classmethod
     def from_bytes(cls, state: bytes) -> "Window":
         """The window that to_bytes gave."""
-        version, date, rows = _HEAD.unpack_from(state)
+        version, date, valid_from_ms, valid_to_ms, rows = _HEAD.unpack_from(state)
         require_version(version, STATE_VERSION)
         days = np.frombuffer(state, METER_DAY, rows, _HEAD.size)
-        return cls(date, Sketches.from_bytes(state[_HEAD.size + days.nbytes:]), days)
+        return cls(date, valid_from_ms, valid_to_ms, Sketches.from_bytes(state[_HEAD.size + days.nbytes:]), days)
 
 
 def meter_days(totals: np.ndarray, sketches: Sketches, on_watts: float) -> np.ndarray:

@@ -8,7 +8,6 @@ import threading
 import time
 from dataclasses import replace
 from datetime import date, timedelta
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +21,7 @@ from store.client import reader
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables, wait_for
 from tests.pipeline.logs import make_log
+from tests.processes import python_workers
 
 ZONES = ("America/New_York", "Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Sao_Paulo", "UTC")
 BETWEEN_S = (1, 6)
@@ -42,7 +42,7 @@ class Stack:
     def kill(self, part: str) -> None:
         """kill -9 a part with all its processes, and start it again; of "worker" one process, which Flink starts again."""
         if part == "worker":
-            pids = [pid for pid in self.pids("pipeline") if b"beam_boot" in Path(f"/proc/{pid}/cmdline").read_bytes()][:1]
+            pids = python_workers(self.processes.run / "pipeline.pid")[:1]
         else:
             pids = self.pids(part)
         for pid in pids:

@@ -16,10 +16,10 @@ import pytest
 from generator import commands
 from generator.synthetic import synthetic_houses
 from smartmeter import stack
-from smartmeter.processes import marked
 from smartmeter.settings import ROOT
 from store.client import reader, writer
-from tests.pipeline.conftest import run_job, store_all, values, wait_for
+from tests.pipeline.conftest import run_job, store_all, values
+from tests.processes import python_workers
 
 FIRST, DAYS = date(2026, 10, 29), 7  # clocks change on 1 November
 HOUSES = synthetic_houses(3, seed=5, timezone="America/New_York")
@@ -86,11 +86,10 @@ def kill_a_worker(pid_file: Path) -> int:
     """kill -9 a Python worker of a job, as soon as it is at work. Returns its pid."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
-        for pid in marked(pid_file) if pid_file.exists() else []:
-            if b"pyflink.fn_execution.beam.beam_boot" in Path(f"/proc/{pid}/cmdline").read_bytes():
-                time.sleep(3)
-                os.kill(pid, signal.SIGKILL)
-                return pid
+        if workers := python_workers(pid_file):
+            time.sleep(3)
+            os.kill(workers[0], signal.SIGKILL)
+            return workers[0]
         time.sleep(0.05)
     return 0
 

@@ -131,7 +131,8 @@ def test_without_readings_a_batch_has_its_sections_alone():
 
 def test_a_burst_without_meters_lies_between_others():
     found = batches(at(1, 0, {1: {0: 60}}), at(2, 0, {}), at(3, 0, {1: {1: 60}}))
-    assert [(house, len(batch.sections), batch.watts.tolist()) for house, _, _, batch in found] == [(1, 1, [60]), (2, 0, []), (3, 1, [60])]
+    assert [(house, len(batch.sections), batch.watts.tolist()) for house, _, _, batch in found] == [
+        (1, 1, [60]), (2, 0, []), (3, 1, [60])]
 
 
 def test_a_batch_is_what_its_bytes_say():

@@ -74,7 +74,8 @@ def readings(**watts_of) -> Sketches:
 
 def test_a_day_leaves_how_often_each_meter_was_on_and_its_median_then():
     # Meter 1: on at 100, 200, 300 W; at 1 W and 0 W it is off. Meter 2: never on. Meter 3: no reading over 1e-5 W.
-    rows = meter_days(totals((1, 7, 6, 24), (2, 7, 2, 12), (3, 7, 4, 1), (4, 7, 0, 2)), readings(m1=[1, 300, 100, 200, 1], m2=[5, 6]), 30)
+    day = totals((1, 7, 6, 24), (2, 7, 2, 12), (3, 7, 4, 1), (4, 7, 0, 2))
+    rows = meter_days(day, readings(m1=[1, 300, 100, 200, 1], m2=[5, 6]), 30)
     assert rows.dtype == METER_DAY and METER_DAY.itemsize == 40
     assert rows.tolist() == [
         (7, 1, 24 * HOUR_MS, 6, 3, sketched(200)), (7, 2, 12 * HOUR_MS, 2, 0, 0.0),
@@ -156,8 +157,8 @@ def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
 def test_a_window_is_what_its_bytes_say():
     window = moved(Window(10), DAY_WATTS[:2])
     state = window.to_bytes()
-    # 9 bytes, 40 a meter and day, 6 and 6 a meter and 6 a bin of the sketches; 0.5, 100, 110, 200 and 210 W are 5 bins.
-    assert len(state) == 9 + 2 * 40 + 6 + 6 + 5 * 6
+    # 25 bytes, 40 a meter and day, 6 and 6 a meter and 6 a bin of the sketches; 0.5, 100, 110, 200 and 210 W are 5 bins.
+    assert len(state) == 25 + 2 * 40 + 6 + 6 + 5 * 6
     again = Window.from_bytes(state)
     assert again.to_bytes() == state and again.date == 12
     for each in (window, again):

@@ -1,0 +1,19 @@
+"""The processes of a job, for tests that kill them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from smartmeter.processes import marked
+
+
+def python_workers(pid_file: Path) -> list[int]:
+    """The Python workers of the Flink that belongs to a pid file, which need not be there."""
+    return [pid for pid in marked(pid_file) if b"beam_boot" in command_line(pid)]
+
+
+def command_line(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it has ended
+        return b""
