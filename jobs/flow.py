@@ -82,6 +82,7 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
             "execution.checkpointing.interval": f"{settings.checkpoint_every_s * 1000:.0f} ms",
             "execution.checkpointing.storage": "filesystem",
             "execution.checkpointing.dir": checkpoints_of(settings, name),
+            "execution.checkpointing.num-retained": "3",
             "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         }
     # A local Flink would else run all Python workers as threads of this process, under one interpreter lock.

@@ -92,6 +92,8 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
         return "a negative count"
     if counts.sum() != len(burst.deltas) or len(burst.deltas) != len(burst.watts):
         return f"counts that sum up to {counts.sum()}, {len(burst.deltas)} deltas and {len(burst.watts)} watts: all three must agree"
+    if channels and burst.meter_ids.min() < 1:
+        return f"meter_id {burst.meter_ids.min()}: it starts at 1"
     if len(set(burst.meter_ids.tolist())) < channels:
         return "a meter listed twice"
     return None

@@ -58,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
 
 def add_arguments_stack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-savepoint", type=Path, metavar="PATH", help="start the pipeline from a savepoint "
-                        "(default: from its newest checkpoint, if there is one)")
+                        "(default: from its newest checkpoint or savepoint, if there is one)")
 
 
 def run_stack(args: argparse.Namespace, settings: Settings) -> int:
@@ -74,7 +74,7 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
         while processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
             processes.check()
             time.sleep(1)
-        print("The pipeline has been stopped with a savepoint; so ends the stack.")
+        print("The pipeline has been stopped with a savepoint; so ends the stack. The next ./smw stack goes on from it.")
     return 0
 
 

@@ -111,8 +111,12 @@ class Processes:
 
 
 def innermost_cause(lines: list[str]) -> str | None:
-    """The last cause in a Java stack trace, which is what went wrong; None where there is no trace."""
-    return next((line.removeprefix(CAUSE) for line in reversed(lines) if line.startswith(CAUSE)), None)
+    """The last cause in a Java stack trace, which is what went wrong; None where there is none.
+
+    That the Python program of a job has ended, which is what Flink gives as the last, is the consequence.
+    """
+    causes = (line.removeprefix(CAUSE) for line in reversed(lines) if line.startswith(CAUSE))
+    return next((cause for cause in causes if "Python process exits" not in cause), None)
 
 
 def end(pid_file: Path, patience_s: float = 20) -> None:

@@ -7,7 +7,7 @@ import json
 import time
 from pathlib import Path
 from urllib.error import HTTPError, URLError
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
@@ -22,17 +22,26 @@ METADATA = "_metadata"
 
 
 def checkpoints_of(settings: Settings, job: str) -> str:
-    """The address of a job's checkpoints."""
-    root = settings.checkpoint_dir or (settings.home.resolve() / "checkpoints").as_uri()
-    return f"{root.rstrip('/')}/{job}"
+    """The address of a job's checkpoints: one for each set of topics and kind of state, as neither can read the other's."""
+    root = settings.checkpoint_dir or str(settings.home.resolve() / "checkpoints")
+    root = root if "://" in root or root.startswith("file:") else f"file://{Path(root).resolve()}"  # Flink takes no %20
+    return f"{root.rstrip('/')}/{settings.topic_prefix}{job}/{settings.state_backend}"
 
 
-def newest_checkpoint(settings: Settings, job: str) -> Path | None:
-    """The newest complete checkpoint of a job; None when there is none, or when they are kept on another machine."""
+def savepoints_of(settings: Settings, job: str) -> Path:
+    """The folder of a job's savepoints."""
+    return settings.home.resolve() / "savepoints" / f"{settings.topic_prefix}{job}"
+
+
+def newest_state(settings: Settings, job: str) -> Path | None:
+    """A job's newest complete checkpoint or savepoint; None when there is none.
+
+    Checkpoints that are kept elsewhere than in a folder are not looked for.
+    """
+    complete = list(savepoints_of(settings, job).glob(f"*/{METADATA}"))
     address = urlsplit(checkpoints_of(settings, job))
-    if address.scheme != "file":
-        return None
-    complete = Path(unquote(address.path)).glob(f"*/chk-*/{METADATA}")
+    if address.scheme == "file":
+        complete += Path(address.path).glob(f"*/chk-*/{METADATA}")
     newest = max(complete, key=lambda path: path.stat().st_mtime_ns, default=None)
     return newest and newest.parent
 
@@ -46,19 +55,19 @@ def require_savepoint(path: Path) -> Path:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw savepoint."""
-    parser.add_argument("folder", nargs="?", type=Path, help="folder to put it in (default: savepoints in SMW_HOME)")
+    parser.add_argument("folder", nargs="?", type=Path, help="folder to put it in (default: one in SMW_HOME, where "
+                        "./smw stack finds it by itself)")
     parser.add_argument("--stop", action="store_true", help="stop the job with it")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Take a savepoint of each job that runs in the local Flink, and print where it is. Raises UserError."""
     flink = Flink(settings)
-    folder = (args.folder or settings.home / "savepoints").resolve()
     jobs = flink.running_jobs()
     if not jobs:
         raise UserError(f"no job runs in the Flink at {flink.url}")
-    for job_id in jobs:
-        print(flink.savepoint(job_id, folder.as_uri(), args.stop))
+    for job_id, name in jobs.items():
+        print(flink.savepoint(job_id, args.folder.resolve() if args.folder else savepoints_of(settings, name), args.stop))
     return 0
 
 
@@ -68,20 +77,21 @@ class Flink:
     def __init__(self, settings: Settings):
         self.url = f"http://127.0.0.1:{settings.flink_ui_port}"
 
-    def running_jobs(self) -> list[str]:
-        """Ids of the jobs that run."""
-        return [job["id"] for job in self._ask("/jobs")["jobs"] if job["status"] == "RUNNING"]
+    def running_jobs(self) -> dict[str, str]:
+        """Id -> name of the jobs that run."""
+        return {job["jid"]: job["name"] for job in self._ask("/jobs/overview")["jobs"] if job["state"] == "RUNNING"}
 
-    def savepoint(self, job_id: str, folder: str, stop: bool) -> str:
+    def savepoint(self, job_id: str, folder: Path, stop: bool) -> str:
         """Take a savepoint, and stop the job with it if asked to. Returns its path."""
-        call, body = ("stop", {"targetDirectory": folder}) if stop else ("savepoints", {"target-directory": folder})
+        target = f"file://{folder}"
+        call, body = ("stop", {"targetDirectory": target}) if stop else ("savepoints", {"target-directory": target})
         trigger = self._ask(f"/jobs/{job_id}/{call}", body)["request-id"]
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
             answer = self._ask(f"/jobs/{job_id}/savepoints/{trigger}")
             if answer["status"]["id"] == "COMPLETED":
                 if location := answer["operation"].get("location"):
-                    return unquote(urlsplit(location).path)
+                    return location.removeprefix("file:").replace("//", "/")
                 raise UserError(f"Flink could take no savepoint: {_reason(answer['operation']['failure-cause']['stack-trace'])}")
             time.sleep(POLL_S)
         raise UserError(f"Flink has taken no savepoint in {PATIENCE_S} s; its page is {self.url}")

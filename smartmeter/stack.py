@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import socket
 import subprocess
 import sys
@@ -25,7 +26,7 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from smartmeter import topics
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
-from smartmeter.savepoints import newest_checkpoint, require_savepoint
+from smartmeter.savepoints import newest_state, require_savepoint
 from smartmeter.settings import ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
@@ -143,14 +144,15 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
               savepoint: Path | None = None) -> None:
     """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port.
 
-    It goes on from the savepoint, else from its newest checkpoint, else begins anew. ends: it may end by itself.
+    It goes on from the savepoint, else from its newest checkpoint or savepoint, else it begins anew. ends: it may end
+    by itself.
     """
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
-    restore = []
-    if savepoint:
-        restore = ["--fromSavepoint", require_savepoint(savepoint).as_uri()]
-    elif checkpoint := newest_checkpoint(settings, job_file.stem):
-        restore = ["--fromSavepoint", checkpoint.as_uri(), "--claimMode", "claim"]  # it is deleted once a newer one is there
+    shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
+    state = require_savepoint(savepoint) if savepoint else newest_state(settings, job_file.stem)
+    restore = ["--fromSavepoint", f"file://{state}"] if state else []
+    if state and state.name.startswith("chk-"):
+        restore += ["--claimMode", "claim"]  # it is deleted once newer ones are there
     processes.start(job_file.stem, flink_run_command(settings, job_file, restore), flink_environ(settings), ends)
 
 

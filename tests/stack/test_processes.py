@@ -121,7 +121,7 @@ def test_a_process_that_ends_is_told_with_the_end_of_its_log(tmp_path):
 
 
 def test_the_innermost_cause_of_a_java_trace_is_told(tmp_path):
-    trace = "org.X: submit failed\n\tat org.Y\nCaused by: org.A: outer\n\tat org.B\nCaused by: org.C: no state\n\tat org.D"
+    trace = "org.X: submit failed\n\tat org.Y\nCaused by: org.A: outer\n\tat org.B\nCaused by: org.C: no state\n\tat org.D\nCaused by: X: Python process exits with code: 1"
     with Processes(tmp_path) as processes:
         processes.start("pipeline", ["bash", "-c", f"echo '{trace}'; exit 1"], {})
         processes.children["pipeline"].wait()

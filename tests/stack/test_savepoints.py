@@ -142,15 +142,24 @@ def test_no_flink_is_one_sentence(tmp_path):
         savepoints.run(args(stop=False), settings)
 
 
-def test_the_newest_complete_checkpoint_is_found(tmp_path):
-    settings = Settings(home=tmp_path)
-    assert savepoints.newest_checkpoint(settings, "pipeline") is None
+def test_the_newest_complete_state_is_found(tmp_path):
+    settings = Settings(home=tmp_path / "a home", topic_prefix="x.")
+    assert savepoints.newest_state(settings, "pipeline") is None
     for age_s, place in ((30, "a/chk-9"), (10, "b/chk-2"), (20, "b/chk-1")):
-        folder = tmp_path / "checkpoints" / "pipeline" / place
-        folder.mkdir(parents=True)
-        (folder / "_metadata").touch()
-        os.utime(folder / "_metadata", (1e9 - age_s, 1e9 - age_s))
-    (tmp_path / "checkpoints" / "pipeline" / "b" / "chk-3").mkdir()  # one that was not finished
-    assert savepoints.newest_checkpoint(settings, "pipeline") == tmp_path / "checkpoints/pipeline/b/chk-2"
-    assert savepoints.newest_checkpoint(settings, "daily_energy") is None
-    assert savepoints.newest_checkpoint(replace(settings, checkpoint_dir="s3://bucket/x"), "pipeline") is None
+        complete(settings.home / "checkpoints" / "x.pipeline" / "hashmap" / place, age_s)
+    (settings.home / "checkpoints" / "x.pipeline" / "hashmap" / "b" / "chk-3").mkdir()  # one that was not finished
+    assert savepoints.newest_state(settings, "pipeline") == settings.home / "checkpoints/x.pipeline/hashmap/b/chk-2"
+    elsewhere = replace(settings, checkpoint_dir=str(settings.home / "checkpoints"), home=tmp_path)
+    assert savepoints.newest_state(elsewhere, "pipeline") == settings.home / "checkpoints/x.pipeline/hashmap/b/chk-2"
+    for other in (dict(topic_prefix=""), dict(state_backend="rocksdb"), dict(checkpoint_dir="s3://bucket/x")):
+        assert savepoints.newest_state(replace(settings, **other), "pipeline") is None
+    complete(settings.home / "savepoints" / "x.pipeline" / "savepoint-1", 5)
+    assert savepoints.newest_state(settings, "pipeline") == settings.home / "savepoints/x.pipeline/savepoint-1"
+    assert savepoints.newest_state(settings, "daily_energy") is None
+
+
+def complete(folder: Path, age_s: float) -> None:
+    """A checkpoint or savepoint as complete as it looks from outside."""
+    folder.mkdir(parents=True)
+    (folder / "_metadata").touch()
+    os.utime(folder / "_metadata", (1e9 - age_s, 1e9 - age_s))

@@ -51,6 +51,7 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     (changed(counts=[6, -3, 2]), "a negative count"),
     (changed(counts=[3, 1, 2]), "counts that sum up to 6, 5 deltas and 5 watts"),
     (changed(watts=[1, 2]), "counts that sum up to 5, 5 deltas and 2 watts"),
+    (changed(meter_ids=[1, 0, 2]), "meter_id 0: it starts at 1"),
     (changed(meter_ids=[1, 2, 1]), "a meter listed twice"),
     (changed(deltas=[0, 0, 5, 3, 6]), "a delta of 0 or less"),
     (changed(deltas=[0, 4, 5, 3, -1]), "a delta of 0 or less"),
