@@ -100,11 +100,12 @@ class Thresholds(Part):
         return window
 
     def move(self, window: Window, totals: np.ndarray) -> None:
-        """Let the day window.date, which is over, enter the window, and the oldest one leave it."""
-        leaving = window.date - self.window_days
-        window.move(totals, self.pane(window.date), self.pane(leaving), self.window_days, self.limits.on_watts)
-        if self.panes.contains(leaving):
-            self.panes.remove(leaving)
+        """Let the day window.date, which is over, enter the window, and leave it what is too old (more, once it is shorter)."""
+        leaving = [day for day in self.panes.keys() if day <= window.date - self.window_days]
+        left = Sketches.empty().merge(*map(self.pane, leaving))
+        window.move(totals, self.pane(window.date), left, self.window_days, self.limits.on_watts)
+        for day in leaving:
+            self.panes.remove(day)
 
     def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
         """The version that comes into force on a date, for the topic and for the parts behind this one."""

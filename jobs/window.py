@@ -80,7 +80,7 @@ class Window:
     def move(self, totals: np.ndarray, entering: Sketches, leaving: Sketches, window_days: int, on_watts: float) -> None:
         """Go on by one day.
 
-        totals: RESULT of the day that is over, entering: its sketches; leaving: those of the day that leaves the window.
+        totals: RESULT of the day that is over, entering: its sketches; leaving: those of the days that leave the window.
         """
         kept = self.days[self.days["day"] > self.date - window_days]
         self.days = np.concatenate([kept, meter_days(totals, entering, on_watts)])

@@ -512,6 +512,21 @@ def starts_of(told: Told) -> list[int]:
     return sorted((record["start"] - START_MS) // HOUR_MS for record in told.last("alerts").values())
 
 
+@pytest.mark.parametrize("before_days, after_days, readings", [(5, 2, 24), (2, 5, 60)])
+def test_a_window_that_is_made_longer_or_shorter_is_that_long_when_it_is_full(before_days, after_days, readings):
+    told, keyed = Told(), Keyed()
+    for first, last, days in ((0, 240, before_days), (240, 480, after_days)):  # ten days each, twelve readings a day
+        setting = replace(SETTING, window_days=days)
+        houses = Houses(setting, [Thresholds(setting)])
+        houses.open(keyed)
+        for [row] in rows_of(every_two_hours(first, last), [1], setting, Thresholds.wanted):
+            keyed.key = row[0]
+            told.hear(houses.process_element(fitting(row, BATCH), keyed))
+    newest = max(told.last("thresholds").values(), key=lambda version: version["date"])
+    assert [(m["readings"], m["covered_s"]) for m in newest["meters"]] == [(readings, 86_400 * after_days)]
+    assert len(newest["meters"]) == 1 and newest["window_days"] == after_days
+
+
 def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
     told, keyed = Told(), Keyed()
     setting = replace(SETTING, emit_every_s=5.0)
