@@ -1,7 +1,7 @@
 """From many messages to one batch a house: its sections, and of their readings what the jobs need further on.
 
-Sections are enough for energy. Thresholds need a histogram of each section's power; spikes need the readings
-themselves, of those sections that have one high enough to be a spike at all.
+Sections are enough for energy. Thresholds need a histogram of each section's power, the power profile what it adds to
+each minute; spikes need the readings themselves, of those sections that have one high enough to be a spike at all.
 """
 
 from __future__ import annotations
@@ -10,13 +10,15 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import lz4.block
 import numpy as np
 
 from jobs.integral import ARRIVED, arrivals
+from jobs.minutes import PIECE, pieces
 from jobs.readings import Readings
 from jobs.sketch import histograms
 
-_HEAD = struct.Struct("<III")
+_HEAD = struct.Struct("<IIII")
 
 
 @dataclass(frozen=True)
@@ -25,38 +27,44 @@ class Wanted:
 
     histograms: bool = False
     readings_over_watts: float | None = None  # the readings of sections with one over it; None: no readings
+    minutes: bool = False
 
     def __or__(self, other: "Wanted") -> "Wanted":
         """What both want."""
         over = [w.readings_over_watts for w in (self, other) if w.readings_over_watts is not None]
-        return Wanted(self.histograms or other.histograms, min(over, default=None))
+        return Wanted(self.histograms or other.histograms, min(over, default=None), self.minutes or other.minutes)
 
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """b sections of one house in order of arrival, with h entries of their histograms and n of their readings.
+    """b sections of one house in order of arrival, with h entries of their histograms, p minutes and n of their readings.
 
-    The entries of the first section come first, then those of the next, as many as its `bins`; its readings likewise,
-    as many as its `carried`.
+    The entries of the first section come first, then those of the next, as many as its `bins`; its minutes likewise, as
+    many as its `minutes`, and its readings, as many as its `carried`.
     """
 
     sections: np.ndarray  # ARRIVED (b,)
     bin: np.ndarray  # uint16 (h,), of jobs.sketch
     count: np.ndarray  # uint32 (h,), readings in the bin
+    minutes: np.ndarray  # PIECE (p,), of jobs.minutes
     gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading; its first one's has no meaning
     watts: np.ndarray  # float32 (n,)
 
     def to_bytes(self) -> bytes:
-        """This batch as bytes, on its way from one worker to another of the same release."""
-        head = _HEAD.pack(len(self.sections), len(self.bin), len(self.watts))
-        return b"".join((head, *(a.tobytes() for a in (self.sections, self.bin, self.count, self.gap_ms, self.watts))))
+        """This batch as bytes, on its way from one worker to another of the same release.
+
+        They are compressed: that costs less than carrying them through the JVM.
+        """
+        head = _HEAD.pack(len(self.sections), len(self.bin), len(self.minutes), len(self.watts))
+        return lz4.block.compress(b"".join((head, *(array.tobytes() for array in vars(self).values()))))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Batch":
         """The batch that to_bytes gave."""
-        sections, entries, readings = _HEAD.unpack_from(data)
+        data = lz4.block.decompress(data)
+        sections, entries, minutes, readings = _HEAD.unpack_from(data)
         arrays, at = [], _HEAD.size
-        for dtype, size in ((ARRIVED, sections), (np.uint16, entries), (np.uint32, entries),
+        for dtype, size in ((ARRIVED, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes),
                             (np.uint32, readings), (np.float32, readings)):
             arrays.append(np.frombuffer(data, dtype, size, at))
             at += arrays[-1].nbytes
@@ -75,6 +83,7 @@ def house_batches(
     sections = arrivals(readings, partition, offset, max_gap_ms)
     of_reading = np.repeat(np.arange(len(sections)), sections["readings"])
     bin, count = _histograms(sections, of_reading, readings.watts) if wanted.histograms else _NO_HISTOGRAMS
+    minutes = pieces(sections, of_reading, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _carried(sections, readings, of_reading, wanted.readings_over_watts)
     zones = np.array([burst.timezone for burst in readings.bursts], object)
     first = np.flatnonzero(np.concatenate(
@@ -82,14 +91,16 @@ def house_batches(
     newest_ms = np.maximum.reduceat(readings.newest_ms, first)
     section_at = np.searchsorted(sections["burst"], np.append(first, len(zones)))
     entry_at = np.append(0, np.cumsum(sections["bins"]))[section_at]
+    minute_at = np.append(0, np.cumsum(sections["minutes"]))[section_at]
     reading_at = np.append(0, np.cumsum(sections["carried"]))[section_at]
     for i, burst in enumerate(first.tolist()):
-        s, e, r = (slice(at[i], at[i + 1]) for at in (section_at, entry_at, reading_at))
+        s, e, m, r = (slice(at[i], at[i + 1]) for at in (section_at, entry_at, minute_at, reading_at))
         yield (int(readings.house_id[burst]), zones[burst], int(newest_ms[i]),
-               Batch(sections[s], bin[e], count[e], gap_ms[r], watts[r]))
+               Batch(sections[s], bin[e], count[e], minutes[m], gap_ms[r], watts[r]))
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)
+_NO_MINUTES = np.empty(0, PIECE)
 
 
 def _histograms(sections, of_reading, watts) -> tuple[np.ndarray, np.ndarray]:

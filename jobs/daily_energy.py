@@ -35,7 +35,7 @@ class DailyEnergy(Part):
             now_ms = change.timers.current_processing_time()
             change.timers.register_processing_time_timer(now_ms + self.emit_every_ms)
 
-    def wake(self, house_id: int, house: HouseDays, now_ms: int) -> Iterator[tuple[str, dict]]:
+    def wake(self, house_id: int, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
         if not house.all_sent:
             yield from self.results(house_id, house, now_ms)
 

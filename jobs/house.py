@@ -1,7 +1,7 @@
 """What every job does with the batches of a house; what it makes of them is the business of its parts.
 
     batch --> which of its sections are new, and which repeated or late (integral.HouseDays)
-          --> each part in turn: DailyEnergy, Thresholds, Spikes
+          --> each part in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
           --> days that are over are closed
 """
 
@@ -65,8 +65,8 @@ class Part:
         """Yield (topic, record) on a batch that was taken in."""
         raise NotImplementedError
 
-    def wake(self, house_id: int, house: HouseDays, now_ms: int) -> Iterator[tuple[str, dict]]:
-        """Yield what is due when a timer of the house fires, as one does at the end of a bounded topic."""
+    def wake(self, house_id: int, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+        """Yield what is due when a timer of the house fires; ended: it is the one at the end of a bounded topic."""
         yield from ()
 
 
@@ -93,7 +93,7 @@ class Houses(KeyedProcessFunction):
     def on_timer(self, timestamp, ctx):
         house_id, house = ctx.get_current_key(), HouseDays.from_bytes(self.state.value())
         for part in self.parts:
-            yield from self.messages(part.wake(house_id, house, now_ms()))
+            yield from self.messages(part.wake(house_id, house, now_ms(), timestamp == END_OF_TIME_MS))
         self.state.update(house.to_bytes())
 
     def house(self, timezone: str) -> HouseDays:

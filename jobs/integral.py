@@ -51,6 +51,7 @@ ARRIVED = np.dtype(SECTION.descr + [
     ("peak_watts", "f4"),  # highest reading
     ("bins", "i4"),  # how many entries of the batch's histograms are this section's
     ("carried", "i4"),  # how many of the batch's readings are this section's: all of them or none
+    ("minutes", "i4"),  # how many of the batch's minutes are this section's
 ])
 """A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it."""
 

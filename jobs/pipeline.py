@@ -1,7 +1,7 @@
 """The whole pipeline as one job: topic readings, read and decoded once -> all topics of results.
 
-    readings --> batches of sections, histograms and readings, a house each (flow.batches)
-             --> DailyEnergy, then Thresholds, then Spikes, which so has each version as soon as it is made
+    readings --> batches of sections, histograms, minutes and readings, a house each (flow.batches)
+             --> DailyEnergy, then Thresholds, then Spikes, which so has each version as soon as it is made; PowerProfile
              --> results
 """
 
@@ -14,8 +14,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs import flow
 from jobs.daily_energy import DailyEnergy
+from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 
 if __name__ == "__main__":
-    flow.run("pipeline", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings)])
+    flow.run("pipeline", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()])

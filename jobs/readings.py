@@ -43,6 +43,10 @@ class Readings:
         """Time of the readings at some indices, in ms since 1970-01-01T00:00Z."""
         return self.elapsed_ms[index] + self.offset_ms[np.searchsorted(self.first, index, side="right") - 1]
 
+    def times(self) -> np.ndarray:
+        """int64 (n,): time of all readings, in ms since 1970-01-01T00:00Z."""
+        return self.elapsed_ms + np.repeat(self.offset_ms, self.count[self.count > 0])
+
 
 def read(payloads: list[bytes], latest_ms: int) -> tuple[Readings, dict[int, str]]:
     """The readings in many messages, and index of message -> reason for those that cannot be used.

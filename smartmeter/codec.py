@@ -1,8 +1,8 @@
-"""Avro messages: single-object framing, and a vectorised reader and writer for reading bursts.
+"""Avro messages: single-object framing, and a vectorised reader and writer for records that are nearly all arrays.
 
 A message is C3 01, the 8-byte little-endian CRC-64-AVRO fingerprint of the writer's schema, then the record
-(Avro specification, "Single-object encoding"). fastavro serves every schema. A burst is nearly all arrays, and
-an Avro array of floats is a block of packed little-endian float32, one of small ints a byte each, so NumPy
+(Avro specification, "Single-object encoding"). fastavro serves every schema. Bursts and power profiles are nearly all
+arrays, and an Avro array of floats is a block of packed little-endian float32, one of small ints a byte each, so NumPy
 reads and writes those without a loop. Whatever block structure Avro allows is read.
 """
 
@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import io
 import json
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import fastavro
@@ -26,8 +27,24 @@ class CodecError(ValueError):
     """A message that cannot be decoded, or a record that does not fit its schema."""
 
 
+class _Malformed(ValueError):
+    """What is wrong with the bytes of a record, in words."""
+
+
+class Columns:
+    """A record that is nearly all arrays; its fields are in the order of its schema."""
+
+    def __eq__(self, other) -> bool:
+        """Equal in every field; NaN equals NaN."""
+        return isinstance(other, type(self)) and all(
+            np.array_equal(mine, theirs, equal_nan=True) if isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
+            else np.array_equal(mine, theirs)
+            for mine, theirs in zip(vars(self).values(), vars(other).values())
+        )
+
+
 @dataclass(frozen=True, eq=False)
-class Burst:
+class Burst(Columns):
     """What m meters of a house measured in [start_ms, end_ms): n readings, those of meter_ids[0] first."""
 
     house_id: int
@@ -40,13 +57,22 @@ class Burst:
     deltas: np.ndarray  # int32 (n,), ticks since the meter's previous reading, its first since start_ms
     watts: np.ndarray  # float32 (n,)
 
-    def __eq__(self, other) -> bool:
-        """Equal in every field; NaN equals NaN."""
-        return isinstance(other, Burst) and all(
-            np.array_equal(mine, theirs, equal_nan=True) if isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
-            else np.array_equal(mine, theirs)
-            for mine, theirs in ((getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
-        )
+
+@dataclass(frozen=True, eq=False)
+class Profile(Columns):
+    """Lowest, mean and highest power of m meters of a house over n minutes (UTC), those of meter_ids[0] first."""
+
+    house_id: int
+    date: int  # local day, days since 1970-01-01
+    part: int  # 0, or the start in ms of a span that came later
+    start: int  # of the first minute, in ms since 1970-01-01T00:00Z
+    meter_ids: np.ndarray  # int32 (m,)
+    counts: np.ndarray  # int32 (m,), minutes of each meter
+    deltas: np.ndarray  # int32 (n,), minutes since the meter's previous one, its first since start
+    readings: np.ndarray  # int32 (n,)
+    min_watts: np.ndarray  # float32 (n,)
+    mean_watts: np.ndarray  # float32 (n,)
+    max_watts: np.ndarray  # float32 (n,)
 
 
 def _without_logical_types(schema):
@@ -73,8 +99,11 @@ _NAME_OF = {header: name for name, header in HEADERS.items()}
 def encode(name: str, record: dict) -> bytes:
     """A record of schema `name` as a message; times in ms and dates in days since 1970-01-01 are plain ints.
 
+    A record of a schema that is nearly all arrays may have NumPy's (int32, float32): it is written without a loop.
     Raises CodecError for a record that does not fit the schema.
     """
+    if any(isinstance(value, np.ndarray) for value in record.values()):
+        return _write(name, [record[item["name"]] for item in SCHEMAS[name]["fields"]])
     out = io.BytesIO(HEADERS[name])
     out.seek(HEADER_BYTES)
     try:
@@ -118,57 +147,57 @@ def decode_as(name: str, payload: bytes) -> dict:
 
 def encode_burst(burst: Burst) -> bytes:
     """A burst as a message, each array in one block. Raises CodecError for values beyond 32 or 64 bits."""
-    timezone = burst.timezone.encode()
-    return b"".join((
-        HEADERS["reading_burst"],
-        _write_longs([burst.house_id, len(timezone)]), timezone,
-        _write_longs([burst.start_ms, burst.end_ms, burst.tick_ms]),
-        _write_int_array(burst.meter_ids),
-        _write_int_array(burst.counts),
-        _write_int_array(burst.deltas),
-        _write_float_array(burst.watts),
-    ))
+    return _write("reading_burst", vars(burst).values())
 
 
 def decode_burst(payload: bytes) -> Burst:
     """The burst in a message. Raises CodecError for anything else; what its numbers mean is not judged here."""
-    if payload[:HEADER_BYTES] != HEADERS["reading_burst"]:
-        raise CodecError(f"a message of schema {schema_name(payload)}, where a reading_burst was expected")
+    return Burst(*_read("reading_burst", payload))
+
+
+def decode_profile(payload: bytes) -> Profile:
+    """The power profile in a message. Raises CodecError for anything else; what its numbers mean is not judged here."""
+    return Profile(*_read("power_profile", payload))
+
+
+def _write(name: str, values) -> bytes:
+    """A message of schema `name`, the values of its fields in their order, each array in one block."""
+    return b"".join((HEADERS[name], *(write(value) for (_, write), value in zip(_KINDS[name], values))))
+
+
+def _read(name: str, payload: bytes) -> list:
+    """The values of the fields in a message of schema `name`, in their order."""
+    if payload[:HEADER_BYTES] != HEADERS[name]:
+        raise CodecError(f"a message of schema {schema_name(payload)}, where a {name} was expected")
+    values, at = [], HEADER_BYTES
     try:
-        house_id, at = _read_long(payload, HEADER_BYTES)
-        size, at = _read_long(payload, at)
-        if not 0 <= size <= len(payload) - at:
-            raise CodecError(f"malformed reading_burst: a timezone of {size} bytes")
-        timezone, at = payload[at:at + size].decode(), at + size
-        start_ms, at = _read_long(payload, at)
-        end_ms, at = _read_long(payload, at)
-        tick_ms, at = _read_long(payload, at)
-        meter_ids, at = _read_array(payload, at, _read_ints)
-        counts, at = _read_array(payload, at, _read_ints)
-        deltas, at = _read_array(payload, at, _read_ints)
-        watts, at = _read_array(payload, at, _read_floats)
-    except (IndexError, UnicodeDecodeError) as error:
-        reason = "it ends too early" if isinstance(error, IndexError) else "a timezone that is not UTF-8"
-        raise CodecError(f"malformed reading_burst: {reason}") from error
-    if at != len(payload):
-        raise CodecError(f"malformed reading_burst: {len(payload) - at} bytes too many")
-    if not -(2**31) <= tick_ms < 2**31:
-        raise CodecError("malformed reading_burst: a tick_ms beyond 32 bits")
-    return Burst(house_id, timezone, start_ms, end_ms, tick_ms, meter_ids, counts, deltas, watts)
+        for read, _ in _KINDS[name]:
+            value, at = read(payload, at)
+            values.append(value)
+        if at != len(payload):
+            raise _Malformed(f"{len(payload) - at} bytes too many")
+    except IndexError as error:
+        raise CodecError(f"malformed {name}: it ends too early") from error
+    except _Malformed as error:
+        raise CodecError(f"malformed {name}: {error}") from error
+    return values
 
 
-def _write_longs(values) -> bytes:
-    """Zigzag varints (Avro specification, "Binary encoding") of 64-bit values, one after another."""
-    out = bytearray()
-    for value in values:
-        if not -(2**63) <= value < 2**63:
-            raise CodecError(f"{value} is beyond 64 bits")
-        rest = (value << 1) ^ (value >> 63)
-        while rest > 0x7F:
-            out.append(rest & 0x7F | 0x80)
-            rest >>= 7
-        out.append(rest)
+def _write_long(value: int) -> bytes:
+    """The zigzag varint (Avro specification, "Binary encoding") of a 64-bit value."""
+    if not -(2**63) <= value < 2**63:
+        raise CodecError(f"{value} is beyond 64 bits")
+    rest, out = (value << 1) ^ (value >> 63), bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
     return bytes(out)
+
+
+def _write_text(text: str) -> bytes:
+    body = text.encode()
+    return _write_long(len(body)) + body
 
 
 def _write_int_array(values: np.ndarray) -> bytes:
@@ -185,13 +214,13 @@ def _write_int_array(values: np.ndarray) -> bytes:
         sevens = sevens & 0x7F
         sevens[:, :-1] |= used[:, 1:] * np.uint32(0x80)
         body = sevens.astype(np.uint8)[used]
-    return _write_longs([len(values)]) + body.tobytes() + b"\0"
+    return _write_long(len(values)) + body.tobytes() + b"\0"
 
 
 def _write_float_array(values: np.ndarray) -> bytes:
     if not len(values):
         return b"\0"
-    return _write_longs([len(values)]) + values.astype("<f4", copy=False).tobytes() + b"\0"
+    return _write_long(len(values)) + values.astype("<f4", copy=False).tobytes() + b"\0"
 
 
 def _read_long(payload: bytes, at: int) -> tuple[int, int]:
@@ -201,17 +230,34 @@ def _read_long(payload: bytes, at: int) -> tuple[int, int]:
     at += 1
     while byte > 0x7F:
         if shift > 63:
-            raise CodecError("malformed reading_burst: a number of more than 10 bytes")
+            raise _Malformed("a number of more than 10 bytes")
         byte = payload[at]
         value |= (byte & 0x7F) << shift
         at, shift = at + 1, shift + 7
     value = (value >> 1) ^ -(value & 1)
     if not -(2**63) <= value < 2**63:
-        raise CodecError("malformed reading_burst: a number beyond 64 bits")
+        raise _Malformed("a number beyond 64 bits")
     return value, at
 
 
-def _read_array(payload: bytes, at: int, read_block) -> tuple[np.ndarray, int]:
+def _read_int(payload: bytes, at: int) -> tuple[int, int]:
+    value, at = _read_long(payload, at)
+    if not -(2**31) <= value < 2**31:
+        raise _Malformed("an int beyond 32 bits")
+    return value, at
+
+
+def _read_text(payload: bytes, at: int) -> tuple[str, int]:
+    size, at = _read_long(payload, at)
+    if not 0 <= size <= len(payload) - at:
+        raise _Malformed(f"a text of {size} bytes")
+    try:
+        return payload[at:at + size].decode(), at + size
+    except UnicodeDecodeError:
+        raise _Malformed("a text that is not UTF-8") from None
+
+
+def _read_array(read_block, payload: bytes, at: int) -> tuple[np.ndarray, int]:
     """(array, position after it): blocks of items until an empty one; a negative count is followed by a size."""
     blocks = []
     while True:
@@ -221,7 +267,7 @@ def _read_array(payload: bytes, at: int, read_block) -> tuple[np.ndarray, int]:
         if count < 0:
             count, (_, at) = -count, _read_long(payload, at)
         if count > len(payload) - at:  # an item takes a byte or more
-            raise CodecError(f"malformed reading_burst: an array block of {count} items in {len(payload) - at} bytes")
+            raise _Malformed(f"an array block of {count} items in {len(payload) - at} bytes")
         block, at = read_block(payload, at, count)
         blocks.append(block)
     if len(blocks) == 1:
@@ -245,7 +291,7 @@ def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
             value, at = _read_long(payload, at)
             values.append(value)
         if values and not -(2**31) <= min(values) <= max(values) < 2**31:
-            raise CodecError("malformed reading_burst: an int beyond 32 bits")
+            raise _Malformed("an int beyond 32 bits")
         return np.array(values, np.int32), at
     return _read_long_ints(payload, at, count)
 
@@ -255,17 +301,36 @@ def _read_long_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, in
     raw = np.frombuffer(payload, np.uint8, min(5 * count, len(payload) - at), at)
     ends = np.flatnonzero(raw < 0x80)[:count]
     if len(ends) < count:
-        raise CodecError("malformed reading_burst: an int array that ends too early or exceeds 32 bits")
+        raise _Malformed("an int array that ends too early or exceeds 32 bits")
     lengths = np.diff(ends, prepend=-1)
     if lengths.max() > 5:
-        raise CodecError("malformed reading_burst: an int of more than 5 bytes")
+        raise _Malformed("an int of more than 5 bytes")
     used = raw[:ends[-1] + 1].astype(np.int64)
     shift = 7 * (np.arange(len(used)) - np.repeat(ends - lengths + 1, lengths))
     zigzag = np.add.reduceat((used & 0x7F) << shift, ends - lengths + 1)
     if zigzag.max() >= 2**32:
-        raise CodecError("malformed reading_burst: an int beyond 32 bits")
+        raise _Malformed("an int beyond 32 bits")
     return ((zigzag >> 1) ^ -(zigzag & 1)).astype(np.int32), at + int(ends[-1]) + 1
 
 
 _SHIFTS = np.arange(0, 35, 7, dtype=np.uint32)
 _ZIGZAG_OF_BYTE = bytes(((n >> 1) ^ -(n & 1)) & 0xFF for n in range(256))
+
+_KIND_OF = {
+    "long": (_read_long, _write_long),
+    "int": (_read_int, _write_long),
+    "string": (_read_text, _write_text),
+    "int array": (partial(_read_array, _read_ints), _write_int_array),
+    "float array": (partial(_read_array, _read_floats), _write_float_array),
+}
+
+
+def _kind(schema) -> tuple:
+    """(reader, writer) of a field, by its type."""
+    if isinstance(schema, str):
+        return _KIND_OF[schema]
+    return _KIND_OF[f"{schema['items']} array" if schema["type"] == "array" else schema["type"]]
+
+
+_KINDS = {name: [_kind(item["type"]) for item in SCHEMAS[name]["fields"]] for name in ("reading_burst", "power_profile")}
+"""Schema -> (reader, writer) of each of its fields."""

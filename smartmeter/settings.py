@@ -39,8 +39,12 @@ class Settings:
     clickhouse_reader: str = _setting("reader", "read-only user of the dashboard and of ./smw sql")
     clickhouse_reader_password: str = _setting("", "password of the read-only user")
     retention_days: int = _setting(0, "days after which results leave the tables; 0: never")
+    profile_days: int = _setting(0, "days after which the power profile leaves the tables; 0: never")
     sink_batch_rows: int = _setting(100_000, "most rows that the sink puts into one insert")
     sink_batch_s: float = _setting(0.5, "longest time, in s, that the sink lets a row wait for its batch")
+
+    dashboard_address: str = _setting("127.0.0.1", "address that the dashboard listens at; others than this machine reach it at 0.0.0.0")
+    dashboard_port: int = _setting(8501, "port of the dashboard")
 
     flink_ui_port: int = _setting(8081, "port of Flink's web page")
     parallelism: int = _setting(2, "parallelism of a job")
@@ -83,6 +87,7 @@ class Settings:
             ("hold_s", self.hold_s >= 0, "0 or more"),
             ("min_watts", self.min_watts > 0, "more than 0"),
             ("retention_days", 0 <= self.retention_days <= 36_500, "0 to 36500"),
+            ("profile_days", 0 <= self.profile_days <= 36_500, "0 to 36500"),
             ("state_backend", self.state_backend in ("hashmap", "rocksdb"), "hashmap or rocksdb"),
             ("into", re.fullmatch(r"\w*", self.into, re.ASCII), "letters, digits and underscores"),
             ("replay_from", not self.replay_from or _is_date(self.replay_from), "a date such as 2026-11-01"),

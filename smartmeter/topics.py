@@ -10,15 +10,17 @@ SCHEMA_OF = {
     "daily_energy": "daily_energy",
     "thresholds": "threshold",
     "alerts": "alert",
+    "power_profile": "power_profile",
+    "acknowledgements": "acknowledgement",
     "late": "late",
     "dead_letter": "dead_letter",
 }
 """Topic -> the schema in avro/ that its messages follow."""
 
-RESULTS = ("daily_energy", "thresholds", "alerts", "late", "dead_letter")
+RESULTS = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
 """The topics that the jobs write."""
 
-CLEANUP = dict.fromkeys(("houses", "daily_energy", "thresholds", "alerts"), "compact")
+CLEANUP = dict.fromkeys(("houses", "daily_energy", "thresholds", "alerts", "acknowledgements"), "compact")
 """Topics of which the newest message of a key is enough; the others are kept by time."""
 
 
@@ -30,12 +32,12 @@ def topic(settings: Settings, name: str) -> str:
 
 def key(name: str, record: dict) -> bytes:
     """The message key of a record of topic `name`, in ASCII."""
-    if name in ("readings", "houses"):
+    if name in ("readings", "houses", "power_profile"):
         return b"%d" % record["house_id"]
     if name == "daily_energy":
         return f"{record['house_id']}/{record['meter_id']}/{record['date']}".encode()
     if name == "thresholds":
         return f"{record['house_id']}/{record['date']}".encode()
-    if name == "alerts":
+    if name in ("alerts", "acknowledgements"):
         return record["alert_id"].encode()
     return b"%d/%d" % (record["partition"], record["offset"])

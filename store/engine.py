@@ -24,7 +24,7 @@ STREAMED_FORMATS = {"CSV", "JSONEachRow", "Native", "RowBinary", "TSV", "TabSepa
 
 # With final=1 a row that came again shows once, whether or not the tables have been merged since.
 READER_SETTINGS = {"final": "1", "max_execution_time": "60", "max_memory_usage": "2000000000"}
-READER_MAY_SET = {"final", "max_execution_time", "max_result_rows", "result_overflow_mode", "max_threads"}
+READER_MAY_SET = {"final", "max_result_rows", "result_overflow_mode", "max_threads"}
 
 BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY, ACCESS_DENIED = 36, 115, 164, 497
 
@@ -131,12 +131,19 @@ def _closing(session: Session, chunks: Iterator[bytes]) -> Iterator[bytes]:
         session.close()
 
 
+def _reader_may_set(name: str, value: str) -> bool:
+    """Whether a reader may have a setting; the time that a query may take can only be made shorter."""
+    if name == "max_execution_time":
+        return bool(re.fullmatch(r"\d+(\.\d+)?", value)) and 0 < float(value) <= float(READER_SETTINGS[name])
+    return name in READER_MAY_SET
+
+
 def _set(session: Session, query: Query) -> None:
     """The settings: first those that are allowed, then the read-only mode, in which the engine refuses the rest."""
     first, rest = query.settings, {}
     if query.reader:
-        first = {**READER_SETTINGS, **{k: v for k, v in query.settings.items() if k in READER_MAY_SET}}
-        rest = {k: v for k, v in query.settings.items() if k not in READER_MAY_SET}
+        first = READER_SETTINGS | {k: v for k, v in query.settings.items() if _reader_may_set(k, v)}
+        rest = {k: v for k, v in query.settings.items() if not _reader_may_set(k, v)}
     for settings in (first, {"readonly": str(query.readonly)} if query.readonly else {}, rest):
         for name, value in settings.items():
             if not re.fullmatch(r"\w+", name):

@@ -90,6 +90,35 @@ ENGINE = ReplacingMergeTree(revision, retracted)
 ORDER BY (house_id, meter_id, start)
 COMMENT 'Episodes of a meter''s readings over its limit, as known so far';
 
+CREATE TABLE IF NOT EXISTS power_profile
+(
+    house_id   Int64           CODEC(Delta, ZSTD),
+    meter_id   Int32           CODEC(Delta, ZSTD),
+    minute     DateTime('UTC') CODEC(Delta, ZSTD) COMMENT 'start of the minute',
+    part       Int64           CODEC(ZSTD)        COMMENT '0: the readings that came before the minute was told; else the start, in ms, of a span that came later',
+    readings   Int32           CODEC(T64, ZSTD)   COMMENT 'readings in it',
+    min_watts  Float32         CODEC(ZSTD(4))     COMMENT 'the lowest of them, W',
+    mean_watts Float32         CODEC(ZSTD(4))     COMMENT 'their mean, W',
+    max_watts  Float32         CODEC(ZSTD(4))     COMMENT 'the highest of them, W'
+)
+ENGINE = ReplacingMergeTree(readings)
+ORDER BY (house_id, meter_id, minute, part)
+COMMENT 'Power of each meter and minute with readings, some 5.2 kB a meter and day; a minute is all of its parts, see power_by_minute';
+
+CREATE TABLE IF NOT EXISTS acknowledgements
+(
+    alert_id     String  CODEC(ZSTD),
+    house_id     Int64   CODEC(Delta, ZSTD),
+    note         String  CODEC(ZSTD)             COMMENT 'what was found; empty when nothing was written',
+    author       String  CODEC(ZSTD)             COMMENT 'who has seen it; empty when there is no login',
+    withdrawn    UInt8                           COMMENT '1 when it is taken back; FINAL leaves such rows out',
+    acknowledged DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'when it was seen, or taken back',
+    stored       DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD) COMMENT 'when it reached the table'
+)
+ENGINE = ReplacingMergeTree(acknowledged, withdrawn)
+ORDER BY (house_id, alert_id)
+COMMENT 'Alerts that somebody has seen';
+
 CREATE TABLE IF NOT EXISTS late
 (
     partition  Int32,
@@ -166,6 +195,34 @@ INNER JOIN (SELECT * FROM houses FINAL) AS h ON e.house_id = h.house_id
 WHERE e.kind = 'mains'
 GROUP BY zip, city, state, latitude, longitude, population, date;
 
+-- Power of each meter and minute, the parts of a minute put together; label and kind are empty while the meter is unknown.
+CREATE OR REPLACE VIEW power_by_minute AS
+SELECT
+    p.house_id AS house_id,
+    p.meter_id AS meter_id,
+    m.label AS label,
+    m.kind AS kind,
+    p.minute AS minute,
+    p.readings AS readings,
+    p.min_watts AS min_watts,
+    p.mean_watts AS mean_watts,
+    p.max_watts AS max_watts
+FROM
+(
+    SELECT
+        house_id,
+        meter_id,
+        minute,
+        sum(r.readings) AS readings,
+        min(r.min_watts) AS min_watts,
+        sum(r.mean_watts * r.readings) / sum(r.readings) AS mean_watts,
+        max(r.max_watts) AS max_watts
+    FROM power_profile AS r FINAL
+    GROUP BY house_id, meter_id, minute
+) AS p
+LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
+    ON p.house_id = m.house_id AND p.meter_id = m.meter_id;
+
 -- How well a house was measured on a day: coverage in % over all of its meters and over its mains (NULL without mains).
 CREATE OR REPLACE VIEW data_quality AS
 SELECT
@@ -181,7 +238,8 @@ SELECT
 FROM daily_energy_by_label AS e
 GROUP BY house_id, date;
 
--- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown.
+-- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown. Whoever has
+-- seen an alert is told at its end; acknowledged is NULL where nobody has.
 CREATE OR REPLACE VIEW alert_list AS
 SELECT
     a.alert_id AS alert_id,
@@ -200,11 +258,19 @@ SELECT
     a.peak_watts AS peak_watts,
     a.percentile_watts AS percentile_watts,
     a.limit_watts AS limit_watts,
-    a.excess_kwh AS excess_kwh
+    a.excess_kwh AS excess_kwh,
+    k.acknowledged AS acknowledged,
+    k.note AS note,
+    k.author AS author,
+    a.stored AS stored
 FROM alerts AS a FINAL
 LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
     ON a.house_id = m.house_id AND a.meter_id = m.meter_id
-LEFT JOIN (SELECT house_id, city, zip FROM houses FINAL) AS h ON a.house_id = h.house_id;
+LEFT JOIN (SELECT house_id, city, zip FROM houses FINAL) AS h ON a.house_id = h.house_id
+LEFT JOIN
+(
+    SELECT house_id, alert_id, toNullable(acknowledged) AS acknowledged, note, author FROM acknowledgements FINAL
+) AS k ON a.house_id = k.house_id AND a.alert_id = k.alert_id;
 
 -- Alerts that are still going on, newest first.
 CREATE OR REPLACE VIEW open_alerts AS

@@ -30,10 +30,12 @@ from smartmeter.errors import UserError
 from smartmeter.settings import Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
-from store import schema
+from store import profile, schema
 
 GROUP = "smw-sink"
-TOPICS = ("houses", "daily_energy", "thresholds", "alerts", "late", "dead_letter")
+TOPICS = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "power_profile", "late", "dead_letter")
+AT_ONCE = ("alerts", "acknowledgements")
+"""Tables whose rows do not wait for more."""
 RETRY_S = (0.5, 1, 2, 5)
 KAFKA_TIMEOUT_S = 5.0
 POLL_S = 0.1
@@ -47,6 +49,8 @@ COLUMNS = {
                    "covered_s", "warming_up", "limit_watts", "revision"),
     "alerts": ("alert_id", "house_id", "meter_id", "date", "start", "end", "open", "retracted", "readings", "peak_watts",
                "percentile_watts", "limit_watts", "excess_kwh", "revision"),
+    "acknowledgements": ("alert_id", "house_id", "note", "author", "withdrawn", "acknowledged"),
+    "power_profile": profile.COLUMNS,
     "late": ("partition", "offset", "house_id", "date", "start", "end", "readings", "kwh", "house_time", "reason"),
     "dead_letter": ("partition", "offset", "received", "reason", "payload"),
 }
@@ -70,22 +74,34 @@ def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
 
 @dataclass
 class Batch:
-    """Rows by table, and the offsets to commit once they are stored."""
+    """Rows by table, power profiles as they came, and the offsets to commit once they are stored."""
 
     rows: dict[str, list[dict]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
+    profiles: list[codec.Profile] = field(default_factory=list)
+    minutes: int = 0  # of the profiles: rows to be
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
     def __len__(self) -> int:
-        return sum(map(len, self.rows.values()))
+        return sum(self.counts().values())
+
+    def counts(self) -> dict[str, int]:
+        """Table -> rows."""
+        return {table: len(rows) for table, rows in self.rows.items()} | {"power_profile": self.minutes}
 
     def is_due(self, settings: Settings) -> bool:
-        """Whether it is to be stored now; an alert does not wait for more."""
-        return bool(self.rows["alerts"]) or len(self) >= settings.sink_batch_rows or time.monotonic() - self.started >= settings.sink_batch_s
+        """Whether it is to be stored now."""
+        return (any(self.rows[table] for table in AT_ONCE) or len(self) >= settings.sink_batch_rows
+                or time.monotonic() - self.started >= settings.sink_batch_s)
 
-    def add(self, name: str, record: dict) -> None:
-        """A record of the topic `name`."""
-        for table, rows in rows_by_table(name, record).items():
+    def add(self, name: str, payload: bytes) -> None:
+        """A message of the topic `name`. Raises CodecError for one that is none."""
+        if name == "power_profile":
+            found = codec.decode_profile(payload)
+            self.minutes += profile.minutes(found)
+            self.profiles.append(found)
+            return
+        for table, rows in rows_by_table(name, codec.decode_as(SCHEMA_OF[name], payload)).items():
             self.rows[table].extend(rows)
 
 
@@ -150,7 +166,7 @@ class Sink:
     def _read(self) -> list[Message]:
         """The messages at hand, after a short wait for the first one: consume() alone would wait for all of its 10,000."""
         first = self._consumer.poll(min(POLL_S, self._settings.sink_batch_s / 2))
-        return [first, *self._consumer.consume(10_000, timeout=0)] if first else []
+        return [] if first is None else [first, *self._consumer.consume(10_000, timeout=0)]  # an empty message is falsy
 
     def _take(self, message: Message, batch: Batch) -> None:
         """Put a message into the batch; what cannot be decoded is logged and counted, and goes no further."""
@@ -159,16 +175,11 @@ class Sink:
             return
         place = (message.topic(), message.partition())
         batch.offsets[place] = message.offset() + 1
-        name = self._name_of[message.topic()]
         try:
-            schema_name, record = codec.decode(message.value() or b"")
-            if schema_name != SCHEMA_OF[name]:
-                raise codec.CodecError(f"a message of schema {schema_name}, where {SCHEMA_OF[name]} was expected")
+            batch.add(self._name_of[message.topic()], message.value() or b"")
         except codec.CodecError as error:
             self._refused += 1
             log.warning("%s partition %d offset %d cannot be stored: %s", *place, message.offset(), error)
-        else:
-            batch.add(name, record)
 
     def _on_error(self, error: KafkaError) -> None:
         """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault."""
@@ -182,7 +193,7 @@ class Sink:
         following = Batch()
         if self._until_it_works(lambda: self._insert(batch), following):
             self._commit(batch)
-            self._stored.update({table: len(rows) for table, rows in batch.rows.items()})
+            self._stored.update(batch.counts())
         return following
 
     def _insert(self, batch: Batch) -> None:
@@ -190,6 +201,8 @@ class Sink:
             if rows:
                 columns = [[row[name] for row in rows] for name in COLUMNS[table]]
                 self._client.insert(table, columns, column_names=COLUMNS[table], column_oriented=True)
+        if batch.profiles:
+            self._client.insert_arrow("power_profile", profile.table(batch.profiles))
 
     def _commit(self, batch: Batch) -> None:
         offsets = [TopicPartition(*place, offset) for place, offset in batch.offsets.items()]
@@ -235,7 +248,7 @@ class Sink:
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0 and not self._stopping:
             self._consumer.pause(self._consumer.assignment())
-            if message := self._consumer.poll(min(left, POLL_S)):
+            if (message := self._consumer.poll(min(left, POLL_S))) is not None:
                 self._take(message, following)
 
     def _report(self, rows_per_s: float | None = None) -> None:

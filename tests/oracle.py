@@ -1,4 +1,4 @@
-"""What the jobs must find (daily energy, thresholds, alerts), worked out reading by reading in plain Python.
+"""What the jobs must find (daily energy, thresholds, alerts, power profile), worked out reading by reading in plain Python.
 
 It shares nothing with the jobs: it keeps every reading, sorts them, and adds up intervals with exact fractions.
 """
@@ -15,6 +15,7 @@ from zoneinfo import ZoneInfo
 
 EPOCH = date(1970, 1, 1)
 ONE_DAY = timedelta(days=1)
+MINUTE_MS, SETTLED_AFTER_MS = 60_000, 10_000
 OFF_WATTS = 1e-5
 """A reading of so much or less is left out of the thresholds."""
 
@@ -31,6 +32,18 @@ class Day:
     @property
     def kwh(self) -> float:
         return float(self.energy / 3_600_000_000)
+
+
+@dataclass
+class Minute:
+    """One meter and minute (UTC): all of its readings, in W."""
+
+    settled: bool  # whether the house has a reading SETTLED_AFTER_MS after its end
+    watts: list[float] = field(default_factory=list)
+
+    @property
+    def mean_watts(self) -> float:
+        return float(sum(map(Fraction, self.watts)) / len(self.watts))
 
 
 @dataclass(frozen=True)
@@ -103,6 +116,7 @@ class Outcome:
     max_gap_ms: dict[tuple[int, int, date], int]
     final: dict[tuple[int, int, date], bool]
     late: Counter  # (house, date) -> readings
+    minutes: dict[tuple[int, int, int], Minute] = field(default_factory=dict)  # (house, meter, start of the minute in ms)
     thresholds: dict[tuple[int, date], Version] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)  # by alert_id
 
@@ -176,6 +190,7 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
         readings.sort()
         meters[house][meter] = readings
         _integrate(outcome, house, meter, readings, zones[house], clock[house], max_gap_ms)
+        _profile(outcome, house, meter, readings, clock[house])
     for key in outcome.days:
         _finish(outcome, key, zones[key[0]], clock[key[0]], allowed_lateness_ms)
     if rule:
@@ -196,6 +211,13 @@ def _integrate(outcome, house, meter, readings, zone, clock_ms, max_gap_ms):
             outcome.days[house, meter, day].energy += Fraction(watts) * (stop_ms - time_ms)
             outcome.days[house, meter, day].covered_ms += stop_ms - time_ms
             time_ms = stop_ms
+
+
+def _profile(outcome, house, meter, readings, clock_ms):
+    for time_ms, watts in readings:
+        start_ms = time_ms // MINUTE_MS * MINUTE_MS
+        settled = start_ms + MINUTE_MS + SETTLED_AFTER_MS <= clock_ms
+        outcome.minutes.setdefault((house, meter, start_ms), Minute(settled)).watts.append(watts)
 
 
 def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):

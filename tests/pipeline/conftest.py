@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from datetime import datetime, timezone
 
 import pytest
@@ -20,7 +20,7 @@ from store.client import reader
 from store.sink import group
 from tests.oracle import EPOCH, Outcome
 
-TABLES = ("daily_energy", "thresholds", "alerts", "late", "dead_letter")
+TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
 
 
 def run_job(settings, name: str) -> None:
@@ -61,7 +61,7 @@ def wait_for(condition, timeout_s: float = 60):
 def values(client: Client, table: str, where: str = "1") -> list[tuple]:
     """All rows of a table in order, without what tells when they were made; floats to the bit."""
     columns = client.query(f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'").result_rows
-    names = [f"reinterpretAsUInt64({name})" if type == "Float64" else name
+    names = [f"reinterpretAs{type.replace('Float', 'UInt')}({name})" if type in ("Float32", "Float64") else name
              for name, type in columns if name not in ("revision", "stored", "house_time")]
     return client.query(f"SELECT {', '.join(names)} FROM {table} FINAL WHERE {where} ORDER BY ALL").result_rows
 
@@ -71,11 +71,12 @@ def rows(client: Client, table: str) -> list[dict]:
     return list(client.query(f"SELECT * FROM {table} FINAL").named_results())
 
 
-def judge_tables(client: Client, expected: Outcome) -> None:
-    """Fail when the tables are not what the oracle finds."""
+def judge_tables(client: Client, expected: Outcome, ended: bool) -> None:
+    """Fail when the tables are not what the oracle finds, of a topic that has ended or goes on."""
     judge_energy(client, expected)
     judge_thresholds(client, expected)
     judge_alerts(client, expected)
+    judge_profile(client, expected, ended)
     late = Counter()
     for row in rows(client, "late"):
         late[row["house_id"], row["date"]] += row["readings"]
@@ -117,6 +118,21 @@ def judge_alerts(client: Client, expected: Outcome) -> None:
             assert row[column] == getattr(alert, column), (alert_id, column)
         assert (ms(row["start"]), ms(row["end"])) == (alert.start, alert.end)
         assert row["excess_kwh"] == pytest.approx(alert.excess_kwh, rel=1e-9)
+
+
+def judge_profile(client: Client, expected: Outcome, ended: bool) -> None:
+    parts_of = defaultdict(list)
+    for row in rows(client, "power_profile"):
+        parts_of[row["house_id"], row["meter_id"], ms(row["minute"])].append(row)
+    minutes = {key: minute for key, minute in expected.minutes.items() if ended or minute.settled}
+    assert set(parts_of) == set(minutes)
+    for key, minute in minutes.items():
+        readings = sum(part["readings"] for part in parts_of[key])
+        mean_watts = sum(part["readings"] * part["mean_watts"] for part in parts_of[key]) / readings
+        assert readings == len(minute.watts)
+        assert min(part["min_watts"] for part in parts_of[key]) == min(minute.watts)
+        assert max(part["max_watts"] for part in parts_of[key]) == max(minute.watts)
+        assert mean_watts == pytest.approx(minute.mean_watts, rel=1e-7, abs=1e-3)
 
 
 def ms(time: datetime) -> int:

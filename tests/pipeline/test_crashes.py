@@ -88,7 +88,7 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
     houses = {h: (ZONES[h % len(ZONES)], date(2013, 4, 4) + timedelta(days=h)) for h in range(1, count + 1)}
     log = make_log(7, houses)
     settings = stack.with_free_ports(Settings(
-        home=tmp_path, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0,
+        home=tmp_path, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0,
         checkpoint_every_s=1.0, window_days=2))
     with Processes(settings.home) as processes:
         stack.start(processes, settings)
@@ -107,7 +107,7 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
         processes.check()
         wait_for(lambda: all_stored(settings))
         judge_tables(client, judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000),
-                                   Rule(window_days=2, hold_ms=round(settings.hold_s * 1000))))
+                                   Rule(window_days=2, hold_ms=round(settings.hold_s * 1000))), ended=False)
         found = client.query("SELECT hex(payload) FROM dead_letter FINAL").result_rows
         assert sorted(bytes.fromhex(payload) for payload, in found) == sorted(log.dead)
 

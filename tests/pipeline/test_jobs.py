@@ -15,7 +15,7 @@ WINDOW_DAYS = 2
 RUNS = {  # name -> (parallelism, jobs in the order they are run)
     "pipeline.1": (1, ["pipeline"]),
     "pipeline.4": (4, ["pipeline"]),
-    "alone.2": (2, ["daily_energy", "thresholds", "spikes"]),
+    "alone.2": (2, ["daily_energy", "thresholds", "spikes", "power_profile"]),
 }
 
 
@@ -60,11 +60,12 @@ def client(request, clients):
 
 
 def test_the_tables_are_what_the_oracle_finds(client, expected):
-    judge_tables(client, expected)
+    judge_tables(client, expected, ended=True)
     assert {row["day_s"] / 3600 for row in rows(client, "daily_energy")} == {23, 24, 25}
     assert expected.late.total() > 100
     assert len(expected.alerts) > 500 and sum(alert.readings > 1 for alert in expected.alerts.values()) > 50
     assert {alert.meter_id for alert in expected.alerts.values()} == {1, 2, 7}
+    assert client.query("SELECT sum(part = 0) > 10000, sum(part > 0) > 1000 FROM power_profile FINAL").first_row == (True, True)
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -89,6 +90,7 @@ def test_totals_add_up(client, log, expected):
     used, duplicate = sum(r["readings"] for r in energy), sum(r["duplicates"] for r in energy)
     assert used + duplicate + sum(r["readings"] for r in late) + log.dead_readings == log.readings
     assert (used, duplicate) == (expected.used, expected.duplicates)
+    assert used == client.query("SELECT sum(readings) FROM power_by_minute").first_row[0]
     assert duplicate > 100
 
 

@@ -24,8 +24,10 @@ from tests.processes import python_workers
 FIRST, DAYS = date(2026, 10, 29), 7  # clocks change on 1 November
 HOUSES = synthetic_houses(3, seed=5, timezone="America/New_York")
 FROM, TO = date(2026, 11, 1), date(2026, 11, 2)
-REPLAYED = f"date BETWEEN '{FROM}' AND '{TO}'"
-TABLES = ("daily_energy", "thresholds", "alerts")
+REPLAYED = {  # table -> which of its rows are of the days that are replayed
+    **dict.fromkeys(("daily_energy", "thresholds", "alerts"), f"date BETWEEN '{FROM}' AND '{TO}'"),
+    "power_profile": f"toDate(minute, 'America/New_York') BETWEEN '{FROM}' AND '{TO}'",
+}
 
 
 def produce(settings, burst_s: int) -> None:
@@ -55,9 +57,10 @@ def replay(settings, *arguments) -> str:
 
 
 def test_the_days_that_were_chosen_have_something_to_repeat(original):
-    counts = {table: len(values(original, table, REPLAYED)) for table in TABLES}
+    counts = {table: len(values(original, table, where)) for table, where in REPLAYED.items()}
     meters = sum(len(house.meters) for house in HOUSES)
     assert counts["daily_energy"] == 2 * meters and counts["alerts"] >= 2 and counts["thresholds"] > meters
+    assert counts["power_profile"] == 49 * 60 * meters
 
 
 def test_bursts_of_another_size_give_the_same(original, settings, processes):
@@ -65,7 +68,7 @@ def test_bursts_of_another_size_give_the_same(original, settings, processes):
     produce(other, 47)
     run_job(other, "pipeline")
     client = store_all(other, processes)
-    for table in TABLES:
+    for table in REPLAYED:
         assert values(client, table) == values(original, table)
 
 
@@ -78,8 +81,8 @@ def test_a_replay_beside_the_old_results_over_a_crash_at_another_parallelism(ori
     killer.join()
     assert killed[0] and "messages read" in said
     client = reader(replace(settings, into="again"))
-    for table in TABLES:
-        assert values(client, table) == values(original, table, REPLAYED), table
+    for table, where in REPLAYED.items():
+        assert values(client, table) == values(original, table, where), table
 
 
 def kill_a_worker(pid_file: Path) -> int:
@@ -95,16 +98,16 @@ def kill_a_worker(pid_file: Path) -> int:
 
 
 def test_a_replay_of_one_house_over_the_old_results_mends_them(original, settings, processes):
-    before = {table: values(original, table) for table in TABLES}
+    before = {table: values(original, table) for table in REPLAYED}
     damage = writer(settings, settings.database)
-    for table in TABLES:
-        damage.command(f"ALTER TABLE {table} DELETE WHERE house_id = 2 AND {REPLAYED} SETTINGS mutations_sync = 2")
+    for table, where in REPLAYED.items():
+        damage.command(f"ALTER TABLE {table} DELETE WHERE house_id = 2 AND {where} SETTINGS mutations_sync = 2")
     damage.command(f"INSERT INTO daily_energy (house_id, meter_id, date, kwh, revision) VALUES (2, 1, '{FROM}', 99, 1)")
     assert len(values(original, "daily_energy")) < len(before["daily_energy"])
     stack.start_sink(processes, settings)
     replay(settings, "--from", str(FROM), "--to", str(TO), "--house", "2")
     processes.stop("sink")
-    for table in TABLES:
+    for table in REPLAYED:
         assert values(original, table) == before[table], table
 
 

@@ -229,6 +229,8 @@ def test_reader_may_limit_a_query(clickhouse, database, reader):
     _, headers, _ = send(clickhouse, "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1", headers=as_writer(clickhouse), max_execution_time="0.2")
     assert headers["X-ClickHouse-Exception-Code"] == "159"
     assert send(clickhouse, "SELECT sum(sipHash64(number)) FROM numbers(100000000000)", max_execution_time="0.2")[0] == 408
+    assert send(clickhouse, "SELECT 1", max_execution_time="60")[0] == 200
+    assert [send(clickhouse, "SELECT 1", max_execution_time=longer)[1]["X-ClickHouse-Exception-Code"] for longer in ("0", "61", "-1", "1e9")] == ["164"] * 4
 
 
 def test_reader_may_look_around(database, reader):

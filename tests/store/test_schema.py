@@ -38,6 +38,11 @@ def alert(house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, open=False, 
             peak_watts, 200.0, 330.0, excess_kwh, revision)
 
 
+def acknowledgement(house_id, meter_id, *, note="seen", withdrawn=0, acknowledged_s=100):
+    """That of the alert at the start of DAY, given so many seconds into it."""
+    return (f"{house_id}/{meter_id}/{DAY_MS}", house_id, note, "eve", withdrawn, DAY_MS + 1000 * acknowledged_s)
+
+
 def time_of(start_s):
     """The time so many seconds into DAY, as the client gives it."""
     return datetime(2019, 4, 14) + timedelta(seconds=start_s)
@@ -123,9 +128,10 @@ def test_alert_list_tells_what_and_where(writer, reader, meters):
     insert(writer, "alerts", alert(1, 3, 60, duration_s=90.5, excess_kwh=0.25, revision=3))
     insert(writer, "alerts", alert(1, 3, 60, duration_s=9, open=True, excess_kwh=0.2, revision=2))
     for client in (writer, reader):
-        assert client.query("SELECT * FROM alert_list").result_rows == [
+        assert client.query("SELECT * EXCEPT stored FROM alert_list").result_rows == [
             (f"1/3/{DAY_MS + 60_000}", 1, 3, "refrigerator", "appliance", "Cambridge", "02138", date(2019, 4, 14), time_of(60),
-             time_of(150.5), 90.5, False, 20, 2000.0, 200.0, 330.0, 0.25)]
+             time_of(150.5), 90.5, False, 20, 2000.0, 200.0, 330.0, 0.25, None, "", "")]
+        assert client.query("SELECT stored FROM alert_list").result_rows == client.query("SELECT stored FROM alerts FINAL").result_rows
 
 
 def test_alert_of_unknown_meter_and_house_shows_without_label_and_place(writer, meters):
@@ -152,6 +158,49 @@ def test_retraction_holds_until_the_alert_is_found_again_in_whichever_order(writ
     assert reader.query("SELECT excess_kwh FROM alerts").result_rows == left
     for view in ("alert_list", "top_meters"):
         assert writer.query(f"SELECT excess_kwh FROM {view}").result_rows == left
+
+
+def profile(house_id, meter_id, minute=0, part=0, *, day=DAY, readings=60, watts=(1.5, 2.5, 4.0)):
+    """A minute of a meter, so many minutes into a day; watts: lowest, mean and highest."""
+    return (house_id, meter_id, max(day * 86_400 + 60 * minute, 0), part, readings, *watts)
+
+
+def test_power_by_minute_puts_the_parts_of_a_minute_together(writer, reader, meters):
+    insert(writer, "power_profile",
+           profile(1, 3, readings=30, watts=(2, 3, 4)), profile(1, 3, part=7, readings=10, watts=(1, 1.5, 2)),
+           profile(1, 3, part=8, readings=20, watts=(5, 6, 9)), profile(1, 3, 1), profile(1, 99, watts=(0, 0, 0)))
+    for client in (writer, reader):
+        assert client.query("SELECT * FROM power_by_minute ORDER BY meter_id, minute").result_rows == [
+            (1, 3, "refrigerator", "appliance", time_of(0), 60, 1.0, 3.75, 9.0),  # (30 * 3 + 10 * 1.5 + 20 * 6) / 60
+            (1, 3, "refrigerator", "appliance", time_of(60), 60, 1.5, 2.5, 4.0),
+            (1, 99, "", "", time_of(0), 60, 0.0, 0.0, 0.0)]
+
+
+def test_a_minute_that_comes_again_with_more_readings_takes_the_place_of_the_first_in_whichever_order(writer, reader):
+    insert(writer, "power_profile", profile(1, 1, readings=20), profile(1, 1, 1, readings=60))
+    insert(writer, "power_profile", profile(1, 1, readings=60, watts=(1, 2, 3)), profile(1, 1, 1, readings=20, watts=(9, 9, 9)))
+    expected = [(time_of(0), 60, 2.0), (time_of(60), 60, 2.5)]
+    for client in (writer, reader):
+        assert client.query("SELECT minute, readings, mean_watts FROM power_by_minute ORDER BY minute").result_rows == expected
+    writer.command("OPTIMIZE TABLE power_profile FINAL")
+    assert writer.query("SELECT minute, readings, mean_watts FROM power_profile ORDER BY minute").result_rows == expected
+
+
+SEEN, TAKEN_BACK, SEEN_AGAIN = (
+    acknowledgement(1, 3, acknowledged_s=1), acknowledgement(1, 3, withdrawn=1, acknowledged_s=2),
+    acknowledgement(1, 3, note="once more", acknowledged_s=3))
+
+
+@pytest.mark.parametrize("rows", [[], *permutations([SEEN]), *permutations([SEEN, TAKEN_BACK]), *permutations([SEEN, TAKEN_BACK, SEEN_AGAIN])])
+def test_alert_list_tells_who_has_seen_an_alert_unless_that_was_taken_back(writer, reader, rows):
+    writer.command("TRUNCATE TABLE acknowledgements")
+    insert(writer, "alerts", alert(1, 3, open=True), alert(2, 3, 1))
+    insert(writer, "acknowledgements", acknowledgement(1, 2), acknowledgement(3, 3), *rows)  # two of no alert
+    seen = {1: ("seen", "eve", time_of(1)), 3: ("once more", "eve", time_of(3))}.get(len(rows), ("", "", None))
+    for client in (writer, reader):
+        answer = client.query("SELECT house_id, open, note, author, acknowledged FROM alert_list ORDER BY house_id")
+        assert answer.result_rows == [(1, True, *seen), (2, False, "", "", None)]
+    assert writer.query("SELECT house_id, note FROM open_alerts").result_rows == [(1, seen[0])]
 
 
 def test_open_alerts_newest_first(writer):
@@ -204,14 +253,16 @@ def insert_aged(writer, age):
     insert(writer, "daily_energy", energy(1, 1, 1.0, day=day))
     insert(writer, "thresholds", threshold(1, 1, day=day))
     insert(writer, "alerts", alert(1, 1, day=day))
+    insert(writer, "power_profile", profile(1, 1, day=day))
+    insert(writer, "acknowledgements", (str(age), 1, "", "", 0, day * 86_400_000))
     insert(writer, "late", (0, age, 1, day, day * 86_400_000, day * 86_400_000, 1, 1.0, day * 86_400_000, ""))
     insert(writer, "dead_letter", (0, age, day * 86_400_000, "", b""))
 
 
-def retain(writer, database, days):
-    """Start with that setting, and merge. Returns the statements that altered a table."""
+def retain(writer, database, days, profile_days=None):
+    """Start with those settings (or one for both), and merge. Returns the statements that altered a table."""
     with patch.object(writer, "command", wraps=writer.command) as command:
-        schema.create(writer, replace(database, retention_days=days))
+        schema.create(writer, replace(database, retention_days=days, profile_days=days if profile_days is None else profile_days))
     for table in schema.AGE_OF:
         writer.command(f"OPTIMIZE TABLE {table} FINAL")
     return [call.args[0] for call in command.call_args_list if call.args[0].startswith("ALTER")]
@@ -225,20 +276,31 @@ def rows_left(writer):
 def test_retention(writer, database):
     for age in (0, 40, 400, TODAY + 1):
         insert_aged(writer, age)
-    kept = {"houses": 4, "meters": 4}
+    kept = dict.fromkeys(("houses", "meters", "acknowledgements"), 4)
     assert retain(writer, database, 0) == [] and set(rows_left(writer).values()) == {4}
     for days, left in ((100, 2), (30, 1)):
         assert len(retain(writer, database, days)) == len(schema.AGE_OF)
         assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, left) | kept
         assert retain(writer, database, days) == []
-    insert_aged(writer, 29)
-    insert_aged(writer, 31)
+    for age in (28, 32):  # a day's room, should midnight pass while the tests run
+        insert_aged(writer, age)
     retain(writer, database, 30)
-    assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, 2) | {"houses": 6, "meters": 6}
+    assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, 2) | dict.fromkeys(kept, 6)
     assert len(retain(writer, database, 0)) == len(schema.AGE_OF)
     insert_aged(writer, 400)
     assert retain(writer, database, 0) == []
-    assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, 3) | {"houses": 7, "meters": 7}
+    assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, 3) | dict.fromkeys(kept, 7)
+
+
+def test_the_power_profile_has_a_time_of_its_own(writer, database):
+    for age in (0, 40):
+        insert_aged(writer, age)
+    assert retain(writer, database, 0, 30) == ["ALTER TABLE power_profile MODIFY TTL minute + toIntervalDay(30)"]
+    assert rows_left(writer) == dict.fromkeys(COLUMNS, 2) | {"power_profile": 1}
+    assert len(retain(writer, database, 30, 0)) == len(schema.AGE_OF)
+    insert_aged(writer, 50)
+    retain(writer, database, 30, 0)
+    assert {table: n for table, n in rows_left(writer).items() if table in schema.AGE_OF} == dict.fromkeys(schema.AGE_OF, 1) | {"power_profile": 2}
 
 
 def test_creating_again_keeps_the_data(writer, database, meters):

@@ -19,7 +19,7 @@ from smartmeter.errors import UserError
 from smartmeter.settings import Settings
 from smartmeter.stack import with_free_ports
 from store import client
-from store.sink import GROUP, TOPICS, Sink
+from store.sink import GROUP, TOPICS, Batch, Sink
 from tests.store.conftest import until
 
 HOUSE = {
@@ -46,6 +46,20 @@ def alert(meter_id, revision=1, retracted=False):
     return {"alert_id": f"7/{meter_id}/1555200000123", "house_id": 7, "meter_id": meter_id, "date": 18000, "start": 1_555_200_000_123,
             "end": 1_555_200_006_123, "open": True, "retracted": retracted, "readings": 2, "peak_watts": 3000.0, "percentile_watts": 900.5,
             "limit_watts": 1380.75, "excess_kwh": 0.25, "revision": revision}
+
+
+def acknowledgement(meter_id, acknowledged=1_555_200_010_123, withdrawn=False):
+    return {"alert_id": f"7/{meter_id}/1555200000123", "house_id": 7, "note": "the sauna", "author": "", "withdrawn": withdrawn,
+            "acknowledged": acknowledged}
+
+
+def profile(house_id=7, minutes=(3, 1), part=0):
+    """Meters 1, 2, ... with so many minutes each, from 2019-04-14 00:00 on, every second minute; watts that tell them apart."""
+    count = sum(minutes)
+    return {"house_id": house_id, "date": 18000, "part": part, "start": 1_555_200_000_000, "meter_ids": list(range(1, len(minutes) + 1)),
+            "counts": list(minutes), "deltas": [2] * count, "readings": list(range(1, count + 1)),
+            "min_watts": [n + 0.25 for n in range(count)], "mean_watts": [n + 0.5 for n in range(count)],
+            "max_watts": [n + 0.75 for n in range(count)]}
 
 
 @pytest.fixture
@@ -103,13 +117,20 @@ def test_every_topic_lands_in_its_table(settings):
     produce(settings, "daily_energy", energy(7))
     produce(settings, "thresholds", THRESHOLD, {**THRESHOLD, "date": 17999, "meters": []})
     produce(settings, "alerts", alert(1))
+    produce(settings, "acknowledgements", acknowledgement(1))
+    produce(settings, "power_profile", profile(), profile(8, (1, 0, 2), part=1_555_200_000_123))
     produce(settings, "late", LATE)
     produce(settings, "dead_letter", DEAD)
     with running(Sink(settings)):
-        until(lambda: committed(settings) == 7)
+        until(lambda: committed(settings) == 10)
     assert rows(settings, "SELECT zip, latitude, longitude, toUnixTimestamp64Milli(updated) FROM houses FINAL") == [("02138", 42.37, None, 1_555_200_000_123)]
     assert rows(settings, "SELECT house_id, label, kwh, final FROM daily_energy_by_label") == [(7, "mains", 1.75, True)]
     assert rows(settings, "SELECT meter_id, label, kind FROM meters FINAL ORDER BY meter_id") == [(1, "mains", "mains"), (2, "fridge", "appliance")]
+    assert rows(settings, "SELECT house_id, meter_id, part, intDiv(toUnixTimestamp(minute) - 1555200000, 60), readings, min_watts, mean_watts, max_watts "
+                          "FROM power_profile FINAL ORDER BY house_id, meter_id, minute") == [
+        (7, 1, 0, 2, 1, 0.25, 0.5, 0.75), (7, 1, 0, 4, 2, 1.25, 1.5, 1.75), (7, 1, 0, 6, 3, 2.25, 2.5, 2.75), (7, 2, 0, 2, 4, 3.25, 3.5, 3.75),
+        (8, 1, 1_555_200_000_123, 2, 1, 0.25, 0.5, 0.75), (8, 3, 1_555_200_000_123, 2, 2, 1.25, 1.5, 1.75),
+        (8, 3, 1_555_200_000_123, 4, 3, 2.25, 2.5, 2.75)]
     assert rows(settings, "SELECT partition, offset, toInt32(date), toUnixTimestamp64Milli(start), kwh FROM late FINAL") == [(3, 9, -1, -1000, 0.5)]
     assert rows(settings, "SELECT reason, hex(payload) FROM dead_letter FINAL") == [("malformed", "C30100FF")]
     assert rows(settings, "SELECT house_id, meter_id, toInt32(date), toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to), quantile, window_days, "
@@ -117,8 +138,9 @@ def test_every_topic_lands_in_its_table(settings):
         (7, 1, 18000, 0, 1_555_300_800_000, 0.97, 7, 900.5, 86400, 86400.0, False, 1380.75, 5),
         (7, 2, 18000, 0, 1_555_300_800_000, 0.97, 7, 90.0, 7, 42.0, True, None, 5)]
     assert rows(settings, "SELECT alert_id, label, zip, toInt32(date), toUnixTimestamp64Milli(start), duration_s, open, readings, peak_watts, "
-                          "percentile_watts, limit_watts, excess_kwh FROM alert_list") == [
-        ("7/1/1555200000123", "mains", "02138", 18000, 1_555_200_000_123, 6.0, True, 2, 3000.0, 900.5, 1380.75, 0.25)]
+                          "percentile_watts, limit_watts, excess_kwh, toUnixTimestamp64Milli(assumeNotNull(acknowledged)), note, author FROM alert_list") == [
+        ("7/1/1555200000123", "mains", "02138", 18000, 1_555_200_000_123, 6.0, True, 2, 3000.0, 900.5, 1380.75, 0.25,
+         1_555_200_010_123, "the sauna", "")]
 
 
 def test_retracted_alerts_leave_the_list(settings):
@@ -130,17 +152,27 @@ def test_retracted_alerts_leave_the_list(settings):
     assert rows(settings, "SELECT meter_id FROM alert_list ORDER BY meter_id") == [(1,), (4,)]
 
 
-def test_an_alert_is_stored_at_once_with_what_came_before_it(settings, monkeypatch):
+@pytest.mark.parametrize("topic, record_of", [("alerts", alert), ("acknowledgements", acknowledgement)])
+def test_an_alert_and_its_acknowledgement_are_stored_at_once_with_what_came_before(settings, monkeypatch, topic, record_of):
     monkeypatch.setattr("store.sink.POLL_S", 5.0)
-    produce(settings, "alerts", alert(1))
+    settings = replace(settings, clickhouse_database=f"at_once_{topic}")
+    produce(settings, topic, record_of(1))
     with running(Sink(replace(settings, sink_batch_s=3600.0))):
-        until(lambda: stored(settings, "alerts") == 1)
+        until(lambda: stored(settings, topic) == 1)
         produce(settings, "daily_energy", energy(7))
         time.sleep(1)
         assert stored(settings) == 0
-        produce(settings, "alerts", alert(2))
-        until(lambda: stored(settings, "alerts") == 2, timeout_s=3)
+        produce(settings, topic, record_of(2))
+        until(lambda: stored(settings, topic) == 2, timeout_s=3)
         assert stored(settings) == 1
+
+
+def test_an_acknowledgement_that_is_taken_back_leaves_the_list(settings):
+    produce(settings, "alerts", alert(1), alert(2))
+    produce(settings, "acknowledgements", acknowledgement(1), acknowledgement(2), acknowledgement(2, 1_555_200_020_123, withdrawn=True))
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 5)
+    assert rows(settings, "SELECT meter_id, note FROM alert_list ORDER BY meter_id") == [(1, "the sauna"), (2, "")]
 
 
 def test_large_batches_are_stored_whole(settings):
@@ -149,6 +181,15 @@ def test_large_batches_are_stored_whole(settings):
     with running(Sink(replace(settings, sink_batch_s=5.0))):
         until(lambda: committed(settings) == count)
     assert rows(settings, "SELECT count(), uniqExact(house_id), sum(house_id) FROM daily_energy FINAL") == [(count, count, count * (count - 1) // 2)]
+
+
+def test_minutes_count_as_rows(settings, caplog):
+    caplog.set_level("INFO", "sink")
+    produce(settings, "power_profile", *(profile(house_id, (600, 400)) for house_id in range(1, 100)))
+    with running(Sink(replace(settings, sink_batch_s=3600.0, sink_batch_rows=50_000))):
+        until(lambda: stored(settings, "power_profile") >= 50_000)
+    assert rows(settings, "SELECT count(), uniqExact(house_id), sum(readings) FROM power_profile FINAL") == [(99_000, 99, 99 * 500_500)]
+    assert "stored 99,000 rows: power_profile 99,000" in caplog.text
 
 
 class CrashAfterInsert(Sink):
@@ -185,6 +226,35 @@ def test_what_cannot_be_decoded_holds_nothing_up(settings, caplog):
     assert rows(settings, "SELECT house_id FROM daily_energy") == [(2,)]
     refused = [r.getMessage() for r in caplog.records if "cannot be stored" in r.getMessage()]
     assert len(refused) == 4 and "a message of schema late, where daily_energy was expected" in "\n".join(refused)
+    assert "4 records could not be decoded" in caplog.text
+
+
+def test_an_empty_message_is_refused_like_others(settings, caplog):
+    caplog.set_level("INFO", "sink")
+    produce(settings, "daily_energy", b"")
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 1)
+    assert "1 records could not be decoded" in caplog.text
+
+
+@pytest.mark.parametrize("wrong", [
+    dict(counts=[3]), dict(counts=[4, 1]), dict(counts=[5, -1]), dict(meter_ids=[1]), dict(deltas=[1] * 3), dict(readings=[]),
+    dict(min_watts=[1.0] * 5), dict(mean_watts=[1.0]), dict(max_watts=[1.0] * 3)])
+def test_a_profile_whose_columns_disagree_is_refused(wrong):
+    batch = Batch()
+    with pytest.raises(codec.CodecError, match="they disagree"):
+        batch.add("power_profile", codec.encode("power_profile", profile() | wrong))
+    assert len(batch) == 0 and batch.profiles == []
+
+
+def test_profiles_that_cannot_be_decoded_hold_nothing_up(settings, caplog):
+    caplog.set_level("INFO", "sink")
+    produce(settings, "power_profile", b"", codec.encode("late", LATE), codec.encode("power_profile", profile() | {"counts": [9, 9]}),
+            codec.encode("power_profile", profile())[:-1], profile(9))
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 5)
+    assert rows(settings, "SELECT DISTINCT house_id FROM power_profile") == [(9,)]
+    assert "a message of schema late, where a power_profile was expected" in caplog.text and "malformed power_profile" in caplog.text
     assert "4 records could not be decoded" in caplog.text
 
 

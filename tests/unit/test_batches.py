@@ -1,21 +1,26 @@
 """Batches: what is made of many bursts for each house, and that it survives the way as bytes."""
 
+from collections import defaultdict
+from fractions import Fraction
+
+import lz4.block
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.batches import Batch, Wanted, house_batches
 from jobs.integral import ARRIVED, arrivals
+from jobs.minutes import PIECE
 from jobs.readings import NEVER, read
 from jobs.sketch import Sketches, bin_of
 from smartmeter.codec import encode_burst
 from tests.unit.logs import NEW_YORK, START_MS, burst, logs
 
 MIDNIGHT_MS = START_MS + 86_400_000
-BOTH = Wanted(histograms=True, readings_over_watts=50.0)
+ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
 
 
-def batches(*bursts, wanted=BOTH):
+def batches(*bursts, wanted=ALL):
     """[(house, time zone, newest_ms, batch)] of bursts; the message of each is at partition 3, offset 100 and on."""
     readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
     assert not reasons
@@ -48,13 +53,22 @@ def carried_by(batch) -> list[list]:
     return carried
 
 
+def minutes_of(batch) -> list[list]:
+    """[(minutes since START_MS, readings, lowest, highest, sum in mW)] of each section."""
+    ends = np.cumsum(batch.sections["minutes"])
+    assert ends[-1:].sum() == len(batch.minutes)
+    return [[(minute - START_MS // 60_000, *rest) for minute, *rest in batch.minutes[end - n:end].tolist()]
+            for end, n in zip(ends, batch.sections["minutes"])]
+
+
 def bin_at(*watts) -> list[int]:
     return bin_of(np.array(watts, np.float32)).tolist()
 
 
 def test_both_wants_are_what_either_wants():
-    assert Wanted() | Wanted() == Wanted(False, None)
-    assert Wanted(histograms=True) | Wanted() == Wanted() | Wanted(histograms=True) == Wanted(True, None)
+    assert Wanted() | Wanted() == Wanted(False, None, False)
+    assert Wanted(histograms=True) | Wanted() == Wanted() | Wanted(histograms=True) == Wanted(True, None, False)
+    assert Wanted(minutes=True) | Wanted() == Wanted() | Wanted(minutes=True) == Wanted(False, None, True)
     assert Wanted(readings_over_watts=0.0) | Wanted(True) == Wanted(True, 0.0)
     assert Wanted(readings_over_watts=30.0) | Wanted(readings_over_watts=20.0) == Wanted(False, 20.0)
 
@@ -92,11 +106,35 @@ def test_the_readings_of_sections_with_one_over_the_wanted_power_are_carried_all
     assert (batch.gap_ms.dtype, batch.watts.dtype) == (np.uint32, np.float32)
 
 
+def test_each_section_has_its_minutes():
+    [(_, _, _, batch)] = batches(
+        at(1, 30, {1: {30: 60, 59.999: 20.5, 60: 2000, 129: 0}, 2: {}, 4: {65: 7}}), at(1, 130, {4: {130: 7.0004}, 1: {131: 60, 229.5: 1}}))
+    assert minutes_of(batch) == [
+        [(0, 2, 20.5, 60, 80_500), (1, 1, 2000, 2000, 2_000_000), (2, 1, 0, 0, 0)], [], [(1, 1, 7, 7, 7000)],
+        [(2, 1, np.float32(7.0004), np.float32(7.0004), 7000)], [(2, 1, 60, 60, 60_000), (3, 1, 1, 1, 1000)]]
+    assert batch.minutes.dtype == PIECE
+
+
+def test_minutes_without_readings_are_left_out():
+    [(_, _, _, batch)] = batches(at(1, 0, {1: {0: 1, 86_399: 2}}, length_s=86_400), at(1, 86_400, {1: {86_400: 3}}))
+    assert minutes_of(batch) == [[(0, 1, 1, 1, 1000), (1439, 1, 2, 2, 2000)], [(1440, 1, 3, 3, 3000)]]
+
+
+def test_a_mean_of_any_powers_does_not_overflow_and_zero_has_no_sign():
+    every_ms = burst(START_MS, START_MS + 60_000, {1: [(START_MS + n, 1e12) for n in range(60_000)], 2: [(START_MS, -0.0)]})
+    [(_, _, _, batch)] = batches(every_ms)
+    assert batch.minutes["sum_mw"].tolist() == [60_000 * int(np.float32(1e11)) * 1000, 0]
+    assert batch.minutes["max_watts"][0] == np.float32(1e12)
+    assert not np.signbit(batch.minutes["min_watts"]).any() and not np.signbit(batch.minutes["max_watts"]).any()
+
+
 def test_what_is_not_wanted_is_not_there():
     bursts = at(1, 0, {1: {3: 100, 5: 50}}), at(1, 100, {1: {110: 100}})
     [(_, _, _, energy)] = batches(*bursts, wanted=Wanted())
-    assert len(energy.bin) == len(energy.count) == len(energy.watts) == len(energy.gap_ms) == 0
-    assert energy.sections["bins"].tolist() == energy.sections["carried"].tolist() == [0, 0]
+    assert len(energy.bin) == len(energy.count) == len(energy.watts) == len(energy.gap_ms) == len(energy.minutes) == 0
+    assert energy.sections[["bins", "carried", "minutes"]].tolist() == [(0, 0, 0)] * 2
+    [(_, _, _, profile)] = batches(*bursts, wanted=Wanted(minutes=True))
+    assert profile.sections["minutes"].tolist() == [1, 1] and len(profile.watts) == len(profile.bin) == 0
     [(_, _, _, thresholds)] = batches(*bursts, wanted=Wanted(histograms=True))
     assert thresholds.sections["bins"].tolist() == [2, 1] and len(thresholds.watts) == 0
     [(_, _, _, spikes)] = batches(*bursts, wanted=Wanted(readings_over_watts=99.0))
@@ -122,7 +160,7 @@ def test_sections_are_cut_at_midnight_and_so_are_their_histograms_and_readings()
 def test_without_readings_a_batch_has_its_sections_alone():
     [(house, _, newest_ms, batch)] = batches(at(5, 0, {1: {}, 2: {}}), at(5, 100, {}))
     assert (house, newest_ms, len(batch.sections)) == (5, NEVER, 2)
-    assert len(batch.bin) == len(batch.watts) == 0
+    assert len(batch.bin) == len(batch.watts) == len(batch.minutes) == 0
     [(_, _, newest_ms, batch)] = batches(at(5, 0, {}))
     assert newest_ms == NEVER and len(batch.sections) == 0
     assert Batch.from_bytes(batch.to_bytes()).to_bytes() == batch.to_bytes()
@@ -130,18 +168,18 @@ def test_without_readings_a_batch_has_its_sections_alone():
 
 
 def test_a_burst_without_meters_lies_between_others():
-    found = batches(at(1, 0, {1: {0: 60}}), at(2, 0, {}), at(3, 0, {1: {1: 60}}))
-    assert [(house, len(batch.sections), batch.watts.tolist()) for house, _, _, batch in found] == [
-        (1, 1, [60]), (2, 0, []), (3, 1, [60])]
+    found = batches(at(1, 0, {1: {0: 60}}), at(2, 0, {}), at(3, 0, {1: {61: 60}}))
+    assert [(house, len(batch.sections), batch.watts.tolist(), minutes_of(batch)) for house, _, _, batch in found] == [
+        (1, 1, [60], [[(0, 1, 60, 60, 60_000)]]), (2, 0, [], []), (3, 1, [60], [[(1, 1, 60, 60, 60_000)]])]
 
 
 def test_a_batch_is_what_its_bytes_say():
     [(_, _, _, batch)] = batches(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}))
     body = batch.to_bytes()
-    # 12 bytes, 128 a section, 6 an entry of a histogram, 8 a reading.
-    assert len(body) == 12 + 4 * 128 + 6 * len(batch.bin) + 8 * 4
+    # 16 bytes, 132 a section, 6 an entry of a histogram, 24 a minute, 8 a reading; and compressed.
+    assert len(lz4.block.decompress(body)) == 16 + 4 * 132 + 6 * len(batch.bin) + 24 * 4 + 8 * 4 > len(body)
     again = Batch.from_bytes(body)
-    for name in ("sections", "bin", "count", "gap_ms", "watts"):
+    for name in ("sections", "bin", "count", "minutes", "gap_ms", "watts"):
         mine, theirs = getattr(batch, name), getattr(again, name)
         assert mine.dtype == theirs.dtype and mine.tolist() == theirs.tolist()
 
@@ -152,7 +190,7 @@ def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
     bursts, _ = log
     [(_, _, newest_ms, whole)] = batches(*bursts)
     pieces = [piece for n in range(0, len(bursts), size) for piece in batches(*bursts[n:n + size])]
-    for name in ("bin", "count", "watts"):
+    for name in ("bin", "count", "minutes", "watts"):
         assert getattr(whole, name).tolist() == np.concatenate([getattr(batch, name) for _, _, _, batch in pieces]).tolist()
     sections = np.concatenate([batch.sections for _, _, _, batch in pieces])
     same = [name for name in ARRIVED.names if name not in ("burst", "offset", "before_ms")]
@@ -163,7 +201,7 @@ def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
 
 @settings(max_examples=100, deadline=None)
 @given(logs())
-def test_histograms_and_readings_are_those_of_the_bursts(log):
+def test_histograms_minutes_and_readings_are_those_of_the_bursts(log):
     bursts, _ = log
     [(_, _, _, batch)] = batches(*bursts)
     meter_id = np.repeat(batch.sections["meter_id"], batch.sections["bins"])
@@ -173,7 +211,12 @@ def test_histograms_and_readings_are_those_of_the_bursts(log):
     readings, _ = read([encode_burst(b) for b in bursts], 2**60)
     sections = arrivals(readings, np.zeros(len(bursts), int), np.zeros(len(bursts), int), 1_000_000)
     ends = np.cumsum(sections["readings"])
-    for end, n, carried in zip(ends, sections["readings"], carried_by(batch)):
+    for end, n, carried, minutes in zip(ends, sections["readings"], carried_by(batch), minutes_of(batch)):
         times = readings.time_at(np.arange(end - n, end))
         watts = readings.watts[end - n:end].tolist()
+        within = defaultdict(list)
+        for time_ms, power in zip(times.tolist(), watts):
+            within[(time_ms - START_MS) // 60_000].append(power)
+        assert minutes == [(minute, len(some), min(some), max(some), sum(round(Fraction(power) * 1000) for power in some))
+                           for minute, some in sorted(within.items())]
         assert carried == (list(zip(((times - times[:1]) / 1000).tolist(), watts)) if max(watts, default=0) > 50 else [])

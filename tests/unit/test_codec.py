@@ -17,8 +17,10 @@ from smartmeter.codec import (
     SCHEMAS,
     Burst,
     CodecError,
+    Profile,
     decode,
     decode_burst,
+    decode_profile,
     encode,
     encode_burst,
 )
@@ -37,12 +39,30 @@ def bursts(draw):
                  np.array(draw(FLOATS), np.float32))
 
 
-def record_of(burst: Burst) -> dict:
-    return {
-        "house_id": burst.house_id, "timezone": burst.timezone, "start": burst.start_ms, "end": burst.end_ms,
-        "tick_ms": burst.tick_ms, "meter_ids": burst.meter_ids.tolist(), "counts": burst.counts.tolist(),
-        "deltas": burst.deltas.tolist(), "watts": burst.watts.tolist(),
-    }
+@st.composite
+def profiles(draw):
+    ints = [np.array(draw(INTS), np.int32) for _ in range(4)]
+    floats = [np.array(draw(FLOATS), np.float32) for _ in range(3)]
+    return Profile(draw(LONG), draw(INT), draw(LONG), draw(LONG), *ints, *floats)
+
+
+COLUMNS = st.one_of(bursts(), profiles())
+DECODE = {"reading_burst": decode_burst, "power_profile": decode_profile}
+
+
+def name_of(columns) -> str:
+    return {Burst: "reading_burst", Profile: "power_profile"}[type(columns)]
+
+
+def record_of(columns) -> dict:
+    """The record of a Burst or Profile, with plain lists."""
+    names = [entry["name"] for entry in SCHEMAS[name_of(columns)]["fields"]]
+    return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in zip(names, vars(columns).values())}
+
+
+def written(columns) -> bytes:
+    """A Burst or Profile as a message, by the vectorised writer."""
+    return encode_burst(columns) if isinstance(columns, Burst) else encode("power_profile", vars(columns))
 
 
 def long_bytes(value: int) -> bytes:
@@ -67,55 +87,55 @@ def blocks(items: list[bytes], cuts: list[int], sized: list[bool]) -> bytes:
     return out + b"\0"
 
 
-@given(bursts())
-def test_vectorised_writer_gives_fastavros_bytes_and_the_reader_reads_them(burst):
-    payload = encode_burst(burst)
-    assert payload == encode("reading_burst", record_of(burst))
-    assert decode_burst(payload) == burst
+@given(COLUMNS)
+def test_vectorised_writer_gives_fastavros_bytes_and_the_reader_reads_them(columns):
+    payload = written(columns)
+    assert payload == encode(name_of(columns), record_of(columns))
+    assert DECODE[name_of(columns)](payload) == columns
     name, record = decode(payload)
-    assert name == "reading_burst"
-    np.testing.assert_equal(record, record_of(burst))
+    assert name == name_of(columns)
+    np.testing.assert_equal(record, record_of(columns))
 
 
-@given(bursts(), st.lists(st.integers(0, 1000), max_size=4), st.lists(st.booleans(), min_size=1, max_size=4))
-def test_any_block_structure_is_read_as_fastavro_reads_it(burst, cuts, sized):
-    zone = burst.timezone.encode()
-    head = b"".join((long_bytes(burst.house_id), long_bytes(len(zone)), zone, long_bytes(burst.start_ms),
-                     long_bytes(burst.end_ms), long_bytes(burst.tick_ms)))
-    ints = [blocks([long_bytes(v) for v in array.tolist()], cuts, sized)
-            for array in (burst.meter_ids, burst.counts, burst.deltas)]
-    floats = blocks([v.tobytes() for v in burst.watts.astype("<f4")], cuts, sized)
-    payload = HEADERS["reading_burst"] + head + b"".join(ints) + floats
-    np.testing.assert_equal(decode(payload)[1], record_of(burst))
-    assert decode_burst(payload) == burst
+@given(COLUMNS, st.lists(st.integers(0, 1000), max_size=4), st.lists(st.booleans(), min_size=1, max_size=4))
+def test_any_block_structure_is_read_as_fastavro_reads_it(columns, cuts, sized):
+    payload = HEADERS[name_of(columns)]
+    for value in vars(columns).values():
+        if isinstance(value, np.ndarray):
+            items = [long_bytes(v) if value.dtype == np.int32 else np.float32(v).tobytes() for v in value.tolist()]
+            payload += blocks(items, cuts, sized)
+        else:
+            payload += long_bytes(len(value.encode())) + value.encode() if isinstance(value, str) else long_bytes(value)
+    np.testing.assert_equal(decode(payload)[1], record_of(columns))
+    assert DECODE[name_of(columns)](payload) == columns
 
 
-@given(bursts(), st.data())
-def test_damaged_bytes_raise_codec_error_or_still_decode(burst, data):
-    payload = bytearray(encode_burst(burst))
+@given(COLUMNS, st.data())
+def test_damaged_bytes_raise_codec_error_or_still_decode(columns, data):
+    payload = bytearray(written(columns))
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
     damaged = bytes(payload[:data.draw(st.integers(0, len(payload)))])
-    for read in (decode_burst, decode):
+    for read in (*DECODE.values(), decode):
         try:
             read(damaged)
         except CodecError:
             pass
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_behind_a_burst_header_raise_codec_error_or_decode_alike(body):
-    payload = HEADERS["reading_burst"] + body
+@given(st.sampled_from(list(DECODE)), st.binary(max_size=200))
+def test_any_bytes_behind_a_header_raise_codec_error_or_decode_alike(name, body):
+    payload = HEADERS[name] + body
     try:
-        burst = decode_burst(payload)
+        columns = DECODE[name](payload)
     except CodecError:
         return
-    np.testing.assert_equal(decode(payload)[1], record_of(burst))
+    np.testing.assert_equal(decode(payload)[1], record_of(columns))
 
 
 @given(st.binary(max_size=100))
 def test_bytes_of_another_kind_are_named_as_such(payload):
-    for read in (decode_burst, decode):
+    for read in (*DECODE.values(), decode):
         with pytest.raises(CodecError):
             read(payload)
 
@@ -137,6 +157,17 @@ def test_what_is_wrong_is_said(payload, message):
         decode_burst(payload)
 
 
+@pytest.mark.parametrize("payload, message", [
+    (HEADERS["reading_burst"], "^a message of schema reading_burst, where a power_profile was expected$"),
+    (HEADERS["power_profile"], "^malformed power_profile: it ends too early$"),
+    (HEADERS["power_profile"] + b"\x02" + long_bytes(2**31), "^malformed power_profile: an int beyond 32 bits$"),
+    (HEADERS["power_profile"] + bytes(11) + b"!", "^malformed power_profile: 1 bytes too many$"),
+])
+def test_what_is_wrong_is_said_of_the_schema_that_was_read(payload, message):
+    with pytest.raises(CodecError, match=message):
+        decode_profile(payload)
+
+
 def test_fingerprint_is_the_one_of_the_avro_specification():
     # CRC-64-AVRO of the canonical form "int", the example of the specification's reference implementation.
     assert fastavro.schema.fingerprint('"int"', "CRC-64-AVRO") == "8f5c393f1ad57572"
@@ -149,6 +180,8 @@ def test_a_record_that_does_not_fit_is_refused():
         encode("late", {"partition": 1})
     with pytest.raises(CodecError, match="beyond 64 bits"):
         encode_burst(Burst(2**63, "UTC", 0, 1, 1, *[np.empty(0, np.int32)] * 3, np.empty(0, np.float32)))
+    with pytest.raises(CodecError, match="beyond 64 bits"):
+        encode("power_profile", vars(Profile(1, 1, 2**63, 0, *[np.empty(0, np.int32)] * 4, *[np.empty(0, np.float32)] * 3)))
     with pytest.raises(CodecError, match="int32, not int64"):
         encode_burst(Burst(1, "UTC", 0, 1, 1, np.array([1]), *[np.empty(0, np.int32)] * 2, np.empty(0, np.float32)))
 

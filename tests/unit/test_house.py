@@ -7,7 +7,7 @@ import os
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
-from itertools import pairwise
+from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
 
 import hypothesis
@@ -23,6 +23,8 @@ from jobs.daily_energy import DailyEnergy
 from jobs.episodes import Runs, Versions
 from jobs.house import BATCH, END_OF_TIME_MS, MESSAGE, NO_HOUSE, Houses
 from jobs.integral import HouseDays
+from jobs.minutes import Minutes
+from jobs.power_profile import PowerProfile
 from jobs.readings import read
 from jobs.sketch import Sketches
 from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin
@@ -35,7 +37,7 @@ from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, ZONES_AND_DAYS, burst
 
 GRID_MS = 900_000
 DAY_MS = 24 * HOUR_MS
-CLASS_OF = {"house_days": HouseDays, "panes": Sketches, "window": Window, "versions": Versions, "runs": Runs}
+CLASS_OF = {"house_days": HouseDays, "panes": Sketches, "window": Window, "versions": Versions, "runs": Runs, "minutes": Minutes}
 """Name of a state -> what its bytes are of."""
 
 
@@ -176,6 +178,15 @@ class Told:
         return {key: {name: value for name, value in record.items() if name != "revision"}
                 for key, record in self.final[topic].items() if not record.get("retracted")}
 
+    def minutes(self) -> dict:
+        """(house, meter, start of the minute in ms, part) -> (readings, lowest, mean, highest); what comes again has more readings."""
+        found = {}
+        for topic, record, _ in self.messages:
+            for key, row in minutes_in(record) if topic == "power_profile" else ():
+                assert row[0] > found.get(key, (0,))[0], "told twice"
+                found[key] = row
+        return found
+
     def readings_late(self) -> Counter:
         """(house, date) -> readings in `late`."""
         late = Counter()
@@ -183,6 +194,20 @@ class Told:
             if topic == "late":
                 late[record["house_id"], EPOCH + timedelta(days=record["date"])] += record["readings"]
         return +late
+
+
+def minutes_in(record: dict):
+    """Yield (key, row) as Told.minutes has them, of a record of power_profile."""
+    rows = zip(record["deltas"], record["readings"], record["min_watts"], record["mean_watts"], record["max_watts"])
+    for meter, count in zip(record["meter_ids"], record["counts"], strict=True):
+        time_ms = record["start"]
+        for delta, *row in islice(rows, count):
+            time_ms += delta * 60_000
+            yield (record["house_id"], meter, time_ms, record["part"]), tuple(row)
+    assert next(rows, None) is None
+
+
+PARTS = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
 
 
 def rows_of(bursts, sizes, setting: Settings, wanted):
@@ -200,7 +225,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted):
         begin += size
 
 
-def pipeline(bursts, sizes, setting: Settings, parts_of=(DailyEnergy, Thresholds, Spikes)) -> tuple[Told, Told, Keyed]:
+def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS) -> tuple[Told, Told, Keyed]:
     """(what the pipeline had told when all was taken in, what it has told after the end of the topic, its state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
@@ -324,6 +349,19 @@ def assert_alerts(told: Told, outcome):
     }
 
 
+def assert_profile(told: Told, outcome, ended: bool):
+    """Fail when the parts of the minutes do not make up what the oracle finds, of a topic that has ended or goes on."""
+    parts_of = defaultdict(list)
+    for (house, meter, start_ms, _), row in told.minutes().items():
+        parts_of[house, meter, start_ms].append(row)
+    expected = {key: minute for key, minute in outcome.minutes.items() if ended or minute.settled}
+    assert set(parts_of) == set(expected)
+    for key, minute in expected.items():
+        readings, lowest, mean, highest = zip(*parts_of[key])
+        assert (sum(readings), min(lowest), max(highest)) == (len(minute.watts), min(minute.watts), max(minute.watts))
+        assert sum(n * w for n, w in zip(readings, mean)) / sum(readings) == pytest.approx(minute.mean_watts, rel=1e-7, abs=5e-4)
+
+
 # Logs
 
 LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off": [0, 0, 1, 0]}
@@ -405,10 +443,13 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
     assert_thresholds(told, outcome, setting)
     assert_alerts(told, outcome)
     assert_energy(ended, outcome)
+    assert_profile(told, outcome, ended=False)
+    assert_profile(ended, outcome, ended=True)
     assert told.readings_late() == outcome.late
     _, other, _ = pipeline(bursts, other_sizes, setting)
     for topic in ("daily_energy", "thresholds", "alerts"):
         assert other.last(topic) == ended.last(topic)
+    assert other.minutes() == ended.minutes()
     assert other.readings_late() == outcome.late
 
 

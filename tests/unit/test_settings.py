@@ -26,6 +26,8 @@ def test_a_process_gets_the_same_settings_through_its_environment():
     ("SMW_MAX_GAP_S", "86400", "less than 82800"),
     ("SMW_MAX_GAP_S", "nan", "less than 82800"),
     ("SMW_ALLOWED_LATENESS_S", "-1", "0 or more"),
+    ("SMW_RETENTION_DAYS", "-1", "0 to 36500"),
+    ("SMW_PROFILE_DAYS", "36501", "0 to 36500"),
     ("SMW_PARALLELISM", "129", "up to SMW_MAX_PARALLELISM"),
 ])
 def test_a_value_that_cannot_be_used_is_named(name, value, takes):

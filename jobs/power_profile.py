@@ -1,0 +1,78 @@
+"""The power profile job: topic readings -> topics power_profile, late and dead_letter.
+
+    readings --> batches of sections with what each adds to its minutes, a house each (flow.batches)
+             --> PowerProfile: lowest, mean and highest power of each meter and minute, once the minute is settled
+                 (jobs.minutes)
+             --> results
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+import numpy as np
+from pyflink.datastream.state import ValueStateDescriptor
+
+from jobs import flow
+from jobs.batches import Wanted
+from jobs.house import BYTES, Change, Part
+from jobs.integral import HouseDays
+from jobs.minutes import MINUTE_MS, Minutes, begins, mean_watts, parts
+from jobs.readings import day_of
+
+MOST_MINUTES = 20_000
+"""In a record: some 300 kB of the 1 MB that Kafka's producer takes."""
+
+
+class PowerProfile(Part):
+    """Each meter's minutes: told once they are settled, those still open at the end of a topic, and what comes later at once."""
+
+    wanted = Wanted(minutes=True)
+
+    def open(self, runtime_context):
+        self.minutes = runtime_context.get_state(ValueStateDescriptor("minutes", BYTES))
+
+    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+        batch, house, state = change.batch, change.house, self.minutes.value()
+        minutes = Minutes.from_bytes(state)
+        arrived = parts(batch.sections, batch.minutes, change.used, change.clock_before_ms)
+        yield from records(change.house_id, house.timezone, minutes.add(arrived, house.clock_ms))
+        if (new_state := minutes.to_bytes()) != state:
+            self.minutes.update(new_state)
+
+    def wake(self, house_id: int, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+        if ended:
+            yield from records(house_id, house.timezone, Minutes.from_bytes(self.minutes.value()).open)
+
+
+def records(house_id: int, timezone: str, minutes: np.ndarray) -> Iterator[tuple[str, dict]]:
+    """Yield what tells of some minutes (PART, by part, meter and minute): a record for each part and local day, or more."""
+    day = day_of(timezone, minutes["minute"].astype(np.int64) * MINUTE_MS)
+    order = np.lexsort((day, minutes["part"]))
+    minutes, day = minutes.take(order), day[order]
+    for begin, end in pairwise([*begins(minutes["part"], day).tolist(), len(minutes)]):
+        for at in range(begin, end, MOST_MINUTES):
+            yield "power_profile", record(house_id, int(day[at]), minutes[at:min(at + MOST_MINUTES, end)])
+
+
+def record(house_id: int, date: int, minutes: np.ndarray) -> dict:
+    """A record of schema power_profile, its arrays NumPy's; minutes: PART of one part and local day, by meter and minute."""
+    meter_id, minute = minutes["meter_id"], minutes["minute"]
+    start, first, deltas = minute.min(), begins(meter_id), minute.copy()
+    deltas[1:] -= minute[:-1]
+    deltas[first] = minute[first] - start
+    return {
+        "house_id": house_id, "date": date, "part": int(minutes["part"][0]), "start": int(start) * MINUTE_MS,
+        "meter_ids": meter_id[first], "counts": np.diff(first, append=len(minutes)).astype(np.int32), "deltas": deltas,
+        "readings": minutes["readings"],
+        "min_watts": minutes["min_watts"], "mean_watts": mean_watts(minutes), "max_watts": minutes["max_watts"],
+    }
+
+
+if __name__ == "__main__":
+    flow.run("power_profile", lambda settings: [PowerProfile()])

@@ -1,0 +1,37 @@
+"""Power profiles as rows of the table power_profile, many at a time."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from smartmeter.codec import CodecError, Profile
+
+COLUMNS = ("house_id", "meter_id", "minute", "part", "readings", "min_watts", "mean_watts", "max_watts")
+
+
+def minutes(profile: Profile) -> int:
+    """How many minutes a profile tells of. Raises CodecError when its columns disagree."""
+    counts, columns = profile.counts, (profile.deltas, profile.readings, profile.min_watts, profile.mean_watts, profile.max_watts)
+    lengths = [len(column) for column in columns]
+    if len(counts) != len(profile.meter_ids) or counts.min(initial=0) < 0 or {int(counts.sum())} != set(lengths):
+        raise CodecError(f"{len(profile.meter_ids)} meter_ids, {len(counts)} counts that sum up to {counts.sum()}, and columns of "
+                         f"{lengths} minutes: they disagree")
+    return lengths[0]
+
+
+def table(profiles: list[Profile]) -> pa.Table:
+    """The rows (COLUMNS) of some profiles, one a meter, minute and part."""
+    counts = np.concatenate([profile.counts for profile in profiles])
+    deltas = np.concatenate([profile.deltas for profile in profiles], dtype=np.int64)
+    start = np.repeat([profile.start // 60_000 for profile in profiles], [len(profile.counts) for profile in profiles])
+    elapsed = np.append(0, np.cumsum(deltas))
+    minute = elapsed[1:] + np.repeat(start - elapsed[np.cumsum(counts) - counts], counts)
+    rows = [len(profile.deltas) for profile in profiles]
+    columns = {
+        "house_id": np.repeat([profile.house_id for profile in profiles], rows),
+        "meter_id": np.repeat(np.concatenate([profile.meter_ids for profile in profiles]), counts),
+        "minute": (minute * 60).astype(np.uint32),
+        "part": np.repeat([profile.part for profile in profiles], rows),
+    } | {name: np.concatenate([getattr(profile, name) for profile in profiles]) for name in COLUMNS[4:]}
+    return pa.table(columns)

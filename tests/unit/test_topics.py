@@ -1,0 +1,29 @@
+"""The topics: keys, names and how they are kept."""
+
+from __future__ import annotations
+
+import pytest
+
+from smartmeter.settings import Settings
+from smartmeter.topics import CLEANUP, RESULTS, SCHEMA_OF, key, topic
+
+ALERT = {"alert_id": "7/1/1555200000123", "house_id": 7, "meter_id": 1, "date": 18000, "partition": 3, "offset": 9}
+
+
+@pytest.mark.parametrize("name, expected", [
+    ("readings", b"7"), ("houses", b"7"), ("power_profile", b"7"), ("daily_energy", b"7/1/18000"), ("thresholds", b"7/18000"),
+    ("alerts", b"7/1/1555200000123"), ("acknowledgements", b"7/1/1555200000123"), ("late", b"3/9"), ("dead_letter", b"3/9"),
+])
+def test_keys(name, expected):
+    assert key(name, ALERT) == expected
+
+
+def test_a_set_of_results_has_the_topics_of_results_to_itself_and_shares_the_others():
+    settings = Settings(topic_prefix="x.", into="again")
+    named = {name: topic(settings, name) for name in SCHEMA_OF}
+    assert named == {name: f"x.again.{name}" if name in RESULTS else f"x.{name}" for name in SCHEMA_OF}
+    assert set(SCHEMA_OF) - set(RESULTS) == {"readings", "houses", "acknowledgements"}
+
+
+def test_what_is_compacted_has_a_key_of_its_own_for_each_thing_told():
+    assert set(CLEANUP) == {"houses", "daily_energy", "thresholds", "alerts", "acknowledgements"}
