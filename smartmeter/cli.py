@@ -45,6 +45,7 @@ def parser() -> argparse.ArgumentParser:
         ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
         ("replay", "process past days once more, from what Kafka keeps", replay.add_arguments, replay.run),
         ("savepoint", "keep the state of the running job, to start one from it later", savepoints.add_arguments, savepoints.run),
+        ("dashboard", "show the results in a browser, until Ctrl-C", None, run_dashboard),
         ("sql", "query the results", sql.add_arguments, sql.run),
         ("topics", "create the topics in the Kafka cluster", None, run_topics),
         ("test", "run the tests; takes pytest's arguments", None, None),  # ./smw itself runs them
@@ -76,6 +77,16 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
             time.sleep(1)
         print("The pipeline has been stopped with a savepoint; so ends the stack. The next ./smw stack goes on from it.")
     return 0
+
+
+def run_dashboard(args: argparse.Namespace, settings: Settings) -> int:
+    """Run the dashboard on the results of a stack that runs, or will. Raises UserError when it ends by itself."""
+    with Processes(settings.home.resolve() / "dashboard") as processes:
+        stack.start_dashboard(processes, settings)
+        print(f"Dashboard: {stack.dashboard_url(settings)}\nCtrl-C stops it.")
+        while True:
+            processes.check()
+            time.sleep(1)
 
 
 def run_topics(args: argparse.Namespace, settings: Settings) -> int:

@@ -59,6 +59,7 @@ LARGEST_ALERTS = """
     LIMIT 5"""
 
 WHERE_TO_LOOK = """
+Dashboard:       {dashboard}
 Results by day:  {smw}sql "SELECT * FROM daily_energy_by_label WHERE house_id = 1 ORDER BY date, kwh DESC"
 Shares:          {smw}sql "SELECT * FROM appliance_share ORDER BY share_percent DESC LIMIT 10"
 Alerts:          {smw}sql "SELECT * FROM alert_list ORDER BY start DESC LIMIT 10"
@@ -84,7 +85,7 @@ class Totals:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw demo: those of ./smw generate and one more."""
     add_arguments_generate(parser)
-    parser.add_argument("--keep-running", action="store_true", help="leave everything running until Ctrl-C")
+    parser.add_argument("--stop", action="store_true", help="stop everything once the results are shown (default: at Ctrl-C)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -102,9 +103,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         stack.start_sink(processes, settings)
         stack.start_job(processes, settings)
         client = reader_when_ready(processes, settings)
+        if not args.stop:
+            stack.start_dashboard(processes, settings)
+            print(f"Watch it come in: {stack.dashboard_url(settings)}", file=sys.stderr)
         produced, totals = follow(processes, settings, client)
         print(report(settings, client, produced, totals, args))
-        while args.keep_running:
+        while not args.stop:
             processes.check()
             time.sleep(1)
     return 0 if totals.processed == produced else 1
@@ -212,12 +216,10 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
     ]
     if totals.processed != produced:
         lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
-    if args.keep_running:
+    if not args.stop:
         url = f"{variable('clickhouse_url')}={settings.clickhouse_url} "
         smw = ("" if settings.clickhouse_url == Settings().clickhouse_url else url) + "./smw "
-        lines += [WHERE_TO_LOOK.format(smw=smw), stack.addresses(settings), "Ctrl-C stops it."]
-    else:
-        lines.append("\nTo look further, keep it running: ./smw demo --keep-running")
+        lines += [WHERE_TO_LOOK.format(smw=smw, dashboard=stack.dashboard_url(settings)), stack.addresses(settings), "Ctrl-C stops it."]
     return "\n".join(lines)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
@@ -56,3 +56,38 @@ class Offsets:
             return question(*arguments, **options)
         except KafkaException as error:
             raise UserError(f"Kafka at {self._settings.kafka} does not answer: {error.args[0].str()}") from None
+
+
+class Lags:
+    """How far some groups are in their topics (full names), to be asked again and again.
+
+    Each group is asked by a consumer of its own, which does not join it: librdkafka's admin client would end the process where a
+    broker does not yet, or no longer, coordinate the group (librdkafka's issue 5040).
+    """
+
+    def __init__(self, settings: Settings, topics_of: dict[str, tuple[str, ...]]):
+        client = {"bootstrap.servers": settings.kafka, "log_level": 0}
+        self._topics_of = topics_of
+        self._admin = AdminClient(client)
+        self._consumers = {group_id: Consumer(client | {"group.id": group_id}) for group_id in topics_of}
+
+    def by_group(self, timeout_s: float) -> dict[str, int | None]:
+        """Messages that each group has not committed; None for a group that has committed nothing.
+
+        Raises KafkaException where the broker does not answer.
+        """
+        known = self._admin.list_topics(timeout=timeout_s).topics
+        places_of = {group_id: [(name, partition) for name in names if name in known for partition in known[name].partitions]
+                     for group_id, names in self._topics_of.items()}
+        places = {place for of_group in places_of.values() for place in of_group}
+        asked = [self._admin.list_offsets({TopicPartition(*place): spec for place in places}, request_timeout=timeout_s) if places else {}
+                 for spec in (OffsetSpec.earliest(), OffsetSpec.latest())]
+        begins, ends = ({(at.topic, at.partition): found.result().offset for at, found in answer.items()} for answer in asked)
+        lags = {}
+        for group_id, of_group in places_of.items():
+            asked_for = [TopicPartition(*place) for place in of_group]
+            found = self._consumers[group_id].committed(asked_for, timeout=timeout_s) if asked_for else []
+            offset_at = {(at.topic, at.partition): at.offset for at in found}  # below 0 where nothing is committed
+            lag = sum(max(ends[place] - max(offset, begins[place]), 0) for place, offset in offset_at.items())
+            lags[group_id] = lag if any(offset >= 0 for offset in offset_at.values()) else None
+        return lags

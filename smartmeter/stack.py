@@ -1,4 +1,4 @@
-"""The local stack: a Kafka broker in KRaft mode, the ClickHouse endpoint, the sink, and jobs on a local Flink.
+"""The local stack: a Kafka broker in KRaft mode, the ClickHouse endpoint, the sink, jobs on a local Flink, the dashboard.
 
 Each start_ function returns once its part answers; `processes` ends them all.
 """
@@ -128,8 +128,12 @@ def start_endpoint(processes: Processes, settings: Settings) -> None:
 
 
 def endpoint_answers(settings: Settings) -> bool:
+    return answers(f"{settings.clickhouse_url}/ping")
+
+
+def answers(url: str) -> bool:
     try:
-        with urlopen(f"{settings.clickhouse_url}/ping", timeout=1) as answer:
+        with urlopen(url, timeout=1) as answer:
             return answer.status == 200
     except OSError:
         return False
@@ -138,6 +142,20 @@ def endpoint_answers(settings: Settings) -> bool:
 def start_sink(processes: Processes, settings: Settings) -> None:
     """Start the sink, from the topics to ClickHouse."""
     processes.start("sink", [sys.executable, "-P", "-m", "store.sink"], settings.environ())
+
+
+def start_dashboard(processes: Processes, settings: Settings) -> None:
+    """Start the dashboard at settings.dashboard_address and _port."""
+    require_free_port(f"{settings.dashboard_address}:{settings.dashboard_port}", "SMW_DASHBOARD_PORT")
+    processes.start("dashboard", [
+        sys.executable, "-P", "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"),
+        "--server.address", settings.dashboard_address, "--server.port", str(settings.dashboard_port)], settings.environ())
+    url = dashboard_url(settings)
+    processes.wait_until(lambda: answers(f"{url}/_stcore/health"), f"no dashboard answers at {url}")
+
+
+def dashboard_url(settings: Settings) -> str:
+    return f"http://{settings.dashboard_address}:{settings.dashboard_port}"
 
 
 def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False,
@@ -187,12 +205,12 @@ Logs:        {settings.home / 'logs'}"""
 def with_free_ports(settings: Settings) -> Settings:
     """The settings with a free port in place of each that is taken, or 0; all are on the loopback address."""
     wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
-              urlsplit(settings.clickhouse_url).port, settings.flink_ui_port]
+              urlsplit(settings.clickhouse_url).port, settings.flink_ui_port, settings.dashboard_port]
     with ExitStack() as held:  # all at once, so that they differ
-        kafka, controller, clickhouse, flink = (
+        kafka, controller, clickhouse, flink, dashboard = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
     return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
-                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink)
+                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard)
 
 
 def with_free_flink_port(settings: Settings) -> Settings:

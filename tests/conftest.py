@@ -13,6 +13,7 @@ from smartmeter.settings import Settings
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="kill parts of the stack for a quarter of an hour, not only three")
+    parser.addoption("--screenshots", metavar="DIR", help="where the dashboard's screenshots are kept (default: with pytest's temporary files)")
 
 
 @pytest.fixture(scope="session")
@@ -25,7 +26,7 @@ def stack_home(tmp_path_factory):
 def stack_settings(stack_home):
     """Settings of the shared services, which the fixtures kafka and clickhouse start."""
     return stack.with_free_ports(Settings(
-        home=stack_home, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0))
+        home=stack_home, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0))
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,7 @@ DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
 
 
 def test_services():
-    assert set(SERVICES) == {"kafka", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline"}
+    assert set(SERVICES) == {"kafka", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline", "dashboard"}
 
 
 @pytest.mark.parametrize("name", SERVICES)
@@ -37,9 +37,9 @@ def test_the_settings_load():
 def test_commands_name_modules_files_and_subcommands_that_exist():
     commands = {name: shlex.split(service["command"]) for name, service in SERVICES.items() if "command" in service}
     modules = {name: words[2] for name, words in commands.items() if words[:2] == ["python", "-m"]}
-    assert modules == {"topics": "smartmeter", "sink": "store.sink"}
+    assert modules == {"topics": "smartmeter", "sink": "store.sink", "dashboard": "smartmeter"}
     assert all(importlib.util.find_spec(module) for module in modules.values())
-    assert parser().parse_args(commands["topics"][3:])
+    assert all(parser().parse_args(commands[name][3:]) for name in ("topics", "dashboard"))
     assert (ROOT / commands["pipeline"][-1]).is_file()
 
 
@@ -56,5 +56,5 @@ def test_passwords_have_no_default_and_each_is_in_the_example():
 def test_what_the_image_copies_exists_and_is_not_ignored():
     sources = re.findall(r"^COPY ([\w.]+) ", DOCKERFILE, re.MULTILINE)
     ignored = (ROOT / ".dockerignore").read_text().split()
-    assert sources == ["pom.xml", "requirements.txt", "avro", "smartmeter", "generator", "store", "jobs"]
+    assert sources == ["pom.xml", "requirements.txt", "avro", "smartmeter", "generator", "store", "jobs", "dashboard"]
     assert all((ROOT / source).exists() and f"!{source}" in ignored for source in sources)

@@ -8,10 +8,10 @@ import time
 
 import pytest
 
+from smartmeter import stack
 from smartmeter.demo import Progress, Totals, generated
 from smartmeter.processes import end, marked
 from smartmeter.settings import ROOT, Settings
-from smartmeter.stack import with_free_ports
 
 
 @pytest.fixture
@@ -20,8 +20,8 @@ def smw(tmp_path):
     started = []
 
     def start(*arguments):
-        settings = with_free_ports(Settings(home=tmp_path, kafka="127.0.0.1:0", kafka_controller_port=0,
-                                            clickhouse_url="http://127.0.0.1:0", flink_ui_port=0))
+        settings = stack.with_free_ports(Settings(home=tmp_path, kafka="127.0.0.1:0", kafka_controller_port=0,
+                                            clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0))
         started.append(subprocess.Popen([ROOT / "smw", *arguments], cwd=tmp_path, env=os.environ | settings.environ(),
                                         text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
         return started[-1]
@@ -48,13 +48,13 @@ def wait_until_running(home, name):
 
 def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     home = tmp_path / "demo"
-    first = smw("demo", "--houses", "1", "--days", "1", "--keep-running")
+    first = smw("demo", "--houses", "1", "--days", "1")
     wait_until_running(home, "pipeline")
     first.kill()
     first.wait()
     (home / "kafka" / "leftover").touch()
     (home / "clickhouse" / "leftover").touch()
-    second = smw("demo", "--houses", "2", "--days", "2", "--seed", "5", "--start", "2013-04-12", "--keep-running")
+    second = smw("demo", "--houses", "2", "--days", "2", "--seed", "5", "--start", "2013-04-12")
     lines = []
     for line in second.stdout:
         lines.append(line)
@@ -68,8 +68,9 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     assert int(used.replace(",", "")) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
     assert [line.split()[0] for line in lines if re.match(r" +\d+  \w+.* 2  ", line)] == ["1", "2"]
     assert re.search(r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.M)
-    assert running(home).keys() == {"kafka", "endpoint", "sink", "pipeline", "generator"}
+    assert running(home).keys() == {"kafka", "endpoint", "sink", "pipeline", "generator", "dashboard"}
     assert not list(home.glob("*/leftover"))
+    assert stack.answers(re.search(r"^Dashboard: +(\S+)$", output, re.MULTILINE)[1])
     url = re.search(r"SMW_CLICKHOUSE_URL=(\S+)", output)[1]
     days = subprocess.run([ROOT / "smw", "sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1"],
                           env=os.environ | {"SMW_CLICKHOUSE_URL": url}, capture_output=True, text=True)
@@ -77,7 +78,7 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     pid_files = list((home / "run").glob("*.pid"))
     second.send_signal(signal.SIGINT)
     assert second.wait(timeout=40) == 130
-    assert [marked(pid_file) for pid_file in pid_files] == [[]] * 5
+    assert [marked(pid_file) for pid_file in pid_files] == [[]] * 6
     assert running(home) == {}
 
 

@@ -1,0 +1,40 @@
+"""What users say of alerts goes the way of all data: into a topic, and from there, by the sink, into ClickHouse."""
+
+from __future__ import annotations
+
+import time
+
+import streamlit as st
+from confluent_kafka import KafkaException, Producer
+
+from dashboard.connection import settings
+from smartmeter import topics
+from smartmeter.codec import encode
+from smartmeter.errors import UserError
+
+LONGEST_NOTE = 500
+SENT_WITHIN_S = 5
+
+
+@st.cache_resource(show_spinner=False)
+def producer() -> Producer:
+    return Producer({"bootstrap.servers": settings().kafka, "enable.idempotence": True, "log_level": 0,
+                     "delivery.timeout.ms": SENT_WITHIN_S * 1000})
+
+
+def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False) -> None:
+    """Say that an alert has been seen, or take that back. Raises UserError when Kafka does not take it."""
+    record = {
+        "alert_id": alert_id, "house_id": house_id, "note": note[:LONGEST_NOTE], "author": st.user.get("email") or "",
+        "withdrawn": withdrawn, "acknowledged": round(time.time() * 1000),
+    }
+    failures = []
+    name = topics.topic(settings(), "acknowledgements")
+    try:
+        producer().produce(name, encode("acknowledgement", record), topics.key("acknowledgements", record),
+                           on_delivery=lambda error, _: failures.append(error) if error else None)
+        undelivered = producer().flush(SENT_WITHIN_S + 1)
+    except (KafkaException, BufferError) as error:
+        raise UserError(f"Kafka at {settings().kafka} does not take it: {error}") from None
+    if failures or undelivered:
+        raise UserError(f"Kafka at {settings().kafka} does not take it; it is not acknowledged. Is the broker running?")

@@ -1,0 +1,223 @@
+"""The charts: from DataFrames to Altair. Colours are Okabe and Ito's, and nothing is told by colour alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
+    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
+MOST_APPLIANCES = 6
+"""Appliances that get a colour of their own; what the others use is added up."""
+
+OTHERS, UNMETERED = "other appliances", "unmetered"
+APPLIANCE_COLOURS = [BLUE, ORANGE, GREEN, PINK, SKY, RED]
+OUTLINES = Path(__file__).parent / "outlines"
+HEIGHT = 320
+WHOLE_PERCENT = 99
+"""Coverage from which on a day counts as measured as a whole."""
+
+TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)  # minutes between the labels of a time axis
+
+
+@dataclass(frozen=True)
+class Span:
+    """The Unix times [start_s, end_s), local to a zone, in steps of whole minutes: `most` of them, or less than twice as many."""
+
+    start_s: int
+    end_s: int
+    zone: ZoneInfo
+    most: int
+
+    @property
+    def step_s(self) -> int:
+        return max(60, (self.end_s - self.start_s) // self.most // 60 * 60)
+
+    @property
+    def start(self) -> datetime:
+        return datetime.fromtimestamp(self.start_s, timezone.utc)
+
+    @property
+    def end(self) -> datetime:
+        return datetime.fromtimestamp(self.end_s, timezone.utc)
+
+    def local(self, at_s: float) -> str:
+        """A Unix time as the house's clock showed it."""
+        return f"{datetime.fromtimestamp(at_s, self.zone):%Y-%m-%d %H:%M}"
+
+    def axis(self, labels: int = 9) -> alt.X:
+        """An x axis labelled in local time, also where the clocks change."""
+        minutes = next((m for m in TICKS if (self.end_s - self.start_s) / 60 / m <= labels), TICKS[-1])
+        texts = {}
+        for at_s in range(self.start_s, self.end_s + 1, 60):
+            local = datetime.fromtimestamp(at_s, self.zone)
+            if (local.hour * 60 + local.minute) % minutes == 0:
+                texts[at_s] = f"{local:%H:%M}" if local.hour or local.minute else f"{local:%a} {local.day} {local:%b}"
+        return alt.X("start_s:Q", scale=alt.Scale(domain=[self.start_s, self.end_s], nice=False), axis=alt.Axis(
+            values=list(texts), labelExpr=f"({json.dumps(texts)})[datum.value]", labelOverlap="greedy", title=f"local time ({self.zone.key})"))
+
+    def every_step(self, power: pd.DataFrame) -> pd.DataFrame:
+        """Power (queries.power) of one meter with a row for each step, empty where there was no reading, and the local time."""
+        steps = pd.Index(np.arange(self.start_s, self.end_s, self.step_s), name="start_s")
+        full = power.set_index("start_s").reindex(steps).reset_index()
+        return full.assign(local=full["start_s"].map(self.local))
+
+    def cut(self, rows: pd.DataFrame, start: str, end: str) -> pd.DataFrame:
+        """Rows with two columns of times, also as start_s and end_s, cut to the span."""
+        epoch, second = pd.Timestamp(0, tz="UTC"), timedelta(seconds=1)
+        return rows.assign(start_s=((rows[start] - epoch) / second).clip(self.start_s, self.end_s),
+                           end_s=((rows[end] - epoch) / second).clip(self.start_s, self.end_s))
+
+
+def power_curve(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> alt.LayerChart:
+    """One meter's power (queries.power): mean as a line in the band from min to max; its thresholds and its alerts."""
+    x, watts = span.axis(), {name: alt.Tooltip(f"{name}_watts:Q", title=f"{name}, W", format=",.0f")
+                             for name in ("min", "mean", "max", "percentile", "limit")}
+    curve = alt.Chart(span.every_step(power)).encode(x=x)
+    layers = [
+        curve.mark_area(color=BLUE, opacity=0.25, interpolate="step-after").encode(y="min_watts:Q", y2="max_watts:Q"),
+        curve.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step-after").encode(y=alt.Y("mean_watts:Q", title="power, W", scale=alt.Scale(zero=True)), tooltip=[
+            alt.Tooltip("local:N", title="local time"), watts["min"], watts["mean"], watts["max"]])]
+    if len(thresholds):
+        band = alt.Chart(span.cut(thresholds, "valid_from", "valid_to")).encode(x=x, x2="end_s:Q", tooltip=[watts["percentile"], watts["limit"]])
+        layers = [band.mark_rect(color=YELLOW, opacity=0.18).encode(y="percentile_watts:Q", y2="limit_watts:Q"),
+                  band.mark_rule(color=ORANGE, strokeDash=[6, 3], strokeWidth=2).encode(y="limit_watts:Q"), *layers]
+    return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT)
+
+
+def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
+    """Layers that mark alerts: a band over their time, a triangle at their peak."""
+    if alerts.empty:
+        return []
+    told = span.cut(alerts, "start", "end").assign(began=[span.local(at.timestamp()) for at in alerts["start"]])
+    marks = alt.Chart(told).encode(x=span.axis(), tooltip=[
+        alt.Tooltip("began:N", title="alert began"), alt.Tooltip("peak_watts:Q", title="peak, W", format=",.0f"),
+        alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f")])
+    return [marks.mark_rect(color=RED, opacity=0.25).encode(x2="end_s:Q"),
+            marks.mark_point(color=RED, shape="triangle-down", size=90, filled=True, opacity=1).encode(y="peak_watts:Q")]
+
+
+def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.DataFrame, span: Span, order: list[str]) -> alt.LayerChart:
+    """Mean power of the appliances (start_s, label, rank, mean_watts) on each other, under the line of the mains (start_s, mean_watts)."""
+    x, watts = span.axis(), alt.Tooltip("mean_watts:Q", title="mean, W", format=",.0f")
+    layers = [alt.Chart(appliances.assign(local=appliances["start_s"].map(span.local))).mark_area(interpolate="step-after").encode(
+        x=x, y=alt.Y("mean_watts:Q", stack="zero", title="power, W"), color=appliance_colours(order), order=alt.Order("rank:Q"),
+        tooltip=["local:N", "label:N", watts])]
+    if len(mains):
+        layers.append(alt.Chart(span.every_step(mains)).mark_line(color=GREY, strokeWidth=1.2, interpolate="step-after").encode(x=x, y="mean_watts:Q", tooltip=["local:N", watts]))
+    return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT + 60)
+
+
+def ranked(rows: pd.DataFrame, along: str, column: str) -> tuple[pd.DataFrame, list[str]]:
+    """A column summed along another and by label, the labels beyond MOST_APPLIANCES made one; with the rank of each label.
+
+    Returns (rows with along, label, column and rank; the labels by rank: largest first, then OTHERS and UNMETERED).
+    """
+    sums = rows[rows["label"] != UNMETERED].groupby("label")[column].sum().sort_values(ascending=False)
+    most = sums.index[:MOST_APPLIANCES].tolist()
+    order = most + [OTHERS] * (len(sums) > len(most)) + [UNMETERED] * bool((rows["label"] == UNMETERED).any())
+    labels = rows["label"].where(rows["label"].isin(order), OTHERS)
+    summed = rows.assign(label=labels).groupby([along, "label"], as_index=False)[column].sum()
+    return summed.assign(rank=summed["label"].map(order.index)), order
+
+
+def appliance_colours(order: list[str]) -> alt.Color:
+    """A colour for each label of `order`; the same for the same appliance in all charts of a page."""
+    own = [label for label in order if label not in (OTHERS, UNMETERED)]
+    colours = APPLIANCE_COLOURS[:len(own)] + [YELLOW] * (OTHERS in order) + [GREY] * (UNMETERED in order)
+    return alt.Color("label:N", title=None, scale=alt.Scale(domain=order, range=colours),
+                     legend=alt.Legend(orient="bottom", columns=3, symbolType="square"))
+
+
+def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> alt.LayerChart:
+    """Energy by day (date, kwh, coverage_percent, final, before_kwh) beside the period before and the zip's median."""
+    covered = days["coverage_percent"] >= WHOLE_PERCENT
+    days = days.assign(opacity=np.where(covered & days["final"], 0.9, 0.4), told=days["coverage_percent"].map("{:.0f} %".format).where(~covered, ""))
+    base = alt.Chart(days).encode(x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), tooltip=[
+        day_tooltip(), alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
+        alt.Tooltip("before_kwh:Q", title="period before, kWh", format=",.2f"),
+        alt.Tooltip("coverage_percent:Q", title="covered, %", format=".1f"), alt.Tooltip("final:N", title="final")])
+    layers = [base.mark_bar(color=BLUE, cornerRadiusEnd=2).encode(opacity=alt.Opacity("opacity:Q", scale=None)),
+              base.mark_text(dy=-8, color=GREY).encode(text="told:N")]
+    if days["before_kwh"].notna().any():
+        layers.append(alt.Chart(days).mark_tick(color=ORANGE, thickness=3).encode(x=day_axis(), y="before_kwh:Q"))
+    if len(median):
+        layers.append(alt.Chart(median).mark_line(color=GREEN, strokeDash=[4, 3], point=alt.OverlayMarkDef(color=GREEN, shape="diamond", size=50)).encode(
+            x=day_axis(), y="median_kwh:Q", tooltip=[day_tooltip(), alt.Tooltip("median_kwh:Q", title="median of the zip, kWh", format=",.2f"),
+                                                     alt.Tooltip("houses:Q", title="houses")]))
+    return alt.layer(*layers).properties(height=HEIGHT)
+
+
+def columns_by_day(days: pd.DataFrame, column: str, title: str, format: str = ",.2f") -> alt.Chart:
+    """A column of some days (date) as bars."""
+    return alt.Chart(days).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
+        x=day_axis(), y=alt.Y(f"{column}:Q", title=title),
+        tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=format)]).properties(height=HEIGHT)
+
+
+def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
+    """Energy by day and label (date, label, kwh, rank), one label on the other."""
+    return alt.Chart(energy).mark_bar().encode(
+        x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), color=appliance_colours(order), order=alt.Order("rank:Q"),
+        tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")]).properties(height=HEIGHT)
+
+
+def ranking(shares: pd.DataFrame) -> alt.LayerChart:
+    """Energy and share of the mains by appliance (label, kwh, share_percent), in their order."""
+    base = alt.Chart(shares).encode(
+        y=alt.Y("label:N", sort=shares["label"].tolist(), title=None, axis=alt.Axis(labelLimit=160)), x=alt.X("kwh:Q", title="energy, kWh"),
+        tooltip=["label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
+                 alt.Tooltip("share_percent:Q", title="share of the mains, %", format=".1f")])
+    texts = base.mark_text(align="left", dx=4, color=GREY).encode(text=alt.Text("share_percent:Q", format=".1f"))
+    return alt.layer(base.mark_bar(color=BLUE, cornerRadiusEnd=2), texts).properties(height=26 * len(shares) + 40)
+
+
+def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
+    """Percentile by day, a line a meter (date, name, percentile_watts, limit_watts); power is on a logarithmic scale."""
+    marks = dict(title=None, legend=alt.Legend(orient="bottom", columns=3))
+    return alt.Chart(thresholds[thresholds["percentile_watts"] > 0]).mark_line(point=alt.OverlayMarkDef(size=50)).encode(
+        x=day_axis(), y=alt.Y("percentile_watts:Q", title="percentile, W", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
+        color=alt.Color("name:N", scale=alt.Scale(domain=names, range=[*APPLIANCE_COLOURS, YELLOW, GREY]), **marks),
+        shape=alt.Shape("name:N", scale=alt.Scale(domain=names), **marks),
+        tooltip=[day_tooltip(), "name:N", alt.Tooltip("percentile_watts:Q", title="percentile, W", format=",.0f"),
+                 alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f")]).properties(height=HEIGHT + 80)
+
+
+def day_axis(title: str | None = "local day") -> alt.X:
+    return alt.X("yearmonthdate(date):O", title=title, axis=alt.Axis(format="%d %b", labelOverlap="greedy", labelAngle=0))
+
+
+def day_tooltip() -> alt.Tooltip:
+    return alt.Tooltip("yearmonthdate(date):O", title="day", format="%a %d %b %Y")
+
+
+IN_AMERICA = dict(west=-172, south=18, east=-66, north=72)
+"""What the projection of the United States shows, Alaska and Hawaii included, in degrees."""
+
+
+def zip_map(zips: pd.DataFrame, column: str, title: str) -> dict:
+    """A circle a zip (latitude, longitude) on the outlines of the states, or of the world where some lie elsewhere.
+
+    As a Vega-Lite specification: Altair would copy the outlines many times.
+    """
+    american = zips["longitude"].between(IN_AMERICA["west"], IN_AMERICA["east"]) & zips["latitude"].between(IN_AMERICA["south"], IN_AMERICA["north"])
+    outlines, projection = ("states", "albersUsa") if american.all() else ("countries", "naturalEarth1")
+    land = alt.Chart(alt.NamedData("outlines")).mark_geoshape(fill=GREY, fillOpacity=0.15, stroke=GREY, strokeWidth=0.5, tooltip=None)
+    circles = alt.Chart(zips.assign(size=zips[column])).mark_circle(opacity=0.85, stroke="white", strokeWidth=0.7).encode(
+        longitude="longitude:Q", latitude="latitude:Q",
+        size=alt.Size("size:Q", scale=alt.Scale(range=[40, 700], zero=True), legend=None),
+        color=alt.Color(f"{column}:Q", title=title, scale=alt.Scale(scheme="viridis", reverse=True), legend=alt.Legend(orient="bottom", gradientLength=220)),
+        tooltip=["zip:N", "city:N", "state:N", alt.Tooltip("houses:Q"), alt.Tooltip("kwh:Q", title="energy, kWh", format=",.1f"),
+                 alt.Tooltip("kwh_per_house_day:Q", title="kWh a household and day", format=",.2f"), alt.Tooltip("alerts:Q")])
+    specification = alt.layer(land, circles).project(projection).properties(height=440).to_dict()
+    specification["layer"][0]["data"] = {"values": json.loads((OUTLINES / f"{outlines}.json").read_text()),
+                                         "format": {"type": "topojson", "feature": outlines}}
+    return specification
+

@@ -1,0 +1,61 @@
+"""The dashboard's way to ClickHouse, and what it says while there is none."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import streamlit as st
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
+from dashboard import queries
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+from store import client as clickhouse
+
+TRY_AGAIN_EVERY_S = 2
+
+
+@st.cache_resource(show_spinner=False)
+def settings() -> Settings:
+    """The settings that the dashboard was started with."""
+    return Settings.load()
+
+
+@st.cache_resource(show_spinner=False)
+def results() -> Client:
+    """The read-only client of all sessions. Raises UserError when there is no connection."""
+    return clickhouse.reader(settings())
+
+
+@contextmanager
+def explained() -> Iterator[None]:
+    """Say in one sentence why ClickHouse could not be used, in place of what is left of the page, and go on once it can."""
+    try:
+        yield
+    except ClickHouseError as error:
+        say_and_wait(clickhouse.reason(error, settings()))
+    except UserError as error:
+        say_and_wait(str(error))
+
+
+def say_and_wait(sentence: str) -> None:
+    """Show a sentence, and run the page again as soon as ClickHouse has the tables."""
+    st.error(sentence, icon=":material/cloud_off:")
+    st.caption("This page goes on by itself as soon as ClickHouse answers.")
+    wait_for_tables(time.monotonic())
+
+
+@st.fragment(run_every=TRY_AGAIN_EVERY_S)
+def wait_for_tables(said_at: float) -> None:
+    """Run the page again once there are tables, but not at once: else one that fails all the same would do so on and on."""
+    if time.monotonic() - said_at < TRY_AGAIN_EVERY_S / 2:
+        return
+    try:
+        ready = queries.has_tables(results())
+    except (ClickHouseError, UserError):
+        return
+    if ready:
+        st.rerun()

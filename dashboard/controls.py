@@ -1,0 +1,109 @@
+"""What a user chooses on several pages: it starts from the URL, is kept from page to page, and is written to the URL."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from datetime import date, timedelta
+from zoneinfo import ZoneInfo
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import queries
+from dashboard.connection import results
+
+
+@dataclass(frozen=True)
+class House:
+    """A house with results, from first to last (local days)."""
+
+    house_id: int
+    timezone: str
+    zip: str
+    place: str
+    first: date
+    last: date
+
+    @property
+    def zone(self) -> ZoneInfo:
+        return zone(self.timezone)
+
+    @property
+    def name(self) -> str:
+        return f"House {self.house_id}" + (f" · {self.place}" if self.place else "")
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone of a name; UTC where there is none."""
+    try:
+        return ZoneInfo(name)
+    except (ValueError, LookupError, OSError):
+        return ZoneInfo("UTC")
+
+
+def pick_house() -> House:
+    """The house that the user picks. Stops the page when there are no results yet."""
+    table = queries.houses(results())
+    if table.empty:
+        no_results_yet()
+    houses = {row.house_id: House(row.house_id, row.timezone, row.zip, " ".join(filter(None, (row.city, row.state, row.zip))),
+                                  row.first.date(), row.last.date()) for row in table.itertuples()}
+    start("house", lambda text: int(text), houses.__contains__, min(houses))
+    house_id = st.selectbox("House", list(houses), format_func=lambda house_id: houses[house_id].name,
+                            key="house", persist_state="session")
+    keep("house", house_id)
+    return houses[house_id]
+
+
+def pick_day(label: str, key: str, first: date, last: date, default: date) -> date:
+    """A day from first to last that the user picks."""
+    start(key, date.fromisoformat, lambda day: first <= day <= last, default)
+    day = st.date_input(label, None, first, last, key=key, format="YYYY-MM-DD", persist_state="session")
+    keep(key, day)
+    return day
+
+
+def pick_days(first: date, last: date, most: int = 30) -> tuple[date, date]:
+    """The first and the last of some days that the user picks, at first the newest `most`."""
+    begin = pick_day("From", "from", first, last, max(first, last - timedelta(days=most - 1)))
+    return begin, pick_day("To", "to", begin, last, last)
+
+
+def start(key: str, parse, fits, default) -> None:
+    """Give the widget of a key its value: what it had, else what the URL says, else the default; never what does not fit."""
+    value = st.session_state.get(key)
+    if value is None:
+        try:
+            value = parse(st.query_params.get(key, ""))
+        except ValueError:
+            value = None
+    if value is None or not fits(value):
+        value = default
+    st.session_state[key] = value  # even where it had it: the widget of another page had it, which is not this page's
+
+
+def keep(key: str, value) -> None:
+    """Write what was picked into the URL; an empty text leaves it out."""
+    if value == "":
+        st.query_params.pop(key, None)
+    elif st.query_params.get(key) != str(value):
+        st.query_params[key] = str(value)
+
+
+def escaped(text: str) -> str:
+    """Text that comes from outside, as Markdown that shows it as it is; but an address in it becomes a link to itself."""
+    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
+
+
+def no_results_yet() -> None:
+    """Say so, and stop the page."""
+    st.info("There are no results yet. Send readings, such as by `./smw generate --houses 5 --days 3`; "
+            "they show here a few seconds later.", icon=":material/hourglass_empty:")
+    st.stop()
+
+
+def csv_button(table: pd.DataFrame, file_name: str, key: str | None = None) -> None:
+    """Offer a table as a CSV file."""
+    st.download_button("CSV", table.to_csv(index=False), file_name, "text/csv", key=key or file_name, icon=":material/download:",
+                       on_click="ignore", disabled=table.empty)

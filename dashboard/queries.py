@@ -1,0 +1,266 @@
+"""All SQL of the dashboard: each function asks ClickHouse one question, with bound parameters, and returns a DataFrame.
+
+db is a read-only client (store.client.reader). Times are UTC and zone-aware, dates are a house's local days, power is in W,
+energy in kWh. A house's energy is that of its mains; of a house without mains, the sum of its appliances.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+
+import pandas as pd
+import pyarrow as pa
+from clickhouse_connect.driver.client import Client
+
+HOUSE_DAY = """
+    SELECT house_id, date,
+           if(countIf(kind = 'mains') > 0, sumIf(kwh, kind = 'mains'), sum(kwh)) AS kwh,
+           if(countIf(kind = 'mains') > 0, sumIf(covered_s, kind = 'mains') / sumIf(day_s, kind = 'mains'),
+              sum(covered_s) / sum(day_s)) * 100 AS coverage_percent,
+           min(final) AS final
+    FROM daily_energy_by_label
+    WHERE {where}
+    GROUP BY house_id, date"""
+"""A row a house and day; {where} is one of the conditions below, never a value."""
+
+LABEL = "if(label = '', 'meter ' || toString(meter_id), label)"
+"""What a meter is called."""
+
+OF_HOUSE = "house_id = {house_id:Int64} AND date BETWEEN {first:Date32} AND {last:Date32}"
+OF_DAYS = "date BETWEEN {first:Date32} AND {last:Date32}"
+
+
+def house_day(where: str) -> str:
+    """The query HOUSE_DAY on some condition, as a subquery."""
+    return f"({HOUSE_DAY.replace('{where}', where)})"
+
+
+def has_tables(db: Client) -> bool:
+    """Whether the sink has made its tables and views."""
+    return bool(_row(db, "SELECT count() AS views FROM system.tables WHERE database = currentDatabase() AND name = 'top_meters'")["views"])
+
+
+def houses(db: Client) -> pd.DataFrame:
+    """Every house with results: house_id, timezone, source, zip, city, state, first and last (days), rising by house."""
+    return _frame(db, """
+        SELECT e.house_id AS house_id, if(h.timezone = '', 'UTC', h.timezone) AS timezone, h.source AS source,
+               h.zip AS zip, h.city AS city, h.state AS state, e.first AS first, e.last AS last
+        FROM (SELECT house_id, min(date) AS first, max(date) AS last FROM daily_energy FINAL GROUP BY house_id) AS e
+        LEFT JOIN (SELECT * FROM houses FINAL) AS h ON h.house_id = e.house_id
+        ORDER BY house_id""")
+
+
+def meters(db: Client, house_id: int) -> pd.DataFrame:
+    """The meters of a house: meter_id, label, kind (mains, appliance, or empty while unknown), mains first."""
+    return _frame(db, f"""
+        SELECT meter_id, {LABEL} AS label, kind
+        FROM (SELECT meter_id, any(label) AS label, any(kind) AS kind FROM daily_energy_by_label
+              WHERE house_id = {{house_id:Int64}} GROUP BY meter_id)
+        ORDER BY kind != 'mains', meter_id""", house_id=house_id)
+
+
+def totals(db: Client) -> dict:
+    """houses, meters, readings, first and last (days; None without results), newest_ms (when the newest result was made)."""
+    return _row(db, """
+        SELECT uniqExact(house_id) AS houses, uniqExact(house_id, meter_id) AS meters, sum(readings) AS readings,
+               if(count() = 0, NULL, min(date)) AS first, if(count() = 0, NULL, max(date)) AS last, max(revision) AS newest_ms
+        FROM daily_energy FINAL""")
+
+
+def health(db: Client) -> dict:
+    """late (readings that came after their day was closed), dead (messages that cannot be used), open_alerts, alerts."""
+    return _row(db, """
+        SELECT (SELECT sum(readings) FROM late FINAL) AS late,
+               (SELECT count() FROM dead_letter FINAL) AS dead,
+               (SELECT countIf(open) FROM alerts FINAL) AS open_alerts,
+               (SELECT count() FROM alerts FINAL) AS alerts""")
+
+
+def dead_letters(db: Client, limit: int) -> pd.DataFrame:
+    """Why messages could not be used: reason, messages, last_received."""
+    return _frame(db, """
+        SELECT reason, count() AS messages, max(received) AS last_received
+        FROM dead_letter FINAL
+        GROUP BY reason
+        ORDER BY messages DESC, reason
+        LIMIT {limit:UInt32}""", limit=limit)
+
+
+def energy_of_all(db: Client, first: date, last: date) -> pd.DataFrame:
+    """Of each day: date, houses, kwh (of all houses), coverage_percent, final."""
+    return _frame(db, f"""
+        SELECT date, count() AS houses, sum(kwh) AS kwh, avg(coverage_percent) AS coverage_percent, min(final) AS final
+        FROM {house_day(OF_DAYS)}
+        GROUP BY date
+        ORDER BY date""", first=first, last=last)
+
+
+def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
+    """Of each day of a house: date, kwh, coverage_percent, final."""
+    return _frame(db, f"SELECT date, kwh, coverage_percent, final FROM {house_day(OF_HOUSE)} ORDER BY date",
+                  house_id=house_id, first=first, last=last)
+
+
+def zip_median(db: Client, zip: str, first: date, last: date) -> pd.DataFrame:
+    """Of each day: date, median_kwh over the houses of a zip, houses counted. No row where the zip is empty, so unknown."""
+    in_zip = "house_id IN (SELECT house_id FROM houses FINAL WHERE zip = {zip:String} AND zip != '') AND " + OF_DAYS
+    return _frame(db, f"""
+        SELECT date, quantileExactInclusive(0.5)(kwh) AS median_kwh, count() AS houses
+        FROM {house_day(in_zip)}
+        GROUP BY date
+        ORDER BY date""", zip=zip, first=first, last=last)
+
+
+def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: int, step_s: int) -> pd.DataFrame:
+    """The power of some meters in [start_s, end_s), from the profile of minutes: a row a meter and step with readings.
+
+    Columns: meter_id, start_s (Unix time at which the step begins), min_watts, mean_watts, max_watts.
+    """
+    return _frame(db, """
+        SELECT meter_id, {start_s:Int64} + {step_s:Int64} * intDiv(toUnixTimestamp(minute) - {start_s:Int64}, {step_s:Int64}) AS start_s,
+               min(min_watts) AS min_watts, sum(mean_watts * readings) / sum(readings) AS mean_watts,
+               max(max_watts) AS max_watts
+        FROM power_profile FINAL
+        WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
+          AND minute >= toDateTime({start_s:Int64}, 'UTC') AND minute < toDateTime({end_s:Int64}, 'UTC')
+        GROUP BY meter_id, start_s
+        ORDER BY meter_id, start_s""", house_id=house_id, meter_ids=meter_ids, start_s=start_s, end_s=end_s, step_s=step_s)
+
+
+def energy_by_hour(db: Client, house_id: int, meter_ids: list[int], timezone: str, first: date, last: date) -> pd.DataFrame:
+    """date, hour (0 to 23, local), kwh: the daily energy of a house, shared among the hours as the meters' profiles have it.
+
+    A day without a profile is shared evenly.
+    """
+    return _frame(db, f"""
+        WITH
+            minutes AS (
+                SELECT toTimeZone(minute, {{timezone:String}}) AS local, sum(mean_watts * readings) / sum(readings) AS mean
+                FROM power_profile FINAL
+                WHERE house_id = {{house_id:Int64}} AND meter_id IN {{meter_ids:Array(Int32)}}
+                  AND minute >= toDateTime({{first:Date32}}, 'UTC') - INTERVAL 1 DAY
+                  AND minute < toDateTime({{last:Date32}}, 'UTC') + INTERVAL 2 DAY
+                GROUP BY meter_id, minute),
+            hours AS (SELECT toDate32(local) AS date, toHour(local) AS hour, sum(mean) AS watts FROM minutes GROUP BY date, hour),
+            days AS (SELECT date, sum(watts) AS watts FROM hours GROUP BY date)
+        SELECT e.date AS date, n.hour AS hour, e.kwh * if(d.watts > 0, h.watts / d.watts, 1 / 24) AS kwh
+        FROM {house_day(OF_HOUSE)} AS e
+        CROSS JOIN (SELECT arrayJoin(range(24)) AS hour) AS n
+        LEFT JOIN hours AS h ON h.date = e.date AND h.hour = n.hour
+        LEFT JOIN days AS d ON d.date = e.date
+        ORDER BY date, hour""", house_id=house_id, meter_ids=meter_ids, timezone=timezone, first=first, last=last)
+
+
+def appliance_energy(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
+    """Of each day and appliance of a house: date, meter_id, label, kwh."""
+    return _frame(db, f"""
+        SELECT date, meter_id, {LABEL} AS label, kwh
+        FROM daily_energy_by_label
+        WHERE {OF_HOUSE} AND kind != 'mains'
+        ORDER BY date, meter_id""", house_id=house_id, first=first, last=last)
+
+
+def thresholds(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
+    """The thresholds of some meters that were in force at some time in [start, end).
+
+    Columns: meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts (None while warming up), warming_up.
+    """
+    return _frame(db, """
+        SELECT meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts, warming_up
+        FROM thresholds FINAL
+        WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
+          AND valid_to > {start:DateTime64(3, 'UTC')} AND valid_from < {end:DateTime64(3, 'UTC')}
+        ORDER BY meter_id, date""", house_id=house_id, meter_ids=meter_ids, start=start, end=end)
+
+
+def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
+    """Of each zip: zip, city, state, latitude, longitude, houses, kwh, kwh_per_house_day, alerts; most energy first."""
+    return _frame(db, f"""
+        SELECT h.zip AS zip, h.city AS city, h.state AS state, h.latitude AS latitude, h.longitude AS longitude,
+               uniqExact(e.house_id) AS houses, sum(e.kwh) AS kwh, kwh / count() AS kwh_per_house_day, sum(a.alerts) AS alerts
+        FROM {house_day(OF_DAYS)} AS e
+        INNER JOIN (SELECT * FROM houses FINAL) AS h ON h.house_id = e.house_id
+        LEFT JOIN (SELECT house_id, date, count() AS alerts FROM alerts FINAL WHERE {OF_DAYS} GROUP BY house_id, date) AS a
+            ON a.house_id = e.house_id AND a.date = e.date
+        GROUP BY zip, city, state, latitude, longitude
+        ORDER BY kwh DESC""", first=first, last=last)
+
+
+def alerts(db: Client, limit: int, show: str = "all", house_id: int = 0, label: str = "") -> pd.DataFrame:
+    """The newest alerts with all columns of alert_list and the house's timezone.
+
+    show: all, open or new (not acknowledged); house_id 0 and label "" stand for all.
+    """
+    return _frame(db, """
+        SELECT a.*, if(h.timezone = '', 'UTC', h.timezone) AS timezone
+        FROM alert_list AS a
+        LEFT JOIN (SELECT house_id, timezone FROM houses FINAL) AS h ON h.house_id = a.house_id
+        WHERE ({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a.acknowledged IS NULL)
+          AND {house_id:Int64} IN (0, a.house_id) AND {label:String} IN ('', a.label)
+        ORDER BY a.start DESC, a.alert_id
+        LIMIT {limit:UInt32}""", limit=limit, show=show, house_id=house_id, label=label)
+
+
+def alert(db: Client, alert_id: str) -> pd.DataFrame:
+    """The alert of an id, as `alerts` gives it; no row where there is none."""
+    return _frame(db, """
+        SELECT a.*, if(h.timezone = '', 'UTC', h.timezone) AS timezone
+        FROM alert_list AS a
+        LEFT JOIN (SELECT house_id, timezone FROM houses FINAL) AS h ON h.house_id = a.house_id
+        WHERE a.alert_id = {alert_id:String}""", alert_id=alert_id)
+
+
+def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
+    """Alerts of some meters that touch [start, end): meter_id, start, end, open, peak_watts, limit_watts, excess_kwh."""
+    return _frame(db, """
+        SELECT meter_id, start, end, open, peak_watts, limit_watts, excess_kwh
+        FROM alerts FINAL
+        WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
+          AND end >= {start:DateTime64(3, 'UTC')} AND start < {end:DateTime64(3, 'UTC')}
+        ORDER BY start""", house_id=house_id, meter_ids=meter_ids, start=start, end=end)
+
+
+def alert_labels(db: Client) -> list[str]:
+    """The labels of the meters that gave alerts."""
+    return _frame(db, "SELECT DISTINCT label FROM alert_list WHERE label != '' ORDER BY label")["label"].tolist()
+
+
+def replayed(db: Client, first: date, last: date, house_id: int) -> dict:
+    """What a replay of some days replaces: rows of daily energy, kwh (of all meters), alerts."""
+    return _row(db, f"""
+        SELECT count() AS rows, sum(kwh) AS kwh,
+               (SELECT count() FROM alerts FINAL WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)) AS alerts
+        FROM daily_energy FINAL
+        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""", first=first, last=last, house_id=house_id)
+
+
+def made_since(db: Client, first: date, last: date, house_id: int, since_ms: int) -> int:
+    """Rows of daily energy of some days that were made at since_ms (Unix time) or later."""
+    return _row(db, f"""
+        SELECT countIf(revision >= {{since_ms:Int64}}) AS rows
+        FROM daily_energy FINAL
+        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""", first=first, last=last, house_id=house_id, since_ms=since_ms)["rows"]
+
+
+def of_user(db: Client, sql: str, most_rows: int) -> tuple[pd.DataFrame, bool]:
+    """The first rows of what a user's own query gives, and whether there are more."""
+    blocks, rows = [], 0
+    with db.query_df_stream(sql) as stream:
+        for block in stream:
+            blocks.append(block)
+            rows += len(block)
+            if rows > most_rows:
+                break
+    found = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame()
+    return found.head(most_rows), rows > most_rows
+
+
+def _frame(db: Client, sql: str, **parameters) -> pd.DataFrame:
+    table = db.query_arrow(sql, parameters=parameters)
+    utc = [field.with_type(pa.timestamp("ms", "UTC")) if pa.types.is_timestamp(field.type) else field for field in table.schema]
+    return table.cast(pa.schema(utc)).to_pandas(date_as_object=False)
+
+
+def _row(db: Client, sql: str, **parameters) -> dict:
+    result = db.query(sql, parameters=parameters)
+    return dict(zip(result.column_names, result.first_row))

@@ -1,0 +1,65 @@
+"""Replays that are started from the dashboard: one at a time, as the process that ./smw replay is."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard.connection import settings
+
+
+@dataclass
+class Replay:
+    """A replay that runs or has run."""
+
+    first: date
+    last: date
+    house_id: int  # 0: all
+    before: dict  # queries.replayed, as it was at the start
+    begun_ms: int
+    log: Path
+    process: subprocess.Popen
+
+    @property
+    def running(self) -> bool:
+        return self.process.poll() is None
+
+    @property
+    def said(self) -> list[str]:
+        """The lines that it has printed."""
+        return self.log.read_text(errors="replace").splitlines()
+
+
+class Replays:
+    """The replay of this dashboard, whoever started it."""
+
+    def __init__(self):
+        self.newest: Replay | None = None
+
+    def start(self, first: date, last: date, house_id: int, before: dict) -> None:
+        """Start a replay, where none is running."""
+        if self.newest and self.newest.running:
+            return
+        log = settings().home.resolve() / "logs" / "replay_of_dashboard.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        command = [sys.executable, "-P", "-m", "smartmeter", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
+        with open(log, "wb") as out:
+            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
+        self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), log, process)
+
+    def stop(self) -> None:
+        """Ask the replay to end."""
+        if self.newest:
+            self.newest.process.terminate()
+
+
+@st.cache_resource(show_spinner=False)
+def replays() -> Replays:
+    """What all sessions of this dashboard share."""
+    return Replays()

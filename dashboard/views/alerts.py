@@ -1,0 +1,168 @@
+"""Alerts: as they happen, newest first; each can be looked at and acknowledged."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, queries
+from dashboard.acknowledgements import LONGEST_NOTE, acknowledge
+from dashboard.charts import Span
+from dashboard.connection import explained, results
+from dashboard.controls import csv_button, escaped, keep, start, zone
+from dashboard.notifications import notify
+from smartmeter.errors import UserError
+
+REFRESH_S = 0.5
+CURVE_EVERY_S = 5
+MOST = 200
+MOST_POINTS = 720
+AROUND = timedelta(minutes=30)
+ALERT_ID = re.compile(r"(\d+/\d+/-?\d+)?", re.ASCII)
+SHOW = {"all": "All", "open": "Open", "new": "Not acknowledged"}
+COLUMNS = {
+    "state": "state", "house_id": st.column_config.NumberColumn("house", format="%d"), "city": "city", "label": "appliance",
+    "began": "began (local time)",
+    "minutes": st.column_config.NumberColumn("lasted, min", format="%.1f"),
+    "peak_watts": st.column_config.NumberColumn("peak, W", format="%.0f"),
+    "limit_watts": st.column_config.NumberColumn("limit, W", format="%.0f"),
+    "excess_kwh": st.column_config.NumberColumn("excess, kWh", format="%.3f"),
+    "seen": "acknowledged", "note": "note",
+}
+
+
+def pick_filters() -> dict:
+    """Which alerts to show: arguments of queries.alerts."""
+    labels = ["", *queries.alert_labels(results())]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        start("show", str, SHOW.__contains__, "all")
+        show = st.segmented_control("Show", list(SHOW), format_func=SHOW.__getitem__, key="show", required=True, persist_state="session")
+        start("of_house", int, lambda house_id: 0 <= house_id < 2**53, 0)
+        house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="of_house", persist_state="session")
+        start("appliance", str, labels.__contains__, "")
+        label = st.selectbox("Appliance", labels, format_func=lambda label: label or "all", key="appliance", persist_state="session")
+    for key, value in (("show", show), ("of_house", house_id or ""), ("appliance", label)):
+        keep(key, value)
+    return dict(show=show, house_id=house_id, label=label)
+
+
+@st.fragment(run_every=REFRESH_S)
+def live(filters: dict, notices: bool) -> None:
+    """The newest alerts, looked up twice a second."""
+    with explained():
+        alerts = queries.alerts(results(), MOST, **filters)
+        if notices:
+            notify(alerts)
+        if alerts.empty:
+            st.info("There is no such alert.", icon=":material/check:")
+            return
+        older = "; older ones are in the view alert_list" if len(alerts) == MOST else ""
+        st.caption(f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}, newest first{older}. Pick a row to look at one.")
+        ids = alerts["alert_id"].tolist()
+        key = f"alerts {hash(tuple(ids))}"  # a table of its own for these rows, so that a pick stays with its alert
+        st.dataframe(shown(alerts), hide_index=True, column_order=list(COLUMNS), column_config=COLUMNS, key=key,
+                     on_select=lambda: pick(ids, key), selection_mode="single-row", height=380)
+        csv_button(alerts, "alerts.csv")
+        if st.session_state.pop("picked", False):
+            st.rerun()
+
+
+def pick(ids: list[str], key: str) -> None:
+    """Take note of the alert that was picked in the table."""
+    rows = st.session_state[key]["selection"]["rows"]
+    st.session_state["alert"] = ids[rows[0]] if rows else ""
+    st.session_state["picked"] = True
+
+
+def shown(alerts: pd.DataFrame) -> pd.DataFrame:
+    """Alerts as the table has them: their state in a word, times in each house's own."""
+    return alerts.assign(
+        state=["open" if is_open else "over" for is_open in alerts["open"]],
+        began=[local(at, zone) for at, zone in zip(alerts["start"], alerts["timezone"])],
+        seen=["" if pd.isna(at) else local(at, zone) for at, zone in zip(alerts["acknowledged"], alerts["timezone"])],
+        minutes=alerts["duration_s"] / 60)
+
+
+def local(at: pd.Timestamp, timezone: str) -> str:
+    return f"{at.astimezone(zone(timezone)):%Y-%m-%d %H:%M:%S}"
+
+
+def detail(alert_id: str) -> None:
+    """One alert: what it is, the power curve round it, and its acknowledgement."""
+    found = queries.alert(results(), alert_id)
+    if found.empty:
+        st.info("The alert that was picked is not there (any more): later readings may have shown that it was none.")
+        return
+    alert = found.iloc[0]
+    city = f", {escaped(alert['city'])}" if alert["city"] else ""
+    st.subheader(f"House {alert['house_id']}{city}: {escaped(alert['label']) or 'meter ' + str(alert['meter_id'])}")
+    st.button("Open the house", on_click=choose, args=(int(alert["house_id"]), int(alert["meter_id"]), alert["date"].date()), key="open", icon=":material/home:")
+    if st.session_state.pop("chosen", False):
+        st.switch_page("views/home.py")
+    st.fragment(curve, run_every=CURVE_EVERY_S if alert["open"] else None)(alert_id)
+    acknowledgement(alert_id)
+
+
+def choose(house_id: int, meter_id: int, day) -> None:
+    """Let the page Home show that meter on that day."""
+    st.session_state.update(house=house_id, meter=meter_id, date=day, span="day", chosen=True)
+
+
+def curve(alert_id: str) -> None:
+    """The meter's power from half an hour before the episode to half an hour after it."""
+    with explained():
+        found = queries.alert(results(), alert_id)
+        if found.empty:
+            return
+        alert = found.iloc[0]
+        span = Span(int((alert["start"] - AROUND).timestamp()) // 60 * 60, int((alert["end"] + AROUND).timestamp()) // 60 * 60 + 60,
+                    zone(alert["timezone"]), MOST_POINTS)
+        house_id, meter_ids = int(alert["house_id"]), [int(alert["meter_id"])]
+        power = queries.power(results(), house_id, meter_ids, span.start_s, span.end_s, span.step_s)
+        if power.empty:
+            st.info("The power of these minutes is not stored yet: it comes some 10 s after a minute is over.")
+            return
+        thresholds = queries.thresholds(results(), house_id, meter_ids, span.start, span.end).dropna(subset="limit_watts")
+        alerts = queries.alerts_between(results(), house_id, meter_ids, span.start, span.end)
+        st.altair_chart(charts.power_curve(power, thresholds, alerts, span), alt="Power of the meter round the alert")
+
+
+@st.fragment(run_every=2 * REFRESH_S)
+def acknowledgement(alert_id: str) -> None:
+    """Whether, and with which note, the alert was acknowledged; and the way to do so, or to take it back."""
+    with explained():
+        found = queries.alert(results(), alert_id)
+        if found.empty:
+            return
+        alert = found.iloc[0]
+        seen = not pd.isna(alert["acknowledged"])
+        if seen:
+            st.success(f"Acknowledged at {local(alert['acknowledged'], alert['timezone'])}"
+                       + (f" by {escaped(alert['author'])}" if alert["author"] else ""), icon=":material/check:")
+            if alert["note"]:
+                st.text(alert["note"])
+        try:
+            with st.form(f"acknowledge {alert_id}", border=False):
+                with st.container(horizontal=True, vertical_alignment="bottom"):
+                    note = st.text_input("Note", alert["note"] if seen else "", max_chars=LONGEST_NOTE, key=f"note {alert_id}")
+                    if st.form_submit_button("Change the note" if seen else "Acknowledge", type="primary"):
+                        acknowledge(alert_id, int(alert["house_id"]), note)
+                        st.toast("Sent; it shows as soon as it is stored.")
+            if seen and st.button("Take back"):
+                acknowledge(alert_id, int(alert["house_id"]), "", withdrawn=True)
+        except UserError as error:
+            st.error(str(error), icon=":material/cloud_off:")
+
+
+st.title("Alerts")
+filters = pick_filters()
+notices = st.toggle("Desktop notifications", key="notices", persist_state="session",
+                    help="Of alerts that come while this page is open. The browser asks for your leave.")
+live(filters, notices)
+start("alert", str, ALERT_ID.fullmatch, "")
+keep("alert", st.session_state["alert"])
+if st.session_state["alert"]:
+    detail(st.session_state["alert"])

@@ -1,0 +1,72 @@
+"""Appliances: what each uses of a house's energy, and what its power usually stays under."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta, timezone
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, queries
+from dashboard.connection import results
+from dashboard.controls import House, csv_button, pick_days, pick_house
+
+
+def with_unmetered(appliances: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
+    """Energy by day and label (date, label, kwh), with what the mains measured beyond all appliances as one label more."""
+    by_label = appliances.groupby(["date", "label"], as_index=False)["kwh"].sum()
+    metered = by_label.groupby("date")["kwh"].sum()
+    rest = days.set_index("date")["kwh"] - metered.reindex(days["date"]).fillna(0).to_numpy()
+    return pd.concat([by_label, pd.DataFrame({"date": rest.index, "label": charts.UNMETERED, "kwh": rest.clip(lower=0).to_numpy()})])
+
+
+def show_shares(energy: pd.DataFrame, mains_kwh: float, house: House) -> None:
+    shares = energy.groupby("label", as_index=False)["kwh"].sum().sort_values("kwh", ascending=False)
+    shares["share_percent"] = 100 * shares["kwh"] / mains_kwh if mains_kwh else None
+    left, right = st.columns([3, 2])
+    left.altair_chart(charts.ranking(shares), alt="Energy by appliance with its share of the mains in percent")
+    left.caption("The figure behind each bar is its share of the mains in %.")
+    right.dataframe(shares, hide_index=True, column_config={
+        "label": "appliance", "kwh": st.column_config.NumberColumn("energy, kWh", format="%.2f"),
+        "share_percent": st.column_config.NumberColumn("share, %", format="%.1f", help="Of the mains.")})
+    with right:
+        csv_button(shares, f"appliances_{house.house_id}.csv")
+
+
+def show_percentiles(house: House, meters: pd.DataFrame, first, last) -> None:
+    st.subheader("What each appliance's power usually stays under")
+    start, end = (datetime.combine(day, time(), timezone.utc) for day in (first, last + timedelta(days=1)))
+    found = queries.thresholds(results(), house.house_id, meters["meter_id"].tolist(), start, end).merge(meters, on="meter_id")
+    if found.empty:
+        st.info("There are no thresholds yet: a meter has them once it has a day of readings.")
+        return
+    found["name"] = found["label"] + " (" + found["meter_id"].astype(str) + ")"
+    names = found["name"].drop_duplicates().tolist()
+    picked = st.multiselect("Meters", names, default=names[:6], max_selections=8, key="percentile_meters")
+    st.altair_chart(charts.percentiles(found[found["name"].isin(picked)], picked), alt="Percentile of the power of each meter by day")
+    quantile, table = found["quantile"].iloc[-1], found[["date", "name", "percentile_watts", "limit_watts", "warming_up"]]
+    st.caption(f"The {100 * quantile:g}th percentile of the readings of the days before; each day's holds from one hour after midnight.")
+    csv_button(table, f"thresholds_{house.house_id}.csv")
+
+
+st.title("Appliances")
+house = pick_house()
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    first, last = pick_days(house.first, house.last)
+meters = queries.meters(results(), house.house_id)
+appliances = queries.appliance_energy(results(), house.house_id, first, last)
+days = queries.energy_of_house(results(), house.house_id, first, last)
+if appliances.empty:
+    st.info("No appliance of this house has results for these days.")
+    st.stop()
+has_mains = (meters["kind"] == "mains").any()
+energy = with_unmetered(appliances, days) if has_mains else appliances
+st.subheader("Energy by day")
+st.altair_chart(charts.stacked_days(*charts.ranked(energy, "date", "kwh")), alt="Energy by day, appliances on each other")
+st.subheader("Ranking")
+show_shares(energy, days["kwh"].sum() if has_mains else 0.0, house)
+if not has_mains:
+    st.caption("This house has no mains meter: shares are unknown.")
+elif appliances["kwh"].sum() > days["kwh"].sum():
+    st.caption("The appliances' meters add up to more than the mains: some of them overlap, or the mains were measured for less time.")
+show_percentiles(house, meters, first, last)

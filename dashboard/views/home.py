@@ -1,0 +1,172 @@
+"""Home: one house's power curve, its energy by day, and what that costs."""
+
+from __future__ import annotations
+
+from datetime import datetime, time, timedelta
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, queries
+from dashboard.charts import Span
+from dashboard.connection import results
+from dashboard.controls import (
+    House,
+    csv_button,
+    escaped,
+    keep,
+    pick_day,
+    pick_days,
+    pick_house,
+    start,
+)
+from dashboard.tariff import HIGHEST, Tariff
+
+SPANS_H = {"day": 24, "6 hours": 6, "hour": 1}
+MOST_POINTS = 720
+WHOLE_HOUSE = 0
+
+
+def pick_span(house: House, day) -> tuple[int, int]:
+    """The Unix times [start, end) to be looked at: a local day, or some hours of it."""
+    start_s, end_s = (round(datetime.combine(at, time(), house.zone).timestamp()) for at in (day, day + timedelta(days=1)))
+    start("span", str, SPANS_H.__contains__, "day")
+    span = st.segmented_control("Show", list(SPANS_H), key="span", required=True, persist_state="session")
+    keep("span", span)
+    if span == "day":
+        keep("hour", "")
+        return start_s, end_s
+    last = (end_s - start_s) // 3600 - SPANS_H[span]
+    start("hour", int, lambda hour: 0 <= hour <= last, min(18, last))
+    begins = [datetime.fromtimestamp(start_s + 3600 * hour, house.zone).strftime("%H:%M") for hour in range(last + 1)]
+    hour = st.select_slider("Begin", list(range(last + 1)), format_func=begins.__getitem__, key="hour", persist_state="session")
+    keep("hour", hour)
+    return start_s + 3600 * hour, start_s + 3600 * (hour + SPANS_H[span])
+
+
+def pick_meter(meters: pd.DataFrame) -> int:
+    """A meter that the user picks, or WHOLE_HOUSE; at first the mains."""
+    names = {WHOLE_HOUSE: "whole house"} | {row.meter_id: f"{row.label} ({row.meter_id})" for row in meters.itertuples()}
+    mains = meters[meters["kind"] == "mains"]["meter_id"]
+    start("meter", int, names.__contains__, int(mains.iloc[0]) if len(mains) == 1 else WHOLE_HOUSE)
+    meter_id = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="meter", persist_state="session")
+    keep("meter", meter_id)
+    return meter_id
+
+
+def show_power(house: House, meters: pd.DataFrame) -> None:
+    st.subheader("Power")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        day = pick_day("Day", "date", house.first, house.last, house.last)
+        meter_id = pick_meter(meters)
+        span = Span(*pick_span(house, day), house.zone, MOST_POINTS)
+    wanted = meters["meter_id"].tolist() if meter_id == WHOLE_HOUSE else [meter_id]
+    power = queries.power(results(), house.house_id, wanted, span.start_s, span.end_s, span.step_s)
+    if power.empty:
+        st.info(f"No readings are stored from {span.local(span.start_s)} to {span.local(span.end_s)}.")
+        return
+    alerts = queries.alerts_between(results(), house.house_id, wanted, span.start, span.end)
+    if meter_id == WHOLE_HOUSE:
+        show_whole_house(power, meters, alerts, span)
+    else:
+        show_meter(power, queries.thresholds(results(), house.house_id, wanted, span.start, span.end), alerts, span)
+    csv_button(power.assign(local=power["start_s"].map(span.local)), f"power_{house.house_id}_{day}.csv")
+
+
+def show_meter(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> None:
+    with_limit = st.toggle("Threshold", True, key="with_limit", persist_state="session")
+    known = thresholds.dropna(subset="limit_watts")
+    st.altair_chart(charts.power_curve(power, known if with_limit else known.head(0), alerts, span), alt="Power of the meter")
+    st.caption("Line: mean power. Blue band: from the least to the highest reading. Yellow band: from the percentile to the limit (dashed), "
+               f"over which a reading is a spike. Red, with a triangle: {counted(alerts)}.")
+    if thresholds["warming_up"].any():
+        st.caption("This meter is warming up for some of that time: it has no limit yet.")
+
+
+def show_whole_house(power: pd.DataFrame, meters: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> None:
+    power = power.merge(meters, on="meter_id")
+    mains = power[power["kind"] == "mains"].groupby("start_s", as_index=False)["mean_watts"].sum()
+    appliances, order = charts.ranked(power[power["kind"] != "mains"], "start_s", "mean_watts")
+    st.altair_chart(charts.stacked_power(appliances, mains, alerts, span, order), alt="Power of the appliances on each other, under that of the mains")
+    st.caption(f"Areas: mean power of the appliances. Line: the mains. Red: {counted(alerts)}.")
+
+
+def counted(alerts: pd.DataFrame) -> str:
+    return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
+
+
+def show_energy(house: House, meters: pd.DataFrame) -> None:
+    st.subheader("Energy by day")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        first, last = pick_days(house.first, house.last)
+    length = last - first + timedelta(days=1)
+    days = queries.energy_of_house(results(), house.house_id, first, last)
+    before = queries.energy_of_house(results(), house.house_id, first - length, first - timedelta(days=1))
+    median = queries.zip_median(results(), house.zip, first, last)
+    days = days.merge(before.assign(date=before["date"] + length)[["date", "kwh"]].rename(columns={"kwh": "before_kwh"}), on="date", how="left")
+    show_comparison(days, before, median, house)
+    st.altair_chart(charts.daily_energy(days, median[median["houses"] > 1]), alt="Energy of the house by day")
+    st.caption("Bars: this house; pale: the day still runs, or was measured for less than 99 % of its time, which is then told above it. "
+               "Orange ticks: the period before. Green diamonds: the median house of the zip.")
+    csv_button(days, f"energy_{house.house_id}.csv")
+    show_cost(house, meters, first, last)
+
+
+def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
+    total, earlier, neighbours = days["kwh"].sum(), before["kwh"].sum(), median.loc[median["date"].isin(days["date"]), "median_kwh"].sum()
+    others = int(median["houses"].max()) if len(median) else 0
+    with st.container(horizontal=True):
+        st.metric("Energy, kWh", f"{total:,.1f}", border=True, help=f"{len(days)} days")
+        st.metric("A day, kWh", f"{days['kwh'].mean():,.1f}" if len(days) else "–", border=True)
+        st.metric("vs period before", percent(total, earlier) if len(before) == len(days) else "–", border=True,
+                  help="As many days before those picked; – where results of some are missing.")
+        st.metric("vs zip median", percent(total, neighbours) if others > 1 else "–", border=True,
+                  help=f"{others} house{'' if others == 1 else 's'} with results in {escaped(house.zip) or 'an unknown zip'}; – where it is the only one.")
+        st.metric("Covered", f"{days['coverage_percent'].mean():.1f} %" if len(days) else "–", border=True)
+
+
+def percent(value: float, base: float) -> str:
+    return f"{100 * (value / base - 1):+.0f} %" if base else "–"
+
+
+def show_cost(house: House, meters: pd.DataFrame, first, last) -> None:
+    st.subheader("Cost")
+    tariff = pick_tariff()
+    mains = meters[meters["kind"] == "mains"]["meter_id"].tolist() or meters["meter_id"].tolist()
+    hours = queries.energy_by_hour(results(), house.house_id, mains, house.zone.key, first, last)
+    if hours.empty:
+        st.info("There are no results of these days.")
+        return
+    cost = tariff.by_day(hours)
+    with st.container(horizontal=True):
+        st.metric("Cost", f"{cost['cost'].sum():,.2f}", border=True, help="In the currency that the prices are in.")
+        st.metric("A day", f"{cost['cost'].mean():,.2f}", border=True)
+    st.altair_chart(charts.columns_by_day(cost, "cost", "cost"), alt="Cost by day")
+    csv_button(cost, f"cost_{house.house_id}.csv")
+
+
+def pick_tariff() -> Tariff:
+    start("tariff", Tariff.from_text, lambda tariff: True, Tariff(0.3, 0.3))
+    known = st.session_state["tariff"]
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        kind = st.segmented_control("Tariff", ["flat", "time of use"], key="tariff_kind", required=True,
+                                    default="flat" if known.price == known.peak_price else "time of use")
+        price = st.number_input("Price for a kWh", 0.0, HIGHEST, known.price, 0.01, format="%.4f", key="price")
+        if kind == "flat":
+            tariff = Tariff(price, price, known.peak_from, known.peak_to, known.weekends)
+        else:
+            tariff = Tariff(price, st.number_input("At peak hours", 0.0, HIGHEST, known.peak_price, 0.01, format="%.4f", key="peak_price"),
+                            st.number_input("Peak from, h", 0, 23, known.peak_from, key="peak_from"),
+                            st.number_input("Peak to, h", 0, 23, known.peak_to, key="peak_to"),
+                            st.checkbox("Also at weekends", known.weekends, key="weekends"))
+    st.session_state["tariff"] = tariff
+    keep("tariff", tariff.to_text())
+    return tariff
+
+
+st.title("Home")
+house = pick_house()
+meters = queries.meters(results(), house.house_id)
+st.caption(f"Results from {house.first} to {house.last}; times are local, in {house.zone.key}.")
+show_power(house, meters)
+show_energy(house, meters)

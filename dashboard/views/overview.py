@@ -1,0 +1,95 @@
+"""Overview: how much there is, what was used today, and whether everything runs."""
+
+from __future__ import annotations
+
+import time
+from datetime import date, timedelta
+
+import streamlit as st
+from confluent_kafka import KafkaException
+
+from dashboard import charts, queries
+from dashboard.connection import explained, results, settings
+from dashboard.controls import csv_button, no_results_yet
+from smartmeter.offsets import Lags
+from smartmeter.topics import RESULTS, topic
+from store.sink import group
+
+JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile", "replay")
+KAFKA_PATIENCE_S = 2
+REFRESH_S = 2
+
+
+@st.fragment(run_every=REFRESH_S)
+def figures() -> None:
+    """What there is so far; shown again every few seconds."""
+    with explained():
+        totals, health = queries.totals(results()), queries.health(results())
+        last = totals["last"]
+        days = queries.energy_of_all(results(), last - timedelta(days=1), last).set_index("date")["kwh"]
+        today, yesterday = (days.get(f"{day}", 0.0) for day in (last, last - timedelta(days=1)))
+        name = "today" if last == date.today() else f"on {last:%a} {last.day} {last:%b}"
+        with st.container(horizontal=True):
+            st.metric("Houses", f"{totals['houses']:,}", border=True, help=f"{totals['meters']:,} meters")
+            st.metric("Readings", in_words(totals["readings"]), border=True, help=f"{totals['readings']:,} readings used")
+            st.metric(f"kWh {name}", f"{today:,.0f}", border=True, help="All houses, on the newest local day that has results.")
+            st.metric("kWh the day before", f"{yesterday:,.0f}", border=True)
+            st.metric("Open alerts", f"{health['open_alerts']:,}", border=True, help=f"{health['alerts']:,} alerts in all")
+        st.subheader("Pipeline")
+        with st.container(horizontal=True):
+            st.metric("Last result", in_time(time.time() - totals["newest_ms"] / 1000), border=True, help="Since the newest result was made.")
+            st.metric("Late readings", f"{health['late']:,}", border=True, help="They came after their day was closed; table late says which.")
+            st.metric("Dead letters", f"{health['dead']:,}", border=True, help="Messages that cannot be used; table dead_letter keeps them.")
+
+
+@st.fragment(run_every=REFRESH_S)
+def lags() -> None:
+    """How many messages each job that has run, and the sink, has still to read."""
+    try:
+        found = kafka().by_group(KAFKA_PATIENCE_S)
+    except KafkaException as error:
+        st.warning(f"Kafka at {settings().kafka} does not answer: {error.args[0].str()}", icon=":material/cloud_off:")
+        return
+    with st.container(horizontal=True):
+        for name, lag in zip((*JOBS, "sink"), found.values()):
+            if lag is not None:
+                st.metric(f"Lag of {name}", f"{lag:,}", border=True, help="Messages not yet read, as of the last checkpoint.")
+
+
+@st.cache_resource(show_spinner=False)
+def kafka() -> Lags:
+    """The lags of the jobs and, at last, of the sink."""
+    groups = {settings().topic_prefix + job: (topic(settings(), "readings"),) for job in JOBS}
+    return Lags(settings(), groups | {group(settings()): tuple(topic(settings(), name) for name in RESULTS)})
+
+
+def in_words(count: int) -> str:
+    """A count with at most four digits: 174,988,800 becomes 175.0 M."""
+    for unit, size in (("G", 1e9), ("M", 1e6)):
+        if count >= size:
+            return f"{count / size:,.1f} {unit}"
+    return f"{count:,}"
+
+
+def in_time(seconds: float) -> str:
+    """How long ago: 75 becomes 1 min ago."""
+    for unit, size in (("days", 2 * 86_400), ("h", 3_600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / (86_400 if unit == 'days' else size):,.0f} {unit} ago"
+    return f"{max(seconds, 0):.0f} s ago"
+
+
+st.title("Overview")
+last_day = queries.totals(results())["last"]
+if last_day is None:
+    no_results_yet()
+figures()
+lags()
+st.subheader("Energy of all houses")
+days = queries.energy_of_all(results(), last_day - timedelta(days=29), last_day)
+st.altair_chart(charts.columns_by_day(days, "kwh", "energy, kWh"), alt="Energy of all houses by day")
+csv_button(days, "energy_of_all.csv")
+letters = queries.dead_letters(results(), 20)
+if not letters.empty:
+    st.subheader("Dead letters")
+    st.dataframe(letters, hide_index=True, column_config={"last_received": st.column_config.DatetimeColumn("last received (UTC)")})

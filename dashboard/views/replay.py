@@ -1,0 +1,65 @@
+"""Replay: past days once more, from Kafka's log, over the results that are there."""
+
+from __future__ import annotations
+
+import re
+
+import streamlit as st
+
+from dashboard import queries
+from dashboard.connection import explained, results
+from dashboard.controls import no_results_yet, pick_days
+from dashboard.replays import Replay, replays
+
+REFRESH_S = 1
+READ = re.compile(r"([\d,]+) of ([\d,]+) messages read")
+
+
+@st.fragment(run_every=REFRESH_S)
+def progress() -> None:
+    """How far the newest replay is, and what it has replaced."""
+    replay = replays().newest
+    if not replay:
+        return
+    with explained():
+        house = f", house {replay.house_id}" if replay.house_id else ""
+        st.subheader(f"{replay.first} to {replay.last}{house}")
+        show_state(replay)
+        after = queries.replayed(results(), replay.first, replay.last, replay.house_id)
+        done = queries.made_since(results(), replay.first, replay.last, replay.house_id, replay.begun_ms)
+        with st.container(horizontal=True):
+            st.metric("Results made again", f"{done:,} of {after['rows']:,}", border=True, help="Rows of daily energy.")
+            st.metric("Energy, kWh", f"{after['kwh']:,.3f}", f"{after['kwh'] - replay.before['kwh']:+,.3f}", border=True,
+                      help="Of all meters; the change is against what was there before the replay.")
+            st.metric("Alerts", f"{after['alerts']:,}", f"{after['alerts'] - replay.before['alerts']:+,}", border=True)
+
+
+def show_state(replay: Replay) -> None:
+    """A bar while the replay runs; afterwards whether it came to its end."""
+    said = replay.said
+    if replay.running:
+        read = next((found for line in reversed(said) if (found := READ.search(line))), None)
+        all_read = any("messages read;" in line for line in said)
+        share = 1.0 if all_read else int(read[1].replace(",", "")) / int(read[2].replace(",", "")) if read else 0.0
+        st.progress(share, said[-1] if said else "Starting ...")
+        st.button("Stop", on_click=replays().stop)
+    elif replay.process.returncode:
+        st.error(said[-1] if said else "It was stopped.", icon=":material/error:")
+    else:
+        st.success("All results of these days have been made again.", icon=":material/check:")
+
+
+st.title("Replay")
+st.caption("The days are read again from Kafka's log and go through the same jobs; their results take the place of the old ones. "
+           "From the same readings come the same results, to the last bit.")
+totals = queries.totals(results())
+if totals["last"] is None:
+    no_results_yet()
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    first, last = pick_days(totals["first"], totals["last"], most=1)
+    house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="replay_house")
+    running = bool(replays().newest and replays().newest.running)
+    if st.button("Replay", type="primary", disabled=running):
+        replays().start(first, last, house_id, queries.replayed(results(), first, last, house_id))
+        st.rerun()
+progress()

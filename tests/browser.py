@@ -1,0 +1,26 @@
+"""How tests and benchmarks start Chromium: the system's, without a window, going nowhere by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from shutil import which
+
+from playwright.sync_api import Page, expect, sync_playwright
+
+PAGES = ("overview", "home", "appliances", "map", "alerts", "sql", "replay")
+PATIENCE_MS = 20_000
+CHROMIUM = dict(executable_path=which("chromium"), args=[
+    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
+    "--disable-component-update", "--disable-sync"])
+
+expect.set_options(timeout=PATIENCE_MS)
+
+
+@contextmanager
+def browser_page() -> Iterator[Page]:
+    """A page in a browser of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**CHROMIUM)
+        yield browser.new_page()
+        browser.close()

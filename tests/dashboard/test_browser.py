@@ -1,0 +1,288 @@
+"""The dashboard in a real browser, on what the live pipeline finds: what a user sees, picks, is told and waits for."""
+
+from __future__ import annotations
+
+import re
+import threading
+from argparse import Namespace
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Page, expect, sync_playwright
+
+from bench import live
+from generator.producer import Producer
+from smartmeter import stack
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+from store.client import reader
+from tests.browser import CHROMIUM, PAGES, PATIENCE_MS
+from tests.pipeline.conftest import all_stored
+from tests.pipeline.test_crashes import all_read
+
+HOUSES = 3
+EXPECTED_404 = "/_stcore/"
+"""Streamlit itself looks for its server under a page's own path first, and finds it one level up."""
+
+RECORD_NOTIFICATIONS = """
+    window.told = [];
+    window.Notification = class { constructor(title) { window.told.push(title); } };
+    window.Notification.permission = "granted";"""
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    with Processes(tmp_path_factory.mktemp("dashboard")) as processes:
+        yield processes
+
+
+@pytest.fixture(scope="module")
+def settings(processes):
+    """A stack of its own that has processed two days and today's beginning of some houses, and its dashboard."""
+    settings = stack.with_free_ports(Settings(
+        home=processes.run.parent, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0",
+        flink_ui_port=0, dashboard_port=0, checkpoint_every_s=1.0))
+    stack.start(processes, settings)
+    with Producer(settings) as producer:
+        live.send_history(producer, live.houses_of(live.METERS, HOUSES))
+    processes.wait_until(lambda: live.caught_up(settings, HOUSES) and all_read(settings) and all_stored(settings), "the history is not processed", 120)
+    stack.start_dashboard(processes, settings)
+    return settings
+
+
+@pytest.fixture(scope="module")
+def db(settings):
+    return reader(settings)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(**CHROMIUM)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def new_page(chromium, settings):
+    """Opens pages in a browser of their own; fails at the end when one has logged an error."""
+    contexts, errors = [], []
+
+    def open_page(path: str = "", **options) -> Page:
+        contexts.append(chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options))
+        page = contexts[-1].new_page()
+        page.set_default_timeout(PATIENCE_MS)
+        page.on("console", lambda m: errors.append(f"{m.text} {m.location['url']}") if m.type == "error" else None)
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.on("requestfailed", lambda request: errors.append(request.url) if not request.url.startswith(stack.dashboard_url(settings)) else None)
+        page.goto(f"{stack.dashboard_url(settings)}/{path}")
+        page.get_by_role("heading", level=1).wait_for()
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert [error for error in errors if EXPECTED_404 not in error] == []
+
+
+def metric(page: Page, label: str):
+    """The value of the metric of that label."""
+    return page.locator("[data-testid=stMetric]", has=page.get_by_text(label, exact=True)).locator("[data-testid=stMetricValue]")
+
+
+def whole(page: Page) -> None:
+    """Wait until nothing of the page is loading or out of date."""
+    expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
+    expect(page.locator("[data-stale=true]")).to_have_count(0)
+    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+
+
+def downloaded(page: Page, n: int = 0) -> pd.DataFrame:
+    """What the page's n-th button CSV saves."""
+    with page.expect_download() as download:
+        page.locator("[data-testid=stDownloadButton] button").nth(n).click()
+    return pd.read_csv(download.value.path(), float_precision="round_trip")
+
+
+def query(page: Page) -> dict[str, str]:
+    """The parameters of the page's URL."""
+    return {key: value for key, [value] in parse_qs(urlsplit(page.url).query).items()}
+
+
+def pick(page: Page, label: str, text: str) -> None:
+    """Choose an option of a list by keyboard."""
+    box = page.get_by_role("combobox", name=re.compile(label))
+    box.fill(text)
+    box.press("Enter")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, request, tmp_path):
+    folder = Path(request.config.getoption("--screenshots") or tmp_path)
+    path = "" if name == "overview" else name
+    for look, options in {
+        "light": {}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": {"width": 390, "height": 844}},
+    }.items():
+        page = new_page(path, **options)
+        if name == "sql":
+            page.get_by_role("button", name="Run").click()
+            page.get_by_text(f"{HOUSES} rows").wait_for()
+        whole(page)
+        assert page.get_by_role("heading", level=1).inner_text().casefold() == name
+        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
+        bright = sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor"))[:3])) > 384
+        assert bright == (look != "dark")
+        page.wait_for_timeout(500)  # charts fade in
+        file = folder / f"{name}_{look}.png"
+        page.screenshot(path=file)
+        assert file.stat().st_size > 10_000
+
+
+def test_the_overview_says_what_sql_says(new_page, db):
+    page = new_page()
+    houses, readings = db.query("SELECT uniqExact(house_id), sum(readings) FROM daily_energy FINAL").first_row
+    kwh = db.query("SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC LIMIT 2").result_rows
+    assert houses == HOUSES and readings > 5e6
+    expect(metric(page, "Houses")).to_have_text(str(HOUSES))
+    expect(metric(page, "Readings")).to_have_text(f"{readings / 1e6:.1f} M")
+    expect(metric(page, "kWh the day before")).to_have_text(f"{kwh[1][1]:,.0f}")
+    expect(metric(page, "Lag of pipeline")).to_have_text("0")
+    expect(metric(page, "Lag of sink")).to_have_text("0")
+    table = downloaded(page)
+    assert table["kwh"].tolist() == pytest.approx([row[1] for row in reversed(db.query(
+        "SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC").result_rows)])
+
+
+def test_a_home_can_be_shared_and_says_what_sql_says(new_page, db):
+    house_id, day, meter_id = db.query(
+        "SELECT house_id, min(date), max(meter_id) FROM power_by_minute CROSS JOIN (SELECT min(date) AS date FROM daily_energy FINAL) AS days "
+        "WHERE house_id = (SELECT max(house_id) FROM houses FINAL) GROUP BY house_id").first_row
+    page = new_page(f"home?house={house_id}&date={day}&meter={meter_id}&from={day}&to={day + timedelta(days=1)}")
+    whole(page)
+    kwh = db.query("SELECT sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' AND house_id = {house:Int64} AND date BETWEEN {day:Date32} "
+                   "AND {day:Date32} + 1", parameters={"house": house_id, "day": day}).first_row[0]
+    expect(metric(page, "Energy, kWh")).to_have_text(f"{kwh:,.1f}")
+    expect(metric(page, "Cost")).to_have_text(f"{0.3 * kwh:,.2f}")
+    power = downloaded(page)
+    minutes = db.query("SELECT min(min_watts), sum(mean_watts * readings) / sum(readings), max(max_watts) FROM power_by_minute WHERE house_id = {house:Int64} "
+                       "AND meter_id = {meter:Int32} AND toDate(toTimeZone(minute, 'America/New_York')) = {day:Date}",
+                       parameters={"house": house_id, "meter": meter_id, "day": day}).first_row
+    assert (power["min_watts"].min(), power["max_watts"].max()) == pytest.approx((minutes[0], minutes[2]), rel=1e-6)
+    assert len(power) == 720 and power["mean_watts"].mean() == pytest.approx(minutes[1], rel=1e-3)
+    shared = new_page(page.url.split("/", 3)[3])
+    whole(shared)
+    assert query(shared) == query(page)
+    expect(metric(shared, "Energy, kWh")).to_have_text(f"{kwh:,.1f}")
+
+
+def test_a_user_picks_by_keyboard_and_takes_the_house_along(new_page, db):
+    page = new_page("home")
+    whole(page)
+    other = max(row[0] for row in db.query("SELECT house_id FROM houses FINAL").result_rows)
+    pick(page, "House", f"House {other}")
+    page.wait_for_url(re.compile(rf"house={other}\b"))
+    link = page.get_by_role("link", name="Appliances")
+    link.focus()
+    link.press("Enter")
+    page.wait_for_url(re.compile(rf"/appliances\?.*house={other}\b"))
+    whole(page)
+    table = downloaded(page)
+    mains, appliances = (db.query(f"SELECT sum(kwh) FROM daily_energy_by_label WHERE house_id = {other} AND kind {op} 'mains'").first_row[0] for op in ("=", "!="))
+    assert table["kwh"].sum() == pytest.approx(mains, rel=1e-9)
+    assert table.loc[table["label"] != "unmetered", "share_percent"].sum() == pytest.approx(100 * appliances / mains, rel=1e-9)
+    page.reload()
+    page.get_by_role("heading", level=1).wait_for()
+    assert query(page)["house"] == str(other)
+
+
+def test_the_map_says_what_sql_says(new_page, db):
+    page = new_page("map")
+    whole(page)
+    table = downloaded(page)
+    expected = db.query("SELECT zip, sum(kwh) FROM energy_by_zip GROUP BY zip ORDER BY zip").result_rows
+    assert sorted(zip(table["zip"].astype(str).str.zfill(5), table["kwh"])) == [(zip, pytest.approx(kwh)) for zip, kwh in expected]
+    expect(page.locator("[data-testid=stVegaLiteChart] svg [aria-roledescription=circle]")).to_have_count(len(expected))
+
+
+def test_sql_is_answered_and_a_write_is_refused(new_page):
+    page = new_page("sql")
+    box = page.get_by_role("textbox", name="Query")
+    box.fill("SELECT 6 * 7 AS answer, house_id FROM houses ORDER BY house_id")
+    box.press("Control+Enter")
+    page.get_by_text(f"{HOUSES} rows").wait_for()
+    assert downloaded(page)["answer"].tolist() == [42] * HOUSES
+    box.fill("DROP TABLE houses")
+    page.get_by_role("button", name="Run").click()
+    expect(page.get_by_role("alert")).to_contain_text("not allowed")
+
+
+def test_an_alert_arrives_live_and_is_acknowledged(new_page, db, settings):
+    page = new_page("alerts")
+    page.context.add_init_script(RECORD_NOTIFICATIONS)
+    page.reload()
+    page.get_by_role("heading", level=1).wait_for()
+    page.get_by_text("Desktop notifications").click()
+    whole(page)
+    counted = page.get_by_text(re.compile("alerts?, newest first"))
+    before = counted.inner_text()
+    sent: dict[str, float] = {}
+    sender = threading.Thread(target=lambda: sent.update(send_spikes(settings)))
+    sender.start()
+    expect(counted).not_to_have_text(before, timeout=60_000)
+    sender.join()
+    page.wait_for_function(f"window.told.length == {len(sent)}")
+    alerts = downloaded(page)
+    assert set(sent) == set(alerts["alert_id"].head(len(sent)))
+    newest = alerts.iloc[0]
+    assert tuple(newest[["peak_watts", "limit_watts"]]) == db.query(
+        "SELECT peak_watts, limit_watts FROM alerts FINAL WHERE alert_id = {id:String}", parameters={"id": newest["alert_id"]}).first_row
+    assert page.evaluate("window.told")[0].startswith("House ")
+    acknowledge(page, db, newest["alert_id"])
+
+
+def send_spikes(settings) -> dict[str, float]:
+    """Send live readings with some spikes among them. Returns the ids of their alerts."""
+    with Producer(settings) as producer:
+        return live.send_live(producer, live.houses_of(live.METERS, HOUSES), live.watched_meters(settings), Namespace(seconds=2, spikes_per_s=2))
+
+
+def acknowledge(page: Page, db, alert_id: str) -> None:
+    """Open an alert by its URL, see its power, leave a note and take it back."""
+    page.goto(f"{page.url.split('?')[0]}?alert={alert_id}")
+    page.get_by_role("textbox", name="Note").fill("the oven; <b>fine</b>")
+    page.get_by_role("button", name="Acknowledge").click()
+    page.get_by_text("Acknowledged at").wait_for()
+    expect(page.locator("[data-testid=stText]")).to_have_text("the oven; <b>fine</b>")
+    expect(page.locator("[data-testid=stVegaLiteChart] svg")).to_have_count(1)
+    assert db.query("SELECT alert_id, note FROM alert_list WHERE acknowledged IS NOT NULL").result_rows == [(alert_id, "the oven; <b>fine</b>")]
+    page.get_by_role("button", name="Take back").click()
+    page.get_by_role("button", name="Acknowledge").wait_for()
+    assert db.query("SELECT count() FROM alert_list WHERE acknowledged IS NOT NULL").first_row[0] == 0
+
+
+def test_the_page_waits_for_clickhouse_and_goes_on_by_itself(new_page, processes, settings):
+    page = new_page()
+    expect(metric(page, "Houses")).to_have_text(str(HOUSES))
+    processes.stop("endpoint")
+    page.get_by_text("ClickHouse does not answer").first.wait_for()
+    page.get_by_role("link", name="Home").click()
+    page.get_by_text("ClickHouse does not answer").first.wait_for()
+    stack.start_endpoint(processes, settings)
+    expect(page.get_by_role("heading", level=1)).to_have_text("Home")
+    whole(page)
+    expect(metric(page, "Energy, kWh")).to_be_visible()
+    expect(page.get_by_text("ClickHouse does not answer")).to_have_count(0)
+
+
+def test_a_day_is_replayed_and_its_results_are_made_again(new_page, db):
+    day = db.query("SELECT min(date) + 1 FROM daily_energy FINAL").first_row[0]
+    before = db.query("SELECT house_id, meter_id, kwh FROM daily_energy FINAL WHERE date = {day:Date32} ORDER BY 1, 2", parameters={"day": day}).result_rows
+    page = new_page(f"replay?from={day}&to={day}")
+    whole(page)
+    page.get_by_role("button", name="Replay", exact=True).click()
+    page.get_by_text("All results of these days have been made again.").wait_for(timeout=90_000)
+    expect(metric(page, "Results made again")).to_have_text(f"{len(before)} of {len(before)}")
+    assert db.query("SELECT house_id, meter_id, kwh FROM daily_energy FINAL WHERE date = {day:Date32} ORDER BY 1, 2", parameters={"day": day}).result_rows == before

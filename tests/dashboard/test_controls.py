@@ -1,0 +1,117 @@
+"""What a user picks: where it starts from, what of it is kept, and how it stands in the URL. In small apps of their own."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from tests.dashboard.results import FRI, MON, SAT, SUN
+
+
+def number():
+    import streamlit as st
+
+    from dashboard.controls import keep, start
+
+    most = st.number_input("most", 0, 9, 9, key="most")
+    start("n", int, lambda n: 0 <= n <= most, 5)
+    keep("n", st.number_input("n", 0, 9, key="n"))
+
+
+def text():
+    import streamlit as st
+
+    from dashboard.controls import keep, start
+
+    start("word", str, lambda word: len(word) < 5, "")
+    keep("word", st.text_input("word", key="word"))
+
+
+def days():
+    from datetime import date
+
+    import streamlit as st
+
+    from dashboard.controls import pick_days
+
+    st.text(" to ".join(map(str, pick_days(date(2026, 10, 23), date(2026, 10, 26), most=2))))
+
+
+def app(script, **query) -> AppTest:
+    test = AppTest.from_function(script, default_timeout=20)
+    test.query_params.update(query)
+    test.run()
+    assert not test.exception
+    return test
+
+
+@pytest.mark.parametrize("url, value", [("7", 7), ("0", 0), ("9", 9), (" 7 ", 7), ("+7", 7), ("007", 7), ("٧", 7)])
+def test_the_value_of_the_url_wins_and_is_put_right(url, value):
+    test = app(number, n=url)
+    assert test.number_input(key="n").value == value
+    assert test.query_params == {"n": str(value)}
+
+
+@pytest.mark.parametrize("url", ["", "x", "10", "-1", "5.0", "1e0", "0x5", "9" * 5000, "5; DROP TABLE houses", "\0", "5\0"])
+def test_a_value_that_does_not_fit_falls_to_the_default(url):
+    test = app(number, n=url)
+    assert test.number_input(key="n").value == 5
+    assert test.query_params == {"n": "5"}
+
+
+def test_without_a_value_the_default_is_picked_and_written():
+    test = app(number, other="1")
+    assert test.number_input(key="n").value == 5
+    assert test.query_params == {"n": "5", "other": "1"}
+
+
+def test_of_a_parameter_that_comes_twice_the_last_counts():
+    assert app(number, n=["3", "4"]).number_input(key="n").value == 4
+
+
+def test_what_the_user_picks_is_written_and_wins_over_the_url():
+    test = app(number, n="7")
+    test.number_input(key="n").set_value(3).run()
+    assert (test.number_input(key="n").value, test.query_params) == (3, {"n": "3"})
+
+
+def test_what_no_longer_fits_falls_to_the_default():
+    test = app(number, n="7")
+    test.number_input(key="most").set_value(6).run()
+    assert (test.number_input(key="n").value, test.query_params) == (5, {"n": "5"})
+
+
+def test_an_empty_text_is_left_out_of_the_url():
+    test = app(text, word="abc")
+    assert (test.text_input(key="word").value, test.query_params) == ("abc", {"word": "abc"})
+    test.text_input(key="word").set_value("").run()
+    assert test.query_params == {}
+    assert app(text, word="abcde").query_params == {}
+
+
+@pytest.mark.parametrize("query, picked", [
+    ({}, (SUN, MON)),  # the newest two
+    ({"from": "2026-10-23"}, (FRI, MON)),
+    ({"from": "2026-10-23", "to": "2026-10-24"}, (FRI, SAT)),
+    ({"from": "20261024", "to": "2026-W43-6"}, (SAT, SAT)),
+    ({"from": "2026-10-26", "to": "2026-10-23"}, (MON, MON)),  # the last is not before the first
+    ({"from": "2026-10-22", "to": "2026-10-27"}, (SUN, MON)),  # there are no results
+    ({"from": "0001-01-01", "to": "9999-12-31"}, (SUN, MON)),
+    ({"from": "2026-02-30", "to": "tomorrow"}, (SUN, MON)),
+    ({"from": "2026-10-24T00:00", "to": "../2026-10-24"}, (SUN, MON)),
+])
+def test_days(query, picked):
+    test = app(days, **query)
+    first, last = map(str, picked)
+    assert [element.value for element in test.text] == [f"{first} to {last}"]
+    assert test.query_params == {"from": first, "to": last}
+
+
+def test_a_day_that_is_picked_is_written_and_one_that_is_cleared_comes_back():
+    test = app(days)
+    for picked, expected in ((date(2026, 10, 24), "2026-10-24"), (None, "2026-10-24")):
+        test.date_input(key="from").set_value(picked).run()
+        assert [element.value for element in test.text] == [f"{expected} to 2026-10-26"]
+        assert test.query_params == {"from": expected, "to": "2026-10-26"}

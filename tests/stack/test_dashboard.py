@@ -1,0 +1,42 @@
+"""./smw dashboard as a user starts, interrupts and starts it twice."""
+
+import os
+import signal
+import subprocess
+
+import pytest
+
+from smartmeter import stack
+from smartmeter.processes import marked
+from smartmeter.settings import ROOT, Settings
+
+
+@pytest.fixture
+def settings(tmp_path):
+    return stack.with_free_ports(Settings(home=tmp_path, dashboard_port=0))
+
+
+def start(settings) -> subprocess.Popen:
+    return subprocess.Popen([ROOT / "smw", "dashboard"], env=os.environ | settings.environ(), text=True,
+                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_it_says_where_it_is_and_leaves_nothing_behind(settings, tmp_path):
+    dashboard = start(settings)
+    url = f"http://127.0.0.1:{settings.dashboard_port}"
+    assert dashboard.stdout.readline() == f"Dashboard: {url}\n"
+    assert stack.answers(url)
+    [pid_file] = tmp_path.glob("dashboard/run/*.pid")
+    assert marked(pid_file)
+    dashboard.send_signal(signal.SIGINT)
+    assert dashboard.wait(timeout=30) == 130
+    assert not marked(pid_file) and not stack.answers(url)
+
+
+def test_a_taken_port_is_told_in_one_sentence(settings):
+    with stack.listener_near(settings.dashboard_port):
+        dashboard = start(settings)
+        output, _ = dashboard.communicate(timeout=60)
+    assert dashboard.returncode == 1
+    assert output == (f"smw: port {settings.dashboard_port} at 127.0.0.1 is not free (Address already in use): "
+                      "end the program that uses it, or set SMW_DASHBOARD_PORT to another\n")
