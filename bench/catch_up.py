@@ -2,7 +2,7 @@
 
     python -m bench.catch_up [--houses N] [--days N] [--burst-s S]
 
-One run, one topic, one machine: the producer, a plain read by Flink into a blackhole, each job, all three as one. A job's time is that
+One run, one topic, one machine: the producer, a plain read by Flink into a blackhole, each job, all as one. A job's time is that
 from its tasks' start (all of them running, Python workers up) to the end of the last; starting Flink is not counted.
 Memory is the sum of the peaks (VmHWM) of each program's processes.
 """
@@ -65,7 +65,8 @@ def measure(args, settings: Settings, processes: Processes):
     houses = synthetic_houses(args.houses, 1, None)
     totals = produce(houses, FIRST_DAY, FIRST_DAY + timedelta(days=args.days), args.burst_s, float("inf"), settings)
     yield Run("producer (generating included)", totals.readings, totals.seconds, Counter(), Counter())
-    for job in ("bench/blackhole.py", "jobs/daily_energy.py", "jobs/thresholds.py", "jobs/spikes.py", "jobs/pipeline.py"):
+    for job in ("bench/blackhole.py", "jobs/daily_energy.py", "jobs/thresholds.py", "jobs/spikes.py", "jobs/power_profile.py",
+                "jobs/pipeline.py"):
         yield Run(job, totals.readings, *run_job(settings, processes, ROOT / job))
 
 

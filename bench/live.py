@@ -111,7 +111,7 @@ def send_live(producer: Producer, houses: list[House], watched: dict[int, list[i
             continue
         if burst.end_ms / 1000 > raising + args.seconds + RAISED_S:
             return sent
-        if (ahead := burst.end_ms / 1000 - time.time()) > 0:
+        while (ahead := burst.end_ms / 1000 - time.time()) > 0:
             producer.wait(ahead)
         now = time.time()
         if raising <= now < raising + args.seconds and rng.random() < args.spikes_per_s / len(houses):

@@ -1,0 +1,199 @@
+"""How long the dashboard's queries take, and how soon its pages are there, with many houses.
+
+    python -m bench.dashboard [--houses N] [--days N]
+
+A data set of N houses with 20 meters is made by SQL in an endpoint of its own: every table as the jobs fill it, the power
+profile included. Then each query of dashboard/queries.py runs five times, and each page is opened in Chromium three times, by a new
+browser with an empty cache each: "heading" is when the page says what it is, "first figure" when its first figure, chart or table
+(SQL and Replay: the button that starts them) stands, "whole" when nothing is loading any more. Last, alerts are inserted, and awaited on the open page Alerts.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import date, datetime, timedelta, timezone
+from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
+
+from dashboard import queries
+from generator.places import places
+from smartmeter import stack
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+from store import schema, sink
+from store.client import reader, writer
+from tests.browser import CHROMIUM, PAGES
+
+LAST = date(2026, 11, 23)
+METERS = 20
+QUERY_RUNS, PAGE_RUNS, ALERTS = 5, 3, 30
+NO_HOUSE = 999_999
+LIMIT_S = 2.0
+"""What a page may take to show something of its results."""
+
+LABELS = ["mains", "mains", "refrigerator", "freezer", "oven", "stove", "microwave", "dishwasher", "washer_dryer", "furnace",
+          "air_conditioning", "lighting", "lighting", "kitchen_outlets", "kitchen_outlets", "outlets_unknown", "bathroom_gfi",
+          "electronics", "electric_heat", "subpanel"]
+
+HOUSE_METER = "(SELECT 1 + intDiv(number, 20) AS house_id, 1 + number % 20 AS meter_id FROM numbers({houses:UInt64} * 20)) AS m"
+DAY = "(SELECT {first:Date32} + number AS date FROM numbers({days:UInt64})) AS d"
+FILL = {
+    "houses": """
+        SELECT 1 + number, 'America/New_York', 'bench', p.1, p.2, p.3, p.4, p.5, p.6, now64(3)
+        FROM (SELECT number, {places:Array(Tuple(String, String, String, Float64, Float64, Int64))}[1 + number % length({places:Array(Tuple(String, String, String, Float64, Float64, Int64))})] AS p
+              FROM numbers({houses:UInt64}))""",
+    "meters": f"""
+        SELECT house_id, meter_id, {{labels:Array(String)}}[meter_id], if(meter_id <= 2, 'mains', 'appliance'), now64(3) FROM {HOUSE_METER}""",
+    "daily_energy": f"""
+        SELECT house_id, meter_id, date, (cityHash64(house_id, meter_id, date) % 3000) / if(meter_id <= 2, 200, 2000), 86400, 0,
+               86400, 3, 86400, true, toUnixTimestamp64Milli(now64(3))
+        FROM {HOUSE_METER} CROSS JOIN {DAY}""",
+    "thresholds": f"""
+        SELECT house_id, meter_id, date, toDateTime64(date, 3, 'America/New_York') + INTERVAL 1 HOUR,
+               toDateTime64(date, 3, 'America/New_York') + INTERVAL 25 HOUR, 0.97, 7, 100 + cityHash64(house_id, meter_id, date) % 1000,
+               100000, 600000, false, 8000 + cityHash64(house_id, meter_id) % 1000, toUnixTimestamp64Milli(now64(3))
+        FROM {HOUSE_METER} CROSS JOIN {DAY}""",
+    "alerts": f"""
+        SELECT format('{{0}}/{{1}}/{{2}}', toString(house_id), toString(meter_id), toString(toUnixTimestamp64Milli(at))), house_id, meter_id, date,
+               at, at + INTERVAL 10 MINUTE, false, 0, 600, 9000, 1000, 8000, 0.2, toUnixTimestamp64Milli(now64(3)), now64(3)
+        FROM (SELECT *, toDateTime64(date, 3, 'UTC') + toIntervalSecond(5 * 3600 + cityHash64(house_id, date) % 80000) AS at
+              FROM {HOUSE_METER} CROSS JOIN {DAY} WHERE cityHash64(house_id, meter_id, date, 1) % 60 = 0)""",
+}
+PROFILE = """
+    SELECT {house_id:Int64}, meter_id, minute, 0, if(meter_id <= 2, 60, 20), watts * 0.98, watts, watts * 1.03
+    FROM (
+        SELECT 1 + intDiv(number, 1440 * {days:UInt64}) AS meter_id,
+               toDateTime({first:Date32}, 'UTC') + toIntervalMinute(300 + number % (1440 * {days:UInt64})) AS minute,
+               if(cityHash64({house_id:Int64}, meter_id, intDiv(number, 25)) % 4 = 0,
+                  80 * meter_id + cityHash64({house_id:Int64}, meter_id) % 400 + cityHash64({house_id:Int64}, number) % 5,
+                  cityHash64({house_id:Int64}, meter_id, 7) % 6) AS watts
+        FROM numbers({days:UInt64} * 1440 * 20))"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--houses", type=int, default=1000)
+    parser.add_argument("--days", type=int, default=30)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Make the data set, measure, and print the tables."""
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=settings.home) as home:
+        settings = stack.with_free_ports(replace(settings, home=Path(home)))
+        with Processes(settings.home) as processes:
+            stack.start_broker(processes, settings)
+            stack.create_topics(settings)
+            stack.start_endpoint(processes, settings)
+            first = LAST - timedelta(days=args.days - 1)
+            fill(settings, args.houses, args.days, first)
+            time_queries(settings, first)
+            stack.start_dashboard(processes, settings)
+            time_pages(settings)
+            time_alerts(settings)
+    return 0
+
+
+def fill(settings: Settings, houses: int, days: int, first: date) -> None:
+    """Make the data set, and say how large it is."""
+    client = writer(settings)
+    schema.create(client, settings)
+    known = [(p.zip, p.city, p.state, p.latitude, p.longitude, p.population) for p in places().values()]
+    values = dict(houses=houses, days=days, first=first, labels=LABELS, places=known)
+    for table, select in FILL.items():
+        client.command(f"INSERT INTO {table} {select}", parameters={k: v for k, v in values.items() if f"{{{k}:" in select})
+    begun = time.monotonic()
+    for house_id in range(1, houses + 1):
+        client.command(f"INSERT INTO power_profile {PROFILE}", parameters=dict(house_id=house_id, days=days, first=first))
+        if house_id % 50 == 0:
+            spent = time.monotonic() - begun
+            print(f"{house_id:,} of {houses:,} houses, {house_id * METERS * days * 1440 / spent / 1e6:.1f} M minutes/s, "
+                  f"about {spent / house_id * (houses - house_id):.0f} s left", file=sys.stderr)
+    while client.query("SELECT count() FROM system.merges").first_row[0]:
+        time.sleep(1)
+    for table, rows, size in client.query("SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active "
+                                          "AND database = currentDatabase() GROUP BY table ORDER BY table").result_rows:
+        print(f"{table:16}{rows:>14,} rows{size / 1e6:>10,.1f} MB")
+
+
+def time_queries(settings: Settings, first: date) -> None:
+    """Print how long each query takes that a page asks with its first look, in the middle of QUERY_RUNS."""
+    db, house_id = reader(settings), 500
+    midnight_s = int(datetime(LAST.year, LAST.month, LAST.day, 5, tzinfo=timezone.utc).timestamp())
+    meters, day = list(range(1, METERS + 1)), (datetime.fromtimestamp(midnight_s, timezone.utc), datetime.fromtimestamp(midnight_s + 86_400, timezone.utc))
+    asked = [
+        (queries.houses,), (queries.meters, house_id), (queries.totals,), (queries.health,), (queries.dead_letters, 20),
+        (queries.energy_of_all, first, LAST), (queries.energy_of_house, house_id, first, LAST), (queries.zip_median, "60614", first, LAST),
+        (queries.power, house_id, meters, midnight_s, midnight_s + 86_400, 120),
+        (queries.energy_by_hour, house_id, [1, 2], "America/New_York", first, LAST), (queries.appliance_energy, house_id, first, LAST),
+        (queries.thresholds, house_id, meters, *day), (queries.energy_by_zip, first, LAST), (queries.alerts, 200),
+        (queries.alert, "no such alert"), (queries.alerts_between, house_id, meters, *day), (queries.alert_labels,),
+        (queries.replayed, first, LAST, 0), (queries.made_since, first, LAST, 0, 0),
+    ]
+    print(f"\n{'query':20}{'ms':>8}")
+    for ask, *arguments in asked:
+        print(f"{ask.__name__:20}{1000 * statistics.median(seconds(lambda: ask(db, *arguments)) for _ in range(QUERY_RUNS)):8.0f}")
+
+
+def seconds(action: Callable) -> float:
+    begun = time.monotonic()
+    action()
+    return time.monotonic() - begun
+
+
+def time_pages(settings: Settings) -> None:
+    """Print how soon each page is there, in the middle of PAGE_RUNS, and the share of LIMIT_S that it takes."""
+    print(f"\n{'page':14}{'heading, s':>12}{'first figure, s':>17}{'of the limit':>14}{'whole, s':>10}")
+    with sync_playwright() as playwright:
+        for name in PAGES:
+            url = f"{stack.dashboard_url(settings)}/{'' if name == 'overview' else name}"
+            runs = [open_page(playwright.chromium.launch(**CHROMIUM), url) for _ in range(PAGE_RUNS)]
+            heading_s, figure_s, whole_s = map(statistics.median, zip(*runs))
+            print(f"{name:14}{heading_s:12.2f}{figure_s:17.2f}{figure_s / LIMIT_S:14.0%}{whole_s:10.2f}")
+
+
+def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
+    """Seconds until a page's heading stands, its first figure, and all of it."""
+    page = browser.new_page()
+    begun = time.monotonic()
+    page.goto(url, wait_until="commit")
+    page.get_by_role("heading", level=1).wait_for()
+    heading_s = time.monotonic() - begun
+    page.locator("[data-testid=stMetricValue], [data-testid=stVegaLiteChart] svg, [data-testid=stDataFrame] canvas, [data-testid^=stBaseButton-primary]").first.wait_for()
+    figure_s = time.monotonic() - begun
+    page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton]").first.wait_for(state="hidden")
+    page.wait_for_load_state("networkidle")
+    whole_s = time.monotonic() - begun
+    browser.close()
+    return heading_s, figure_s, whole_s
+
+
+def time_alerts(settings: Settings) -> None:
+    """Print how long after it is in ClickHouse an alert stands on the page Alerts, which is open."""
+    client, taken_s = writer(settings, settings.database), []
+    with sync_playwright() as playwright:
+        page = playwright.chromium.launch(**CHROMIUM).new_page()
+        page.goto(f"{stack.dashboard_url(settings)}/alerts?of_house={NO_HOUSE}")
+        page.get_by_text("There is no such alert.").wait_for()
+        for n in range(1, ALERTS + 1):
+            time.sleep(random.uniform(0.5, 1.5))
+            start_ms = 1_700_000_000_000 + 60_000 * n
+            client.insert("alerts", [[f"{NO_HOUSE}/1/{start_ms}", NO_HOUSE, 1, LAST, start_ms, start_ms + 9000, True, 0, 3, 9e3, 1e3, 8e3, 0.1, n]],
+                          column_names=sink.COLUMNS["alerts"])
+            begun = time.monotonic()
+            page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"{n} alert{'s' * (n > 1)}, newest first")
+            taken_s.append(time.monotonic() - begun)
+    print(f"\nfrom ClickHouse to the open page, {ALERTS} alerts: p50 {1000 * statistics.median(taken_s):.0f} ms, max {1000 * max(taken_s):.0f} ms")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    sys.exit(run(parser.parse_args(), Settings.load()))
