@@ -2,12 +2,18 @@
 
 Sections are enough for energy. Thresholds need a histogram of each section's power, the power profile what it adds to
 each minute; spikes need the readings themselves, of those sections that have one high enough to be a spike at all.
+
+Batches travel together, those of a *shard* of houses in one body: a shard is what Flink's key is, so that a row, a state
+request and a compression serve many houses.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import lru_cache
+from itertools import count, groupby
+from math import gcd
 from dataclasses import dataclass
 
 import lz4.block
@@ -18,7 +24,21 @@ from jobs.minutes import PIECE, pieces
 from jobs.readings import Readings
 from jobs.sketch import histograms
 
-_HEAD = struct.Struct("<IIII")
+_HEAD = struct.Struct("<qqBIIII")
+
+GOLDEN = 0.6180339887498949
+"""Multiples of the golden ratio, modulo 1, lie as far apart as can be, however many there are."""
+
+
+@lru_cache
+def _stride(shards: int) -> int:
+    """How many shards further the next house is: about the golden part of them, and prime to their number."""
+    return next(stride for stride in count(round(GOLDEN * shards)) if gcd(stride, shards) == 1)
+
+
+def shard_of(house_id: int, shards: int) -> int:
+    """The shard of a house, 0 to shards - 1. Houses whose ids follow each other fill all shards, and all parts of them, evenly."""
+    return house_id * _stride(shards) % shards
 
 
 @dataclass(frozen=True)
@@ -43,6 +63,9 @@ class Batch:
     many as its `minutes`, and its readings, as many as its `carried`.
     """
 
+    house_id: int
+    timezone: str
+    newest_ms: int  # the newest reading, or NEVER
     sections: np.ndarray  # ARRIVED (b,)
     bin: np.ndarray  # uint16 (h,), of jobs.sketch
     count: np.ndarray  # uint32 (h,), readings in the bin
@@ -50,39 +73,58 @@ class Batch:
     gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading; its first one's has no meaning
     watts: np.ndarray  # float32 (n,)
 
-    def to_bytes(self) -> bytes:
-        """This batch as bytes, on its way from one worker to another of the same release.
+    def pieces(self) -> Iterator[bytes]:
+        """Yield what pack joins: head, time zone, arrays."""
+        zone = self.timezone.encode()
+        yield _HEAD.pack(self.house_id, self.newest_ms, len(zone), len(self.sections), len(self.bin), len(self.minutes), len(self.watts))
+        yield zone
+        for array in (self.sections, self.bin, self.count, self.minutes, self.gap_ms, self.watts):
+            yield array.tobytes()
 
-        They are compressed: that costs less than carrying them through the JVM.
-        """
-        head = _HEAD.pack(len(self.sections), len(self.bin), len(self.minutes), len(self.watts))
-        return lz4.block.compress(b"".join((head, *(array.tobytes() for array in vars(self).values()))))
 
-    @classmethod
-    def from_bytes(cls, data: bytes) -> "Batch":
-        """The batch that to_bytes gave."""
-        data = lz4.block.decompress(data)
-        sections, entries, minutes, readings = _HEAD.unpack_from(data)
-        arrays, at = [], _HEAD.size
+def pack(batches: Iterable[Batch]) -> bytes:
+    """Batches as bytes, on their way from one worker to another of the same release.
+
+    They are compressed: that costs less than carrying them through the JVM.
+    """
+    return lz4.block.compress(b"".join(piece for batch in batches for piece in batch.pieces()))
+
+
+def unpack(body: bytes) -> Iterator[Batch]:
+    """Yield the batches that were packed."""
+    body, at = lz4.block.decompress(body), 0
+    while at < len(body):
+        house_id, newest_ms, zone, sections, entries, minutes, readings = _HEAD.unpack_from(body, at)
+        at += _HEAD.size + zone
+        timezone, arrays = body[at - zone:at].decode(), []
         for dtype, size in ((ARRIVED, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes),
                             (np.uint32, readings), (np.float32, readings)):
-            arrays.append(np.frombuffer(data, dtype, size, at))
+            arrays.append(np.frombuffer(body, dtype, size, at))
             at += arrays[-1].nbytes
-        return cls(*arrays)
+        yield Batch(house_id, timezone, newest_ms, *arrays)
+
+
+def by_shard(batches: Iterable[Batch], shards: int) -> Iterator[tuple[int, bytes]]:
+    """Yield (shard, its batches packed) for each of `shards` that has any; batches of a house stay in their order."""
+    def shard(batch: Batch) -> int:
+        return shard_of(batch.house_id, shards)
+
+    for number, those in groupby(sorted(batches, key=shard), key=shard):
+        yield number, pack(those)
 
 
 def house_batches(
     readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted
-) -> Iterator[tuple[int, str, int, Batch]]:
-    """Yield (house_id, timezone, newest_ms, batch) for each house and time zone among many bursts.
+) -> Iterator[Batch]:
+    """Yield a batch for each house and time zone among many bursts.
 
-    partition, offset: int (b,), of the message of each burst; newest_ms: the newest reading of the batch, or NEVER.
+    partition, offset: int (b,), of the message of each burst.
     """
     if not readings.bursts:
         return
     sections = arrivals(readings, partition, offset, max_gap_ms)
     of_reading = np.repeat(np.arange(len(sections)), sections["readings"])
-    bin, count = _histograms(sections, of_reading, readings.watts) if wanted.histograms else _NO_HISTOGRAMS
+    bin, counts = _histograms(sections, of_reading, readings.watts) if wanted.histograms else _NO_HISTOGRAMS
     minutes = pieces(sections, of_reading, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _carried(sections, readings, of_reading, wanted.readings_over_watts)
     zones = np.array([burst.timezone for burst in readings.bursts], object)
@@ -95,8 +137,8 @@ def house_batches(
     reading_at = np.append(0, np.cumsum(sections["carried"]))[section_at]
     for i, burst in enumerate(first.tolist()):
         s, e, m, r = (slice(at[i], at[i + 1]) for at in (section_at, entry_at, minute_at, reading_at))
-        yield (int(readings.house_id[burst]), zones[burst], int(newest_ms[i]),
-               Batch(sections[s], bin[e], count[e], minutes[m], gap_ms[r], watts[r]))
+        yield Batch(int(readings.house_id[burst]), zones[burst], int(newest_ms[i]),
+                    sections[s], bin[e], counts[e], minutes[m], gap_ms[r], watts[r])
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)

@@ -14,7 +14,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs import flow
-from jobs.house import Change, Part
+from jobs.house import Change, HouseState, Part
 from jobs.integral import HouseDays, Rules, kwh
 from jobs.readings import midnights
 from smartmeter.settings import Settings
@@ -25,19 +25,17 @@ class DailyEnergy(Part):
 
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
-        self.emit_every_ms = max(1, round(settings.emit_every_s * 1000))
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
-        house = change.house
-        if house.over_by_now(self.rules) > house.closed_day:
-            yield from self.results(change.house_id, house, change.now_ms)
-        elif change.all_sent_before and not house.all_sent:
-            now_ms = change.timers.current_processing_time()
-            change.timers.register_processing_time_timer(now_ms + self.emit_every_ms)
+    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
+        for change in changes:
+            if change.closes_a_day:
+                yield from self.results(change.house_id, change.house, change.now_ms)
+            elif change.all_sent_before and not change.house.all_sent:
+                change.wake = True
 
-    def wake(self, house_id: int, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
         if not house.all_sent:
-            yield from self.results(house_id, house, now_ms)
+            yield from self.results(state.house_id, house, now_ms)
 
     def results(self, house_id: int, house: HouseDays, now_ms: int) -> Iterator[tuple[str, dict]]:
         rows, final = house.results(self.rules)

@@ -48,6 +48,9 @@ EPISODE = np.dtype([
 
 VERSION = np.dtype([("date", "i4"), ("valid_from_ms", "i8"), ("valid_to_ms", "i8"), ("limits", "i4")])
 LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts", "f8")])
+LOWEST = np.dtype([("meter_id", "i4"), ("watts", "f8")])
+"""The lowest limit of a meter in any version: 12 bytes."""
+
 _VERSIONS_HEAD = struct.Struct("<BIq")
 _RUNS_HEAD = struct.Struct("<B")
 STATE_VERSION = 1
@@ -131,20 +134,21 @@ class Versions:
         column[np.append(meters, 0)[column] != meter_id] = len(meters)
         return table[0, version, column], table[1, version, column]
 
-    def lowest(self, meter_id: np.ndarray) -> np.ndarray:
-        """The lowest limit of each meter in any version, in W; infinite where there is none."""
+    def lowest(self) -> np.ndarray:
+        """LOWEST of the meters that have a limit, rising by meter."""
         meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
-        lowest = np.full(len(meters) + 1, np.inf)
-        np.minimum.at(lowest, meter_of_limit, self.limits["limit_watts"])
-        column = np.searchsorted(meters, meter_id)
-        column[np.append(meters, 0)[column] != meter_id] = len(meters)
-        return lowest[column]
+        lowest = np.empty(len(meters), LOWEST)
+        lowest["meter_id"], lowest["watts"] = meters, np.inf
+        np.minimum.at(lowest["watts"], meter_of_limit, self.limits["limit_watts"])
+        return lowest
 
 
 def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_gap_ms: int) -> np.ndarray:
     """The runs (RUN) in those sections of a batch that are `used` (bool (b,))."""
     sections = batch.sections
-    high = used & (sections["carried"] > 0) & (sections["peak_watts"] > versions.lowest(sections["meter_id"]))
+    lowest = dict(versions.lowest().tolist())
+    limits = np.array([lowest.get(meter_id, np.inf) for meter_id in sections["meter_id"].tolist()])
+    high = used & (sections["carried"] > 0) & (sections["peak_watts"] > limits)
     section, time_ms, watts = _readings_of(batch, high)
     limit, percentile = versions.at(sections["meter_id"][section], time_ms)
     over = np.flatnonzero(watts > limit)

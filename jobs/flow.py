@@ -1,6 +1,6 @@
 """What the jobs have in common: Flink's settings, and the way from the topic readings to the topics of results.
 
-    readings --> many messages a call, to a batch a house (jobs.batches) --> key by house --> Houses --> results
+    readings --> many messages a call, to a batch a house (jobs.batches) --> key by shard of houses --> Houses --> results
 """
 
 from __future__ import annotations
@@ -9,17 +9,20 @@ import ctypes
 import os
 import time
 from collections.abc import Callable
-from functools import reduce
+from functools import cache, reduce
 from operator import or_
 
 import pandas as pd
-from pyflink.common import Configuration, Types
+from pyflink.common import Configuration, TypeInformation, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.datastream.data_stream import KeyedStream
+from pyflink.java_gateway import get_gateway
 from pyflink.table import DataTypes, StreamTableEnvironment
 from pyflink.table.udf import ScalarFunction, udf
+from pyflink.util.java_utils import to_jarray
 
-from jobs.batches import Wanted, house_batches
-from jobs.house import MESSAGE, NO_HOUSE, Houses, Part
+from jobs.batches import Wanted, by_shard, house_batches, shard_of
+from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
 from jobs.readings import read
 from smartmeter.codec import encode
 from smartmeter.savepoints import checkpoints_of
@@ -32,14 +35,15 @@ MESSAGES_PER_CALL = 250
 MESSAGES_PER_BUNDLE = 20_000
 """Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
 
+THRESHOLD = Types.ROW_NAMED(["house_id", "value"], [Types.LONG(), BYTES])
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
-BATCH_COLUMNS = DataTypes.ROW([
-    DataTypes.FIELD("house_id", DataTypes.BIGINT()),
-    DataTypes.FIELD("timezone", DataTypes.STRING()),
-    DataTypes.FIELD("newest_ms", DataTypes.BIGINT()),
-    DataTypes.FIELD("body", DataTypes.BYTES()),
+OF_SHARD = DataTypes.ROW([
+    DataTypes.FIELD("shard", DataTypes.BIGINT()),
+    DataTypes.FIELD("batches", DataTypes.BYTES()),
+    DataTypes.FIELD("dead_letter", DataTypes.BYTES()),
 ])
+"""What to_batches gives: the batches of a shard of houses, packed, or a dead letter; all null beyond the last."""
 
 
 def run(name: str, parts_of: Callable[[Settings], list[Part]]) -> None:
@@ -49,15 +53,9 @@ def run(name: str, parts_of: Callable[[Settings], list[Part]]) -> None:
     tables, parts = environment(name, settings), parts_of(settings)
     messages = (
         batches(tables, settings, reduce(or_, (part.wanted for part in parts)))
-        .key_by(house_of, key_type=Types.LONG())
         .process(Houses(settings, parts), output_type=MESSAGE).name("houses").uid("houses")
     )
     send(tables, settings, messages)
-
-
-def house_of(row) -> int:
-    """The key of all keyed streams."""
-    return row[0]
 
 
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:
@@ -96,12 +94,13 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
 
 
 class ToBatches(ScalarFunction):
-    """From messages to one row (BATCH_COLUMNS) a house, many messages a call; as many rows as messages, the rest null."""
+    """From messages to a row (OF_SHARD) a shard of houses, many messages a call; as many rows as messages, the rest null."""
 
-    def __init__(self, settings: Settings, wanted: Wanted):
+    def __init__(self, settings: Settings, wanted: Wanted, keys: list[int]):
         self.max_gap_ms = round(settings.max_gap_s * 1000)
         self.max_ahead_ms = round(settings.max_ahead_s * 1000)
-        self.wanted = wanted
+        self.only_house = settings.replay_house
+        self.wanted, self.keys = wanted, keys
 
     def open(self, function_context):
         keep_freed_memory()
@@ -110,25 +109,52 @@ class ToBatches(ScalarFunction):
         payloads = [payload or b"" for payload in value]
         readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms)
         places = partition.to_numpy()[readings.message], offset.to_numpy()[readings.message]
-        rows = [(house_id, timezone, newest_ms, batch.to_bytes()) for house_id, timezone, newest_ms, batch
-                in house_batches(readings, *places, self.max_gap_ms, self.wanted)]
+        batches = house_batches(readings, *places, self.max_gap_ms, self.wanted)
+        if self.only_house:
+            batches, reasons = (batch for batch in batches if batch.house_id == self.only_house), {}
+        rows = [(self.keys[shard], body, None) for shard, body in by_shard(batches, len(self.keys))]
         for i, reason in reasons.items():
             letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
                           reason=reason, payload=payloads[i])
-            rows.append((NO_HOUSE, None, None, encode("dead_letter", letter)))
-        rows += [(None,) * 4] * (len(value) - len(rows))
-        return pd.DataFrame(rows, columns=BATCH_COLUMNS.names, dtype=object)
+            rows.append((self.keys[offset[i] % len(self.keys)], None, encode("dead_letter", letter)))
+        rows += [(None,) * 3] * (len(value) - len(rows))
+        return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
 
 
-def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) -> DataStream:
-    """The topic readings as rows (BATCH_COLUMNS): batches of houses, and dead letters."""
+def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) -> KeyedStream:
+    """The topic readings as rows (BATCHES) by shard: batches of houses, and dead letters."""
     readings(tables, settings)
-    tables.create_temporary_function("to_batches", udf(ToBatches(settings, wanted), result_type=BATCH_COLUMNS, func_type="pandas"))
-    one_house = f"AND batch.house_id = {settings.replay_house}" if settings.replay_house else ""
-    return tables.to_data_stream(tables.sql_query(f"""
-        SELECT batch.house_id, batch.timezone, batch.newest_ms, batch.body
-        FROM (SELECT to_batches(`value`, `partition`, `offset`, `timestamp`) AS batch FROM readings)
-        WHERE batch.house_id IS NOT NULL {one_house}"""))
+    to_batches = udf(ToBatches(settings, wanted, shard_keys(settings.max_parallelism)), result_type=OF_SHARD, func_type="pandas")
+    tables.create_temporary_function("to_batches", to_batches)
+    return keyed(tables, BATCHES, """
+        SELECT found.shard, ROW(found.batches, found.dead_letter)
+        FROM (SELECT to_batches(`value`, `partition`, `offset`, `timestamp`) AS found FROM readings)
+        WHERE found.shard IS NOT NULL""")
+
+
+def keyed(tables: StreamTableEnvironment, row_type: TypeInformation, query: str) -> KeyedStream:
+    """The rows (row_type) of a query for (key, row), by that key.
+
+    DataStream.key_by would send each row to Python and back, just to have the key put before it. Here it is there already.
+    """
+    stream = tables.to_append_stream(tables.sql_query(query), Types.ROW([Types.LONG(), row_type]))
+    by_first_field = get_gateway().jvm.KeyByKeySelector()
+    key_type = Types.ROW([Types.LONG()]).get_java_type_info()
+    return KeyedStream(stream._j_data_stream.keyBy(by_first_field, key_type), row_type, stream)
+
+
+@cache
+def shard_keys(shards: int) -> list[int]:
+    """A key for each shard, so that each is one of Flink's key groups, of which there are as many.
+
+    Were the shard's number the key, Flink's hash would put several into one group, and none into others.
+    """
+    jvm, keys, key = get_gateway().jvm, {}, 0
+    group_of = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
+    while len(keys) < shards:
+        keys.setdefault(group_of(jvm.org.apache.flink.types.Row.of(to_jarray(jvm.Object, [key])), shards), key)
+        key += 1
+    return [keys[shard] for shard in range(shards)]
 
 
 def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
@@ -145,8 +171,18 @@ def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
         )""")
 
 
-def thresholds(tables: StreamTableEnvironment, settings: Settings) -> DataStream:
-    """The topic thresholds as rows (house_id, the message's bytes)."""
+class ToKey(ScalarFunction):
+    """From houses to the keys of their shards."""
+
+    def __init__(self, keys: list[int]):
+        self.keys = keys
+
+    def eval(self, house_id: pd.Series) -> pd.Series:
+        return house_id.map(lambda house_id: self.keys[shard_of(house_id, len(self.keys))])
+
+
+def thresholds(tables: StreamTableEnvironment, settings: Settings) -> KeyedStream:
+    """The topic thresholds as rows (house_id, the message's bytes) by shard."""
     tables.execute_sql(f"""
         CREATE TABLE thresholds (
             `key` STRING,
@@ -158,10 +194,12 @@ def thresholds(tables: StreamTableEnvironment, settings: Settings) -> DataStream
             'value.format' = 'raw',
             'value.fields-include' = 'EXCEPT_KEY'
         )""")
-    return tables.to_data_stream(tables.sql_query("""
-        SELECT house_id, `value`
+    to_key = udf(ToKey(shard_keys(settings.max_parallelism)), result_type=DataTypes.BIGINT(), func_type="pandas")
+    tables.create_temporary_function("to_key", to_key)
+    return keyed(tables, THRESHOLD, """
+        SELECT to_key(house_id), ROW(house_id, `value`)
         FROM (SELECT TRY_CAST(SPLIT_INDEX(`key`, '/', 0) AS BIGINT) AS house_id, `value` FROM thresholds)
-        WHERE house_id IS NOT NULL AND `value` IS NOT NULL"""))
+        WHERE house_id IS NOT NULL AND `value` IS NOT NULL""")
 
 
 def _source_options(tables: StreamTableEnvironment, settings: Settings, name: str) -> str:

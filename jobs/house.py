@@ -1,8 +1,13 @@
-"""What every job does with the batches of a house; what it makes of them is the business of its parts.
+"""What every job does with the batches of houses; what it makes of them is the business of its parts.
 
-    batch --> which of its sections are new, and which repeated or late (integral.HouseDays)
+    a shard's batches, one a house
+          --> which of their sections are new, and which repeated or late (integral.add)
           --> each part in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
           --> days that are over are closed
+
+Flink's key is a shard of houses, and the state of a shard one map: the state of its houses, by house and name. So all
+that a bundle of messages changes in a shard is written by one request, where a state for itself would take one each; and
+NumPy works on many houses a call.
 """
 
 from __future__ import annotations
@@ -13,44 +18,73 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from pyflink.common import Row, Types
-from pyflink.datastream import KeyedProcessFunction, TimerService
-from pyflink.datastream.state import ValueStateDescriptor
+from pyflink.datastream import KeyedProcessFunction
+from pyflink.datastream.state import MapState, MapStateDescriptor
 
-from jobs.batches import Batch, Wanted
-from jobs.integral import FRESH, LATE, OVERLAPPING, HouseDays, Rules, kwh
+from jobs.batches import Batch, Wanted, unpack
+from jobs.integral import FRESH, LATE, OVERLAPPING, HouseDays, Rules, add, kwh, over_by_now
 from jobs.readings import NEVER
 from smartmeter import topics
 from smartmeter.codec import decode, encode
 from smartmeter.settings import Settings
-
-NO_HOUSE = 0
-"""In place of a house_id (they start at 1): the row is a dead letter, ready to be sent."""
 
 END_OF_TIME_MS = 2**63 - 1
 """Event time of the last watermark, which only a source that has come to its end sends."""
 
 DAY_MS = 86_400_000
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
-BATCH = Types.ROW_NAMED(
-    ["house_id", "timezone", "newest_ms", "body"], [Types.LONG(), Types.STRING(), Types.LONG(), BYTES])
+BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
+"""The batches of a shard, packed, or a dead letter (a message of that schema); the other is null."""
 MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYTES])
+
+
+class HouseState:
+    """The state of one house: bytes by name, among those of the other houses of its shard."""
+
+    def __init__(self, of_shard: MapState, house_id: int):
+        self.of_shard, self.house_id = of_shard, house_id
+
+    def get(self, name: str) -> bytes | None:
+        return self.of_shard.get(f"{self.house_id}/{name}")
+
+    def put(self, name: str, value: bytes) -> None:
+        self.of_shard.put(f"{self.house_id}/{name}", value)
+
+    def remove(self, name: str) -> None:
+        self.of_shard.remove(f"{self.house_id}/{name}")
 
 
 @dataclass
 class Change:
     """A batch that a house has taken in, and what the parts need to know about it."""
 
-    house_id: int
-    house: HouseDays  # the batch added; the days that are over by it not closed yet
     batch: Batch
-    used: np.ndarray  # bool (b,), whether a section of the batch is new
-    links: np.ndarray  # LINK, the readings that follow each other
-    clock_before_ms: int  # the house's newest reading before the batch, or NEVER
+    state: HouseState
+    house: HouseDays  # the batch added; the days that are over by it not closed yet
+    zone_before: str  # time zone of the house before the batch, where it was known
+    clock_before_ms: int  # its newest reading before the batch, or NEVER
     all_sent_before: bool
-    timers: TimerService
+    verdict: np.ndarray  # of each section, as integral.add gives it
+    links: np.ndarray  # LINK, the readings that follow each other
+    closes_a_day: bool
     now_ms: int
-    first_clock_ms: int  # the house's newest reading after the first burst of the batch that has any
     thresholds: list[dict] = field(default_factory=list)  # versions (records) that came into force with it
+    wake: bool = False  # whether a part wants to be woken a while later
+
+    @property
+    def house_id(self) -> int:
+        return self.batch.house_id
+
+    @property
+    def used(self) -> np.ndarray:
+        """bool (b,): whether a section of the batch is new."""
+        return self.verdict == FRESH
+
+    @property
+    def first_clock_ms(self) -> int:
+        """The house's newest reading after the first of the batch's bursts that has any."""
+        known = self.batch.sections["before_ms"][self.batch.sections["before_ms"] > NEVER]
+        return int(known.min(initial=self.batch.newest_ms))
 
 
 class Part:
@@ -58,15 +92,12 @@ class Part:
 
     wanted = Wanted()
 
-    def open(self, runtime_context) -> None:
-        """Get hold of the part's keyed state."""
-
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
-        """Yield (topic, record) on a batch that was taken in."""
+    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
+        """Yield (topic, record) on batches that were taken in, each by another house."""
         raise NotImplementedError
 
-    def wake(self, house_id: int, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
-        """Yield what is due when a timer of the house fires; ended: it is the one at the end of a bounded topic."""
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+        """Yield what is due a while after a part wanted to be woken, or at the end of a bounded topic (ended)."""
         yield from ()
 
 
@@ -77,47 +108,73 @@ class Houses(KeyedProcessFunction):
         self.rules = Rules.of(settings)
         self.topic_of = {name: topics.topic(settings, name) for name in topics.RESULTS}
         self.days = settings.replayed_days
+        self.wake_after_ms = max(1, round(settings.emit_every_s * 1000))
         self.parts = parts
 
     def open(self, runtime_context):
-        self.state = runtime_context.get_state(ValueStateDescriptor("house_days", BYTES))
-        for part in self.parts:
-            part.open(runtime_context)
+        self.of_shard = runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES))
 
     def process_element(self, row, ctx):
-        house_id, timezone, newest_ms, body = row
-        if house_id == NO_HOUSE:
-            return self.messages([("dead_letter", decode(body)[1])])
-        return self.add(house_id, timezone, newest_ms, Batch.from_bytes(body), ctx.timer_service())
+        batches, dead_letter = row
+        if dead_letter:
+            yield from self.messages([("dead_letter", decode(dead_letter)[1])])
+            return
+        yield from self.add(list(unpack(batches)), ctx.timer_service())
 
     def on_timer(self, timestamp, ctx):
-        house_id, house = ctx.get_current_key(), HouseDays.from_bytes(self.state.value())
-        for part in self.parts:
-            yield from self.messages(part.wake(house_id, house, now_ms(), timestamp == END_OF_TIME_MS))
-        self.state.update(house.to_bytes())
+        ended = timestamp == END_OF_TIME_MS
+        for house_id in self.all_houses() if ended else self.waiting():
+            state = HouseState(self.of_shard, house_id)
+            house = HouseDays.from_bytes(state.get("days"))
+            for part in self.parts:
+                yield from self.messages(part.wake(state, house, now_ms(), ended))
+            state.put("days", house.to_bytes())
+        self.of_shard.put(WAITING, b"")
 
-    def house(self, timezone: str) -> HouseDays:
-        """The present house as it is known, or a new one; in that time zone from now on."""
-        state = self.state.value()
-        house = HouseDays.new(timezone) if state is None else HouseDays.from_bytes(state)
-        house.timezone = timezone
-        return house
+    def all_houses(self) -> list[int]:
+        """The houses of the present shard."""
+        return sorted({int(key.split("/")[0]) for key in self.of_shard.keys() if key != WAITING})
 
-    def add(self, house_id: int, timezone: str, newest_ms: int, batch: Batch, timers: TimerService) -> Iterator[Row]:
-        """Yield the messages that follow from a batch."""
-        house = self.house(timezone)
-        if house.clock_ms == NEVER:
-            timers.register_event_time_timer(END_OF_TIME_MS)
-        clock_before_ms, all_sent_before = house.clock_ms, house.all_sent
-        verdict, links = house.add(batch.sections, newest_ms, self.rules)
-        for refusal, reason in REFUSALS.items():
-            yield from self.messages(refused(house_id, house, batch.sections[verdict == refusal], reason))
-        change = Change(house_id, house, batch, verdict == FRESH, links, clock_before_ms, all_sent_before, timers,
-                        now_ms(), first_clock_ms(batch.sections, newest_ms))
-        for part in self.parts:
-            yield from self.messages(part.take(change))
-        house.close(self.rules)
-        self.state.update(house.to_bytes())
+    def waiting(self) -> list[int]:
+        """The houses of the present shard that are to be woken."""
+        return np.frombuffer(self.of_shard.get(WAITING) or b"", np.int64).tolist()
+
+    def wake_later(self, house_ids: list[int], timers) -> None:
+        """Have these houses woken when the shard's timer fires."""
+        waiting = self.waiting()
+        if not waiting:
+            timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
+        if new := set(house_ids).difference(waiting):
+            self.of_shard.put(WAITING, np.array([*waiting, *sorted(new)], np.int64).tobytes())
+
+    def add(self, batches: list[Batch], timers) -> Iterator[Row]:
+        """Yield the messages that follow from some batches."""
+        for some in one_of_each_house(batches):
+            changes = self.take_in(some)
+            if any(change.clock_before_ms == NEVER for change in changes):
+                timers.register_event_time_timer(END_OF_TIME_MS)
+            for change in changes:
+                yield from self.messages(refusals(change))
+            for part in self.parts:
+                yield from self.messages(part.take(changes))
+            for change in changes:
+                if change.closes_a_day:
+                    change.house.close(self.rules)
+                change.state.put("days", change.house.to_bytes())
+            if to_wake := [change.house_id for change in changes if change.wake]:
+                self.wake_later(to_wake, timers)
+
+    def take_in(self, batches: list[Batch]) -> list[Change]:
+        """Let houses take in a batch each; their new state is not kept yet."""
+        states = [HouseState(self.of_shard, batch.house_id) for batch in batches]
+        houses = [HouseDays.known(state.get("days"), batch.timezone) for state, batch in zip(states, batches)]
+        before = [(house.timezone, house.clock_ms, house.all_sent) for house in houses]
+        for house, batch in zip(houses, batches):
+            house.timezone = batch.timezone
+        taken = add(houses, [batch.sections for batch in batches], [batch.newest_ms for batch in batches], self.rules)
+        over = over_by_now(houses, self.rules)
+        return [Change(batch, state, house, *known, *found, closes_a_day=over_by > house.closed_day, now_ms=now_ms())
+                for batch, state, house, known, found, over_by in zip(batches, states, houses, before, taken, over)]
 
     def messages(self, results: Iterable[tuple[str, dict]]) -> Iterator[Row]:
         """(topic, record) as messages (MESSAGE); of a replay those of its days."""
@@ -126,17 +183,30 @@ class Houses(KeyedProcessFunction):
                 yield Row(self.topic_of[name], topics.key(name, record), encode(topics.SCHEMA_OF[name], record))
 
 
-def first_clock_ms(sections: np.ndarray, newest_ms: int) -> int:
-    """The newest reading after the first of a batch's bursts that has any; newest_ms: that of the whole batch."""
-    known = sections["before_ms"][sections["before_ms"] > NEVER]
-    return int(known.min(initial=newest_ms))
+WAITING = "waiting"
+"""Key of a shard's state: the houses that are to be woken."""
 
 
 def now_ms() -> int:
     return round(time.time() * 1000)
 
 
+def one_of_each_house(batches: list[Batch]) -> Iterator[list[Batch]]:
+    """Yield the batches in groups that have one of a house at most; a house has several where its time zone changes."""
+    while batches:
+        first = {batch.house_id: batch for batch in reversed(batches)}
+        yield list(first.values())
+        batches = [batch for batch in batches if batch is not first[batch.house_id]]
+
+
 REFUSALS = {LATE: "its day was closed", OVERLAPPING: "it covers in part what was received before"}
+
+
+def refusals(change: Change) -> Iterator[tuple[str, dict]]:
+    """Records of `late` for the sections of a batch that were refused."""
+    if change.verdict.max(initial=FRESH) >= min(REFUSALS):
+        for refusal, reason in REFUSALS.items():
+            yield from refused(change.house_id, change.house, change.batch.sections[change.verdict == refusal], reason)
 
 
 def refused(house_id: int, house: HouseDays, sections: np.ndarray, reason: str) -> Iterator[tuple[str, dict]]:

@@ -15,10 +15,11 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from jobs.readings import NEVER, Readings, day_of, midnights
+from jobs.readings import NEVER, Readings, day_of, days_of, midnights
 from smartmeter.settings import Settings
 
 REST_PER_MJ = 2.0**40
@@ -119,11 +120,8 @@ def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_
 
 def _channel_days(readings: Readings):
     """Channels cut at local midnight: (channel, day, start_ms, end_ms, readings) of each piece."""
-    first_day, last_day = np.empty(len(readings.bursts), np.int32), np.empty(len(readings.bursts), np.int32)
-    zones = np.array([burst.timezone for burst in readings.bursts], object)
-    for zone in set(zones):
-        here = zones == zone
-        first_day[here], last_day[here] = day_of(zone, readings.start_ms[here]), day_of(zone, readings.end_ms[here] - 1)
+    zones, every = [burst.timezone for burst in readings.bursts], np.arange(len(readings.bursts))
+    first_day, last_day = days_of(zones, every, readings.start_ms), days_of(zones, every, readings.end_ms - 1)
     burst = readings.channel_burst
     start_ms, end_ms = readings.start_ms[burst], readings.end_ms[burst]
     pieces = (last_day - first_day + 1)[burst]
@@ -171,30 +169,34 @@ def _integrate(sections: np.ndarray, readings: Readings, max_gap_ms: int) -> Non
         sections[column][some] = fold.reduceat(values, begins)
 
 
-def in_order(*sections: np.ndarray) -> np.ndarray:
-    """Sections of one house, put together and sorted by meter and time."""
-    together = np.concatenate(sections)
-    return together[np.lexsort((together["start_ms"], together["meter_id"]))]
+def channels(house, sections: np.ndarray) -> np.ndarray:
+    """int64 (b,): one number for the house (an index: int, or int (b,)) and the meter of each section; by house, then meter."""
+    return np.asarray(house, np.int64) << 32 | sections["meter_id"]
 
 
-def overlap(sections: np.ndarray) -> bool:
-    """Whether any of the sections (in order) cover the same time of the same meter."""
-    same = sections["meter_id"][1:] == sections["meter_id"][:-1]
-    return bool(np.any(same & (sections["start_ms"][1:] < sections["end_ms"][:-1])))
+def in_order(channel: np.ndarray, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(channel, sections), sorted by channel and time."""
+    order = np.lexsort((sections["start_ms"], channel))
+    return channel[order], sections.take(order)
 
 
-def join(sections: np.ndarray, max_gap_ms: int) -> np.ndarray:
-    """Sections (in order, none overlapping) with those that touch made one."""
+def crossing(channel: np.ndarray, sections: np.ndarray) -> np.ndarray:
+    """bool (b - 1,): whether each section (in order) and the one behind it cover the same time of the same meter."""
+    return (channel[1:] == channel[:-1]) & (sections["start_ms"][1:] < sections["end_ms"][:-1])
+
+
+def join(channel: np.ndarray, sections: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
+    """(channel, sections), in order and none crossing, with those sections that touch made one."""
     touch = (
-        (sections["meter_id"][1:] == sections["meter_id"][:-1])
+        (channel[1:] == channel[:-1])
         & (sections["day"][1:] == sections["day"][:-1])
         & (sections["start_ms"][1:] == sections["end_ms"][:-1])
     )
     if not touch.any():
-        return sections
+        return channel, sections
     begins_group = np.concatenate([[True], ~touch])
     begins, group = np.flatnonzero(begins_group), np.cumsum(begins_group) - 1
-    here, there = _neighbours(sections)
+    here, there = _neighbours(channel, sections)
     inside = group[here] == group[there]
     _add_between(sections, here[inside], there[inside], max_gap_ms)
     joined = sections[begins]
@@ -207,14 +209,23 @@ def join(sections: np.ndarray, max_gap_ms: int) -> np.ndarray:
     joined["first_ms"][group[some[::-1]]] = sections["first_ms"][some[::-1]]
     joined["last_ms"][group[some]] = sections["last_ms"][some]
     joined["last_watts"][group[some]] = sections["last_watts"][some]
-    return joined
+    return channel[begins], joined
 
 
-def _neighbours(sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (i, j) of sections with readings that follow each other in the same meter, in sorted sections."""
+def _neighbours(channel: np.ndarray, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Indices (i, j) of sections with readings that follow each other in the same channel, in sorted sections."""
     some = np.flatnonzero(sections["readings"])
-    same = sections["meter_id"][some[1:]] == sections["meter_id"][some[:-1]]
+    same = channel[some[1:]] == channel[some[:-1]]
     return some[:-1][same], some[1:][same]
+
+
+def _links(channel: np.ndarray, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(channel, LINK) of readings that follow each other, in sorted sections."""
+    here, there = _neighbours(channel, sections)
+    links = np.empty(len(here), LINK)
+    links["meter_id"] = sections["meter_id"][here]
+    links["last_ms"], links["next_ms"] = sections["last_ms"][here], sections["first_ms"][there]
+    return channel[here], links
 
 
 def _add_between(sections, here, there, max_gap_ms) -> None:
@@ -258,7 +269,7 @@ def _holds(sections, timezone, clock_ms, max_gap_ms) -> np.ndarray:
     """What the last reading of each section adds until the next section's first, cut at midnight (RESULT)."""
     some = sections[sections["readings"] > 0]
     until_ms = np.full(len(some), clock_ms)
-    here, there = _neighbours(some)
+    here, there = _neighbours(some["meter_id"], some)
     until_ms[here] = some["first_ms"][there]
     until_ms = np.minimum(until_ms, some["last_ms"] + max_gap_ms)
     bounds = midnights(timezone)
@@ -301,52 +312,26 @@ class HouseDays:
     ALL_SENT = 2**31 - 1
 
     @classmethod
-    def new(cls, timezone: str) -> "HouseDays":
-        """The state of a house that was never heard of."""
-        return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION))
-
-    def add(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-        """Take in the sections (ARRIVED) of one or more bursts, newest_ms being their newest reading.
-
-        Returns (what becomes of each: FRESH, AGAIN, OVERLAPPING or LATE; LINK of all that is held now).
-        """
-        over = self._closed_by(np.maximum(arrived["before_ms"], self.clock_ms), rules)
-        late = arrived["day"] <= np.maximum(over, self.closed_day)  # which differ once the house's time zone has changed
-        verdict = np.where(late, LATE, FRESH)
-        used = arrived[~late]
-        if len(used):
-            reached_day = int(day_of(self.timezone, self.clock_ms))
-            self.changed_from = min(self.changed_from, reached_day, int(used["day"].min()) - 1)
-        verdict[~late], links = self._merge(used, rules.max_gap_ms)
-        self.clock_ms = max(self.clock_ms, newest_ms)
-        return verdict, links
+    def known(cls, state: bytes | None, timezone: str) -> "HouseDays":
+        """A house as its state has it; without one, that of a house that was never heard of, in that time zone."""
+        return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
     def _merge(self, arrived: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
-        """Add sections in the order they arrived; returns (FRESH, AGAIN or OVERLAPPING for each; LINK)."""
-        plain = np.zeros(len(arrived), SECTION)
-        for column in SECTION.names:
-            plain[column] = arrived[column]
-        verdict = np.full(len(arrived), FRESH)
-        together = in_order(self.sections, plain)
-        if not overlap(together):
-            return verdict, self._join(together, max_gap_ms)
-        links = []
+        """Add sections (ARRIVED), of which some cross others, in the order they came.
+
+        Returns (FRESH, AGAIN or OVERLAPPING for each; LINK).
+        """
+        plain, verdict, links = _plain(arrived), np.full(len(arrived), FRESH), []
         for rows in np.split(np.arange(len(arrived)), np.flatnonzero(np.diff(arrived["burst"])) + 1):
             fresh, covered_by = self._compare(plain[rows])
             again = covered_by >= 0
             self.sections["duplicates"][covered_by[again]] += plain["readings"][rows][again]
             verdict[rows] = np.select([fresh, again], [FRESH, AGAIN], OVERLAPPING)
-            links.append(self._join(in_order(self.sections, plain[rows][fresh]), max_gap_ms))
+            together = np.concatenate([self.sections, plain[rows][fresh]], dtype=SECTION)
+            meter_id, together = in_order(together["meter_id"], together)
+            links.append(_links(meter_id, together)[1])
+            self.sections = join(meter_id, together, max_gap_ms)[1]
         return verdict, np.concatenate(links)
-
-    def _join(self, together: np.ndarray, max_gap_ms: int) -> np.ndarray:
-        """Hold these sections (in order), those that touch made one. Returns what follows what (LINK)."""
-        here, there = _neighbours(together)
-        links = np.empty(len(here), LINK)
-        links["meter_id"] = together["meter_id"][here]
-        links["last_ms"], links["next_ms"] = together["last_ms"][here], together["first_ms"][there]
-        self.sections = join(together, max_gap_ms)
-        return links
 
     def _compare(self, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """For each section: whether it overlaps none that is held; index of the one that covers it all, or -1."""
@@ -366,14 +351,10 @@ class HouseDays:
         """Whether nothing has changed since the last results."""
         return self.changed_from == self.ALL_SENT
 
-    def over_by_now(self, rules: Rules) -> int:
-        """The last local day that is over, on the house's clock. It is still to be closed if it is after closed_day."""
-        return int(self._closed_by(self.clock_ms, rules))
-
     def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
         """(RESULT rows of open days that are new since the last call, whether each is final)."""
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_gap_ms)
-        over = self.over_by_now(rules)
+        [over] = over_by_now([self], rules)
         changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
         rows = rows[changed & (rows["day"] > self.closed_day)]
         self.changed_from = self.ALL_SENT
@@ -381,7 +362,7 @@ class HouseDays:
 
     def close(self, rules: Rules) -> None:
         """Close the days that are over: they take no more readings, and are forgotten."""
-        over = self.over_by_now(rules)
+        [over] = over_by_now([self], rules)
         if over > self.closed_day:
             self.closed_day = over
             self._forget_closed()
@@ -390,10 +371,6 @@ class HouseDays:
         """A revision higher than all before it: the present time, where that is."""
         self.revision = max(self.revision + 1, now_ms)
         return self.revision
-
-    def _closed_by(self, clock_ms, rules: Rules):
-        """The last local day that is closed when the house's clock shows clock_ms."""
-        return day_of(self.timezone, clock_ms - rules.allowed_lateness_ms) - 1
 
     def _forget_closed(self) -> None:
         """Drop the sections of closed days, but for each meter's last reading, which may hold into the next day."""
@@ -417,3 +394,85 @@ class HouseDays:
         body = _HEAD.size + size
         sections = np.frombuffer(state, SECTION, offset=body).copy()
         return cls(state[_HEAD.size:body].decode(), clock_ms, closed_day, revision, changed_from, sections)
+
+
+def add(
+    houses: list[HouseDays], arrived: list[np.ndarray], newest_ms: list[int], rules: Rules
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Let houses take in the sections (ARRIVED) of one or more bursts each, newest_ms being their newest reading.
+
+    Returns for each house (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE; LINK of all that is held now).
+    All houses are worked on at once: what NumPy takes for a call it takes for all of them.
+    """
+    numbers = np.arange(len(houses))
+    house, sections = np.repeat(numbers, [len(a) for a in arrived]), np.concatenate(arrived, dtype=ARRIVED)
+    late = _late(houses, house, sections, rules)
+    verdict = np.where(late, LATE, FRESH)
+    _mark_changed(houses, house[~late], sections["day"][~late])
+    crossed, links = _merge_all(houses, house[~late], sections[~late], rules.max_gap_ms)
+    bounds = np.searchsorted(house, [*numbers, len(houses)])
+    taken = []
+    for i, (begin, end) in enumerate(pairwise(bounds.tolist())):
+        own, own_links = verdict[begin:end], links[i]
+        if i in crossed:
+            own[~late[begin:end]], own_links = houses[i]._merge(arrived[i][~late[begin:end]], rules.max_gap_ms)
+        houses[i].clock_ms = max(houses[i].clock_ms, newest_ms[i])
+        taken.append((own, own_links))
+    return taken
+
+
+def over_by_now(houses: list[HouseDays], rules: Rules) -> list[int]:
+    """The last local day of each house that is over, on its own clock. It is still to be closed if it is after closed_day."""
+    clock_ms = np.array([house.clock_ms for house in houses])
+    return (days_of([house.timezone for house in houses], np.arange(len(houses)), clock_ms - rules.allowed_lateness_ms) - 1).tolist()
+
+
+def _late(houses: list[HouseDays], house: np.ndarray, sections: np.ndarray, rules: Rules) -> np.ndarray:
+    """bool (b,): whether the day of each section is closed for its burst."""
+    clock_ms = np.maximum(sections["before_ms"], np.array([h.clock_ms for h in houses])[house])
+    over = days_of([h.timezone for h in houses], house, clock_ms - rules.allowed_lateness_ms) - 1
+    closed_day = np.array([h.closed_day for h in houses])[house]  # which is later once the house's time zone has changed
+    return sections["day"] <= np.maximum(over, closed_day)
+
+
+def _mark_changed(houses: list[HouseDays], house: np.ndarray, day: np.ndarray) -> None:
+    """Have the results of the days told that sections of these houses and days change, and of those that they hold on into."""
+    if not len(house):
+        return
+    begins = np.flatnonzero(np.diff(house, prepend=-1))
+    changed = house[begins]
+    clock_ms = np.array([houses[i].clock_ms for i in changed])
+    reached_day = days_of([h.timezone for h in houses], changed, clock_ms)
+    first_day = np.minimum(reached_day, np.minimum.reduceat(day, begins) - 1)
+    for i, since in zip(changed.tolist(), first_day.tolist()):
+        houses[i].changed_from = min(houses[i].changed_from, since)
+
+
+def _merge_all(houses: list[HouseDays], house: np.ndarray, arrived: np.ndarray, max_gap_ms: int) -> tuple[set[int], list[np.ndarray]]:
+    """Add sections that cross no others. Returns (the houses where some do, which are left as they are; LINK by house)."""
+    held = np.concatenate([h.sections for h in houses], dtype=SECTION)
+    held_by = np.repeat(np.arange(len(houses)), [len(h.sections) for h in houses])
+    together = np.concatenate([held, _plain(arrived)], dtype=SECTION)
+    channel, together = in_order(channels(np.concatenate([held_by, house]), together), together)
+    crossed = set((channel[1:][crossing(channel, together)] >> 32).tolist())
+    if crossed:
+        kept = ~np.isin(channel >> 32, list(crossed))
+        channel, together = channel[kept], together[kept]
+    links_of, links = _links(channel, together)
+    channel, joined = join(channel, together, max_gap_ms)
+    starts = np.arange(len(houses) + 1) << 32
+    found = []
+    for i, (link, section) in enumerate(zip(pairwise(np.searchsorted(links_of, starts).tolist()),
+                                            pairwise(np.searchsorted(channel, starts).tolist()))):
+        found.append(links[slice(*link)])
+        if i not in crossed:
+            houses[i].sections = joined[slice(*section)]
+    return crossed, found
+
+
+def _plain(arrived: np.ndarray) -> np.ndarray:
+    """Sections (ARRIVED) as they are held (SECTION)."""
+    plain = np.empty(len(arrived), SECTION)
+    for column in SECTION.names:
+        plain[column] = arrived[column]
+    return plain

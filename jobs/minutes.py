@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 
@@ -72,10 +73,10 @@ def whole_mw(watts: np.ndarray) -> np.ndarray:
     return np.rint(np.multiply(np.minimum(watts, MOST_WATTS), 1000.0, dtype=np.float64)).astype(np.int64)
 
 
-def parts(sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, clock_ms: int) -> np.ndarray:
-    """PART of each piece of the sections (ARRIVED (b,)) that are used (bool (b,)).
+def parts(sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, clock_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(PART, section it comes from, int (k,)) of each piece of the sections (ARRIVED (b,)) that are used (bool (b,)).
 
-    clock_ms: the house's newest reading before these sections, beside what each knows of it.
+    clock_ms: int64 (b,), the house's newest reading before these sections, beside what each knows of it.
     """
     section = np.repeat(np.arange(len(sections)), sections["minutes"])
     picked = np.flatnonzero(used[section])
@@ -86,7 +87,7 @@ def parts(sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, clock_ms: 
         found[column] = pieces[column]
     came_late = settled_ms(pieces["minute"]) <= np.maximum(sections["before_ms"], clock_ms)[section]
     found["part"] = np.where(came_late, sections["start_ms"][section], 0)
-    return found
+    return found, section
 
 
 def settled_ms(minute: np.ndarray) -> np.ndarray:
@@ -106,16 +107,6 @@ class Minutes:
 
     open: np.ndarray = field(default_factory=lambda: np.empty(0, PART))
 
-    def add(self, arrived: np.ndarray, clock_ms: int) -> np.ndarray:
-        """Take in parts (PART) in any order; clock_ms: the house's newest reading.
-
-        Returns what is to be told, by part, meter and minute: minutes that are settled now, and what came later.
-        """
-        every = merged(np.concatenate([self.open, arrived], dtype=PART))
-        told = (every["part"] > 0) | (settled_ms(every["minute"]) <= clock_ms)
-        self.open = every.compress(~told)
-        return every.compress(told)
-
     def to_bytes(self) -> bytes:
         """These minutes in a stable form, as kept in checkpoints."""
         return _HEAD.pack(STATE_VERSION) + self.open.tobytes()
@@ -129,17 +120,31 @@ class Minutes:
         return cls(np.frombuffer(state, PART, offset=_HEAD.size))
 
 
-def merged(minutes: np.ndarray) -> np.ndarray:
-    """PART by part, meter and minute, those of the same made one."""
+def settle(minutes: list[Minutes], house: np.ndarray, arrived: np.ndarray, clock_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Let the minutes of houses take in parts (PART (n,), those of house[n]), in any order; clock_ms: of each, its newest reading.
+
+    Returns what is to be told, (house, PART) by house, part, meter and minute: minutes that are settled now, and what came later.
+    """
+    house = np.concatenate([np.repeat(np.arange(len(minutes)), [len(m.open) for m in minutes]), house])
+    house, every = merged(house, np.concatenate([*(m.open for m in minutes), arrived], dtype=PART))
+    told = (every["part"] > 0) | (settled_ms(every["minute"]) <= clock_ms[house])
+    kept = every.compress(~told)
+    for own, (begin, end) in zip(minutes, pairwise(np.searchsorted(house[~told], np.arange(len(minutes) + 1)).tolist())):
+        own.open = kept[begin:end]
+    return house[told], every.compress(told)
+
+
+def merged(house: np.ndarray, minutes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(house, PART) by house, part, meter and minute, those of the same made one."""
     part, place = minutes["part"], minutes["meter_id"].astype(np.int64) << 32 | minutes["minute"]
-    order = np.lexsort((place, part))
-    minutes, begin = minutes.take(order), begins(part[order], place[order])
+    order = np.lexsort((place, part, house))
+    house, minutes, begin = house[order], minutes.take(order), begins(house[order], part[order], place[order])
     if len(begin) == len(minutes):
-        return minutes
+        return house, minutes
     whole = minutes.take(begin)
     for column, fold in (("readings", np.add), ("sum_mw", np.add), ("min_watts", np.minimum), ("max_watts", np.maximum)):
         whole[column] = fold.reduceat(minutes[column], begin)
-    return whole
+    return house[begin], whole
 
 
 def begins(*columns: np.ndarray) -> np.ndarray:

@@ -16,13 +16,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from pyflink.datastream.state import ValueStateDescriptor
 
 from jobs import flow
 from jobs.batches import Wanted
-from jobs.house import BYTES, Change, Part
-from jobs.integral import HouseDays
-from jobs.minutes import MINUTE_MS, Minutes, begins, mean_watts, parts
+from jobs.house import Change, HouseState, Part
+from jobs.integral import ARRIVED, HouseDays
+from jobs.minutes import MINUTE_MS, PIECE, Minutes, begins, mean_watts, parts, settle
 from jobs.readings import day_of
 
 MOST_MINUTES = 20_000
@@ -34,24 +33,30 @@ class PowerProfile(Part):
 
     wanted = Wanted(minutes=True)
 
-    def open(self, runtime_context):
-        self.minutes = runtime_context.get_state(ValueStateDescriptor("minutes", BYTES))
+    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
+        states = [change.state.get("minutes") for change in changes]
+        minutes = [Minutes.from_bytes(state) for state in states]
+        of_house = np.repeat(np.arange(len(changes)), [len(change.used) for change in changes])
+        before_ms, clock_ms = (np.array(times) for times in zip(*((c.clock_before_ms, c.house.clock_ms) for c in changes)))
+        arrived, section = parts(
+            np.concatenate([c.batch.sections for c in changes], dtype=ARRIVED), np.concatenate([c.batch.minutes for c in changes], dtype=PIECE),
+            np.concatenate([c.used for c in changes]), before_ms[of_house])
+        house, told = settle(minutes, of_house[section], arrived, clock_ms)
+        bounds = np.searchsorted(house, np.arange(len(changes) + 1)).tolist()
+        for change, own, state, (begin, end) in zip(changes, minutes, states, pairwise(bounds)):
+            yield from records(change.house_id, change.house.timezone, told[begin:end])
+            if (new_state := own.to_bytes()) != state:
+                change.state.put("minutes", new_state)
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
-        batch, house, state = change.batch, change.house, self.minutes.value()
-        minutes = Minutes.from_bytes(state)
-        arrived = parts(batch.sections, batch.minutes, change.used, change.clock_before_ms)
-        yield from records(change.house_id, house.timezone, minutes.add(arrived, house.clock_ms))
-        if (new_state := minutes.to_bytes()) != state:
-            self.minutes.update(new_state)
-
-    def wake(self, house_id: int, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
         if ended:
-            yield from records(house_id, house.timezone, Minutes.from_bytes(self.minutes.value()).open)
+            yield from records(state.house_id, house.timezone, Minutes.from_bytes(state.get("minutes")).open)
 
 
 def records(house_id: int, timezone: str, minutes: np.ndarray) -> Iterator[tuple[str, dict]]:
     """Yield what tells of some minutes (PART, by part, meter and minute): a record for each part and local day, or more."""
+    if not len(minutes):
+        return
     day = day_of(timezone, minutes["minute"].astype(np.int64) * MINUTE_MS)
     order = np.lexsort((day, minutes["part"]))
     minutes, day = minutes.take(order), day[order]

@@ -12,9 +12,10 @@ import numpy as np
 from smartmeter.codec import Burst, CodecError, decode_burst
 from smartmeter.settings import LONGEST_BURST_DAYS
 
-LAST_DAY = date(2200, 1, 1)
-EARLIEST_MS = 2 * 86_400_000
-LONGEST_MS = LONGEST_BURST_DAYS * 86_400_000
+EPOCH, LAST_DAY = datetime(1970, 1, 1), date(2200, 1, 1)
+DAY_MS = 86_400_000
+EARLIEST_MS = 2 * DAY_MS
+LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
 OUTSIDE = "a reading outside the burst's start and end"
 NEVER = -(2**62)
 """A time before all others, in ms."""
@@ -178,11 +179,29 @@ def midnights(timezone: str) -> np.ndarray:
     Day d lasts from midnights[d] to midnights[d + 1]: 23 or 25 hours when the clocks change.
     """
     zone = zoneinfo.ZoneInfo(timezone)
-    epoch = datetime(1970, 1, 1, tzinfo=zone)
-    days = (LAST_DAY - epoch.date()).days
-    return np.array([round((epoch + timedelta(days=d)).timestamp() * 1000) for d in range(days)], np.int64)
+
+    def begins(first: int, last: int, step: int) -> list[int]:
+        return [round((EPOCH + timedelta(days=day)).replace(tzinfo=zone).timestamp() * 1000) for day in range(first, last, step)]
+
+    days = (LAST_DAY - EPOCH.date()).days
+    found = np.interp(np.arange(days), np.arange(0, days, 7), weekly := np.array(begins(0, days, 7), np.int64)).astype(np.int64)
+    for week in np.flatnonzero(np.diff(weekly) != 7 * DAY_MS).tolist():  # the clocks change in it
+        found[7 * week:7 * week + 7] = begins(7 * week, 7 * week + 7, 1)
+    last = 7 * (len(weekly) - 1)
+    found[last:] = begins(last, days, 1)
+    return found
 
 
 def day_of(timezone: str, time_ms):
     """The local day (days since 1970-01-01) that holds a time, or each time of an array."""
     return np.searchsorted(midnights(timezone), time_ms, side="right") - 1
+
+
+def days_of(timezones: list[str], zone_at: np.ndarray, time_ms: np.ndarray) -> np.ndarray:
+    """int64 (n,): the local day that holds each time, in the time zone timezones[zone_at]; both int (n,)."""
+    names = {name: number for number, name in enumerate(dict.fromkeys(timezones))}
+    number, day = np.array([names[name] for name in timezones])[zone_at], np.empty(len(time_ms), np.int64)
+    for name, own in names.items():
+        here = number == own
+        day[here] = day_of(name, time_ms[here])
+    return day

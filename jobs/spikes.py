@@ -16,25 +16,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from pyflink.common import Types
+import numpy as np
 from pyflink.datastream import KeyedCoProcessFunction
-from pyflink.datastream.state import ListStateDescriptor, ValueStateDescriptor
 
 from jobs import flow
-from jobs.batches import Batch, Wanted
-from jobs.episodes import Runs, Spell, Versions, changes, runs_over
-from jobs.house import (
-    BATCH,
-    BYTES,
-    END_OF_TIME_MS,
-    MESSAGE,
-    NO_HOUSE,
-    Change,
-    Houses,
-    Part,
-    refused,
-)
-from jobs.integral import Rules, kwh
+from jobs.batches import Batch, Wanted, pack, unpack
+from jobs.episodes import LOWEST, Runs, Spell, Versions, runs_over
+from jobs.episodes import changes as changes_of
+from jobs.house import END_OF_TIME_MS, MESSAGE, Change, Houses, HouseState, Part, refused
+from jobs.integral import ARRIVED, HouseDays, Rules, channels, kwh, over_by_now
 from jobs.readings import day_of, midnights
 from smartmeter.codec import CodecError, decode_as
 from smartmeter.settings import Settings
@@ -50,34 +40,56 @@ class Spikes(Part):
         self.rules, self.spell = Rules.of(settings), Spell.of(settings)
         self.wanted = Wanted(readings_over_watts=min(settings.min_watts, settings.mains_watts))  # no limit is lower
 
-    def open(self, runtime_context):
-        self.versions = runtime_context.get_state(ValueStateDescriptor("versions", BYTES))
-        self.runs = runtime_context.get_state(ValueStateDescriptor("runs", BYTES))
-
-    def hear(self, thresholds: list[dict]) -> Versions:
+    def hear(self, state: HouseState, thresholds: list[dict]) -> Versions:
         """Keep new versions (records of schema threshold). Returns all that are at hand."""
-        versions = Versions.from_bytes(self.versions.value())
+        versions = Versions.from_bytes(state.get("versions"))
         for threshold in thresholds:
             versions.add(threshold)
         if thresholds:
-            self.versions.update(versions.to_bytes())
+            self.keep(state, versions)
         return versions
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
-        house, spell = change.house, self.spell
-        versions, state = self.hear(change.thresholds), self.runs.value()
+    def keep(self, state: HouseState, versions: Versions) -> None:
+        state.put("versions", versions.to_bytes())
+        state.put("lowest", versions.lowest().tobytes())
+
+    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
+        for change, over in zip(changes, self.may_be_over(changes)):
+            if over or change.thresholds or change.closes_a_day or change.state.get("runs"):
+                yield from self.look_at(change)
+
+    def may_be_over(self, changes: list[Change]) -> list[bool]:
+        """Whether each house has a meter with a reading over the lowest of its limits."""
+        houses = np.arange(len(changes))
+        lowest = [np.frombuffer(change.state.get("lowest") or b"", LOWEST) for change in changes]
+        limits = np.concatenate(lowest, dtype=LOWEST)
+        sections = np.concatenate([change.batch.sections for change in changes], dtype=ARRIVED)
+        house = np.repeat(houses, [len(change.batch.sections) for change in changes])
+        limited = channels(np.repeat(houses, list(map(len, lowest))), limits)
+        channel = channels(house, sections)
+        at = np.searchsorted(limited, channel).clip(max=len(limited) - 1)
+        over = (sections["peak_watts"] > limits["watts"][at]) & (limited[at] == channel) if len(limits) else np.zeros(len(house), bool)
+        return (np.bincount(house[over], minlength=len(changes)) > 0).tolist()
+
+    def look_at(self, change: Change) -> Iterator[tuple[str, dict]]:
+        """Yield the alerts that a batch opens or changes."""
+        house, spell, state = change.house, self.spell, change.state.get("runs")
+        versions = self.hear(change.state, change.thresholds)
         runs = Runs.from_bytes(state)
         before = runs.episodes(change.clock_before_ms, spell)
         runs.add(runs_over(change.batch, change.used, versions, spell.max_gap_ms), change.links, house.sections, spell)
         after = runs.episodes(house.clock_ms, spell)
-        yield from self.alerts(change, *changes(before, after))
-        if (over := house.over_by_now(self.rules)) > house.closed_day:
+        yield from self.alerts(change, *changes_of(before, after))
+        if change.closes_a_day:
+            [over] = over_by_now([house], self.rules)
             open_from_ms = int(midnights(house.timezone)[over + 1])
             runs.forget_before(open_from_ms, spell)
             versions.forget_before(open_from_ms)
-            self.versions.update(versions.to_bytes())
-        if (new_state := runs.to_bytes()) != state:
-            self.runs.update(new_state)
+            self.keep(change.state, versions)
+        if len(runs.runs):
+            change.state.put("runs", runs.to_bytes())
+        elif state:
+            change.state.remove("runs")
 
     def alerts(self, change: Change, changed, gone) -> Iterator[tuple[str, dict]]:
         if not len(changed) and not len(gone):
@@ -99,6 +111,35 @@ class Spikes(Part):
                 }
 
 
+class Waiting:
+    """The batches of a house that wait, in the order they came: a value of its state each, and one that tells which there are."""
+
+    def __init__(self, state: HouseState):
+        self.state = state
+        self.first, self.end = np.frombuffer(state.get("waiting") or bytes(16), np.int64).tolist()
+
+    def __bool__(self) -> bool:
+        return self.first < self.end
+
+    def add(self, batch: Batch) -> None:
+        self.state.put(f"waiting/{self.end}", pack([batch]))
+        self._keep(self.first, self.end + 1)
+
+    def peek(self) -> Batch:
+        """The first of them."""
+        [batch] = unpack(self.state.get(f"waiting/{self.first}"))
+        return batch
+
+    def drop(self) -> None:
+        """Forget the first of them."""
+        self.state.remove(f"waiting/{self.first}")
+        self._keep(self.first + 1, self.end)
+
+    def _keep(self, first: int, end: int) -> None:
+        self.first, self.end = first, end
+        self.state.put("waiting", np.array([first, end]).tobytes())
+
+
 class SpikesJoin(KeyedCoProcessFunction):
     """Lets the batches of a house wait, in their order, for the thresholds of all of their time."""
 
@@ -108,39 +149,51 @@ class SpikesJoin(KeyedCoProcessFunction):
 
     def open(self, runtime_context):
         self.houses.open(runtime_context)
-        self.waiting = runtime_context.get_list_state(ListStateDescriptor("waiting", BATCH))
 
     def process_element1(self, row, ctx):
-        if row[0] == NO_HOUSE:
+        batches, dead_letter = row
+        if dead_letter:
             yield from self.houses.process_element(row, ctx)
-        elif next(iter(self.waiting.get()), None) or not self.ready(row):
-            self.waiting.add(row)
-            ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
-        else:
-            yield from self.houses.process_element(row, ctx)
+            return
+        for batch in unpack(batches):
+            state = self.state_of(batch.house_id)
+            waiting = Waiting(state)
+            if waiting or not self.ready(batch, state):
+                waiting.add(batch)
+                ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
+            else:
+                yield from self.houses.add([batch], ctx.timer_service())
 
     def process_element2(self, row, ctx):
+        house_id, payload = row
+        state = self.state_of(house_id)
         try:
-            self.spikes.hear([decode_as("threshold", row[1])])
+            self.spikes.hear(state, [decode_as("threshold", payload)])
         except CodecError as error:
             log.warning("a message of the topic thresholds is left out: %s", error)
-        rows = list(self.waiting.get())
-        while rows and self.ready(rows[0]):
-            yield from self.houses.process_element(rows.pop(0), ctx)
-        self.waiting.update(rows)
+        waiting = Waiting(state)
+        while waiting and self.ready(batch := waiting.peek(), state):
+            waiting.drop()
+            yield from self.houses.add([batch], ctx.timer_service())
 
     def on_timer(self, timestamp, ctx):
-        for house_id, timezone, newest_ms, body in self.waiting.get():
-            house = self.houses.house(timezone)
-            house.clock_ms = max(house.clock_ms, newest_ms)
-            yield from self.houses.messages(refused(house_id, house, Batch.from_bytes(body).sections, NO_THRESHOLD))
-        self.waiting.clear()
+        for house_id in self.houses.all_houses():
+            state = self.state_of(house_id)
+            waiting = Waiting(state)
+            while waiting:
+                batch = waiting.peek()
+                waiting.drop()
+                house = HouseDays.known(state.get("days"), batch.timezone)
+                house.timezone, house.clock_ms = batch.timezone, max(house.clock_ms, batch.newest_ms)
+                yield from self.houses.messages(refused(house_id, house, batch.sections, NO_THRESHOLD))
 
-    def ready(self, row) -> bool:
+    def state_of(self, house_id: int) -> HouseState:
+        return HouseState(self.houses.of_shard, house_id)
+
+    def ready(self, batch: Batch, state: HouseState) -> bool:
         """Whether thresholds are at hand for all the time of a batch that may be used."""
-        _, _, newest_ms, body = row
-        oldest_ms = int(Batch.from_bytes(body).sections["start_ms"].min(initial=newest_ms))
-        return self.spikes.hear([]).cover(oldest_ms, newest_ms)
+        oldest_ms = int(batch.sections["start_ms"].min(initial=batch.newest_ms))
+        return self.spikes.hear(state, []).cover(oldest_ms, batch.newest_ms)
 
 
 def main():
@@ -149,7 +202,6 @@ def main():
     batches = flow.batches(tables, settings, Spikes(settings).wanted)
     joined = (
         batches.connect(flow.thresholds(tables, settings))
-        .key_by(flow.house_of, flow.house_of, key_type=Types.LONG())
         .process(SpikesJoin(settings), output_type=MESSAGE).name("spikes").uid("spikes")
     )
     flow.send(tables, settings, joined)

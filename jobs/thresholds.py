@@ -15,15 +15,13 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
-from pyflink.common import Types
-from pyflink.datastream.state import MapStateDescriptor, ValueStateDescriptor
 
 from jobs import flow
-from jobs.batches import Batch, Wanted
-from jobs.house import BYTES, Change, Part
+from jobs.batches import Wanted
+from jobs.house import Change, Part
 from jobs.integral import HouseDays, Rules, daily
+from jobs.panes import ENTRY, Panes
 from jobs.readings import NEVER, day_of, midnights
-from jobs.sketch import Sketches
 from jobs.window import Limits, Window
 from smartmeter.settings import Settings
 
@@ -38,23 +36,25 @@ class Thresholds(Part):
         self.limits = Limits.of(settings)
         self.window_days = settings.window_days
 
-    def open(self, runtime_context):
-        self.panes = runtime_context.get_map_state(MapStateDescriptor("panes", Types.LONG(), BYTES))
-        self.window = runtime_context.get_state(ValueStateDescriptor("window", BYTES))
+    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
+        for change in changes:
+            panes = Panes(change.state)
+            count(change, panes)
+            if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:
+                yield from self.move_on(change, panes)
+            panes.keep()
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
-        self.count(change.batch, change.used)
+    def move_on(self, change: Change, panes: Panes) -> Iterator[tuple[str, dict]]:
+        """Yield the versions of the dates that have begun by the house's clock."""
         house = change.house
         if house.clock_ms == NEVER:
             return
-        if state := self.window.value():
+        if state := change.state.get("window"):
             window = Window.from_bytes(state)
             dates = range(window.date + 1, self.date_in_force(house, house.clock_ms) + 1)
-            if not dates and house.clock_ms < window.valid_to_ms:
-                return
         else:
             first = self.date_in_force(house, change.first_clock_ms)
-            window = self.first_window(first)
+            window = self.first_window(first, panes)
             dates = range(first, self.date_in_force(house, house.clock_ms) + 1)
             window.valid_to_ms = self.ends_ms(house, first - 1)
             yield self.version(change, window, first - 1, [])
@@ -62,13 +62,14 @@ class Thresholds(Part):
         totals = totals[totals["day"] > house.closed_day]
         for date in dates:
             while window.date < date:
-                self.move(window, totals[totals["day"] == window.date])
+                self.move(window, totals[totals["day"] == window.date], panes)
             window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
             yield self.version(change, window, date, list(window.meters(self.limits)))
         if window.valid_to_ms <= house.clock_ms:  # the house has moved to a time zone further west: its day is longer
             window.valid_to_ms = self.ends_ms(house, window.date)
             yield self.version(change, window, window.date, list(window.meters(self.limits)))
-        self.window.update(window.to_bytes())
+        panes.due_ms = min(self.ends_ms(house, window.date), window.valid_to_ms)
+        change.state.put("window", window.to_bytes())
 
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
         """The date of the version that is in force at a time: by then the day before has been closed."""
@@ -78,34 +79,16 @@ class Thresholds(Part):
         """When the version of a date goes out of force: its day has been closed by then."""
         return int(midnights(house.timezone)[date + 1]) + self.rules.allowed_lateness_ms
 
-    def count(self, batch: Batch, used: np.ndarray) -> None:
-        """Add the readings of the sections that are used to the panes of their days."""
-        sections = batch.sections
-        section = np.repeat(np.arange(len(sections)), sections["bins"])
-        for day in np.unique(sections["day"][used]).tolist():
-            here = (used & (sections["day"] == day))[section]
-            new = Sketches.from_bins(sections["meter_id"][section[here]], batch.bin[here], batch.count[here])
-            self.panes.put(day, self.pane(day).merge(new).to_bytes())
-
-    def pane(self, day: int) -> Sketches:
-        """The sketches of a local day."""
-        state = self.panes.get(day)
-        return Sketches.from_bytes(state) if state else Sketches.empty()
-
-    def first_window(self, date: int) -> Window:
+    def first_window(self, date: int, panes: Panes) -> Window:
         """An empty window that ends a whole window before a date; panes of days before it are of no use."""
         window = Window(date - self.window_days)
-        for day in [day for day in self.panes.keys() if day < window.date]:
-            self.panes.remove(day)
+        panes.remove_before(window.date)
         return window
 
-    def move(self, window: Window, totals: np.ndarray) -> None:
+    def move(self, window: Window, totals: np.ndarray, panes: Panes) -> None:
         """Let the day window.date, which is over, enter the window, and leave it what is too old (more, once it is shorter)."""
-        leaving = [day for day in self.panes.keys() if day <= window.date - self.window_days]
-        left = Sketches.empty().merge(*map(self.pane, leaving))
-        window.move(totals, self.pane(window.date), left, self.window_days, self.limits.on_watts)
-        for day in leaving:
-            self.panes.remove(day)
+        leaving = panes.remove_before(window.date - self.window_days + 1)
+        window.move(totals, panes.get(window.date), leaving, self.window_days, self.limits.on_watts)
 
     def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
         """The version that comes into force on a date, for the topic and for the parts behind this one."""
@@ -116,6 +99,16 @@ class Thresholds(Part):
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold
+
+
+def count(change: Change, panes: Panes) -> None:
+    """Add the readings of the sections that are used to the panes of their days."""
+    sections, batch = change.batch.sections, change.batch
+    entries = np.empty(len(batch.bin), ENTRY)
+    entries["meter_id"] = np.repeat(sections["meter_id"], sections["bins"])
+    entries["bin"], entries["count"] = batch.bin, batch.count
+    for day in set(sections["day"][change.used & (sections["bins"] > 0)].tolist()):
+        panes.add(day, entries[np.repeat(change.used & (sections["day"] == day), sections["bins"])])
 
 
 if __name__ == "__main__":

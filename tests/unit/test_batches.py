@@ -1,14 +1,15 @@
 """Batches: what is made of many bursts for each house, and that it survives the way as bytes."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from fractions import Fraction
 
 import lz4.block
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.batches import Batch, Wanted, house_batches
+from jobs.batches import Wanted, by_shard, house_batches, pack, shard_of, unpack
 from jobs.integral import ARRIVED, arrivals
 from jobs.minutes import PIECE
 from jobs.readings import NEVER, read
@@ -21,7 +22,7 @@ ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
 
 
 def batches(*bursts, wanted=ALL):
-    """[(house, time zone, newest_ms, batch)] of bursts; the message of each is at partition 3, offset 100 and on."""
+    """The batches of bursts; the message of each is at partition 3, offset 100 and on."""
     readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
     assert not reasons
     partition = np.full(len(bursts), 3)
@@ -77,28 +78,28 @@ def test_bursts_are_grouped_by_house_and_time_zone_in_the_order_they_arrived():
     found = batches(
         at(2, 0, {1: {0: 60}}), at(1, 100, {1: {110: 60}}), at(2, 300, {1: {}}), at(1, 0, {1: {40: 60}}, "Europe/London"),
         at(2, 100, {1: {170: 60}, 2: {180: 70}}), at(1, 500, {2: {}}, "Europe/London"), at(1, 200, {1: {200: 60}}))
-    assert [(house, zone, newest_ms - START_MS, batch.sections["offset"].tolist()) for house, zone, newest_ms, batch in found] == [
+    assert [(b.house_id, b.timezone, b.newest_ms - START_MS, b.sections["offset"].tolist()) for b in found] == [
         (1, NEW_YORK, 110_000, [101]), (1, "Europe/London", 40_000, [103, 105]), (1, NEW_YORK, 200_000, [106]),
         (2, NEW_YORK, 180_000, [100, 102, 104, 104])]
-    assert all(batch.sections["partition"].tolist() == [3] * len(batch.sections) for _, _, _, batch in found)
+    assert all(batch.sections["partition"].tolist() == [3] * len(batch.sections) for batch in found)
 
 
 def test_a_section_knows_the_newest_reading_of_the_house_before_its_burst():
-    [(_, _, _, batch)] = batches(
+    [batch] = batches(
         at(1, 0, {1: {}}), at(1, 100, {1: {150: 1}, 2: {160: 1}}), at(1, 0, {1: {10: 1}}), at(1, 300, {1: {}}))
     before_ms = [None if t == NEVER else (t - START_MS) // 1000 for t in batch.sections["before_ms"].tolist()]
     assert before_ms == [None, None, None, 160, 160]
 
 
 def test_each_section_has_a_histogram_of_its_own():
-    [(_, _, _, batch)] = batches(at(1, 0, {1: {0: 60, 1: 60, 2: 2000, 3: 0}, 2: {}, 4: {5: 0}}), at(1, 100, {1: {100: 60}}))
+    [batch] = batches(at(1, 0, {1: {0: 60, 1: 60, 2: 2000, 3: 0}, 2: {}, 4: {5: 0}}), at(1, 100, {1: {100: 60}}))
     sixty, two_kw = bin_at(60, 2000)
     assert bins_of(batch) == [{sixty: 2, two_kw: 1}, {}, {}, {sixty: 1}]
     assert (batch.bin.dtype, batch.count.dtype) == (np.uint16, np.uint32)
 
 
 def test_the_readings_of_sections_with_one_over_the_wanted_power_are_carried_all_of_them():
-    [(_, _, _, batch)] = batches(
+    [batch] = batches(
         at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}, 4: {2: 900}}), at(1, 100, {1: {110: 7}, 2: {120: 51, 130: 8}}))
     assert batch.sections["carried"].tolist() == [3, 0, 0, 1, 0, 2]
     assert carried_by(batch) == [[(0, 1), (2, 50.5), (67, 2)], [], [], [(0, 900)], [], [(0, 51), (10, 8)]]
@@ -107,7 +108,7 @@ def test_the_readings_of_sections_with_one_over_the_wanted_power_are_carried_all
 
 
 def test_each_section_has_its_minutes():
-    [(_, _, _, batch)] = batches(
+    [batch] = batches(
         at(1, 30, {1: {30: 60, 59.999: 20.5, 60: 2000, 129: 0}, 2: {}, 4: {65: 7}}), at(1, 130, {4: {130: 7.0004}, 1: {131: 60, 229.5: 1}}))
     assert minutes_of(batch) == [
         [(0, 2, 20.5, 60, 80_500), (1, 1, 2000, 2000, 2_000_000), (2, 1, 0, 0, 0)], [], [(1, 1, 7, 7, 7000)],
@@ -116,13 +117,13 @@ def test_each_section_has_its_minutes():
 
 
 def test_minutes_without_readings_are_left_out():
-    [(_, _, _, batch)] = batches(at(1, 0, {1: {0: 1, 86_399: 2}}, length_s=86_400), at(1, 86_400, {1: {86_400: 3}}))
+    [batch] = batches(at(1, 0, {1: {0: 1, 86_399: 2}}, length_s=86_400), at(1, 86_400, {1: {86_400: 3}}))
     assert minutes_of(batch) == [[(0, 1, 1, 1, 1000), (1439, 1, 2, 2, 2000)], [(1440, 1, 3, 3, 3000)]]
 
 
 def test_a_mean_of_any_powers_does_not_overflow_and_zero_has_no_sign():
     every_ms = burst(START_MS, START_MS + 60_000, {1: [(START_MS + n, 1e12) for n in range(60_000)], 2: [(START_MS, -0.0)]})
-    [(_, _, _, batch)] = batches(every_ms)
+    [batch] = batches(every_ms)
     assert batch.minutes["sum_mw"].tolist() == [60_000 * int(np.float32(1e11)) * 1000, 0]
     assert batch.minutes["max_watts"][0] == np.float32(1e12)
     assert not np.signbit(batch.minutes["min_watts"]).any() and not np.signbit(batch.minutes["max_watts"]).any()
@@ -130,20 +131,20 @@ def test_a_mean_of_any_powers_does_not_overflow_and_zero_has_no_sign():
 
 def test_what_is_not_wanted_is_not_there():
     bursts = at(1, 0, {1: {3: 100, 5: 50}}), at(1, 100, {1: {110: 100}})
-    [(_, _, _, energy)] = batches(*bursts, wanted=Wanted())
+    [energy] = batches(*bursts, wanted=Wanted())
     assert len(energy.bin) == len(energy.count) == len(energy.watts) == len(energy.gap_ms) == len(energy.minutes) == 0
     assert energy.sections[["bins", "carried", "minutes"]].tolist() == [(0, 0, 0)] * 2
-    [(_, _, _, profile)] = batches(*bursts, wanted=Wanted(minutes=True))
+    [profile] = batches(*bursts, wanted=Wanted(minutes=True))
     assert profile.sections["minutes"].tolist() == [1, 1] and len(profile.watts) == len(profile.bin) == 0
-    [(_, _, _, thresholds)] = batches(*bursts, wanted=Wanted(histograms=True))
+    [thresholds] = batches(*bursts, wanted=Wanted(histograms=True))
     assert thresholds.sections["bins"].tolist() == [2, 1] and len(thresholds.watts) == 0
-    [(_, _, _, spikes)] = batches(*bursts, wanted=Wanted(readings_over_watts=99.0))
+    [spikes] = batches(*bursts, wanted=Wanted(readings_over_watts=99.0))
     assert spikes.sections["carried"].tolist() == [2, 1] and len(spikes.bin) == 0
 
 
 def test_sections_are_cut_at_midnight_and_so_are_their_histograms_and_readings():
     # Two readings of 60 W before midnight; at midnight and later 60, 2000 and 70 W. Meter 2 has none before.
-    [(_, _, newest_ms, batch)] = batches(
+    [batch] = batches(
         at(1, 86_350, {1: {86_360: 60, 86_399: 60, 86_400: 60, 86_405: 2000, 86_440: 70}, 2: {86_401: 10}}))
     sections = batch.sections
     assert sections["day"].tolist() == [15_082, 15_083] * 2
@@ -154,56 +155,78 @@ def test_sections_are_cut_at_midnight_and_so_are_their_histograms_and_readings()
     assert bins_of(batch) == [{sixty: 2}, {sixty: 1, seventy: 1, two_kw: 1}, {}, {ten: 1}]
     assert carried_by(batch) == [[(0, 60), (39, 60)], [(0, 60), (5, 2000), (40, 70)], [], []]
     assert (sections["first_ms"][:2] - MIDNIGHT_MS).tolist() == [-40_000, 0]
-    assert newest_ms == MIDNIGHT_MS + 40_000
+    assert batch.newest_ms == MIDNIGHT_MS + 40_000
 
 
 def test_without_readings_a_batch_has_its_sections_alone():
-    [(house, _, newest_ms, batch)] = batches(at(5, 0, {1: {}, 2: {}}), at(5, 100, {}))
-    assert (house, newest_ms, len(batch.sections)) == (5, NEVER, 2)
+    [batch] = batches(at(5, 0, {1: {}, 2: {}}), at(5, 100, {}))
+    assert (batch.house_id, batch.newest_ms, len(batch.sections)) == (5, NEVER, 2)
     assert len(batch.bin) == len(batch.watts) == len(batch.minutes) == 0
-    [(_, _, newest_ms, batch)] = batches(at(5, 0, {}))
-    assert newest_ms == NEVER and len(batch.sections) == 0
-    assert Batch.from_bytes(batch.to_bytes()).to_bytes() == batch.to_bytes()
+    [batch] = batches(at(5, 0, {}))
+    assert batch.newest_ms == NEVER and len(batch.sections) == 0
+    assert pack(unpack(pack([batch]))) == pack([batch])
     assert batches() == []
 
 
 def test_a_burst_without_meters_lies_between_others():
     found = batches(at(1, 0, {1: {0: 60}}), at(2, 0, {}), at(3, 0, {1: {61: 60}}))
-    assert [(house, len(batch.sections), batch.watts.tolist(), minutes_of(batch)) for house, _, _, batch in found] == [
+    assert [(b.house_id, len(b.sections), b.watts.tolist(), minutes_of(b)) for b in found] == [
         (1, 1, [60], [[(0, 1, 60, 60, 60_000)]]), (2, 0, [], []), (3, 1, [60], [[(1, 1, 60, 60, 60_000)]])]
 
 
-def test_a_batch_is_what_its_bytes_say():
-    [(_, _, _, batch)] = batches(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}))
-    body = batch.to_bytes()
-    # 16 bytes, 132 a section, 6 an entry of a histogram, 24 a minute, 8 a reading; and compressed.
-    assert len(lz4.block.decompress(body)) == 16 + 4 * 132 + 6 * len(batch.bin) + 24 * 4 + 8 * 4 > len(body)
-    again = Batch.from_bytes(body)
-    for name in ("sections", "bin", "count", "minutes", "gap_ms", "watts"):
-        mine, theirs = getattr(batch, name), getattr(again, name)
-        assert mine.dtype == theirs.dtype and mine.tolist() == theirs.tolist()
+def test_batches_are_what_their_bytes_say():
+    found = batches(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"))
+    body = pack(found)
+    # 33 bytes and the time zone's name a batch, 132 a section, 6 an entry of a histogram, 24 a minute, 8 a reading; and compressed.
+    entries = sum(len(batch.bin) for batch in found)
+    assert len(lz4.block.decompress(body)) == 2 * 33 + 16 + 13 + 5 * 132 + 6 * entries + 24 * 5 + 8 * 5 > len(body)
+    again = list(unpack(body))
+    assert len(again) == 2
+    for mine, theirs in zip(found, again):
+        assert (mine.house_id, mine.timezone, mine.newest_ms) == (theirs.house_id, theirs.timezone, theirs.newest_ms)
+        for name in ("sections", "bin", "count", "minutes", "gap_ms", "watts"):
+            assert getattr(mine, name).dtype == getattr(theirs, name).dtype
+            assert getattr(mine, name).tolist() == getattr(theirs, name).tolist()
+
+
+def test_the_batches_of_a_shard_travel_together_and_those_of_a_house_in_their_order():
+    found = batches(*(at(house, 0, {1: {0: 60}}) for house in (3, 1, 2, 7)), at(1, 100, {1: {100: 60}}, "Europe/London"))
+    rows = {shard: [(batch.house_id, batch.timezone) for batch in unpack(body)] for shard, body in by_shard(found, 4)}
+    assert rows == {shard_of(3, 4): [(3, NEW_YORK), (7, NEW_YORK)], shard_of(1, 4): [(1, NEW_YORK), (1, "Europe/London")],
+                    shard_of(2, 4): [(2, NEW_YORK)]}
+    assert list(by_shard([], 4)) == []
+
+
+@pytest.mark.parametrize("shards", [1, 2, 100, 128, 4096])
+def test_houses_fill_shards_evenly_and_so_any_part_of_them(shards):
+    per_shard = Counter(shard_of(house, shards) for house in range(1, 3 * shards + 1))
+    assert per_shard == dict.fromkeys(range(shards), 3)
+    if shards >= 100:  # the first 50 houses: as many in each half, quarter ... of the shards, within two
+        for parts in (2, 4, 8):
+            of_part = Counter(shard_of(house, shards) * parts // shards for house in range(1, 51))
+            assert all(abs(of_part[part] - 50 / parts) <= 2 for part in range(parts)), of_part
 
 
 @settings(max_examples=100, deadline=None)
 @given(logs(), st.integers(1, 5))
 def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
     bursts, _ = log
-    [(_, _, newest_ms, whole)] = batches(*bursts)
+    [whole] = batches(*bursts)
     pieces = [piece for n in range(0, len(bursts), size) for piece in batches(*bursts[n:n + size])]
     for name in ("bin", "count", "minutes", "watts"):
-        assert getattr(whole, name).tolist() == np.concatenate([getattr(batch, name) for _, _, _, batch in pieces]).tolist()
-    sections = np.concatenate([batch.sections for _, _, _, batch in pieces])
+        assert getattr(whole, name).tolist() == np.concatenate([getattr(batch, name) for batch in pieces]).tolist()
+    sections = np.concatenate([batch.sections for batch in pieces])
     same = [name for name in ARRIVED.names if name not in ("burst", "offset", "before_ms")]
     assert whole.sections[same].tolist() == sections[same].tolist()
-    assert newest_ms == max(newest for _, _, newest, _ in pieces)
-    assert carried_by(whole) == [section for _, _, _, batch in pieces for section in carried_by(batch)]
+    assert whole.newest_ms == max(batch.newest_ms for batch in pieces)
+    assert carried_by(whole) == [section for batch in pieces for section in carried_by(batch)]
 
 
 @settings(max_examples=100, deadline=None)
 @given(logs())
 def test_histograms_minutes_and_readings_are_those_of_the_bursts(log):
     bursts, _ = log
-    [(_, _, _, batch)] = batches(*bursts)
+    [batch] = batches(*bursts)
     meter_id = np.repeat(batch.sections["meter_id"], batch.sections["bins"])
     every = [(meter, watts) for b in bursts for meter, watts in zip(np.repeat(b.meter_ids, b.counts).tolist(), b.watts.tolist())]
     expected = Sketches.of(np.array([m for m, _ in every], np.int32), np.array([w for _, w in every], np.float32))

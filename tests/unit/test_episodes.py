@@ -16,7 +16,7 @@ from jobs.episodes import (
     changes,
     runs_over,
 )
-from jobs.integral import FRESH, HouseDays, Rules, kwh
+from jobs.integral import FRESH, HouseDays, Rules, add, kwh, over_by_now
 from jobs.readings import NEVER, midnights, read
 from smartmeter.codec import encode_burst
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
@@ -96,8 +96,8 @@ def test_versions_that_hold_for_no_time_any_more_are_forgotten():
 
 def test_the_lowest_limit_of_a_meter_is_that_of_any_version():
     versions = versions_of(THIRD, SECOND)
-    assert versions.lowest(np.array([3, 1, 2, 0, 9], np.int32)).tolist() == [100, 50, INF, INF, INF]
-    assert Versions().lowest(np.array([1], np.int32)).tolist() == [INF]
+    assert versions.lowest().tolist() == [(1, 50), (3, 100)]
+    assert Versions().lowest().tolist() == []
 
 
 def test_versions_are_what_their_bytes_say():
@@ -129,8 +129,8 @@ def batch_of(*bursts, over_watts=20.0):
     readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
     assert not reasons
     places = np.zeros(len(bursts), int), np.arange(len(bursts))
-    [(_, _, newest_ms, batch)] = house_batches(readings, *places, 1_000_000, Wanted(readings_over_watts=over_watts))
-    return batch, newest_ms
+    [batch] = house_batches(readings, *places, 1_000_000, Wanted(readings_over_watts=over_watts))
+    return batch
 
 
 def found(batch, versions=ALWAYS_100_W, used=None, max_gap_ms=1_000_000):
@@ -147,13 +147,13 @@ def found(batch, versions=ALWAYS_100_W, used=None, max_gap_ms=1_000_000):
 
 
 def test_readings_over_the_limit_that_follow_each_other_are_a_run():
-    batch, _ = batch_of(at(0, 100, {1: {0: 300, 10: 500, 30: 100, 40: 100.5}, 2: {7: 150, 8: 99}}))
+    batch = batch_of(at(0, 100, {1: {0: 300, 10: 500, 30: 100, 40: 100.5}, 2: {7: 150, 8: 99}}))
     assert found(batch) == [(1, 0, 10, 30, 2, 500), (1, 40, 40, None, 1, 100.5), (2, 7, 7, 8, 1, 150)]
 
 
 def test_a_run_has_the_energy_over_the_limit_but_that_of_its_last_reading():
     # (300 - 100) W for 10 s and (500 - 100) W for 20 s: 10 kJ; the last reading is 150 W over.
-    batch, _ = batch_of(at(0, 100, {1: {0: 300, 10: 500, 30: 250}}))
+    batch = batch_of(at(0, 100, {1: {0: 300, 10: 500, 30: 250}}))
     [run] = runs_over(batch, np.array([True]), ALWAYS_100_W, 1_000_000)
     assert (run["excess_mj"], run["excess_rest"], run["last_over_watts"]) == (10_000_000, 0, 150)
     assert (run["percentile_watts"], run["limit_watts"]) == (40, 100)
@@ -161,28 +161,28 @@ def test_a_run_has_the_energy_over_the_limit_but_that_of_its_last_reading():
 
 def test_what_the_energy_lacks_to_whole_mj_is_kept():
     # (100.0625 - 100) W for 1 ms: 1/16 mJ, which is 2**36 of 2**-40 mJ.
-    batch, _ = batch_of(at(0, 100, {1: {0: 100.0625, 0.001: 500}}))
+    batch = batch_of(at(0, 100, {1: {0: 100.0625, 0.001: 500}}))
     [run] = runs_over(batch, np.array([True]), ALWAYS_100_W, 1_000_000)
     assert (run["excess_mj"], run["excess_rest"]) == (0, 2**36)
 
 
 def test_a_gap_over_max_gap_parts_runs():
-    batch, _ = batch_of(at(0, 4000, {1: {0: 300, 1000: 300, 2000.001: 300}}))
+    batch = batch_of(at(0, 4000, {1: {0: 300, 1000: 300, 2000.001: 300}}))
     assert found(batch) == [(1, 0, 1000, 2000.001, 2, 300), (1, 2000.001, 2000.001, None, 1, 300)]
 
 
 def test_runs_end_with_their_section():
-    batch, _ = batch_of(at(0, 10, {1: {5: 300}}), at(10, 20, {1: {15: 300}}), at(86_390, 86_410, {1: {86_395: 300, 86_405: 300}}))
+    batch = batch_of(at(0, 10, {1: {5: 300}}), at(10, 20, {1: {15: 300}}), at(86_390, 86_410, {1: {86_395: 300, 86_405: 300}}))
     assert found(batch) == [(1, s, s, None, 1, 300) for s in (5, 15, 86_395, 86_405)]
 
 
 def test_sections_that_are_not_used_or_not_high_enough_are_left_out():
-    batch, _ = batch_of(at(0, 10, {1: {5: 300}, 2: {5: 200}}), at(10, 20, {1: {15: 90}, 2: {15: 300}}))
+    batch = batch_of(at(0, 10, {1: {5: 300}, 2: {5: 200}}), at(10, 20, {1: {15: 90}, 2: {15: 300}}))
     assert found(batch, used=[True, False, True, True]) == [(1, 5, 5, None, 1, 300), (2, 15, 15, None, 1, 300)]
     assert found(batch, used=[False] * 4) == found(batch, versions=Versions()) == []
-    batch, _ = batch_of(at(0, 10, {1: {5: 300}, 2: {5: 600}}), over_watts=500.0)
+    batch = batch_of(at(0, 10, {1: {5: 300}, 2: {5: 600}}), over_watts=500.0)
     assert found(batch) == [(2, 5, 5, None, 1, 600)]
-    batch, _ = batch_of(at(0, 10, {1: {}}))
+    batch = batch_of(at(0, 10, {1: {}}))
     assert found(batch) == []
 
 
@@ -190,11 +190,11 @@ def test_each_reading_is_held_against_the_version_of_its_own_time():
     # 100 W up to second 20, 200 W from then on. (300 - 100) W for 10 s, (250 - 100) W for 10 s, (250 - 200) W for 10 s.
     change_ms = START_MS + 20_000
     versions = versions_of(version(DAY, 0, change_ms, {1: (40.0, 100.0)}), version(DAY + 1, change_ms, 2**62, {1: (60.0, 200.0)}))
-    batch, _ = batch_of(at(0, 100, {1: {0: 300, 10: 250, 20: 250, 30: 201, 40: 150}}))
+    batch = batch_of(at(0, 100, {1: {0: 300, 10: 250, 20: 250, 30: 201, 40: 150}}))
     assert found(batch, versions) == [(1, 0, 30, 40, 4, 300)]
     [run] = runs_over(batch, np.array([True]), versions, 1_000_000)
     assert (run["excess_mj"], run["last_over_watts"], run["limit_watts"], run["percentile_watts"]) == (4_000_000, 1, 100, 40)
-    batch, _ = batch_of(at(0, 100, {1: {10: 150, 20: 150}}))
+    batch = batch_of(at(0, 100, {1: {10: 150, 20: 150}}))
     assert found(batch, versions) == [(1, 10, 10, 20, 1, 150)]
 
 
@@ -206,17 +206,17 @@ class House:
     def __init__(self, versions=ALWAYS_100_W, max_gap_s=1000, hold_s=0):
         self.versions, self.spell = versions, Spell(max_gap_s * 1000, hold_s * 1000)
         self.rules = Rules(max_gap_s * 1000, HOUR_MS)
-        self.days, self.runs = HouseDays.new(NEW_YORK), Runs.from_bytes(None)
+        self.days, self.runs = HouseDays.known(None, NEW_YORK), Runs.from_bytes(None)
 
     def take(self, *bursts):
         """(episodes that are new or other than before, starts in s of those that are none any more) by some bursts."""
-        batch, newest_ms = batch_of(*bursts)
+        batch = batch_of(*bursts)
         before = self.episodes()
-        verdict, links = self.days.add(batch.sections, newest_ms, self.rules)
+        [(verdict, links)] = add([self.days], [batch.sections], [batch.newest_ms], self.rules)
         found = runs_over(batch, verdict == FRESH, self.versions, self.spell.max_gap_ms)
         self.runs.add(found, links, self.days.sections, self.spell)
         changed, gone = changes(before, self.episodes())
-        if (over := self.days.over_by_now(self.rules)) > self.days.closed_day:
+        if (over := over_by_now([self.days], self.rules)[0]) > self.days.closed_day:
             self.runs.forget_before(int(midnights(NEW_YORK)[over + 1]), self.spell)
         self.days.close(self.rules)
         self.runs = Runs.from_bytes(self.runs.to_bytes())

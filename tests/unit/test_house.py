@@ -15,19 +15,20 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pyflink.common import Row
+from pyflink.common import Row, Types
 from pyflink.common.typeinfo import BasicType, BasicTypeInfo, PrimitiveArrayTypeInfo, RowTypeInfo, TypeInformation
+from pyflink.datastream.state import MapStateDescriptor
 
-from jobs.batches import Batch, house_batches
+from jobs.batches import Batch, by_shard, house_batches, shard_of, unpack
 from jobs.daily_energy import DailyEnergy
 from jobs.episodes import Runs, Versions
-from jobs.house import BATCH, END_OF_TIME_MS, MESSAGE, NO_HOUSE, Houses
+from jobs.house import BATCHES, BYTES, END_OF_TIME_MS, MESSAGE, Houses, HouseState
 from jobs.integral import HouseDays
 from jobs.minutes import Minutes
+from jobs.panes import Panes
 from jobs.power_profile import PowerProfile
 from jobs.readings import read
-from jobs.sketch import Sketches
-from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin
+from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting
 from jobs.thresholds import Thresholds
 from jobs.window import Window
 from smartmeter.codec import decode, encode, encode_burst
@@ -37,8 +38,10 @@ from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, ZONES_AND_DAYS, burst
 
 GRID_MS = 900_000
 DAY_MS = 24 * HOUR_MS
-CLASS_OF = {"house_days": HouseDays, "panes": Sketches, "window": Window, "versions": Versions, "runs": Runs, "minutes": Minutes}
-"""Name of a state -> what its bytes are of."""
+CLASS_OF = {"days": HouseDays, "window": Window, "versions": Versions, "runs": Runs, "minutes": Minutes}
+"""Name of a house's state -> what its bytes are of."""
+SHARDS = 2
+"""Houses 1 and 3 share one, and so are worked on together; house 2 has the other."""
 
 
 # What Flink gives a keyed function, in memory
@@ -47,19 +50,13 @@ class Keyed:
     """Runtime context, context and timers of a keyed function; state takes nothing but what its descriptor declares."""
 
     def __init__(self):
-        self.state = defaultdict(dict)  # by key, then by name
+        self.state = defaultdict(dict)  # by key, then by the map's key
         self.key = None
         self.now_ms = 0
         self.processing_timers, self.event_timers = set(), set()  # (key, time)
 
-    def get_state(self, descriptor):
-        return ValueState(self, descriptor)
-
     def get_map_state(self, descriptor):
         return MapState(self, descriptor)
-
-    def get_list_state(self, descriptor):
-        return ListState(self, descriptor)
 
     def timer_service(self):
         return self
@@ -84,28 +81,14 @@ class Keyed:
             yield time_ms
 
 
-class State:
+class MapState:
     def __init__(self, keyed: Keyed, descriptor):
-        self.keyed, self.name, self.type_info = keyed, descriptor.name, descriptor.type_info
+        self.keyed, self.type_info = keyed, descriptor.type_info
 
-    @property
-    def of_key(self):
-        assert self.keyed.key is not None, "state without a key"
-        return self.keyed.state[self.keyed.key]
-
-
-class ValueState(State):
-    def value(self):
-        return self.of_key.get(self.name)
-
-    def update(self, value):
-        self.of_key[self.name] = fitting(value, self.type_info)
-
-
-class MapState(State):
     @property
     def map(self):
-        return self.of_key.setdefault(self.name, {})
+        assert self.keyed.key is not None, "state without a key"
+        return self.keyed.state[self.keyed.key]
 
     def get(self, key):
         return self.map.get(key)
@@ -113,28 +96,11 @@ class MapState(State):
     def put(self, key, value):
         self.map[fitting(key, self.type_info._key_type_info)] = fitting(value, self.type_info._value_type_info)
 
-    def contains(self, key):
-        return key in self.map
-
     def keys(self):
         return iter(self.map.keys())
 
     def remove(self, key):
-        del self.map[key]
-
-
-class ListState(State):
-    def get(self):
-        return iter(self.of_key.get(self.name, []))
-
-    def add(self, value):
-        self.update([*self.get(), value])
-
-    def update(self, values):
-        self.of_key[self.name] = [fitting(value, self.type_info.elem_type) for value in values]
-
-    def clear(self):
-        self.of_key.pop(self.name, None)
+        self.map.pop(key, None)
 
 
 def fitting(value, type_info: TypeInformation):
@@ -211,7 +177,7 @@ PARTS = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
 
 
 def rows_of(bursts, sizes, setting: Settings, wanted):
-    """Yield lists of rows (BATCH), as the batches of these many messages give them; the last size repeats."""
+    """Yield lists of (shard, BATCHES), as the batches of these many messages give them; the last size repeats."""
     begin = 0
     for size in [*sizes, *[sizes[-1]] * len(bursts)]:
         batch = bursts[begin:begin + size]
@@ -220,8 +186,8 @@ def rows_of(bursts, sizes, setting: Settings, wanted):
         readings, reasons = read([encode_burst(b) for b in batch], 2**60)
         assert not reasons
         places = np.zeros(len(batch), int), begin + readings.message
-        yield [Row(house_id, zone, newest_ms, body.to_bytes()) for house_id, zone, newest_ms, body
-               in house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted)]
+        found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted)
+        yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in by_shard(found, SHARDS)]
         begin += size
 
 
@@ -241,9 +207,8 @@ def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS) -> tuple[Told, To
     for rows in rows_of(bursts, sizes, setting, wanted):
         keyed.now_ms += 100
         function = houses()
-        for row in rows:
-            keyed.key = row[0]
-            told.hear(function.process_element(fitting(row, BATCH), keyed))
+        for keyed.key, row in rows:
+            told.hear(function.process_element(row, keyed))
         check_state(keyed, setting)
         if len(rows) % 2:
             for time_ms in keyed.due(keyed.processing_timers):
@@ -257,18 +222,32 @@ def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS) -> tuple[Told, To
 
 def check_state(keyed: Keyed, setting: Settings):
     """State is what its own bytes give again, and keeps no more days than the window needs."""
-    for state in keyed.state.values():
-        for name, value in state.items():
-            for body in value.values() if isinstance(value, dict) else [value] if isinstance(value, bytes) else []:
-                assert CLASS_OF[name].from_bytes(body).to_bytes() == body
-        if "window" in state:
-            window = Window.from_bytes(state["window"])
-            assert min(state["panes"], default=window.date) >= window.date - setting.window_days
+    for house_id in houses_of(keyed):
+        state = state_of(keyed, house_id)
+        for name, kind in CLASS_OF.items():
+            if body := state.get(name):
+                assert kind.from_bytes(body).to_bytes() == body
+        if body := state.get("window"):
+            window, panes = Window.from_bytes(body), Panes(state)
+            assert min(panes.pieces, default=window.date) >= window.date - setting.window_days
             assert len(set(window.days["day"].tolist())) <= setting.window_days
+            held = {key for key in state.of_shard.map if key.startswith(f"{house_id}/pane/")}
+            pieces = {f"{house_id}/pane/{day}/{n}" for day, count in panes.pieces.items() for n in range(count)}
+            assert pieces <= held <= pieces | {f"{house_id}/pane/{day}" for day in panes.pieces}
+
+
+def houses_of(keyed: Keyed) -> set[int]:
+    return {int(key.split("/")[0]) for state in keyed.state.values() for key in state if "/" in key}
+
+
+def state_of(keyed: Keyed, house_id: int) -> HouseState:
+    """The state of a house; the present key becomes that of its shard."""
+    keyed.key = shard_of(house_id, SHARDS)
+    return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id)
 
 
 def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Told, Keyed]:
-    """What the spikes job tells of batches (rows) and versions (house_id, payload) that come as `order` says.
+    """What the spikes job tells of rows (shard, BATCHES) and versions (house_id, payload) that come as `order` says.
 
     order: True for the next row, False for the next version.
     """
@@ -278,12 +257,11 @@ def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Told, Keyed]
         function = SpikesJoin(setting)
         function.open(keyed)
         if is_row:
-            row = next(rows)
-            keyed.key = row[0]
-            told.hear(function.process_element1(fitting(row, BATCH), keyed))
+            keyed.key, row = next(rows)
+            told.hear(function.process_element1(row, keyed))
         else:
             version = next(versions)
-            keyed.key = version[0]
+            keyed.key = shard_of(version[0], SHARDS)
             told.hear(function.process_element2(Row(*version), keyed))
         check_state(keyed, setting)
     assert next(rows, None) is next(versions, None) is None
@@ -413,7 +391,7 @@ def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
 
 @st.composite
 def house_logs_and_settings(draw, **rules):
-    """(bursts of one or two houses in the order of the topic, settings)."""
+    """(bursts of one to three houses in the order of the topic, settings)."""
     setting = Settings(**{
         "max_gap_s": draw(st.sampled_from([6 * 3600.0, 22 * 3600.0, 900.0])),
         "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
@@ -422,8 +400,8 @@ def house_logs_and_settings(draw, **rules):
         "margin": 0.5, "min_watts": 20.0, "mains_watts": 500.0, **rules,
     })
     bursts = draw(house_logs(1, round(setting.max_gap_s * 1000)))
-    if draw(st.integers(0, 5)) == 5:
-        for other in draw(house_logs(2, round(setting.max_gap_s * 1000), most_bursts=5)):
+    for house_id in draw(st.sampled_from([(), (3,), (), (2, 3)])):
+        for other in draw(house_logs(house_id, round(setting.max_gap_s * 1000), most_bursts=5)):
             bursts.insert(draw(st.integers(0, len(bursts))), other)
     return bursts, setting
 
@@ -520,20 +498,24 @@ def test_readings_that_no_threshold_comes_for_are_told_and_none_is_lost(log, siz
     versions = versions_of(pipelined)[:known]
     order = [True] * len(rows) + [False] * len(versions)
     told, keyed = spikes_alone(rows, versions, order if rows_first else order[::-1], setting)
-    waiting = [row for state in keyed.state.values() for row in state.get("waiting", [])]
+    waiting = [batch for house_id in houses_of(keyed) for batch in waiting_of(state_of(keyed, house_id))]
     before = told.readings_late()
     end_of_topics(told, keyed, setting)
-    assert not any("waiting" in state for state in keyed.state.values())
+    assert not any(waiting_of(state_of(keyed, house_id)) for house_id in houses_of(keyed))
     missed = {key: record for key, record in told.last("late").items() if record["reason"] == NO_THRESHOLD}
-    assert sum((told.readings_late() - before).values()) == sum(map(readings_in, waiting))
+    assert sum((told.readings_late() - before).values()) == sum(int(batch.sections["readings"].sum()) for batch in waiting)
     if not known:
         assert sum(told.readings_late().values()) == sum(len(b.watts) for b in bursts)
         assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
 
 
-def readings_in(row) -> int:
-    """How many readings a row (BATCH) brings."""
-    return int(Batch.from_bytes(row[3]).sections["readings"].sum())
+def waiting_of(state: HouseState) -> list[Batch]:
+    """The batches of a house that wait; each has a key of its own, and no other has."""
+    waiting = Waiting(state)
+    keys = [f"waiting/{n}" for n in range(waiting.first, waiting.end)]
+    assert {f"{state.house_id}/{key}" for key in keys} == {
+        key for key in state.of_shard.map if key.startswith(f"{state.house_id}/waiting/")}
+    return [batch for key in keys for batch in unpack(state.get(key))]
 
 
 # By hand
@@ -559,9 +541,8 @@ def test_a_window_that_is_made_longer_or_shorter_is_that_long_when_it_is_full(be
         setting = replace(SETTING, window_days=days)
         houses = Houses(setting, [Thresholds(setting)])
         houses.open(keyed)
-        for [row] in rows_of(every_two_hours(first, last), [1], setting, Thresholds.wanted):
-            keyed.key = row[0]
-            told.hear(houses.process_element(fitting(row, BATCH), keyed))
+        for [(keyed.key, row)] in rows_of(every_two_hours(first, last), [1], setting, Thresholds.wanted):
+            told.hear(houses.process_element(row, keyed))
     newest = max(told.last("thresholds").values(), key=lambda version: version["date"])
     assert [(m["readings"], m["covered_s"]) for m in newest["meters"]] == [(readings, 86_400 * after_days)]
     assert len(newest["meters"]) == 1 and newest["window_days"] == after_days
@@ -583,9 +564,8 @@ def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
     keyed.now_ms = 1000
 
     def take(bursts):
-        for rows in rows_of(bursts, [1], setting, DailyEnergy.wanted):
-            keyed.key = rows[0][0]
-            told.hear(function.process_element(rows[0], keyed))
+        for [(keyed.key, row)] in rows_of(bursts, [1], setting, DailyEnergy.wanted):
+            told.hear(function.process_element(row, keyed))
 
     def said():
         return [(pytest.approx(record["kwh"]), record["final"]) for _, record, _ in told.messages]
@@ -594,7 +574,7 @@ def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
     take(every_two_hours(2, 4))
     assert said() == [(0, False)] and not keyed.processing_timers
     take(every_two_hours(4, 8))
-    assert keyed.processing_timers == {(1, 6000)} and len(told.messages) == 1
+    assert keyed.processing_timers == {(shard_of(1, SHARDS), 6000)} and len(told.messages) == 1
     for time_ms in keyed.due(keyed.processing_timers):
         told.hear(function.on_timer(time_ms, keyed))
     # 100 W from 2 to 6 o'clock; then to midnight (the day is over at 1 a.m.), and 2 h of the next.
@@ -638,15 +618,15 @@ def test_a_replay_leaves_the_records_of_its_days_only():
 
 def test_a_dead_letter_goes_on_to_its_topic():
     letter = dict(partition=2, offset=7, received=START_MS, reason="it is no Avro", payload=b"?")
-    row = Row(NO_HOUSE, None, None, encode("dead_letter", letter))
+    row = Row(None, encode("dead_letter", letter))
     for setting, expected in ((SETTING, [letter]), (replace(SETTING, replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
                               (replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), [])):
         keyed, told = Keyed(), Told()
-        keyed.key = NO_HOUSE
+        keyed.key = 0
         houses, join = Houses(setting, []), SpikesJoin(setting)
         for function, process in ((houses, houses.process_element), (join, join.process_element1)):
             function.open(keyed)
-            told.hear(process(fitting(row, BATCH), keyed))
+            told.hear(process(fitting(row, BATCHES), keyed))
         assert [(topic, record) for topic, record, _ in told.messages] == [("dead_letter", r) for r in expected] * 2
         assert keyed.event_timers == set() and keyed.state == {}
 
@@ -700,7 +680,7 @@ def test_spikes_does_not_wait_for_ever_when_a_house_changes_its_time_zone(before
     versions = versions_of(pipelined)
     told, keyed = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
     assert starts_of(told) == starts_of(pipelined) == [50, 90]
-    assert not keyed.state[1].get("waiting")
+    assert not waiting_of(state_of(keyed, 1))
 
 
 def test_a_day_that_was_closed_stays_closed_when_a_house_changes_its_time_zone():

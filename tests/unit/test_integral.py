@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.integral import LATE, OVERLAPPING, SECTION, HouseDays, Rules, arrivals, energy, kwh
+from jobs.integral import LATE, OVERLAPPING, SECTION, HouseDays, Rules, add, arrivals, energy, kwh, over_by_now
 from jobs.readings import midnights, read
 from smartmeter.codec import encode_burst
 from tests.oracle import EPOCH, judge
@@ -23,12 +23,12 @@ def run(bursts, rules, batches=None):
         readings, reasons = read([encode_burst(b) for b in batch], 2**60)
         assert not reasons
         sections = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
-        house = house or HouseDays.new(batch[0].timezone)
-        verdict, _ = house.add(sections, int(readings.newest_ms.max()), rules)
+        house = house or HouseDays.known(None, batch[0].timezone)
+        [(verdict, _)] = add([house], [sections], [int(readings.newest_ms.max())], rules)
         for row in sections[(verdict == LATE) | (verdict == OVERLAPPING)]:
             day = EPOCH + timedelta(days=int(row["day"]))
             late[day] = late.get(day, 0) + int(row["readings"])
-        if house.over_by_now(rules) > house.closed_day or not bursts:
+        if over_by_now([house], rules)[0] > house.closed_day or not bursts:
             rows, final = house.results(rules)
             for row, is_final in zip(rows, final.tolist()):
                 key = int(row["meter_id"]), EPOCH + timedelta(days=int(row["day"]))

@@ -134,9 +134,8 @@ def test_at_the_end_of_the_topic_open_minutes_are_told_and_again_if_more_comes()
     houses.open(keyed)
 
     def take(*bursts):
-        for rows in rows_of(bursts, [1], SETTING, PowerProfile.wanted):
-            keyed.key = rows[0][0]
-            told.hear(houses.process_element(rows[0], keyed))
+        for [(keyed.key, row)] in rows_of(bursts, [1], SETTING, PowerProfile.wanted):
+            told.hear(houses.process_element(row, keyed))
 
     def said():
         return [record["readings"] for topic, record, _ in told.messages if topic == "power_profile"]
@@ -158,8 +157,7 @@ def test_a_minute_told_at_the_end_of_the_topic_comes_again_with_more_readings():
     _, ended, keyed = pipeline([FIRST[0]], [1], SETTING, PARTS)
     houses = Houses(SETTING, [PowerProfile()])
     houses.open(keyed)
-    keyed.key = 1
-    for [row] in rows_of([FIRST[1], seconds(65, 80, s79=1)], [1], SETTING, PowerProfile.wanted):
+    for [(keyed.key, row)] in rows_of([FIRST[1], seconds(65, 80, s79=1)], [1], SETTING, PowerProfile.wanted):
         ended.hear(houses.process_element(row, keyed))
     assert list(ended.minutes().values()) == [(3, 10, 50, 100)]
     assert [record["readings"] for topic, record, _ in ended.messages if topic == "power_profile"] == [[2], [3]]
