@@ -32,6 +32,12 @@ END_OF_TIME_MS = 2**63 - 1
 """Event time of the last watermark, which only a source that has come to its end sends."""
 
 DAY_MS = 86_400_000
+LIVE_MS = 3_600_000
+"""A house whose clock is no further behind than that is live."""
+
+HISTORY_WAITS = 3
+"""How many times as long as those of live houses the early results of others wait: more of their readings come meanwhile."""
+
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
 """The batches of a shard, packed, or a dead letter (a message of that schema); the other is null."""
@@ -139,12 +145,13 @@ class Houses(KeyedProcessFunction):
         """The houses of the present shard that are to be woken."""
         return np.frombuffer(self.of_shard.get(WAITING) or b"", np.int64).tolist()
 
-    def wake_later(self, house_ids: list[int], timers) -> None:
-        """Have these houses woken when the shard's timer fires."""
+    def wake_later(self, changes: list[Change], timers) -> None:
+        """Have the houses of these changes woken when the shard's timer fires: sooner when one of them is live."""
         waiting = self.waiting()
-        if not waiting:
-            timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
-        if new := set(house_ids).difference(waiting):
+        if new := {change.house_id for change in changes}.difference(waiting):
+            live = any(change.now_ms - change.house.clock_ms < LIVE_MS for change in changes)
+            after_ms = self.wake_after_ms * (1 if live else HISTORY_WAITS)
+            timers.register_processing_time_timer(timers.current_processing_time() + after_ms)
             self.of_shard.put(WAITING, np.array([*waiting, *sorted(new)], np.int64).tobytes())
 
     def add(self, batches: list[Batch], timers) -> Iterator[Row]:
@@ -161,7 +168,7 @@ class Houses(KeyedProcessFunction):
                 if change.closes_a_day:
                     change.house.close(self.rules)
                 change.state.put("days", change.house.to_bytes())
-            if to_wake := [change.house_id for change in changes if change.wake]:
+            if to_wake := [change for change in changes if change.wake]:
                 self.wake_later(to_wake, timers)
 
     def take_in(self, batches: list[Batch]) -> list[Change]:

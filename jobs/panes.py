@@ -16,7 +16,7 @@ from jobs.sketch import Sketches
 ENTRY = np.dtype([("meter_id", "<i4"), ("bin", "<u2"), ("count", "<u4")])
 """10 bytes: what a section adds to a bin of its meter's sketch."""
 
-MOST_PIECES = 16
+MOST_PIECES = 8
 _DUE = struct.Struct("<q")
 _DAY = np.dtype([("day", "<i4"), ("pieces", "<i4")])
 
@@ -37,9 +37,15 @@ class Panes:
             self.state.put(f"pane/{day}/{number}", entries.tobytes())
             self.pieces[day] += 1
         else:
-            merged = self.get(day).merge(_sketches(entries))
+            self.merge(day, _sketches(entries))
+
+    def merge(self, day: int, *more: Sketches) -> Sketches:
+        """The sketches of a local day and `more` of it, kept as one value from now on."""
+        merged = self.get(day).merge(*more)
+        if day in self.pieces:
             self._drop_pieces(day)
             self.state.put(f"pane/{day}", merged.to_bytes())
+        return merged
 
     def get(self, day: int) -> Sketches:
         """The sketches of a local day; empty ones where there are none."""

@@ -88,7 +88,7 @@ class Thresholds(Part):
     def move(self, window: Window, totals: np.ndarray, panes: Panes) -> None:
         """Let the day window.date, which is over, enter the window, and leave it what is too old (more, once it is shorter)."""
         leaving = panes.remove_before(window.date - self.window_days + 1)
-        window.move(totals, panes.get(window.date), leaving, self.window_days, self.limits.on_watts)
+        window.move(totals, panes.merge(window.date), leaving, self.window_days, self.limits.on_watts)
 
     def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
         """The version that comes into force on a date, for the topic and for the parts behind this one."""

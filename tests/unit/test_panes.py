@@ -1,0 +1,65 @@
+"""The panes of a house: pieces that are merged in time, days that are dropped."""
+
+import numpy as np
+
+from jobs.panes import ENTRY, MOST_PIECES, Panes
+from jobs.readings import NEVER
+from jobs.sketch import Sketches
+
+
+class State(dict):
+    """The state of a house, in memory."""
+
+    put = dict.__setitem__
+
+    def remove(self, name):
+        self.pop(name, None)
+
+
+def entries(*rows) -> np.ndarray:
+    return np.array(list(rows), ENTRY)
+
+
+def again(panes: Panes) -> Panes:
+    """The panes as the next batch finds them."""
+    panes.keep()
+    return Panes(panes.state)
+
+
+def test_what_batches_add_is_summed_whether_it_is_merged_already_or_not():
+    state = State()
+    for n in range(1, 3 * MOST_PIECES):
+        panes = Panes(state)
+        panes.add(15_000, entries((1, 700, 2), (2, 30, 1)))
+        panes.keep()
+        assert Panes(state).get(15_000) == Sketches.from_bins([1, 2], np.array([700, 30]), [2 * n, n])
+        assert sum(name.startswith("pane/15000/") for name in state) == n % (MOST_PIECES + 1)
+
+
+def test_a_day_that_is_merged_is_one_value_and_keeps_what_it_had():
+    panes = Panes(State())
+    panes.add(15_000, entries((1, 700, 2)))
+    panes.add(15_000, entries((1, 701, 1), (1, 700, 1)))
+    panes.add(15_001, entries((1, 5, 9)))
+    expected = Sketches.from_bins(1, np.array([700, 701]), [3, 1])
+    assert panes.merge(15_000) == expected == again(panes).get(15_000)
+    assert sorted(panes.state) == ["pane/15000", "pane/15001/0", "panes"]
+
+
+def test_days_before_one_are_dropped_and_handed_back_together():
+    panes = Panes(State())
+    for day in (15_000, 15_001, 15_002):
+        panes.add(day, entries((1, 700, 1), (day, 3, 4)))
+    panes.merge(15_000)
+    assert panes.remove_before(15_002) == Sketches.from_bins([1, 15_000, 15_001], np.array([700, 3, 3]), [2, 4, 4])
+    panes = again(panes)
+    assert sorted(panes.state) == ["pane/15002/0", "panes"] and panes.pieces == {15_002: 1}
+    assert panes.remove_before(15_002) == panes.get(15_000) == Sketches.empty()
+
+
+def test_it_is_kept_when_the_window_is_due():
+    panes = Panes(State())
+    assert panes.due_ms == NEVER
+    panes.due_ms = 1_300_000_000_000
+    assert again(panes).due_ms == 1_300_000_000_000
+    assert len(panes.state["panes"]) == 8
