@@ -1,1 +1,1 @@
-"""Benchmarks: each prints a table of ratios measured in one run."""
+"""Benchmarks: ./smw bench [NAME]. Each prints a table of figures measured in one run, and saves them as JSON."""

@@ -1,8 +1,6 @@
 """How long the dashboard's queries take, and how soon its pages are there, with many houses.
 
-    python -m bench.dashboard [--houses N] [--days N]
-
-A data set of N houses with 20 meters is made by SQL in an endpoint of its own: every table as the jobs fill it, the power
+A data set of houses with 20 meters is made by SQL in an endpoint of its own: every table as the jobs fill it, the power
 profile included. Then each query of dashboard/queries.py runs five times, and each page is opened in Chromium three times, by a new
 browser with an empty cache each: "heading" is when the page says what it is, "first figure" when its first figure, chart or table
 (SQL and Replay: the button that starts them) stands, "whole" when nothing is loading any more. Last, alerts are inserted, and awaited on the open page Alerts.
@@ -191,9 +189,3 @@ def time_alerts(settings: Settings) -> None:
             page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"{n} alert{'s' * (n > 1)}, newest first")
             taken_s.append(time.monotonic() - begun)
     print(f"\nfrom ClickHouse to the open page, {ALERTS} alerts: p50 {1000 * statistics.median(taken_s):.0f} ms, max {1000 * max(taken_s):.0f} ms")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args(), Settings.load()))

@@ -1,92 +1,81 @@
 """How long it takes from producing a reading that is a spike to its alert in ClickHouse, on the whole live stack.
 
-    python -m bench.live [--houses N] [--seconds N] [--spikes-per-s N]
-
-Houses of 20 meters send a burst each second, on top of two days of history that the thresholds are made from. Now and then
-a meter's readings are raised far over its limit for some seconds. The time runs from just before the burst with the
-first raised reading is handed to the producer, to the end of the first query (one every 10 ms) that shows its alert.
+Houses of 20 meters send a burst each second, on top of two days of history (a reading every 5 minutes) that the thresholds are made
+from. A house's mains are read each second and its appliances every 3 s, 8 readings/s; with --every-second all are, 20
+readings/s. Each house has its own moment of the second to send at. Now and then a meter's readings are raised far over its limit for
+some seconds. The time runs from just before the burst with the first raised reading is handed to the producer, to the end of the
+first query (one every 50 ms) that shows its alert. The bursts are copies of a few houses', sent by a process of its own.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
-import tempfile
 import threading
 import time
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 
-from generator.commands import in_order
-from generator.houses import House
-from generator.local_days import local_date
+from bench import measure
+from bench.copies import METERS, READINGS_PER_DAY, TIMEZONE, Copies
+from bench.measure import Target, Usage, shown
+from generator.local_days import local_date, midnight_ms
 from generator.producer import Producer
-from generator.synthetic import SyntheticHouse
 from smartmeter import stack
-from smartmeter.codec import Burst
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 from store import client
 
-METERS = 20
 HISTORY_DAYS = 2
-HISTORY_BURST_S = 300
-RAISED_WATTS = 100_000
-RAISED_S = 8
-POLL_S = 0.01
+HISTORY_BURST_S, HISTORY_EVERY_S = 14_400, 300
+POLL_S = 0.05
+PREPARE_S = 15  # for the sender to make its bursts
 SETTLE_S = 15  # live bursts before the first spike, and time for the last alerts to arrive
+PATIENCE_S = 1800
+TARGET_RATE = 200_000
+QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of the benchmark."""
-    parser.add_argument("--houses", type=int, default=50)
-    parser.add_argument("--seconds", type=int, default=120, help="how long spikes are sent")
+    """Arguments of ./smw bench live."""
+    parser.add_argument("--houses", type=measure.quantity, default=10_000)
+    parser.add_argument("--seconds", type=measure.quantity, default=120, help="how long spikes are sent (default 120)")
     parser.add_argument("--spikes-per-s", type=float, default=5)
+    parser.add_argument("--every-second", action="store_true", help="read each meter each second: 20 readings/s a house instead of 8")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Measure, and print the quantiles. Returns 1 when an alert is missing."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.home) as home:
-        settings = stack.with_free_ports(replace(settings, home=Path(home)))
-        with Processes(settings.home) as processes:
-            stack.start(processes, settings)
-            houses = houses_of(METERS, args.houses)
-            with Producer(settings) as producer:
-                send_history(producer, houses)
-                processes.wait_until(lambda: caught_up(settings, len(houses)), "the history is not processed", 300)
-                watcher = Watcher(settings)
-                sent = send_live(producer, houses, watched_meters(settings), args)
-                time.sleep(SETTLE_S)
-                seen = watcher.stop()
-            processes.check()
-    return report(sent, seen, args)
+    """Measure, print and save. Returns 1 when an alert is missing or readings are."""
+    with measure.workplace(settings) as (here, processes):
+        stack.start_endpoint(processes, here)
+        stack.start_sink(processes, here)
+        stack.start_job(processes, here)
+        history = send_history(here, args.houses)
+        print(f"{history:,} readings of history sent", file=sys.stderr)
+        wait_until_used(here, processes, history)
+        processes.wait_until(lambda: caught_up(here, args.houses), "not all houses have thresholds", PATIENCE_S)
+        print("history processed", file=sys.stderr)
+        watcher = Watcher(here)
+        try:
+            sent, cores = send_live(here, processes, args)
+            behind_s = wait_until_used(here, processes, history + sent["readings"]) - sent["ended"]
+            time.sleep(SETTLE_S)
+        finally:
+            seen = watcher.stop()
+        processes.check()
+    return report(sent, seen, cores, behind_s, args, settings)
 
 
-def houses_of(meters: int, count: int) -> list[House]:
-    """The first synthetic houses with that many meters."""
-    found, house_id = [], 0
-    while len(found) < count:
-        house_id += 1
-        house = SyntheticHouse(house_id, 1, "America/New_York")
-        if len(house.meters) == meters:
-            found.append(house)
-    return found
-
-
-def send_history(producer: Producer, houses: list[House]) -> None:
-    """The last days to the present minute."""
-    now_ms = round(time.time() * 1000)
-    today = local_date(now_ms, houses[0].timezone)
-    for house in houses:
-        producer.send_house(house.record())
-    for burst in in_order(houses, today - timedelta(days=HISTORY_DAYS), today + timedelta(days=1), HISTORY_BURST_S):
-        if burst.end_ms > now_ms:
-            break
-        producer.send_burst(burst)
+def send_history(settings: Settings, houses: int) -> int:
+    """The last days, to some hours ago. Returns the number of readings."""
+    copies, now_ms = Copies(houses, HISTORY_BURST_S, HISTORY_EVERY_S), round(time.time() * 1000)
+    first_ms = midnight_ms(local_date(now_ms, TIMEZONE) - timedelta(days=HISTORY_DAYS), TIMEZONE)
+    with Producer(settings) as producer:
+        return sum(copies.send_step(producer, step, first_ms + step * copies.burst_ms) for step in range((now_ms - first_ms) // copies.burst_ms))
 
 
 def watched_meters(settings: Settings) -> dict[int, list[int]]:
@@ -100,42 +89,33 @@ def caught_up(settings: Settings, houses: int) -> bool:
     return len(watched_meters(settings)) == houses
 
 
-def send_live(producer: Producer, houses: list[House], watched: dict[int, list[int]], args) -> dict[str, float]:
-    """A burst a house each second, as the second ends. Returns alert_id -> time at which its first reading was sent."""
-    rng, sent, raised_until = np.random.default_rng(1), {}, {}
-    begin = time.time()
-    today = local_date(round(begin * 1000), houses[0].timezone)
-    raising = begin + SETTLE_S
-    for burst in in_order(houses, today, today + timedelta(days=2), 1):
-        if burst.end_ms / 1000 < begin:
-            continue
-        if burst.end_ms / 1000 > raising + args.seconds + RAISED_S:
-            return sent
-        while (ahead := burst.end_ms / 1000 - time.time()) > 0:
-            producer.wait(ahead)
-        now = time.time()
-        if raising <= now < raising + args.seconds and rng.random() < args.spikes_per_s / len(houses):
-            meter_id = int(rng.choice(watched[burst.house_id]))
-            raised_until.setdefault((burst.house_id, meter_id), burst.end_ms + RAISED_S * 1000)
-        burst = raise_watts(burst, raised_until, sent)
-        producer.send_burst(burst)
-    return sent
+def send_live(settings: Settings, processes: Processes, args: argparse.Namespace) -> tuple[dict, dict[str, float]]:
+    """Let the sender send. Returns what it reports, and of each part how many cores it used meanwhile."""
+    begin = math.ceil(time.time()) + PREPARE_S
+    command = [sys.executable, "-P", "-m", "bench.sender", "--begin", str(begin), "--houses", str(args.houses),
+               "--seconds", str(args.seconds), "--spikes-per-s", str(args.spikes_per_s), *["--every-second"] * args.every_second]
+    processes.start("sender", command, settings.environ(), ends=True)
+    usages = {name: Usage(processes, name) for name in processes.children}
+    time.sleep(max(begin - time.time(), 0))
+    begun, own_s = time.monotonic(), time.process_time()
+    before = {name: usage.sample().cpu_s for name, usage in usages.items()}
+    while processes.children["sender"].poll() is None:
+        for usage in usages.values():
+            usage.sample()
+        processes.check()
+        time.sleep(measure.SAMPLE_S)
+    processes.check()
+    spent_s = time.monotonic() - begun
+    cores = {name: (usage.cpu_s - before[name]) / spent_s for name, usage in usages.items()}
+    return measure.reported(processes.log("sender")), cores | {"watcher": (time.process_time() - own_s) / spent_s}
 
 
-def raise_watts(burst: Burst, raised_until: dict[tuple[int, int], int], sent: dict[str, float]) -> Burst:
-    """The burst with the readings of raised meters far over any limit; notes when an alert's first one is sent."""
-    meters = {meter: until for (house, meter), until in raised_until.items() if house == burst.house_id and burst.end_ms <= until}
-    if not meters:
-        return burst
-    watts, ends = burst.watts.copy(), np.cumsum(burst.counts)
-    for meter_id in meters:
-        [column] = np.flatnonzero(burst.meter_ids == meter_id)
-        readings = slice(ends[column] - burst.counts[column], ends[column])
-        watts[readings] += RAISED_WATTS
-        if burst.counts[column] and not any(alert.startswith(f"{burst.house_id}/{meter_id}/") for alert in sent):
-            start_ms = burst.start_ms + int(burst.deltas[readings.start]) * burst.tick_ms
-            sent[f"{burst.house_id}/{meter_id}/{start_ms}"] = time.time()
-    return replace(burst, watts=watts)
+def wait_until_used(settings: Settings, processes: Processes, readings: int) -> float:
+    """Wait until all readings that were sent are in ClickHouse's daily energy. Returns when that was."""
+    asking = client.writer(settings, settings.database)
+    processes.wait_until(lambda: asking.query("SELECT sum(readings) FROM daily_energy FINAL").first_row[0] == readings,
+                         f"not all of {readings:,} readings are in the daily energy", PATIENCE_S)
+    return time.time()
 
 
 class Watcher:
@@ -156,22 +136,41 @@ class Watcher:
 
     def _watch(self) -> None:
         while not self.stopping.wait(POLL_S):
-            rows = self.client.query("SELECT DISTINCT alert_id FROM alerts WHERE start > now() - INTERVAL 1 MINUTE").result_rows
+            rows = self.client.query("SELECT DISTINCT alert_id FROM alerts WHERE start > now() - INTERVAL 5 MINUTE").result_rows
             now = time.time()
             for alert_id, in rows:
                 self.seen.setdefault(alert_id, now)
 
 
-def report(sent: dict[str, float], seen: dict[str, float], args: argparse.Namespace) -> int:
-    missing = sent.keys() - seen.keys()
-    taken_ms = 1000 * np.array([seen[alert] - at for alert, at in sent.items() if alert in seen])
-    print(f"\n{args.houses} houses of {METERS} meters, a burst each a second; {len(sent)} alerts, {len(missing)} of them missing")
-    print("from producing the reading to the alert in ClickHouse, ms: " + ", ".join(
-        f"p{q} {np.quantile(taken_ms, q / 100):.0f}" for q in (50, 95, 99)) + f", max {taken_ms.max():.0f}")
-    return 1 if missing else 0
+def report(sent: dict, seen: dict[str, float], cores: dict[str, float], behind_s: float, args: argparse.Namespace, settings: Settings) -> int:
+    """Print the figures and save them."""
+    told = latency(sent["sent"], seen)
+    if not told["alerts"]:
+        print(f"\nnone of {told['missing']} alerts came: no time can be told")
+        return 1
+    rate = sent["readings"] / sent["seconds"]
+    reached = [Target("p99, s", told["p99_s"], most=2),
+               Target("median of the last third of alerts, times that of the first", told["last_of_first"], most=1.25)]
+    if args.houses * (METERS if args.every_second else READINGS_PER_DAY / 86_400) >= TARGET_RATE:
+        reached.append(Target("readings/s", rate, least=TARGET_RATE))
+    path = measure.save(args.out or settings.home / "bench", "live", settings, houses=args.houses, every_second=args.every_second,
+                        readings=sent["readings"], readings_per_s=rate, latest_sent_s=sent["latest_s"], latency=told, used_after_s=behind_s,
+                        cores=cores, targets=[target.record() for target in reached])
+    print(f"\n{args.houses:,} houses of {METERS} meters, a burst each a second: {rate:,.0f} readings/s, sent {sent['latest_s']:.2f} s late at most\n"
+          f"{told['alerts']} alerts, {told['missing']} more are missing; from producing the reading to the alert in ClickHouse, ms: "
+          + ", ".join(f"{name} {1000 * told[f'{name}_s']:.0f}" for name in QUANTILES)
+          + f"\nafter the last burst it took {behind_s:.1f} s until all readings were in the daily energy\n")
+    print(measure.table(["part", "cores used"], [[name, shown(used, 2)] for name, used in cores.items()], 1), "", *reached, sep="\n")
+    print(f"\nSaved as {path}")
+    return 1 if told["missing"] else 0
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser)
-    sys.exit(run(parser.parse_args(), Settings.load()))
+def latency(sent: dict[str, float], seen: dict[str, float]) -> dict[str, float]:
+    """How many alerts came and did not, quantiles of the s that it took, and the median of the last third of them, times that of the first."""
+    taken_s = [seen[alert] - at for alert, at in sorted(sent.items(), key=lambda item: item[1]) if alert in seen]
+    counts = {"alerts": len(taken_s), "missing": len(sent) - len(taken_s)}
+    if not taken_s:
+        return counts
+    third = math.ceil(len(taken_s) / 3)
+    return counts | {f"{name}_s": float(np.quantile(taken_s, q)) for name, q in QUANTILES.items()} | {
+        "last_of_first": float(np.median(taken_s[-third:]) / np.median(taken_s[:third]))}

@@ -36,7 +36,7 @@ def admitted() -> bool:
 
 
 st.set_page_config(page_title="Smart Meter Watchdog", page_icon=str(Path(__file__).with_name("icon.svg")), layout="wide")
-page = st.navigation(PAGES)
+page = st.navigation(PAGES, position="top")
 if admitted():
     with explained():
         page.run()

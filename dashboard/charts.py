@@ -52,6 +52,10 @@ class Span:
         """A Unix time as the house's clock showed it."""
         return f"{datetime.fromtimestamp(at_s, self.zone):%Y-%m-%d %H:%M}"
 
+    def locals(self, times_s: pd.Series) -> pd.Series:
+        """A column of Unix times, in which most come again and again, as the house's clock showed them."""
+        return times_s.map({at_s: self.local(at_s) for at_s in times_s.unique()})
+
     def axis(self, labels: int = 9) -> alt.X:
         """An x axis labelled in local time, also where the clocks change."""
         minutes = next((m for m in TICKS if (self.end_s - self.start_s) / 60 / m <= labels), TICKS[-1])
@@ -67,7 +71,7 @@ class Span:
         """Power (queries.power) of one meter with a row for each step, empty where there was no reading, and the local time."""
         steps = pd.Index(np.arange(self.start_s, self.end_s, self.step_s), name="start_s")
         full = power.set_index("start_s").reindex(steps).reset_index()
-        return full.assign(local=full["start_s"].map(self.local))
+        return full.assign(local=self.locals(full["start_s"]))
 
     def cut(self, rows: pd.DataFrame, start: str, end: str) -> pd.DataFrame:
         """Rows with two columns of times, also as start_s and end_s, cut to the span."""
@@ -107,7 +111,7 @@ def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
 def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.DataFrame, span: Span, order: list[str]) -> alt.LayerChart:
     """Mean power of the appliances (start_s, label, rank, mean_watts) on each other, under the line of the mains (start_s, mean_watts)."""
     x, watts = span.axis(), alt.Tooltip("mean_watts:Q", title="mean, W", format=",.0f")
-    layers = [alt.Chart(appliances.assign(local=appliances["start_s"].map(span.local))).mark_area(interpolate="step-after").encode(
+    layers = [alt.Chart(appliances.assign(local=span.locals(appliances["start_s"]))).mark_area(interpolate="step-after").encode(
         x=x, y=alt.Y("mean_watts:Q", stack="zero", title="power, W"), color=appliance_colours(order), order=alt.Order("rank:Q"),
         tooltip=["local:N", "label:N", watts])]
     if len(mains):
@@ -128,12 +132,17 @@ def ranked(rows: pd.DataFrame, along: str, column: str) -> tuple[pd.DataFrame, l
     return summed.assign(rank=summed["label"].map(order.index)), order
 
 
+def legend(**look) -> alt.Legend:
+    """A legend under a chart, in as many columns as the chart has room for."""
+    return alt.Legend(orient="bottom", columns=alt.ExprRef("max(2, floor(width / 140))"), offset=8, padding=0, **look)
+
+
 def appliance_colours(order: list[str]) -> alt.Color:
     """A colour for each label of `order`; the same for the same appliance in all charts of a page."""
     own = [label for label in order if label not in (OTHERS, UNMETERED)]
     colours = APPLIANCE_COLOURS[:len(own)] + [YELLOW] * (OTHERS in order) + [GREY] * (UNMETERED in order)
     return alt.Color("label:N", title=None, scale=alt.Scale(domain=order, range=colours),
-                     legend=alt.Legend(orient="bottom", columns=3, symbolType="square"))
+                     legend=legend(symbolType="square"))
 
 
 def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> alt.LayerChart:
@@ -166,7 +175,7 @@ def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
     """Energy by day and label (date, label, kwh, rank), one label on the other."""
     return alt.Chart(energy).mark_bar().encode(
         x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), color=appliance_colours(order), order=alt.Order("rank:Q"),
-        tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")]).properties(height=HEIGHT)
+        tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")]).properties(height=HEIGHT + 60)
 
 
 def ranking(shares: pd.DataFrame) -> alt.LayerChart:
@@ -181,7 +190,7 @@ def ranking(shares: pd.DataFrame) -> alt.LayerChart:
 
 def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
     """Percentile by day, a line a meter (date, name, percentile_watts, limit_watts); power is on a logarithmic scale."""
-    marks = dict(title=None, legend=alt.Legend(orient="bottom", columns=3))
+    marks = dict(title=None, legend=legend())
     return alt.Chart(thresholds[thresholds["percentile_watts"] > 0]).mark_line(point=alt.OverlayMarkDef(size=50)).encode(
         x=day_axis(), y=alt.Y("percentile_watts:Q", title="percentile, W", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
         color=alt.Color("name:N", scale=alt.Scale(domain=names, range=[*APPLIANCE_COLOURS, YELLOW, GREY]), **marks),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -91,11 +90,6 @@ def keep(key: str, value) -> None:
         st.query_params[key] = str(value)
 
 
-def escaped(text: str) -> str:
-    """Text that comes from outside, as Markdown that shows it as it is; but an address in it becomes a link to itself."""
-    return re.sub(r"([!-/:-@\[-`{-~])", r"\\\1", " ".join(text.split()))
-
-
 def no_results_yet() -> None:
     """Say so, and stop the page."""
     st.info("There are no results yet. Send readings, such as by `./smw generate --houses 5 --days 3`; "
@@ -105,5 +99,5 @@ def no_results_yet() -> None:
 
 def csv_button(table: pd.DataFrame, file_name: str, key: str | None = None) -> None:
     """Offer a table as a CSV file."""
-    st.download_button("CSV", table.to_csv(index=False), file_name, "text/csv", key=key or file_name, icon=":material/download:",
+    st.download_button("CSV", lambda: table.to_csv(index=False), file_name, "text/csv", key=key or file_name, icon=":material/download:",
                        on_click="ignore", disabled=table.empty)

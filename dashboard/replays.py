@@ -59,6 +59,11 @@ class Replays:
             self.newest.process.terminate()
 
 
+def change(after_kwh: float, before_kwh: float) -> str:
+    """A change of energy in kWh; none has no minus: sums of the same days may differ in their last bits."""
+    return f"{round(after_kwh - before_kwh, 3) + 0.0:+,.3f}"
+
+
 @st.cache_resource(show_spinner=False)
 def replays() -> Replays:
     """What all sessions of this dashboard share."""

@@ -62,18 +62,19 @@ class Producer:
 
     def send_house(self, record: dict) -> None:
         """Sends a record of schema house."""
-        self._send("houses", key("houses", record), encode("house", record), record["updated"])
+        self.send("houses", key("houses", record), encode("house", record), record["updated"])
 
     def send_burst(self, burst: Burst) -> None:
         """Sends a burst; its Kafka timestamp is the burst's start."""
-        self._send("readings", key("readings", {"house_id": burst.house_id}), encode_burst(burst), burst.start_ms)
+        self.send("readings", key("readings", {"house_id": burst.house_id}), encode_burst(burst), burst.start_ms)
 
     def wait(self, seconds: float) -> None:
         """Lets time pass while delivery goes on."""
         self._kafka.poll(seconds)
         self._check()
 
-    def _send(self, name: str, message_key: bytes, payload: bytes, timestamp_ms: int) -> None:
+    def send(self, name: str, message_key: bytes, payload: bytes, timestamp_ms: int) -> None:
+        """Sends a message that is already encoded to topic `name`."""
         while True:
             try:
                 self._kafka.produce(topic(self._settings, name), payload, message_key, timestamp=timestamp_ms)

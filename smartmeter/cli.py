@@ -21,7 +21,11 @@ INTERRUPTED = 130
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code: 0, 1 for what went wrong, 2 for wrong arguments, 130 for Ctrl-C."""
-    args = parser().parse_args(argv)
+    return carry_out(parser().parse_args(argv))
+
+
+def carry_out(args: argparse.Namespace) -> int:
+    """Run the command that was asked for; returns as main does."""
     for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)  # all of them stop it as Ctrl-C does
     try:
@@ -48,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
         ("dashboard", "show the results in a browser, until Ctrl-C", None, run_dashboard),
         ("sql", "query the results", sql.add_arguments, sql.run),
         ("topics", "create the topics in the Kafka cluster", None, run_topics),
-        ("test", "run the tests; takes pytest's arguments", None, None),  # ./smw itself runs them
+        ("test", "run the tests; takes pytest's arguments", None, None),  # ./smw itself runs these two
+        ("bench", "measure speed, against other engines and the targets; ./smw bench --help tells of all benchmarks", None, None),
     ):
         command = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".", allow_abbrev=False)
         command.set_defaults(run=run)

@@ -97,6 +97,9 @@ class Settings:
         ):
             if not fits:
                 raise SettingsError(f"{variable(name)}={getattr(self, name)}: it takes {takes}")
+        if re.search("@|(password|token)=", self.clickhouse_url):  # it is shown in messages, so not in this one either
+            raise SettingsError("SMW_CLICKHOUSE_URL takes no user and no password: set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD, "
+                                "and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD")
 
     @classmethod
     def load(cls, environ=os.environ, **overrides) -> "Settings":

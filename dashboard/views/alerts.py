@@ -12,7 +12,7 @@ from dashboard import charts, queries
 from dashboard.acknowledgements import LONGEST_NOTE, acknowledge
 from dashboard.charts import Span
 from dashboard.connection import explained, results
-from dashboard.controls import csv_button, escaped, keep, start, zone
+from dashboard.controls import csv_button, keep, start, zone
 from dashboard.notifications import notify
 from smartmeter.errors import UserError
 
@@ -97,8 +97,8 @@ def detail(alert_id: str) -> None:
         st.info("The alert that was picked is not there (any more): later readings may have shown that it was none.")
         return
     alert = found.iloc[0]
-    city = f", {escaped(alert['city'])}" if alert["city"] else ""
-    st.subheader(f"House {alert['house_id']}{city}: {escaped(alert['label']) or 'meter ' + str(alert['meter_id'])}")
+    st.subheader(f"House {alert['house_id']}, {local(alert['start'], alert['timezone'])}")
+    st.text(", ".join(filter(None, (alert["label"] or f"meter {alert['meter_id']}", alert["city"]))))
     st.button("Open the house", on_click=choose, args=(int(alert["house_id"]), int(alert["meter_id"]), alert["date"].date()), key="open", icon=":material/home:")
     if st.session_state.pop("chosen", False):
         st.switch_page("views/home.py")
@@ -140,10 +140,9 @@ def acknowledgement(alert_id: str) -> None:
         alert = found.iloc[0]
         seen = not pd.isna(alert["acknowledged"])
         if seen:
-            st.success(f"Acknowledged at {local(alert['acknowledged'], alert['timezone'])}"
-                       + (f" by {escaped(alert['author'])}" if alert["author"] else ""), icon=":material/check:")
-            if alert["note"]:
-                st.text(alert["note"])
+            st.success(f"Acknowledged at {local(alert['acknowledged'], alert['timezone'])}", icon=":material/check:")
+            if said := ": ".join(filter(None, (alert["author"], alert["note"]))):
+                st.text(said)
         try:
             with st.form(f"acknowledge {alert_id}", border=False):
                 with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -20,12 +20,20 @@ def with_unmetered(appliances: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame
     return pd.concat([by_label, pd.DataFrame({"date": rest.index, "label": charts.UNMETERED, "kwh": rest.clip(lower=0).to_numpy()})])
 
 
-def show_shares(energy: pd.DataFrame, mains_kwh: float, house: House) -> None:
+def show_figures(metered_kwh: float, mains_kwh: float | None) -> None:
+    with st.container(horizontal=True):
+        st.metric("Appliances, kWh", f"{metered_kwh:,.1f}", border=True, help="What the appliances' own meters measured.")
+        st.metric("Mains, kWh", "–" if mains_kwh is None else f"{mains_kwh:,.1f}", border=True)
+        st.metric("Share of the mains", f"{100 * metered_kwh / mains_kwh:.0f} %" if mains_kwh else "–", border=True,
+                  help="What the appliances' own meters measured; – without a mains meter.")
+
+
+def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> None:
     shares = energy.groupby("label", as_index=False)["kwh"].sum().sort_values("kwh", ascending=False)
     shares["share_percent"] = 100 * shares["kwh"] / mains_kwh if mains_kwh else None
     left, right = st.columns([3, 2])
     left.altair_chart(charts.ranking(shares), alt="Energy by appliance with its share of the mains in percent")
-    left.caption("The figure behind each bar is its share of the mains in %.")
+    left.caption("Behind each bar: its share of the mains, in %.")
     right.dataframe(shares, hide_index=True, column_config={
         "label": "appliance", "kwh": st.column_config.NumberColumn("energy, kWh", format="%.2f"),
         "share_percent": st.column_config.NumberColumn("share, %", format="%.1f", help="Of the mains.")})
@@ -61,12 +69,14 @@ if appliances.empty:
     st.stop()
 has_mains = (meters["kind"] == "mains").any()
 energy = with_unmetered(appliances, days) if has_mains else appliances
+metered_kwh, mains_kwh = appliances["kwh"].sum(), days["kwh"].sum() if has_mains else None
+show_figures(metered_kwh, mains_kwh)
 st.subheader("Energy by day")
 st.altair_chart(charts.stacked_days(*charts.ranked(energy, "date", "kwh")), alt="Energy by day, appliances on each other")
 st.subheader("Ranking")
-show_shares(energy, days["kwh"].sum() if has_mains else 0.0, house)
+show_shares(energy, mains_kwh, house)
 if not has_mains:
     st.caption("This house has no mains meter: shares are unknown.")
-elif appliances["kwh"].sum() > days["kwh"].sum():
+elif metered_kwh > mains_kwh:
     st.caption("The appliances' meters add up to more than the mains: some of them overlap, or the mains were measured for less time.")
 show_percentiles(house, meters, first, last)

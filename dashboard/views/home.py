@@ -13,7 +13,6 @@ from dashboard.connection import results
 from dashboard.controls import (
     House,
     csv_button,
-    escaped,
     keep,
     pick_day,
     pick_days,
@@ -70,7 +69,7 @@ def show_power(house: House, meters: pd.DataFrame) -> None:
         show_whole_house(power, meters, alerts, span)
     else:
         show_meter(power, queries.thresholds(results(), house.house_id, wanted, span.start, span.end), alerts, span)
-    csv_button(power.assign(local=power["start_s"].map(span.local)), f"power_{house.house_id}_{day}.csv")
+    csv_button(power.assign(local=span.locals(power["start_s"])), f"power_{house.house_id}_{day}.csv")
 
 
 def show_meter(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> None:
@@ -95,24 +94,26 @@ def counted(alerts: pd.DataFrame) -> str:
     return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
 
 
-def show_energy(house: House, meters: pd.DataFrame) -> None:
-    st.subheader("Energy by day")
-    with st.container(horizontal=True, vertical_alignment="bottom"):
-        first, last = pick_days(house.first, house.last)
+def show_figures(house: House, first, last) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The house's energy in figures. Returns that of each day, with the period before, and the median of the zip."""
     length = last - first + timedelta(days=1)
     days = queries.energy_of_house(results(), house.house_id, first, last)
     before = queries.energy_of_house(results(), house.house_id, first - length, first - timedelta(days=1))
     median = queries.zip_median(results(), house.zip, first, last)
-    days = days.merge(before.assign(date=before["date"] + length)[["date", "kwh"]].rename(columns={"kwh": "before_kwh"}), on="date", how="left")
-    show_comparison(days, before, median, house)
+    show_comparison(days, before, median)
+    before = before.assign(date=before["date"] + length)[["date", "kwh"]].rename(columns={"kwh": "before_kwh"})
+    return days.merge(before, on="date", how="left"), median
+
+
+def show_energy(days: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
+    st.subheader("Energy by day")
     st.altair_chart(charts.daily_energy(days, median[median["houses"] > 1]), alt="Energy of the house by day")
     st.caption("Bars: this house; pale: the day still runs, or was measured for less than 99 % of its time, which is then told above it. "
                "Orange ticks: the period before. Green diamonds: the median house of the zip.")
     csv_button(days, f"energy_{house.house_id}.csv")
-    show_cost(house, meters, first, last)
 
 
-def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
+def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFrame) -> None:
     total, earlier, neighbours = days["kwh"].sum(), before["kwh"].sum(), median.loc[median["date"].isin(days["date"]), "median_kwh"].sum()
     others = int(median["houses"].max()) if len(median) else 0
     with st.container(horizontal=True):
@@ -121,7 +122,7 @@ def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFra
         st.metric("vs period before", percent(total, earlier) if len(before) == len(days) else "–", border=True,
                   help="As many days before those picked; – where results of some are missing.")
         st.metric("vs zip median", percent(total, neighbours) if others > 1 else "–", border=True,
-                  help=f"{others} house{'' if others == 1 else 's'} with results in {escaped(house.zip) or 'an unknown zip'}; – where it is the only one.")
+                  help=f"{others} house{'' if others == 1 else 's'} with results in the same zip; – where it is the only one.")
         st.metric("Covered", f"{days['coverage_percent'].mean():.1f} %" if len(days) else "–", border=True)
 
 
@@ -166,7 +167,11 @@ def pick_tariff() -> Tariff:
 
 st.title("Home")
 house = pick_house()
-meters = queries.meters(results(), house.house_id)
 st.caption(f"Results from {house.first} to {house.last}; times are local, in {house.zone.key}.")
+with st.container(horizontal=True, vertical_alignment="bottom"):
+    first, last = pick_days(house.first, house.last)
+days, median = show_figures(house, first, last)  # before any chart: figures are drawn sooner
+meters = queries.meters(results(), house.house_id)
 show_power(house, meters)
-show_energy(house, meters)
+show_energy(days, median, house)
+show_cost(house, meters, first, last)

@@ -9,7 +9,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.connection import explained, results
 from dashboard.controls import no_results_yet, pick_days
-from dashboard.replays import Replay, replays
+from dashboard.replays import Replay, change, replays
 
 REFRESH_S = 1
 READ = re.compile(r"([\d,]+) of ([\d,]+) messages read")
@@ -29,9 +29,9 @@ def progress() -> None:
         done = queries.made_since(results(), replay.first, replay.last, replay.house_id, replay.begun_ms)
         with st.container(horizontal=True):
             st.metric("Results made again", f"{done:,} of {after['rows']:,}", border=True, help="Rows of daily energy.")
-            st.metric("Energy, kWh", f"{after['kwh']:,.3f}", f"{after['kwh'] - replay.before['kwh']:+,.3f}", border=True,
+            st.metric("Energy, kWh", f"{after['kwh']:,.3f}", change(after["kwh"], replay.before["kwh"]), "off", border=True, delta_arrow="off",
                       help="Of all meters; the change is against what was there before the replay.")
-            st.metric("Alerts", f"{after['alerts']:,}", f"{after['alerts'] - replay.before['alerts']:+,}", border=True)
+            st.metric("Alerts", f"{after['alerts']:,}", f"{after['alerts'] - replay.before['alerts']:+,}", "off", border=True, delta_arrow="off")
 
 
 def show_state(replay: Replay) -> None:

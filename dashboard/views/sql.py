@@ -15,7 +15,7 @@ from clickhouse_connect.driver.exceptions import (
 
 from dashboard import charts, queries
 from dashboard.connection import results, settings
-from dashboard.controls import csv_button, escaped
+from dashboard.controls import csv_button
 from store import client as clickhouse
 
 MOST_ROWS = 10_000
@@ -48,7 +48,8 @@ def run(sql: str) -> tuple[pd.DataFrame, bool] | None:
         elif error.code is None and not isinstance(error, StreamFailureError):
             raise
         else:
-            st.error(escaped(clickhouse.reason(error, settings())))
+            st.error("The query failed:")
+            st.code(clickhouse.reason(error, settings()), language=None, wrap_lines=True)
         return None
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
-from argparse import Namespace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -13,19 +12,31 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
-from bench import live
+from bench.copies import METERS, houses_of
+from bench.live import caught_up, watched_meters
 from generator.producer import Producer
 from smartmeter import stack
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
-from store.client import reader
+from store.client import reader, writer
 from tests.browser import CHROMIUM, PAGES, PATIENCE_MS
+from tests.dashboard.results import insert
+from tests.live import send_history, send_live
 from tests.pipeline.conftest import all_stored
 from tests.pipeline.test_crashes import all_read
 
 HOUSES = 3
 EXPECTED_404 = "/_stcore/"
 """Streamlit itself looks for its server under a page's own path first, and finds it one level up."""
+
+CHECKBOX_X, ROW_HEIGHT = 16, 35
+"""Of a table whose rows can be picked: where its checkboxes stand, and the height of the header and of each row, in pixels."""
+
+CUT_OFF = """
+    [...document.querySelectorAll("[data-testid=stVegaLiteChart] svg")].flatMap(chart => [...chart.querySelectorAll("text")].filter(
+        text => text.getAttribute("opacity") != "0" && text.getBoundingClientRect().right > chart.getBoundingClientRect().right + 1
+    ).map(text => text.textContent))"""
+TABLES_WITH_HIDDEN_COLUMNS = "[...document.querySelectorAll('.dvn-scroller')].filter(table => table.scrollWidth > table.clientWidth).length"
 
 RECORD_NOTIFICATIONS = """
     window.told = [];
@@ -47,8 +58,8 @@ def settings(processes):
         flink_ui_port=0, dashboard_port=0, checkpoint_every_s=1.0))
     stack.start(processes, settings)
     with Producer(settings) as producer:
-        live.send_history(producer, live.houses_of(live.METERS, HOUSES))
-    processes.wait_until(lambda: live.caught_up(settings, HOUSES) and all_read(settings) and all_stored(settings), "the history is not processed", 120)
+        send_history(producer, houses_of(METERS, HOUSES))
+    processes.wait_until(lambda: caught_up(settings, HOUSES) and all_read(settings) and all_stored(settings), "the history is not processed", 120)
     stack.start_dashboard(processes, settings)
     return settings
 
@@ -136,6 +147,9 @@ def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, 
         bright = sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor"))[:3])) > 384
         assert bright == (look != "dark")
         page.wait_for_timeout(500)  # charts fade in
+        assert page.evaluate(CUT_OFF) == []
+        assert look == "phone" or page.evaluate(TABLES_WITH_HIDDEN_COLUMNS) == 0
+        assert page.get_by_role("heading", level=1).bounding_box()["y"] < 100
         file = folder / f"{name}_{look}.png"
         page.screenshot(path=file)
         assert file.stat().st_size > 10_000
@@ -216,7 +230,7 @@ def test_sql_is_answered_and_a_write_is_refused(new_page):
     assert downloaded(page)["answer"].tolist() == [42] * HOUSES
     box.fill("DROP TABLE houses")
     page.get_by_role("button", name="Run").click()
-    expect(page.get_by_role("alert")).to_contain_text("not allowed")
+    expect(page.locator("[data-testid=stCode]")).to_contain_text("not allowed")
 
 
 def test_an_alert_arrives_live_and_is_acknowledged(new_page, db, settings):
@@ -246,7 +260,7 @@ def test_an_alert_arrives_live_and_is_acknowledged(new_page, db, settings):
 def send_spikes(settings) -> dict[str, float]:
     """Send live readings with some spikes among them. Returns the ids of their alerts."""
     with Producer(settings) as producer:
-        return live.send_live(producer, live.houses_of(live.METERS, HOUSES), live.watched_meters(settings), Namespace(seconds=2, spikes_per_s=2))
+        return send_live(producer, houses_of(METERS, HOUSES), watched_meters(settings), seconds=2, spikes_per_s=2)
 
 
 def acknowledge(page: Page, db, alert_id: str) -> None:
@@ -255,12 +269,38 @@ def acknowledge(page: Page, db, alert_id: str) -> None:
     page.get_by_role("textbox", name="Note").fill("the oven; <b>fine</b>")
     page.get_by_role("button", name="Acknowledge").click()
     page.get_by_text("Acknowledged at").wait_for()
-    expect(page.locator("[data-testid=stText]")).to_have_text("the oven; <b>fine</b>")
+    expect(page.locator("[data-testid=stText]").last).to_have_text("the oven; <b>fine</b>")
     expect(page.locator("[data-testid=stVegaLiteChart] svg")).to_have_count(1)
     assert db.query("SELECT alert_id, note FROM alert_list WHERE acknowledged IS NOT NULL").result_rows == [(alert_id, "the oven; <b>fine</b>")]
     page.get_by_role("button", name="Take back").click()
     page.get_by_role("button", name="Acknowledge").wait_for()
     assert db.query("SELECT count() FROM alert_list WHERE acknowledged IS NOT NULL").first_row[0] == 0
+
+
+def test_an_alert_is_picked_by_mouse(new_page, db):
+    page = new_page("alerts")
+    whole(page)
+    second = downloaded(page).iloc[1]
+    page.locator("[data-testid=stDataFrame] .dvn-scroller").click(position={"x": CHECKBOX_X, "y": 2.5 * ROW_HEIGHT})  # the first is the header
+    page.wait_for_url(re.compile("alert="))
+    assert query(page)["alert"] == second["alert_id"]
+    expect(page.get_by_role("heading", level=3)).to_have_text(re.compile(rf"House {second['house_id']}, \d{{4}}-"))
+    expect(page.locator("[data-testid=stVegaLiteChart] svg")).to_have_count(1)
+
+
+def test_an_address_in_a_name_or_a_query_is_no_link(new_page, settings):
+    name, at_ms = "http://evil.invalid/ www.evil.invalid ann@evil.invalid", 1_700_000_000_000
+    insert(writer(settings, settings.database), meters=[(999, 1, name, "appliance", at_ms)],
+           alerts=[(f"999/1/{at_ms}", 999, 1, date(2023, 11, 14), at_ms, at_ms + 1000, False, 0, 1, 9e3, 1e3, 8e3, 0.1, 1)])
+    page = new_page(f"alerts?alert=999/1/{at_ms}")
+    expect(page.locator("[data-testid=stText]")).to_have_text(name)
+    whole(page)
+    assert page.locator("a[href*=evil]").count() == 0
+    page.get_by_role("link", name="SQL").click()
+    page.get_by_role("textbox", name="Query").fill(f"SELECT `{name}`")
+    page.get_by_role("button", name="Run").click()
+    expect(page.locator("[data-testid=stCode]")).to_contain_text(name)
+    assert page.locator("a[href*=evil]").count() == 0
 
 
 def test_the_page_waits_for_clickhouse_and_goes_on_by_itself(new_page, processes, settings):

@@ -11,6 +11,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from dashboard import acknowledgements
+from dashboard.replays import change
 from smartmeter.topics import topic
 from store import client
 from tests.browser import PAGES
@@ -29,8 +30,8 @@ from tests.dashboard.results import (
     SUN,
     UNKNOWN,
 )
-from tests.store.conftest import until
 from tests.topics import records
+from tests.waiting import until
 
 FLAT = "0.3,0.3,16,21,0"
 
@@ -203,6 +204,7 @@ def test_appliances_and_what_is_left(visit):
     app = visit("appliances", house="1")
     # oven 2 + 3 + 4 + 0.5, refrigerator 3.25, of the mains' 39
     table = app.dataframe[0].value
+    assert metrics(app) == {"Appliances, kWh": "12.8", "Mains, kWh": "39.0", "Share of the mains": "33 %"}
     assert table["label"].tolist() == ["unmetered", "oven", "refrigerator"]
     assert table["kwh"].tolist() == [39 - 9.5 - 3.25, 9.5, 3.25]
     assert table["share_percent"].tolist() == pytest.approx([100 * 26.25 / 39, 100 * 9.5 / 39, 100 * 3.25 / 39])
@@ -230,6 +232,7 @@ def test_appliances_without_mains_and_mains_without_appliances(visit):
     app = visit("appliances", house="5", **{"from": str(SPRING)})
     assert app.dataframe[0].value["kwh"].tolist() == pytest.approx([2 + 1.5 + 2, 0.4 + 0.5 + 1])
     assert app.dataframe[0].value["share_percent"].isna().all()
+    assert metrics(app) == {"Appliances, kWh": "7.4", "Mains, kWh": "–", "Share of the mains": "–"}
     assert "This house has no mains meter: shares are unknown." in texts(app.caption)
     assert texts(visit("appliances", house="4").info) == ["No appliance of this house has results for these days."]
 
@@ -300,9 +303,9 @@ def test_alerts_are_filtered_by_what_is_picked(visit):
 
 def test_one_alert(visit):
     app = visit("alerts", alert=OVEN)
-    assert texts(app.subheader) == ["House 1, New York: oven"]
-    assert texts(app.success) == [r"Acknowledged at 2026-10-25 11:00:00 by ann\@example\.org"]
-    assert texts(app.text) == ["the roast"]
+    assert texts(app.subheader) == ["House 1, 2026-10-25 10:00:00"]
+    assert texts(app.success) == ["Acknowledged at 2026-10-25 11:00:00"]
+    assert texts(app.text) == ["oven, New York", "ann@example.org: the roast"]
     assert drawn(app) == [["rect", "rule", "area", "line", "rect", "point"]]
     assert app.text_input[0].value == "the roast"
     assert [button.label for button in app.button] == ["Open the house", "Change the note", "Take back"]
@@ -311,12 +314,14 @@ def test_one_alert(visit):
 def test_an_acknowledgement_without_a_note_or_a_login(visit):
     app = visit("alerts", alert=KETTLE)
     assert texts(app.success) == ["Acknowledged at 2026-10-25 02:00:00"]
-    assert not app.text and [button.label for button in app.button] == ["Open the house", "Change the note", "Take back"]
+    assert texts(app.text) == ["kettle, London"]
+    assert [button.label for button in app.button] == ["Open the house", "Change the note", "Take back"]
 
 
 def test_an_alert_of_which_little_is_known(visit):
     app = visit("alerts", alert=UNKNOWN)
-    assert texts(app.subheader) == ["House 6: meter 7"]
+    assert texts(app.subheader) == ["House 6, 2026-10-25 23:30:00"]
+    assert texts(app.text) == ["meter 7"]
     assert texts(app.info) == ["The power of these minutes is not stored yet: it comes some 10 s after a minute is over."]
     assert [button.label for button in app.button] == ["Open the house", "Acknowledge"]
 
@@ -445,8 +450,8 @@ def test_what_cannot_be_run_is_told_in_place_of_the_answer_before(visit, db):
         app = asked(app, "SELECT 1")
         assert app.dataframe and not app.error
         app = asked(app, sql)
-        [error] = texts(app.error)
-        assert said in error.replace("\\", "") and not app.dataframe, sql
+        [error], reason = texts(app.error), texts(app.code)
+        assert said in " ".join([error, *reason]) and not app.dataframe, sql
     assert db.command("SELECT count() FROM houses") == 5
 
 
@@ -469,6 +474,11 @@ def test_a_replay_that_fails_says_why(dashboard_on, stored, with_topics):
     assert not ran(app).button[0].disabled
 
 
+@pytest.mark.parametrize("after_kwh, said", [(45.5, "+0.000"), (45.5 - 1e-13, "+0.000"), (45.499, "-0.001"), (1045.5, "+1,000.000")])
+def test_the_change_that_a_replay_made(after_kwh, said):
+    assert change(after_kwh, 45.5) == said
+
+
 def test_a_replay_can_be_stopped(dashboard_on, stored):
     app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))("replay")
     app = ran(app.number_input(key="replay_house").set_value(2))
@@ -478,6 +488,12 @@ def test_a_replay_can_be_stopped(dashboard_on, stored):
     app = ran(app.button[1].click())
     until(lambda: ran(app).error)
     assert "no Kafka broker" not in texts(app.error)[0]
+
+
+@pytest.mark.parametrize("name", ["overview", "home", "appliances"])
+def test_figures_come_before_charts_which_take_longer_to_draw(visit, name):
+    kinds = [element.type for element in visit(name).main]
+    assert kinds.index("metric") < kinds.index("vega_lite_chart")
 
 
 # When something is missing

@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import subprocess
-import time
 from collections import Counter, defaultdict
 from datetime import datetime, timezone
 
 import pytest
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from smartmeter import stack
-from smartmeter.errors import UserError
 from smartmeter.offsets import Offsets
 from smartmeter.settings import ROOT
 from smartmeter.topics import RESULTS
 from store.client import reader
 from store.sink import group
 from tests.oracle import EPOCH, Outcome
+from tests.waiting import until
 
 TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
 
@@ -34,8 +32,8 @@ def run_job(settings, name: str) -> None:
 def store_all(settings, processes) -> Client:
     """Have a sink of its own store all results. Returns a client on the tables."""
     stack.start_sink(processes, settings)
-    client = wait_for(lambda: reader(settings))
-    wait_for(lambda: all_stored(settings))
+    client = until(lambda: reader(settings))
+    until(lambda: all_stored(settings))
     processes.stop("sink")
     return client
 
@@ -43,19 +41,6 @@ def store_all(settings, processes) -> Client:
 def all_stored(settings) -> bool:
     with Offsets(settings, RESULTS, group(settings)) as results:
         return results.lag() == 0
-
-
-def wait_for(condition, timeout_s: float = 60):
-    """The first true value of condition(), which may fail while the sink has not made the tables yet."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            if value := condition():
-                return value
-        except (ClickHouseError, UserError):
-            pass
-        time.sleep(0.3)
-    raise TimeoutError("waited in vain")
 
 
 def values(client: Client, table: str, where: str = "1") -> list[tuple]:

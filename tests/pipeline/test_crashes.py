@@ -19,9 +19,10 @@ from smartmeter.processes import Processes, marked
 from smartmeter.settings import Settings
 from store.client import reader
 from tests.oracle import Rule, judge
-from tests.pipeline.conftest import all_stored, judge_tables, wait_for
+from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import make_log
 from tests.processes import python_workers
+from tests.waiting import until
 
 ZONES = ("America/New_York", "Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Sao_Paulo", "UTC")
 BETWEEN_S = (1, 6)
@@ -92,7 +93,7 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
         checkpoint_every_s=1.0, window_days=2))
     with Processes(settings.home) as processes:
         stack.start(processes, settings)
-        client = wait_for(lambda: reader(settings))
+        client = until(lambda: reader(settings))
         flow = Flow(settings, log.messages, A_KILL_S * (len(kills) + 1))
         flow.start()
         rng = np.random.default_rng(5)
@@ -103,9 +104,9 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
             assert flow.is_alive(), "the data ended before the kills did"
         flow.join()
         assert flow.undelivered == 0
-        wait_for(lambda: all_read(settings) and all_stored(settings) and stored_readings(client) == log.readings - log.dead_readings, 120)
+        until(lambda: all_read(settings) and all_stored(settings) and stored_readings(client) == log.readings - log.dead_readings, 120)
         processes.check()
-        wait_for(lambda: all_stored(settings))
+        until(lambda: all_stored(settings))
         judge_tables(client, judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000),
                                    Rule(window_days=2, hold_ms=round(settings.hold_s * 1000))), ended=False)
         found = client.query("SELECT hex(payload) FROM dead_letter FINAL").result_rows

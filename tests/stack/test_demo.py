@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from smartmeter import stack
 from smartmeter.demo import Progress, Totals, generated
 from smartmeter.processes import end, marked
 from smartmeter.settings import ROOT, Settings
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -39,17 +39,10 @@ def running(home) -> dict[str, int]:
     return {pid_file.stem: len(marked(pid_file)) for pid_file in (home / "run").glob("*.pid")}
 
 
-def wait_until_running(home, name):
-    deadline = time.monotonic() + 60
-    while not running(home).get(name):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     home = tmp_path / "demo"
     first = smw("demo", "--houses", "1", "--days", "1")
-    wait_until_running(home, "pipeline")
+    until(lambda: running(home).get("pipeline"))
     first.kill()
     first.wait()
     (home / "kafka" / "leftover").touch()
@@ -84,7 +77,7 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
 
 def test_a_stack_that_is_asked_to_end_leaves_nothing(smw, tmp_path):
     process = smw("stack")
-    wait_until_running(tmp_path, "endpoint")
+    until(lambda: running(tmp_path).get("endpoint"))
     pid_files = list((tmp_path / "run").glob("*.pid"))
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=40) == 130

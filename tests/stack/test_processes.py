@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from smartmeter.errors import UserError
 from smartmeter.processes import MARK, Processes, end, marked
+from tests.waiting import until
 
 # A process with a child of its own, of which neither minds SIGTERM; it says when it is ready.
 STUBBORN = ["bash", "-c", "trap '' TERM; sleep 300 & echo ready; while :; do sleep 1; done"]
@@ -39,18 +39,11 @@ def parent(tmp_path):
         end(pid_file, patience_s=0)
 
 
-def wait_for(condition):
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_leaving_ends_a_process_and_its_children(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("a", ["bash", "-c", "sleep 300 & sleep 300"], {})
         pid_file = tmp_path / "run" / "a.pid"
-        wait_for(lambda: len(marked(pid_file)) == 3)
+        until(lambda: len(marked(pid_file)) == 3)
         assert int(pid_file.read_text()) == processes.children["a"].pid
     assert marked(pid_file) == []
     assert not pid_file.exists()
@@ -83,10 +76,10 @@ def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     with parent.stdout:
         assert parent.stdout.readline() == "started\n"
         pid_file = tmp_path / "run" / "stubborn.pid"
-        wait_for(lambda: len(marked(pid_file)) == 1)
+        until(lambda: len(marked(pid_file)) == 1)
         parent.kill()
         parent.wait()
-    wait_for(lambda: marked(pid_file) == [])
+    until(lambda: marked(pid_file) == [])
 
 
 def test_a_pid_that_belongs_to_another_program_now_is_left_alone(tmp_path):

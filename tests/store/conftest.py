@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ import pytest
 from smartmeter import stack
 from smartmeter.settings import Settings
 from store import client, schema
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -64,11 +64,3 @@ def own_endpoint(tmp_path):
 def run_endpoint(settings: Settings) -> subprocess.Popen:
     return subprocess.Popen([sys.executable, "-m", "store.endpoint"], env=os.environ | settings.environ(),
                             stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def until(condition, timeout_s: float = 30) -> None:
-    """Wait until `condition()` holds; fail when it does not in time."""
-    limit = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < limit, "waited in vain"
-        time.sleep(0.05)

@@ -22,7 +22,8 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from smartmeter import stack
 from smartmeter.settings import Settings
 from store import client
-from tests.store.conftest import run_endpoint, until
+from tests.store.conftest import run_endpoint
+from tests.waiting import until
 
 
 def send(settings, sql="", *, method="POST", headers=None, body=None, path="/", **parameters):

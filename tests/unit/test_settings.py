@@ -33,3 +33,17 @@ def test_a_process_gets_the_same_settings_through_its_environment():
 def test_a_value_that_cannot_be_used_is_named(name, value, takes):
     with pytest.raises(SettingsError, match=f"{name}=.*{takes}"):
         Settings.load({name: value})
+
+
+@pytest.mark.parametrize("url", [
+    "http://ann:secret@clickhouse:8123", "https://:secret@clickhouse:8443", "http://secret@clickhouse:8123",
+    "http://clickhouse:8123?user=ann&password=secret", "https://clickhouse:8443/?access_token=secret"])
+def test_a_password_in_the_address_of_clickhouse_is_refused_and_not_repeated(url):
+    with pytest.raises(SettingsError, match="^SMW_CLICKHOUSE_URL takes .* SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD") as refused:
+        Settings.load({"SMW_CLICKHOUSE_URL": url})
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize("url", ["http://clickhouse:8123", "https://clickhouse.example.org:8443?verify=false", "http://[::1]:8123"])
+def test_an_address_without_a_password_is_taken(url):
+    assert Settings.load({"SMW_CLICKHOUSE_URL": url}).clickhouse_url == url

@@ -1,0 +1,33 @@
+"""./smw bench [NAME]: runs one of the benchmarks; without a name, the comparison."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from importlib import import_module
+
+from smartmeter import cli
+
+BENCHMARKS = {
+    "comparison": "the jobs against other engines, on one topic; what ./smw bench does without a name",
+    "scaling": "more days, cores, houses",
+    "live": "from a reading to its alert in ClickHouse",
+    "long": "as many readings as you like, streamed through",
+    "dashboard": "its queries and pages",
+}
+
+
+def main(argv: list[str]) -> int:
+    named = argv[:1] and argv[0] in BENCHMARKS
+    name = argv[0] if named else "comparison"
+    benchmark = import_module(f"bench.{name}")
+    others = "".join(f"\n  {other:12}{what}" for other, what in BENCHMARKS.items())
+    parser = argparse.ArgumentParser(prog=f"smw bench {name}", description=benchmark.__doc__, epilog=f"All benchmarks:{others}",
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser.set_defaults(run=benchmark.run)
+    benchmark.add_arguments(parser)
+    return cli.carry_out(parser.parse_args(argv[1:] if named else argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,180 @@
+"""How fast the jobs catch up from a backlog, against the limits of reading it and against other engines that do the same work.
+
+One run, one machine, one topic. A job's time runs from its last task's start (all of them running, Python workers up) to its last
+task's end, a peer's from before it reads the topic until its results are written: starting the JVM, Python or a session is in
+neither. CPU time and memory are those of all processes of a program, start-up included; memory is the sum of their peaks.
+A peer's results are checked to be ours (bench/answers.py). The broker runs on the same cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from functools import cached_property
+from pathlib import Path
+
+from bench import answers, measure
+from bench.measure import Run, Target, shown
+from generator.commands import produce
+from generator.synthetic import synthetic_houses
+from smartmeter import topics
+from smartmeter.errors import UserError
+from smartmeter.processes import Processes
+from smartmeter.settings import ROOT, Settings
+
+FIRST_DAY = date(2011, 4, 18)
+PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"
+LIMIT, OURS, PEER = "limit", "ours", "peer"
+DIFFERENT = "different: "
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that reads the whole topic: one of our jobs, a limit, or a peer."""
+
+    name: str
+    kind: str
+    engine: str
+    work: str
+    file: str
+    python: Path | None = None  # None: it is a job of Flink's
+    options: tuple[str, ...] = ()
+
+
+PROGRAMS = (
+    Program("blackhole", LIMIT, "Flink", "only reads", "bench/blackhole.py"),
+    Program("consumer", LIMIT, "confluent-kafka", "only reads", "bench/consumer.py", Path(sys.executable)),
+    Program("daily_energy", OURS, "ours", "daily energy", "jobs/daily_energy.py"),
+    Program("thresholds", OURS, "ours", "thresholds", "jobs/thresholds.py"),
+    Program("spikes", OURS, "ours", "spikes", "jobs/spikes.py"),
+    Program("power_profile", OURS, "ours", "power profile", "jobs/power_profile.py"),
+    Program("pipeline", OURS, "ours", "all four in one job", "jobs/pipeline.py"),
+    Program("spark_batch", PEER, "PySpark batch", "daily energy", "bench/peers/spark_batch.py", PEERS_PYTHON),
+    Program("spark_batch_all", PEER, "PySpark batch", "energy, thresholds, alerts", "bench/peers/spark_batch.py", PEERS_PYTHON, ("--work", "all")),
+    Program("spark_streaming", PEER, "PySpark streaming", "daily energy", "bench/peers/spark_streaming.py", PEERS_PYTHON),
+    Program("flink_sql", PEER, "Flink SQL (JVM)", "daily energy", "bench/peers/flink_sql.py", Path(sys.executable)),
+    Program("bytewax", PEER, "Bytewax", "daily energy", "bench/peers/bytewax_flow.py", PEERS_PYTHON),
+    Program("chdb", PEER, "chDB SQL", "daily energy", "bench/peers/chdb_sql.py", Path(sys.executable)),
+)
+
+TARGETS = (("pipeline", "spark_batch", 10), ("pipeline", "spark_streaming", 10), ("pipeline", "flink_sql", 5), ("pipeline", "blackhole", 0.4))
+"""(a, b, at least as many times b's readings/s a's are to be)."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw bench."""
+    parser.add_argument("--houses", type=measure.quantity, default=20)
+    parser.add_argument("--days", type=measure.quantity, default=9)
+    parser.add_argument("--burst-s", type=measure.quantity, default=300, help="seconds of a burst (default 300)")
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[program.name for program in PROGRAMS],
+                        help="leave out the others; a peer's results are checked where the pipeline runs before it. Names: %(choices)s")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where JSON and plot are put (default: SMW_HOME/bench)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Measure, print the table and the targets, save JSON and plot. Returns 1 when a program fails or a peer's results are not ours."""
+    out = args.out or settings.home / "bench"
+    programs = [program for program in PROGRAMS if not args.only or program.name in args.only]
+    with measure.workplace(settings, bounded=True) as (here, processes):
+        comparison = Comparison(here, processes, out / "logs")
+        comparison.produce(args.houses, args.days, args.burst_s)
+        for number, program in enumerate(programs, 1):
+            print(f"{number} of {len(programs)}: {program.engine}, {program.work} ...", end=" ", file=sys.stderr, flush=True)
+            run = comparison.measure(program)
+            print(f"{run.seconds:,.1f} s" if run.seconds else run.answers, file=sys.stderr)
+        data = {"houses": args.houses, "days": args.days, "burst_s": args.burst_s, "readings": comparison.readings,
+                "kafka_bytes_per_reading": measure.kafka_bytes(here) / comparison.readings}
+    runs, reached = comparison.runs, targets(comparison.runs)
+    path = measure.save(out, "comparison", settings, data=data, runs=[run.record() for run in runs],
+                        targets=[target.record() for target in reached])
+    print(f"\n{data['readings']:,} readings, {data['kafka_bytes_per_reading']:.2f} bytes a reading in Kafka\n\n{report(runs)}\n",
+          *reached, sep="\n")
+    plot = path.with_suffix(".png")
+    subprocess.run([PEERS_PYTHON, "-P", ROOT / "bench" / "plot.py", path, plot], check=True)
+    print(f"\nSaved as {path} and {plot}")
+    return 0 if all(run.seconds and not run.answers.startswith(DIFFERENT) for run in runs) else 1
+
+
+class Comparison:
+    """Programs run one after the other on one topic."""
+
+    def __init__(self, settings: Settings, processes: Processes, logs: Path):
+        self.settings, self.processes, self.logs = settings, processes, logs
+        self.runs: list[Run] = []
+        self.readings = 0
+
+    def produce(self, houses: int, days: int, burst_s: int) -> None:
+        """Fill the topic, in this process."""
+        begun_cpu_s = time.process_time()
+        totals = produce(synthetic_houses(houses, 1), FIRST_DAY, FIRST_DAY + timedelta(days=days), burst_s, float("inf"), self.settings)
+        self.readings = totals.readings
+        self.runs.append(Run("producer", "generator", "makes and sends", totals.readings, totals.seconds, time.process_time() - begun_cpu_s))
+
+    def measure(self, program: Program) -> Run:
+        """Run a program to its end; one that fails says so in its answers, and its log is kept."""
+        run = Run(program.name, program.engine, program.work, self.readings)
+        self.runs.append(run)
+        try:
+            if program.python:
+                run.seconds, usage = self.run_peer(program)
+            else:
+                run.seconds, usage = measure.run_job(self.settings, self.processes, ROOT / program.file)
+        except UserError:
+            self.logs.mkdir(parents=True, exist_ok=True)
+            run.answers = f"failed; its log is {shutil.copy(self.processes.log(program.name), self.logs)}"
+            return run
+        run.cpu_s, run.peak_mb = usage.cpu_s, usage.peak_mb
+        if program.kind == PEER and any(earlier.name == "pipeline" and earlier.seconds for earlier in self.runs):
+            run.answers = self.check(program.name)
+        return run
+
+    def run_peer(self, program: Program) -> tuple[float, measure.Usage]:
+        out, scratch = self.settings.home / "answers" / program.name, self.settings.home / "scratch"
+        for folder in (out, scratch):
+            folder.mkdir(parents=True, exist_ok=True)
+        command = [str(program.python), "-P", str(ROOT / program.file), "--kafka", self.settings.kafka,
+                   "--topic", topics.topic(self.settings, "readings"), "--out", str(out), *program.options]
+        environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "SPARK_LOCAL_DIRS": str(scratch)}
+        self.processes.start(program.name, command, environ, ends=True)
+        usage = measure.run_to_end(self.processes, program.name)
+        return measure.reported(self.processes.log(program.name))["seconds"], usage
+
+    def check(self, peer: str) -> str:
+        """Whether a peer's results are ours, and how nearly."""
+        try:
+            near = answers.compare(self.ours, answers.theirs(self.settings.home / "answers" / peer))
+        except answers.Different as error:
+            return f"{DIFFERENT}{error}"
+        return "equal: " + ", ".join(f"{name} {value:.3g}" for name, value in asdict(near).items() if value is not None)
+
+    @cached_property
+    def ours(self) -> dict:
+        return answers.ours(self.settings)
+
+
+def report(runs: list[Run]) -> str:
+    """The table of all runs."""
+    rate_of = {run.name: run.rate for run in runs}
+    heads = ["engine", "work", "seconds", "M readings/s", "times blackhole", "all four is times", "CPU s per M", "peak MB"]
+    rows = []
+    for run in runs:
+        rows.append([run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
+                     shown(ratio(rate_of.get("pipeline"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)])
+    said = [f"{run.engine}, {run.work}: {run.answers}" for run in runs if run.answers]
+    return "\n".join([measure.table(heads, rows, 2), "", *said])
+
+
+def ratio(a: float | None, b: float | None) -> float | None:
+    return a / b if a and b else None
+
+
+def targets(runs: list[Run]) -> list[Target]:
+    """The targets of which both sides were measured."""
+    run_of = {run.name: run for run in runs if run.rate}
+    return [Target(f"{run_of[a].work}, times {run_of[b].engine}, {run_of[b].work}", run_of[a].rate / run_of[b].rate, least=least)
+            for a, b, least in TARGETS if a in run_of and b in run_of]

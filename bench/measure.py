@@ -1,0 +1,231 @@
+"""What the benchmarks share: a broker of their own, programs that are run to their end and measured, tables, targets, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields, replace
+from datetime import datetime, timezone
+from importlib.metadata import version
+from pathlib import Path
+
+from smartmeter import stack, topics
+from smartmeter.errors import UserError
+from smartmeter.processes import Processes, marked
+from smartmeter.settings import ROOT, Settings
+
+SAMPLE_S = 0.2
+STATE_CHANGE = re.compile(r"^(\S+ \S+) .* \(\d+/\d+\) \(\S+\) switched from \w+ to (RUNNING|FINISHED)")
+PACKAGES = ("apache-flink", "confluent-kafka", "numpy", "pyarrow", "chdb")
+
+
+@dataclass
+class Run:
+    """One program over some readings; CPU time and the peak of memory are those of all its processes, start-up included."""
+
+    name: str
+    engine: str
+    work: str
+    readings: int
+    seconds: float | None = None  # None: it failed
+    cpu_s: float | None = None
+    peak_mb: float | None = None
+    answers: str = ""  # of a peer: whether they are ours
+
+    @property
+    def rate(self) -> float | None:
+        """Readings/s."""
+        return self.readings / self.seconds if self.seconds else None
+
+    @property
+    def cpu_s_per_million(self) -> float | None:
+        return self.cpu_s / self.readings * 1e6 if self.cpu_s else None
+
+    def record(self) -> dict:
+        return asdict(self) | {"readings_per_s": self.rate, "cpu_s_per_million_readings": self.cpu_s_per_million}
+
+
+@dataclass(frozen=True)
+class Target:
+    """A figure and what it should come to."""
+
+    what: str
+    value: float
+    least: float | None = None
+    most: float | None = None
+
+    @property
+    def met(self) -> bool:
+        return (self.least is None or self.value >= self.least) and (self.most is None or self.value <= self.most)
+
+    def __str__(self) -> str:
+        bound = f"at least {self.least:,g}" if self.most is None else f"at most {self.most:,g}"
+        value = f"{self.value:,.0f}" if self.value >= 1000 else f"{self.value:.4g}"
+        return f"{self.what}: {value} ({bound}): {'met' if self.met else 'MISSED'}"
+
+    def record(self) -> dict:
+        return asdict(self) | {"met": self.met}
+
+
+class Usage:
+    """CPU time and memory of a program of `processes` and all its children, as of sample().
+
+    A process that has ended counts with what was last seen of it. Memory is resident; pages that processes share count for each.
+    """
+
+    def __init__(self, processes: Processes, name: str):
+        self._pid_file = processes.run / f"{name}.pid"
+        self._seen: dict[int, tuple[float, float]] = {}
+        self.resident_mb = 0.0
+
+    def sample(self) -> Usage:
+        found = {pid: used for pid in marked(self._pid_file) if (used := resources(pid))}
+        self._seen |= {pid: (cpu_s, peak_mb) for pid, (cpu_s, peak_mb, _) in found.items()}
+        self.resident_mb = sum(resident_mb for _, _, resident_mb in found.values())
+        return self
+
+    @property
+    def cpu_s(self) -> float:
+        return sum(cpu_s for cpu_s, _ in self._seen.values())
+
+    @property
+    def peak_mb(self) -> float:
+        """The sum of each process's own peak."""
+        return sum(peak_mb for _, peak_mb in self._seen.values())
+
+
+def resources(pid: int) -> tuple[float, float, float] | None:
+    """(CPU s, peak MB, present MB) of a process; None when it has ended."""
+    try:
+        status, stat = Path(f"/proc/{pid}/status").read_text(), Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    memory = dict(re.findall(r"(VmHWM|VmRSS):\s+(\d+) kB", status))
+    ticks = sum(map(int, stat.rsplit(")", 1)[1].split()[11:13]))
+    return (ticks / os.sysconf("SC_CLK_TCK"), int(memory["VmHWM"]) / 1024, int(memory["VmRSS"]) / 1024) if memory else None
+
+
+@contextmanager
+def workplace(settings: Settings, **changes) -> Iterator[tuple[Settings, Processes]]:
+    """A broker with its topics in a folder that goes with it, on free ports; the settings changed so, and the processes.
+
+    Where something fails, the logs are kept.
+    """
+    home = settings.home.resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=home) as folder:
+        settings = stack.with_free_ports(replace(settings, home=Path(folder), **changes))
+        with Processes(settings.home) as processes:
+            try:
+                stack.start_broker(processes, settings)
+                stack.create_topics(settings)
+                yield settings, processes
+            except UserError:
+                kept = shutil.copytree(processes.logs, home / "bench" / "logs", dirs_exist_ok=True)
+                print(f"the logs are kept in {kept}", file=sys.stderr)
+                raise
+
+
+def run_to_end(processes: Processes, name: str) -> Usage:
+    """Wait for a program that was started to end. Raises UserError when it fails."""
+    usage = Usage(processes, name)
+    try:
+        while processes.children[name].poll() is None:
+            usage.sample()
+            time.sleep(SAMPLE_S)
+        processes.check()
+    finally:
+        processes.stop(name)
+    return usage
+
+
+def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float, Usage]:
+    """Run a job that reads the topic to its end. Returns the seconds in which its tasks ran, and what it used."""
+    stack.start_job(processes, settings, job, ends=True)
+    usage = run_to_end(processes, job.stem)
+    return task_seconds(settings.home / "logs"), usage
+
+
+def task_seconds(logs: Path) -> float:
+    """Seconds from the last task's start to the last task's end, by the newest log of Flink's, which is removed."""
+    newest = max(logs.glob("flink-*.log"), key=lambda path: path.stat().st_mtime)
+    last = {}
+    for line in newest.read_text().splitlines():
+        if change := STATE_CHANGE.match(line):
+            last[change[2]] = datetime.strptime(change[1], "%Y-%m-%d %H:%M:%S,%f")
+    newest.unlink()
+    return (last["FINISHED"] - last["RUNNING"]).total_seconds()
+
+
+def reported(log: Path) -> dict:
+    """The last JSON object that a program has printed on a line of its own."""
+    return json.loads([line for line in log.read_text(errors="replace").splitlines() if line.startswith("{")][-1])
+
+
+def kafka_bytes(settings: Settings) -> int:
+    """Bytes of the topic readings on the broker's disk."""
+    folders = (settings.home / "kafka").glob(f"{topics.topic(settings, 'readings')}-*")
+    return sum(segment.stat().st_size for folder in folders for segment in folder.glob("*.log"))
+
+
+def quantity(text: str) -> int:
+    """An argument that is a whole number of 1 or more; 1e9 is one."""
+    value = float(text)
+    if value < 1 or value % 1:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number of 1 or more")
+    return int(value)
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
+    """A table; its first columns, as many as `texts`, begin at the left, the others end at the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows)]
+
+    def line(cells: Sequence[str]) -> str:
+        return "  ".join(cell.ljust(width) if i < texts else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths))).rstrip()
+
+    return "\n".join([line(heads), line(["-" * width for width in widths]), *map(line, rows)])
+
+
+def shown(value: float | None, digits: int = 0, factor: float = 1) -> str:
+    """A cell of a table; empty for what is not known."""
+    return "" if value is None else f"{value * factor:,.{digits}f}"
+
+
+def save(folder: Path, name: str, settings: Settings, **figures) -> Path:
+    """Write figures as NAME.json, with the date, the machine, and the settings that are not the usual ones."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.json"
+    head = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine(), "settings": unusual(settings)}
+    path.write_text(json.dumps(head | figures, indent=1) + "\n")
+    return path
+
+
+def unusual(settings: Settings) -> dict:
+    """The settings that change what a job does, where they are not the default."""
+    places = {"home", "kafka", "kafka_controller_port", "clickhouse_url", "flink_ui_port", "dashboard_port"}
+    return {item.name: value for item in fields(settings)
+            if item.name not in places and (value := getattr(settings, item.name)) != item.default}
+
+
+def machine() -> dict:
+    """What the figures were measured on."""
+    memory_kb = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]
+    processor = re.search(r"model name\s+: (.+)", Path("/proc/cpuinfo").read_text())
+    java = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
+    peers = re.findall(r"^(pyspark|bytewax|quixstreams)==(\S+)", (ROOT / "bench" / "requirements.txt").read_text(), re.MULTILINE)
+    kafka = [jar.stem.removeprefix("kafka_2.13-") for jar in (ROOT / "jars" / "kafka").glob("kafka_2.13-*.jar")]
+    return {
+        "cores": os.cpu_count(), "memory_gb": round(int(memory_kb) / 2**20, 1), "processor": processor[1] if processor else platform.machine(),
+        "kernel": platform.release(), "python": platform.python_version(), "java": re.search(r'"(.+?)"', java)[1], "kafka": kafka[0],
+        **{package: version(package) for package in PACKAGES}, **dict(peers),
+    }

@@ -1,0 +1,133 @@
+"""Whether the pipeline's cost stays the same as there is more: more days, more cores, more houses.
+
+Each case catches up from a backlog of its own, made of copies of synthetic houses of 20 meters. All topics are made first; then the
+cases take turns, so that a machine that grows slower meets all of them, and the middle run of each counts. The broker runs on the
+same cores, so that a second one is not all the job's.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import sys
+from dataclasses import dataclass, replace
+from datetime import date
+from pathlib import Path
+
+from bench import measure
+from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
+from bench.measure import Run, Target, shown
+from generator.local_days import midnight_ms
+from generator.producer import Producer
+from smartmeter import stack
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+
+FIRST_MS = midnight_ms(date(2011, 4, 18), TIMEZONE)
+BURST_S = 300
+HOUSES = 20
+MANY_HOUSES = (10, 100, 1_000, 10_000)
+KINDS = ("days", "parallelism", "houses")
+
+
+@dataclass(frozen=True)
+class Case:
+    """So many houses and bursts, in a topic that cases of the same ones share."""
+
+    kind: str
+    size: int
+    houses: int
+    steps: int
+    parallelism: int | None = None  # None: as it is set
+
+    def settings(self, settings: Settings) -> Settings:
+        return replace(settings, topic_prefix=f"{self.houses}-houses-{self.steps}-bursts.",
+                       parallelism=self.parallelism or settings.parallelism)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw bench scaling."""
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="leave out the others")
+    parser.add_argument("--days", nargs=2, type=measure.quantity, default=(10, 40), metavar=("FEW", "MANY"), help=f"of {HOUSES} houses (default 10 40)")
+    parser.add_argument("--readings", type=measure.quantity, default=60_000_000, help="of each case of parallelism and of houses (default 60e6)")
+    parser.add_argument("--runs", type=measure.quantity, default=3, help="of each case (default 3)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Measure, print and save."""
+    todo = [case for case in cases(args.days, args.readings) if case.kind in args.only]
+    with measure.workplace(settings, bounded=True) as (here, processes):
+        readings = backlogs(todo, here)
+        turns = [(case, measured(case, readings[case], here, processes)) for _ in range(args.runs) for case in todo]
+    middle = {case: median([run for other, run in turns if other == case]) for case in todo}
+    reached = targets(middle)
+    rows = [[run.engine, run.work, f"{run.readings:,}", shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(run.cpu_s_per_million, 2),
+             shown(run.peak_mb)] for run in middle.values()]
+    path = measure.save(args.out or settings.home / "bench", "scaling", settings, runs=[run.record() for _, run in turns],
+                        middle=[run.record() for run in middle.values()], targets=[target.record() for target in reached])
+    print(f"\nThe middle of {args.runs} runs each:\n")
+    print(measure.table(["", "case", "readings", "seconds", "M readings/s", "CPU s per M", "peak MB"], rows, 2), "", *reached, sep="\n")
+    print(f"\nSaved as {path}")
+    return 0
+
+
+def cases(days: tuple[int, int], readings: int) -> list[Case]:
+    """All cases, those of a kind from small to large."""
+    steps_per_day = 86_400 // BURST_S
+
+    def steps(houses: int) -> int:
+        return max(1, round(readings / houses / READINGS_PER_DAY * steps_per_day))
+
+    return [*(Case("days", count, HOUSES, count * steps_per_day) for count in days),
+            *(Case("parallelism", cores, HOUSES, steps(HOUSES), cores) for cores in (1, 2)),
+            *(Case("houses", houses, houses, steps(houses)) for houses in MANY_HOUSES)]
+
+
+def backlogs(todo: list[Case], settings: Settings) -> dict[Case, int]:
+    """Fill the topics of all cases. Returns the number of readings in each."""
+    filled: dict[str, int] = {}
+    for case in todo:
+        own = case.settings(settings)
+        if own.topic_prefix not in filled:
+            print(f"producing {case.steps:,} bursts of {case.houses:,} houses ...", file=sys.stderr)
+            filled[own.topic_prefix] = fill(own, case)
+    return {case: filled[case.settings(settings).topic_prefix] for case in todo}
+
+
+def fill(settings: Settings, case: Case) -> int:
+    stack.create_topics(settings)
+    copies = Copies(case.houses, BURST_S)
+    with Producer(settings) as producer:
+        return sum(copies.send_step(producer, step, FIRST_MS + step * copies.burst_ms) for step in range(case.steps))
+
+
+def measured(case: Case, readings: int, settings: Settings, processes: Processes) -> Run:
+    """One run of the pipeline over a case's topic."""
+    print(f"{case.kind} {case.size:,} ...", end=" ", file=sys.stderr, flush=True)
+    seconds, usage = measure.run_job(case.settings(settings), processes, stack.PIPELINE_JOB)
+    print(f"{seconds:.1f} s", file=sys.stderr)
+    return Run(f"{case.kind} {case.size}", case.kind, f"{case.size:,}", readings, seconds, usage.cpu_s, usage.peak_mb)
+
+
+def median(runs: list[Run]) -> Run:
+    """The middle value of each figure."""
+    seconds, cpu_s, peak_mb = (statistics.median(getattr(run, name) for run in runs) for name in ("seconds", "cpu_s", "peak_mb"))
+    return replace(runs[0], seconds=seconds, cpu_s=cpu_s, peak_mb=peak_mb)
+
+
+def targets(middle: dict[Case, Run]) -> list[Target]:
+    """The targets of the kinds that were measured."""
+    found = []
+    for kind in KINDS:
+        runs = [run for case, run in middle.items() if case.kind == kind]
+        if not runs:
+            continue
+        first, last, rates = runs[0], runs[-1], [run.rate for run in runs]
+        found += {
+            "days": [Target(f"readings/s of {last.work} days, times {first.work} days", last.rate / first.rate, least=0.9),
+                     Target(f"peak memory of {last.work} days, times {first.work} days", last.peak_mb / first.peak_mb, most=1.1)],
+            "parallelism": [Target("readings/s of parallelism 2, times parallelism 1", last.rate / first.rate, least=1.7)],
+            "houses": [Target("seconds a reading of the slowest number of houses, times the quickest", max(rates) / min(rates), most=1.2)],
+        }[kind]
+    return found

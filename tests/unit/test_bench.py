@@ -1,0 +1,172 @@
+"""The benchmarks' arithmetic, their use of /proc, and the copies of houses that they send."""
+
+import json
+import sys
+import time
+from argparse import ArgumentTypeError
+
+import numpy as np
+import pytest
+
+from bench import comparison, live, measure, scaling
+from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
+from bench.measure import Run, Target, Usage
+from bench.sender import RAISED_S, RAISED_WATTS, Spikes
+from smartmeter.codec import decode_burst, encode_burst
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+
+LOG = """\
+2026-11-25 02:00:00,000 INFO  org.apache.flink.runtime.executiongraph.ExecutionGraph [] - Source (1/2) (b1_0) switched from CREATED to SCHEDULED.
+2026-11-25 02:00:01,500 INFO  org.apache.flink.runtime.executiongraph.ExecutionGraph [] - Source (1/2) (b1_0) switched from INITIALIZING to RUNNING.
+2026-11-25 02:00:03,250 INFO  org.apache.flink.runtime.executiongraph.ExecutionGraph [] - houses (2/2) (b2_0) switched from INITIALIZING to RUNNING.
+2026-11-25 02:00:07,000 INFO  org.apache.flink.runtime.executiongraph.ExecutionGraph [] - Source (1/2) (b1_0) switched from RUNNING to FINISHED.
+2026-11-25 02:00:09,750 INFO  org.apache.flink.runtime.executiongraph.ExecutionGraph [] - houses (2/2) (b2_0) switched from RUNNING to FINISHED.
+2026-11-25 02:00:10,000 INFO  org.apache.flink.runtime.executiongraph.ExecutionGraph [] - Job pipeline (1) switched from state RUNNING to FINISHED.
+"""
+
+CHILD_THAT_ENDS = """
+import subprocess, sys, time
+busy = "import time; filled = bytearray(200 << 20)\\nwhile time.process_time() < 0.7: pass\\ntime.sleep(1)"
+subprocess.run([sys.executable, "-c", busy])
+print('{"seconds": 3.5}', flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_jobs_time_runs_from_its_last_tasks_start_to_its_last_tasks_end(tmp_path):
+    (tmp_path / "flink-root-client.log").write_text(LOG)
+    assert measure.task_seconds(tmp_path) == 6.5
+    assert not list(tmp_path.glob("flink-*"))
+
+
+def test_a_child_that_has_ended_counts(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("parent", [sys.executable, "-c", CHILD_THAT_ENDS], {})
+        usage, deadline, most_mb = Usage(processes, "parent"), time.monotonic() + 30, 0
+        while not processes.log("parent").read_text() and time.monotonic() < deadline:
+            most_mb = max(most_mb, usage.sample().resident_mb)
+            time.sleep(0.05)
+        usage.sample()
+        assert measure.reported(processes.log("parent")) == {"seconds": 3.5}
+    assert 0.7 <= usage.cpu_s < 5
+    assert usage.peak_mb > 200 and most_mb > 200 > usage.resident_mb > 0
+
+
+def test_the_programs_own_figure_is_its_last_line_of_json(tmp_path):
+    log = tmp_path / "log"
+    log.write_text('{"seconds": 1}\nwarming up\n{"seconds": 2.5, "rows": 3}\nWARN: the JVM has ended\n')
+    assert measure.reported(log) == {"seconds": 2.5, "rows": 3}
+
+
+def test_a_quantity():
+    assert (measure.quantity("20"), measure.quantity("12e9")) == (20, 12_000_000_000)
+    for text in ("0", "1.5", "-3", "many"):
+        with pytest.raises((ArgumentTypeError, ValueError)):
+            measure.quantity(text)
+
+
+@pytest.mark.parametrize("target, text, met", [
+    (Target("a, times b", 10.0, least=10), "a, times b: 10 (at least 10): met", True),
+    (Target("a, times b", 9.99, least=10), "a, times b: 9.99 (at least 10): MISSED", False),
+    (Target("p99, s", 2.0, most=2), "p99, s: 2 (at most 2): met", True),
+    (Target("p99, s", 2.01, most=2), "p99, s: 2.01 (at most 2): MISSED", False),
+    (Target("readings/s", 210_000.0, least=200_000), "readings/s: 210,000 (at least 200,000): met", True),
+])
+def test_a_target_and_its_verdict(target, text, met):
+    assert (target.met, str(target)) == (met, text)
+
+
+def runs():
+    return [Run("producer", "generator", "makes and sends", 100_000_000, 5.0, 10.0),
+            Run("blackhole", "Flink", "only reads", 100_000_000, 4.0, 20.0, 800.4),
+            Run("pipeline", "ours", "all four in one job", 100_000_000, 8.0, 30.0, 1500.0),
+            Run("spark_batch", "PySpark batch", "daily energy", 100_000_000, 100.0, 190.0, 4000.0, "equal: days 10"),
+            Run("flink_sql", "Flink SQL (JVM)", "daily energy", 100_000_000, answers="failed: no memory")]
+
+
+def test_the_comparisons_table():
+    assert comparison.report(runs()) == """\
+engine           work                 seconds  M readings/s  times blackhole  all four is times  CPU s per M  peak MB
+---------------  -------------------  -------  ------------  ---------------  -----------------  -----------  -------
+generator        makes and sends          5.0         20.00            0.800               0.62         0.10
+Flink            only reads               4.0         25.00            1.000               0.50         0.20      800
+ours             all four in one job      8.0         12.50            0.500               1.00         0.30    1,500
+PySpark batch    daily energy           100.0          1.00            0.040              12.50         1.90    4,000
+Flink SQL (JVM)  daily energy
+
+PySpark batch, daily energy: equal: days 10
+Flink SQL (JVM), daily energy: failed: no memory"""
+
+
+def test_the_comparisons_targets_are_those_of_which_both_sides_ran():
+    assert [(target.what, target.value, target.met) for target in comparison.targets(runs())] == [
+        ("all four in one job, times PySpark batch, daily energy", 12.5, True),
+        ("all four in one job, times Flink, only reads", 0.5, True)]
+    assert comparison.targets(runs()[:2]) == []
+
+
+def test_what_is_saved(tmp_path):
+    path = measure.save(tmp_path / "new", "figures", Settings(home=tmp_path, bundle_ms=100), runs=[runs()[2].record()])
+    saved = json.loads(path.read_text())
+    assert path.name == "figures.json" and saved["settings"] == {"bundle_ms": 100}
+    assert {"cores", "memory_gb", "processor", "java", "kafka", "apache-flink"} <= saved["machine"].keys()
+    [run] = saved["runs"]
+    assert (run["readings_per_s"], run["cpu_s_per_million_readings"], run["peak_mb"]) == (12_500_000, 0.3, 1500)
+
+
+def test_scalings_cases_have_as_many_readings():
+    cases = scaling.cases((10, 40), 60_000_000)
+    assert [(case.kind, case.size, case.houses, case.steps, case.parallelism) for case in cases] == [
+        ("days", 10, 20, 2880, None), ("days", 40, 20, 11520, None), ("parallelism", 1, 20, 1250, 1), ("parallelism", 2, 20, 1250, 2),
+        ("houses", 10, 10, 2500, None), ("houses", 100, 100, 250, None), ("houses", 1000, 1000, 25, None), ("houses", 10000, 10000, 2, None)]
+
+
+def test_scalings_targets_are_held_against_the_middle_run():
+    days, _, one, two, *houses = scaling.cases((10, 40), 60_000_000)
+    three = [Run("", "", "2", 60, seconds, cpu_s, mb) for seconds, cpu_s, mb in ((1, 30, 200), (3, 10, 300), (2, 20, 100))]
+    assert scaling.median(three) == Run("", "", "2", 60, 2, 20, 200)
+    middle = {one: Run("", "", "1", 60, 3, 1, 1), two: scaling.median(three)} | {
+        case: Run("", "", str(case.size), 60, seconds, 1, 1) for case, seconds in zip(houses, (10, 11, 13, 11))}
+    assert [(target.value, target.met) for target in scaling.targets(middle)] == [(1.5, False), (1.3, False)]
+
+
+def test_the_time_from_a_reading_to_its_alert():
+    sent = {f"1/{n}/0": 10.0 * n for n in range(1, 8)}
+    seen = {alert: at + (0.3 if at < 40 else 0.6) for alert, at in sent.items() if alert != "1/7/0"} | {"another": 5.0}
+    told = live.latency(sent, seen)
+    assert (told["alerts"], told["missing"]) == (6, 1)
+    assert told == pytest.approx({"alerts": 6, "missing": 1, "p50_s": 0.45, "p95_s": 0.6, "p99_s": 0.6, "max_s": 0.6, "last_of_first": 2.0})
+    assert live.latency(sent, {}) == {"alerts": 0, "missing": 7}
+
+
+def test_copies_of_a_house_measure_the_same_at_other_times():
+    copies = Copies(12, 300)
+    assert sum(copies.message(3, step, 0)[1] for step in range(288)) == READINGS_PER_DAY
+    payload, readings = copies.message(12, 5, 1_700_000_100_000)
+    burst, original = decode_burst(payload), decode_burst(copies.message(2, 5 + 37, 0)[0])
+    assert (burst.house_id, burst.timezone, burst.start_ms, burst.end_ms) == (12, TIMEZONE, 1_700_000_100_000, 1_700_000_400_000)
+    assert readings == len(burst.watts) == 2400 and encode_burst(burst) == payload
+    assert np.array_equal(burst.watts, original.watts) and np.array_equal(burst.deltas, original.deltas)
+
+
+@pytest.mark.parametrize("every_s, burst_s, counts", [(1, 1, [1] * 20), (300, 14_400, [48] * 20), (None, 3, [3, 3] + [1] * 18)])
+def test_copies_are_read_as_often_as_is_asked(every_s, burst_s, counts):
+    payload, readings = Copies(1, burst_s, every_s, range(12, 24)).message(1, 0, 0)
+    assert decode_burst(payload).counts.tolist() == counts and readings == sum(counts)
+
+
+def test_spikes_are_put_in_for_some_seconds():
+    copies, spikes = Copies(2, 1, None, range(12, 13)), Spikes({1: [1], 2: []})
+    spikes.advance(0, 1000)
+    assert list(spikes.raised) == [1]
+    payload, _ = copies.message(1, 0, 5_000)
+    before, raised = decode_burst(payload), decode_burst(spikes.put_in(payload))
+    assert (raised.watts - before.watts).tolist() == [RAISED_WATTS] + [0] * (len(before.watts) - 1)
+    first = spikes.sent["1/1/5000"]
+    spikes.put_in(copies.message(1, 1, 6_000)[0])
+    assert spikes.sent == {"1/1/5000": first} and abs(first - time.time()) < 10
+    spikes.advance(RAISED_S - 1, 1000)
+    assert list(spikes.raised) == [1]
+    spikes.advance(RAISED_S, 1000)
+    assert spikes.raised == {}
