@@ -79,10 +79,11 @@ def theirs(folder: Path) -> dict[str, pd.DataFrame]:
     """The results that a peer has written: NAME.parquet or NAME.csv (no header), each a file or a folder of parts."""
     found = {}
     for name, columns in COLUMNS.items():
-        if (path := folder / f"{name}.parquet").exists():
-            rows = pd.read_parquet(path)
-        elif (path := folder / f"{name}.csv").exists():
-            parts = sorted(path.glob("[!._]*")) if path.is_dir() else [path]
+        table, lines = folder / f"{name}.parquet", folder / f"{name}.csv"
+        parts = sorted(lines.glob("[!._]*")) if lines.is_dir() else [lines] if lines.exists() else []
+        if table.exists():
+            rows = pd.read_parquet(table)
+        elif parts:
             rows = pd.concat(pd.read_csv(part, names=columns) for part in parts)
         else:
             continue

@@ -99,5 +99,5 @@ def no_results_yet() -> None:
 
 def csv_button(table: pd.DataFrame, file_name: str, key: str | None = None) -> None:
     """Offer a table as a CSV file."""
-    st.download_button("CSV", lambda: table.to_csv(index=False), file_name, "text/csv", key=key or file_name, icon=":material/download:",
+    st.download_button("CSV", table.to_csv(index=False), file_name, "text/csv", key=key or file_name, icon=":material/download:",
                        on_click="ignore", disabled=table.empty)

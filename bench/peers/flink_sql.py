@@ -5,7 +5,7 @@ Batch mode, as a user of Flink would take for a backlog: there OVER sorts by any
 Sorting every reading takes longer than all else, so readings are summed up first, to a *piece* a meter and burst, of which
 the deltas tell the intervals. LEAD over the pieces then gives what the last reading of each holds. In a burst that spans a
 midnight each reading is a piece, with its time from a running sum. Flink copies an array for each row that looks into it:
-the query has one such look a reading.
+the query has one such look a reading. That suits bursts of minutes; with hours in a burst the copies take nearly all the time.
 
 The format `avro` knows no single-object header. Its 10 bytes are read as two columns more: C3 01 is the Avro int -98, the
 fingerprint as long as a double. All columns are NOT NULL, since Flink reads nullable ones as unions. SQL has no running sum

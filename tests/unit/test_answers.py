@@ -70,6 +70,11 @@ def test_a_peer_without_daily_energy_is_refused():
         compare(frames(), {})
 
 
+def test_a_folder_without_a_part_is_no_result(tmp_path):
+    (tmp_path / "daily_energy.csv").mkdir()
+    assert theirs(tmp_path) == {}
+
+
 def test_files_of_either_kind_are_read(tmp_path):
     (tmp_path / "daily_energy.csv").mkdir()
     (tmp_path / "daily_energy.csv" / "part-0").write_text("1,1,2011-04-18,12.5,86400\n1,2,2011-04-18,0.0,28800\n")
