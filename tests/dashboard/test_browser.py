@@ -159,7 +159,7 @@ def test_the_overview_says_what_sql_says(new_page, db):
     page = new_page()
     houses, readings = db.query("SELECT uniqExact(house_id), sum(readings) FROM daily_energy FINAL").first_row
     kwh = db.query("SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC LIMIT 2").result_rows
-    assert houses == HOUSES and readings > 5e6
+    assert houses == HOUSES and readings > 4e6  # two days, and at most times of day more
     expect(metric(page, "Houses")).to_have_text(str(HOUSES))
     expect(metric(page, "Readings")).to_have_text(f"{readings / 1e6:.1f} M")
     expect(metric(page, "kWh the day before")).to_have_text(f"{kwh[1][1]:,.0f}")
