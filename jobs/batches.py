@@ -19,8 +19,9 @@ from dataclasses import dataclass
 import lz4.block
 import numpy as np
 
+from jobs.compiled import compiled
 from jobs.integral import ARRIVED, arrivals
-from jobs.minutes import PIECE, pieces
+from jobs.minutes import PIECE, begins, pieces
 from jobs.readings import Readings
 from jobs.sketch import histograms
 
@@ -46,7 +47,7 @@ class Wanted:
     """What batches hold beside the sections."""
 
     histograms: bool = False
-    readings_over_watts: float | None = None  # the readings of sections with one over it; None: no readings
+    readings_over_watts: float | None = None  # readings over it, and those that follow one; None: no readings
     minutes: bool = False
 
     def __or__(self, other: "Wanted") -> "Wanted":
@@ -70,7 +71,7 @@ class Batch:
     bin: np.ndarray  # uint16 (h,), of jobs.sketch
     count: np.ndarray  # uint32 (h,), readings in the bin
     minutes: np.ndarray  # PIECE (p,), of jobs.minutes
-    gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading; its first one's has no meaning
+    gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading that is carried; of the first, since first_ms
     watts: np.ndarray  # float32 (n,)
 
     def pieces(self) -> Iterator[bytes]:
@@ -120,46 +121,57 @@ def house_batches(
 
     partition, offset: int (b,), of the message of each burst.
     """
-    if not readings.bursts:
+    if not len(readings.bursts):
         return
     sections = arrivals(readings, partition, offset, max_gap_ms)
-    of_reading = np.repeat(np.arange(len(sections)), sections["readings"])
-    bin, counts = _histograms(sections, of_reading, readings.watts) if wanted.histograms else _NO_HISTOGRAMS
-    minutes = pieces(sections, of_reading, readings) if wanted.minutes else _NO_MINUTES
-    gap_ms, watts = _carried(sections, readings, of_reading, wanted.readings_over_watts)
-    zones = np.array([burst.timezone for burst in readings.bursts], object)
-    first = np.flatnonzero(np.concatenate(
-        [[True], (np.diff(readings.house_id) != 0) | (zones[1:] != zones[:-1])]))
-    newest_ms = np.maximum.reduceat(readings.newest_ms, first)
-    section_at = np.searchsorted(sections["burst"], np.append(first, len(zones)))
+    bin, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
+    minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
+    gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
+    house_id, zone = readings.bursts["house_id"], readings.bursts["zone"]
+    first = begins(house_id, zone)
+    newest_ms = np.maximum.reduceat(readings.bursts["newest_ms"], first)
+    section_at = np.searchsorted(sections["burst"], np.append(first, len(zone)))
     entry_at = np.append(0, np.cumsum(sections["bins"]))[section_at]
     minute_at = np.append(0, np.cumsum(sections["minutes"]))[section_at]
     reading_at = np.append(0, np.cumsum(sections["carried"]))[section_at]
     for i, burst in enumerate(first.tolist()):
         s, e, m, r = (slice(at[i], at[i + 1]) for at in (section_at, entry_at, minute_at, reading_at))
-        yield Batch(int(readings.house_id[burst]), zones[burst], int(newest_ms[i]),
+        yield Batch(int(house_id[burst]), readings.zones[zone[burst]], int(newest_ms[i]),
                     sections[s], bin[e], counts[e], minutes[m], gap_ms[r], watts[r])
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)
 _NO_MINUTES = np.empty(0, PIECE)
+_NO_READINGS = np.empty(0, np.uint32), np.empty(0, np.float32)
 
 
-def _histograms(sections, of_reading, watts) -> tuple[np.ndarray, np.ndarray]:
+def _histograms(sections: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(bin, count) of all sections' histograms; fills in sections["bins"]."""
-    section, bin, count = histograms(of_reading, watts)
-    sections["bins"] = np.bincount(section, minlength=len(sections))
-    return bin.astype(np.uint16), count.astype(np.uint32)
+    sections["bins"], bin, count = histograms(sections["readings"].copy(), watts)
+    return bin, count
 
 
-def _carried(sections, readings, of_reading, over_watts) -> tuple[np.ndarray, np.ndarray]:
+def _carried(sections: np.ndarray, readings: Readings, over_watts: float) -> tuple[np.ndarray, np.ndarray]:
     """(gap_ms, watts) of the readings to be carried; fills in sections["peak_watts"] and ["carried"]."""
-    some = np.flatnonzero(sections["readings"])
-    if over_watts is None or not len(some):
-        return np.empty(0, np.uint32), np.empty(0, np.float32)
-    begins = (np.cumsum(sections["readings"]) - sections["readings"])[some]
-    sections["peak_watts"][some] = np.maximum.reduceat(readings.watts, begins)
-    carried = sections["peak_watts"] > over_watts
-    sections["carried"] = np.where(carried, sections["readings"], 0)
-    picked = carried[of_reading]
-    return readings.gap_ms[picked].astype(np.uint32), readings.watts[picked]
+    gap_ms, watts = np.empty(len(readings.columns.watts), np.uint32), np.empty(len(readings.columns.watts), np.float32)
+    carried = _carry(sections, readings.columns.gap_ms, readings.columns.watts, over_watts, gap_ms, watts)
+    return gap_ms[:carried].copy(), watts[:carried].copy()
+
+
+@compiled
+def _carry(sections, gap_ms, watts, over_watts, carried_gap_ms, carried_watts):
+    """Fill in the readings to be carried: each over over_watts, and the one that follows it. Returns how many there are."""
+    n = c = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        begin, since_ms, was_over, peak_watts = c, np.int64(0), False, np.float32(0)
+        for at in range(n, n + section.readings):
+            since_ms += gap_ms[at] if at > n else 0
+            is_over = watts[at] > over_watts
+            if is_over or was_over:
+                carried_gap_ms[c], carried_watts[c] = since_ms, watts[at]
+                c, since_ms = c + 1, 0
+            was_over, peak_watts = is_over, max(peak_watts, watts[at])
+        n += section.readings
+        section.carried, section.peak_watts = c - begin, peak_watts
+    return c

@@ -180,12 +180,10 @@ def _readings_of(batch: Batch, picked: np.ndarray) -> tuple[np.ndarray, np.ndarr
     carried = batch.sections["carried"]
     section = np.repeat(np.flatnonzero(picked), carried[picked])
     of_reading = np.repeat(picked, carried)
-    gap_ms, watts = batch.gap_ms[of_reading].astype(np.int64), batch.watts[of_reading]
-    begins = np.cumsum(carried[picked]) - carried[picked]
-    gap_ms[begins] = 0
-    elapsed_ms = np.cumsum(gap_ms)
-    time_ms = elapsed_ms + (batch.sections["first_ms"][picked] - elapsed_ms[begins]).repeat(carried[picked])
-    return section, time_ms, watts
+    elapsed_ms, watts = np.cumsum(batch.gap_ms[of_reading], dtype=np.int64), batch.watts[of_reading]
+    ends = np.cumsum(carried[picked])
+    before_ms = np.append(0, elapsed_ms)[ends - carried[picked]]
+    return section, elapsed_ms + (batch.sections["first_ms"][picked] - before_ms).repeat(carried[picked]), watts
 
 
 @dataclass(eq=False)

@@ -108,7 +108,7 @@ class ToBatches(ScalarFunction):
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
         readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms)
-        places = partition.to_numpy()[readings.message], offset.to_numpy()[readings.message]
+        places = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
         batches = house_batches(readings, *places, self.max_gap_ms, self.wanted)
         if self.only_house:
             batches, reasons = (batch for batch in batches if batch.house_id == self.only_house), {}

@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from jobs.compiled import compiled
 from jobs.readings import NEVER, Readings, day_of, days_of, midnights
 from smartmeter.settings import Settings
 
@@ -51,7 +52,7 @@ ARRIVED = np.dtype(SECTION.descr + [
     ("before_ms", "i8"),  # newest reading of the house's earlier bursts in this batch
     ("peak_watts", "f4"),  # highest reading
     ("bins", "i4"),  # how many entries of the batch's histograms are this section's
-    ("carried", "i4"),  # how many of the batch's readings are this section's: all of them or none
+    ("carried", "i4"),  # how many of the batch's readings are this section's
     ("minutes", "i4"),  # how many of the batch's minutes are this section's
 ])
 """A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it."""
@@ -107,66 +108,72 @@ def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_
     partition, offset: (b,), of the message of each burst. The `burst` column holds the index of the burst, and
     before_ms the newest reading of the same house in the bursts before it.
     """
-    channel, day, start_ms, end_ms, count = _channel_days(readings)
-    sections = np.zeros(len(channel), ARRIVED)
-    burst = readings.channel_burst[channel]
-    sections["burst"], sections["meter_id"], sections["day"] = burst, readings.meter_id[channel], day
-    sections["start_ms"], sections["end_ms"], sections["readings"] = start_ms, end_ms, count
-    sections["partition"], sections["offset"] = partition[burst], offset[burst]
-    sections["before_ms"] = _newest_before(readings)[burst]
-    _integrate(sections, readings, max_gap_ms)
+    first_day, days, midnight_ms = _local_days(readings)
+    sections = np.zeros(int(np.sum(days * readings.bursts["channels"])), ARRIVED)
+    _fill(sections, readings.columns, partition, offset, first_day, days, midnight_ms, max_gap_ms)
     return sections
 
 
-def _channel_days(readings: Readings):
-    """Channels cut at local midnight: (channel, day, start_ms, end_ms, readings) of each piece."""
-    zones, every = [burst.timezone for burst in readings.bursts], np.arange(len(readings.bursts))
-    first_day, last_day = days_of(zones, every, readings.start_ms), days_of(zones, every, readings.end_ms - 1)
-    burst = readings.channel_burst
-    start_ms, end_ms = readings.start_ms[burst], readings.end_ms[burst]
-    pieces = (last_day - first_day + 1)[burst]
-    if np.all(pieces == 1):
-        return np.arange(len(burst)), first_day[burst], start_ms, end_ms, readings.count
-    channel = np.repeat(np.arange(len(burst)), pieces)
-    day = np.arange(len(channel)) - np.repeat(np.cumsum(pieces) - pieces - first_day[burst], pieces)
-    start_ms, end_ms, count = start_ms[channel], end_ms[channel], readings.count[channel]
-    begin = np.cumsum(readings.count) - readings.count
-    for i in np.flatnonzero(pieces[channel] > 1):
-        bounds = midnights(zones[burst[channel[i]]])[day[i]:day[i] + 2]
-        start_ms[i], end_ms[i] = max(start_ms[i], bounds[0]), min(end_ms[i], bounds[1])
-        of_channel = readings.time_at(np.arange(begin[channel[i]], begin[channel[i]] + readings.count[channel[i]]))
-        count[i] = np.diff(np.searchsorted(of_channel, (start_ms[i], end_ms[i])))[0]
-    return channel, day, start_ms, end_ms, count
+def _local_days(readings: Readings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(first local day that each burst touches, how many; the midnights between the days of each burst, one burst after the other)."""
+    bursts = readings.bursts
+    first_day = days_of(readings.zones, bursts["zone"], bursts["start_ms"])
+    days = days_of(readings.zones, bursts["zone"], bursts["end_ms"] - 1) - first_day + 1
+    within = [midnights(readings.zones[bursts["zone"][b]])[first_day[b] + 1:first_day[b] + days[b]] for b in np.flatnonzero(days > 1)]
+    return first_day, days, np.concatenate(within) if within else np.empty(0, np.int64)
 
 
-def _newest_before(readings: Readings) -> np.ndarray:
-    """Newest reading of the same house in the bursts before each burst; NEVER for its first."""
-    before = np.full(len(readings.bursts), NEVER)
-    for bursts in np.split(np.arange(len(before)), np.flatnonzero(np.diff(readings.house_id)) + 1):
-        before[bursts[1:]] = np.maximum.accumulate(readings.newest_ms[bursts])[:-1]
-    return before
+@compiled
+def _fill(sections, columns, partition, offset, first_day, days, midnight_ms, max_gap_ms):
+    """Fill in the sections of all bursts."""
+    s = n = channel = m = 0
+    house_id, newest_ms = 0, NEVER
+    for b in range(len(columns.bursts)):
+        burst = columns.bursts[b]
+        if burst.house_id != house_id:
+            house_id, newest_ms = burst.house_id, NEVER
+        for _ in range(burst.channels):
+            time_ms, begin_ms, end = burst.start_ms, burst.start_ms, n + columns.count[channel]
+            for d in range(days[b]):
+                section = sections[s]
+                section.burst, section.partition, section.offset, section.before_ms = b, partition[b], offset[b], newest_ms
+                section.meter_id, section.day, section.start_ms = columns.meter_id[channel], first_day[b] + d, begin_ms
+                section.end_ms = begin_ms = midnight_ms[m + d] if d < days[b] - 1 else burst.end_ms
+                n, time_ms = _integrate(section, columns.gap_ms, columns.watts, n, end, time_ms, max_gap_ms)
+                s += 1
+            channel += 1
+        m += days[b] - 1
+        newest_ms = max(newest_ms, burst.newest_ms)
 
 
-def _integrate(sections: np.ndarray, readings: Readings, max_gap_ms: int) -> None:
-    """Fill in what the readings of each section add up to, from its first to its last reading."""
-    some = np.flatnonzero(sections["readings"])
-    if not len(some):
-        return
-    ends = np.cumsum(sections["readings"][some])
-    begins = ends - sections["readings"][some]
-    sections["first_ms"][some] = readings.time_at(begins)
-    sections["last_ms"][some] = readings.time_at(ends - 1)
-    sections["last_watts"][some] = readings.watts[ends - 1]
-    gap_ms = readings.gap_ms.copy()
-    gap_ms[begins] = 0
-    held_ms = np.minimum(gap_ms, max_gap_ms)
-    before = np.roll(readings.watts, 1)
-    whole, rest = energy(before, held_ms)
-    for column, values, fold in (
-        ("energy_mj", whole, np.add), ("energy_rest", rest, np.add),
-        ("covered_ms", held_ms, np.add), ("max_gap_ms", gap_ms, np.maximum),
-    ):
-        sections[column][some] = fold.reduceat(values, begins)
+@compiled
+def _integrate(section, gap_ms, watts, at, end, time_ms, max_gap_ms):
+    """Let a section take in its channel's readings from index `at` on, those before the section's end.
+
+    time_ms: of the reading before. Returns the index after the section's last reading, and the time of that.
+    """
+    begin, whole, rest, covered_ms, longest_ms = at, np.int64(0), np.int64(0), np.int64(0), np.int64(0)
+    while at < end and time_ms + gap_ms[at] < section.end_ms:
+        time_ms += gap_ms[at]
+        if at == begin:
+            section.first_ms = time_ms
+        else:
+            held_ms = min(gap_ms[at], max_gap_ms)
+            mj, mj_rest = _energy(watts[at - 1], held_ms)
+            whole, rest, covered_ms, longest_ms = whole + mj, rest + mj_rest, covered_ms + held_ms, max(longest_ms, gap_ms[at])
+        at += 1
+    if at > begin:
+        section.readings, section.last_ms, section.last_watts = at - begin, time_ms, watts[at - 1]
+        section.energy_mj, section.energy_rest, section.covered_ms, section.max_gap_ms = whole, rest, covered_ms, longest_ms
+    return at, time_ms
+
+
+@compiled
+def _energy(watts, held_ms):
+    """(whole mJ, 2**-40 mJ) of a power (W) that holds for some time (ms)."""
+    product = np.float64(watts) * held_ms
+    whole = np.int64(product)
+    return whole, np.int64((product - whole) * REST_PER_MJ)
 
 
 def channels(house, sections: np.ndarray) -> np.ndarray:

@@ -19,6 +19,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from jobs.compiled import compiled
 from jobs.integral import require_version
 from jobs.readings import Readings
 
@@ -50,27 +51,40 @@ PART = np.dtype([
 """36 bytes."""
 
 
-def pieces(sections: np.ndarray, of_reading: np.ndarray, readings: Readings) -> np.ndarray:
-    """PIECE of all minutes that have readings, section by section and rising; fills in sections["minutes"].
-
-    of_reading: int (n,), the section of each reading.
-    """
-    found = np.empty(0, PIECE)
-    if len(of_reading):
-        minute = readings.times() // MINUTE_MS
-        begin = begins(of_reading, minute)
-        sections["minutes"] = np.bincount(of_reading[begin], minlength=len(sections))
-        found = np.empty(len(begin), PIECE)
-        found["minute"], found["readings"] = minute[begin], np.diff(begin, append=len(minute))
-        found["min_watts"] = np.minimum.reduceat(readings.watts, begin) + PLUS_ZERO
-        found["max_watts"] = np.maximum.reduceat(readings.watts, begin) + PLUS_ZERO
-        found["sum_mw"] = np.add.reduceat(whole_mw(readings.watts), begin)
-    return found
+def pieces(sections: np.ndarray, readings: Readings) -> np.ndarray:
+    """PIECE of all minutes that have readings, section by section and rising; fills in sections["minutes"]."""
+    found = np.empty(len(readings.columns.watts), PIECE)
+    return found[:_fill(found, sections, readings.columns.gap_ms, readings.columns.watts)].copy()
 
 
-def whole_mw(watts: np.ndarray) -> np.ndarray:
-    """int64 (n,): powers in mW, none over MOST_WATTS."""
-    return np.rint(np.multiply(np.minimum(watts, MOST_WATTS), 1000.0, dtype=np.float64)).astype(np.int64)
+@compiled
+def _fill(pieces, sections, gap_ms, watts):
+    """Fill in the pieces of all sections. Returns how many there are."""
+    n = p = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        begin, time_ms = p, section.first_ms
+        for at in range(n, n + section.readings):
+            if at > n:
+                time_ms += gap_ms[at]
+            minute = time_ms // MINUTE_MS
+            if p == begin or pieces[p - 1].minute != minute:
+                pieces[p].minute, pieces[p].readings, pieces[p].sum_mw = minute, 0, 0
+                pieces[p].min_watts, pieces[p].max_watts = np.inf, 0
+                p += 1
+            piece = pieces[p - 1]
+            piece.readings += 1
+            piece.sum_mw += whole_mw(watts[at])
+            piece.min_watts, piece.max_watts = min(piece.min_watts, watts[at] + PLUS_ZERO), max(piece.max_watts, watts[at] + PLUS_ZERO)
+        n += section.readings
+        section.minutes = p - begin
+    return p
+
+
+@compiled
+def whole_mw(watts):
+    """A power in mW, none over MOST_WATTS."""
+    return np.int64(np.rint(np.float64(min(watts, MOST_WATTS)) * 1000))
 
 
 def parts(sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, clock_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

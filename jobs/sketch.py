@@ -17,6 +17,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.compiled import compiled
+
 ALPHA = 0.01
 """Relative accuracy of a quantile."""
 GAMMA = (1 + ALPHA) / (1 - ALPHA)
@@ -81,14 +83,37 @@ def bin_of(watts: np.ndarray) -> np.ndarray:
     return bins
 
 
-def histograms(section_of_reading: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(section, bin, readings in it), int64 (b,): the bins that have a reading, by section and then bin.
+def histograms(readings: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(bins, bin, count) of the histogram of each of s sections: how many bins it has, int64 (s,); each of them, uint16 (b,), rising, and
+    the readings in it, uint32 (b,), one section's after the other's.
 
-    section_of_reading: int (n,), 0 or more, in any order; watts: float32 (n,). Readings that do not count are in none.
+    readings: int64 (s,), of each section; watts: float32 (n,), section by section. Readings that do not count are in none.
     """
-    narrow = len(section_of_reading) == 0 or section_of_reading.max() < 2**31 >> _BIN_BITS
-    keys, counts = _tally(section_of_reading.astype(np.int32 if narrow else np.int64), watts)
-    return keys >> _BIN_BITS, keys & _BIN_MASK, counts
+    bins, bin, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
+    entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin, count)
+    return bins, bin[:entries].copy(), count[:entries].copy()
+
+
+@compiled
+def _count(readings, bits, cells, bins, bin, count):
+    """Fill in bins, bin and count; bits: those of the float32. Returns how many entries there are. See bin_of for the bin of a reading."""
+    tally, seen = np.zeros(BINS, np.uint32), np.empty(BINS, np.int64)
+    n = entries = 0
+    for s in range(len(readings)):
+        found = 0
+        for b in bits[n:n + readings[s]]:
+            own = np.int32(cells[np.uint32(b) >> 16] + b) >> 16
+            if own >= 0:
+                if tally[own] == 0:
+                    seen[found] = own
+                    found += 1
+                tally[own] += 1
+        for own in np.sort(seen[:found]):
+            bin[entries], count[entries], tally[own] = own, tally[own], 0
+            entries += 1
+        bins[s] = found
+        n += readings[s]
+    return entries
 
 
 def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

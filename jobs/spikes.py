@@ -26,6 +26,7 @@ from jobs.episodes import changes as changes_of
 from jobs.house import END_OF_TIME_MS, MESSAGE, Change, Houses, HouseState, Part, refused
 from jobs.integral import ARRIVED, HouseDays, Rules, channels, kwh, over_by_now
 from jobs.readings import day_of, midnights
+from jobs.window import Limits
 from smartmeter.codec import CodecError, decode_as
 from smartmeter.settings import Settings
 
@@ -38,7 +39,7 @@ class Spikes(Part):
 
     def __init__(self, settings: Settings):
         self.rules, self.spell = Rules.of(settings), Spell.of(settings)
-        self.wanted = Wanted(readings_over_watts=min(settings.min_watts, settings.mains_watts))  # no limit is lower
+        self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
 
     def hear(self, state: HouseState, thresholds: list[dict]) -> Versions:
         """Keep new versions (records of schema threshold). Returns all that are at hand."""

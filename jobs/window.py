@@ -57,6 +57,11 @@ class Limits:
         """The rule that the settings give."""
         return cls(**{item.name: getattr(settings, item.name) for item in fields(cls)})
 
+    @property
+    def lowest_watts(self) -> float:
+        """No limit is lower: what a meter usually draws when on is more than on_watts."""
+        return min(self.on_watts * (1 + self.margin) + self.min_watts, self.mains_watts)
+
     def of_meter(self, percentile_watts: float, days: np.ndarray) -> float | None:
         """The limit of a meter in W; None while it is warming up. days: METER_DAY of the window."""
         on_watts = np.sort(days["on_watts"][days["on_readings"] > 0])

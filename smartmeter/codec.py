@@ -285,31 +285,29 @@ def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
     raw = payload[at:at + count]
     if raw.isascii():  # no continuation bits: a byte each
         return np.frombuffer(raw.translate(_ZIGZAG_OF_BYTE), np.int8).astype(np.int32), at + count
-    if count < FEW:
-        values = []
-        for _ in range(count):
-            value, at = _read_long(payload, at)
-            values.append(value)
-        if values and not -(2**31) <= min(values) <= max(values) < 2**31:
-            raise _Malformed("an int beyond 32 bits")
-        return np.array(values, np.int32), at
-    return _read_long_ints(payload, at, count)
+    if count >= FEW and (found := _read_many_ints(payload, at, count)):
+        return found
+    values = []
+    for _ in range(count):
+        value, at = _read_long(payload, at)
+        values.append(value)
+    if values and not -(2**31) <= min(values) <= max(values) < 2**31:
+        raise _Malformed("an int beyond 32 bits")
+    return np.array(values, np.int32), at
 
 
-def _read_long_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
-    """Like _read_ints, for many ints of 1 to 5 bytes each."""
+def _read_many_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int] | None:
+    """Like _read_ints, for ints of 1 to 5 bytes each; None where there is any other."""
     raw = np.frombuffer(payload, np.uint8, min(5 * count, len(payload) - at), at)
     ends = np.flatnonzero(raw < 0x80)[:count]
-    if len(ends) < count:
-        raise _Malformed("an int array that ends too early or exceeds 32 bits")
     lengths = np.diff(ends, prepend=-1)
-    if lengths.max() > 5:
-        raise _Malformed("an int of more than 5 bytes")
+    if len(ends) < count or lengths.max() > 5:
+        return None
     used = raw[:ends[-1] + 1].astype(np.int64)
     shift = 7 * (np.arange(len(used)) - np.repeat(ends - lengths + 1, lengths))
     zigzag = np.add.reduceat((used & 0x7F) << shift, ends - lengths + 1)
     if zigzag.max() >= 2**32:
-        raise _Malformed("an int beyond 32 bits")
+        return None
     return ((zigzag >> 1) ^ -(zigzag & 1)).astype(np.int32), at + int(ends[-1]) + 1
 
 

@@ -26,7 +26,7 @@ def batches(*bursts, wanted=ALL):
     readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
     assert not reasons
     partition = np.full(len(bursts), 3)
-    return list(house_batches(readings, partition, 100 + readings.message, 1_000_000, wanted))
+    return list(house_batches(readings, partition, 100 + readings.bursts["message"], 1_000_000, wanted))
 
 
 def at(house_id, start_s, meters: dict, timezone=NEW_YORK, length_s=100):
@@ -49,7 +49,7 @@ def carried_by(batch) -> list[list]:
     assert ends[-1:].sum() == len(batch.watts) == len(batch.gap_ms)
     carried = []
     for end, n in zip(ends, batch.sections["carried"]):
-        times = np.cumsum([0, *batch.gap_ms[end - n:end][1:]]).tolist()
+        times = np.cumsum(batch.gap_ms[end - n:end]).tolist()
         carried.append(list(zip((t / 1000 for t in times), batch.watts[end - n:end].tolist())))
     return carried
 
@@ -98,12 +98,12 @@ def test_each_section_has_a_histogram_of_its_own():
     assert (batch.bin.dtype, batch.count.dtype) == (np.uint16, np.uint32)
 
 
-def test_the_readings_of_sections_with_one_over_the_wanted_power_are_carried_all_of_them():
+def test_readings_over_the_wanted_power_are_carried_and_the_one_that_follows_each():
     [batch] = batches(
-        at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}, 4: {2: 900}}), at(1, 100, {1: {110: 7}, 2: {120: 51, 130: 8}}))
-    assert batch.sections["carried"].tolist() == [3, 0, 0, 1, 0, 2]
-    assert carried_by(batch) == [[(0, 1), (2, 50.5), (67, 2)], [], [], [(0, 900)], [], [(0, 51), (10, 8)]]
-    assert batch.sections["peak_watts"].tolist() == [50.5, 50, 0, 900, 7, 51]
+        at(1, 0, {1: {3: 1, 4: 2, 5: 50.5, 70: 2, 71: 3, 72: 60, 73: 61}, 2: {1: 50}, 3: {}, 4: {2: 900}}), at(1, 100, {1: {110: 7}, 2: {120: 51, 130: 8}}))
+    assert batch.sections["carried"].tolist() == [4, 0, 0, 1, 0, 2]
+    assert carried_by(batch) == [[(2, 50.5), (67, 2), (69, 60), (70, 61)], [], [], [(0, 900)], [], [(0, 51), (10, 8)]]
+    assert batch.sections["peak_watts"].tolist() == [61, 50, 0, 900, 7, 51]
     assert (batch.gap_ms.dtype, batch.watts.dtype) == (np.uint32, np.float32)
 
 
@@ -179,7 +179,7 @@ def test_batches_are_what_their_bytes_say():
     body = pack(found)
     # 33 bytes and the time zone's name a batch, 132 a section, 6 an entry of a histogram, 24 a minute, 8 a reading; and compressed.
     entries = sum(len(batch.bin) for batch in found)
-    assert len(lz4.block.decompress(body)) == 2 * 33 + 16 + 13 + 5 * 132 + 6 * entries + 24 * 5 + 8 * 5 > len(body)
+    assert len(lz4.block.decompress(body)) == 2 * 33 + 16 + 13 + 5 * 132 + 6 * entries + 24 * 5 + 8 * 4 > len(body)
     again = list(unpack(body))
     assert len(again) == 2
     for mine, theirs in zip(found, again):
@@ -234,12 +234,14 @@ def test_histograms_minutes_and_readings_are_those_of_the_bursts(log):
     readings, _ = read([encode_burst(b) for b in bursts], 2**60)
     sections = arrivals(readings, np.zeros(len(bursts), int), np.zeros(len(bursts), int), 1_000_000)
     ends = np.cumsum(sections["readings"])
-    for end, n, carried, minutes in zip(ends, sections["readings"], carried_by(batch), minutes_of(batch)):
-        times = readings.time_at(np.arange(end - n, end))
-        watts = readings.watts[end - n:end].tolist()
+    for section, end, carried, minutes in zip(sections, ends, carried_by(batch), minutes_of(batch)):
+        own = slice(end - section["readings"], end)
+        times = np.cumsum([section["first_ms"], *readings.columns.gap_ms[own][1:]])
+        watts = readings.columns.watts[own].tolist()
         within = defaultdict(list)
         for time_ms, power in zip(times.tolist(), watts):
             within[(time_ms - START_MS) // 60_000].append(power)
         assert minutes == [(minute, len(some), min(some), max(some), sum(round(Fraction(power) * 1000) for power in some))
                            for minute, some in sorted(within.items())]
-        assert carried == (list(zip(((times - times[:1]) / 1000).tolist(), watts)) if max(watts, default=0) > 50 else [])
+        assert carried == [((time_ms - times[0]) / 1000, power) for time_ms, power, before in zip(times, watts, [0, *watts])
+                           if power > 50 or before > 50]

@@ -186,7 +186,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted):
             return
         readings, reasons = read([encode_burst(b) for b in batch], 2**60)
         assert not reasons
-        places = np.zeros(len(batch), int), begin + readings.message
+        places = np.zeros(len(batch), int), begin + readings.bursts["message"]
         found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted)
         yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in by_shard(found, SHARDS)]
         begin += size

@@ -24,7 +24,7 @@ def run(bursts, rules, batches=None):
         assert not reasons
         sections = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
         house = house or HouseDays.known(None, batch[0].timezone)
-        [(verdict, _)] = add([house], [sections], [int(readings.newest_ms.max())], rules)
+        [(verdict, _)] = add([house], [sections], [int(readings.bursts["newest_ms"].max())], rules)
         for row in sections[(verdict == LATE) | (verdict == OVERLAPPING)]:
             day = EPOCH + timedelta(days=int(row["day"]))
             late[day] = late.get(day, 0) + int(row["readings"])

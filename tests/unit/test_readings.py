@@ -5,8 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.readings import EARLIEST_MS, read
-from smartmeter.codec import Burst, encode_burst
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.readings import EARLIEST_MS, read, why_bad
+from smartmeter.codec import HEADER_BYTES, Burst, decode_burst, encode_burst
+from tests.unit.logs import logs
 
 LATEST_MS = 1_400_000_000_000
 GOOD = Burst(7, "America/New_York", 1_303_132_800_000, 1_303_132_810_000, 1000, np.array([1, 2, 3], np.int32),
@@ -25,14 +29,14 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
                     counts=np.array([0, 1, 4], np.int32), deltas=np.array([999, 1, 2, 3, 4], np.int32))
     readings, reasons = read([encode_burst(GOOD), encode_burst(later)], LATEST_MS)
     assert reasons == {}
-    times_ms = readings.time_at(np.arange(10))
-    assert (times_ms - GOOD.start_ms).tolist() == [0, 4000, 9000, 3000, 9000, 10_999, 10_001, 10_003, 10_006, 10_010]
-    assert readings.watts.tolist() == [0, 1, 2, 3, 4] * 2
-    assert readings.meter_id.tolist() == [1, 2, 3] * 2
-    assert readings.count.tolist() == [3, 0, 2, 0, 1, 4]
-    assert readings.channel_burst.tolist() == [0, 0, 0, 1, 1, 1]
-    assert readings.house_id.tolist() == [7, 8]
-    assert (readings.newest_ms - GOOD.start_ms).tolist() == [9000, 10_999]
+    columns = readings.columns
+    assert columns.gap_ms.tolist() == [0, 4000, 5000, 3000, 6000, 999, 1, 2, 3, 4]
+    assert columns.watts.tolist() == [0, 1, 2, 3, 4] * 2
+    assert columns.meter_id.tolist() == [1, 2, 3] * 2
+    assert columns.count.tolist() == [3, 0, 2, 0, 1, 4]
+    assert readings.bursts["channels"].tolist() == [3, 3]
+    assert readings.bursts["house_id"].tolist() == [7, 8]
+    assert (readings.bursts["newest_ms"] - GOOD.start_ms).tolist() == [9000, 10_999]
 
 
 @pytest.mark.parametrize("payload, reason", [
@@ -65,12 +69,46 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
 def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(payload, reason):
     readings, reasons = read([encode_burst(GOOD), payload, encode_burst(GOOD)], LATEST_MS)
     assert list(reasons) == [1] and reason in reasons[1]
-    assert readings.message.tolist() == [0, 2]
-    assert readings.watts.tolist() == [0, 1, 2, 3, 4] * 2
+    assert readings.bursts["message"].tolist() == [0, 2]
+    assert readings.columns.watts.tolist() == [0, 1, 2, 3, 4] * 2
 
 
 def test_nothing_but_bad_messages_and_bursts_without_readings():
     readings, reasons = read([b"x"], LATEST_MS)
-    assert list(reasons) == [0] and len(readings.bursts) == len(readings.watts) == 0
+    assert list(reasons) == [0] and len(readings.bursts) == len(readings.columns.watts) == 0
     readings, reasons = read([changed(counts=[0, 0, 0], deltas=[], watts=[])], LATEST_MS)
-    assert reasons == {} and len(readings.watts) == 0 and readings.newest_ms[0] < 0
+    assert reasons == {} and len(readings.columns.watts) == 0 and readings.bursts["newest_ms"][0] < 0
+
+
+@st.composite
+def damaged(draw):
+    """A message whose bytes are those of a burst, but for a few of them at most."""
+    bursts, _ = draw(logs())
+    payload = bytearray(encode_burst(draw(st.sampled_from([*bursts, GOOD, LONG]))))
+    for _ in range(draw(st.integers(0, 3))):
+        at = draw(st.one_of(st.integers(0, len(payload) - 1), st.integers(HEADER_BYTES, min(HEADER_BYTES + 60, len(payload) - 1))))
+        byte = draw(st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 255])))
+        if draw(st.booleans()):
+            payload[at] = byte
+        else:
+            payload.insert(at, byte)
+    return bytes(payload[:draw(st.sampled_from([len(payload), len(payload) - 1, len(payload)]))])
+
+
+LONG = replace(GOOD, counts=np.array([40, 0, 20], np.int32), tick_ms=10, deltas=np.full(60, 3, np.int32), watts=np.full(60, 9, np.float32))
+
+
+@settings(max_examples=500, deadline=None)
+@given(damaged())
+def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_readers_when_there_is_none(payload):
+    readings, reasons = read([payload], 2**50)
+    reason = why_bad(payload, 2**50)
+    assert reasons == ({} if reason is None else {0: reason})
+    if reason is None:
+        burst, [found] = decode_burst(payload), readings.bursts
+        assert (found["house_id"], readings.zones[found["zone"]], found["start_ms"], found["end_ms"]) == (
+            burst.house_id, burst.timezone, burst.start_ms, burst.end_ms)
+        columns = readings.columns
+        assert columns.meter_id.tolist() == burst.meter_ids.tolist() and columns.count.tolist() == burst.counts.tolist()
+        assert columns.gap_ms.tolist() == (burst.deltas.astype(np.int64) * burst.tick_ms).tolist()
+        assert columns.watts.tobytes() == burst.watts.tobytes()

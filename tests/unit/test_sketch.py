@@ -277,24 +277,31 @@ def test_sketches_are_equal_when_their_bins_are():
 # Histograms
 
 @settings(deadline=None)
-@given(st.lists(st.tuples(st.sampled_from([0, 1, 5, 2**20 - 1, 2**20, 2**31]), st.floats(0, 2e6, width=32)), max_size=60))
-def test_histograms_are_what_unique_finds_in_each_section(readings):
-    section_of_reading = np.array([s for s, _ in readings], np.int64)
-    watts = np.array([w for _, w in readings], np.float32)
+@given(st.lists(st.lists(st.floats(0, 2e6, width=32), max_size=30), max_size=6))
+def test_histograms_are_what_unique_finds_in_each_section(sections):
+    watts = np.array([w for section in sections for w in section], np.float32)
     expected = []
-    for section in np.unique(section_of_reading).tolist():
-        bins = bin_of(watts[section_of_reading == section])
-        found, count = np.unique(bins[bins >= 0], return_counts=True)
-        expected += [(section, *row) for row in zip(found.tolist(), count.tolist())]
-    columns = histograms(section_of_reading, watts)
-    assert all(column.dtype == np.int64 for column in columns)
-    assert list(zip(*(column.tolist() for column in columns))) == expected
+    for section in sections:
+        found = bin_of(np.array(section, np.float32))
+        expected.append(list(zip(*(column.tolist() for column in np.unique(found[found >= 0], return_counts=True)))))
+    bins, bin, count = histograms(np.array([len(section) for section in sections], np.int64), watts)
+    assert (bin.dtype, count.dtype) == (np.uint16, np.uint32)
+    assert bins.tolist() == [len(histogram) for histogram in expected]
+    assert list(zip(bin.tolist(), count.tolist())) == sum(expected, [])
 
 
 def test_histograms_by_hand_and_of_a_household():
-    columns = histograms(np.array([3, 0, 3, 3, 1], np.int32), np.array([60, 1, 1, 60, 0], np.float32))
-    assert [column.tolist() for column in columns] == [[0, 3, 3], [575, 575, 780], [1, 1, 2]]
+    columns = histograms(np.array([1, 0, 1, 3]), np.array([1, 0, 60, 1, 60], np.float32))
+    assert [column.tolist() for column in columns] == [[1, 0, 0, 2], [575, 575, 780], [1, 1, 2]]
     watts = household(7, 200_000)
-    section, bins, count = histograms(np.arange(len(watts)) // 300, watts)
+    bins, bin, count = histograms(np.full(len(watts) // 500, 500), watts)
     assert count.sum() == np.count_nonzero(watts > LEAST_WATTS)
-    assert Sketches.from_bins(section, bins, count) == Sketches.of(np.arange(len(watts)) // 300, watts)
+    section = np.repeat(np.arange(len(bins)), bins)
+    assert Sketches.from_bins(section, bin, count) == Sketches.of(np.arange(len(watts)) // 500, watts)
+
+
+@pytest.mark.parametrize("watts", [-1.0, -1e-5, -np.inf, np.inf, np.nan, 0.0, -0.0, 1e-5, 1.1e-5, 3e38])
+def test_a_histogram_counts_what_has_a_bin(watts):
+    bins, bin, _ = histograms(np.array([1]), np.array([watts], np.float32))
+    [expected] = bin_of(np.array([watts], np.float32)).tolist()
+    assert bin.tolist() == [expected] * int(bins[0]) and (expected >= 0) == bool(bins[0])
