@@ -1,9 +1,10 @@
 """How fast the jobs catch up from a backlog, against the limits of reading it and against other engines that do the same work.
 
-One run, one machine, one topic. A job's time runs from its last task's start (all of them running, Python workers up) to its last
+One machine, one topic. A job's time runs from its last task's start (all of them running, Python workers up) to its last
 task's end, a peer's from before it reads the topic until its results are written: starting the JVM, Python or a session is in
 neither. CPU time and memory are those of all processes of a program, start-up included; memory is the sum of their peaks.
-A peer's results are checked to be ours (bench/answers.py). The broker runs on the same cores.
+The limits and our jobs take turns, and the middle of each one's figures counts; a peer, which takes long, runs once. Its results
+are checked to be ours (bench/answers.py). The broker runs on the same cores.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ DIFFERENT = "different: "
 class Program:
     """A program that reads the whole topic: one of our jobs, a limit, or a peer."""
 
-    name: str
+    name: str  # of a job of Flink's: the stem of its file
     kind: str
     engine: str
     work: str
@@ -53,38 +54,47 @@ PROGRAMS = (
     Program("thresholds", OURS, "ours", "thresholds", "jobs/thresholds.py"),
     Program("spikes", OURS, "ours", "spikes", "jobs/spikes.py"),
     Program("power_profile", OURS, "ours", "power profile", "jobs/power_profile.py"),
+    Program("three_jobs", OURS, "ours", "energy, thresholds, spikes in one job", "bench/three_jobs.py"),
     Program("pipeline", OURS, "ours", "all four in one job", "jobs/pipeline.py"),
     Program("spark_batch", PEER, "PySpark batch", "daily energy", "bench/peers/spark_batch.py", PEERS_PYTHON),
-    Program("spark_batch_all", PEER, "PySpark batch", "energy, thresholds, alerts", "bench/peers/spark_batch.py", PEERS_PYTHON, ("--work", "all")),
+    Program("spark_batch_all", PEER, "PySpark batch", "energy, thresholds, spikes", "bench/peers/spark_batch.py", PEERS_PYTHON, ("--work", "all")),
     Program("spark_streaming", PEER, "PySpark streaming", "daily energy", "bench/peers/spark_streaming.py", PEERS_PYTHON),
     Program("flink_sql", PEER, "Flink SQL (JVM)", "daily energy", "bench/peers/flink_sql.py", Path(sys.executable)),
     Program("bytewax", PEER, "Bytewax", "daily energy", "bench/peers/bytewax_flow.py", PEERS_PYTHON),
     Program("chdb", PEER, "chDB SQL", "daily energy", "bench/peers/chdb_sql.py", Path(sys.executable)),
 )
 
-TARGETS = (("pipeline", "spark_batch", 10), ("pipeline", "spark_streaming", 10), ("pipeline", "flink_sql", 5), ("pipeline", "blackhole", 0.4))
+WHOLE = ("three_jobs", "pipeline")
+"""Once one of them has run, the topics hold all that a peer's results are checked against."""
+
+TARGETS = (("three_jobs", "spark_batch_all", 10), ("three_jobs", "spark_batch", 10), ("three_jobs", "spark_streaming", 10),
+           ("three_jobs", "flink_sql", 5), ("three_jobs", "blackhole", 0.4))
 """(a, b, at least as many times b's readings/s a's are to be)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench."""
-    parser.add_argument("--houses", type=measure.quantity, default=20)
-    parser.add_argument("--days", type=measure.quantity, default=9)
+    parser.add_argument("--houses", type=measure.quantity, default=20, help="how many houses (default 20)")
+    parser.add_argument("--days", type=measure.quantity, default=9, help="days of readings of each (default 9)")
     parser.add_argument("--burst-s", type=measure.quantity, default=300, help="seconds of a burst (default 300)")
+    parser.add_argument("--runs", type=measure.quantity, default=3, help="of each of the limits and of our jobs (default 3)")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[program.name for program in PROGRAMS],
-                        help="leave out the others; a peer's results are checked where the pipeline runs before it. Names: %(choices)s")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where JSON and plot are put (default: SMW_HOME/bench)")
+                        help=f"leave out the others; a peer's results are checked where {' or '.join(WHOLE)} runs before it. Names: %(choices)s")
+    parser.add_argument("--out", type=Path, metavar="FOLDER",
+                        help="where JSON, plot and the logs of what failed are put (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, print the table and the targets, save JSON and plot. Returns 1 when a program fails or a peer's results are not ours."""
     out = args.out or settings.home / "bench"
     programs = [program for program in PROGRAMS if not args.only or program.name in args.only]
+    peers = [program for program in programs if program.kind == PEER]
+    turns = [program for program in programs if program.kind != PEER] * args.runs + peers
     with measure.workplace(settings, bounded=True) as (here, processes):
         comparison = Comparison(here, processes, out / "logs")
         comparison.produce(args.houses, args.days, args.burst_s)
-        for number, program in enumerate(programs, 1):
-            print(f"{number} of {len(programs)}: {program.engine}, {program.work} ...", end=" ", file=sys.stderr, flush=True)
+        for number, program in enumerate(turns, 1):
+            print(f"{number} of {len(turns)}: {program.engine}, {program.work} ...", end=" ", file=sys.stderr, flush=True)
             run = comparison.measure(program)
             print(f"{run.seconds:,.1f} s" if run.seconds else run.answers, file=sys.stderr)
         data = {"houses": args.houses, "days": args.days, "burst_s": args.burst_s, "readings": comparison.readings,
@@ -92,7 +102,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     runs, reached = comparison.runs, targets(comparison.runs)
     path = measure.save(out, "comparison", settings, data=data, runs=[run.record() for run in runs],
                         targets=[target.record() for target in reached])
-    print(f"\n{data['readings']:,} readings, {data['kafka_bytes_per_reading']:.2f} bytes a reading in Kafka\n\n{report(runs)}\n",
+    print(f"\n{data['readings']:,} readings, {data['kafka_bytes_per_reading']:.2f} bytes a reading in Kafka; "
+          f"limits and our jobs: the middle of {args.runs} runs\n\n{report(runs)}\n",
           *reached, sep="\n")
     plot = path.with_suffix(".png")
     subprocess.run([PEERS_PYTHON, "-P", ROOT / "bench" / "plot.py", path, plot], check=True)
@@ -105,20 +116,26 @@ class Comparison:
 
     def __init__(self, settings: Settings, processes: Processes, logs: Path):
         self.settings, self.processes, self.logs = settings, processes, logs
-        self.runs: list[Run] = []
         self.readings = 0
+        self.runs_of: dict[str, list[Run]] = {}  # by name, in the order of the table
+
+    @property
+    def runs(self) -> list[Run]:
+        """The middle run of each program."""
+        return [measure.median(runs) for runs in self.runs_of.values()]
 
     def produce(self, houses: int, days: int, burst_s: int) -> None:
         """Fill the topic, in this process."""
         begun_cpu_s = time.process_time()
         totals = produce(synthetic_houses(houses, 1), FIRST_DAY, FIRST_DAY + timedelta(days=days), burst_s, float("inf"), self.settings)
         self.readings = totals.readings
-        self.runs.append(Run("producer", "generator", "makes and sends", totals.readings, totals.seconds, time.process_time() - begun_cpu_s))
+        self.runs_of["producer"] = [Run("producer", "generator", "makes and sends", totals.readings, totals.seconds,
+                                        time.process_time() - begun_cpu_s)]
 
     def measure(self, program: Program) -> Run:
         """Run a program to its end; one that fails says so in its answers, and its log is kept."""
         run = Run(program.name, program.engine, program.work, self.readings)
-        self.runs.append(run)
+        self.runs_of.setdefault(program.name, []).append(run)
         try:
             if program.python:
                 run.seconds, usage = self.run_peer(program)
@@ -126,10 +143,11 @@ class Comparison:
                 run.seconds, usage = measure.run_job(self.settings, self.processes, ROOT / program.file)
         except UserError:
             self.logs.mkdir(parents=True, exist_ok=True)
-            run.answers = f"failed; its log is {shutil.copy(self.processes.log(program.name), self.logs)}"
+            log = self.processes.log(program.name)
+            run.answers = f"failed: {measure.last_words(log)}; its log is {shutil.copy(log, self.logs)}"
             return run
         run.cpu_s, run.peak_mb = usage.cpu_s, usage.peak_mb
-        if program.kind == PEER and any(earlier.name == "pipeline" and earlier.seconds for earlier in self.runs):
+        if program.kind == PEER and any(whole.seconds for name in WHOLE for whole in self.runs_of.get(name, [])):
             run.answers = self.check(program.name)
         return run
 
@@ -160,11 +178,11 @@ class Comparison:
 def report(runs: list[Run]) -> str:
     """The table of all runs."""
     rate_of = {run.name: run.rate for run in runs}
-    heads = ["engine", "work", "seconds", "M readings/s", "times blackhole", "all four is times", "CPU s per M", "peak MB"]
+    heads = ["engine", "work", "seconds", "M readings/s", "times blackhole", "three in one is times", "CPU s per M", "peak MB"]
     rows = []
     for run in runs:
         rows.append([run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
-                     shown(ratio(rate_of.get("pipeline"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)])
+                     shown(ratio(rate_of.get("three_jobs"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)])
     said = [f"{run.engine}, {run.work}: {run.answers}" for run in runs if run.answers]
     return "\n".join([measure.table(heads, rows, 2), "", *said])
 
@@ -173,8 +191,12 @@ def ratio(a: float | None, b: float | None) -> float | None:
     return a / b if a and b else None
 
 
+def title(run: Run) -> str:
+    return f"{run.engine} ({run.work})"
+
+
 def targets(runs: list[Run]) -> list[Target]:
     """The targets of which both sides were measured."""
     run_of = {run.name: run for run in runs if run.rate}
-    return [Target(f"{run_of[a].work}, times {run_of[b].engine}, {run_of[b].work}", run_of[a].rate / run_of[b].rate, least=least)
+    return [Target(f"{title(run_of[a])}, times {title(run_of[b])}", run_of[a].rate / run_of[b].rate, least=least)
             for a, b, least in TARGETS if a in run_of and b in run_of]

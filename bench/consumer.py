@@ -10,7 +10,7 @@ from concurrent.futures import ProcessPoolExecutor
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from bench.peers import CORES, arguments, report
+from bench.peers import CORES, arguments, carry_out, report
 
 MESSAGES_PER_CALL = 10_000
 
@@ -42,4 +42,4 @@ def consume(kafka: str, topic: str, part: int) -> tuple[float, float]:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -3,7 +3,8 @@
 A data set of houses with 20 meters is made by SQL in an endpoint of its own: every table as the jobs fill it, the power
 profile included. Then each query of dashboard/queries.py runs five times, and each page is opened in Chromium three times, by a new
 browser with an empty cache each: "heading" is when the page says what it is, "first figure" when its first figure, chart or table
-(SQL and Replay: the button that starts them) stands, "whole" when nothing is loading any more. Last, alerts are inserted, and awaited on the open page Alerts.
+(SQL and Replay: the button that starts them) stands, "whole" when nothing is loading any more. Last, alerts are inserted, and
+awaited on the open page Alerts.
 """
 
 from __future__ import annotations
@@ -12,19 +13,18 @@ import argparse
 import random
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date, datetime, timedelta, timezone
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
 
+from bench import measure
+from bench.measure import Target, shown
 from dashboard import queries
 from generator.places import places
 from smartmeter import stack
-from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 from store import schema, sink
 from store.client import reader, writer
@@ -77,30 +77,36 @@ PROFILE = """
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--houses", type=int, default=1000)
-    parser.add_argument("--days", type=int, default=30)
+    """Arguments of ./smw bench dashboard."""
+    parser.add_argument("--houses", type=measure.quantity, default=1000, help="how many houses (default 1000)")
+    parser.add_argument("--days", type=measure.quantity, default=30, help="local days of each (default 30)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Make the data set, measure, and print the tables."""
-    settings.home.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=settings.home) as home:
-        settings = stack.with_free_ports(replace(settings, home=Path(home)))
-        with Processes(settings.home) as processes:
-            stack.start_broker(processes, settings)
-            stack.create_topics(settings)
-            stack.start_endpoint(processes, settings)
-            first = LAST - timedelta(days=args.days - 1)
-            fill(settings, args.houses, args.days, first)
-            time_queries(settings, first)
-            stack.start_dashboard(processes, settings)
-            time_pages(settings)
-            time_alerts(settings)
+    """Make the data set, measure, print and save."""
+    first = LAST - timedelta(days=args.days - 1)
+    with measure.workplace(settings) as (here, processes):
+        stack.start_endpoint(processes, here)
+        sizes = fill(here, args.houses, args.days, first)
+        queries_s = time_queries(here, max(1, args.houses // 2), first)
+        stack.start_dashboard(processes, here)
+        pages_s, alerts_s = time_pages(here), time_alerts(here)
+    slowest = max(pages_s, key=lambda name: pages_s[name]["first_figure"])
+    reached = [Target(f"first figure of the slowest page ({slowest}), s", pages_s[slowest]["first_figure"], most=LIMIT_S)]
+    path = measure.save(args.out or settings.home / "bench", "dashboard", settings, houses=args.houses, days=args.days, tables=sizes,
+                        queries_s=queries_s, pages_s=pages_s, alerts_s=alerts_s, targets=[target.record() for target in reached])
+    print("\n" + measure.table(["table", "rows", "MB"], [[name, shown(of["rows"]), shown(of["bytes"], 1, 1e-6)] for name, of in sizes.items()], 1))
+    print("\n" + measure.table(["query", "ms"], [[name, shown(taken_s, 0, 1000)] for name, taken_s in queries_s.items()], 1))
+    print("\n" + measure.table(["page", "heading, s", "first figure, s", "whole, s"],
+                               [[name, *(shown(taken_s, 2) for taken_s in of.values())] for name, of in pages_s.items()], 1))
+    print(f"\nfrom ClickHouse to the open page, {ALERTS} alerts: p50 {1000 * statistics.median(alerts_s):.0f} ms, max {1000 * max(alerts_s):.0f} ms\n")
+    print(*reached, f"\nSaved as {path}", sep="\n")
     return 0
 
 
-def fill(settings: Settings, houses: int, days: int, first: date) -> None:
-    """Make the data set, and say how large it is."""
+def fill(settings: Settings, houses: int, days: int, first: date) -> dict[str, dict[str, int]]:
+    """Make the data set. Returns the rows and bytes of each table."""
     client = writer(settings)
     schema.create(client, settings)
     known = [(p.zip, p.city, p.state, p.latitude, p.longitude, p.population) for p in places().values()]
@@ -116,14 +122,14 @@ def fill(settings: Settings, houses: int, days: int, first: date) -> None:
                   f"about {spent / house_id * (houses - house_id):.0f} s left", file=sys.stderr)
     while client.query("SELECT count() FROM system.merges").first_row[0]:
         time.sleep(1)
-    for table, rows, size in client.query("SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active "
-                                          "AND database = currentDatabase() GROUP BY table ORDER BY table").result_rows:
-        print(f"{table:16}{rows:>14,} rows{size / 1e6:>10,.1f} MB")
+    return {table: {"rows": rows, "bytes": size} for table, rows, size in client.query(
+        "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() "
+        "GROUP BY table ORDER BY table").result_rows}
 
 
-def time_queries(settings: Settings, first: date) -> None:
-    """Print how long each query takes that a page asks with its first look, in the middle of QUERY_RUNS."""
-    db, house_id = reader(settings), 500
+def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, float]:
+    """Seconds that each query takes that a page asks with its first look, in the middle of QUERY_RUNS."""
+    db = reader(settings)
     midnight_s = int(datetime(LAST.year, LAST.month, LAST.day, 5, tzinfo=timezone.utc).timestamp())
     meters, day = list(range(1, METERS + 1)), (datetime.fromtimestamp(midnight_s, timezone.utc), datetime.fromtimestamp(midnight_s + 86_400, timezone.utc))
     asked = [
@@ -135,9 +141,7 @@ def time_queries(settings: Settings, first: date) -> None:
         (queries.alert, "no such alert"), (queries.alerts_between, house_id, meters, *day), (queries.alert_labels,),
         (queries.replayed, first, LAST, 0), (queries.made_since, first, LAST, 0, 0),
     ]
-    print(f"\n{'query':20}{'ms':>8}")
-    for ask, *arguments in asked:
-        print(f"{ask.__name__:20}{1000 * statistics.median(seconds(lambda: ask(db, *arguments)) for _ in range(QUERY_RUNS)):8.0f}")
+    return {ask.__name__: statistics.median(seconds(lambda: ask(db, *arguments)) for _ in range(QUERY_RUNS)) for ask, *arguments in asked}
 
 
 def seconds(action: Callable) -> float:
@@ -146,15 +150,15 @@ def seconds(action: Callable) -> float:
     return time.monotonic() - begun
 
 
-def time_pages(settings: Settings) -> None:
-    """Print how soon each page is there, in the middle of PAGE_RUNS, and the share of LIMIT_S that it takes."""
-    print(f"\n{'page':14}{'heading, s':>12}{'first figure, s':>17}{'of the limit':>14}{'whole, s':>10}")
+def time_pages(settings: Settings) -> dict[str, dict[str, float]]:
+    """Seconds until each page's heading stands, its first figure, and all of it, in the middle of PAGE_RUNS."""
+    found = {}
     with sync_playwright() as playwright:
         for name in PAGES:
             url = f"{stack.dashboard_url(settings)}/{'' if name == 'overview' else name}"
             runs = [open_page(playwright.chromium.launch(**CHROMIUM), url) for _ in range(PAGE_RUNS)]
-            heading_s, figure_s, whole_s = map(statistics.median, zip(*runs))
-            print(f"{name:14}{heading_s:12.2f}{figure_s:17.2f}{figure_s / LIMIT_S:14.0%}{whole_s:10.2f}")
+            found[name] = dict(zip(("heading", "first_figure", "whole"), map(statistics.median, zip(*runs))))
+    return found
 
 
 def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
@@ -173,8 +177,8 @@ def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
     return heading_s, figure_s, whole_s
 
 
-def time_alerts(settings: Settings) -> None:
-    """Print how long after it is in ClickHouse an alert stands on the page Alerts, which is open."""
+def time_alerts(settings: Settings) -> list[float]:
+    """Seconds from when each alert is in ClickHouse to when it stands on the page Alerts, which is open."""
     client, taken_s = writer(settings, settings.database), []
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(**CHROMIUM).new_page()
@@ -188,4 +192,4 @@ def time_alerts(settings: Settings) -> None:
             begun = time.monotonic()
             page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"{n} alert{'s' * (n > 1)}, newest first")
             taken_s.append(time.monotonic() - begun)
-    print(f"\nfrom ClickHouse to the open page, {ALERTS} alerts: p50 {1000 * statistics.median(taken_s):.0f} ms, max {1000 * max(taken_s):.0f} ms")
+    return taken_s

@@ -1,9 +1,8 @@
 """The pipeline over any number of readings, streamed: they are sent while it runs, and Kafka keeps only what it has not used yet.
 
 The readings are copies of a few synthetic houses' day, over as many days as it takes. The producer is held back when it is too far
-ahead; what the pipeline has committed is deleted (Kafka looks every 5 minutes for segments that it can remove). Time runs from the
-first readings that were used to the last. At the end the readings in the topic daily_energy are as many as were sent. Memory is
-that of all the pipeline's processes.
+ahead; what the pipeline has committed is deleted (Kafka looks every 5 minutes for segments that it can remove). Time runs from when the
+first readings are in the topic daily_energy to when all are: as many as were sent. Memory is that of all the pipeline's processes.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ import time
 from datetime import date
 from pathlib import Path
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from bench import measure
@@ -47,7 +46,7 @@ LOOK_S, TELL_S, PATIENCE_S = 1, 10, 120
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench long."""
     parser.add_argument("--readings", type=measure.quantity, default=1_000_000_000, help="how many, about (default 1e9)")
-    parser.add_argument("--houses", type=measure.quantity, default=20)
+    parser.add_argument("--houses", type=measure.quantity, default=20, help="of 20 meters each (default 20)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
 
 
@@ -146,7 +145,7 @@ class Stream:
         """Readings/s and the median of memory in each tenth of the time."""
         found = []
         for tenth in range(10):
-            begin, end = (self.seconds * n / 10 for n in (tenth, tenth + 1))
+            begin, end = (self.seconds * (n / 10) for n in (tenth, tenth + 1))
             looks = [look for look in self.looks if begin <= look[0] <= end]
             found.append({"readings_per_s": (looks[-1][1] - looks[0][1]) / (looks[-1][0] - looks[0][0]) if len(looks) > 1 else None,
                           "memory_mb": statistics.median(look[2] for look in looks) if looks else None})
@@ -167,6 +166,8 @@ class Used:
         """Take in what has come since, and add up."""
         while messages := self._consumer.consume(10_000, 0):
             for message in messages:
+                if message.error():
+                    raise KafkaException(message.error())
                 readings = decode(message.value())[1]["readings"]
                 self._total += readings - self._readings_of.get(message.key(), 0)
                 self._readings_of[message.key()] = readings
@@ -188,7 +189,7 @@ def report(stream: Stream, args: argparse.Namespace, settings: Settings) -> int:
     rows = [[str(number), shown(tenth["readings_per_s"], 2, 1e-6), shown(tenth["memory_mb"])] for number, tenth in enumerate(tenths, 1)]
     print(f"\n{stream.sent:,} readings sent, {stream.used:,} used: {'none is missing' if stream.sent == stream.used else 'THEY DIFFER'}\n"
           f"{stream.seconds:,.1f} s, {rate / 1e6:.2f} M readings/s, {figures['cpu_s_per_million_readings']:.2f} CPU s per M, "
-          f"peak memory {figures['peak_mb']:,.0f} MB, at most {figures['most_mb_in_kafka']:,.0f} MB in Kafka\n"
+          f"peak memory {figures['peak_mb']:,.0f} MB, at most {figures['most_mb_in_kafka']:,.0f} MB of readings in Kafka\n"
           f"{FULL_SIZE / 1e9:.0f} billion readings would take {figures['hours_for_full_size']:.2f} hours\n")
     print(measure.table(["tenth", "M readings/s", "memory, MB"], rows, 1), "", *reached, sep="\n")
     print(f"\nSaved as {path}")

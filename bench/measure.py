@@ -8,24 +8,27 @@ import os
 import platform
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
 from pathlib import Path
 
+from bench.peers import FAILED
 from smartmeter import stack, topics
 from smartmeter.errors import UserError
-from smartmeter.processes import Processes, marked
+from smartmeter.processes import Processes, innermost_cause, marked
 from smartmeter.settings import ROOT, Settings
 
 SAMPLE_S = 0.2
 STATE_CHANGE = re.compile(r"^(\S+ \S+) .* \(\d+/\d+\) \(\S+\) switched from \w+ to (RUNNING|FINISHED)")
+ABORTED = "org.apache.flink.client.program.ProgramAbortException"  # what Flink says when a job's Python program has ended
 PACKAGES = ("apache-flink", "confluent-kafka", "numpy", "pyarrow", "chdb")
 
 
@@ -41,6 +44,7 @@ class Run:
     cpu_s: float | None = None
     peak_mb: float | None = None
     answers: str = ""  # of a peer: whether they are ours
+    seconds_of_runs: tuple[float, ...] = ()  # where it is the middle of several
 
     @property
     def rate(self) -> float | None:
@@ -53,6 +57,14 @@ class Run:
 
     def record(self) -> dict:
         return asdict(self) | {"readings_per_s": self.rate, "cpu_s_per_million_readings": self.cpu_s_per_million}
+
+
+def median(runs: list[Run]) -> Run:
+    """The middle value of each figure of a program's runs; the first run that failed, if one did."""
+    if failed := [run for run in runs if run.seconds is None]:
+        return failed[0]
+    middle = {name: statistics.median(getattr(run, name) for run in runs) for name in ("seconds", "cpu_s", "peak_mb")}
+    return replace(runs[0], **middle, seconds_of_runs=tuple(run.seconds for run in runs))
 
 
 @dataclass(frozen=True)
@@ -172,10 +184,22 @@ def reported(log: Path) -> dict:
     return json.loads([line for line in log.read_text(errors="replace").splitlines() if line.startswith("{")][-1])
 
 
+def last_words(log: Path) -> str:
+    """Why a program has failed, by its log: a peer's first line on it, else the innermost cause in Java, else the last line."""
+    said = log.read_text(errors="replace").partition(ABORTED)[0]
+    lines = [line for line in said.splitlines() if line.strip()]
+    own = [line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)]
+    return own[0] if own else innermost_cause(lines) or (lines[-1] if lines else "it does not say why")
+
+
 def kafka_bytes(settings: Settings) -> int:
     """Bytes of the topic readings on the broker's disk."""
-    folders = (settings.home / "kafka").glob(f"{topics.topic(settings, 'readings')}-*")
-    return sum(segment.stat().st_size for folder in folders for segment in folder.glob("*.log"))
+    size = 0
+    for folder in (settings.home / "kafka").glob(f"{topics.topic(settings, 'readings')}-*"):
+        for segment in folder.glob("*.log"):
+            with suppress(FileNotFoundError):  # Kafka has just removed it
+                size += segment.stat().st_size
+    return size
 
 
 def quantity(text: str) -> int:

@@ -8,7 +8,6 @@ same cores, so that a second one is not all the job's.
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
 from dataclasses import dataclass, replace
 from datetime import date
@@ -60,7 +59,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with measure.workplace(settings, bounded=True) as (here, processes):
         readings = backlogs(todo, here)
         turns = [(case, measured(case, readings[case], here, processes)) for _ in range(args.runs) for case in todo]
-    middle = {case: median([run for other, run in turns if other == case]) for case in todo}
+    middle = {case: measure.median([run for other, run in turns if other == case]) for case in todo}
     reached = targets(middle)
     rows = [[run.engine, run.work, f"{run.readings:,}", shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(run.cpu_s_per_million, 2),
              shown(run.peak_mb)] for run in middle.values()]
@@ -108,12 +107,6 @@ def measured(case: Case, readings: int, settings: Settings, processes: Processes
     seconds, usage = measure.run_job(case.settings(settings), processes, stack.PIPELINE_JOB)
     print(f"{seconds:.1f} s", file=sys.stderr)
     return Run(f"{case.kind} {case.size}", case.kind, f"{case.size:,}", readings, seconds, usage.cpu_s, usage.peak_mb)
-
-
-def median(runs: list[Run]) -> Run:
-    """The middle value of each figure."""
-    seconds, cpu_s, peak_mb = (statistics.median(getattr(run, name) for run in runs) for name in ("seconds", "cpu_s", "peak_mb"))
-    return replace(runs[0], seconds=seconds, cpu_s=cpu_s, peak_mb=peak_mb)
 
 
 def targets(middle: dict[Case, Run]) -> list[Target]:

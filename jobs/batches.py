@@ -1,45 +1,39 @@
 """From many messages to one batch a house: its sections, and of their readings what the jobs need further on.
 
 Sections are enough for energy. Thresholds need a histogram of each section's power, the power profile what it adds to
-each minute; spikes need the readings themselves, of those sections that have one high enough to be a spike at all.
+each minute; spikes need those readings that are high enough to be a spike at all.
 
-Batches travel together, those of a *shard* of houses in one body: a shard is what Flink's key is, so that a row, a state
-request and a compression serve many houses.
+Batches travel together, those of a shard of houses in one body.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
-from functools import lru_cache
-from itertools import count, groupby
-from math import gcd
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 import lz4.block
 import numpy as np
 
-from jobs.compiled import compiled
 from jobs.integral import ARRIVED, arrivals
 from jobs.minutes import PIECE, begins, pieces
 from jobs.readings import Readings
+from jobs.shards import shard_of
 from jobs.sketch import histograms
+from smartmeter.compiled import compiled
 
-_HEAD = struct.Struct("<qqBIIII")
-
-GOLDEN = 0.6180339887498949
-"""Multiples of the golden ratio, modulo 1, lie as far apart as can be, however many there are."""
-
-
-@lru_cache
-def _stride(shards: int) -> int:
-    """How many shards further the next house is: about the golden part of them, and prime to their number."""
-    return next(stride for stride in count(round(GOLDEN * shards)) if gcd(stride, shards) == 1)
-
-
-def shard_of(house_id: int, shards: int) -> int:
-    """The shard of a house, 0 to shards - 1. Houses whose ids follow each other fill all shards, and all parts of them, evenly."""
-    return house_id * _stride(shards) % shards
+HOUSE = np.dtype([
+    ("house_id", "i8"),
+    ("zone", "i4"),  # index of its time zone
+    ("newest_ms", "i8"),  # the newest reading, or NEVER
+    ("sections", "i4"),  # how many of the batches' sections are this house's
+    ("bins", "i4"),  # likewise
+    ("minutes", "i4"),
+    ("carried", "i4"),
+])
+_HEAD = struct.Struct("<HIIIII")
 
 
 @dataclass(frozen=True)
@@ -74,75 +68,114 @@ class Batch:
     gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading that is carried; of the first, since first_ms
     watts: np.ndarray  # float32 (n,)
 
-    def pieces(self) -> Iterator[bytes]:
-        """Yield what pack joins: head, time zone, arrays."""
-        zone = self.timezone.encode()
-        yield _HEAD.pack(self.house_id, self.newest_ms, len(zone), len(self.sections), len(self.bin), len(self.minutes), len(self.watts))
-        yield zone
-        for array in (self.sections, self.bin, self.count, self.minutes, self.gap_ms, self.watts):
-            yield array.tobytes()
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """The batches of many houses, their arrays in one: those of the first house come first, then those of the next."""
+
+    zones: list[str]
+    houses: np.ndarray  # HOUSE (k,); a house has several where its time zone changes
+    sections: np.ndarray
+    bin: np.ndarray
+    count: np.ndarray
+    minutes: np.ndarray
+    gap_ms: np.ndarray
+    watts: np.ndarray
+
+    def __iter__(self) -> Iterator[Batch]:
+        """Yield the batches."""
+        s = h = p = n = 0
+        for house_id, zone, newest_ms, sections, bins, minutes, carried in self.houses.tolist():
+            yield Batch(house_id, self.zones[zone], newest_ms, self.sections[s:s + sections], self.bin[h:h + bins], self.count[h:h + bins],
+                        self.minutes[p:p + minutes], self.gap_ms[n:n + carried], self.watts[n:n + carried])
+            s, h, p, n = s + sections, h + bins, p + minutes, n + carried
+
+    def by_shard(self, shards: int) -> Iterator[tuple[int, bytes]]:
+        """Yield (shard, its batches packed) for each of `shards` that has any. The houses must be in the order of shards."""
+        shard = shard_of(self.houses["house_id"], shards)
+        for begin, end in pairwise([*begins(shard).tolist(), len(shard)] if len(shard) else []):
+            yield int(shard[begin]), self.part(begin, end).pack()
+
+    def part(self, begin: int, end: int) -> Batches:
+        """The batches of the houses from begin to before end."""
+        s, h, p, n = (slice(*self._places[name][[begin, end]].tolist()) for name in ("sections", "bins", "minutes", "carried"))
+        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[h], self.count[h], self.minutes[p], self.gap_ms[n], self.watts[n])
+
+    def of(self, house_id: int) -> Batches:
+        """The batches of one house."""
+        at = np.flatnonzero(self.houses["house_id"] == house_id)
+        return self.part(at[0], at[-1] + 1) if len(at) else self.part(0, 0)
+
+    @cached_property
+    def _places(self) -> dict[str, np.ndarray]:
+        """Where the sections, bins ... of each house begin, and where the last one's end."""
+        return {name: np.append(0, np.cumsum(self.houses[name])) for name in ("sections", "bins", "minutes", "carried")}
+
+    def pack(self) -> bytes:
+        """These batches as bytes, on their way from one worker to another of the same release.
+
+        They are compressed: that costs less than carrying them through the JVM.
+        """
+        zones = "\n".join(self.zones).encode()
+        head = _HEAD.pack(len(zones), *map(len, (self.houses, self.sections, self.bin, self.minutes, self.watts)))
+        arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.gap_ms, self.watts
+        return lz4.block.compress(b"".join((head, zones, *(array.tobytes() for array in arrays))))
 
 
-def pack(batches: Iterable[Batch]) -> bytes:
-    """Batches as bytes, on their way from one worker to another of the same release.
-
-    They are compressed: that costs less than carrying them through the JVM.
-    """
-    return lz4.block.compress(b"".join(piece for batch in batches for piece in batch.pieces()))
-
-
-def unpack(body: bytes) -> Iterator[Batch]:
-    """Yield the batches that were packed."""
-    body, at = lz4.block.decompress(body), 0
-    while at < len(body):
-        house_id, newest_ms, zone, sections, entries, minutes, readings = _HEAD.unpack_from(body, at)
-        at += _HEAD.size + zone
-        timezone, arrays = body[at - zone:at].decode(), []
-        for dtype, size in ((ARRIVED, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes),
-                            (np.uint32, readings), (np.float32, readings)):
-            arrays.append(np.frombuffer(body, dtype, size, at))
-            at += arrays[-1].nbytes
-        yield Batch(house_id, timezone, newest_ms, *arrays)
+def unpack(body: bytes) -> Batches:
+    """The batches that were packed."""
+    body = lz4.block.decompress(body)
+    size, houses, sections, entries, minutes, readings = _HEAD.unpack_from(body)
+    at, arrays = _HEAD.size + size, []
+    for dtype, length in ((HOUSE, houses), (ARRIVED, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes),
+                          (np.uint32, readings), (np.float32, readings)):
+        arrays.append(np.frombuffer(body, dtype, length, at))
+        at += arrays[-1].nbytes
+    return Batches(body[_HEAD.size:_HEAD.size + size].decode().split("\n"), *arrays)
 
 
-def by_shard(batches: Iterable[Batch], shards: int) -> Iterator[tuple[int, bytes]]:
-    """Yield (shard, its batches packed) for each of `shards` that has any; batches of a house stay in their order."""
-    def shard(batch: Batch) -> int:
-        return shard_of(batch.house_id, shards)
-
-    for number, those in groupby(sorted(batches, key=shard), key=shard):
-        yield number, pack(those)
+def alone(batch: Batch) -> Batches:
+    """One batch as batches."""
+    house = batch.house_id, 0, batch.newest_ms, len(batch.sections), len(batch.bin), len(batch.minutes), len(batch.watts)
+    return Batches([batch.timezone], np.array([house], HOUSE), batch.sections, batch.bin, batch.count, batch.minutes, batch.gap_ms, batch.watts)
 
 
-def house_batches(
-    readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted
-) -> Iterator[Batch]:
-    """Yield a batch for each house and time zone among many bursts.
+def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted) -> Batches:
+    """A batch for each house and time zone among many bursts.
 
     partition, offset: int (b,), of the message of each burst.
     """
-    if not len(readings.bursts):
-        return
     sections = arrivals(readings, partition, offset, max_gap_ms)
     bin, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
-    house_id, zone = readings.bursts["house_id"], readings.bursts["zone"]
-    first = begins(house_id, zone)
-    newest_ms = np.maximum.reduceat(readings.bursts["newest_ms"], first)
-    section_at = np.searchsorted(sections["burst"], np.append(first, len(zone)))
-    entry_at = np.append(0, np.cumsum(sections["bins"]))[section_at]
-    minute_at = np.append(0, np.cumsum(sections["minutes"]))[section_at]
-    reading_at = np.append(0, np.cumsum(sections["carried"]))[section_at]
-    for i, burst in enumerate(first.tolist()):
-        s, e, m, r = (slice(at[i], at[i + 1]) for at in (section_at, entry_at, minute_at, reading_at))
-        yield Batch(int(house_id[burst]), readings.zones[zone[burst]], int(newest_ms[i]),
-                    sections[s], bin[e], counts[e], minutes[m], gap_ms[r], watts[r])
+    houses = np.zeros(len(readings.bursts), HOUSE)
+    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin, counts, minutes, gap_ms, watts)
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)
 _NO_MINUTES = np.empty(0, PIECE)
 _NO_READINGS = np.empty(0, np.uint32), np.empty(0, np.float32)
+
+
+@compiled
+def _add_up(houses, bursts, sections):
+    """Fill in the houses. Returns how many there are."""
+    k = s = 0
+    for b in range(len(bursts)):
+        burst = bursts[b]
+        if b == 0 or burst.house_id != bursts[b - 1].house_id or burst.zone != bursts[b - 1].zone:
+            houses[k].house_id, houses[k].zone, houses[k].newest_ms = burst.house_id, burst.zone, burst.newest_ms
+            k += 1
+        house = houses[k - 1]
+        house.newest_ms = max(house.newest_ms, burst.newest_ms)
+        while s < len(sections) and sections[s].burst == b:
+            house.sections += 1
+            house.bins += sections[s].bins
+            house.minutes += sections[s].minutes
+            house.carried += sections[s].carried
+            s += 1
+    return k
 
 
 def _histograms(sections: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

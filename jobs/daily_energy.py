@@ -26,12 +26,11 @@ class DailyEnergy(Part):
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
 
-    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
-        for change in changes:
-            if change.closes_a_day:
-                yield from self.results(change.house_id, change.house, change.now_ms)
-            elif change.all_sent_before and not change.house.all_sent:
-                change.wake = True
+    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+        if change.closes_a_day:
+            yield from self.results(change.house_id, change.house, change.now_ms)
+        elif change.all_sent_before and not change.house.all_sent:
+            change.wake = True
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
         if not house.all_sent:

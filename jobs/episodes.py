@@ -20,7 +20,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jobs.batches import Batch
-from jobs.integral import energy, require_version
+from jobs.integral import energies, require_version
+from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
 
 UNKNOWN = 2**62
@@ -143,6 +144,16 @@ class Versions:
         return lowest
 
 
+@compiled
+def may_be_over(sections, lowest):
+    """Whether a section (ARRIVED) has a reading over its meter's lowest limit (LOWEST, rising by meter)."""
+    for s in range(len(sections)):
+        at = np.searchsorted(lowest["meter_id"], sections[s].meter_id)
+        if at < len(lowest) and lowest[at].meter_id == sections[s].meter_id and sections[s].peak_watts > lowest[at].watts:
+            return True
+    return False
+
+
 def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_gap_ms: int) -> np.ndarray:
     """The runs (RUN) in those sections of a batch that are `used` (bool (b,))."""
     sections = batch.sections
@@ -160,7 +171,7 @@ def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_gap_ms: in
     begin = np.flatnonzero(starts)
     first, last = over[starts], over[ends]
     excess = watts[over] - limit[over]
-    whole, rest = energy(excess, np.where(ends, 0, np.append(between_ms, 0)))
+    whole, rest = energies(excess, np.where(ends, 0, np.append(between_ms, 0)))
     runs = np.zeros(len(first), RUN)
     runs["meter_id"] = sections["meter_id"][section[first]]
     runs["start_ms"], runs["last_ms"] = time_ms[first], time_ms[last]
@@ -222,7 +233,7 @@ class Runs:
         episodes["end_ms"] = np.minimum(until_ms, clock_ms)
         episodes["open"] = (
             (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms) | (chains["last_ms"] + spell.hold_ms > clock_ms))
-        whole, rest = energy(chains["last_over_watts"], episodes["end_ms"] - chains["last_ms"])
+        whole, rest = energies(chains["last_over_watts"], episodes["end_ms"] - chains["last_ms"])
         episodes["excess_mj"] += whole
         episodes["excess_rest"] += rest
         return episodes
@@ -285,7 +296,7 @@ def _fold(runs: np.ndarray, linked: np.ndarray, spell: Spell) -> np.ndarray:
         return runs
     runs = runs.copy()
     here = np.flatnonzero(linked)
-    whole, rest = energy(runs["last_over_watts"][here], _held_until(runs, spell)[here] - runs["last_ms"][here])
+    whole, rest = energies(runs["last_over_watts"][here], _held_until(runs, spell)[here] - runs["last_ms"][here])
     runs["excess_mj"][here] += whole
     runs["excess_rest"][here] += rest
     begin = np.flatnonzero(np.append(True, ~linked))

@@ -21,9 +21,10 @@ from pyflink.table import DataTypes, StreamTableEnvironment
 from pyflink.table.udf import ScalarFunction, udf
 from pyflink.util.java_utils import to_jarray
 
-from jobs.batches import Wanted, by_shard, house_batches, shard_of
+from jobs.batches import Wanted, house_batches
 from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
 from jobs.readings import read
+from jobs.shards import shard_of
 from smartmeter.codec import encode
 from smartmeter.savepoints import checkpoints_of
 from smartmeter.settings import ROOT, Settings
@@ -107,12 +108,12 @@ class ToBatches(ScalarFunction):
 
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
-        readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms)
+        readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys))
         places = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
         batches = house_batches(readings, *places, self.max_gap_ms, self.wanted)
         if self.only_house:
-            batches, reasons = (batch for batch in batches if batch.house_id == self.only_house), {}
-        rows = [(self.keys[shard], body, None) for shard, body in by_shard(batches, len(self.keys))]
+            batches, reasons = batches.of(self.only_house), {}
+        rows = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
         for i, reason in reasons.items():
             letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
                           reason=reason, payload=payloads[i])

@@ -22,7 +22,7 @@ from pyflink.datastream import KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
 from jobs.batches import Batch, Wanted, unpack
-from jobs.integral import FRESH, LATE, OVERLAPPING, HouseDays, Rules, add, kwh, over_by_now
+from jobs.integral import FRESH, LATE, OVERLAPPING, HouseDays, Rules, kwh
 from jobs.readings import NEVER
 from smartmeter import topics
 from smartmeter.codec import decode, encode
@@ -32,11 +32,8 @@ END_OF_TIME_MS = 2**63 - 1
 """Event time of the last watermark, which only a source that has come to its end sends."""
 
 DAY_MS = 86_400_000
-LIVE_MS = 3_600_000
-"""A house whose clock is no further behind than that is live."""
-
-HISTORY_WAITS = 3
-"""How many times as long as those of live houses the early results of others wait: more of their readings come meanwhile."""
+EARLY_HOUSES = 4
+"""Houses of a shard whose early results are told each time its timer fires: the more wait, the longer each of them does."""
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
@@ -98,8 +95,8 @@ class Part:
 
     wanted = Wanted()
 
-    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
-        """Yield (topic, record) on batches that were taken in, each by another house."""
+    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+        """Yield (topic, record) on a batch that was taken in."""
         raise NotImplementedError
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
@@ -125,17 +122,18 @@ class Houses(KeyedProcessFunction):
         if dead_letter:
             yield from self.messages([("dead_letter", decode(dead_letter)[1])])
             return
-        yield from self.add(list(unpack(batches)), ctx.timer_service())
+        for batch in unpack(batches):
+            yield from self.add(batch, ctx.timer_service())
 
     def on_timer(self, timestamp, ctx):
-        ended = timestamp == END_OF_TIME_MS
-        for house_id in self.all_houses() if ended else self.waiting():
+        ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
+        for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
             house = HouseDays.from_bytes(state.get("days"))
             for part in self.parts:
                 yield from self.messages(part.wake(state, house, now_ms(), ended))
             state.put("days", house.to_bytes())
-        self.of_shard.put(WAITING, b"")
+        self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
 
     def all_houses(self) -> list[int]:
         """The houses of the present shard."""
@@ -145,43 +143,37 @@ class Houses(KeyedProcessFunction):
         """The houses of the present shard that are to be woken."""
         return np.frombuffer(self.of_shard.get(WAITING) or b"", np.int64).tolist()
 
-    def wake_later(self, changes: list[Change], timers) -> None:
-        """Have the houses of these changes woken when the shard's timer fires: sooner when one of them is live."""
-        waiting = self.waiting()
-        if new := {change.house_id for change in changes}.difference(waiting):
-            live = any(change.now_ms - change.house.clock_ms < LIVE_MS for change in changes)
-            after_ms = self.wake_after_ms * (1 if live else HISTORY_WAITS)
-            timers.register_processing_time_timer(timers.current_processing_time() + after_ms)
-            self.of_shard.put(WAITING, np.array([*waiting, *sorted(new)], np.int64).tobytes())
+    def wait(self, houses: list[int], timers) -> None:
+        """Let these houses wait to be woken, some of them when the shard's timer fires."""
+        self.of_shard.put(WAITING, np.array(houses, np.int64).tobytes())
+        if houses:
+            timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
 
-    def add(self, batches: list[Batch], timers) -> Iterator[Row]:
-        """Yield the messages that follow from some batches."""
-        for some in one_of_each_house(batches):
-            changes = self.take_in(some)
-            if any(change.clock_before_ms == NEVER for change in changes):
-                timers.register_event_time_timer(END_OF_TIME_MS)
-            for change in changes:
-                yield from self.messages(refusals(change))
-            for part in self.parts:
-                yield from self.messages(part.take(changes))
-            for change in changes:
-                if change.closes_a_day:
-                    change.house.close(self.rules)
-                change.state.put("days", change.house.to_bytes())
-            if to_wake := [change for change in changes if change.wake]:
-                self.wake_later(to_wake, timers)
+    def add(self, batch: Batch, timers) -> Iterator[Row]:
+        """Yield the messages that follow from a batch."""
+        change = self.take_in(batch)
+        if change.clock_before_ms == NEVER:
+            timers.register_event_time_timer(END_OF_TIME_MS)
+        yield from self.messages(refusals(change))
+        for part in self.parts:
+            yield from self.messages(part.take(change))
+        if change.closes_a_day:
+            change.house.close(self.rules)
+        change.state.put("days", change.house.to_bytes())
+        if change.wake and change.house_id not in (waiting := self.waiting()):
+            if waiting:
+                self.of_shard.put(WAITING, np.array([*waiting, change.house_id], np.int64).tobytes())
+            else:
+                self.wait([change.house_id], timers)
 
-    def take_in(self, batches: list[Batch]) -> list[Change]:
-        """Let houses take in a batch each; their new state is not kept yet."""
-        states = [HouseState(self.of_shard, batch.house_id) for batch in batches]
-        houses = [HouseDays.known(state.get("days"), batch.timezone) for state, batch in zip(states, batches)]
-        before = [(house.timezone, house.clock_ms, house.all_sent) for house in houses]
-        for house, batch in zip(houses, batches):
-            house.timezone = batch.timezone
-        taken = add(houses, [batch.sections for batch in batches], [batch.newest_ms for batch in batches], self.rules)
-        over = over_by_now(houses, self.rules)
-        return [Change(batch, state, house, *known, *found, closes_a_day=over_by > house.closed_day, now_ms=now_ms())
-                for batch, state, house, known, found, over_by in zip(batches, states, houses, before, taken, over)]
+    def take_in(self, batch: Batch) -> Change:
+        """Let a house take in a batch; its new state is not kept yet."""
+        state = HouseState(self.of_shard, batch.house_id)
+        house = HouseDays.known(state.get("days"), batch.timezone)
+        before = house.timezone, house.clock_ms, house.all_sent
+        house.timezone = batch.timezone
+        taken = house.take(batch.sections, batch.newest_ms, self.rules)
+        return Change(batch, state, house, *before, *taken, closes_a_day=house.over_by_now(self.rules) > house.closed_day, now_ms=now_ms())
 
     def messages(self, results: Iterable[tuple[str, dict]]) -> Iterator[Row]:
         """(topic, record) as messages (MESSAGE); of a replay those of its days."""
@@ -196,14 +188,6 @@ WAITING = "waiting"
 
 def now_ms() -> int:
     return round(time.time() * 1000)
-
-
-def one_of_each_house(batches: list[Batch]) -> Iterator[list[Batch]]:
-    """Yield the batches in groups that have one of a house at most; a house has several where its time zone changes."""
-    while batches:
-        first = {batch.house_id: batch for batch in reversed(batches)}
-        yield list(first.values())
-        batches = [batch for batch in batches if batch is not first[batch.house_id]]
 
 
 REFUSALS = {LATE: "its day was closed", OVERLAPPING: "it covers in part what was received before"}

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 
-from jobs.compiled import compiled
 from jobs.readings import NEVER, Readings, day_of, days_of, midnights
+from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
 
 REST_PER_MJ = 2.0**40
@@ -90,11 +89,21 @@ class Rules:
         return cls(round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000))
 
 
-def energy(watts, held_ms) -> tuple[np.ndarray, np.ndarray]:
-    """(whole mJ, 2**-40 mJ), int64, of powers (W) that hold for some time (ms)."""
-    product = np.multiply(watts, held_ms, dtype=np.float64)
-    whole = product.astype(np.int64)
-    return whole, ((product - whole) * REST_PER_MJ).astype(np.int64)
+@compiled
+def energy(watts, held_ms):
+    """(whole mJ, 2**-40 mJ) of a power (W) that holds for some time (ms)."""
+    product = np.float64(watts) * held_ms
+    whole = np.int64(product)
+    return whole, np.int64((product - whole) * REST_PER_MJ)
+
+
+@compiled
+def energies(watts, held_ms):
+    """(whole mJ, 2**-40 mJ), int64 (n,), of powers that each hold for some time."""
+    whole, rest = np.empty(len(watts), np.int64), np.empty(len(watts), np.int64)
+    for i in range(len(watts)):
+        whole[i], rest[i] = energy(watts[i], held_ms[i])
+    return whole, rest
 
 
 def kwh(energy_mj, energy_rest):
@@ -159,7 +168,7 @@ def _integrate(section, gap_ms, watts, at, end, time_ms, max_gap_ms):
             section.first_ms = time_ms
         else:
             held_ms = min(gap_ms[at], max_gap_ms)
-            mj, mj_rest = _energy(watts[at - 1], held_ms)
+            mj, mj_rest = energy(watts[at - 1], held_ms)
             whole, rest, covered_ms, longest_ms = whole + mj, rest + mj_rest, covered_ms + held_ms, max(longest_ms, gap_ms[at])
         at += 1
     if at > begin:
@@ -168,141 +177,72 @@ def _integrate(section, gap_ms, watts, at, end, time_ms, max_gap_ms):
     return at, time_ms
 
 
-@compiled
-def _energy(watts, held_ms):
-    """(whole mJ, 2**-40 mJ) of a power (W) that holds for some time (ms)."""
-    product = np.float64(watts) * held_ms
-    whole = np.int64(product)
-    return whole, np.int64((product - whole) * REST_PER_MJ)
-
-
-def channels(house, sections: np.ndarray) -> np.ndarray:
-    """int64 (b,): one number for the house (an index: int, or int (b,)) and the meter of each section; by house, then meter."""
-    return np.asarray(house, np.int64) << 32 | sections["meter_id"]
-
-
-def in_order(channel: np.ndarray, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(channel, sections), sorted by channel and time."""
-    order = np.lexsort((sections["start_ms"], channel))
-    return channel[order], sections.take(order)
-
-
-def crossing(channel: np.ndarray, sections: np.ndarray) -> np.ndarray:
-    """bool (b - 1,): whether each section (in order) and the one behind it cover the same time of the same meter."""
-    return (channel[1:] == channel[:-1]) & (sections["start_ms"][1:] < sections["end_ms"][:-1])
-
-
-def join(channel: np.ndarray, sections: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
-    """(channel, sections), in order and none crossing, with those sections that touch made one."""
-    touch = (
-        (channel[1:] == channel[:-1])
-        & (sections["day"][1:] == sections["day"][:-1])
-        & (sections["start_ms"][1:] == sections["end_ms"][:-1])
-    )
-    if not touch.any():
-        return channel, sections
-    begins_group = np.concatenate([[True], ~touch])
-    begins, group = np.flatnonzero(begins_group), np.cumsum(begins_group) - 1
-    here, there = _neighbours(channel, sections)
-    inside = group[here] == group[there]
-    _add_between(sections, here[inside], there[inside], max_gap_ms)
-    joined = sections[begins]
-    for column, fold in (
-        ("end_ms", np.maximum), ("readings", np.add), ("duplicates", np.add), ("energy_mj", np.add),
-        ("energy_rest", np.add), ("covered_ms", np.add), ("max_gap_ms", np.maximum),
-    ):
-        joined[column] = fold.reduceat(sections[column], begins)
-    some = np.flatnonzero(sections["readings"])
-    joined["first_ms"][group[some[::-1]]] = sections["first_ms"][some[::-1]]
-    joined["last_ms"][group[some]] = sections["last_ms"][some]
-    joined["last_watts"][group[some]] = sections["last_watts"][some]
-    return channel[begins], joined
-
-
-def _neighbours(channel: np.ndarray, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices (i, j) of sections with readings that follow each other in the same channel, in sorted sections."""
-    some = np.flatnonzero(sections["readings"])
-    same = channel[some[1:]] == channel[some[:-1]]
-    return some[:-1][same], some[1:][same]
-
-
-def _links(channel: np.ndarray, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(channel, LINK) of readings that follow each other, in sorted sections."""
-    here, there = _neighbours(channel, sections)
-    links = np.empty(len(here), LINK)
-    links["meter_id"] = sections["meter_id"][here]
-    links["last_ms"], links["next_ms"] = sections["last_ms"][here], sections["first_ms"][there]
-    return channel[here], links
-
-
-def _add_between(sections, here, there, max_gap_ms) -> None:
-    """Add the interval from the last reading of `here` to the first of `there` to the sections `there`."""
-    gap_ms = sections["first_ms"][there] - sections["last_ms"][here]
-    held_ms = np.minimum(gap_ms, max_gap_ms)
-    whole, rest = energy(sections["last_watts"][here], held_ms)
-    sections["energy_mj"][there] += whole
-    sections["energy_rest"][there] += rest
-    sections["covered_ms"][there] += held_ms
-    sections["max_gap_ms"][there] = np.maximum(sections["max_gap_ms"][there], gap_ms)
-
-
 def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
-    """The totals (RESULT) of each meter and day with readings, or with one that holds into it.
+    """The totals (RESULT) of each meter and day with readings, or with one that holds into it; by meter, then day.
 
     sections: of one house, joined; clock_ms: its newest reading.
     """
-    holds = _holds(sections, timezone, clock_ms, max_gap_ms)
-    heard = sections[sections["readings"] > 0]
-    keys = np.unique(np.concatenate([_meter_day(heard), _meter_day(holds)]))
-    results = np.zeros(len(keys), RESULT)
-    results["meter_id"], results["day"] = keys >> 32, keys & 0xFFFFFFFF
-    for rows, columns in (
-        (heard, ("readings", "duplicates", "energy_mj", "energy_rest", "covered_ms")),
-        (holds, ("energy_mj", "energy_rest", "covered_ms")),
-    ):
-        at = np.searchsorted(keys, _meter_day(rows))
-        for column in columns:
-            np.add.at(results[column], at, rows[column])
-    results["max_gap_ms"] = _longest_gap(heard, keys, results["day"], midnights(timezone), clock_ms)
-    return results
+    results = np.zeros(2 * len(sections), RESULT)
+    return results[:_add_up(results, sections, midnights(timezone), clock_ms, max_gap_ms)]
 
 
-def _meter_day(rows: np.ndarray) -> np.ndarray:
-    """One sortable int64 for the meter and day of each row."""
-    return (rows["meter_id"].astype(np.int64) << 32) | rows["day"]
+@compiled
+def _add_up(results, sections, midnight_ms, clock_ms, max_gap_ms):
+    """Fill in the results. Returns how many there are. While a result is worked on, its max_gap_ms leaves out what follows last_ms."""
+    r = last_ms = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        if section.readings == 0:
+            continue
+        r, last_ms = _result_of(results, r, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
+        result = results[r - 1]
+        result.readings += section.readings
+        result.duplicates += section.duplicates
+        result.energy_mj += section.energy_mj
+        result.energy_rest += section.energy_rest
+        result.covered_ms += section.covered_ms
+        result.max_gap_ms = max(result.max_gap_ms, section.max_gap_ms, section.first_ms - last_ms)
+        last_ms = section.last_ms
+        following = _following(sections, s)
+        until_ms = min(clock_ms if following < 0 else sections[following].first_ms, section.last_ms + max_gap_ms)
+        for day in range(section.day, section.day + 2):  # a reading holds for less than a day
+            held_ms = min(until_ms, midnight_ms[day + 1]) - max(section.last_ms, midnight_ms[day])
+            if held_ms > 0:
+                r, last_ms = _result_of(results, r, last_ms, section.meter_id, day, midnight_ms, clock_ms)
+                whole, rest = energy(section.last_watts, held_ms)
+                results[r - 1].energy_mj += whole
+                results[r - 1].energy_rest += rest
+                results[r - 1].covered_ms += held_ms
+    _end_result(results, r, last_ms, midnight_ms, clock_ms)
+    return r
 
 
-def _holds(sections, timezone, clock_ms, max_gap_ms) -> np.ndarray:
-    """What the last reading of each section adds until the next section's first, cut at midnight (RESULT)."""
-    some = sections[sections["readings"] > 0]
-    until_ms = np.full(len(some), clock_ms)
-    here, there = _neighbours(some["meter_id"], some)
-    until_ms[here] = some["first_ms"][there]
-    until_ms = np.minimum(until_ms, some["last_ms"] + max_gap_ms)
-    bounds = midnights(timezone)
-    pieces = []
-    for days_on in range(2):  # a reading holds for less than a day
-        day = some["day"] + days_on
-        held_ms = np.minimum(until_ms, bounds[day + 1]) - np.maximum(some["last_ms"], bounds[day])
-        piece = np.zeros(len(some), RESULT)
-        piece["meter_id"], piece["day"], piece["covered_ms"] = some["meter_id"], day, held_ms
-        piece["energy_mj"], piece["energy_rest"] = energy(some["last_watts"], held_ms)
-        pieces.append(piece[held_ms > 0])
-    return np.concatenate(pieces)
+@compiled
+def _result_of(results, r, last_ms, meter_id, day, midnight_ms, clock_ms):
+    """(r, last_ms) with the result of a meter and day as results[r - 1]: the last one, or a new one behind it."""
+    if r > 0 and results[r - 1].meter_id == meter_id and results[r - 1].day == day:
+        return r, last_ms
+    _end_result(results, r, last_ms, midnight_ms, clock_ms)
+    results[r].meter_id, results[r].day = meter_id, day
+    return r + 1, midnight_ms[day]
 
 
-def _longest_gap(heard, keys, day, bounds, clock_ms) -> np.ndarray:
-    """Longest time without a reading of each (meter, day), the day's start and its end (or clock_ms) included."""
-    begin_ms, end_ms = bounds[day], np.minimum(bounds[day + 1], clock_ms)
-    at = np.searchsorted(keys, _meter_day(heard))
-    first = np.diff(at, prepend=-1) != 0
-    last = np.diff(at, append=len(keys)) != 0
-    longest = end_ms - begin_ms
-    longest[at] = 0
-    np.maximum.at(longest, at, heard["max_gap_ms"])
-    np.maximum.at(longest, at, heard["first_ms"] - np.where(first, begin_ms[at], np.roll(heard["last_ms"], 1)))
-    np.maximum.at(longest, at[last], end_ms[at[last]] - heard["last_ms"][last])
-    return longest
+@compiled
+def _end_result(results, r, last_ms, midnight_ms, clock_ms):
+    """Let the longest gap of the last result take in what lies between its last reading and its end, or the newest reading."""
+    if r > 0:
+        results[r - 1].max_gap_ms = max(results[r - 1].max_gap_ms, min(midnight_ms[results[r - 1].day + 1], clock_ms) - last_ms)
+
+
+@compiled
+def _following(sections, s):
+    """Index of the next section of the same meter that has readings, or -1."""
+    for other in range(s + 1, len(sections)):
+        if sections[other].meter_id != sections[s].meter_id:
+            break
+        if sections[other].readings:
+            return other
+    return -1
 
 
 @dataclass(eq=False)
@@ -323,35 +263,23 @@ class HouseDays:
         """A house as its state has it; without one, that of a house that was never heard of, in that time zone."""
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
-    def _merge(self, arrived: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
-        """Add sections (ARRIVED), of which some cross others, in the order they came.
+    def take(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+        """Take in the sections (ARRIVED (b,)) of one or more bursts, newest_ms being their newest reading.
 
-        Returns (FRESH, AGAIN or OVERLAPPING for each; LINK).
+        Returns (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE, uint8 (b,); LINK of each that is fresh to its neighbours).
         """
-        plain, verdict, links = _plain(arrived), np.full(len(arrived), FRESH), []
-        for rows in np.split(np.arange(len(arrived)), np.flatnonzero(np.diff(arrived["burst"])) + 1):
-            fresh, covered_by = self._compare(plain[rows])
-            again = covered_by >= 0
-            self.sections["duplicates"][covered_by[again]] += plain["readings"][rows][again]
-            verdict[rows] = np.select([fresh, again], [FRESH, AGAIN], OVERLAPPING)
-            together = np.concatenate([self.sections, plain[rows][fresh]], dtype=SECTION)
-            meter_id, together = in_order(together["meter_id"], together)
-            links.append(_links(meter_id, together)[1])
-            self.sections = join(meter_id, together, max_gap_ms)[1]
-        return verdict, np.concatenate(links)
+        held, size = np.empty(len(self.sections) + len(arrived), SECTION), len(self.sections)
+        held[:size] = self.sections
+        verdict, links = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK)
+        size, found, self.changed_from = _take(
+            held, size, arrived, verdict, links, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
+            rules.max_gap_ms, rules.allowed_lateness_ms)
+        self.sections, self.clock_ms = held[:size], max(self.clock_ms, newest_ms)
+        return verdict, links[:found]
 
-    def _compare(self, sections: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """For each section: whether it overlaps none that is held; index of the one that covers it all, or -1."""
-        mine, new = self.sections, sections[:, None]
-        meets = (
-            (new["meter_id"] == mine["meter_id"])
-            & (new["start_ms"] < mine["end_ms"]) & (new["end_ms"] > mine["start_ms"])
-        )
-        inside = meets & (new["start_ms"] >= mine["start_ms"]) & (new["end_ms"] <= mine["end_ms"])
-        covered_by = np.full(len(sections), -1)
-        rows, holders = np.nonzero(inside)
-        covered_by[rows] = holders
-        return ~meets.any(axis=1), covered_by
+    def over_by_now(self, rules: Rules) -> int:
+        """The last local day that is over, on the house's own clock. It is still to be closed if it is after closed_day."""
+        return int(midnights(self.timezone).searchsorted(self.clock_ms - rules.allowed_lateness_ms, "right")) - 2
 
     @property
     def all_sent(self) -> bool:
@@ -361,7 +289,7 @@ class HouseDays:
     def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
         """(RESULT rows of open days that are new since the last call, whether each is final)."""
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_gap_ms)
-        [over] = over_by_now([self], rules)
+        over = self.over_by_now(rules)
         changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
         rows = rows[changed & (rows["day"] > self.closed_day)]
         self.changed_from = self.ALL_SENT
@@ -369,7 +297,7 @@ class HouseDays:
 
     def close(self, rules: Rules) -> None:
         """Close the days that are over: they take no more readings, and are forgotten."""
-        [over] = over_by_now([self], rules)
+        over = self.over_by_now(rules)
         if over > self.closed_day:
             self.closed_day = over
             self._forget_closed()
@@ -399,87 +327,112 @@ class HouseDays:
         version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
         require_version(version, STATE_VERSION)
         body = _HEAD.size + size
-        sections = np.frombuffer(state, SECTION, offset=body).copy()
+        sections = np.frombuffer(state, SECTION, offset=body)
         return cls(state[_HEAD.size:body].decode(), clock_ms, closed_day, revision, changed_from, sections)
 
 
-def add(
-    houses: list[HouseDays], arrived: list[np.ndarray], newest_ms: list[int], rules: Rules
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """Let houses take in the sections (ARRIVED) of one or more bursts each, newest_ms being their newest reading.
-
-    Returns for each house (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE; LINK of all that is held now).
-    All houses are worked on at once: what NumPy takes for a call it takes for all of them.
-    """
-    numbers = np.arange(len(houses))
-    house, sections = np.repeat(numbers, [len(a) for a in arrived]), np.concatenate(arrived, dtype=ARRIVED)
-    late = _late(houses, house, sections, rules)
-    verdict = np.where(late, LATE, FRESH)
-    _mark_changed(houses, house[~late], sections["day"][~late])
-    crossed, links = _merge_all(houses, house[~late], sections[~late], rules.max_gap_ms)
-    bounds = np.searchsorted(house, [*numbers, len(houses)])
-    taken = []
-    for i, (begin, end) in enumerate(pairwise(bounds.tolist())):
-        own, own_links = verdict[begin:end], links[i]
-        if i in crossed:
-            own[~late[begin:end]], own_links = houses[i]._merge(arrived[i][~late[begin:end]], rules.max_gap_ms)
-        houses[i].clock_ms = max(houses[i].clock_ms, newest_ms[i])
-        taken.append((own, own_links))
-    return taken
+@compiled
+def _take(held, size, arrived, verdict, links, midnight_ms, clock_ms, closed_day, changed_from, max_gap_ms, allowed_lateness_ms):
+    """Let held[:size], the sections of a house, take in those that arrived. Returns (size, links found, changed_from)."""
+    found, reached_day = 0, np.searchsorted(midnight_ms, clock_ms, side="right") - 1
+    for i in range(len(arrived)):
+        section = arrived[i]
+        time_ms = max(section.before_ms, clock_ms) - allowed_lateness_ms
+        if section.day <= closed_day or time_ms >= midnight_ms[section.day + 1]:
+            verdict[i] = LATE
+            continue
+        changed_from = min(changed_from, reached_day, section.day - 1)  # a reading of the day before may hold on into it
+        at = _place(held, size, section)
+        verdict[i] = _compare(held, size, at, section)
+        if verdict[i] == AGAIN:
+            held[at - 1].duplicates += section.readings
+        if verdict[i] == FRESH:
+            size = _insert(held, size, at, section)
+            found = _link(held, size, at, links, found)
+            size = _join(held, size, at, max_gap_ms)
+            size = _join(held, size, at - 1, max_gap_ms)
+    return size, found, changed_from
 
 
-def over_by_now(houses: list[HouseDays], rules: Rules) -> list[int]:
-    """The last local day of each house that is over, on its own clock. It is still to be closed if it is after closed_day."""
-    clock_ms = np.array([house.clock_ms for house in houses])
-    return (days_of([house.timezone for house in houses], np.arange(len(houses)), clock_ms - rules.allowed_lateness_ms) - 1).tolist()
+@compiled
+def _place(held, size, section):
+    """Index of the first section that is behind this one: of a later meter, or of the same one and beginning later."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        if (held[middle].meter_id, held[middle].start_ms) <= (section.meter_id, section.start_ms):
+            low = middle + 1
+        else:
+            high = middle
+    return low
 
 
-def _late(houses: list[HouseDays], house: np.ndarray, sections: np.ndarray, rules: Rules) -> np.ndarray:
-    """bool (b,): whether the day of each section is closed for its burst."""
-    clock_ms = np.maximum(sections["before_ms"], np.array([h.clock_ms for h in houses])[house])
-    over = days_of([h.timezone for h in houses], house, clock_ms - rules.allowed_lateness_ms) - 1
-    closed_day = np.array([h.closed_day for h in houses])[house]  # which is later once the house's time zone has changed
-    return sections["day"] <= np.maximum(over, closed_day)
+@compiled
+def _compare(held, size, at, section):
+    """FRESH, AGAIN or OVERLAPPING: whether the sections before and behind `at` cover none, all or some of a section's time."""
+    if at > 0 and held[at - 1].meter_id == section.meter_id and held[at - 1].end_ms > section.start_ms:
+        return AGAIN if held[at - 1].end_ms >= section.end_ms else OVERLAPPING
+    if at < size and held[at].meter_id == section.meter_id and held[at].start_ms < section.end_ms:
+        return OVERLAPPING
+    return FRESH
 
 
-def _mark_changed(houses: list[HouseDays], house: np.ndarray, day: np.ndarray) -> None:
-    """Have the results of the days told that sections of these houses and days change, and of those that they hold on into."""
-    if not len(house):
-        return
-    begins = np.flatnonzero(np.diff(house, prepend=-1))
-    changed = house[begins]
-    clock_ms = np.array([houses[i].clock_ms for i in changed])
-    reached_day = days_of([h.timezone for h in houses], changed, clock_ms)
-    first_day = np.minimum(reached_day, np.minimum.reduceat(day, begins) - 1)
-    for i, since in zip(changed.tolist(), first_day.tolist()):
-        houses[i].changed_from = min(houses[i].changed_from, since)
+@compiled
+def _insert(held, size, at, section):
+    """Put a section (ARRIVED) before held[at]. Returns the new size."""
+    for other in range(size, at, -1):
+        held[other] = held[other - 1]
+    new = held[at]
+    new.meter_id, new.day, new.start_ms, new.end_ms = section.meter_id, section.day, section.start_ms, section.end_ms
+    new.readings, new.duplicates, new.first_ms, new.last_ms = section.readings, section.duplicates, section.first_ms, section.last_ms
+    new.last_watts, new.energy_mj, new.energy_rest = section.last_watts, section.energy_mj, section.energy_rest
+    new.covered_ms, new.max_gap_ms = section.covered_ms, section.max_gap_ms
+    return size + 1
 
 
-def _merge_all(houses: list[HouseDays], house: np.ndarray, arrived: np.ndarray, max_gap_ms: int) -> tuple[set[int], list[np.ndarray]]:
-    """Add sections that cross no others. Returns (the houses where some do, which are left as they are; LINK by house)."""
-    held = np.concatenate([h.sections for h in houses], dtype=SECTION)
-    held_by = np.repeat(np.arange(len(houses)), [len(h.sections) for h in houses])
-    together = np.concatenate([held, _plain(arrived)], dtype=SECTION)
-    channel, together = in_order(channels(np.concatenate([held_by, house]), together), together)
-    crossed = set((channel[1:][crossing(channel, together)] >> 32).tolist())
-    if crossed:
-        kept = ~np.isin(channel >> 32, list(crossed))
-        channel, together = channel[kept], together[kept]
-    links_of, links = _links(channel, together)
-    channel, joined = join(channel, together, max_gap_ms)
-    starts = np.arange(len(houses) + 1) << 32
-    found = []
-    for i, (link, section) in enumerate(zip(pairwise(np.searchsorted(links_of, starts).tolist()),
-                                            pairwise(np.searchsorted(channel, starts).tolist()))):
-        found.append(links[slice(*link)])
-        if i not in crossed:
-            houses[i].sections = joined[slice(*section)]
-    return crossed, found
+@compiled
+def _link(held, size, at, links, found):
+    """Add the links of a section to its meter's readings before and behind it. Returns how many there are now."""
+    if held[at].readings:
+        before = at - 1
+        while before >= 0 and held[before].meter_id == held[at].meter_id and held[before].readings == 0:
+            before -= 1
+        if before >= 0 and held[before].meter_id == held[at].meter_id:
+            links[found].meter_id, links[found].last_ms, links[found].next_ms = held[at].meter_id, held[before].last_ms, held[at].first_ms
+            found += 1
+        following = _following(held[:size], at)
+        if following >= 0:
+            links[found].meter_id, links[found].last_ms, links[found].next_ms = held[at].meter_id, held[at].last_ms, held[following].first_ms
+            found += 1
+    return found
 
 
-def _plain(arrived: np.ndarray) -> np.ndarray:
-    """Sections (ARRIVED) as they are held (SECTION)."""
-    plain = np.empty(len(arrived), SECTION)
-    for column in SECTION.names:
-        plain[column] = arrived[column]
-    return plain
+@compiled
+def _join(held, size, at, max_gap_ms):
+    """Make one of held[at] and the section behind it, where they touch on the same day. Returns the new size."""
+    if at < 0 or at + 1 >= size:
+        return size
+    here, there = held[at], held[at + 1]
+    if here.meter_id != there.meter_id or here.day != there.day or here.end_ms != there.start_ms:
+        return size
+    if here.readings and there.readings:
+        gap_ms = there.first_ms - here.last_ms
+        held_ms = min(gap_ms, max_gap_ms)
+        whole, rest = energy(here.last_watts, held_ms)
+        here.energy_mj += whole
+        here.energy_rest += rest
+        here.covered_ms += held_ms
+        here.max_gap_ms = max(here.max_gap_ms, gap_ms)
+    if there.readings:
+        here.first_ms = here.first_ms if here.readings else there.first_ms
+        here.last_ms, here.last_watts = there.last_ms, there.last_watts
+    here.end_ms = there.end_ms
+    here.readings += there.readings
+    here.duplicates += there.duplicates
+    here.energy_mj += there.energy_mj
+    here.energy_rest += there.energy_rest
+    here.covered_ms += there.covered_ms
+    here.max_gap_ms = max(here.max_gap_ms, there.max_gap_ms)
+    for other in range(at + 1, size - 1):
+        held[other] = held[other + 1]
+    return size - 1

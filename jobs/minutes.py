@@ -15,13 +15,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from itertools import pairwise
 
 import numpy as np
 
-from jobs.compiled import compiled
 from jobs.integral import require_version
 from jobs.readings import Readings
+from smartmeter.compiled import compiled
 
 MINUTE_MS = 60_000
 SETTLED_AFTER_MS = 10_000
@@ -87,28 +86,6 @@ def whole_mw(watts):
     return np.int64(np.rint(np.float64(min(watts, MOST_WATTS)) * 1000))
 
 
-def parts(sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, clock_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(PART, section it comes from, int (k,)) of each piece of the sections (ARRIVED (b,)) that are used (bool (b,)).
-
-    clock_ms: int64 (b,), the house's newest reading before these sections, beside what each knows of it.
-    """
-    section = np.repeat(np.arange(len(sections)), sections["minutes"])
-    picked = np.flatnonzero(used[section])
-    section, pieces = section[picked], pieces.take(picked)
-    found = np.empty(len(pieces), PART)
-    found["meter_id"] = sections["meter_id"][section]
-    for column in PIECE.names:
-        found[column] = pieces[column]
-    came_late = settled_ms(pieces["minute"]) <= np.maximum(sections["before_ms"], clock_ms)[section]
-    found["part"] = np.where(came_late, sections["start_ms"][section], 0)
-    return found, section
-
-
-def settled_ms(minute: np.ndarray) -> np.ndarray:
-    """int64 (n,): what the house's clock shows when a minute is settled."""
-    return (minute.astype(np.int64) + 1) * MINUTE_MS + SETTLED_AFTER_MS
-
-
 def mean_watts(minutes: np.ndarray) -> np.ndarray:
     """float32 (n,): the mean of each PART, within 0.5 mW and the precision of a float32."""
     mean = (minutes["sum_mw"] / (minutes["readings"] * 1000)).astype(np.float32)
@@ -133,32 +110,61 @@ class Minutes:
         require_version(state[0], STATE_VERSION)
         return cls(np.frombuffer(state, PART, offset=_HEAD.size))
 
+    def take(self, sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, before_ms: int, clock_ms: int) -> np.ndarray:
+        """Take in the pieces (PIECE) of the sections (ARRIVED (b,)) that are used (bool (b,)).
 
-def settle(minutes: list[Minutes], house: np.ndarray, arrived: np.ndarray, clock_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Let the minutes of houses take in parts (PART (n,), those of house[n]), in any order; clock_ms: of each, its newest reading.
+        before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what is to be told (PART, by part,
+        meter and minute): minutes that are settled now, and what came later.
+        """
+        every = np.empty(len(self.open) + len(pieces), PART)
+        every[:len(self.open)] = self.open
+        every = every[:_add_pieces(every, len(self.open), sections, pieces, used, before_ms)]
+        place = every["meter_id"].astype(np.int64) << 32 | every["minute"]
+        order = np.lexsort((place, every["part"])) if every["part"].any() else np.argsort(place)
+        merged, told = _merge(every, order, clock_ms)
+        self.open = merged[~told]
+        return merged[told]
 
-    Returns what is to be told, (house, PART) by house, part, meter and minute: minutes that are settled now, and what came later.
-    """
-    house = np.concatenate([np.repeat(np.arange(len(minutes)), [len(m.open) for m in minutes]), house])
-    house, every = merged(house, np.concatenate([*(m.open for m in minutes), arrived], dtype=PART))
-    told = (every["part"] > 0) | (settled_ms(every["minute"]) <= clock_ms[house])
-    kept = every.compress(~told)
-    for own, (begin, end) in zip(minutes, pairwise(np.searchsorted(house[~told], np.arange(len(minutes) + 1)).tolist())):
-        own.open = kept[begin:end]
-    return house[told], every.compress(told)
+
+@compiled
+def _add_pieces(every, n, sections, pieces, used, clock_ms):
+    """Fill in every[n:], a PART for each piece of the sections that are used. Returns how many there are then."""
+    p = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        for piece in pieces[p:p + section.minutes]:
+            if used[s]:
+                came_late = settled_ms(piece.minute) <= max(section.before_ms, clock_ms)
+                part = every[n]
+                part.part, part.meter_id = section.start_ms if came_late else 0, section.meter_id
+                part.minute, part.readings, part.sum_mw = piece.minute, piece.readings, piece.sum_mw
+                part.min_watts, part.max_watts = piece.min_watts, piece.max_watts
+                n += 1
+        p += section.minutes
+    return n
 
 
-def merged(house: np.ndarray, minutes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(house, PART) by house, part, meter and minute, those of the same made one."""
-    part, place = minutes["part"], minutes["meter_id"].astype(np.int64) << 32 | minutes["minute"]
-    order = np.lexsort((place, part, house))
-    house, minutes, begin = house[order], minutes.take(order), begins(house[order], part[order], place[order])
-    if len(begin) == len(minutes):
-        return house, minutes
-    whole = minutes.take(begin)
-    for column, fold in (("readings", np.add), ("sum_mw", np.add), ("min_watts", np.minimum), ("max_watts", np.maximum)):
-        whole[column] = fold.reduceat(minutes[column], begin)
-    return house[begin], whole
+@compiled
+def settled_ms(minute):
+    """What the house's clock shows when a minute is settled."""
+    return (np.int64(minute) + 1) * MINUTE_MS + SETTLED_AFTER_MS
+
+
+@compiled
+def _merge(every, order, clock_ms):
+    """Make one of the PARTs (in that order) of the same part, meter and minute. Returns (them, whether each is to be told by clock_ms)."""
+    merged, told, n = np.empty_like(every), np.empty(len(every), np.bool_), 0
+    for i in order:
+        part = every[i]
+        last = merged[n - 1]
+        if n > 0 and (last.minute, last.meter_id, last.part) == (part.minute, part.meter_id, part.part):
+            last.readings += part.readings
+            last.sum_mw += part.sum_mw
+            last.min_watts, last.max_watts = min(last.min_watts, part.min_watts), max(last.max_watts, part.max_watts)
+        else:
+            merged[n], told[n] = part, part.part > 0 or settled_ms(part.minute) <= clock_ms
+            n += 1
+    return merged[:n], told[:n]
 
 
 def begins(*columns: np.ndarray) -> np.ndarray:

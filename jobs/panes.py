@@ -7,11 +7,13 @@ costs many times what writing a piece does.
 from __future__ import annotations
 
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
 from jobs.readings import NEVER
 from jobs.sketch import Sketches
+from smartmeter.compiled import compiled
 
 ENTRY = np.dtype([("meter_id", "<i4"), ("bin", "<u2"), ("count", "<u4")])
 """10 bytes: what a section adds to a bin of its meter's sketch."""
@@ -71,6 +73,32 @@ class Panes:
         for number in range(self.pieces[day]):
             self.state.remove(f"pane/{day}/{number}")
         self.pieces[day] = 0
+
+
+def by_day(sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield (local day, ENTRYs) of the sections (ARRIVED (b,)) that are used (bool (b,)) and their histograms, rising by day."""
+    entries, day = np.empty(len(bin), ENTRY), np.empty(len(bin), np.int32)
+    filled = _fill(entries, day, sections, used, bin, count)
+    entries, day = entries[:filled], day[:filled]
+    if filled and day[0] == day.max() == day.min():
+        yield int(day[0]), entries
+    else:
+        for own in np.unique(day).tolist():
+            yield own, entries[day == own]
+
+
+@compiled
+def _fill(entries, day, sections, used, bin, count):
+    """Fill in an entry and its day for each bin of the sections that are used. Returns how many there are."""
+    filled = b = 0
+    for s in range(len(sections)):
+        if used[s]:
+            for own in range(b, b + sections[s].bins):
+                entries[filled].meter_id, entries[filled].bin, entries[filled].count = sections[s].meter_id, bin[own], count[own]
+                day[filled] = sections[s].day
+                filled += 1
+        b += sections[s].bins
+    return filled
 
 
 def _sketches(entries: np.ndarray) -> Sketches:

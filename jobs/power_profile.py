@@ -20,8 +20,8 @@ import numpy as np
 from jobs import flow
 from jobs.batches import Wanted
 from jobs.house import Change, HouseState, Part
-from jobs.integral import ARRIVED, HouseDays
-from jobs.minutes import MINUTE_MS, PIECE, Minutes, begins, mean_watts, parts, settle
+from jobs.integral import HouseDays
+from jobs.minutes import MINUTE_MS, Minutes, begins, mean_watts
 from jobs.readings import day_of
 
 MOST_MINUTES = 20_000
@@ -33,20 +33,13 @@ class PowerProfile(Part):
 
     wanted = Wanted(minutes=True)
 
-    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
-        states = [change.state.get("minutes") for change in changes]
-        minutes = [Minutes.from_bytes(state) for state in states]
-        of_house = np.repeat(np.arange(len(changes)), [len(change.used) for change in changes])
-        before_ms, clock_ms = (np.array(times) for times in zip(*((c.clock_before_ms, c.house.clock_ms) for c in changes)))
-        arrived, section = parts(
-            np.concatenate([c.batch.sections for c in changes], dtype=ARRIVED), np.concatenate([c.batch.minutes for c in changes], dtype=PIECE),
-            np.concatenate([c.used for c in changes]), before_ms[of_house])
-        house, told = settle(minutes, of_house[section], arrived, clock_ms)
-        bounds = np.searchsorted(house, np.arange(len(changes) + 1)).tolist()
-        for change, own, state, (begin, end) in zip(changes, minutes, states, pairwise(bounds)):
-            yield from records(change.house_id, change.house.timezone, told[begin:end])
-            if (new_state := own.to_bytes()) != state:
-                change.state.put("minutes", new_state)
+    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+        state, batch = change.state.get("minutes"), change.batch
+        minutes = Minutes.from_bytes(state)
+        told = minutes.take(batch.sections, batch.minutes, change.used, change.clock_before_ms, change.house.clock_ms)
+        yield from records(change.house_id, change.house.timezone, told)
+        if (new_state := minutes.to_bytes()) != state:
+            change.state.put("minutes", new_state)
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
         if ended:

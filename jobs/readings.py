@@ -14,8 +14,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.compiled import compiled
+from jobs.shards import shard_of
 from smartmeter.codec import HEADER_BYTES, HEADERS, Burst, CodecError, decode_burst
+from smartmeter.compiled import compiled
 from smartmeter.settings import LONGEST_BURST_DAYS
 
 EPOCH, LAST_DAY = datetime(1970, 1, 1), date(2200, 1, 1)
@@ -64,18 +65,19 @@ class Readings:
         return self.columns.bursts
 
 
-def read(payloads: list[bytes], latest_ms: int) -> tuple[Readings, dict[int, str]]:
+def read(payloads: list[bytes], latest_ms: int, shards: int = 1) -> tuple[Readings, dict[int, str]]:
     """The readings in many messages, and index of message -> reason for those that cannot be used.
 
-    latest_ms: a burst that ends after it lies too far in the future.
+    latest_ms: a burst that ends after it lies too far in the future. The houses are in the order of their shards, of which
+    there are so many.
     """
     data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
-    zones, columns = _decode(data, ends, np.ones(len(payloads), bool), latest_ms)
+    zones, columns = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)
     unknown = [number for number, name in enumerate(zones) if not is_timezone(name)]
     if unknown:
         known = np.ones(len(payloads), bool)
         known[columns.bursts["message"][np.isin(columns.bursts["zone"], unknown)]] = False
-        zones, columns = _decode(data, ends, known, latest_ms)
+        zones, columns = _decode(data, ends, known, latest_ms, shards)
     good = set(columns.bursts["message"].tolist()) if len(columns.bursts) < len(payloads) else range(len(payloads))
     return Readings(zones, columns), {i: why_bad(payload, latest_ms) for i, payload in enumerate(payloads) if i not in good}
 
@@ -129,11 +131,11 @@ def _senseless(burst: Burst) -> str | None:
     return None
 
 
-def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: int) -> tuple[list[str], Columns]:
+def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
     """(names of time zones, the columns of the good ones among the messages that are wanted), which end at `ends` of data."""
     most, house_id = len(data) // LEAST_READING_BYTES, np.empty(len(ends), np.int64)
     _house_ids(data, ends, house_id)
-    order = np.argsort(house_id, kind="stable")
+    order = np.lexsort((house_id, shard_of(house_id, shards)))
     zones = np.empty((len(ends), 2), np.int64)
     columns = Columns(np.empty(len(ends), BURST), np.empty(len(data), np.int64), np.empty(len(data), np.int64),
                       np.empty(most, np.int64), np.empty(most, np.float32))

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.compiled import compiled
+from smartmeter.compiled import compiled
 
 ALPHA = 0.01
 """Relative accuracy of a quantile."""

@@ -20,11 +20,11 @@ import numpy as np
 from pyflink.datastream import KeyedCoProcessFunction
 
 from jobs import flow
-from jobs.batches import Batch, Wanted, pack, unpack
-from jobs.episodes import LOWEST, Runs, Spell, Versions, runs_over
+from jobs.batches import Batch, Wanted, alone, unpack
+from jobs.episodes import LOWEST, Runs, Spell, Versions, may_be_over, runs_over
 from jobs.episodes import changes as changes_of
 from jobs.house import END_OF_TIME_MS, MESSAGE, Change, Houses, HouseState, Part, refused
-from jobs.integral import ARRIVED, HouseDays, Rules, channels, kwh, over_by_now
+from jobs.integral import HouseDays, Rules, kwh
 from jobs.readings import day_of, midnights
 from jobs.window import Limits
 from smartmeter.codec import CodecError, decode_as
@@ -54,23 +54,10 @@ class Spikes(Part):
         state.put("versions", versions.to_bytes())
         state.put("lowest", versions.lowest().tobytes())
 
-    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
-        for change, over in zip(changes, self.may_be_over(changes)):
-            if over or change.thresholds or change.closes_a_day or change.state.get("runs"):
-                yield from self.look_at(change)
-
-    def may_be_over(self, changes: list[Change]) -> list[bool]:
-        """Whether each house has a meter with a reading over the lowest of its limits."""
-        houses = np.arange(len(changes))
-        lowest = [np.frombuffer(change.state.get("lowest") or b"", LOWEST) for change in changes]
-        limits = np.concatenate(lowest, dtype=LOWEST)
-        sections = np.concatenate([change.batch.sections for change in changes], dtype=ARRIVED)
-        house = np.repeat(houses, [len(change.batch.sections) for change in changes])
-        limited = channels(np.repeat(houses, list(map(len, lowest))), limits)
-        channel = channels(house, sections)
-        at = np.searchsorted(limited, channel).clip(max=len(limited) - 1)
-        over = (sections["peak_watts"] > limits["watts"][at]) & (limited[at] == channel) if len(limits) else np.zeros(len(house), bool)
-        return (np.bincount(house[over], minlength=len(changes)) > 0).tolist()
+    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+        lowest = np.frombuffer(change.state.get("lowest") or b"", LOWEST)
+        if may_be_over(change.batch.sections, lowest) or change.thresholds or change.closes_a_day or change.state.get("runs"):
+            yield from self.look_at(change)
 
     def look_at(self, change: Change) -> Iterator[tuple[str, dict]]:
         """Yield the alerts that a batch opens or changes."""
@@ -82,8 +69,7 @@ class Spikes(Part):
         after = runs.episodes(house.clock_ms, spell)
         yield from self.alerts(change, *changes_of(before, after))
         if change.closes_a_day:
-            [over] = over_by_now([house], self.rules)
-            open_from_ms = int(midnights(house.timezone)[over + 1])
+            open_from_ms = int(midnights(house.timezone)[house.over_by_now(self.rules) + 1])
             runs.forget_before(open_from_ms, spell)
             versions.forget_before(open_from_ms)
             self.keep(change.state, versions)
@@ -123,7 +109,7 @@ class Waiting:
         return self.first < self.end
 
     def add(self, batch: Batch) -> None:
-        self.state.put(f"waiting/{self.end}", pack([batch]))
+        self.state.put(f"waiting/{self.end}", alone(batch).pack())
         self._keep(self.first, self.end + 1)
 
     def peek(self) -> Batch:
@@ -163,7 +149,7 @@ class SpikesJoin(KeyedCoProcessFunction):
                 waiting.add(batch)
                 ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
             else:
-                yield from self.houses.add([batch], ctx.timer_service())
+                yield from self.houses.add(batch, ctx.timer_service())
 
     def process_element2(self, row, ctx):
         house_id, payload = row
@@ -175,7 +161,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         waiting = Waiting(state)
         while waiting and self.ready(batch := waiting.peek(), state):
             waiting.drop()
-            yield from self.houses.add([batch], ctx.timer_service())
+            yield from self.houses.add(batch, ctx.timer_service())
 
     def on_timer(self, timestamp, ctx):
         for house_id in self.houses.all_houses():

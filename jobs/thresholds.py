@@ -20,7 +20,7 @@ from jobs import flow
 from jobs.batches import Wanted
 from jobs.house import Change, Part
 from jobs.integral import HouseDays, Rules, daily
-from jobs.panes import ENTRY, Panes
+from jobs.panes import Panes, by_day
 from jobs.readings import NEVER, day_of, midnights
 from jobs.window import Limits, Window
 from smartmeter.settings import Settings
@@ -36,13 +36,13 @@ class Thresholds(Part):
         self.limits = Limits.of(settings)
         self.window_days = settings.window_days
 
-    def take(self, changes: list[Change]) -> Iterator[tuple[str, dict]]:
-        for change in changes:
-            panes = Panes(change.state)
-            count(change, panes)
-            if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:
-                yield from self.move_on(change, panes)
-            panes.keep()
+    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+        panes, batch = Panes(change.state), change.batch
+        for day, entries in by_day(batch.sections, change.used, batch.bin, batch.count):
+            panes.add(day, entries)
+        if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:
+            yield from self.move_on(change, panes)
+        panes.keep()
 
     def move_on(self, change: Change, panes: Panes) -> Iterator[tuple[str, dict]]:
         """Yield the versions of the dates that have begun by the house's clock."""
@@ -99,16 +99,6 @@ class Thresholds(Part):
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold
-
-
-def count(change: Change, panes: Panes) -> None:
-    """Add the readings of the sections that are used to the panes of their days."""
-    sections, batch = change.batch.sections, change.batch
-    entries = np.empty(len(batch.bin), ENTRY)
-    entries["meter_id"] = np.repeat(sections["meter_id"], sections["bins"])
-    entries["bin"], entries["count"] = batch.bin, batch.count
-    for day in set(sections["day"][change.used & (sections["bins"] > 0)].tolist()):
-        panes.add(day, entries[np.repeat(change.used & (sections["day"] == day), sections["bins"])])
 
 
 if __name__ == "__main__":

@@ -7,17 +7,24 @@ alerts) into FOLDER, and prints {"seconds": S} as its last line: the time from j
 written, without the start of interpreter, JVM or session.
 
 They take the topic for clean, as the generator makes it: no burst comes twice, late or out of order. The jobs do not.
+One that fails says why in its last line.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
+import traceback
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from smartmeter.processes import innermost_cause
 from smartmeter.settings import Settings
 
 CORES = 2
+FAILED = "failed: "
 JARS = Path(__file__).resolve().parents[2] / "jars"
 RULE = Settings()
 MAX_GAP_MS = round(RULE.max_gap_s * 1000)
@@ -38,3 +45,23 @@ def arguments(description: str, works: tuple[str, ...] = ("energy",)) -> argpars
 def report(seconds: float, **more: float) -> None:
     """Print the last line."""
     print(json.dumps({"seconds": round(seconds, 3)} | {name: round(value, 3) for name, value in more.items()}), flush=True)
+
+
+def carry_out(work: Callable[[], Any]) -> Any:
+    """Do a peer's work. Where it fails, end with one line that says why, behind the traceback."""
+    try:
+        return work()
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # a panic in Rust is no Exception
+        traceback.print_exc()
+        print(FAILED + why(error), file=sys.stderr, flush=True)
+        sys.exit(1)
+
+
+def why(error: BaseException) -> str:
+    """The innermost cause of an error, in one line; that of Java where the error carries its stack trace."""
+    while error.__cause__:
+        error = error.__cause__
+    lines = f"{type(error).__name__}: {error}".splitlines()
+    return innermost_cause(lines) or lines[0]

@@ -26,7 +26,7 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax.run import cli_main
 from confluent_kafka import OFFSET_BEGINNING
 
-from bench.peers import CORES, arguments, report
+from bench.peers import CORES, arguments, carry_out, report
 from bench.peers.house_days import HouseDays, Summary, summarise
 from smartmeter.codec import HEADER_BYTES, SCHEMAS
 from smartmeter.stack import LOOPBACK, listener_near
@@ -51,7 +51,8 @@ class Readings(KafkaSource):
 def flow(source: Readings, out: Path) -> Dataflow:
     """Topic -> summaries of bursts -> by house -> a line of CSV for each meter and day."""
     dataflow = Dataflow("daily_energy")
-    summaries = op.map("decode", op.input("readings", dataflow, source), summary)
+    # Of a step that fails Bytewax says no more than that a thread has panicked.
+    summaries = op.map("decode", op.input("readings", dataflow, source), lambda message: carry_out(lambda: summary(message)))
     days = op.stateful_batch("days", summaries, House)
     lines = op.map("lines", days, lambda item: (item[0], ",".join(map(str, (item[0], *item[1])))))
     op.output("csv", lines, DirSink(out, CORES))
@@ -97,14 +98,14 @@ def main() -> None:
     for worker in workers:
         worker.join()
     if any(worker.exitcode for worker in workers):
-        sys.exit("a worker of Bytewax failed; what it says stands above")
+        sys.exit(1)  # it has said why
     report(time.monotonic() - BEGUN.value)
 
 
 def work(kafka: str, topic: str, out: Path, addresses: list[str], number: int) -> None:
-    """Run one process of the dataflow's cluster."""
-    cli_main(flow(Readings(kafka, topic), out), workers_per_process=1, process_id=number, addresses=addresses)
+    """Run one process of the dataflow's cluster; where it fails, it says why."""
+    carry_out(lambda: cli_main(flow(Readings(kafka, topic), out), workers_per_process=1, process_id=number, addresses=addresses))
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from chdb.session import Session
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from bench.peers import CORES, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, report
+from bench.peers import CORES, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, carry_out, report
 from smartmeter.codec import Burst, decode_burst
 
 BURSTS_A_FILE = 20_000
@@ -208,4 +208,4 @@ def write(database: Session, query: str, out: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

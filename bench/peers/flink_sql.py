@@ -21,7 +21,7 @@ import shutil
 from pyflink.common import Configuration
 from pyflink.table import EnvironmentSettings, TableEnvironment
 
-from bench.peers import CORES, JARS, MAX_GAP_MS, WATT_MS_PER_KWH, arguments, report
+from bench.peers import CORES, JARS, MAX_GAP_MS, WATT_MS_PER_KWH, arguments, carry_out, report
 
 MOST_METERS = 64
 
@@ -124,4 +124,4 @@ def environment() -> TableEnvironment:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

@@ -20,7 +20,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 from pyspark.sql.streaming.state import GroupState, GroupStateTimeout
 
-from bench.peers import CORES, arguments, report
+from bench.peers import CORES, arguments, carry_out, report
 from bench.peers.house_days import HouseDays, summarise
 from bench.peers.spark_batch import decoded, session, write
 
@@ -66,4 +66,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    carry_out(main)

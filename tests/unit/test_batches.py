@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.batches import Wanted, by_shard, house_batches, pack, shard_of, unpack
+from jobs.batches import Wanted, alone, house_batches, unpack
 from jobs.integral import ARRIVED, arrivals
 from jobs.minutes import PIECE
 from jobs.readings import NEVER, read
+from jobs.shards import shard_of
 from jobs.sketch import Sketches, bin_of
 from smartmeter.codec import encode_burst
 from tests.unit.logs import NEW_YORK, START_MS, burst, logs
@@ -21,12 +22,16 @@ MIDNIGHT_MS = START_MS + 86_400_000
 ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
 
 
-def batches(*bursts, wanted=ALL):
+def together(*bursts, wanted=ALL, shards=1):
     """The batches of bursts; the message of each is at partition 3, offset 100 and on."""
-    readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
+    readings, reasons = read([encode_burst(b) for b in bursts], 2**60, shards)
     assert not reasons
     partition = np.full(len(bursts), 3)
-    return list(house_batches(readings, partition, 100 + readings.bursts["message"], 1_000_000, wanted))
+    return house_batches(readings, partition, 100 + readings.bursts["message"], 1_000_000, wanted)
+
+
+def batches(*bursts, wanted=ALL):
+    return list(together(*bursts, wanted=wanted))
 
 
 def at(house_id, start_s, meters: dict, timezone=NEW_YORK, length_s=100):
@@ -164,7 +169,7 @@ def test_without_readings_a_batch_has_its_sections_alone():
     assert len(batch.bin) == len(batch.watts) == len(batch.minutes) == 0
     [batch] = batches(at(5, 0, {}))
     assert batch.newest_ms == NEVER and len(batch.sections) == 0
-    assert pack(unpack(pack([batch]))) == pack([batch])
+    assert unpack(alone(batch).pack()).pack() == alone(batch).pack()
     assert batches() == []
 
 
@@ -174,27 +179,33 @@ def test_a_burst_without_meters_lies_between_others():
         (1, 1, [60], [[(0, 1, 60, 60, 60_000)]]), (2, 0, [], []), (3, 1, [60], [[(1, 1, 60, 60, 60_000)]])]
 
 
+def same(mine, theirs) -> bool:
+    """Whether two batches are equal."""
+    return (mine.house_id, mine.timezone, mine.newest_ms) == (theirs.house_id, theirs.timezone, theirs.newest_ms) and all(
+        getattr(mine, name).dtype == getattr(theirs, name).dtype and getattr(mine, name).tolist() == getattr(theirs, name).tolist()
+        for name in ("sections", "bin", "count", "minutes", "gap_ms", "watts"))
+
+
 def test_batches_are_what_their_bytes_say():
-    found = batches(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"))
-    body = pack(found)
-    # 33 bytes and the time zone's name a batch, 132 a section, 6 an entry of a histogram, 24 a minute, 8 a reading; and compressed.
-    entries = sum(len(batch.bin) for batch in found)
-    assert len(lz4.block.decompress(body)) == 2 * 33 + 16 + 13 + 5 * 132 + 6 * entries + 24 * 5 + 8 * 4 > len(body)
-    again = list(unpack(body))
-    assert len(again) == 2
-    for mine, theirs in zip(found, again):
-        assert (mine.house_id, mine.timezone, mine.newest_ms) == (theirs.house_id, theirs.timezone, theirs.newest_ms)
-        for name in ("sections", "bin", "count", "minutes", "gap_ms", "watts"):
-            assert getattr(mine, name).dtype == getattr(theirs, name).dtype
-            assert getattr(mine, name).tolist() == getattr(theirs, name).tolist()
+    found = together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"))
+    body = found.pack()
+    # 22 bytes and the time zones' names, 36 a house, 132 a section, 6 an entry of a histogram, 24 a minute, 8 a reading; and compressed.
+    zones = len(f"{NEW_YORK}\nEurope/London")
+    assert len(lz4.block.decompress(body)) == 22 + zones + 2 * 36 + 5 * 132 + 6 * len(found.bin) + 24 * 5 + 8 * 4 > len(body)
+    again = unpack(body)
+    assert len(list(again)) == 2 and all(map(same, found, again))
+    assert all(same(batch, other) for batch in found for other in unpack(alone(batch).pack()) if other.house_id == batch.house_id)
 
 
 def test_the_batches_of_a_shard_travel_together_and_those_of_a_house_in_their_order():
-    found = batches(*(at(house, 0, {1: {0: 60}}) for house in (3, 1, 2, 7)), at(1, 100, {1: {100: 60}}, "Europe/London"))
-    rows = {shard: [(batch.house_id, batch.timezone) for batch in unpack(body)] for shard, body in by_shard(found, 4)}
-    assert rows == {shard_of(3, 4): [(3, NEW_YORK), (7, NEW_YORK)], shard_of(1, 4): [(1, NEW_YORK), (1, "Europe/London")],
-                    shard_of(2, 4): [(2, NEW_YORK)]}
-    assert list(by_shard([], 4)) == []
+    bursts = *(at(house, 0, {1: {0: 60}}) for house in (3, 1, 2, 7)), at(1, 100, {1: {100: 60}}, "Europe/London")
+    found = together(*bursts, shards=4)
+    rows = {shard: [(batch.house_id, batch.timezone, batch.sections["meter_id"].tolist()) for batch in unpack(body)] for shard, body in found.by_shard(4)}
+    assert rows == {shard_of(3, 4): [(3, NEW_YORK, [1]), (7, NEW_YORK, [1])],
+                    shard_of(1, 4): [(1, NEW_YORK, [1]), (1, "Europe/London", [1])], shard_of(2, 4): [(2, NEW_YORK, [1])]}
+    assert list(together().by_shard(4)) == []
+    assert all(map(same, found.of(1), [batch for batch in found if batch.house_id == 1])) and len(list(found.of(1))) == 2
+    assert list(found.of(4)) == []
 
 
 @pytest.mark.parametrize("shards", [1, 2, 100, 128, 4096])

@@ -1,20 +1,24 @@
 """The benchmarks' arithmetic, their use of /proc, and the copies of houses that they send."""
 
 import json
+import subprocess
 import sys
 import time
 from argparse import ArgumentTypeError
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from bench import comparison, live, measure, scaling
+from bench import comparison, live, long, measure, scaling
 from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Run, Target, Usage
+from bench.peers import why
 from bench.sender import RAISED_S, RAISED_WATTS, Spikes
 from smartmeter.codec import decode_burst, encode_burst
+from smartmeter.errors import UserError
 from smartmeter.processes import Processes
-from smartmeter.settings import Settings
+from smartmeter.settings import ROOT, Settings
 
 LOG = """\
 2026-11-25 02:00:00,000 INFO  org.apache.flink.runtime.executiongraph.ExecutionGraph [] - Source (1/2) (b1_0) switched from CREATED to SCHEDULED.
@@ -59,6 +63,14 @@ def test_the_programs_own_figure_is_its_last_line_of_json(tmp_path):
     assert measure.reported(log) == {"seconds": 2.5, "rows": 3}
 
 
+def test_a_segment_that_goes_meanwhile_has_no_size(tmp_path):
+    for name in ("readings-0", "readings-1", "alerts-0"):
+        (tmp_path / "kafka" / name).mkdir(parents=True)
+        (tmp_path / "kafka" / name / "0.log").write_bytes(b"12345")
+    (tmp_path / "kafka" / "readings-1" / "1.log").symlink_to("no such file")
+    assert measure.kafka_bytes(Settings(home=tmp_path)) == 10
+
+
 def test_a_quantity():
     assert (measure.quantity("20"), measure.quantity("12e9")) == (20, 12_000_000_000)
     for text in ("0", "1.5", "-3", "many"):
@@ -80,19 +92,21 @@ def test_a_target_and_its_verdict(target, text, met):
 def runs():
     return [Run("producer", "generator", "makes and sends", 100_000_000, 5.0, 10.0),
             Run("blackhole", "Flink", "only reads", 100_000_000, 4.0, 20.0, 800.4),
-            Run("pipeline", "ours", "all four in one job", 100_000_000, 8.0, 30.0, 1500.0),
+            Run("three_jobs", "ours", "three in one job", 100_000_000, 8.0, 30.0, 1500.0),
+            Run("pipeline", "ours", "all four in one job", 100_000_000, 10.0, 36.0, 1600.0),
             Run("spark_batch", "PySpark batch", "daily energy", 100_000_000, 100.0, 190.0, 4000.0, "equal: days 10"),
             Run("flink_sql", "Flink SQL (JVM)", "daily energy", 100_000_000, answers="failed: no memory")]
 
 
 def test_the_comparisons_table():
     assert comparison.report(runs()) == """\
-engine           work                 seconds  M readings/s  times blackhole  all four is times  CPU s per M  peak MB
----------------  -------------------  -------  ------------  ---------------  -----------------  -----------  -------
-generator        makes and sends          5.0         20.00            0.800               0.62         0.10
-Flink            only reads               4.0         25.00            1.000               0.50         0.20      800
-ours             all four in one job      8.0         12.50            0.500               1.00         0.30    1,500
-PySpark batch    daily energy           100.0          1.00            0.040              12.50         1.90    4,000
+engine           work                 seconds  M readings/s  times blackhole  three in one is times  CPU s per M  peak MB
+---------------  -------------------  -------  ------------  ---------------  ---------------------  -----------  -------
+generator        makes and sends          5.0         20.00            0.800                   0.62         0.10
+Flink            only reads               4.0         25.00            1.000                   0.50         0.20      800
+ours             three in one job         8.0         12.50            0.500                   1.00         0.30    1,500
+ours             all four in one job     10.0         10.00            0.400                   1.25         0.36    1,600
+PySpark batch    daily energy           100.0          1.00            0.040                  12.50         1.90    4,000
 Flink SQL (JVM)  daily energy
 
 PySpark batch, daily energy: equal: days 10
@@ -101,9 +115,79 @@ Flink SQL (JVM), daily energy: failed: no memory"""
 
 def test_the_comparisons_targets_are_those_of_which_both_sides_ran():
     assert [(target.what, target.value, target.met) for target in comparison.targets(runs())] == [
-        ("all four in one job, times PySpark batch, daily energy", 12.5, True),
-        ("all four in one job, times Flink, only reads", 0.5, True)]
+        ("ours (three in one job), times PySpark batch (daily energy)", 12.5, True),
+        ("ours (three in one job), times Flink (only reads)", 0.5, True)]
     assert comparison.targets(runs()[:2]) == []
+
+
+def test_the_comparison_finds_a_jobs_log_by_the_stem_of_its_file():
+    jobs = {program.name: program.file for program in comparison.PROGRAMS if not program.python}
+    assert {name: Path(file).stem for name, file in jobs.items()} == {name: name for name in jobs}
+    assert all((ROOT / program.file).is_file() for program in comparison.PROGRAMS)
+
+
+def test_the_comparisons_targets_are_of_programs_that_it_runs():
+    names = [program.name for program in comparison.PROGRAMS]
+    assert {name for a, b, _ in comparison.TARGETS for name in (a, b)} <= set(names)
+    assert max(names.index(name) for name in comparison.WHOLE) < names.index("spark_batch")
+
+
+class Failing:
+    """Processes of which one has ended with the log that is given."""
+
+    def __init__(self, logs: Path, text: str):
+        self.logs = logs
+        self.log("spark_batch").write_text(text)
+
+    def log(self, name: str) -> Path:
+        return self.logs / f"{name}.log"
+
+
+def test_a_program_that_fails_is_told_with_its_reason(tmp_path, monkeypatch):
+    def fail(*_):
+        raise UserError("spark_batch ended (code 1)")
+
+    monkeypatch.setattr(comparison.Comparison, "run_peer", fail)
+    found = comparison.Comparison(Settings(home=tmp_path), Failing(tmp_path, "Traceback\nfailed: no memory\nWARN\n"), tmp_path / "kept")
+    [program] = [program for program in comparison.PROGRAMS if program.name == "spark_batch"]
+    run = found.measure(program)
+    assert (run.seconds, run.answers) == (None, f"failed: no memory; its log is {tmp_path}/kept/spark_batch.log")
+    assert found.runs == [run] and (tmp_path / "kept" / "spark_batch.log").read_text().startswith("Traceback")
+
+
+@pytest.mark.parametrize("text, reason", [
+    ("Traceback\nfailed: ValueError: no burst\nfailed: the other worker is gone\n\n", "ValueError: no burst"),
+    ("java.lang.RuntimeException: it\nCaused by: java.io.IOException: full\n\tat here\n", "java.io.IOException: full"),
+    (f"ImportError: no jobs\n{measure.ABORTED}: Python process\n\tat here\nCaused by: java.lang.RuntimeException: Python process exits with code: 1\n"
+     "\t... 14 more\n", "ImportError: no jobs"),
+    ("ModuleNotFoundError: No module named 'pyspark'\n\n", "ModuleNotFoundError: No module named 'pyspark'"),
+    ("", "it does not say why"),
+])
+def test_why_a_program_has_failed(tmp_path, text, reason):
+    (tmp_path / "log").write_text(text)
+    assert measure.last_words(tmp_path / "log") == reason
+
+
+def test_a_peer_that_fails_ends_with_its_reason():
+    program = "from bench.peers import carry_out\ndef main():\n    raise ValueError('no burst\\nat all') from None\ncarry_out(main)"
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    first, *_, last = ended.stderr.splitlines()
+    assert (ended.returncode, first, last) == (1, "Traceback (most recent call last):", "failed: ValueError: no burst")
+
+
+def test_a_peers_reason_is_the_innermost_cause():
+    outer = RuntimeError("a partition failed")
+    outer.__cause__ = KeyError("house_id")
+    assert why(outer) == "KeyError: 'house_id'"
+    assert why(RuntimeError("o1.save\n: org.SparkException: aborted\nCaused by: java.io.IOException: full\n\tat x")) == "java.io.IOException: full"
+
+
+def test_of_several_runs_the_middle_counts():
+    three = [Run("", "", "2", 60, seconds, cpu_s, mb) for seconds, cpu_s, mb in ((1, 30, 200), (3, 10, 300), (2, 20, 100))]
+    assert measure.median(three) == Run("", "", "2", 60, 2, 20, 200, seconds_of_runs=(1, 3, 2))
+    assert measure.median(three[:1]).seconds == 1
+    failed = Run("", "", "2", 60, answers="failed: no memory")
+    assert measure.median([three[0], failed, three[1]]) == failed
 
 
 def test_what_is_saved(tmp_path):
@@ -125,8 +209,7 @@ def test_scalings_cases_have_as_many_readings():
 def test_scalings_targets_are_held_against_the_middle_run():
     days, _, one, two, *houses = scaling.cases((10, 40), 60_000_000)
     three = [Run("", "", "2", 60, seconds, cpu_s, mb) for seconds, cpu_s, mb in ((1, 30, 200), (3, 10, 300), (2, 20, 100))]
-    assert scaling.median(three) == Run("", "", "2", 60, 2, 20, 200)
-    middle = {one: Run("", "", "1", 60, 3, 1, 1), two: scaling.median(three)} | {
+    middle = {one: Run("", "", "1", 60, 3, 1, 1), two: measure.median(three)} | {
         case: Run("", "", str(case.size), 60, seconds, 1, 1) for case, seconds in zip(houses, (10, 11, 13, 11))}
     assert [(target.value, target.met) for target in scaling.targets(middle)] == [(1.5, False), (1.3, False)]
 
@@ -138,6 +221,15 @@ def test_the_time_from_a_reading_to_its_alert():
     assert (told["alerts"], told["missing"]) == (6, 1)
     assert told == pytest.approx({"alerts": 6, "missing": 1, "p50_s": 0.45, "p95_s": 0.6, "p99_s": 0.6, "max_s": 0.6, "last_of_first": 2.0})
     assert live.latency(sent, {}) == {"alerts": 0, "missing": 7}
+
+
+def test_a_streams_tenths_hold_its_first_and_last_look():
+    stream = long.Stream.__new__(long.Stream)
+    end_s = 421.3460592155324  # times 10, by 10 it is a little less
+    stream.looks = [(end_s * n / 20, 1000 * n, 100.0 + n, 0.0) for n in range(20)] + [(end_s, 30_000, 900.0, 0.0)]
+    tenths = stream.tenths()
+    assert tenths[0] == {"readings_per_s": pytest.approx(2000 / (end_s / 10)), "memory_mb": 101}
+    assert tenths[9] == {"readings_per_s": pytest.approx(12_000 / (end_s / 10)), "memory_mb": 119}
 
 
 def test_copies_of_a_house_measure_the_same_at_other_times():

@@ -16,7 +16,7 @@ from jobs.episodes import (
     changes,
     runs_over,
 )
-from jobs.integral import FRESH, HouseDays, Rules, add, kwh, over_by_now
+from jobs.integral import FRESH, HouseDays, Rules, kwh
 from jobs.readings import NEVER, midnights, read
 from smartmeter.codec import encode_burst
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
@@ -212,11 +212,11 @@ class House:
         """(episodes that are new or other than before, starts in s of those that are none any more) by some bursts."""
         batch = batch_of(*bursts)
         before = self.episodes()
-        [(verdict, links)] = add([self.days], [batch.sections], [batch.newest_ms], self.rules)
+        verdict, links = self.days.take(batch.sections, batch.newest_ms, self.rules)
         found = runs_over(batch, verdict == FRESH, self.versions, self.spell.max_gap_ms)
         self.runs.add(found, links, self.days.sections, self.spell)
         changed, gone = changes(before, self.episodes())
-        if (over := over_by_now([self.days], self.rules)[0]) > self.days.closed_day:
+        if (over := self.days.over_by_now(self.rules)) > self.days.closed_day:
             self.runs.forget_before(int(midnights(NEW_YORK)[over + 1]), self.spell)
         self.days.close(self.rules)
         self.runs = Runs.from_bytes(self.runs.to_bytes())

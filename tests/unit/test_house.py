@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import time
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
@@ -20,15 +19,16 @@ from pyflink.common import Row, Types
 from pyflink.common.typeinfo import BasicType, BasicTypeInfo, PrimitiveArrayTypeInfo, RowTypeInfo, TypeInformation
 from pyflink.datastream.state import MapStateDescriptor
 
-from jobs.batches import Batch, by_shard, house_batches, shard_of, unpack
+from jobs.batches import Batch, house_batches, unpack
 from jobs.daily_energy import DailyEnergy
 from jobs.episodes import Runs, Versions
-from jobs.house import BATCHES, BYTES, END_OF_TIME_MS, MESSAGE, Houses, HouseState
+from jobs.house import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, MESSAGE, Houses, HouseState
 from jobs.integral import HouseDays
 from jobs.minutes import Minutes
 from jobs.panes import Panes
 from jobs.power_profile import PowerProfile
 from jobs.readings import read
+from jobs.shards import shard_of
 from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting
 from jobs.thresholds import Thresholds
 from jobs.window import Window
@@ -184,11 +184,11 @@ def rows_of(bursts, sizes, setting: Settings, wanted):
         batch = bursts[begin:begin + size]
         if not batch:
             return
-        readings, reasons = read([encode_burst(b) for b in batch], 2**60)
+        readings, reasons = read([encode_burst(b) for b in batch], 2**60, SHARDS)
         assert not reasons
         places = np.zeros(len(batch), int), begin + readings.bursts["message"]
         found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted)
-        yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in by_shard(found, SHARDS)]
+        yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in found.by_shard(SHARDS)]
         begin += size
 
 
@@ -576,8 +576,7 @@ def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
     take(every_two_hours(2, 4))
     assert said() == [(0, False)] and not keyed.processing_timers
     take(every_two_hours(4, 8))
-    # What is told of years ago may wait three times as long.
-    assert keyed.processing_timers == {(shard_of(1, SHARDS), 16_000)} and len(told.messages) == 1
+    assert keyed.processing_timers == {(shard_of(1, SHARDS), 6000)} and len(told.messages) == 1
     for time_ms in keyed.due(keyed.processing_timers):
         told.hear(function.on_timer(time_ms, keyed))
     # 100 W from 2 to 6 o'clock; then to midnight (the day is over at 1 a.m.), and 2 h of the next.
@@ -591,20 +590,28 @@ def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
     assert len(told.messages) == 4, "nothing is new"
 
 
-def test_the_early_results_of_a_live_house_do_not_wait_for_those_of_one_that_is_behind():
-    keyed = Keyed()
+def test_houses_of_a_shard_take_turns_with_their_early_results():
+    told, keyed = Told(), Keyed()
     houses = Houses(SETTING, [DailyEnergy(SETTING)])
     houses.open(keyed)
-    now_ms = round(time.time() * 1000) // 60_000 * 60_000
-    for house_id, start_ms in ((1, START_MS), (3, now_ms)):
-        log = [burst(ms, ms + 60_000, {1: [(ms, 1)]}, house_id=house_id) for ms in range(start_ms - 180_000, start_ms, 60_000)]
-        for [(keyed.key, row)] in rows_of(log, [1], SETTING, DailyEnergy.wanted):
-            list(houses.process_element(row, keyed))
-    assert {time_ms for _, time_ms in keyed.processing_timers} == {3000, 1000}
-    told = Told()
-    told.hear(houses.on_timer(1000, keyed))
-    assert {record["house_id"] for _, record, _ in told.messages} == {1, 3} and houses.waiting() == []
-    assert list(houses.on_timer(3000, keyed)) == []
+    ids = list(range(1, 2 * (EARLY_HOUSES + 3), 2))  # all of one shard
+    for hour in (2, 4):
+        bursts = [b for house_id in ids for b in every_two_hours(hour, hour + 2, house_id=house_id)]
+        for [(keyed.key, row)] in rows_of(bursts, [len(bursts)], SETTING, DailyEnergy.wanted):
+            told.hear(houses.process_element(row, keyed))
+
+    def told_by_the_next_timer() -> list[int]:
+        [(_, keyed.now_ms)] = keyed.processing_timers
+        before = len(told.messages)
+        for time_ms in keyed.due(keyed.processing_timers):
+            told.hear(houses.on_timer(time_ms, keyed))
+        return [record["house_id"] for _, record, _ in told.messages[before:]]
+
+    assert houses.waiting() == ids and told_by_the_next_timer() == ids[:EARLY_HOUSES]
+    for [(keyed.key, row)] in rows_of(every_two_hours(6, 8, house_id=1), [1], SETTING, DailyEnergy.wanted):
+        told.hear(houses.process_element(row, keyed))
+    assert told_by_the_next_timer() == [*ids[EARLY_HOUSES:], 1]
+    assert houses.waiting() == [] and not keyed.processing_timers
 
 
 def test_an_alert_is_told_with_the_batch_that_brings_its_first_reading():

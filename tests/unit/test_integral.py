@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.integral import LATE, OVERLAPPING, SECTION, HouseDays, Rules, add, arrivals, energy, kwh, over_by_now
+from jobs.integral import LATE, OVERLAPPING, SECTION, HouseDays, Rules, arrivals, energies, kwh
 from jobs.readings import midnights, read
 from smartmeter.codec import encode_burst
 from tests.oracle import EPOCH, judge
@@ -24,11 +24,11 @@ def run(bursts, rules, batches=None):
         assert not reasons
         sections = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
         house = house or HouseDays.known(None, batch[0].timezone)
-        [(verdict, _)] = add([house], [sections], [int(readings.bursts["newest_ms"].max())], rules)
+        verdict, _ = house.take(sections, int(readings.bursts["newest_ms"].max()), rules)
         for row in sections[(verdict == LATE) | (verdict == OVERLAPPING)]:
             day = EPOCH + timedelta(days=int(row["day"]))
             late[day] = late.get(day, 0) + int(row["readings"])
-        if over_by_now([house], rules)[0] > house.closed_day or not bursts:
+        if house.over_by_now(rules) > house.closed_day or not bursts:
             rows, final = house.results(rules)
             for row, is_final in zip(rows, final.tolist()):
                 key = int(row["meter_id"]), EPOCH + timedelta(days=int(row["day"]))
@@ -126,7 +126,7 @@ def test_integer_energy_is_exact(pairs):
     from fractions import Fraction
 
     watts, held = np.array([w for w, _ in pairs], np.float32), np.array([h for _, h in pairs])
-    whole, rest = energy(watts, held)
+    whole, rest = energies(watts, held)
     exact = sum(Fraction(float(w)) * int(h) for w, h in zip(watts, held))
     assert int(whole.sum()) + Fraction(int(rest.sum()), 2**40) == exact
 

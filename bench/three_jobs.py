@@ -1,0 +1,14 @@
+"""Daily energy, thresholds and spikes as one job: jobs/pipeline.py without the power profile, which no peer makes."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from jobs import flow
+from jobs.daily_energy import DailyEnergy
+from jobs.spikes import Spikes
+from jobs.thresholds import Thresholds
+
+if __name__ == "__main__":
+    flow.run("three_jobs", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings)])
