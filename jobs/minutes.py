@@ -61,22 +61,20 @@ def _fill(pieces, sections, gap_ms, watts):
     """Fill in the pieces of all sections. Returns how many there are."""
     n = p = 0
     for s in range(len(sections)):
-        section = sections[s]
-        begin, time_ms = p, section.first_ms
-        for at in range(n, n + section.readings):
-            if at > n:
-                time_ms += gap_ms[at]
+        begin, time_ms, end = p, sections[s].first_ms, n + sections[s].readings
+        while n < end:
             minute = time_ms // MINUTE_MS
-            if p == begin or pieces[p - 1].minute != minute:
-                pieces[p].minute, pieces[p].readings, pieces[p].sum_mw = minute, 0, 0
-                pieces[p].min_watts, pieces[p].max_watts = np.inf, 0
-                p += 1
-            piece = pieces[p - 1]
-            piece.readings += 1
-            piece.sum_mw += whole_mw(watts[at])
-            piece.min_watts, piece.max_watts = min(piece.min_watts, watts[at] + PLUS_ZERO), max(piece.max_watts, watts[at] + PLUS_ZERO)
-        n += section.readings
-        section.minutes = p - begin
+            until_ms, first = (minute + 1) * MINUTE_MS, n
+            low, high, sum_mw = np.float32(np.inf), PLUS_ZERO, np.int64(0)
+            while n < end and time_ms < until_ms:
+                low, high, sum_mw = min(low, watts[n]), max(high, watts[n]), sum_mw + whole_mw(watts[n])
+                n += 1
+                if n < end:
+                    time_ms += gap_ms[n]
+            piece = pieces[p]
+            piece.minute, piece.readings, piece.min_watts, piece.max_watts, piece.sum_mw = minute, n - first, low + PLUS_ZERO, high, sum_mw
+            p += 1
+        sections[s].minutes = p - begin
     return p
 
 
@@ -86,10 +84,14 @@ def whole_mw(watts):
     return np.int64(np.rint(np.float64(min(watts, MOST_WATTS)) * 1000))
 
 
-def mean_watts(minutes: np.ndarray) -> np.ndarray:
+@compiled
+def mean_watts(minutes):
     """float32 (n,): the mean of each PART, within 0.5 mW and the precision of a float32."""
-    mean = (minutes["sum_mw"] / (minutes["readings"] * 1000)).astype(np.float32)
-    return mean.clip(minutes["min_watts"], minutes["max_watts"])
+    means = np.empty(len(minutes), np.float32)
+    for i in range(len(minutes)):
+        mean = np.float32(minutes[i].sum_mw / (minutes[i].readings * 1000))
+        means[i] = min(max(mean, minutes[i].min_watts), minutes[i].max_watts)
+    return means
 
 
 @dataclass(eq=False)
@@ -120,7 +122,7 @@ class Minutes:
         every[:len(self.open)] = self.open
         every = every[:_add_pieces(every, len(self.open), sections, pieces, used, before_ms)]
         place = every["meter_id"].astype(np.int64) << 32 | every["minute"]
-        order = np.lexsort((place, every["part"])) if every["part"].any() else np.argsort(place)
+        order = np.lexsort((place, every["part"])) if every["part"].any() else np.argsort(place, kind="stable")
         merged, told = _merge(every, order, clock_ms)
         self.open = merged[~told]
         return merged[told]
@@ -165,6 +167,22 @@ def _merge(every, order, clock_ms):
             merged[n], told[n] = part, part.part > 0 or settled_ms(part.minute) <= clock_ms
             n += 1
     return merged[:n], told[:n]
+
+
+@compiled
+def columns(minutes):
+    """(meters, minutes of each, minutes since the meter's previous one or, of its first, since the first of all), int32, of PARTs by
+    meter and minute."""
+    meter_ids, counts, deltas = np.empty(len(minutes), np.int32), np.empty(len(minutes), np.int32), np.empty(len(minutes), np.int32)
+    meters, start = 0, minutes["minute"].min()
+    for i in range(len(minutes)):
+        if i == 0 or minutes[i].meter_id != minutes[i - 1].meter_id:
+            meter_ids[meters], counts[meters], deltas[i] = minutes[i].meter_id, 1, minutes[i].minute - start
+            meters += 1
+        else:
+            counts[meters - 1] += 1
+            deltas[i] = minutes[i].minute - minutes[i - 1].minute
+    return meter_ids[:meters], counts[:meters], deltas
 
 
 def begins(*columns: np.ndarray) -> np.ndarray:

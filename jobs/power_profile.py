@@ -21,7 +21,7 @@ from jobs import flow
 from jobs.batches import Wanted
 from jobs.house import Change, HouseState, Part
 from jobs.integral import HouseDays
-from jobs.minutes import MINUTE_MS, Minutes, begins, mean_watts
+from jobs.minutes import MINUTE_MS, Minutes, begins, columns, mean_watts
 from jobs.readings import day_of
 
 MOST_MINUTES = 20_000
@@ -50,26 +50,28 @@ def records(house_id: int, timezone: str, minutes: np.ndarray) -> Iterator[tuple
     """Yield what tells of some minutes (PART, by part, meter and minute): a record for each part and local day, or more."""
     if not len(minutes):
         return
+    ends_ms = np.array([minutes["minute"].min(), minutes["minute"].max()], np.int64) * MINUTE_MS
+    first_day, last_day = day_of(timezone, ends_ms).tolist()
+    if first_day == last_day and not minutes["part"][-1]:
+        yield from records_of_day(house_id, first_day, minutes)
+        return
     day = day_of(timezone, minutes["minute"].astype(np.int64) * MINUTE_MS)
     order = np.lexsort((day, minutes["part"]))
     minutes, day = minutes.take(order), day[order]
     for begin, end in pairwise([*begins(minutes["part"], day).tolist(), len(minutes)]):
-        for at in range(begin, end, MOST_MINUTES):
-            yield "power_profile", record(house_id, int(day[at]), minutes[at:min(at + MOST_MINUTES, end)])
+        yield from records_of_day(house_id, int(day[begin]), minutes[begin:end])
 
 
-def record(house_id: int, date: int, minutes: np.ndarray) -> dict:
-    """A record of schema power_profile, its arrays NumPy's; minutes: PART of one part and local day, by meter and minute."""
-    meter_id, minute = minutes["meter_id"], minutes["minute"]
-    start, first, deltas = minute.min(), begins(meter_id), minute.copy()
-    deltas[1:] -= minute[:-1]
-    deltas[first] = minute[first] - start
-    return {
-        "house_id": house_id, "date": date, "part": int(minutes["part"][0]), "start": int(start) * MINUTE_MS,
-        "meter_ids": meter_id[first], "counts": np.diff(first, append=len(minutes)).astype(np.int32), "deltas": deltas,
-        "readings": minutes["readings"],
-        "min_watts": minutes["min_watts"], "mean_watts": mean_watts(minutes), "max_watts": minutes["max_watts"],
-    }
+def records_of_day(house_id: int, date: int, minutes: np.ndarray) -> Iterator[tuple[str, dict]]:
+    """Yield the records of schema power_profile, their arrays NumPy's, of the minutes (PART, by meter and minute) of one part and local day."""
+    for at in range(0, len(minutes), MOST_MINUTES):
+        some = minutes[at:at + MOST_MINUTES]
+        start, (meter_ids, counts, deltas) = some["minute"].min(), columns(some)
+        yield "power_profile", {
+            "house_id": house_id, "date": date, "part": int(some["part"][0]), "start": int(start) * MINUTE_MS,
+            "meter_ids": meter_ids, "counts": counts, "deltas": deltas, "readings": some["readings"],
+            "min_watts": some["min_watts"], "mean_watts": mean_watts(some), "max_watts": some["max_watts"],
+        }
 
 
 if __name__ == "__main__":

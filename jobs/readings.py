@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.shards import shard_of
-from smartmeter.codec import HEADER_BYTES, HEADERS, Burst, CodecError, decode_burst
+from smartmeter.codec import BAD, HEADER_BYTES, HEADERS, Burst, CodecError, decode_burst, read_floats, read_ints, read_long
 from smartmeter.compiled import compiled
 from smartmeter.settings import LONGEST_BURST_DAYS
 
@@ -39,7 +39,6 @@ LEAST_READING_BYTES = 5
 """Of a message: a byte or more for a delta, four for the power."""
 
 _HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
-_BAD = -1
 
 
 class Columns(NamedTuple):
@@ -149,7 +148,7 @@ def _house_ids(data, ends, house_id):
     """Fill in the house of each message; of those that are too short, any number."""
     begin = 0
     for i, end in enumerate(ends):
-        house_id[i], _ = _long(data, begin + HEADER_BYTES, end)
+        house_id[i], _ = read_long(data, begin + HEADER_BYTES, end)
         begin = end
 
 
@@ -161,7 +160,7 @@ def _decode_all(data, ends, order, latest_ms, zones, columns):
         begin = ends[message - 1] if message else 0
         burst = columns.bursts[b]
         more_s, more_n, z = _decode_burst(data, begin, ends[message], latest_ms, zones, z, burst, columns, s, n)
-        if more_s != _BAD:
+        if more_s != BAD:
             burst.message = message
             b, s, n = b + 1, more_s, more_n
     return b, s, n, z
@@ -169,29 +168,29 @@ def _decode_all(data, ends, order, latest_ms, zones, columns):
 
 @compiled
 def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n):
-    """Decode a message into columns, from channel s and reading n on. Returns both after it, _BAD for one of no use; and the zones."""
+    """Decode a message into columns, from channel s and reading n on. Returns both after it, BAD for one of no use; and the zones."""
     if end - at < HEADER_BYTES or np.any(data[at:at + HEADER_BYTES] != _HEADER):
-        return _BAD, _BAD, z
-    burst.house_id, at = _long(data, at + HEADER_BYTES, end)
-    size, at = _long(data, at, end)
-    if at == _BAD or not 0 <= size <= end - at:
-        return _BAD, _BAD, z
+        return BAD, BAD, z
+    burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
+    size, at = read_long(data, at, end)
+    if at == BAD or not 0 <= size <= end - at:
+        return BAD, BAD, z
     zone, at = at, at + size
-    burst.start_ms, at = _long(data, at, end)
-    burst.end_ms, at = _long(data, at, end)
-    tick_ms, at = _long(data, at, end)
-    if not (at != _BAD and burst.house_id > 0 and EARLIEST_MS <= burst.start_ms < burst.end_ms <= latest_ms
+    burst.start_ms, at = read_long(data, at, end)
+    burst.end_ms, at = read_long(data, at, end)
+    tick_ms, at = read_long(data, at, end)
+    if not (at != BAD and burst.house_id > 0 and EARLIEST_MS <= burst.start_ms < burst.end_ms <= latest_ms
             and burst.end_ms - burst.start_ms <= LONGEST_MS and 1 <= tick_ms < 2**31):
-        return _BAD, _BAD, z
-    at, meters_end = _ints(data, at, end, columns.meter_id, s)
-    at, counts_end = _ints(data, at, end, columns.count, s)
-    at, deltas_end = _ints(data, at, end, columns.gap_ms, n)
-    at, watts_end = _floats(data, at, end, columns.watts, n)
+        return BAD, BAD, z
+    at, meters_end = read_ints(data, at, end, columns.meter_id, s)
+    at, counts_end = read_ints(data, at, end, columns.count, s)
+    at, deltas_end = read_ints(data, at, end, columns.gap_ms, n)
+    at, watts_end = read_floats(data, at, end, columns.watts, n)
     if not (at == end and meters_end == counts_end and deltas_end == watts_end):
-        return _BAD, _BAD, z
+        return BAD, BAD, z
     burst.channels = meters_end - s
     if not (_meters_fit(columns.meter_id[s:meters_end]) and _readings_fit(burst, tick_ms, columns, s, n, watts_end)):
-        return _BAD, _BAD, z
+        return BAD, BAD, z
     burst.zone, z = _zone(data, zone, size, zones, z)
     return meters_end, watts_end, z
 
@@ -235,64 +234,6 @@ def _zone(data, at, size, zones, known):
             return number, known
     zones[known, 0], zones[known, 1] = at, at + size
     return known, known + 1
-
-
-@compiled
-def _long(data, at, end):
-    """(value, position after it) of the zigzag varint (Avro specification, "Binary encoding") at `at`; _BAD where there is none."""
-    value, shift = np.uint64(0), np.uint64(0)
-    while 0 <= at < end and shift < 70:
-        byte = np.uint64(data[at])
-        if shift == 63 and byte > 1:
-            break
-        value |= (byte & np.uint64(0x7F)) << shift
-        at, shift = at + 1, shift + np.uint64(7)
-        if byte < 0x80:
-            return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at
-    return np.int64(0), _BAD
-
-
-@compiled
-def _block(data, at, end):
-    """(items in the block of an array at `at`, 0 for its end; position after its head, or _BAD). A negative count is followed by a size."""
-    count, at = _long(data, at, end)
-    if count < 0:
-        count = -count
-        _, at = _long(data, at, end)
-    return (count, at) if 0 <= count <= end - at else (np.int64(0), _BAD)
-
-
-@compiled
-def _ints(data, at, end, into, k):
-    """Read an array of ints into into[k:]. Returns (position after it, or _BAD; k after the last)."""
-    while True:
-        count, at = _block(data, at, end)
-        if at == _BAD or count == 0:
-            return at, k
-        if count > len(into) - k:
-            return _BAD, k
-        for _ in range(count):
-            if at < end and data[at] < 0x80:
-                value, at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1
-            else:
-                value, at = _long(data, at, end)
-            if at == _BAD or not -(2**31) <= value < 2**31:
-                return _BAD, k
-            into[k] = value
-            k += 1
-
-
-@compiled
-def _floats(data, at, end, into, k):
-    """Read an array of floats into into[k:]. Returns (position after it, or _BAD; k after the last)."""
-    while True:
-        count, at = _block(data, at, end)
-        if at == _BAD or count == 0:
-            return at, k
-        if count > len(into) - k or 4 * count > end - at:
-            return _BAD, k
-        into[k:k + count] = data[at:at + 4 * count].view(np.float32)
-        at, k = at + 4 * count, k + count
 
 
 @lru_cache(maxsize=1024)

@@ -3,7 +3,7 @@
 A message is C3 01, the 8-byte little-endian CRC-64-AVRO fingerprint of the writer's schema, then the record
 (Avro specification, "Single-object encoding"). fastavro serves every schema. Bursts and power profiles are nearly all
 arrays, and an Avro array of floats is a block of packed little-endian float32, one of small ints a byte each, so NumPy
-reads and writes those without a loop. Whatever block structure Avro allows is read.
+reads and writes those without a loop of Python's. Whatever block structure Avro allows is read.
 """
 
 from __future__ import annotations
@@ -17,10 +17,13 @@ from pathlib import Path
 import fastavro
 import numpy as np
 
+from smartmeter.compiled import compiled
+
 SCHEMA_DIR = Path(__file__).resolve().parent.parent / "avro"
 MARKER = b"\xc3\x01"
 HEADER_BYTES = len(MARKER) + 8
-FEW = 32  # items below which a loop is quicker than NumPy
+BAD = -1
+"""In place of a position, where something cannot be read."""
 
 
 class CodecError(ValueError):
@@ -205,16 +208,23 @@ def _write_int_array(values: np.ndarray) -> bytes:
         return b"\0"
     if values.dtype != np.int32:
         raise CodecError(f"an int array is int32, not {values.dtype}")
-    zigzag = ((values << 1) ^ (values >> 31)).view(np.uint32)
-    if zigzag.max() < 0x80:
-        body = zigzag.astype(np.uint8)
-    else:
-        sevens = zigzag[:, None] >> _SHIFTS
-        used = (sevens > 0) | (_SHIFTS == 0)
-        sevens = sevens & 0x7F
-        sevens[:, :-1] |= used[:, 1:] * np.uint32(0x80)
-        body = sevens.astype(np.uint8)[used]
-    return _write_long(len(values)) + body.tobytes() + b"\0"
+    out = np.empty(5 * len(values), np.uint8)
+    return _write_long(len(values)) + out[:_write_ints(values, out)].tobytes() + b"\0"
+
+
+@compiled
+def _write_ints(values, out):
+    """Write the zigzag varints of int32 to out. Returns how many bytes they take."""
+    at = 0
+    for value in values:
+        rest = np.uint32((value << 1) ^ (value >> 31))
+        while rest > 0x7F:
+            out[at] = rest & 0x7F | 0x80
+            rest >>= np.uint32(7)
+            at += 1
+        out[at] = rest
+        at += 1
+    return at
 
 
 def _write_float_array(values: np.ndarray) -> bytes:
@@ -282,37 +292,77 @@ def _read_floats(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
 
 
 def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
-    raw = payload[at:at + count]
-    if raw.isascii():  # no continuation bits: a byte each
-        return np.frombuffer(raw.translate(_ZIGZAG_OF_BYTE), np.int8).astype(np.int32), at + count
-    if count >= FEW and (found := _read_many_ints(payload, at, count)):
-        return found
-    values = []
-    for _ in range(count):
-        value, at = _read_long(payload, at)
-        values.append(value)
-    if values and not -(2**31) <= min(values) <= max(values) < 2**31:
-        raise _Malformed("an int beyond 32 bits")
-    return np.array(values, np.int32), at
+    values = np.empty(count, np.int32)
+    end = _int_block(np.frombuffer(payload, np.uint8), at, len(payload), count, values, 0)
+    if end != BAD:
+        return values, end
+    while True:  # as far as what is wrong
+        _, at = _read_int(payload, at)
 
 
-def _read_many_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int] | None:
-    """Like _read_ints, for ints of 1 to 5 bytes each; None where there is any other."""
-    raw = np.frombuffer(payload, np.uint8, min(5 * count, len(payload) - at), at)
-    ends = np.flatnonzero(raw < 0x80)[:count]
-    lengths = np.diff(ends, prepend=-1)
-    if len(ends) < count or lengths.max() > 5:
-        return None
-    used = raw[:ends[-1] + 1].astype(np.int64)
-    shift = 7 * (np.arange(len(used)) - np.repeat(ends - lengths + 1, lengths))
-    zigzag = np.add.reduceat((used & 0x7F) << shift, ends - lengths + 1)
-    if zigzag.max() >= 2**32:
-        return None
-    return ((zigzag >> 1) ^ -(zigzag & 1)).astype(np.int32), at + int(ends[-1]) + 1
+@compiled
+def read_long(data, at, end):
+    """(value, position after it) of the zigzag varint (Avro specification, "Binary encoding") at `at`; BAD where there is none."""
+    value, shift = np.uint64(0), np.uint64(0)
+    while 0 <= at < end and shift < 70:
+        byte = np.uint64(data[at])
+        if shift == 63 and byte > 1:
+            break
+        value |= (byte & np.uint64(0x7F)) << shift
+        at, shift = at + 1, shift + np.uint64(7)
+        if byte < 0x80:
+            return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at
+    return np.int64(0), BAD
 
 
-_SHIFTS = np.arange(0, 35, 7, dtype=np.uint32)
-_ZIGZAG_OF_BYTE = bytes(((n >> 1) ^ -(n & 1)) & 0xFF for n in range(256))
+@compiled
+def _block(data, at, end):
+    """(items in the block of an array at `at`, 0 for its end; position after its head, or BAD). A negative count is followed by a size."""
+    count, at = read_long(data, at, end)
+    if count < 0:
+        count = -count
+        _, at = read_long(data, at, end)
+    return (count, at) if 0 <= count <= end - at else (np.int64(0), BAD)
+
+
+@compiled
+def read_ints(data, at, end, into, k):
+    """Read an array of ints into into[k:]. Returns (position after it, or BAD; k after the last)."""
+    while True:
+        count, at = _block(data, at, end)
+        if at == BAD or count == 0:
+            return at, k
+        if count > len(into) - k:
+            return BAD, k
+        at, k = _int_block(data, at, end, count, into, k), k + count
+
+
+@compiled
+def _int_block(data, at, end, count, into, k):
+    """Read so many ints into into[k:]. Returns the position after them, or BAD."""
+    for i in range(k, k + count):
+        if at < end and data[at] < 0x80:
+            value, at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1
+        else:
+            value, at = read_long(data, at, end)
+        if at == BAD or not -(2**31) <= value < 2**31:
+            return BAD
+        into[i] = value
+    return at
+
+
+@compiled
+def read_floats(data, at, end, into, k):
+    """Read an array of floats into into[k:]. Returns (position after it, or BAD; k after the last)."""
+    while True:
+        count, at = _block(data, at, end)
+        if at == BAD or count == 0:
+            return at, k
+        if count > len(into) - k or 4 * count > end - at:
+            return BAD, k
+        into[k:k + count] = data[at:at + 4 * count].view(np.float32)
+        at, k = at + 4 * count, k + count
+
 
 _KIND_OF = {
     "long": (_read_long, _write_long),

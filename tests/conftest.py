@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import hypothesis
 import pytest
 
 from smartmeter import stack
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
+
+
+hypothesis.settings.register_profile("compiled", deadline=None)  # the first call of a compiled function waits for its compiler
+hypothesis.settings.load_profile("compiled")
 
 
 def pytest_addoption(parser):
