@@ -12,6 +12,7 @@ NumPy works on many houses a call.
 
 from __future__ import annotations
 
+import pickle
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -32,6 +33,9 @@ END_OF_TIME_MS = 2**63 - 1
 """Event time of the last watermark, which only a source that has come to its end sends."""
 
 DAY_MS = 86_400_000
+STATE_PROTOCOL = 4
+"""Of pickle, by which the small values of a house are made one; any Python from 3.4 on reads it."""
+
 EARLY_HOUSES = 4
 """Houses of a shard whose early results are told each time its timer fires: the more wait, the longer each of them does."""
 
@@ -41,20 +45,43 @@ BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
 MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYTES])
 
 
-class HouseState:
-    """The state of one house: bytes by name, among those of the other houses of its shard."""
+LARGE = {"pane", "window", "versions", "waiting"}
+"""First parts of the names of what is large, or many, and seldom changes."""
 
-    def __init__(self, of_shard: MapState, house_id: int):
+
+class HouseState:
+    """The state of one house: bytes by name.
+
+    What most batches change is together one value of the shard's map, so that it takes one request. What is LARGE has values
+    of its own; the one value tells which there are, so that none is asked for in vain.
+    """
+
+    def __init__(self, of_shard: MapState, house_id: int, known: bool):
         self.of_shard, self.house_id = of_shard, house_id
+        self.small, self.large = pickle.loads(of_shard.get(str(house_id))) if known else ({}, set())
 
     def get(self, name: str) -> bytes | None:
-        return self.of_shard.get(f"{self.house_id}/{name}")
+        if name in self.large:
+            return self.of_shard.get(f"{self.house_id}/{name}")
+        return self.small.get(name)
 
     def put(self, name: str, value: bytes) -> None:
-        self.of_shard.put(f"{self.house_id}/{name}", value)
+        if name.split("/")[0] in LARGE:
+            self.large.add(name)
+            self.of_shard.put(f"{self.house_id}/{name}", value)
+        else:
+            self.small[name] = value
 
     def remove(self, name: str) -> None:
-        self.of_shard.remove(f"{self.house_id}/{name}")
+        if name in self.large:
+            self.large.remove(name)
+            self.of_shard.remove(f"{self.house_id}/{name}")
+        else:
+            self.small.pop(name, None)
+
+    def keep(self) -> None:
+        """Write what has changed."""
+        self.of_shard.put(str(self.house_id), pickle.dumps((self.small, self.large), STATE_PROTOCOL))
 
 
 @dataclass
@@ -123,21 +150,32 @@ class Houses(KeyedProcessFunction):
             yield from self.messages([("dead_letter", decode(dead_letter)[1])])
             return
         for batch in unpack(batches):
-            yield from self.add(batch, ctx.timer_service())
+            state = self.state_of(batch.house_id)
+            yield from self.add(state, batch, ctx.timer_service())
+            state.keep()
 
     def on_timer(self, timestamp, ctx):
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
-            state = HouseState(self.of_shard, house_id)
+            state = self.state_of(house_id)
             house = HouseDays.from_bytes(state.get("days"))
             for part in self.parts:
                 yield from self.messages(part.wake(state, house, now_ms(), ended))
             state.put("days", house.to_bytes())
+            state.keep()
         self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
 
     def all_houses(self) -> list[int]:
         """The houses of the present shard."""
-        return sorted({int(key.split("/")[0]) for key in self.of_shard.keys() if key != WAITING})
+        return np.frombuffer(self.of_shard.get(HOUSES) or b"", np.int64).tolist()
+
+    def state_of(self, house_id: int) -> HouseState:
+        """The state of a house, which belongs to the present shard from now on."""
+        houses = self.all_houses()
+        known = house_id in houses
+        if not known:
+            self.of_shard.put(HOUSES, np.array([*houses, house_id], np.int64).tobytes())
+        return HouseState(self.of_shard, house_id, known)
 
     def waiting(self) -> list[int]:
         """The houses of the present shard that are to be woken."""
@@ -149,9 +187,9 @@ class Houses(KeyedProcessFunction):
         if houses:
             timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
 
-    def add(self, batch: Batch, timers) -> Iterator[Row]:
-        """Yield the messages that follow from a batch."""
-        change = self.take_in(batch)
+    def add(self, state: HouseState, batch: Batch, timers) -> Iterator[Row]:
+        """Yield the messages that follow from a batch; the house's new state is still to be kept."""
+        change = self.take_in(state, batch)
         if change.clock_before_ms == NEVER:
             timers.register_event_time_timer(END_OF_TIME_MS)
         yield from self.messages(refusals(change))
@@ -166,9 +204,8 @@ class Houses(KeyedProcessFunction):
             else:
                 self.wait([change.house_id], timers)
 
-    def take_in(self, batch: Batch) -> Change:
-        """Let a house take in a batch; its new state is not kept yet."""
-        state = HouseState(self.of_shard, batch.house_id)
+    def take_in(self, state: HouseState, batch: Batch) -> Change:
+        """Let a house take in a batch."""
         house = HouseDays.known(state.get("days"), batch.timezone)
         before = house.timezone, house.clock_ms, house.all_sent
         house.timezone = batch.timezone
@@ -182,8 +219,8 @@ class Houses(KeyedProcessFunction):
                 yield Row(self.topic_of[name], topics.key(name, record), encode(topics.SCHEMA_OF[name], record))
 
 
-WAITING = "waiting"
-"""Key of a shard's state: the houses that are to be woken."""
+HOUSES, WAITING = "houses", "waiting"
+"""Keys of a shard's state: its houses, and those that are to be woken."""
 
 
 def now_ms() -> int:

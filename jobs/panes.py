@@ -1,7 +1,6 @@
 """The sketches of a house's local days, kept so that a batch which adds to them costs little.
 
-What a batch adds is kept as it comes, a *piece*, and merged into the day's sketches once there are MOST_PIECES: a merge
-costs many times what writing a piece does.
+What batches add to a day is gathered first, and merged into the day's sketches when there is much of it: these are many times larger.
 """
 
 from __future__ import annotations
@@ -16,11 +15,11 @@ from jobs.sketch import Sketches
 from smartmeter.compiled import compiled
 
 ENTRY = np.dtype([("meter_id", "<i4"), ("bin", "<u2"), ("count", "<u4")])
-"""10 bytes: what a section adds to a bin of its meter's sketch."""
+"""10 bytes: how many readings a bin of a meter's sketch has more."""
 
-MOST_PIECES = 8
+MOST_GATHERED = 400
+"""Entries of a day: 4 kB."""
 _DUE = struct.Struct("<q")
-_DAY = np.dtype([("day", "<i4"), ("pieces", "<i4")])
 
 
 class Panes:
@@ -30,49 +29,47 @@ class Panes:
         self.state = state
         known = state.get("panes") or _DUE.pack(NEVER)
         [self.due_ms] = _DUE.unpack_from(known)
-        self.pieces = dict(np.frombuffer(known, _DAY, offset=_DUE.size).tolist())
+        self.days = np.frombuffer(known, np.int32, offset=_DUE.size).tolist()
 
     def add(self, day: int, entries: np.ndarray) -> None:
-        """Count in what a batch brings for a day (ENTRY)."""
-        number = self.pieces.setdefault(day, 0)
-        if number < MOST_PIECES:
-            self.state.put(f"pane/{day}/{number}", entries.tobytes())
-            self.pieces[day] += 1
+        """Count in what a batch brings for a day (ENTRY, in any order)."""
+        if day not in self.days:
+            self.days.append(day)
+        gathered = summed(np.concatenate([self._gathered(day), entries], dtype=ENTRY))
+        if len(gathered) <= MOST_GATHERED:
+            self.state.put(f"gathered/{day}", gathered.tobytes())
         else:
             self.merge(day, _sketches(entries))
 
     def merge(self, day: int, *more: Sketches) -> Sketches:
         """The sketches of a local day and `more` of it, kept as one value from now on."""
         merged = self.get(day).merge(*more)
-        if day in self.pieces:
-            self._drop_pieces(day)
+        if day in self.days:
+            self.state.remove(f"gathered/{day}")
             self.state.put(f"pane/{day}", merged.to_bytes())
         return merged
 
     def get(self, day: int) -> Sketches:
         """The sketches of a local day; empty ones where there are none."""
         merged = self.state.get(f"pane/{day}")
-        pieces = [np.frombuffer(self.state.get(f"pane/{day}/{n}"), ENTRY) for n in range(self.pieces.get(day, 0))]
-        return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(*map(_sketches, pieces))
+        return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(_sketches(self._gathered(day)))
 
     def remove_before(self, day: int) -> Sketches:
         """Drop the days before one. Returns their sketches, merged."""
-        old = [d for d in self.pieces if d < day]
+        old = [d for d in self.days if d < day]
         merged = Sketches.empty().merge(*map(self.get, old))
         for d in old:
-            self._drop_pieces(d)
+            self.state.remove(f"gathered/{d}")
             self.state.remove(f"pane/{d}")
-            del self.pieces[d]
+            self.days.remove(d)
         return merged
 
     def keep(self) -> None:
         """Write which panes there are, and when the window is due."""
-        self.state.put("panes", _DUE.pack(self.due_ms) + np.array(list(self.pieces.items()), _DAY).tobytes())
+        self.state.put("panes", _DUE.pack(self.due_ms) + np.array(self.days, np.int32).tobytes())
 
-    def _drop_pieces(self, day: int) -> None:
-        for number in range(self.pieces[day]):
-            self.state.remove(f"pane/{day}/{number}")
-        self.pieces[day] = 0
+    def _gathered(self, day: int) -> np.ndarray:
+        return np.frombuffer(self.state.get(f"gathered/{day}") or b"", ENTRY)
 
 
 def by_day(sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
@@ -99,6 +96,24 @@ def _fill(entries, day, sections, used, bin, count):
                 filled += 1
         b += sections[s].bins
     return filled
+
+
+def summed(entries: np.ndarray) -> np.ndarray:
+    """The ENTRYs by meter and bin, those of the same made one."""
+    return _sum(entries, np.argsort(entries["meter_id"].astype(np.int64) << 16 | entries["bin"], kind="stable"))
+
+
+@compiled
+def _sum(entries, order):
+    """Sum up the entries, which `order` puts in order."""
+    summed, n = np.empty_like(entries), 0
+    for i in order:
+        if n > 0 and summed[n - 1].meter_id == entries[i].meter_id and summed[n - 1].bin == entries[i].bin:
+            summed[n - 1].count += entries[i].count
+        else:
+            summed[n] = entries[i]
+            n += 1
+    return summed[:n]
 
 
 def _sketches(entries: np.ndarray) -> Sketches:

@@ -103,7 +103,7 @@ class Waiting:
 
     def __init__(self, state: HouseState):
         self.state = state
-        self.first, self.end = np.frombuffer(state.get("waiting") or bytes(16), np.int64).tolist()
+        self.first, self.end = np.frombuffer(state.get("queue") or bytes(16), np.int64).tolist()
 
     def __bool__(self) -> bool:
         return self.first < self.end
@@ -124,7 +124,7 @@ class Waiting:
 
     def _keep(self, first: int, end: int) -> None:
         self.first, self.end = first, end
-        self.state.put("waiting", np.array([first, end]).tobytes())
+        self.state.put("queue", np.array([first, end]).tobytes())
 
 
 class SpikesJoin(KeyedCoProcessFunction):
@@ -143,17 +143,18 @@ class SpikesJoin(KeyedCoProcessFunction):
             yield from self.houses.process_element(row, ctx)
             return
         for batch in unpack(batches):
-            state = self.state_of(batch.house_id)
+            state = self.houses.state_of(batch.house_id)
             waiting = Waiting(state)
             if waiting or not self.ready(batch, state):
                 waiting.add(batch)
                 ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
             else:
-                yield from self.houses.add(batch, ctx.timer_service())
+                yield from self.houses.add(state, batch, ctx.timer_service())
+            state.keep()
 
     def process_element2(self, row, ctx):
         house_id, payload = row
-        state = self.state_of(house_id)
+        state = self.houses.state_of(house_id)
         try:
             self.spikes.hear(state, [decode_as("threshold", payload)])
         except CodecError as error:
@@ -161,11 +162,12 @@ class SpikesJoin(KeyedCoProcessFunction):
         waiting = Waiting(state)
         while waiting and self.ready(batch := waiting.peek(), state):
             waiting.drop()
-            yield from self.houses.add(batch, ctx.timer_service())
+            yield from self.houses.add(state, batch, ctx.timer_service())
+        state.keep()
 
     def on_timer(self, timestamp, ctx):
         for house_id in self.houses.all_houses():
-            state = self.state_of(house_id)
+            state = self.houses.state_of(house_id)
             waiting = Waiting(state)
             while waiting:
                 batch = waiting.peek()
@@ -173,9 +175,7 @@ class SpikesJoin(KeyedCoProcessFunction):
                 house = HouseDays.known(state.get("days"), batch.timezone)
                 house.timezone, house.clock_ms = batch.timezone, max(house.clock_ms, batch.newest_ms)
                 yield from self.houses.messages(refused(house_id, house, batch.sections, NO_THRESHOLD))
-
-    def state_of(self, house_id: int) -> HouseState:
-        return HouseState(self.houses.of_shard, house_id)
+            state.keep()
 
     def ready(self, batch: Batch, state: HouseState) -> bool:
         """Whether thresholds are at hand for all the time of a batch that may be used."""

@@ -22,7 +22,7 @@ from pyflink.datastream.state import MapStateDescriptor
 from jobs.batches import Batch, house_batches, unpack
 from jobs.daily_energy import DailyEnergy
 from jobs.episodes import Runs, Versions
-from jobs.house import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, MESSAGE, Houses, HouseState
+from jobs.house import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, HOUSES, LARGE, MESSAGE, Houses, HouseState
 from jobs.integral import HouseDays
 from jobs.minutes import Minutes
 from jobs.panes import Panes
@@ -225,27 +225,28 @@ def check_state(keyed: Keyed, setting: Settings):
     """State is what its own bytes give again, and keeps no more days than the window needs."""
     for house_id in houses_of(keyed):
         state = state_of(keyed, house_id)
+        large = {f"{house_id}/{name}" for name in state.large}
+        assert large == {key for key in state.of_shard.map if key.startswith(f"{house_id}/")} and LARGE.isdisjoint(state.small)
         for name, kind in CLASS_OF.items():
             if body := state.get(name):
                 assert kind.from_bytes(body).to_bytes() == body
         if body := state.get("window"):
             window, panes = Window.from_bytes(body), Panes(state)
-            assert min(panes.pieces, default=window.date) >= window.date - setting.window_days
+            assert min(panes.days, default=window.date) >= window.date - setting.window_days
             assert len(set(window.days["day"].tolist())) <= setting.window_days
-            held = {key for key in state.of_shard.map if key.startswith(f"{house_id}/pane/")}
-            pieces = {f"{house_id}/pane/{day}/{n}" for day, count in panes.pieces.items() for n in range(count)}
-            assert pieces <= held <= pieces | {f"{house_id}/pane/{day}" for day in panes.pieces}
-            assert all(day >= window.date for day, count in panes.pieces.items() if count), "a day that is over is one value"
+            assert {name for name in state.large if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
+            gathered = {int(name.split("/")[1]) for name in state.small if name.startswith("gathered/")}
+            assert gathered <= set(panes.days) and all(day >= window.date for day in gathered), "a day that is over is one value"
 
 
 def houses_of(keyed: Keyed) -> set[int]:
-    return {int(key.split("/")[0]) for state in keyed.state.values() for key in state if "/" in key}
+    return {house_id for of_shard in keyed.state.values() for house_id in np.frombuffer(of_shard.get(HOUSES, b""), np.int64).tolist()}
 
 
 def state_of(keyed: Keyed, house_id: int) -> HouseState:
     """The state of a house; the present key becomes that of its shard."""
     keyed.key = shard_of(house_id, SHARDS)
-    return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id)
+    return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id, known=True)
 
 
 def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Told, Keyed]:

@@ -1,8 +1,8 @@
-"""The panes of a house: pieces that are merged in time, days that are dropped."""
+"""The panes of a house: what is gathered is merged in time, old days are dropped."""
 
 import numpy as np
 
-from jobs.panes import ENTRY, MOST_PIECES, Panes
+from jobs.panes import ENTRY, MOST_GATHERED, Panes
 from jobs.readings import NEVER
 from jobs.sketch import Sketches
 
@@ -27,13 +27,22 @@ def again(panes: Panes) -> Panes:
 
 
 def test_what_batches_add_is_summed_whether_it_is_merged_already_or_not():
-    state = State()
-    for n in range(1, 3 * MOST_PIECES):
+    state, batches = State(), 3 * MOST_GATHERED // 100
+    for n in range(1, batches + 1):
         panes = Panes(state)
-        panes.add(15_000, entries((1, 700, 2), (2, 30, 1)))
+        panes.add(15_000, entries((2, 30, 1), *((1, bin, 2) for bin in range(n * 100, n * 100 + 100)), (2, 30, 4)))
         panes.keep()
-        assert Panes(state).get(15_000) == Sketches.from_bins([1, 2], np.array([700, 30]), [2 * n, n])
-        assert sum(name.startswith("pane/15000/") for name in state) == n % (MOST_PIECES + 1)
+        assert Panes(state).get(15_000) == Sketches.from_bins(
+            [*[1] * 100 * n, 2], np.array([*range(100, 100 * n + 100), 30]), [*[2] * 100 * n, 5 * n])
+        assert len(state.get("gathered/15000", b"")) <= 10 * MOST_GATHERED
+        assert ("pane/15000" in state) == (100 * n + 1 > MOST_GATHERED)
+
+
+def test_what_is_gathered_takes_no_room_for_what_repeats():
+    state = State()
+    for _ in range(1000):
+        Panes(state).add(15_000, entries((2, 30, 1), (1, 700, 2), (2, 30, 4)))
+    assert np.frombuffer(state["gathered/15000"], ENTRY).tolist() == [(1, 700, 2000), (2, 30, 5000)]
 
 
 def test_a_day_that_is_merged_is_one_value_and_keeps_what_it_had():
@@ -43,7 +52,7 @@ def test_a_day_that_is_merged_is_one_value_and_keeps_what_it_had():
     panes.add(15_001, entries((1, 5, 9)))
     expected = Sketches.from_bins(1, np.array([700, 701]), [3, 1])
     assert panes.merge(15_000) == expected == again(panes).get(15_000)
-    assert sorted(panes.state) == ["pane/15000", "pane/15001/0", "panes"]
+    assert sorted(panes.state) == ["gathered/15001", "pane/15000", "panes"]
 
 
 def test_days_before_one_are_dropped_and_handed_back_together():
@@ -53,7 +62,7 @@ def test_days_before_one_are_dropped_and_handed_back_together():
     panes.merge(15_000)
     assert panes.remove_before(15_002) == Sketches.from_bins([1, 15_000, 15_001], np.array([700, 3, 3]), [2, 4, 4])
     panes = again(panes)
-    assert sorted(panes.state) == ["pane/15002/0", "panes"] and panes.pieces == {15_002: 1}
+    assert sorted(panes.state) == ["gathered/15002", "panes"] and panes.days == [15_002]
     assert panes.remove_before(15_002) == panes.get(15_000) == Sketches.empty()
 
 
