@@ -36,6 +36,9 @@ DAY_MS = 86_400_000
 STATE_PROTOCOL = 4
 """Of pickle, by which the small values of a house are made one; any Python from 3.4 on reads it."""
 
+NO_STATE = pickle.dumps(({}, set()), STATE_PROTOCOL)
+"""Of a house that was never heard of."""
+
 EARLY_HOUSES = 4
 """Houses of a shard whose early results are told each time its timer fires: the more wait, the longer each of them does."""
 
@@ -56,9 +59,9 @@ class HouseState:
     of its own; the one value tells which there are, so that none is asked for in vain.
     """
 
-    def __init__(self, of_shard: MapState, house_id: int, known: bool):
+    def __init__(self, of_shard: MapState, house_id: int):
         self.of_shard, self.house_id = of_shard, house_id
-        self.small, self.large = pickle.loads(of_shard.get(str(house_id))) if known else ({}, set())
+        self.small, self.large = pickle.loads(of_shard.get(str(house_id)))
 
     def get(self, name: str) -> bytes | None:
         if name in self.large:
@@ -149,7 +152,9 @@ class Houses(KeyedProcessFunction):
         if dead_letter:
             yield from self.messages([("dead_letter", decode(dead_letter)[1])])
             return
-        for batch in unpack(batches):
+        arrived = unpack(batches)
+        self.know(arrived.houses["house_id"].tolist())
+        for batch in arrived:
             state = self.state_of(batch.house_id)
             yield from self.add(state, batch, ctx.timer_service())
             state.keep()
@@ -169,13 +174,17 @@ class Houses(KeyedProcessFunction):
         """The houses of the present shard."""
         return np.frombuffer(self.of_shard.get(HOUSES) or b"", np.int64).tolist()
 
+    def know(self, house_ids: list[int]) -> None:
+        """Let houses belong to the present shard from now on."""
+        known = self.all_houses()
+        if new := sorted(set(house_ids).difference(known)):
+            self.of_shard.put(HOUSES, np.array([*known, *new], np.int64).tobytes())
+            for house_id in new:
+                self.of_shard.put(str(house_id), NO_STATE)
+
     def state_of(self, house_id: int) -> HouseState:
-        """The state of a house, which belongs to the present shard from now on."""
-        houses = self.all_houses()
-        known = house_id in houses
-        if not known:
-            self.of_shard.put(HOUSES, np.array([*houses, house_id], np.int64).tobytes())
-        return HouseState(self.of_shard, house_id, known)
+        """The state of a house that is known."""
+        return HouseState(self.of_shard, house_id)
 
     def waiting(self) -> list[int]:
         """The houses of the present shard that are to be woken."""

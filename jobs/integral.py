@@ -268,18 +268,15 @@ class HouseDays:
 
         Returns (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE, uint8 (b,); LINK of each that is fresh to its neighbours).
         """
-        held, size = np.empty(len(self.sections) + len(arrived), SECTION), len(self.sections)
-        held[:size] = self.sections
-        verdict, links = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK)
-        size, found, self.changed_from = _take(
-            held, size, arrived, verdict, links, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
+        self.sections, verdict, links, self.changed_from = _take(
+            self.sections, arrived, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
             rules.max_gap_ms, rules.allowed_lateness_ms)
-        self.sections, self.clock_ms = held[:size], max(self.clock_ms, newest_ms)
-        return verdict, links[:found]
+        self.clock_ms = max(self.clock_ms, newest_ms)
+        return verdict, links
 
     def over_by_now(self, rules: Rules) -> int:
         """The last local day that is over, on the house's own clock. It is still to be closed if it is after closed_day."""
-        return int(midnights(self.timezone).searchsorted(self.clock_ms - rules.allowed_lateness_ms, "right")) - 2
+        return int(_day_at(midnights(self.timezone), self.clock_ms - rules.allowed_lateness_ms)) - 1
 
     @property
     def all_sent(self) -> bool:
@@ -332,9 +329,11 @@ class HouseDays:
 
 
 @compiled
-def _take(held, size, arrived, verdict, links, midnight_ms, clock_ms, closed_day, changed_from, max_gap_ms, allowed_lateness_ms):
-    """Let held[:size], the sections of a house, take in those that arrived. Returns (size, links found, changed_from)."""
-    found, reached_day = 0, np.searchsorted(midnight_ms, clock_ms, side="right") - 1
+def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, max_gap_ms, allowed_lateness_ms):
+    """Let the sections of a house take in those that arrived. Returns (the sections then, verdict, links, changed_from)."""
+    held, size, reached_day = np.empty(len(sections) + len(arrived), SECTION), len(sections), _day_at(midnight_ms, clock_ms)
+    verdict, links, found = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK), 0
+    held[:size] = sections
     for i in range(len(arrived)):
         section = arrived[i]
         time_ms = max(section.before_ms, clock_ms) - allowed_lateness_ms
@@ -351,7 +350,13 @@ def _take(held, size, arrived, verdict, links, midnight_ms, clock_ms, closed_day
             found = _link(held, size, at, links, found)
             size = _join(held, size, at, max_gap_ms)
             size = _join(held, size, at - 1, max_gap_ms)
-    return size, found, changed_from
+    return held[:size], verdict, links[:found], changed_from
+
+
+@compiled
+def _day_at(midnight_ms, time_ms):
+    """The local day that holds a time; see midnights."""
+    return np.searchsorted(midnight_ms, time_ms, side="right") - 1
 
 
 @compiled

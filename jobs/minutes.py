@@ -118,14 +118,20 @@ class Minutes:
         before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what is to be told (PART, by part,
         meter and minute): minutes that are settled now, and what came later.
         """
-        every = np.empty(len(self.open) + len(pieces), PART)
-        every[:len(self.open)] = self.open
-        every = every[:_add_pieces(every, len(self.open), sections, pieces, used, before_ms)]
-        place = every["meter_id"].astype(np.int64) << 32 | every["minute"]
-        order = np.lexsort((place, every["part"])) if every["part"].any() else np.argsort(place, kind="stable")
-        merged, told = _merge(every, order, clock_ms)
-        self.open = merged[~told]
-        return merged[told]
+        self.open, told = _take(self.open, sections, pieces, used, before_ms, clock_ms)
+        return told[np.argsort(told["part"], kind="stable")] if len(told) and told["part"].any() else told
+
+
+@compiled
+def _take(open_minutes, sections, pieces, used, before_ms, clock_ms):
+    """(minutes that stay open, those to be told), both PART by meter and minute."""
+    every, n = np.empty(len(open_minutes) + len(pieces), PART), len(open_minutes)
+    every[:n] = open_minutes
+    n = _add_pieces(every, n, sections, pieces, used, before_ms)
+    place = np.empty(n, np.int64)
+    for i in range(n):
+        place[i] = np.int64(every[i].meter_id) << 32 | every[i].minute
+    return _settle(every, np.argsort(place, kind="mergesort"), clock_ms)
 
 
 @compiled
@@ -153,20 +159,32 @@ def settled_ms(minute):
 
 
 @compiled
-def _merge(every, order, clock_ms):
-    """Make one of the PARTs (in that order) of the same part, meter and minute. Returns (them, whether each is to be told by clock_ms)."""
-    merged, told, n = np.empty_like(every), np.empty(len(every), np.bool_), 0
+def _settle(every, order, clock_ms):
+    """(those that stay open, those to be told) of PARTs, which `order` puts in order; main parts of the same meter and minute made one."""
+    kept, told, k, t = np.empty_like(every), np.empty_like(every), 0, 0
     for i in order:
         part = every[i]
-        last = merged[n - 1]
-        if n > 0 and (last.minute, last.meter_id, last.part) == (part.minute, part.meter_id, part.part):
-            last.readings += part.readings
-            last.sum_mw += part.sum_mw
-            last.min_watts, last.max_watts = min(last.min_watts, part.min_watts), max(last.max_watts, part.max_watts)
+        if part.part:
+            told[t] = part
+            t += 1
+        elif settled_ms(part.minute) <= clock_ms:
+            t = _count_in(told, t, part)
         else:
-            merged[n], told[n] = part, part.part > 0 or settled_ms(part.minute) <= clock_ms
-            n += 1
-    return merged[:n], told[:n]
+            k = _count_in(kept, k, part)
+    return kept[:k], told[:t]
+
+
+@compiled
+def _count_in(parts, n, part):
+    """Add a main part to the last of parts[:n], if it is of the same meter and minute, or behind it. Returns how many there are then."""
+    last = parts[n - 1]
+    if n > 0 and last.part == 0 and last.minute == part.minute and last.meter_id == part.meter_id:
+        last.readings += part.readings
+        last.sum_mw += part.sum_mw
+        last.min_watts, last.max_watts = min(last.min_watts, part.min_watts), max(last.max_watts, part.max_watts)
+        return n
+    parts[n] = part
+    return n + 1
 
 
 @compiled

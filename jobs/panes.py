@@ -6,7 +6,6 @@ What batches add to a day is gathered first, and merged into the day's sketches 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -31,19 +30,24 @@ class Panes:
         [self.due_ms] = _DUE.unpack_from(known)
         self.days = np.frombuffer(known, np.int32, offset=_DUE.size).tolist()
 
-    def add(self, day: int, entries: np.ndarray) -> None:
-        """Count in what a batch brings for a day (ENTRY, in any order)."""
+    def add(self, sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> None:
+        """Count in the sections (ARRIVED (b,)) that are used (bool (b,)), whose histograms are bin and count."""
+        if len(bin):
+            for day in set(sections["day"].tolist()):
+                gathered = _gather(self._gathered(day), day, sections, used, bin, count)
+                if len(gathered):
+                    self._put(day, gathered)
+
+    def _put(self, day: int, gathered: np.ndarray) -> None:
         if day not in self.days:
             self.days.append(day)
-        gathered = summed(np.concatenate([self._gathered(day), entries], dtype=ENTRY))
-        if len(gathered) <= MOST_GATHERED:
-            self.state.put(f"gathered/{day}", gathered.tobytes())
-        else:
-            self.merge(day, _sketches(entries))
+        self.state.put(f"gathered/{day}", gathered.tobytes())
+        if len(gathered) > MOST_GATHERED:
+            self.merge(day)
 
-    def merge(self, day: int, *more: Sketches) -> Sketches:
-        """The sketches of a local day and `more` of it, kept as one value from now on."""
-        merged = self.get(day).merge(*more)
+    def merge(self, day: int) -> Sketches:
+        """The sketches of a local day, kept as one value from now on."""
+        merged = self.get(day)
         if day in self.days:
             self.state.remove(f"gathered/{day}")
             self.state.put(f"pane/{day}", merged.to_bytes())
@@ -52,7 +56,9 @@ class Panes:
     def get(self, day: int) -> Sketches:
         """The sketches of a local day; empty ones where there are none."""
         merged = self.state.get(f"pane/{day}")
-        return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(_sketches(self._gathered(day)))
+        gathered = self._gathered(day)
+        return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(
+            Sketches.from_bins(gathered["meter_id"], gathered["bin"], gathered["count"]))
 
     def remove_before(self, day: int) -> Sketches:
         """Drop the days before one. Returns their sketches, merged."""
@@ -72,49 +78,33 @@ class Panes:
         return np.frombuffer(self.state.get(f"gathered/{day}") or b"", ENTRY)
 
 
-def by_day(sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield (local day, ENTRYs) of the sections (ARRIVED (b,)) that are used (bool (b,)) and their histograms, rising by day."""
-    entries, day = np.empty(len(bin), ENTRY), np.empty(len(bin), np.int32)
-    filled = _fill(entries, day, sections, used, bin, count)
-    entries, day = entries[:filled], day[:filled]
-    if filled and day[0] == day.max() == day.min():
-        yield int(day[0]), entries
-    else:
-        for own in np.unique(day).tolist():
-            yield own, entries[day == own]
-
-
 @compiled
-def _fill(entries, day, sections, used, bin, count):
-    """Fill in an entry and its day for each bin of the sections that are used. Returns how many there are."""
-    filled = b = 0
+def _gather(gathered, day, sections, used, bin, count):
+    """The entries gathered and those of a day's sections that are used, by meter and bin."""
+    every, size, b = np.empty(len(gathered) + len(bin), ENTRY), len(gathered), 0
+    every[:size] = gathered
     for s in range(len(sections)):
-        if used[s]:
-            for own in range(b, b + sections[s].bins):
-                entries[filled].meter_id, entries[filled].bin, entries[filled].count = sections[s].meter_id, bin[own], count[own]
-                day[filled] = sections[s].day
-                filled += 1
+        for own in range(b, b + sections[s].bins):
+            if used[s] and sections[s].day == day:
+                size = _count_in(every, size, sections[s].meter_id, bin[own], count[own])
         b += sections[s].bins
-    return filled
-
-
-def summed(entries: np.ndarray) -> np.ndarray:
-    """The ENTRYs by meter and bin, those of the same made one."""
-    return _sum(entries, np.argsort(entries["meter_id"].astype(np.int64) << 16 | entries["bin"], kind="stable"))
+    return every[:size]
 
 
 @compiled
-def _sum(entries, order):
-    """Sum up the entries, which `order` puts in order."""
-    summed, n = np.empty_like(entries), 0
-    for i in order:
-        if n > 0 and summed[n - 1].meter_id == entries[i].meter_id and summed[n - 1].bin == entries[i].bin:
-            summed[n - 1].count += entries[i].count
+def _count_in(entries, size, meter_id, bin, count):
+    """Add to the entry of a meter and bin among entries[:size], or put one in its place. Returns how many there are then."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        if entries[middle].meter_id < meter_id or (entries[middle].meter_id == meter_id and entries[middle].bin < bin):
+            low = middle + 1
         else:
-            summed[n] = entries[i]
-            n += 1
-    return summed[:n]
-
-
-def _sketches(entries: np.ndarray) -> Sketches:
-    return Sketches.from_bins(entries["meter_id"], entries["bin"], entries["count"])
+            high = middle
+    if low < size and entries[low].meter_id == meter_id and entries[low].bin == bin:
+        entries[low].count += count
+        return size
+    for other in range(size, low, -1):
+        entries[other] = entries[other - 1]
+    entries[low].meter_id, entries[low].bin, entries[low].count = meter_id, bin, count
+    return size + 1

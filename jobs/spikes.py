@@ -142,7 +142,9 @@ class SpikesJoin(KeyedCoProcessFunction):
         if dead_letter:
             yield from self.houses.process_element(row, ctx)
             return
-        for batch in unpack(batches):
+        arrived = unpack(batches)
+        self.houses.know(arrived.houses["house_id"].tolist())
+        for batch in arrived:
             state = self.houses.state_of(batch.house_id)
             waiting = Waiting(state)
             if waiting or not self.ready(batch, state):
@@ -154,6 +156,7 @@ class SpikesJoin(KeyedCoProcessFunction):
 
     def process_element2(self, row, ctx):
         house_id, payload = row
+        self.houses.know([house_id])
         state = self.houses.state_of(house_id)
         try:
             self.spikes.hear(state, [decode_as("threshold", payload)])

@@ -20,7 +20,7 @@ from jobs import flow
 from jobs.batches import Wanted
 from jobs.house import Change, Part
 from jobs.integral import HouseDays, Rules, daily
-from jobs.panes import Panes, by_day
+from jobs.panes import Panes
 from jobs.readings import NEVER, day_of, midnights
 from jobs.window import Limits, Window
 from smartmeter.settings import Settings
@@ -38,8 +38,7 @@ class Thresholds(Part):
 
     def take(self, change: Change) -> Iterator[tuple[str, dict]]:
         panes, batch = Panes(change.state), change.batch
-        for day, entries in by_day(batch.sections, change.used, batch.bin, batch.count):
-            panes.add(day, entries)
+        panes.add(batch.sections, change.used, batch.bin, batch.count)
         if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:
             yield from self.move_on(change, panes)
         panes.keep()
@@ -49,17 +48,17 @@ class Thresholds(Part):
         house = change.house
         if house.clock_ms == NEVER:
             return
+        totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
+        totals = totals[totals["day"] > house.closed_day]
         if state := change.state.get("window"):
             window = Window.from_bytes(state)
             dates = range(window.date + 1, self.date_in_force(house, house.clock_ms) + 1)
         else:
             first = self.date_in_force(house, change.first_clock_ms)
-            window = self.first_window(first, panes)
+            window = self.first_window(first, panes, totals)
             dates = range(first, self.date_in_force(house, house.clock_ms) + 1)
             window.valid_to_ms = self.ends_ms(house, first - 1)
             yield self.version(change, window, first - 1, [])
-        totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
-        totals = totals[totals["day"] > house.closed_day]
         for date in dates:
             while window.date < date:
                 self.move(window, totals[totals["day"] == window.date], panes)
@@ -79,9 +78,9 @@ class Thresholds(Part):
         """When the version of a date goes out of force: its day has been closed by then."""
         return int(midnights(house.timezone)[date + 1]) + self.rules.allowed_lateness_ms
 
-    def first_window(self, date: int, panes: Panes) -> Window:
-        """An empty window that ends a whole window before a date; panes of days before it are of no use."""
-        window = Window(date - self.window_days)
+    def first_window(self, date: int, panes: Panes, totals: np.ndarray) -> Window:
+        """An empty window that ends with the first day there is anything of, but a whole window before a date at most."""
+        window = Window(max(date - self.window_days, min([date, *panes.days, *totals["day"].tolist()])))
         panes.remove_before(window.date)
         return window
 

@@ -246,7 +246,7 @@ def houses_of(keyed: Keyed) -> set[int]:
 def state_of(keyed: Keyed, house_id: int) -> HouseState:
     """The state of a house; the present key becomes that of its shard."""
     keyed.key = shard_of(house_id, SHARDS)
-    return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id, known=True)
+    return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id)
 
 
 def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Told, Keyed]:
