@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from itertools import count
 from math import gcd
 
 GOLDEN = 0.6180339887498949
@@ -13,7 +12,7 @@ GOLDEN = 0.6180339887498949
 @lru_cache
 def _stride(shards: int) -> int:
     """How many shards further the next house is: about the golden part of them, and prime to their number."""
-    return next(stride for stride in count(round(GOLDEN * shards)) if gcd(stride, shards) == 1)
+    return min((stride for stride in range(1, shards + 1) if gcd(stride, shards) == 1), key=lambda stride: abs(stride - GOLDEN * shards))
 
 
 def shard_of(house_id, shards: int):

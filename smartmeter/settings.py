@@ -48,7 +48,7 @@ class Settings:
 
     flink_ui_port: int = _setting(8081, "port of Flink's web page")
     parallelism: int = _setting(2, "parallelism of a job")
-    max_parallelism: int = _setting(128, "highest parallelism that a job's state can be spread over")
+    max_parallelism: int = _setting(32, "shards of houses, and so the highest parallelism that a job can have")
     state_backend: str = _setting("hashmap", "where Flink keeps state: hashmap (memory) or rocksdb (disk)")
     checkpoint_every_s: float = _setting(10.0, "time between checkpoints, in s; 0 turns them off")
     checkpoint_dir: str = _setting("", "where checkpoints are kept; empty: a folder under SMW_HOME")
