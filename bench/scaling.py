@@ -3,6 +3,9 @@
 Each case catches up from a backlog of its own, made of copies of synthetic houses of 20 meters. All topics are made first; then the
 cases take turns, so that a machine that grows slower meets all of them, and the middle run of each counts. The broker runs on the
 same cores, so that a second one is not all the job's.
+
+The cases of houses have the same number of days of houses, from many days of few houses to a day of many, a reading each 3 minutes and a
+burst each 3 hours: as many readings, bursts and results each. A house's bursts are the further apart in the topic the more houses there are.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from smartmeter.settings import Settings
 
 FIRST_MS = midnight_ms(date(2011, 4, 18), TIMEZONE)
 BURST_S = 300
+SPARSE_BURST_S, SPARSE_EVERY_S = 10_800, 180
 HOUSES = 20
 MANY_HOUSES = (10, 100, 1_000, 10_000)
 KINDS = ("days", "parallelism", "houses")
@@ -37,10 +41,12 @@ class Case:
     size: int
     houses: int
     steps: int
+    burst_s: int = BURST_S
+    every_s: int | None = None  # as of bench.copies
     parallelism: int | None = None  # None: as it is set
 
     def settings(self, settings: Settings) -> Settings:
-        return replace(settings, topic_prefix=f"{self.houses}-houses-{self.steps}-bursts.",
+        return replace(settings, topic_prefix=f"{self.houses}-houses-{self.steps}-bursts-{self.burst_s}-s.",
                        parallelism=self.parallelism or settings.parallelism)
 
 
@@ -48,14 +54,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench scaling."""
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="leave out the others")
     parser.add_argument("--days", nargs=2, type=measure.quantity, default=(10, 40), metavar=("FEW", "MANY"), help=f"of {HOUSES} houses (default 10 40)")
-    parser.add_argument("--readings", type=measure.quantity, default=60_000_000, help="of each case of parallelism and of houses (default 60e6)")
+    parser.add_argument("--readings", type=measure.quantity, default=60_000_000, help="of each case of parallelism (default 60e6)")
+    parser.add_argument("--house-days", type=measure.quantity, default=max(MANY_HOUSES), help="of each case of houses (default 10000)")
     parser.add_argument("--runs", type=measure.quantity, default=3, help="of each case (default 3)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, print and save."""
-    todo = [case for case in cases(args.days, args.readings) if case.kind in args.only]
+    todo = [case for case in cases(args.days, args.readings, args.house_days) if case.kind in args.only]
     with measure.workplace(settings, bounded=True) as (here, processes):
         readings = backlogs(todo, here)
         turns = [(case, measured(case, readings[case], here, processes)) for _ in range(args.runs) for case in todo]
@@ -71,16 +78,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def cases(days: tuple[int, int], readings: int) -> list[Case]:
+def cases(days: tuple[int, int], readings: int, house_days: int) -> list[Case]:
     """All cases, those of a kind from small to large."""
-    steps_per_day = 86_400 // BURST_S
-
-    def steps(houses: int) -> int:
-        return max(1, round(readings / houses / READINGS_PER_DAY * steps_per_day))
-
+    steps_per_day, sparse_steps_per_day = 86_400 // BURST_S, 86_400 // SPARSE_BURST_S
+    steps = max(1, round(readings / HOUSES / READINGS_PER_DAY * steps_per_day))
     return [*(Case("days", count, HOUSES, count * steps_per_day) for count in days),
-            *(Case("parallelism", cores, HOUSES, steps(HOUSES), cores) for cores in (1, 2)),
-            *(Case("houses", houses, houses, steps(houses)) for houses in MANY_HOUSES)]
+            *(Case("parallelism", cores, HOUSES, steps, parallelism=cores) for cores in (1, 2)),
+            *(Case("houses", houses, houses, max(1, house_days * sparse_steps_per_day // houses), SPARSE_BURST_S, SPARSE_EVERY_S)
+              for houses in MANY_HOUSES)]
 
 
 def backlogs(todo: list[Case], settings: Settings) -> dict[Case, int]:
@@ -96,7 +101,7 @@ def backlogs(todo: list[Case], settings: Settings) -> dict[Case, int]:
 
 def fill(settings: Settings, case: Case) -> int:
     stack.create_topics(settings)
-    copies = Copies(case.houses, BURST_S)
+    copies = Copies(case.houses, case.burst_s, case.every_s)
     with Producer(settings) as producer:
         return sum(copies.send_step(producer, step, FIRST_MS + step * copies.burst_ms) for step in range(case.steps))
 

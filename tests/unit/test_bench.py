@@ -200,14 +200,14 @@ def test_what_is_saved(tmp_path):
 
 
 def test_scalings_cases_have_as_many_readings():
-    cases = scaling.cases((10, 40), 60_000_000)
+    cases = scaling.cases((10, 40), 60_000_000, 10_000)
     assert [(case.kind, case.size, case.houses, case.steps, case.parallelism) for case in cases] == [
         ("days", 10, 20, 2880, None), ("days", 40, 20, 11520, None), ("parallelism", 1, 20, 1250, 1), ("parallelism", 2, 20, 1250, 2),
-        ("houses", 10, 10, 2500, None), ("houses", 100, 100, 250, None), ("houses", 1000, 1000, 25, None), ("houses", 10000, 10000, 2, None)]
+        ("houses", 10, 10, 8000, None), ("houses", 100, 100, 800, None), ("houses", 1000, 1000, 80, None), ("houses", 10000, 10000, 8, None)]
 
 
 def test_scalings_targets_are_held_against_the_middle_run():
-    days, _, one, two, *houses = scaling.cases((10, 40), 60_000_000)
+    days, _, one, two, *houses = scaling.cases((10, 40), 60_000_000, 10_000)
     three = [Run("", "", "2", 60, seconds, cpu_s, mb) for seconds, cpu_s, mb in ((1, 30, 200), (3, 10, 300), (2, 20, 100))]
     middle = {one: Run("", "", "1", 60, 3, 1, 1), two: measure.median(three)} | {
         case: Run("", "", str(case.size), 60, seconds, 1, 1) for case, seconds in zip(houses, (10, 11, 13, 11))}

@@ -1,0 +1,76 @@
+"""Has all compiled loops compiled, before the first job needs them: python -P -m jobs.warm_up.
+
+A house's three days go through the same functions as in a job, with a dictionary in place of Flink's state.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+
+import numpy as np
+from pyflink.common import Row
+
+from jobs.batches import house_batches
+from jobs.daily_energy import DailyEnergy
+from jobs.house import END_OF_TIME_MS, Houses
+from jobs.power_profile import PowerProfile
+from jobs.readings import read
+from jobs.spikes import Spikes
+from jobs.thresholds import Thresholds
+from smartmeter.codec import Burst, encode_burst
+from smartmeter.settings import Settings
+
+HOUR_MS = 3_600_000
+HOURS = 75
+SPIKE_HOUR = 60
+
+
+class Flink(dict):
+    """What a keyed function asks of Flink, without one: a map of state that is a dictionary, and timers that never fire."""
+
+    put = dict.__setitem__
+
+    def remove(self, key):
+        self.pop(key, None)
+
+    def get_map_state(self, descriptor):
+        return self
+
+    def timer_service(self):
+        return self
+
+    def current_processing_time(self) -> int:
+        return 0
+
+    def register_processing_time_timer(self, time_ms: int) -> None: ...
+
+    def register_event_time_timer(self, time_ms: int) -> None: ...
+
+
+def burst(hour: int) -> bytes:
+    """An hour of two meters, a reading a minute."""
+    watts = np.full(120, 20_000 if hour == SPIKE_HOUR else 100, np.float32)
+    deltas = np.tile(np.append(np.int32(0), np.full(59, 60, np.int32)), 2)
+    start_ms = 1_303_099_200_000 + hour * HOUR_MS
+    return encode_burst(Burst(1, "America/New_York", start_ms, start_ms + HOUR_MS, 1000, np.array([1, 2], np.int32),
+                              np.array([60, 60], np.int32), deltas, watts))
+
+
+def main() -> int:
+    """Returns the number of messages that were made."""
+    settings, flink = Settings(), Flink()
+    parts = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()]
+    houses = Houses(settings, parts)
+    houses.open(flink)
+    messages = 0
+    for hours in np.array_split(np.arange(HOURS), 5):
+        readings, _ = read([burst(hour) for hour in hours.tolist()], 2**60)
+        batches = house_batches(readings, np.zeros(len(hours), int), hours, 1_000_000, reduce(or_, (part.wanted for part in parts)))
+        for _, body in batches.by_shard(1):
+            messages += sum(1 for _ in houses.process_element(Row(body, None), flink))
+    return messages + sum(1 for _ in houses.on_timer(END_OF_TIME_MS, flink))
+
+
+if __name__ == "__main__":
+    main()
