@@ -1,13 +1,12 @@
 """What every job does with the batches of houses; what it makes of them is the business of its parts.
 
     a shard's batches, one a house
-          --> which of their sections are new, and which repeated or late (integral.add)
+          --> which of their sections are new, and which repeated or late (HouseDays.take)
           --> each part in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
           --> days that are over are closed
 
-Flink's key is a shard of houses, and the state of a shard one map: the state of its houses, by house and name. So all
-that a bundle of messages changes in a shard is written by one request, where a state for itself would take one each; and
-NumPy works on many houses a call.
+Flink's key is a shard of houses, and the state of a shard one map. So all that a bundle of messages changes in a shard is written by
+one request, where a state for itself would take one each.
 """
 
 from __future__ import annotations

@@ -9,11 +9,13 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
+from math import isnan
 
 import numpy as np
 
 from jobs.integral import require_version
 from jobs.sketch import Sketches
+from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
 
 LEAST_HISTORY_MS = 23 * 3_600_000
@@ -62,14 +64,33 @@ class Limits:
         """No limit is lower: what a meter usually draws when on is more than on_watts."""
         return min(self.on_watts * (1 + self.margin) + self.min_watts, self.mains_watts)
 
-    def of_meter(self, percentile_watts: float, days: np.ndarray) -> float | None:
-        """The limit of a meter in W; None while it is warming up. days: METER_DAY of the window."""
-        on_watts = np.sort(days["on_watts"][days["on_readings"] > 0])
-        if days["covered_ms"].sum() < LEAST_HISTORY_MS or not len(on_watts):
-            return None
-        if days["on_readings"].sum() >= MOSTLY * days["readings"].sum():
-            return percentile_watts + self.mains_watts
-        return float(on_watts[(len(on_watts) - 1) // 2]) * (1 + self.margin) + self.min_watts
+    def of_meters(self, meter_ids: np.ndarray, percentile_watts: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """(time covered in ms; limit in W, NaN while warming up) of each meter, int64 and float64 (m,). days: METER_DAY of the window."""
+        return _limits(meter_ids, percentile_watts, days, self.margin, self.mains_watts, self.min_watts)
+
+
+@compiled
+def _limits(meter_ids, percentile_watts, days, margin, mains_watts, min_watts):
+    """See Limits.of_meters."""
+    covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
+    usual = np.empty(len(days))
+    for m in range(len(meter_ids)):
+        readings = on_readings = days_on = 0
+        for d in range(len(days)):
+            if days[d].meter_id == meter_ids[m]:
+                covered_ms[m] += days[d].covered_ms
+                readings += days[d].readings
+                on_readings += days[d].on_readings
+                if days[d].on_readings > 0:
+                    usual[days_on] = days[d].on_watts
+                    days_on += 1
+        if covered_ms[m] < LEAST_HISTORY_MS or days_on == 0:
+            continue
+        if on_readings >= MOSTLY * readings:
+            limit_watts[m] = percentile_watts[m] + mains_watts
+        else:
+            limit_watts[m] = np.sort(usual[:days_on])[(days_on - 1) // 2] * (1 + margin) + min_watts
+    return covered_ms, limit_watts
 
 
 @dataclass(eq=False)
@@ -96,13 +117,12 @@ class Window:
         """Yield a record (schema MeterThreshold) for each meter with a reading in the sketches, rising by meter."""
         meter_ids, percentiles = self.sketches.quantile(limits.quantile)
         _, readings = self.sketches.readings()
-        for meter_id, percentile_watts, count in zip(meter_ids.tolist(), percentiles.tolist(), readings.tolist()):
-            days = self.days[self.days["meter_id"] == meter_id]
-            limit_watts = limits.of_meter(percentile_watts, days)
+        covered_ms, limit_watts = limits.of_meters(meter_ids, percentiles, self.days)
+        for meter_id, percentile_watts, count, covered, limit in zip(*(column.tolist() for column in (
+                meter_ids, percentiles, readings, covered_ms, limit_watts))):
             yield {
-                "meter_id": meter_id, "percentile_watts": percentile_watts, "readings": count,
-                "covered_s": int(days["covered_ms"].sum()) / 1000,
-                "warming_up": limit_watts is None, "limit_watts": limit_watts,
+                "meter_id": meter_id, "percentile_watts": percentile_watts, "readings": count, "covered_s": covered / 1000,
+                "warming_up": isnan(limit), "limit_watts": None if isnan(limit) else limit,
             }
 
     def to_bytes(self) -> bytes:
