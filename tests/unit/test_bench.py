@@ -1,6 +1,7 @@
 """The benchmarks' arithmetic, their use of /proc, and the copies of houses that they send."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -204,6 +205,14 @@ def test_scalings_cases_have_as_many_readings():
     assert [(case.kind, case.size, case.houses, case.steps, case.parallelism) for case in cases] == [
         ("days", 10, 20, 2880, None), ("days", 40, 20, 11520, None), ("parallelism", 1, 20, 1250, 1), ("parallelism", 2, 20, 1250, 2),
         ("houses", 10, 10, 8000, None), ("houses", 100, 100, 800, None), ("houses", 1000, 1000, 80, None), ("houses", 10000, 10000, 8, None)]
+
+
+def test_what_is_started_meanwhile_has_so_many_cores():
+    cores = os.sched_getaffinity(0)
+    for count, expected in ((1, 1), (None, len(cores))):
+        with scaling.on_cores(count):
+            nproc = subprocess.run(["nproc"], capture_output=True, text=True, check=True)
+        assert int(nproc.stdout) == expected and os.sched_getaffinity(0) == cores
 
 
 def test_scalings_targets_are_held_against_the_middle_run():
