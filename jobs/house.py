@@ -46,7 +46,6 @@ BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
 """The batches of a shard, packed, or a dead letter (a message of that schema); the other is null."""
 MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYTES])
 
-
 LARGE = {"pane", "window", "versions", "waiting"}
 """First parts of the names of what is large, or many, and seldom changes."""
 
@@ -96,7 +95,7 @@ class Change:
     zone_before: str  # time zone of the house before the batch, where it was known
     clock_before_ms: int  # its newest reading before the batch, or NEVER
     all_sent_before: bool
-    verdict: np.ndarray  # of each section, as integral.add gives it
+    verdict: np.ndarray  # of each section, as HouseDays.take gives it
     links: np.ndarray  # LINK, the readings that follow each other
     closes_a_day: bool
     now_ms: int

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.readings import NEVER, Readings, day_of, days_of, midnights
+from jobs.readings import NEVER, Readings, days_of, midnights
 from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
 

@@ -15,7 +15,7 @@ from smartmeter.settings import ROOT
 from smartmeter.topics import RESULTS
 from store.client import reader
 from store.sink import group
-from tests.oracle import EPOCH, Outcome
+from tests.oracle import Outcome
 from tests.waiting import until
 
 TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")

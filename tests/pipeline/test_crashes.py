@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 import time
-from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
