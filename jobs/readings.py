@@ -35,6 +35,9 @@ BURST = np.dtype([
     ("newest_ms", "i8"),  # time of its newest reading, or NEVER
     ("channels", "i8"),
 ])
+CANNOT_BE_READ = "it cannot be read"
+"""Should the slower reader find no fault: no message may stop the stream."""
+
 LEAST_READING_BYTES = 5
 """Of a message: a byte or more for a delta, four for the power."""
 
@@ -78,7 +81,8 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1) -> tuple[Readin
         known[columns.bursts["message"][np.isin(columns.bursts["zone"], unknown)]] = False
         zones, columns = _decode(data, ends, known, latest_ms, shards)
     good = set(columns.bursts["message"].tolist()) if len(columns.bursts) < len(payloads) else range(len(payloads))
-    return Readings(zones, columns), {i: why_bad(payload, latest_ms) for i, payload in enumerate(payloads) if i not in good}
+    return Readings(zones, columns), {
+        i: why_bad(payload, latest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good}
 
 
 def why_bad(payload: bytes, latest_ms: int) -> str | None:

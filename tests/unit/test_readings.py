@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.readings import EARLIEST_MS, read, why_bad
+from jobs import readings as readings_module
+from jobs.readings import CANNOT_BE_READ, EARLIEST_MS, read, why_bad
 from smartmeter.codec import HEADER_BYTES, Burst, decode_burst, encode_burst
 from tests.unit.logs import logs
 
@@ -70,6 +71,11 @@ def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(pay
     assert list(reasons) == [1] and reason in reasons[1]
     assert readings.bursts["message"].tolist() == [0, 2]
     assert readings.columns.watts.tolist() == [0, 1, 2, 3, 4] * 2
+
+
+def test_a_message_is_refused_in_words_even_if_no_fault_is_found(monkeypatch):
+    monkeypatch.setattr(readings_module, "why_bad", lambda *_: None)
+    assert read([b"x", encode_burst(GOOD)], LATEST_MS)[1] == {0: CANNOT_BE_READ}
 
 
 def test_nothing_but_bad_messages_and_bursts_without_readings():
