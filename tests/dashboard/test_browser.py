@@ -50,6 +50,12 @@ def processes(tmp_path_factory):
         yield processes
 
 
+def has_tables(settings: Settings) -> bool:
+    """Whether the sink, which makes them, has begun."""
+    query = "SELECT count() FROM system.tables WHERE database = {name:String}"
+    return writer(settings).query(query, parameters={"name": settings.database}).first_row[0] > 0
+
+
 @pytest.fixture(scope="module")
 def settings(processes):
     """A stack of its own that has processed two days and today's beginning of some houses, and its dashboard."""
@@ -57,6 +63,7 @@ def settings(processes):
         home=processes.run.parent, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0",
         flink_ui_port=0, dashboard_port=0, checkpoint_every_s=1.0))
     stack.start(processes, settings)
+    processes.wait_until(lambda: has_tables(settings), "the sink makes no tables", 60)
     with Producer(settings) as producer:
         send_history(producer, houses_of(METERS, HOUSES))
     processes.wait_until(lambda: caught_up(settings, HOUSES) and all_read(settings) and all_stored(settings), "the history is not processed", 120)
