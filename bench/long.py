@@ -23,7 +23,7 @@ from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Target, Usage, shown
 from generator.local_days import midnight_ms
 from generator.producer import Producer
-from smartmeter import stack, topics
+from smartmeter import kafka, stack, topics
 from smartmeter.codec import decode
 from smartmeter.errors import UserError
 from smartmeter.offsets import Offsets
@@ -68,7 +68,7 @@ def small_segments(settings: Settings) -> None:
     """Let Kafka cut the topic readings into segments small enough to be removed one by one, and soon."""
     changes = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in SEGMENT.items()]
     resource = ConfigResource(ResourceType.TOPIC, topics.topic(settings, "readings"), incremental_configs=changes)
-    client = stack.admin(settings)
+    client = kafka.admin(settings)
     for altered in client.incremental_alter_configs([resource]).values():
         altered.result()
 
@@ -82,7 +82,7 @@ class Stream:
         self.usage = Usage(processes, stack.PIPELINE_JOB.stem)
         self.looks: list[tuple[float, int, float, float]] = []  # (s, readings used, MB of memory, MB in Kafka)
         self.begun = self.told = 0.0
-        self._admin = stack.admin(settings)
+        self._admin = kafka.admin(settings)
         self._committed = Offsets(settings, ("readings",), settings.topic_prefix + stack.PIPELINE_JOB.stem)
 
     def __enter__(self) -> Stream:

@@ -8,7 +8,7 @@ import streamlit as st
 from confluent_kafka import KafkaException, Producer
 
 from dashboard.connection import settings
-from smartmeter import topics
+from smartmeter import kafka, topics
 from smartmeter.codec import encode
 from smartmeter.errors import UserError
 
@@ -18,8 +18,7 @@ SENT_WITHIN_S = 5
 
 @st.cache_resource(show_spinner=False)
 def producer() -> Producer:
-    return Producer({"bootstrap.servers": settings().kafka, "enable.idempotence": True, "log_level": 0,
-                     "delivery.timeout.ms": SENT_WITHIN_S * 1000})
+    return Producer(kafka.client(settings()) | {"enable.idempotence": True, "delivery.timeout.ms": SENT_WITHIN_S * 1000})
 
 
 def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False) -> None:

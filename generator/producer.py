@@ -7,6 +7,7 @@ import logging
 from confluent_kafka import KafkaException
 from confluent_kafka import Producer as KafkaProducer
 
+from smartmeter import kafka
 from smartmeter.codec import Burst, encode, encode_burst
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
@@ -34,7 +35,7 @@ class Producer:
         self._undelivered = 0
         self._reason = ""
         self._kafka = KafkaProducer({
-            "bootstrap.servers": settings.kafka,
+            **kafka.client(settings),
             "enable.idempotence": True,
             "compression.type": "lz4",
             "linger.ms": 20,

@@ -25,6 +25,7 @@ from jobs.batches import Wanted, house_batches
 from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
 from jobs.readings import read
 from jobs.shards import shard_of
+from smartmeter import kafka
 from smartmeter.codec import encode
 from smartmeter.savepoints import checkpoints_of
 from smartmeter.settings import ROOT, Settings
@@ -207,7 +208,7 @@ def _source_options(tables: StreamTableEnvironment, settings: Settings, name: st
     options = {
         "connector": "kafka",
         "topic": topic(settings, name),
-        "properties.bootstrap.servers": settings.kafka,
+        **kafka_properties(settings),
         "properties.group.id": settings.topic_prefix + tables.get_config().get("pipeline.name", name),
         "scan.startup.mode": "earliest-offset",
     }
@@ -216,7 +217,17 @@ def _source_options(tables: StreamTableEnvironment, settings: Settings, name: st
                     "scan.startup.timestamp-millis": str(settings.replay_start_ms)}
     if settings.bounded:
         options["scan.bounded.mode"] = "latest-offset"
-    return ", ".join(f"'{key}' = '{value}'" for key, value in options.items())
+    return sql_options(options)
+
+
+def kafka_properties(settings: Settings) -> dict[str, str]:
+    """What a table of Kafka's connector is told of the cluster."""
+    return {f"properties.{key}": value for key, value in kafka.java_client(settings).items()}
+
+
+def sql_options(options: dict[str, str]) -> str:
+    """What stands between the brackets of WITH (...)."""
+    return ", ".join("'{}' = '{}'".format(key, value.replace("'", "''")) for key, value in options.items())
 
 
 def send(tables: StreamTableEnvironment, settings: Settings, messages: DataStream) -> None:
@@ -227,21 +238,22 @@ def send(tables: StreamTableEnvironment, settings: Settings, messages: DataStrea
 
 def results(tables: StreamTableEnvironment, settings: Settings) -> None:
     """Declare the table `results`: a message for one of the topics of results."""
+    options = {
+        "connector": "kafka",
+        "topic": ";".join(topic(settings, name) for name in RESULTS),
+        **kafka_properties(settings),
+        "properties.compression.type": "lz4",
+        "key.format": "raw",
+        "key.fields": "key",
+        "value.format": "raw",
+        "value.fields-include": "EXCEPT_KEY",
+    }
     tables.execute_sql(f"""
         CREATE TABLE results (
             `topic` STRING METADATA,
             `key` BYTES,
             `value` BYTES
-        ) WITH (
-            'connector' = 'kafka',
-            'topic' = '{";".join(topic(settings, name) for name in RESULTS)}',
-            'properties.bootstrap.servers' = '{settings.kafka}',
-            'properties.compression.type' = 'lz4',
-            'key.format' = 'raw',
-            'key.fields' = 'key',
-            'value.format' = 'raw',
-            'value.fields-include' = 'EXCEPT_KEY'
-        )""")
+        ) WITH ({sql_options(options)})""")
 
 
 def keep_freed_memory() -> None:

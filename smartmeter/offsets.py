@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from confluent_kafka.admin import AdminClient, OffsetSpec
+from confluent_kafka.admin import OffsetSpec
 
+from smartmeter import kafka
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
 from smartmeter.topics import topic
@@ -19,9 +20,9 @@ class Offsets:
     """Offsets in some topics, as the broker tells them. Raises UserError where it does not."""
 
     def __init__(self, settings: Settings, names: tuple[str, ...], group_id: str):
-        self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": group_id, "log_level": 0})
+        self._consumer = Consumer(kafka.client(settings) | {"group.id": group_id})
         self._settings = settings
-        topics = self._ask(AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0}).list_topics, timeout=TIMEOUT_S).topics
+        topics = self._ask(kafka.admin(settings).list_topics, timeout=TIMEOUT_S).topics
         self._places = [(full, p) for full in (topic(settings, name) for name in names) for p in topics[full].partitions]
 
     def __enter__(self) -> "Offsets":
@@ -66,10 +67,9 @@ class Lags:
     """
 
     def __init__(self, settings: Settings, topics_of: dict[str, tuple[str, ...]]):
-        client = {"bootstrap.servers": settings.kafka, "log_level": 0}
         self._topics_of = topics_of
-        self._admin = AdminClient(client)
-        self._consumers = {group_id: Consumer(client | {"group.id": group_id}) for group_id in topics_of}
+        self._admin = kafka.admin(settings)
+        self._consumers = {group_id: Consumer(kafka.client(settings) | {"group.id": group_id}) for group_id in topics_of}
 
     def by_group(self, timeout_s: float) -> dict[str, int | None]:
         """Messages that each group has not committed; None for a group that has committed nothing.

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from confluent_kafka import KafkaError, KafkaException
 
-from smartmeter import stack
+from smartmeter import kafka, stack
 from smartmeter.errors import UserError
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
@@ -131,7 +131,7 @@ class Progress:
 
 def forget_group(settings: Settings, group_id: str) -> None:
     """Remove the offsets that an earlier replay committed, which would be taken for this one's. Raises UserError."""
-    client = stack.admin(settings)  # its futures end with it
+    client = kafka.admin(settings)  # its futures end with it
     deadline = time.monotonic() + PATIENCE_S
     while True:
         [deleted] = client.delete_consumer_groups([group_id], request_timeout=PATIENCE_S).values()

@@ -21,6 +21,10 @@ def _setting(default, meaning: str):
     return field(default=default, metadata={"meaning": meaning})
 
 
+def _secret(meaning: str):
+    return field(default="", metadata={"meaning": meaning}, repr=False)
+
+
 @dataclass(frozen=True)
 class Settings:
     """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each."""
@@ -28,6 +32,10 @@ class Settings:
     home: Path = _setting(ROOT / ".smw", "folder for data, logs and pid files of the local stack")
 
     kafka: str = _setting("127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
+    kafka_tls: bool = _setting(False, "connect to Kafka by TLS")
+    kafka_ca: str = _setting("", "PEM file of the authorities whose Kafka certificates are trusted; empty: those of the system")
+    kafka_user: str = _setting("", "user that connects to Kafka, by SASL/SCRAM-SHA-512; empty: nobody in particular")
+    kafka_password: str = _secret("password of that user")
     kafka_controller_port: int = _setting(9093, "port of the local broker's KRaft controller")
     partitions: int = _setting(4, "partitions of a topic when it is created")
     topic_prefix: str = _setting("", "put before every topic's name")
@@ -35,9 +43,9 @@ class Settings:
     clickhouse_url: str = _setting("http://127.0.0.1:8123", "HTTP address of ClickHouse, or of the local endpoint")
     clickhouse_database: str = _setting("smartmeter", "database of the tables")
     clickhouse_user: str = _setting("writer", "user that creates tables and inserts")
-    clickhouse_password: str = _setting("", "password of that user; the local endpoint makes one up and keeps it in SMW_HOME")
+    clickhouse_password: str = _secret("password of that user; the local endpoint makes one up and keeps it in SMW_HOME")
     clickhouse_reader: str = _setting("reader", "read-only user of the dashboard and of ./smw sql")
-    clickhouse_reader_password: str = _setting("", "password of the read-only user")
+    clickhouse_reader_password: str = _secret("password of the read-only user")
     retention_days: int = _setting(0, "days after which results leave the tables; 0: never")
     profile_days: int = _setting(0, "days after which the power profile leaves the tables; 0: never")
     sink_batch_rows: int = _setting(100_000, "most rows that the sink puts into one insert")

@@ -21,9 +21,9 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import NewTopic
 
-from smartmeter import topics
+from smartmeter import kafka, topics
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
 from smartmeter.savepoints import newest_state, require_savepoint
@@ -90,7 +90,7 @@ def broker_answers(settings: Settings) -> bool:
     if not is_listening(settings.kafka):
         return False
     try:
-        admin(settings).list_topics(timeout=1)
+        kafka.admin(settings).list_topics(timeout=1)
         return True
     except KafkaException:
         return False
@@ -103,7 +103,7 @@ def create_topics(settings: Settings) -> None:
                  config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})
         for name in topics.SCHEMA_OF
     ]
-    client = admin(settings)  # its futures end with it
+    client = kafka.admin(settings)  # its futures end with it
     for name, created in client.create_topics(new, request_timeout=5).items():
         try:
             created.result()
@@ -114,10 +114,6 @@ def create_topics(settings: Settings) -> None:
                                 "or set SMW_KAFKA to where it is") from error
             if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise UserError(f"Kafka refuses to create the topic {name}: {fault.str()}") from error
-
-
-def admin(settings: Settings) -> AdminClient:
-    return AdminClient({"bootstrap.servers": settings.kafka, "log_level": 0})
 
 
 def start_endpoint(processes: Processes, settings: Settings) -> None:

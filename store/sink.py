@@ -23,9 +23,8 @@ from confluent_kafka import (
     Message,
     TopicPartition,
 )
-from confluent_kafka.admin import AdminClient
 
-from smartmeter import codec
+from smartmeter import codec, kafka
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
@@ -122,14 +121,13 @@ class Sink:
     def run(self) -> None:
         self._require_broker()
         self._consumer = Consumer({
-            "bootstrap.servers": self._settings.kafka,
+            **kafka.client(self._settings),
             "group.id": group(self._settings),
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
             "topic.metadata.refresh.interval.ms": 5000,
             "error_cb": self._on_error,
-            "log_level": 0,  # what matters comes through error_cb
         })
         try:
             if self._until_it_works(self._connect):
@@ -139,7 +137,7 @@ class Sink:
 
     def _require_broker(self) -> None:
         try:
-            AdminClient({"bootstrap.servers": self._settings.kafka, "log_level": 0}).list_topics(timeout=KAFKA_TIMEOUT_S)
+            kafka.admin(self._settings).list_topics(timeout=KAFKA_TIMEOUT_S)
         except KafkaException:
             raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA") from None
 

@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
-from smartmeter import stack
+from smartmeter import kafka, stack
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
@@ -42,7 +42,7 @@ def read(settings, count: int) -> list[tuple[int, int]]:
 
 def topic_config(settings, topic: str, *names: str) -> list[str]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    client = stack.admin(settings)
+    client = kafka.admin(settings)
     config = client.describe_configs([resource])[resource].result(timeout=10)
     return [config[name].value for name in names]
 
@@ -60,7 +60,7 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
         assert read(settings, 2) == [(5, APRIL_2011_MS), (7, APRIL_2011_MS)]
         assert topic_config(settings, "readings", "retention.ms", "max.message.bytes") == ["-1", "8388608"]
         assert topic_config(settings, "houses", "cleanup.policy") == ["compact"]
-        described = stack.admin(settings).list_topics(timeout=10).topics
+        described = kafka.admin(settings).list_topics(timeout=10).topics
         assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)
 
 

@@ -1,0 +1,60 @@
+"""What a running Flink is asked and told, over its REST API."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from smartmeter.errors import UserError
+from smartmeter.processes import innermost_cause
+
+POLL_S = 0.2
+TIMEOUT_S = 10
+PATIENCE_S = 300
+
+
+class Flink:
+    """Flink's REST API (its page "REST API" describes each call). Raises UserError."""
+
+    def __init__(self, address: str):
+        """address: host:port of its web page, which is the JobManager's REST port."""
+        self.url = f"http://{address}"
+
+    def running_jobs(self) -> dict[str, str]:
+        """Id -> name of the jobs that run."""
+        return {job["jid"]: job["name"] for job in self._ask("/jobs/overview")["jobs"] if job["state"] == "RUNNING"}
+
+    def savepoint(self, job_id: str, folder: Path, stop: bool) -> str:
+        """Take a savepoint, and stop the job with it if asked to. Returns its path."""
+        target = f"file://{folder}"
+        call, body = ("stop", {"targetDirectory": target}) if stop else ("savepoints", {"target-directory": target})
+        trigger = self._ask(f"/jobs/{job_id}/{call}", body)["request-id"]
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            answer = self._ask(f"/jobs/{job_id}/savepoints/{trigger}")
+            if answer["status"]["id"] == "COMPLETED":
+                if location := answer["operation"].get("location"):
+                    return location.removeprefix("file:").replace("//", "/")
+                raise UserError(f"Flink could take no savepoint: {_reason(answer['operation']['failure-cause']['stack-trace'])}")
+            time.sleep(POLL_S)
+        raise UserError(f"Flink has taken no savepoint in {PATIENCE_S} s; its page is {self.url}")
+
+    def _ask(self, path: str, body: dict | None = None) -> dict:
+        """The answer to a GET, or to a POST with a body."""
+        data = None if body is None else json.dumps(body).encode()
+        try:
+            with urlopen(Request(self.url + path, data, {"Content-Type": "application/json"}), timeout=TIMEOUT_S) as answer:
+                return json.load(answer)
+        except HTTPError as error:
+            raise UserError(f"Flink at {self.url} refuses: {_reason(error.read().decode(errors='replace'))}") from None
+        except (URLError, OSError, ValueError):
+            raise UserError(f"no Flink answers at {self.url}: start one by ./smw stack, or set SMW_FLINK_UI_PORT") from None
+
+
+def _reason(answer: str) -> str:
+    """Why Flink refuses, from what it answers: the innermost cause of a stack trace, else its first line."""
+    lines = answer.replace("\\n", "\n").replace("\\t", "\t").splitlines()
+    return innermost_cause(lines) or (lines[0] if lines else "it gives no reason")
