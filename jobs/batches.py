@@ -18,8 +18,9 @@ import lz4.block
 import numpy as np
 
 from jobs.integral import ARRIVED, arrivals
-from jobs.minutes import PIECE, begins, pieces
+from jobs.minutes import PIECE, pieces
 from jobs.readings import Readings
+from jobs.runs import begins
 from jobs.shards import shard_of
 from jobs.sketch import histograms
 from smartmeter.compiled import compiled

@@ -153,14 +153,14 @@ class Houses(KeyedProcessFunction):
         arrived = unpack(batches)
         self.know(arrived.houses["house_id"].tolist())
         for batch in arrived:
-            state = self.state_of(batch.house_id)
+            state = HouseState(self.of_shard, batch.house_id)
             yield from self.add(state, batch, ctx.timer_service())
             state.keep()
 
     def on_timer(self, timestamp, ctx):
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
-            state = self.state_of(house_id)
+            state = HouseState(self.of_shard, house_id)
             house = HouseDays.from_bytes(state.get("days"))
             for part in self.parts:
                 yield from self.messages(part.wake(state, house, now_ms(), ended))
@@ -179,10 +179,6 @@ class Houses(KeyedProcessFunction):
             self.of_shard.put(HOUSES, np.array([*known, *new], np.int64).tobytes())
             for house_id in new:
                 self.of_shard.put(str(house_id), NO_STATE)
-
-    def state_of(self, house_id: int) -> HouseState:
-        """The state of a house that is known."""
-        return HouseState(self.of_shard, house_id)
 
     def waiting(self) -> list[int]:
         """The houses of the present shard that are to be woken."""

@@ -201,12 +201,3 @@ def columns(minutes):
             counts[meters - 1] += 1
             deltas[i] = minutes[i].minute - minutes[i - 1].minute
     return meter_ids[:meters], counts[:meters], deltas
-
-
-def begins(*columns: np.ndarray) -> np.ndarray:
-    """Index of the first of each run of equal rows, of columns (n,)."""
-    new = np.zeros(len(columns[0]), bool)
-    new[:1] = True
-    for column in columns:
-        new[1:] |= column[1:] != column[:-1]
-    return np.flatnonzero(new)

@@ -21,8 +21,9 @@ from jobs import flow
 from jobs.batches import Wanted
 from jobs.house import Change, HouseState, Part
 from jobs.integral import HouseDays
-from jobs.minutes import MINUTE_MS, Minutes, begins, columns, mean_watts
+from jobs.minutes import MINUTE_MS, Minutes, columns, mean_watts
 from jobs.readings import day_of
+from jobs.runs import begins
 
 MOST_MINUTES = 20_000
 """In a record: some 300 kB of the 1 MB that Kafka's producer takes."""

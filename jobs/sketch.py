@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.runs import begins
 from smartmeter.compiled import compiled
 
 ALPHA = 0.01
@@ -121,15 +122,8 @@ def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     bins = bin_of(watts)
     counted = bins >= 0
     keys = np.sort(((group << _BIN_BITS) | bins)[counted])
-    begins = _begins(keys)
-    return keys[begins].astype(np.int64), np.diff(begins, append=len(keys))
-
-
-def _begins(values: np.ndarray) -> np.ndarray:
-    """Index of the first of each run of equal values."""
-    new = np.ones(len(values), bool)
-    np.not_equal(values[1:], values[:-1], out=new[1:])
-    return np.flatnonzero(new)
+    firsts = begins(keys)
+    return keys[firsts].astype(np.int64), np.diff(firsts, append=len(keys))
 
 
 @dataclass(frozen=True, eq=False)
@@ -196,15 +190,15 @@ class Sketches:
     def readings(self) -> tuple[np.ndarray, np.ndarray]:
         """(meter_ids int32 (m,), readings int64 (m,)) of every meter that has any, rising by meter_id."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
-        begins = _begins(meter_id)
-        return meter_id[begins], np.add.reduceat(self.counts, begins)
+        firsts = begins(meter_id)
+        return meter_id[firsts], np.add.reduceat(self.counts, firsts)
 
     def to_bytes(self) -> bytes:
         """The sketches in a stable form: 6 bytes, 6 more a meter and 6 a bin (10 where a count is 2**32 or more)."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
-        begins = _begins(meter_id)
-        rows = np.empty(len(begins), _ROW)
-        rows["meter_id"], rows["bins"] = meter_id[begins], np.diff(begins, append=len(meter_id))
+        firsts = begins(meter_id)
+        rows = np.empty(len(firsts), _ROW)
+        rows["meter_id"], rows["bins"] = meter_id[firsts], np.diff(firsts, append=len(meter_id))
         width = 8 if np.any(self.counts >= 2**32) else 4
         bins, counts = (self.keys & _BIN_MASK).astype("<u2"), self.counts.astype(f"<u{width}")
         return _HEAD.pack(SKETCH_VERSION, width, len(rows)) + rows.tobytes() + bins.tobytes() + counts.tobytes()
@@ -233,6 +227,6 @@ def _summed(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarra
     """(keys, counts) with each key once, rising, its counts added up, and those that come to 0 left out."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
-    begins = _begins(keys)
-    sums = np.add.reduceat(counts[order], begins)
-    return keys[begins][sums != 0], sums[sums != 0]
+    firsts = begins(keys)
+    sums = np.add.reduceat(counts[order], firsts)
+    return keys[firsts][sums != 0], sums[sums != 0]

@@ -145,7 +145,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         arrived = unpack(batches)
         self.houses.know(arrived.houses["house_id"].tolist())
         for batch in arrived:
-            state = self.houses.state_of(batch.house_id)
+            state = HouseState(self.houses.of_shard, batch.house_id)
             waiting = Waiting(state)
             if waiting or not self.ready(batch, state):
                 waiting.add(batch)
@@ -157,7 +157,7 @@ class SpikesJoin(KeyedCoProcessFunction):
     def process_element2(self, row, ctx):
         house_id, payload = row
         self.houses.know([house_id])
-        state = self.houses.state_of(house_id)
+        state = HouseState(self.houses.of_shard, house_id)
         try:
             self.spikes.hear(state, [decode_as("threshold", payload)])
         except CodecError as error:
@@ -170,7 +170,7 @@ class SpikesJoin(KeyedCoProcessFunction):
 
     def on_timer(self, timestamp, ctx):
         for house_id in self.houses.all_houses():
-            state = self.houses.state_of(house_id)
+            state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)
             while waiting:
                 batch = waiting.peek()
