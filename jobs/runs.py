@@ -1,0 +1,14 @@
+"""Runs of equal values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+
+def begins(*columns: np.ndarray) -> np.ndarray:
+    """Index of the first of each run of equal rows, of columns (n,)."""
+    new = np.zeros(len(columns[0]), bool)
+    new[:1] = True
+    for column in columns:
+        new[1:] |= column[1:] != column[:-1]
+    return np.flatnonzero(new)
