@@ -1,11 +1,14 @@
 """The mark of functions that Numba compiles: plain loops over NumPy arrays, at the speed of C.
 
-What is compiled is kept in __pycache__, so that only the first process to call a function waits for its compiler.
+What is compiled is kept in __pycache__, so that only the first process to call a function waits for its compiler. It holds for these
+sources, wherever a copy of them lies and whatever the times of its files.
 """
 
 from __future__ import annotations
 
 import builtins
+import hashlib
+from pathlib import Path
 
 
 def _python_print():
@@ -16,7 +19,48 @@ def _python_print():
 _print, builtins.print = print, _python_print()
 try:
     from numba import njit
+    from numba.core import caching
 finally:
     builtins.print = _print
 
-compiled = njit(cache=True)
+
+def sources_stamp(root: Path) -> str:
+    """A hash of all sources under root that have compiled functions."""
+    stamp = hashlib.sha256()
+    for source in sorted(path for folder in ("jobs", "smartmeter") for path in (root / folder).glob("*.py")):
+        if b"\n@compiled" in (text := source.read_bytes()):
+            stamp.update(text)
+    return stamp.hexdigest()
+
+
+STAMP = sources_stamp(Path(__file__).resolve().parent.parent)
+
+
+class _InTree(caching.InTreeCacheLocator):
+    """Numba's own stamp is of one file: it would keep a function whose callee, in another, has changed."""
+
+    def get_source_stamp(self):
+        return STAMP
+
+
+class _UserProvided(caching.UserProvidedCacheLocator):
+    get_source_stamp = _InTree.get_source_stamp
+
+
+class _UserWide(caching.UserWideCacheLocator):
+    get_source_stamp = _InTree.get_source_stamp
+
+
+class _CacheFiles(caching.CompileResultCacheImpl):
+    _locator_classes = [_UserProvided, _InTree, _UserWide]
+
+
+class _Cache(caching.FunctionCache):
+    _impl_class = _CacheFiles
+
+
+def compiled(function):
+    """The function, compiled on its first call with arguments of a kind, unless that was done before."""
+    dispatcher = njit(function)
+    dispatcher._cache = _Cache(function)
+    return dispatcher
