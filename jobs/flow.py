@@ -67,7 +67,6 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
         "pipeline.object-reuse": "true",
         "pipeline.max-parallelism": str(settings.max_parallelism),
         "parallelism.default": str(settings.parallelism),
-        "python.pythonpath": str(ROOT),
         "python.fn-execution.bundle.time": str(settings.bundle_ms),
         "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
         "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
@@ -231,9 +230,11 @@ def sql_options(options: dict[str, str]) -> str:
 
 
 def send(tables: StreamTableEnvironment, settings: Settings, messages: DataStream) -> None:
-    """Send messages (MESSAGE) to their topics; returns when the job has ended."""
+    """Send messages (MESSAGE) to their topics; returns when the job has ended, or at once where flink run was told --detached."""
     results(tables, settings)
-    tables.from_data_stream(messages).execute_insert("results").wait()
+    job = tables.from_data_stream(messages).execute_insert("results")
+    if tables.get_config().get("execution.attached", "true") == "true":
+        job.wait()
 
 
 def results(tables: StreamTableEnvironment, settings: Settings) -> None:

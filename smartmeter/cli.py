@@ -6,10 +6,9 @@ import argparse
 import signal
 import sys
 import time
-from pathlib import Path
 
 from generator import commands as generator
-from smartmeter import demo, replay, savepoints, stack
+from smartmeter import demo, replay, savepoints, stack, submit
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
 from smartmeter.processes import STOP_SIGNALS, Processes
@@ -48,7 +47,8 @@ def parser() -> argparse.ArgumentParser:
          add_arguments_stack, run_stack),
         ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
         ("replay", "process past days once more, from what Kafka keeps", replay.add_arguments, replay.run),
-        ("savepoint", "keep the state of the running job, to start one from it later", savepoints.add_arguments, savepoints.run),
+        ("savepoint", "keep the state of a running job, to start one from it later", savepoints.add_arguments, savepoints.run),
+        ("submit", "start a job on a Flink cluster of your own", submit.add_arguments, submit.run),
         ("dashboard", "show the results in a browser, until Ctrl-C", None, run_dashboard),
         ("sql", "query the results", sql.add_arguments, sql.run),
         ("topics", "create the topics in the Kafka cluster", None, run_topics),
@@ -63,8 +63,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def add_arguments_stack(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--from-savepoint", type=Path, metavar="PATH", help="start the pipeline from a savepoint "
-                        "(default: from its newest checkpoint or savepoint, if there is one)")
+    savepoints.add_from_savepoint(parser)
 
 
 def run_stack(args: argparse.Namespace, settings: Settings) -> int:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import time
-from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
 from smartmeter.processes import innermost_cause
+from smartmeter.settings import Settings
 
+JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile")
+"""The jobs of this project, by their names in Flink; a cluster may run others beside them."""
+
+ENDED = {"FINISHED", "FAILED", "CANCELED", "SUSPENDED"}
 POLL_S = 0.2
 TIMEOUT_S = 10
 PATIENCE_S = 300
@@ -21,15 +26,38 @@ class Flink:
 
     def __init__(self, address: str):
         """address: host:port of its web page, which is the JobManager's REST port."""
-        self.url = f"http://{address}"
+        self.address, self.url = address, f"http://{address}"
 
-    def running_jobs(self) -> dict[str, str]:
-        """Id -> name of the jobs that run."""
-        return {job["jid"]: job["name"] for job in self._ask("/jobs/overview")["jobs"] if job["state"] == "RUNNING"}
+    @classmethod
+    def of(cls, args: argparse.Namespace, settings: Settings) -> "Flink":
+        """The one that --jobmanager names, else the local one."""
+        return cls(args.jobmanager or f"127.0.0.1:{settings.flink_ui_port}")
 
-    def savepoint(self, job_id: str, folder: Path, stop: bool) -> str:
-        """Take a savepoint, and stop the job with it if asked to. Returns its path."""
-        target = f"file://{folder}"
+    def version(self) -> str:
+        return self._ask("/config")["flink-version"]
+
+    def slots(self) -> tuple[int, int]:
+        """(free slots, all slots)."""
+        overview = self._ask("/overview")
+        return overview["slots-available"], overview["slots-total"]
+
+    def jobs(self) -> dict[str, str]:
+        """Id -> name of the jobs of this project that have not ended."""
+        return {job["jid"]: job["name"] for job in self._ask("/jobs/overview")["jobs"]
+                if job["name"] in JOBS and job["state"] not in ENDED}
+
+    def is_at_work(self, job_id: str) -> bool:
+        """Whether all tasks of a job run, or have ended. Raises UserError when one has failed since the job was submitted."""
+        job = self._ask(f"/jobs/{job_id}")
+        for failure in self._ask(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]:
+            raise UserError(f"{job['name']} fails in the Flink at {self.url}: {_reason(failure['stacktrace'])}")
+        return bool(job["vertices"]) and all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in job["vertices"])
+
+    def cancel(self, job_id: str) -> None:
+        self._ask(f"/jobs/{job_id}", {}, "PATCH")
+
+    def savepoint(self, job_id: str, target: str, stop: bool) -> str:
+        """Take a savepoint in the folder with the address target, and stop the job with it if asked to. Returns its address."""
         call, body = ("stop", {"targetDirectory": target}) if stop else ("savepoints", {"target-directory": target})
         trigger = self._ask(f"/jobs/{job_id}/{call}", body)["request-id"]
         deadline = time.monotonic() + PATIENCE_S
@@ -37,21 +65,28 @@ class Flink:
             answer = self._ask(f"/jobs/{job_id}/savepoints/{trigger}")
             if answer["status"]["id"] == "COMPLETED":
                 if location := answer["operation"].get("location"):
-                    return location.removeprefix("file:").replace("//", "/")
+                    return location
                 raise UserError(f"Flink could take no savepoint: {_reason(answer['operation']['failure-cause']['stack-trace'])}")
             time.sleep(POLL_S)
         raise UserError(f"Flink has taken no savepoint in {PATIENCE_S} s; its page is {self.url}")
 
-    def _ask(self, path: str, body: dict | None = None) -> dict:
+    def _ask(self, path: str, body: dict | None = None, method: str | None = None) -> dict:
         """The answer to a GET, or to a POST with a body."""
         data = None if body is None else json.dumps(body).encode()
+        request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urlopen(Request(self.url + path, data, {"Content-Type": "application/json"}), timeout=TIMEOUT_S) as answer:
+            with urlopen(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except HTTPError as error:
             raise UserError(f"Flink at {self.url} refuses: {_reason(error.read().decode(errors='replace'))}") from None
         except (URLError, OSError, ValueError):
-            raise UserError(f"no Flink answers at {self.url}: start one by ./smw stack, or set SMW_FLINK_UI_PORT") from None
+            raise UserError(f"no Flink answers at {self.url}: start one by ./smw stack, or let --jobmanager or SMW_FLINK_UI_PORT "
+                            "name the JobManager's REST address") from None
+
+
+def add_jobmanager(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of the JobManager of a Flink cluster (default: "
+                        "the local one, at SMW_FLINK_UI_PORT)")
 
 
 def _reason(answer: str) -> str:

@@ -26,12 +26,13 @@ from confluent_kafka.admin import NewTopic
 from smartmeter import kafka, topics
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
-from smartmeter.savepoints import newest_state, require_savepoint
+from smartmeter.savepoints import restore_options, state_to_start_from
 from smartmeter.settings import ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
 KAFKA_JARS = ROOT / "jars" / "kafka" / "*"
+FLINK = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin" / "flink"
 PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 BROKER_PROPERTIES = """\
@@ -59,7 +60,7 @@ log.retention.ms=-1
 """
 
 
-def start(processes: Processes, settings: Settings, savepoint: Path | None = None) -> None:
+def start(processes: Processes, settings: Settings, savepoint: str | None = None) -> None:
     """Start all of it: broker and topics, endpoint, sink, job (from the savepoint, where one is given)."""
     start_broker(processes, settings)
     create_topics(settings)
@@ -155,7 +156,7 @@ def dashboard_url(settings: Settings) -> str:
 
 
 def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False,
-              savepoint: Path | None = None) -> None:
+              savepoint: str | None = None) -> None:
     """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port.
 
     It goes on from the savepoint, else from its newest checkpoint or savepoint, else it begins anew. ends: it may end
@@ -163,22 +164,19 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
     """
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
     shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
-    state = require_savepoint(savepoint) if savepoint else newest_state(settings, job_file.stem)
-    restore = ["--fromSavepoint", f"file://{state}"] if state else []
-    if state and state.name.startswith("chk-"):
-        restore += ["--claimMode", "claim"]  # it is deleted once newer ones are there
-    processes.start(job_file.stem, flink_run_command(settings, job_file, restore), flink_environ(settings), ends)
+    state = state_to_start_from(settings, job_file.stem, savepoint)
+    processes.start(job_file.stem, flink_run_command(settings, job_file, restore_options(state)), flink_environ(settings), ends)
 
 
 def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = ()) -> list[str]:
     """The command line that runs a job on a Flink within its own process, until the job ends."""
-    flink = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin" / "flink"
     return [
-        str(flink), "run", "--target", "local", *options,
+        str(FLINK), "run", "--target", "local", *options,
         "-D", f"taskmanager.numberOfTaskSlots={settings.parallelism}",
         "-D", f"rest.bind-port={settings.flink_ui_port}",
         "-D", f"rest.bind-address={LOOPBACK}",
         "-D", f"io.tmp.dirs={settings.home / 'tmp'}",
+        "-D", f"python.pythonpath={ROOT}",
         "-pyexec", sys.executable, "-pyclientexec", sys.executable,
         "-py", str(job_file),
     ]

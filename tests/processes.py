@@ -12,6 +12,11 @@ def python_workers(pid_file: Path) -> list[int]:
     return [pid for pid in marked(pid_file) if b"beam_boot" in command_line(pid)]
 
 
+def command_lines() -> list[bytes]:
+    """Those of all processes, as ps shows them to anybody."""
+    return [command_line(int(folder.name)) for folder in Path("/proc").glob("[0-9]*")]
+
+
 def command_line(pid: int) -> bytes:
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()

@@ -89,7 +89,7 @@ def test_savepoint_and_on_from_it_at_another_parallelism(processes, settings, jo
     job(replace(settings, parallelism=1), ends=True)
     processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", 90)
     savepoints.run(args(stop=True), settings)
-    path = Path(capsys.readouterr().out.splitlines()[-1])
+    path = capsys.readouterr().out.splitlines()[-1]
     assert processes.children["pipeline"].wait(30) == 0
     processes.stop("pipeline")
     send(settings, 3, 2)
@@ -98,7 +98,7 @@ def test_savepoint_and_on_from_it_at_another_parallelism(processes, settings, jo
     assert set(finals(settings).values()) == {1}
     processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", 30)
     savepoints.run(args(stop=False), settings)
-    assert savepoints.require_savepoint(Path(capsys.readouterr().out.splitlines()[-1]))
+    assert savepoints.require_savepoint(capsys.readouterr().out.splitlines()[-1])
 
 
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_over_its_savepoint(processes, settings, job, capsys):
@@ -106,7 +106,7 @@ def test_upgrade_of_the_daily_energy_job_to_the_pipeline_over_its_savepoint(proc
     stack.start_job(processes, settings, ROOT / "jobs" / "daily_energy.py", ends=True)
     processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", 90)
     savepoints.run(args(stop=True), settings)
-    path = Path(capsys.readouterr().out.splitlines()[-1])
+    path = capsys.readouterr().out.splitlines()[-1]
     processes.stop("daily_energy")
     assert records(settings, "thresholds") == []
     send(settings, 3, 3)
@@ -133,7 +133,7 @@ def args(stop: bool) -> argparse.Namespace:
 
 def test_what_is_no_savepoint_is_named(tmp_path):
     with pytest.raises(UserError, match=f"{tmp_path} is no savepoint: it has no file _metadata"):
-        savepoints.require_savepoint(tmp_path)
+        savepoints.require_savepoint(str(tmp_path))
 
 
 def test_no_flink_is_one_sentence(tmp_path):
@@ -148,14 +148,24 @@ def test_the_newest_complete_state_is_found(tmp_path):
     for age_s, place in ((30, "a/chk-9"), (10, "b/chk-2"), (20, "b/chk-1")):
         complete(settings.home / "checkpoints" / "x.pipeline" / "hashmap" / place, age_s)
     (settings.home / "checkpoints" / "x.pipeline" / "hashmap" / "b" / "chk-3").mkdir()  # one that was not finished
-    assert savepoints.newest_state(settings, "pipeline") == settings.home / "checkpoints/x.pipeline/hashmap/b/chk-2"
+    newest = f"file://{settings.home}/checkpoints/x.pipeline/hashmap/b/chk-2"
+    assert savepoints.newest_state(settings, "pipeline") == newest
     elsewhere = replace(settings, checkpoint_dir=str(settings.home / "checkpoints"), home=tmp_path)
-    assert savepoints.newest_state(elsewhere, "pipeline") == settings.home / "checkpoints/x.pipeline/hashmap/b/chk-2"
+    assert savepoints.newest_state(elsewhere, "pipeline") == newest
     for other in (dict(topic_prefix=""), dict(state_backend="rocksdb"), dict(checkpoint_dir="s3://bucket/x")):
         assert savepoints.newest_state(replace(settings, **other), "pipeline") is None
-    complete(settings.home / "savepoints" / "x.pipeline" / "savepoint-1", 5)
-    assert savepoints.newest_state(settings, "pipeline") == settings.home / "savepoints/x.pipeline/savepoint-1"
-    assert savepoints.newest_state(settings, "daily_energy") is None
+    for of in (settings, elsewhere):
+        folder = Path(of.checkpoint_dir or of.home) / "savepoints" / "x.pipeline" / "savepoint-1"
+        complete(folder, 5)
+        assert savepoints.newest_state(of, "pipeline") == f"file://{folder}"
+        assert savepoints.newest_state(of, "daily_energy") is None
+
+
+def test_state_that_lies_elsewhere_is_taken_at_its_address():
+    settings = Settings(checkpoint_dir="s3://bucket/x/", topic_prefix="x.")
+    assert savepoints.savepoints_of(settings, "spikes") == "s3://bucket/x/savepoints/x.spikes"
+    assert savepoints.require_savepoint("s3://bucket/savepoint-1") == "s3://bucket/savepoint-1"
+    assert savepoints.restore_options("s3://bucket/savepoint-1") == ["--fromSavepoint", "s3://bucket/savepoint-1"]
 
 
 def complete(folder: Path, age_s: float) -> None:

@@ -32,6 +32,7 @@ def test_help_names_every_command(smw):
     (["generate", "--data", "nothing"], {}, "nothing: there is no such folder"),
     (["replay", "--from", "2026-11-01", "--to", "2026-11-02"], {}, "no Kafka broker answers at 127.0.0.1:1"),
     (["savepoint"], {"SMW_FLINK_UI_PORT": "1"}, "no Flink answers at http://127.0.0.1:1"),
+    (["submit", "pipeline", "--jobmanager", "127.0.0.1:1"], {}, "no Flink answers at http://127.0.0.1:1"),
     (["stack", "--from-savepoint", "/tmp"], {}, "/tmp is no savepoint: it has no file _metadata"),
     (["topics"], {"SMW_PARTITIONS": "many"}, "SMW_PARTITIONS='many': it takes a whole number"),
     (["stack"], {"SMW_HOME": "/proc/none"}, "/proc/none cannot be written"),

@@ -1,0 +1,186 @@
+"""./smw submit: a job on a Flink cluster, which takes its code and the Python packages that it needs to the nodes by itself.
+
+The code is unpacked on PYTHONPATH there, the packages are a virtual environment for the nodes' own Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import os
+import subprocess
+import sys
+import tarfile
+import time
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from smartmeter import savepoints
+from smartmeter.errors import UserError
+from smartmeter.flink import JOBS, POLL_S, Flink, add_jobmanager
+from smartmeter.processes import innermost_cause
+from smartmeter.settings import ROOT, Settings
+from smartmeter.stack import FLINK, flink_environ
+
+CODE_FOLDERS = ("avro", "jobs", "smartmeter")
+PACKAGES = ("apache-flink", "confluent-kafka", "fastavro", "lz4", "numba")
+"""What the jobs import, beside what these bring with them."""
+
+FLINK_ITSELF = "apache-flink-libraries"
+"""The package that is left out, as a cluster has it already."""
+
+LEFT_OUT = {"..", "tests"}
+"""Folders of a package: scripts for this environment's own bin, and its tests."""
+
+SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
+PATIENCE_S = 300
+SUBMITTED = "Job has been submitted with JobID"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw submit."""
+    parser.add_argument("job", choices=JOBS, help="pipeline is all of the others in one")
+    add_jobmanager(parser)
+    savepoints.add_from_savepoint(parser)
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Submit a job, and return once it is at work; it goes on by itself. Raises UserError."""
+    flink = Flink.of(args, settings)
+    require_room(flink, args.job, settings)
+    state = savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
+    job_id = submit(flink, args.job, settings, state)
+    tell(f"Starting it as job {job_id} from {state or 'the beginning of its topic'} ...")
+    wait_until_at_work(flink, job_id)
+    print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}")
+    return 0
+
+
+def require_room(flink: Flink, job: str, settings: Settings) -> None:
+    """Raise UserError when a job cannot run in a Flink, or runs there already."""
+    mine, its = metadata.version("apache-flink"), flink.version()
+    if mine != its:
+        raise UserError(f"the Flink at {flink.url} is of version {its}, and the jobs need {mine}")
+    if not settings.checkpoint_dir:
+        raise UserError("SMW_CHECKPOINT_DIR is not set: let it name a folder, or an address such as s3://..., that all nodes of the cluster reach")
+    if job in flink.jobs().values():
+        raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it by ./smw savepoint --stop --job {job}")
+    free, slots = flink.slots()
+    if free < settings.parallelism:
+        raise UserError(f"the Flink at {flink.url} has {free} free slots of {slots}, and SMW_PARALLELISM={settings.parallelism} takes as many: "
+                        "start more TaskManagers, stop a job, or set it lower")
+
+
+def submit(flink: Flink, job: str, settings: Settings, state: str | None) -> str:
+    """Have Flink's client submit a job with all that it needs. Returns its id. Raises UserError.
+
+    Settings, secrets among them, are in the client's environment alone.
+    """
+    kept, logs = settings.home.resolve() / "submit", settings.home.resolve() / "logs"
+    kept.mkdir(parents=True, exist_ok=True)
+    logs.mkdir(exist_ok=True)
+    with TemporaryDirectory(dir=kept) as folder:
+        packages, code = packed_packages(kept, Path(folder)), packed_code(Path(folder))
+        tell(f"Sending {job} to the Flink at {flink.url}: {(packages.stat().st_size + code.stat().st_size) >> 20} MB ...")
+        with open(logs / "submit.log", "w+") as log:
+            ended = subprocess.run([
+                str(FLINK), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
+                "--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python",
+                "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
+            ], env=os.environ | flink_environ(settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            log.seek(0)
+            lines = log.read().splitlines()
+    if ended.returncode:
+        raise UserError(f"{job} could not be submitted: {innermost_cause(lines) or lines[-1]}; all that Flink says is in {log.name}")
+    return next(line.split()[-1] for line in lines if line.startswith(SUBMITTED))
+
+
+def wait_until_at_work(flink: Flink, job_id: str) -> None:
+    """Wait until all tasks of a job run. Raises UserError, and cancels it, when one fails or it takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not flink.is_at_work(job_id):
+            if time.monotonic() > deadline:
+                raise UserError(f"it has not started in {PATIENCE_S} s; its logs are at {flink.url}")
+            time.sleep(POLL_S)
+    except UserError:
+        if job_id in flink.jobs():
+            flink.cancel(job_id)
+        raise
+
+
+def packed_code(folder: Path) -> Path:
+    """A zip file, in a folder, of the code with the loops that are compiled."""
+    packed = folder / "code.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in (file for name in CODE_FOLDERS for file in (ROOT / name).rglob("*")):
+            if file.is_file() and file.suffix != ".pyc":
+                archive.write(file, file.relative_to(ROOT))
+    return packed
+
+
+def packed_packages(kept: Path, folder: Path) -> Path:
+    """An archive of the packages: the one that is kept of these requirements, else a new one, made in a folder.
+
+    A tar file keeps times, so that Python has nothing to compile anew; a little compression makes it fast to send.
+    """
+    python = os.path.realpath(sys.executable)
+    name = hashlib.sha256((ROOT / "requirements.txt").read_bytes() + python.encode()).hexdigest()[:16]
+    packed = kept / f"packages-{name}.tar.gz"
+    if packed.exists():
+        return packed
+    packages = required(PACKAGES)
+    unfinished = folder / packed.name
+    with tarfile.open(unfinished, "w:gz", compresslevel=1) as archive:
+        for i, package in enumerate(packages, 1):
+            for file in package.files:
+                if not LEFT_OUT & set(file.parts) and (path := file.locate()).is_file():
+                    archive.add(path, str(SITE_PACKAGES / file))
+            tell(f"Packing the Python packages that the jobs need, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
+        add_interpreter(archive, python)
+    for old in kept.glob("packages-*"):
+        old.unlink()
+    return unfinished.rename(packed)
+
+
+def add_interpreter(archive: tarfile.TarFile, python: str) -> None:
+    """What makes a folder of packages a virtual environment of an interpreter."""
+    link = tarfile.TarInfo("bin/python")
+    link.type, link.linkname = tarfile.SYMTYPE, python
+    archive.addfile(link)
+    text = f"home = {os.path.dirname(python)}\n".encode()
+    configuration = tarfile.TarInfo("pyvenv.cfg")
+    configuration.size = len(text)
+    archive.addfile(configuration, io.BytesIO(text))
+
+
+def required(names: tuple[str, ...]) -> list[metadata.Distribution]:
+    """The installed packages of these names, and those that they require."""
+    found: dict[str, metadata.Distribution] = {}
+    open_names = list(names)
+    while open_names:
+        if (name := canonicalize_name(open_names.pop())) not in found and name != FLINK_ITSELF:
+            found[name] = metadata.distribution(name)
+            open_names += requirements(found[name])
+    return list(found.values())
+
+
+def requirements(package: metadata.Distribution) -> Iterator[str]:
+    """The names of the packages that one requires here, without its extras."""
+    for requirement in map(Requirement, package.requires or []):
+        if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+            yield requirement.name
+
+
+def tell(line: str, last: bool = True) -> None:
+    """A line of progress; on a terminal it takes the place of the one before, unless that was a last one."""
+    terminal = sys.stderr.isatty()
+    if terminal or last:
+        print(f"\r\033[K{line}" if terminal else line, end="\n" if last else "", file=sys.stderr, flush=True)

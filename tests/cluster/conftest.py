@@ -1,0 +1,107 @@
+"""A Flink cluster as remote as one on this machine can be: its processes know nothing of this checkout or its packages."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smartmeter import stack
+from smartmeter.errors import UserError
+from smartmeter.flink import Flink
+from smartmeter.processes import MARK, Processes, marked
+from smartmeter.settings import ROOT
+
+SLOTS = 2
+CONFIGURATION = """\
+env.java.opts.all: {java_options} -XX:+UseSerialGC -XX:TieredStopAtLevel=1
+jobmanager.rpc.address: 127.0.0.1
+jobmanager.rpc.port: {rpc_port}
+jobmanager.bind-host: 127.0.0.1
+jobmanager.memory.process.size: 900m
+taskmanager.host: 127.0.0.1
+taskmanager.bind-host: 127.0.0.1
+taskmanager.memory.process.size: 1000m
+taskmanager.memory.managed.size: 64m
+taskmanager.memory.network.fraction: 0.1
+taskmanager.numberOfTaskSlots: {slots}
+rest.address: 127.0.0.1
+rest.bind-address: 127.0.0.1
+rest.port: {rest_port}
+heartbeat.interval: 1000
+io.tmp.dirs: {folder}/tmp
+"""
+
+
+class Cluster:
+    """A JobManager and two TaskManagers, of two slots each."""
+
+    def __init__(self, processes: Processes, folder: Path):
+        self.processes, self.folder = processes, folder
+        with stack.listener_near(0) as rpc, stack.listener_near(0) as rest:
+            rpc_port, rest_port = rpc.getsockname()[1], rest.getsockname()[1]
+        self.address = f"127.0.0.1:{rest_port}"
+        self.flink = Flink(self.address)
+        self.home = stack.FLINK.parent.parent
+        [java_options] = [line.split(": ", 1)[1] for line in (self.home / "conf" / "config.yaml").read_text().splitlines()
+                          if line.strip().startswith("all: ")]
+        shutil.copytree(self.home / "conf", folder / "conf")
+        (folder / "conf" / "config.yaml").write_text(CONFIGURATION.format(
+            java_options=java_options, folder=folder, rpc_port=rpc_port, rest_port=rest_port, slots=SLOTS))
+        for name in ("jobmanager", "taskmanager1", "taskmanager2"):
+            self.start(name)
+        processes.wait_until(lambda: self.slots() == 2 * SLOTS, "the cluster is not complete")
+
+    def start(self, name: str) -> None:
+        """Start one of its processes: with no environment variable but these, and in a folder of its own."""
+        environ = {
+            "PATH": os.defpath if shutil.which("java", path=os.defpath) else f"{Path(shutil.which('java')).parent}:{os.defpath}",
+            "HOME": str(self.folder), "FLINK_CONF_DIR": f"{self.folder}/conf", "FLINK_LOG_DIR": f"{self.folder}/log",
+            MARK: str(self.processes.run / f"{name}.pid")}
+        self.processes.start(name, [
+            "env", "--ignore-environment", f"--chdir={self.folder}", *(f"{key}={value}" for key, value in environ.items()),
+            str(self.home / "bin" / f"{name.rstrip('12')}.sh"), "start-foreground"], {})
+
+    def slots(self) -> int:
+        try:
+            return self.flink.slots()[1]
+        except UserError:
+            return 0
+
+    def kill(self, name: str) -> None:
+        """kill -9 one of its processes with all its children, and start it again, as a supervisor would."""
+        for pid in marked(self.processes.run / f"{name}.pid"):
+            os.kill(pid, signal.SIGKILL)
+        self.processes.stop(name)
+        self.start(name)
+
+    def smw(self, settings, *arguments: str) -> str:
+        """What ./smw with these arguments says, for this cluster."""
+        done = self.run(settings, *arguments)
+        assert done.returncode == 0, done.stdout + done.stderr
+        print(done.stderr)
+        return done.stdout if arguments[0] == "savepoint" else done.stderr
+
+    def refused(self, settings, *arguments: str) -> str:
+        """The one sentence with which ./smw with these arguments ends."""
+        done = self.run(settings, *arguments)
+        [sentence] = done.stderr.splitlines()
+        assert done.returncode == 1 and sentence.startswith("smw: ")
+        return sentence
+
+    def run(self, settings, *arguments: str) -> subprocess.CompletedProcess:
+        return subprocess.run([ROOT / "smw", *arguments, "--jobmanager", self.address], env=os.environ | settings.environ(),
+                              capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="package")
+def cluster(processes, tmp_path_factory):
+    cluster = Cluster(processes, tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    for name in ("taskmanager1", "taskmanager2", "jobmanager"):
+        processes.stop(name)

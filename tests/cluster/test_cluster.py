@@ -1,0 +1,122 @@
+"""The jobs on a Flink cluster, by ./smw submit: the tables are what the oracle finds, over rescaling and a node that dies."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from smartmeter import stack
+from smartmeter.offsets import Offsets
+from smartmeter.settings import Settings
+from tests.oracle import Rule, judge
+from tests.pipeline.conftest import all_stored, judge_tables
+from tests.pipeline.logs import make_log, produce
+from tests.pipeline.test_crashes import Flow
+from tests.processes import command_lines, python_workers
+from tests.waiting import until
+from store.client import reader
+
+WINDOW_DAYS = 2
+ALONE = ("daily_energy", "thresholds", "spikes", "power_profile")
+FLOW_S = 10
+SECRET = "only-in-the-environment"
+
+
+@pytest.fixture(scope="module")
+def log():
+    return make_log(seed=11)
+
+
+@pytest.fixture(scope="module")
+def expected(log):
+    settings = Settings()
+    rule = Rule(window_days=WINDOW_DAYS, hold_ms=round(settings.hold_s * 1000))
+    return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
+
+
+@pytest.fixture
+def settings(kafka, clickhouse, processes, request, tmp_path):
+    """Settings with topics and tables of a test's own, into which a sink of its own stores."""
+    name = request.node.name
+    settings = replace(clickhouse, topic_prefix=f"{name}.", clickhouse_database=name, checkpoint_dir=str(tmp_path), checkpoint_every_s=1.0,
+                       window_days=WINDOW_DAYS)
+    stack.create_topics(settings)
+    stack.start_sink(processes, settings)
+    yield settings
+    processes.stop("sink")
+
+
+def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log, expected, processes, tmp_path):
+    part = len(log.messages) // 6 + 1
+    parts = [log.messages[at:at + part] for at in range(0, len(log.messages), part)]
+    produce(settings, parts[0])
+    cluster.smw(replace(settings, parallelism=1), "submit", "pipeline")
+    produce(settings, parts[1])
+    until(lambda: all_read(settings, "pipeline"))
+    by_itself = stop(cluster, settings)
+
+    produce(settings, parts[2])
+    told = cluster.smw(replace(settings, parallelism=2), "submit", "pipeline")
+    assert f"from file://{by_itself} ..." in told
+    produce(settings, parts[3])
+    moved = stop(cluster, settings, str(tmp_path / "moved"))
+    assert moved.parent == tmp_path / "moved"
+
+    produce(settings, parts[4])
+    cluster.smw(replace(settings, parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
+    until(lambda: all_read(settings, "pipeline"))
+    flow = Flow(settings, parts[5], FLOW_S)
+    flow.start()
+    until(lambda: flow.undelivered < len(parts[5]) * 0.8)
+    assert python_workers(processes.run / "taskmanager2.pid"), "the job runs on both"
+    cluster.kill("taskmanager2")
+    assert flow.is_alive(), "data flows meanwhile"
+    flow.join()
+    assert flow.undelivered == 0
+    until(lambda: all_read(settings, "pipeline"), 120)
+    judge_all(settings, expected)
+    stop(cluster, settings)
+
+
+def test_jobs_alone_beside_each_other(cluster, settings, log, expected):
+    of_one = replace(settings, parallelism=1, clickhouse_password=SECRET)
+    produce(settings, log.messages)
+    with ThreadPoolExecutor(2) as clients:
+        submitted = [clients.submit(cluster.smw, of_one, "submit", job) for job in ALONE]
+        while not all(one.done() for one in submitted):
+            assert not any(SECRET.encode() in line for line in command_lines())
+            time.sleep(0.2)
+    assert all("from the beginning of its topic ..." in one.result() for one in submitted)
+    assert "spikes runs already in the Flink" in cluster.refused(of_one, "submit", "spikes")
+    assert "has 0 free slots of 4, and SMW_PARALLELISM=1 takes as many" in cluster.refused(of_one, "submit", "pipeline")
+    for job in ALONE:
+        until(lambda: all_read(settings, job))
+    judge_all(settings, expected)
+    assert {Path(place).parent.name for place in cluster.smw(settings, "savepoint", "--stop").split()} == {
+        settings.topic_prefix + job for job in ALONE}
+
+
+def stop(cluster, settings, *where: str) -> Path:
+    """Stop the pipeline with a savepoint. Returns its folder."""
+    path = Path(cluster.smw(settings, "savepoint", "--stop", *where).strip())
+    assert (path / "_metadata").is_file()
+    until(lambda: not cluster.flink.jobs())
+    return path
+
+
+def all_read(settings, job: str) -> bool:
+    """Whether a checkpoint of a job holds all of its topics."""
+    names = ("readings", "thresholds") if job == "spikes" else ("readings",)
+    with Offsets(settings, names, settings.topic_prefix + job) as offsets:
+        return offsets.lag() == 0
+
+
+def judge_all(settings, expected) -> None:
+    until(lambda: all_stored(settings))
+    client = reader(settings)
+    judge_tables(client, expected, ended=False)
+    client.close()
