@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
 import json
+import re
 import time
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
 from smartmeter.processes import innermost_cause
-from smartmeter.settings import Settings
 
 JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile")
 """The jobs of this project, by their names in Flink; a cluster may run others beside them."""
 
+PYTHON_ERROR = re.compile(r"[A-Z]\w*: ")
 ENDED = {"FINISHED", "FAILED", "CANCELED", "SUSPENDED"}
 POLL_S = 0.2
 TIMEOUT_S = 10
@@ -27,11 +27,6 @@ class Flink:
     def __init__(self, address: str):
         """address: host:port of its web page, which is the JobManager's REST port."""
         self.address, self.url = address, f"http://{address}"
-
-    @classmethod
-    def of(cls, args: argparse.Namespace, settings: Settings) -> "Flink":
-        """The one that --jobmanager names, else the local one."""
-        return cls(args.jobmanager or f"127.0.0.1:{settings.flink_ui_port}")
 
     def version(self) -> str:
         return self._ask("/config")["flink-version"]
@@ -50,7 +45,7 @@ class Flink:
         """Whether all tasks of a job run, or have ended. Raises UserError when one has failed since the job was submitted."""
         job = self._ask(f"/jobs/{job_id}")
         for failure in self._ask(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]:
-            raise UserError(f"{job['name']} fails in the Flink at {self.url}: {_reason(failure['stacktrace'])}")
+            raise UserError(f"{job['name']} fails in the Flink at {self.url}: {reason(failure['stacktrace'])}")
         return bool(job["vertices"]) and all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in job["vertices"])
 
     def cancel(self, job_id: str) -> None:
@@ -66,7 +61,7 @@ class Flink:
             if answer["status"]["id"] == "COMPLETED":
                 if location := answer["operation"].get("location"):
                     return location
-                raise UserError(f"Flink could take no savepoint: {_reason(answer['operation']['failure-cause']['stack-trace'])}")
+                raise UserError(f"Flink could take no savepoint: {reason(answer['operation']['failure-cause']['stack-trace'])}")
             time.sleep(POLL_S)
         raise UserError(f"Flink has taken no savepoint in {PATIENCE_S} s; its page is {self.url}")
 
@@ -78,18 +73,14 @@ class Flink:
             with urlopen(request, timeout=TIMEOUT_S) as answer:
                 return json.load(answer)
         except HTTPError as error:
-            raise UserError(f"Flink at {self.url} refuses: {_reason(error.read().decode(errors='replace'))}") from None
+            raise UserError(f"Flink at {self.url} refuses: {reason(error.read().decode(errors='replace'))}") from None
         except (URLError, OSError, ValueError):
             raise UserError(f"no Flink answers at {self.url}: start one by ./smw stack, or let --jobmanager or SMW_FLINK_UI_PORT "
-                            "name the JobManager's REST address") from None
+                            "name where it is") from None
 
 
-def add_jobmanager(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of the JobManager of a Flink cluster (default: "
-                        "the local one, at SMW_FLINK_UI_PORT)")
-
-
-def _reason(answer: str) -> str:
-    """Why Flink refuses, from what it answers: the innermost cause of a stack trace, else its first line."""
+def reason(answer: str) -> str:
+    """Why Flink fails or refuses, from what it says: Python's own error, else the innermost cause of a stack trace, else the first line."""
     lines = answer.replace("\\n", "\n").replace("\\t", "\t").splitlines()
-    return innermost_cause(lines) or (lines[0] if lines else "it gives no reason")
+    python_error = next((line for line in reversed(lines) if PYTHON_ERROR.match(line)), None)
+    return python_error or innermost_cause(lines) or (lines[0] if lines else "it gives no reason")

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from smartmeter.errors import UserError
-from smartmeter.flink import JOBS, Flink, add_jobmanager
+from smartmeter.flink import JOBS, Flink
 from smartmeter.settings import Settings
 
 METADATA = "_metadata"
@@ -74,6 +74,12 @@ def restore_options(state: str | None) -> list[str]:
     return ["--fromSavepoint", state, *["--claimMode", "claim"] * is_checkpoint]  # claimed: deleted once newer ones are there
 
 
+def require_shared(settings: Settings) -> None:
+    """Raise UserError when state is to be kept in a folder that the nodes of a cluster do not know of."""
+    if not settings.checkpoint_dir:
+        raise UserError("SMW_CHECKPOINT_DIR is not set: let it name a folder that all nodes of the cluster reach, or an address such as s3://...")
+
+
 def add_from_savepoint(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from-savepoint", metavar="PLACE", help="start the job from this savepoint, a folder or an address "
                         "(default: from its newest checkpoint or savepoint, where they are in a folder of this machine)")
@@ -85,12 +91,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "where the job finds it by itself)")
     parser.add_argument("--stop", action="store_true", help="stop the job with it")
     parser.add_argument("--job", choices=JOBS, help="this job alone (default: each that runs)")
-    add_jobmanager(parser)
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="where a Flink cluster's JobManager answers REST "
+                        "(default: the local Flink, at SMW_FLINK_UI_PORT)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Take a savepoint of each job that runs, and print where it is. Raises UserError."""
-    flink = Flink.of(args, settings)
+    if args.jobmanager and not args.folder:
+        require_shared(settings)
+    flink = Flink(args.jobmanager or f"127.0.0.1:{settings.flink_ui_port}")
     jobs = {job_id: name for job_id, name in flink.jobs().items() if args.job in (None, name)}
     if not jobs:
         raise UserError(f"no job {args.job or ''} runs in the Flink at {flink.url}".replace("  ", " "))

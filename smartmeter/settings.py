@@ -59,7 +59,7 @@ class Settings:
     max_parallelism: int = _setting(32, "shards of houses, and so the highest parallelism that a job can have")
     state_backend: str = _setting("hashmap", "where Flink keeps state: hashmap (memory) or rocksdb (disk)")
     checkpoint_every_s: float = _setting(10.0, "time between checkpoints, in s; 0 turns them off")
-    checkpoint_dir: str = _setting("", "where checkpoints are kept; empty: a folder under SMW_HOME")
+    checkpoint_dir: str = _setting("", "folder or address where checkpoints and savepoints are kept; empty: folders under SMW_HOME")
     bundle_ms: int = _setting(50, "longest time, in ms, that Flink gathers messages for one Python call")
     emit_every_s: float = _setting(1.0, "time between the early results of a house, in s")
     bounded: bool = _setting(False, "read the topic to its present end and stop, instead of on and on")

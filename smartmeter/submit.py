@@ -9,6 +9,7 @@ import argparse
 import hashlib
 import io
 import os
+import re
 import subprocess
 import sys
 import tarfile
@@ -24,8 +25,7 @@ from packaging.utils import canonicalize_name
 
 from smartmeter import savepoints
 from smartmeter.errors import UserError
-from smartmeter.flink import JOBS, POLL_S, Flink, add_jobmanager
-from smartmeter.processes import innermost_cause
+from smartmeter.flink import JOBS, POLL_S, Flink, reason
 from smartmeter.settings import ROOT, Settings
 from smartmeter.stack import FLINK, flink_environ
 
@@ -40,20 +40,20 @@ LEFT_OUT = {"..", "tests"}
 """Folders of a package: scripts for this environment's own bin, and its tests."""
 
 SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
-PATIENCE_S = 300
-SUBMITTED = "Job has been submitted with JobID"
+PATIENCE_S = 600
+SUBMITTED = r"submitted with JobID (\w+)"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw submit."""
     parser.add_argument("job", choices=JOBS, help="pipeline is all of the others in one")
-    add_jobmanager(parser)
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", required=True, help="where the cluster's JobManager answers REST")
     savepoints.add_from_savepoint(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Submit a job, and return once it is at work; it goes on by itself. Raises UserError."""
-    flink = Flink.of(args, settings)
+    flink = Flink(args.jobmanager)
     require_room(flink, args.job, settings)
     state = savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
     job_id = submit(flink, args.job, settings, state)
@@ -68,8 +68,7 @@ def require_room(flink: Flink, job: str, settings: Settings) -> None:
     mine, its = metadata.version("apache-flink"), flink.version()
     if mine != its:
         raise UserError(f"the Flink at {flink.url} is of version {its}, and the jobs need {mine}")
-    if not settings.checkpoint_dir:
-        raise UserError("SMW_CHECKPOINT_DIR is not set: let it name a folder, or an address such as s3://..., that all nodes of the cluster reach")
+    savepoints.require_shared(settings)
     if job in flink.jobs().values():
         raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it by ./smw savepoint --stop --job {job}")
     free, slots = flink.slots()
@@ -89,17 +88,17 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None) -> str
     with TemporaryDirectory(dir=kept) as folder:
         packages, code = packed_packages(kept, Path(folder)), packed_code(Path(folder))
         tell(f"Sending {job} to the Flink at {flink.url}: {(packages.stat().st_size + code.stat().st_size) >> 20} MB ...")
-        with open(logs / "submit.log", "w+") as log:
+        with open(logs / f"submit_{job}.log", "w+") as log:
             ended = subprocess.run([
                 str(FLINK), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
                 "--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python",
                 "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
             ], env=os.environ | flink_environ(settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             log.seek(0)
-            lines = log.read().splitlines()
+            said = log.read()
     if ended.returncode:
-        raise UserError(f"{job} could not be submitted: {innermost_cause(lines) or lines[-1]}; all that Flink says is in {log.name}")
-    return next(line.split()[-1] for line in lines if line.startswith(SUBMITTED))
+        raise UserError(f"{job} could not be submitted: {reason(said)}; all that Flink's client says is in {log.name}")
+    return re.search(SUBMITTED, said)[1]
 
 
 def wait_until_at_work(flink: Flink, job_id: str) -> None:
@@ -108,7 +107,7 @@ def wait_until_at_work(flink: Flink, job_id: str) -> None:
     try:
         while not flink.is_at_work(job_id):
             if time.monotonic() > deadline:
-                raise UserError(f"it has not started in {PATIENCE_S} s; its logs are at {flink.url}")
+                raise UserError(f"the job has not started in {PATIENCE_S} s; its logs are at {flink.url}")
             time.sleep(POLL_S)
     except UserError:
         if job_id in flink.jobs():
