@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.connection import results
+from smartmeter.settings import SMW
 
 
 @dataclass(frozen=True)
@@ -92,7 +93,7 @@ def keep(key: str, value) -> None:
 
 def no_results_yet() -> None:
     """Say so, and stop the page."""
-    st.info("There are no results yet. Send readings, such as by `./smw generate --houses 5 --days 3`; "
+    st.info(f"There are no results yet. Send readings, such as by `{SMW} generate --houses 5 --days 3`; "
             "they show here a few seconds later.", icon=":material/hourglass_empty:")
     st.stop()
 

@@ -28,7 +28,7 @@ from jobs.shards import shard_of
 from smartmeter import kafka
 from smartmeter.codec import encode
 from smartmeter.savepoints import checkpoints_of
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import JARS, ROOT, Settings
 from smartmeter.topics import RESULTS, topic
 
 MESSAGES_PER_CALL = 250
@@ -91,7 +91,7 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     for key, value in options.items():
         configuration.set_string(key, value)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
-    env.add_jars(*(jar.as_uri() for jar in sorted((ROOT / "jars" / "flink").glob("*.jar"))))
+    env.add_jars(*(jar.as_uri() for jar in sorted((JARS / "flink").glob("*.jar"))))
     return StreamTableEnvironment.create(env)
 
 

@@ -18,8 +18,9 @@ import fastavro
 import numpy as np
 
 from smartmeter.compiled import compiled
+from smartmeter.settings import RESOURCES
 
-SCHEMA_DIR = Path(__file__).resolve().parent.parent / "avro"
+SCHEMA_DIR = RESOURCES / "avro"
 MARKER = b"\xc3\x01"
 HEADER_BYTES = len(MARKER) + 8
 BAD = -1

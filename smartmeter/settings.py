@@ -11,6 +11,16 @@ from pathlib import Path
 LONGEST_BURST_DAYS = 7
 """Most that a burst may span; it bounds what one message can cost, and how far back a replay reads."""
 ROOT = Path(__file__).resolve().parent.parent
+"""The checkout; where pip has installed the project, the folder of all packages."""
+INSTALLED = Path(__file__).with_name("avro").is_dir()
+"""Whether pip has installed the project: what lies beside the packages in a checkout is in the package smartmeter then."""
+RESOURCES = ROOT / "smartmeter" if INSTALLED else ROOT
+"""The folder of avro/ and pom.xml."""
+USER_FOLDER = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "smart-meter-watchdog"
+JARS = (USER_FOLDER if INSTALLED else ROOT) / "jars"
+"""Where Maven puts what pom.xml lists."""
+SMW = "smw" if INSTALLED else "./smw"
+"""How the user calls the command line."""
 
 
 class SettingsError(ValueError):
@@ -29,7 +39,7 @@ def _secret(meaning: str):
 class Settings:
     """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each."""
 
-    home: Path = _setting(ROOT / ".smw", "folder for data, logs and pid files of the local stack")
+    home: Path = _setting(USER_FOLDER if INSTALLED else ROOT / ".smw", "folder for data, logs and pid files of the local stack")
 
     kafka: str = _setting("127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
     kafka_tls: bool = _setting(False, "connect to Kafka by TLS")

@@ -26,7 +26,7 @@ from confluent_kafka import (
 
 from smartmeter import codec, kafka
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings, SettingsError
+from smartmeter.settings import SMW, Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
 from store import profile, schema
@@ -139,7 +139,7 @@ class Sink:
         try:
             kafka.admin(self._settings).list_topics(timeout=KAFKA_TIMEOUT_S)
         except KafkaException:
-            raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA") from None
+            raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by {SMW} stack, or set SMW_KAFKA") from None
 
     def _consume(self) -> None:
         self._consumer.subscribe(list(self._name_of))
