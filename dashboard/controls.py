@@ -49,7 +49,7 @@ def pick_house() -> House:
         no_results_yet()
     houses = {row.house_id: House(row.house_id, row.timezone, row.zip, " ".join(filter(None, (row.city, row.state, row.zip))),
                                   row.first.date(), row.last.date()) for row in table.itertuples()}
-    start("house", lambda text: int(text), houses.__contains__, min(houses))
+    start("house", int, houses.__contains__, min(houses))
     house_id = st.selectbox("House", list(houses), format_func=lambda house_id: houses[house_id].name,
                             key="house", persist_state="session")
     keep("house", house_id)
@@ -60,6 +60,7 @@ def pick_day(label: str, key: str, first: date, last: date, default: date) -> da
     """A day from first to last that the user picks."""
     start(key, date.fromisoformat, lambda day: first <= day <= last, default)
     day = st.date_input(label, None, first, last, key=key, format="YYYY-MM-DD", persist_state="session")
+    assert day is not None  # start has given it a value
     keep(key, day)
     return day
 

@@ -13,6 +13,7 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import fastavro
 import numpy as np
@@ -133,7 +134,7 @@ def decode(payload: bytes) -> tuple[str, dict]:
     body = io.BytesIO(payload)
     body.seek(HEADER_BYTES)
     try:
-        record = fastavro.schemaless_reader(body, SCHEMAS[name], None)
+        record = cast(dict, fastavro.schemaless_reader(body, SCHEMAS[name], None))
     except Exception as error:  # fastavro raises many kinds on malformed bytes
         raise CodecError(f"malformed {name}: {str(error) or type(error).__name__}") from error
     if body.tell() != len(payload):

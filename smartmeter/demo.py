@@ -150,10 +150,10 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
         processes.check()
         generating = processes.children["generator"].poll() is None
         produced, left_s = generated(processes.log("generator").read_text())
-        totals = Totals(*client.query(TOTALS).first_row)
+        totals = Totals(*client.query(TOTALS).result_rows[0])
         done = not generating and totals.processed == produced and all_stored(settings)
         progress.update(produced, totals, left_s if generating else 0, done)
-        if done or not generating and progress.still_s() > STALLED_S:
+        if done or (not generating and progress.still_s() > STALLED_S):
             return produced, totals
         time.sleep(1)
 

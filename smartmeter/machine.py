@@ -91,7 +91,7 @@ def fetch_jars() -> None:
 
 def loops_are_compiled() -> bool:
     """Whether Numba has kept what it compiled once; after a change of code, the first job compiles it anew."""
-    return any(Path(energies.stats.cache_path).glob("integral.energies-*.nbi"))
+    return any(Path(energies.stats.cache_path or "").glob("integral.energies-*.nbi"))
 
 
 def compile_loops() -> None:

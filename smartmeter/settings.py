@@ -109,7 +109,7 @@ class Settings:
             ("state_backend", self.state_backend in ("hashmap", "rocksdb"), "hashmap or rocksdb"),
             ("into", re.fullmatch(r"\w*", self.into, re.ASCII), "letters, digits and underscores"),
             ("replay_from", not self.replay_from or _is_date(self.replay_from), "a date such as 2026-11-01"),
-            ("replay_to", not self.replay_from or _is_date(self.replay_to) and self.replay_from <= self.replay_to,
+            ("replay_to", not self.replay_from or (_is_date(self.replay_to) and self.replay_from <= self.replay_to),
              "a date that is not before SMW_REPLAY_FROM"),
             ("partitions", self.partitions >= 1, "1 or more"),
         ):
@@ -120,7 +120,7 @@ class Settings:
                                 "and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD")
 
     @classmethod
-    def load(cls, environ=os.environ, **overrides) -> "Settings":
+    def load(cls, environ=os.environ, **overrides) -> Settings:
         """The settings of this process: overrides first, then environment variables, then defaults.
 
         Raises SettingsError for a value of the wrong kind.
@@ -152,7 +152,9 @@ class Settings:
 
         It needs all days that the thresholds in force then were made from, and the longest burst that reaches into them.
         """
-        return max(0, self.replayed_days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
+        days = self.replayed_days
+        assert days, "there is no replay"
+        return max(0, days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
 
     def environ(self) -> dict[str, str]:
         """These settings as environment variables, for a process to be started."""

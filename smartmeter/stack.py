@@ -203,7 +203,7 @@ Logs:        {settings.home / 'logs'}"""
 def with_free_ports(settings: Settings) -> Settings:
     """The settings with a free port in place of each that is taken, or 0; all are on the loopback address."""
     wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
-              urlsplit(settings.clickhouse_url).port, settings.flink_ui_port, settings.dashboard_port]
+              urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port]
     with ExitStack() as held:  # all at once, so that they differ
         kafka, controller, clickhouse, flink, dashboard = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
@@ -233,7 +233,7 @@ def require_free_port(address: str, variable: str) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno)}): "
+        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno or 0)}): "
                         f"end the program that uses it, or set {variable} to another") from error
 
 
