@@ -179,10 +179,8 @@ def report(runs: list[Run]) -> str:
     """The table of all runs."""
     rate_of = {run.name: run.rate for run in runs}
     heads = ["engine", "work", "seconds", "M readings/s", "times blackhole", "three in one is times", "CPU s per M", "peak MB"]
-    rows = []
-    for run in runs:
-        rows.append([run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
-                     shown(ratio(rate_of.get("three_jobs"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)])
+    rows = [[run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
+             shown(ratio(rate_of.get("three_jobs"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)] for run in runs]
     said = [f"{run.engine}, {run.work}: {run.answers}" for run in runs if run.answers]
     return "\n".join([measure.table(heads, rows, 2), "", *said])
 

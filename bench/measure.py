@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
@@ -229,7 +229,7 @@ def save(folder: Path, name: str, settings: Settings, **figures) -> Path:
     """Write figures as NAME.json, with the date, the machine, and the settings that are not the usual ones."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    head = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine(), "settings": unusual(settings)}
+    head = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "settings": unusual(settings)}
     path.write_text(json.dumps(head | figures, indent=1) + "\n")
     return path
 

@@ -6,7 +6,7 @@ import argparse
 import heapq
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,7 +17,7 @@ from generator.houses import House
 from generator.local_days import dates, midnight_ms
 from generator.multiply import multiplied_houses
 from generator.producer import Producer
-from generator.synthetic import synthetic_houses, write_ground_truth
+from generator.synthetic import SyntheticHouse, synthetic_houses, write_ground_truth
 from smartmeter.codec import Burst
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
@@ -55,7 +55,7 @@ def generate(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def plan(args: argparse.Namespace, settings: Settings) -> tuple[list[House], date, date]:
+def plan(args: argparse.Namespace, settings: Settings) -> tuple[Sequence[House], date, date]:
     """(houses, first day, day after the last) that the arguments of generate ask for. Raises UserError."""
     first, end = _day_range(args)
     with _usable_folders():
@@ -75,7 +75,7 @@ def _day_range(args: argparse.Namespace) -> tuple[date, date]:
     return first, first + days
 
 
-def _houses(args: argparse.Namespace, settings: Settings) -> list[House]:
+def _houses(args: argparse.Namespace, settings: Settings) -> Sequence[House]:
     if args.houses is not None and args.houses < 1:
         raise UserError(f"--houses {args.houses}: give 1 or more")
     if args.burst_s is not None and args.burst_s < 1:
@@ -98,11 +98,12 @@ def _usable_folders() -> Iterator[None]:
                         "can be written") from None
 
 
-def _write_truth(path: Path, houses: list[House], first: date, end: date) -> None:
-    write_ground_truth(path, (spike for day in dates(first, end) for house in houses for spike in house.spikes(day)))
+def _write_truth(path: Path, houses: Sequence[House], first: date, end: date) -> None:
+    synthetic = [house for house in houses if isinstance(house, SyntheticHouse)]
+    write_ground_truth(path, (spike for day in dates(first, end) for house in synthetic for spike in house.spikes(day)))
 
 
-def in_order(houses: list[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
+def in_order(houses: Sequence[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
     """The bursts of all houses in the order of their start."""
     return heapq.merge(*(house.bursts(first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)
 
@@ -116,7 +117,7 @@ class Totals:
     seconds: float = 0.0
 
 
-def produce(houses: list[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
+def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
     """Sends the houses, then their readings of the local days [first, end) at speed times real time, with a line of
     progress on standard error every 2 s. Raises ProducerError, and DatasetError for a fault in the data."""
     begun, shown, totals = time.monotonic(), time.monotonic(), Totals()
@@ -145,7 +146,7 @@ def produce(houses: list[House], first: date, end: date, burst_s: int | None, sp
     return totals
 
 
-def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: list[House]) -> str:
+def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: Sequence[House]) -> str:
     line = f"produced {totals.readings:,} readings, {totals.readings / totals.seconds:,.0f} readings/s"
     done_ms = burst.end_ms - first_end_ms
     if end < date.max and done_ms:

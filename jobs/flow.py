@@ -28,7 +28,7 @@ from jobs.shards import shard_of
 from smartmeter import kafka
 from smartmeter.codec import encode
 from smartmeter.savepoints import checkpoints_of
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import JARS, ROOT, Settings
 from smartmeter.topics import RESULTS, topic
 
 MESSAGES_PER_CALL = 250
@@ -91,7 +91,7 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     for key, value in options.items():
         configuration.set_string(key, value)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
-    env.add_jars(*(jar.as_uri() for jar in sorted((ROOT / "jars" / "flink").glob("*.jar"))))
+    env.add_jars(*(jar.as_uri() for jar in sorted((JARS / "flink").glob("*.jar"))))
     return StreamTableEnvironment.create(env)
 
 
@@ -110,11 +110,11 @@ class ToBatches(ScalarFunction):
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
         readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys))
-        places = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
-        batches = house_batches(readings, *places, self.max_gap_ms, self.wanted)
+        partitions, offsets = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
+        batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted)
         if self.only_house:
             batches, reasons = batches.of(self.only_house), {}
-        rows = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
+        rows: list[tuple] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
         for i, reason in reasons.items():
             letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
                           reason=reason, payload=payloads[i])
@@ -151,7 +151,8 @@ def shard_keys(shards: int) -> list[int]:
 
     Were the shard's number the key, Flink's hash would put several into one group, and none into others.
     """
-    jvm, keys, key = get_gateway().jvm, {}, 0
+    jvm, key = get_gateway().jvm, 0
+    keys: dict[int, int] = {}
     group_of = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
     while len(keys) < shards:
         keys.setdefault(group_of(jvm.org.apache.flink.types.Row.of(to_jarray(jvm.Object, [key])), shards), key)

@@ -161,7 +161,7 @@ class Houses(KeyedProcessFunction):
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
-            house = HouseDays.from_bytes(state.get("days"))
+            house = HouseDays.from_bytes(state.get("days") or b"")
             for part in self.parts:
                 yield from self.messages(part.wake(state, house, now_ms(), ended))
             state.put("days", house.to_bytes())

@@ -114,7 +114,7 @@ class Waiting:
 
     def peek(self) -> Batch:
         """The first of them."""
-        [batch] = unpack(self.state.get(f"waiting/{self.first}"))
+        [batch] = unpack(self.state.get(f"waiting/{self.first}") or b"")
         return batch
 
     def drop(self) -> None:

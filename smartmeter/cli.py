@@ -9,14 +9,18 @@ import time
 from pathlib import Path
 
 from generator import commands as generator
-from smartmeter import demo, replay, savepoints, stack
+from smartmeter import __version__, demo, machine, replay, savepoints, stack
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
 from smartmeter.processes import STOP_SIGNALS, Processes
-from smartmeter.settings import Settings, SettingsError
+from smartmeter.settings import INSTALLED, SMW, Settings, SettingsError
 from store import sql
 
 INTERRUPTED = 130
+CHECKOUT_ONLY = (  # the script ./smw itself runs these two
+    ("test", "run the tests; takes pytest's arguments", None, None),
+    ("bench", "measure speed, against other engines and the targets; ./smw bench --help tells of all benchmarks", None, None),
+)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -41,6 +45,7 @@ def carry_out(args: argparse.Namespace) -> int:
 def parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="smw", description="Smart Meter Watchdog", allow_abbrev=False,
                                      epilog="Settings are environment variables; smartmeter/settings.py lists them.")
+    parser.add_argument("--version", action="version", version=f"smw {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, help_text, add_arguments, run in (
         ("demo", "start everything, produce some days of some houses, show the results", demo.add_arguments, demo.run),
@@ -52,8 +57,8 @@ def parser() -> argparse.ArgumentParser:
         ("dashboard", "show the results in a browser, until Ctrl-C", None, run_dashboard),
         ("sql", "query the results", sql.add_arguments, sql.run),
         ("topics", "create the topics in the Kafka cluster", None, run_topics),
-        ("test", "run the tests; takes pytest's arguments", None, None),  # ./smw itself runs these two
-        ("bench", "measure speed, against other engines and the targets; ./smw bench --help tells of all benchmarks", None, None),
+        ("setup", "get ready what the others need: jars, and loops compiled", None, machine.run),
+        *(() if INSTALLED else CHECKOUT_ONLY),
     ):
         command = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".", allow_abbrev=False)
         command.set_defaults(run=run)
@@ -74,13 +79,14 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
     """
     if args.from_savepoint:
         savepoints.require_savepoint(args.from_savepoint)
+    machine.set_up()
     with Processes(settings.home) as processes:
         stack.start(processes, settings, args.from_savepoint)
         print(stack.addresses(settings) + "\nCtrl-C stops it.")
         while processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
             processes.check()
             time.sleep(1)
-        print("The pipeline has been stopped with a savepoint; so ends the stack. The next ./smw stack goes on from it.")
+        print(f"The pipeline has been stopped with a savepoint; so ends the stack. The next {SMW} stack goes on from it.")
     return 0
 
 

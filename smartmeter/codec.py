@@ -13,13 +13,15 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import fastavro
 import numpy as np
 
 from smartmeter.compiled import compiled
+from smartmeter.settings import RESOURCES
 
-SCHEMA_DIR = Path(__file__).resolve().parent.parent / "avro"
+SCHEMA_DIR = RESOURCES / "avro"
 MARKER = b"\xc3\x01"
 HEADER_BYTES = len(MARKER) + 8
 BAD = -1
@@ -132,7 +134,7 @@ def decode(payload: bytes) -> tuple[str, dict]:
     body = io.BytesIO(payload)
     body.seek(HEADER_BYTES)
     try:
-        record = fastavro.schemaless_reader(body, SCHEMAS[name], None)
+        record = cast(dict, fastavro.schemaless_reader(body, SCHEMAS[name], None))
     except Exception as error:  # fastavro raises many kinds on malformed bytes
         raise CodecError(f"malformed {name}: {str(error) or type(error).__name__}") from error
     if body.tell() != len(payload):

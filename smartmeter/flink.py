@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
 from smartmeter.processes import innermost_cause
+from smartmeter.settings import SMW
 
 POLL_S = 0.2
 TIMEOUT_S = 10
@@ -51,7 +52,7 @@ class Flink:
         except HTTPError as error:
             raise UserError(f"Flink at {self.url} refuses: {_reason(error.read().decode(errors='replace'))}") from None
         except (URLError, OSError, ValueError):
-            raise UserError(f"no Flink answers at {self.url}: start one by ./smw stack, or set SMW_FLINK_UI_PORT") from None
+            raise UserError(f"no Flink answers at {self.url}: start one by {SMW} stack, or set SMW_FLINK_UI_PORT") from None
 
 
 def _reason(answer: str) -> str:

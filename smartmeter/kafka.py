@@ -9,9 +9,10 @@ from smartmeter.settings import Settings
 MECHANISM = "SCRAM-SHA-512"
 
 
-def client(settings: Settings) -> dict[str, str | int]:
+def client(settings: Settings) -> dict[str, str | int | float | bool]:
     """Properties of a client of librdkafka; what it logs, it also raises or hands to error_cb."""
-    properties = {"bootstrap.servers": settings.kafka, "security.protocol": protocol(settings), "log_level": 0}
+    properties: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": settings.kafka, "security.protocol": protocol(settings), "log_level": 0}
     if settings.kafka_user:
         properties |= {"sasl.mechanism": MECHANISM, "sasl.username": settings.kafka_user, "sasl.password": settings.kafka_password}
     if settings.kafka_ca:

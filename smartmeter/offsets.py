@@ -25,7 +25,7 @@ class Offsets:
         topics = self._ask(kafka.admin(settings).list_topics, timeout=TIMEOUT_S).topics
         self._places = [(full, p) for full in (topic(settings, name) for name in names) for p in topics[full].partitions]
 
-    def __enter__(self) -> "Offsets":
+    def __enter__(self) -> Offsets:
         return self
 
     def __exit__(self, *_) -> None:

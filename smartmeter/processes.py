@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from smartmeter.errors import UserError
@@ -37,7 +38,7 @@ class Processes:
         self.children: dict[str, subprocess.Popen] = {}
         self.ending: set[str] = set()
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> Processes:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
             self.run.mkdir(exist_ok=True)
@@ -88,7 +89,7 @@ class Processes:
         """Raise UserError when a process has ended that should not have, with the reason that its log gives."""
         for name, child in self.children.items():
             code = child.poll()
-            if code is None or code == 0 and name in self.ending:
+            if code is None or (code == 0 and name in self.ending):
                 continue
             lines = self.log(name).read_text(errors="replace").splitlines()
             if lines and (own := OWN_SENTENCE.fullmatch(lines[-1])):
@@ -129,10 +130,8 @@ def end(pid_file: Path, patience_s: float = 20) -> None:
         time.sleep(POLL_S)
     while left := marked(pid_file):
         for pid in left:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         time.sleep(POLL_S)
     pid_file.unlink()
 

@@ -10,11 +10,11 @@ from dataclasses import replace
 
 from confluent_kafka import KafkaError, KafkaException
 
-from smartmeter import kafka, stack
+from smartmeter import kafka, machine, stack
 from smartmeter.errors import UserError
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
-from smartmeter.settings import Settings, SettingsError
+from smartmeter.settings import SMW, Settings, SettingsError
 from smartmeter.topics import RESULTS
 from store.client import writer_password
 from store.sink import group
@@ -46,6 +46,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     except SettingsError:
         raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
                         "the last not before the first, and a name of letters, digits and underscores") from None
+    machine.set_up()
     with Processes(settings.home) as processes:
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = stack.with_free_flink_port(settings)
@@ -58,7 +59,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             stack.start_sink(processes, settings)
         stack.start_job(processes, settings, ends=True)
         follow(processes, progress)
-    print(f'Replayed {args.first} to {args.last}. See: ./smw sql "SELECT * FROM {settings.database}.daily_energy '
+    print(f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {settings.database}.daily_energy '
           f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\"")
     return 0
 
@@ -77,7 +78,7 @@ def follow(processes: Processes, progress: Progress) -> None:
         if (ended, left) != before:
             before, moved = (ended, left), now
         if now - moved > STALLED_S:
-            raise UserError("the results are not stored: is the stack's sink running (./smw stack)?" if ended else
+            raise UserError(f"the results are not stored: is the stack's sink running ({SMW} stack)?" if ended else
                             f"the job has not gone on for {STALLED_S} s; its log is {processes.log(stack.PIPELINE_JOB.stem)}")
         if now - shown >= LINE_EVERY_S:
             shown = now

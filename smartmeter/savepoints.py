@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from smartmeter.errors import UserError
 from smartmeter.flink import Flink
-from smartmeter.settings import Settings
+from smartmeter.settings import SMW, Settings
 
 METADATA = "_metadata"
 """The file that makes a checkpoint or savepoint complete: Flink writes it last."""
@@ -42,14 +42,14 @@ def newest_state(settings: Settings, job: str) -> Path | None:
 def require_savepoint(path: Path) -> Path:
     """The path as it is. Raises UserError when no savepoint lies there."""
     if not (path / METADATA).is_file():
-        raise UserError(f"{path} is no savepoint: it has no file {METADATA}; ./smw savepoint prints where it puts one")
+        raise UserError(f"{path} is no savepoint: it has no file {METADATA}; {SMW} savepoint prints where it puts one")
     return path.resolve()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw savepoint."""
     parser.add_argument("folder", nargs="?", type=Path, help="folder to put it in (default: one in SMW_HOME, where "
-                        "./smw stack finds it by itself)")
+                        f"{SMW} stack finds it by itself)")
     parser.add_argument("--stop", action="store_true", help="stop the job with it")
 
 

@@ -11,6 +11,16 @@ from pathlib import Path
 LONGEST_BURST_DAYS = 7
 """Most that a burst may span; it bounds what one message can cost, and how far back a replay reads."""
 ROOT = Path(__file__).resolve().parent.parent
+"""The checkout; where pip has installed the project, the folder of all packages."""
+INSTALLED = Path(__file__).with_name("avro").is_dir()
+"""Whether pip has installed the project: what lies beside the packages in a checkout is in the package smartmeter then."""
+RESOURCES = ROOT / "smartmeter" if INSTALLED else ROOT
+"""The folder of avro/ and pom.xml."""
+USER_FOLDER = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "smart-meter-watchdog"
+JARS = (USER_FOLDER if INSTALLED else ROOT) / "jars"
+"""Where Maven puts what pom.xml lists."""
+SMW = "smw" if INSTALLED else "./smw"
+"""How the user calls the command line."""
 
 
 class SettingsError(ValueError):
@@ -29,7 +39,7 @@ def _secret(meaning: str):
 class Settings:
     """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each."""
 
-    home: Path = _setting(ROOT / ".smw", "folder for data, logs and pid files of the local stack")
+    home: Path = _setting(USER_FOLDER if INSTALLED else ROOT / ".smw", "folder for data, logs and pid files of the local stack")
 
     kafka: str = _setting("127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
     kafka_tls: bool = _setting(False, "connect to Kafka by TLS")
@@ -99,7 +109,7 @@ class Settings:
             ("state_backend", self.state_backend in ("hashmap", "rocksdb"), "hashmap or rocksdb"),
             ("into", re.fullmatch(r"\w*", self.into, re.ASCII), "letters, digits and underscores"),
             ("replay_from", not self.replay_from or _is_date(self.replay_from), "a date such as 2026-11-01"),
-            ("replay_to", not self.replay_from or _is_date(self.replay_to) and self.replay_from <= self.replay_to,
+            ("replay_to", not self.replay_from or (_is_date(self.replay_to) and self.replay_from <= self.replay_to),
              "a date that is not before SMW_REPLAY_FROM"),
             ("partitions", self.partitions >= 1, "1 or more"),
         ):
@@ -110,7 +120,7 @@ class Settings:
                                 "and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD")
 
     @classmethod
-    def load(cls, environ=os.environ, **overrides) -> "Settings":
+    def load(cls, environ=os.environ, **overrides) -> Settings:
         """The settings of this process: overrides first, then environment variables, then defaults.
 
         Raises SettingsError for a value of the wrong kind.
@@ -142,7 +152,9 @@ class Settings:
 
         It needs all days that the thresholds in force then were made from, and the longest burst that reaches into them.
         """
-        return max(0, self.replayed_days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
+        days = self.replayed_days
+        assert days, "there is no replay"
+        return max(0, days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
 
     def environ(self) -> dict[str, str]:
         """These settings as environment variables, for a process to be started."""

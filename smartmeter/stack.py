@@ -23,15 +23,14 @@ from urllib.request import urlopen
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from smartmeter import kafka, topics
+from smartmeter import kafka, machine, topics
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
 from smartmeter.savepoints import newest_state, require_savepoint
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import JARS, ROOT, SMW, Settings
 
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
-KAFKA_JARS = ROOT / "jars" / "kafka" / "*"
 PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 BROKER_PROPERTIES = """\
@@ -77,7 +76,7 @@ def start_broker(processes: Processes, settings: Settings) -> None:
     properties = settings.home / "kafka.properties"
     properties.write_text(BROKER_PROPERTIES.format(
         address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
-    java = ["java", "-Xms128m", "-Xmx768m", "-Dlog4j2.level=WARN", "-cp", str(KAFKA_JARS)]
+    java = [machine.java(), "-Xms128m", "-Xmx768m", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
     if not (data / "meta.properties").exists():
         cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
         subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
@@ -110,7 +109,7 @@ def create_topics(settings: Settings) -> None:
         except KafkaException as error:
             fault = error.args[0]
             if fault.code() < 0:  # librdkafka's own, not the broker's
-                raise UserError(f"no Kafka broker answers at {settings.kafka}: start one by ./smw stack, "
+                raise UserError(f"no Kafka broker answers at {settings.kafka}: start one by {SMW} stack, "
                                 "or set SMW_KAFKA to where it is") from error
             if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
                 raise UserError(f"Kafka refuses to create the topic {name}: {fault.str()}") from error
@@ -204,7 +203,7 @@ Logs:        {settings.home / 'logs'}"""
 def with_free_ports(settings: Settings) -> Settings:
     """The settings with a free port in place of each that is taken, or 0; all are on the loopback address."""
     wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
-              urlsplit(settings.clickhouse_url).port, settings.flink_ui_port, settings.dashboard_port]
+              urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port]
     with ExitStack() as held:  # all at once, so that they differ
         kafka, controller, clickhouse, flink, dashboard = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
@@ -234,7 +233,7 @@ def require_free_port(address: str, variable: str) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno)}): "
+        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno or 0)}): "
                         f"end the program that uses it, or set {variable} to another") from error
 
 

@@ -8,10 +8,11 @@ import re
 import clickhouse_connect
 from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from clickhouse_connect.driver.exceptions import OperationalError
 
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings
+from smartmeter.settings import SMW, Settings
 
 AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81
@@ -59,11 +60,12 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
     """One sentence on why ClickHouse could not be used, and what to do."""
     url = settings.clickhouse_url
     if error.code == AUTHENTICATION_FAILED:
-        return f"ClickHouse at {url} refuses the user or the password; set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)"
+        return (f"ClickHouse at {url} refuses the user or the password; "
+                "set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)")
     if error.code == UNKNOWN_DATABASE and settings.database in str(error):
-        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it by ./smw stack"
+        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it by {SMW} stack"
     if said := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
         return f"ClickHouse says: {said[1]}"
     if isinstance(error, OperationalError):
-        return f"ClickHouse does not answer at {url}; start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"
+        return f"ClickHouse does not answer at {url}; start the local one by {SMW} stack, or set SMW_CLICKHOUSE_URL"
     return f"ClickHouse at {url}: {error}"

@@ -23,7 +23,7 @@ import signal
 import socket
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,7 +58,7 @@ def _decompress_lz4(data: bytes) -> bytes:
         return frames.read()
 
 
-DECOMPRESS = {
+DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes, "identity": bytes, "gzip": gzip.decompress, "lz4": _decompress_lz4, "zstd": zstd.decompress,
 }
 
@@ -118,7 +118,8 @@ class Endpoint:
         user = user or self._reader
         known = self._passwords.get(user)
         if known is None or not secrets.compare_digest(known.encode(), password.encode()):
-            raise _error(AUTHENTICATION_FAILED, f"{user}: Authentication failed: password is incorrect, or there is no user with such name", "AUTHENTICATION_FAILED")
+            raise _error(AUTHENTICATION_FAILED, f"{user}: Authentication failed: password is incorrect, or there is no user with such name",
+                         "AUTHENTICATION_FAILED")
         return user
 
     def _query(self, request: Request, user: str, text: bytes) -> Query:

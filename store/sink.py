@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -26,7 +26,7 @@ from confluent_kafka import (
 
 from smartmeter import codec, kafka
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings, SettingsError
+from smartmeter.settings import SMW, Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
 from store import profile, schema
@@ -113,7 +113,7 @@ class Sink:
         self._stopping = False
         self._stored: Counter[str] = Counter()
         self._refused = 0
-        self._client: Client | None = None
+        self._client: Client  # once _connect has been called
 
     def stop(self) -> None:
         self._stopping = True
@@ -139,7 +139,7 @@ class Sink:
         try:
             kafka.admin(self._settings).list_topics(timeout=KAFKA_TIMEOUT_S)
         except KafkaException:
-            raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA") from None
+            raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by {SMW} stack, or set SMW_KAFKA") from None
 
     def _consume(self) -> None:
         self._consumer.subscribe(list(self._name_of))
@@ -168,16 +168,17 @@ class Sink:
 
     def _take(self, message: Message, batch: Batch) -> None:
         """Put a message into the batch; what cannot be decoded is logged and counted, and goes no further."""
-        if message.error():
-            self._on_error(message.error())
+        if error := message.error():
+            self._on_error(error)
             return
-        place = (message.topic(), message.partition())
-        batch.offsets[place] = message.offset() + 1
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None and partition is not None and offset is not None  # only an error has none
+        batch.offsets[topic, partition] = offset + 1
         try:
-            batch.add(self._name_of[message.topic()], message.value() or b"")
+            batch.add(self._name_of[topic], message.value() or b"")
         except codec.CodecError as error:
             self._refused += 1
-            log.warning("%s partition %d offset %d cannot be stored: %s", *place, message.offset(), error)
+            log.warning("%s partition %d offset %d cannot be stored: %s", topic, partition, offset, error)
 
     def _on_error(self, error: KafkaError) -> None:
         """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault."""

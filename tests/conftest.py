@@ -11,7 +11,6 @@ from smartmeter import stack
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 
-
 hypothesis.settings.register_profile("compiled", deadline=None)  # the first call of a compiled function waits for its compiler
 hypothesis.settings.load_profile("compiled")
 

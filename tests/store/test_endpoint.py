@@ -126,7 +126,7 @@ def test_error_after_the_first_part_ends_the_answer(clickhouse):
     tag = headers["X-ClickHouse-Exception-Tag"].encode()
     assert status == 200 and body.endswith(tag + b"\r\n__exception__\r\n") and b"Code: 395." in body
     with pytest.raises(DatabaseError, match="395"):
-        client.writer(clickhouse).query("SELECT throwIf(number = 2000000) FROM numbers(3000000)").result_rows
+        list(client.writer(clickhouse).query("SELECT throwIf(number = 2000000) FROM numbers(3000000)").result_rows)
 
 
 def test_long_answer_comes_whole(clickhouse):

@@ -216,7 +216,7 @@ def test_what_is_started_meanwhile_has_so_many_cores():
 
 
 def test_scalings_targets_are_held_against_the_middle_run():
-    days, _, one, two, *houses = scaling.cases((10, 40), 60_000_000, 10_000)
+    _, _, one, two, *houses = scaling.cases((10, 40), 60_000_000, 10_000)
     three = [Run("", "", "2", 60, seconds, cpu_s, mb) for seconds, cpu_s, mb in ((1, 30, 200), (3, 10, 300), (2, 20, 100))]
     middle = {one: Run("", "", "1", 60, 3, 1, 1), two: measure.median(three)} | {
         case: Run("", "", str(case.size), 60, seconds, 1, 1) for case, seconds in zip(houses, (10, 11, 13, 11))}
