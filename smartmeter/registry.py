@@ -64,7 +64,7 @@ class Registry:
 
         Raises UserError when it is incompatible with what the subject holds, RegistryFault.
         """
-        schema = Schema((SCHEMA_DIR / f"{name}.avsc").read_text(), "AVRO")
+        schema = Schema((SCHEMA_DIR / f"{name}.avsc").read_text().strip(), "AVRO")  # as Confluent's own serializers do
         if known := self.ask(lambda client: client.lookup_schema(subject, schema)):
             return known.schema_id
         latest = self.ask(lambda client: client.get_latest_version(subject))

@@ -17,6 +17,7 @@ from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerialize
 from confluent_kafka.serialization import MessageField, SerializationContext
 from pyflink.common import Row
 
+from jobs.house import HouseState
 from jobs.spikes import SpikesJoin
 from jobs.warm_up import Flink
 from smartmeter import stack
@@ -66,7 +67,7 @@ def test_every_topic_has_its_schema_in_a_subject_of_its_own(settings, client):
     for name, schema in SCHEMA_OF.items():
         known = client.get_latest_version(f"{settings.topic_prefix}{name}-value")
         assert known.version == 1
-        assert known.schema.schema_str == (SCHEMA_DIR / f"{schema}.avsc").read_text()  # its times and docs with it
+        assert known.schema.schema_str == (SCHEMA_DIR / f"{schema}.avsc").read_text().strip()  # its times and docs with it
         assert messages.sent(HEADERS[schema]) == with_id(known.schema_id, b"")
     framing.cache_clear()
     assert framing(settings).sent(HEADERS["late"]) == messages.sent(HEADERS["late"])
@@ -184,7 +185,7 @@ def test_the_spikes_job_hears_thresholds_in_either_framing(settings):
         join, flink = SpikesJoin(setting), Flink()
         join.open(flink)
         assert not list(join.process_element2(Row(7, payload), flink))
-        versions.append(join.houses.state_of(7).get("versions"))
+        versions.append(HouseState(flink, 7).get("versions"))
     assert versions[0] and versions[0] == versions[1] == versions[2]
 
 
