@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import logging
+import ssl
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import fastavro
 import httpx2
 from avro.compatibility import ReaderWriterCompatibilityChecker
+from avro.errors import AvroException
 from avro.schema import parse
 from cachetools import TTLCache
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
@@ -37,16 +41,23 @@ log = logging.getLogger("registry")
 
 @dataclass(frozen=True)
 class Registry:
-    """Where the registry is, and who asks it."""
+    """Where the registry is, and who asks it: all that a worker on another machine needs."""
 
     url: str
     user: str = ""
     password: str = field(default="", repr=False)
-    ca: str = ""
+    authorities: str = field(default="", repr=False)  # certificates that are trusted, as PEM; empty: the usual ones
 
     @classmethod
     def of(cls, settings: Settings) -> Registry:
-        return cls(settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password, settings.schema_registry_ca)
+        """Raises UserError when the certificates cannot be read."""
+        ca = settings.schema_registry_ca
+        try:
+            authorities = Path(ca).read_text() if ca else ""
+            ssl.create_default_context(cadata=authorities)
+        except (OSError, ValueError) as error:
+            raise UserError(f"SMW_SCHEMA_REGISTRY_CA={ca}: it cannot be read as a PEM file of certificates ({error})") from None
+        return cls(settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password, authorities)
 
     def ask(self, question: Callable):
         """What it answers to question(client); None where it does not have what is asked for. Raises RegistryFault."""
@@ -56,7 +67,7 @@ class Registry:
             if error.error_code in NOT_FOUND:
                 return None
             raise RegistryFault(self._refusal(error)) from None
-        except (httpx2.HTTPError, OSError, ValueError) as error:
+        except (httpx2.HTTPError, ValueError) as error:
             raise RegistryFault(self._silence(error)) from None
 
     def agree(self, subject: str, name: str) -> int:
@@ -64,14 +75,15 @@ class Registry:
 
         Raises UserError when it is incompatible with what the subject holds, RegistryFault.
         """
-        schema = Schema((SCHEMA_DIR / f"{name}.avsc").read_text().strip(), "AVRO")  # as Confluent's own serializers do
+        ours = (SCHEMA_DIR / f"{name}.avsc").read_text().strip()  # as Confluent's own serializers do
+        schema = Schema(ours, "AVRO")
         if known := self.ask(lambda client: client.lookup_schema(subject, schema)):
             return known.schema_id
         latest = self.ask(lambda client: client.get_latest_version(subject))
         if latest and not self.ask(lambda client: client.test_compatibility_all_versions(subject, schema)):
             raise UserError(
                 f"avro/{name}.avsc is incompatible with what the schema registry at {self.url} has of subject {subject}"
-                f"{_where(schema, latest.schema)}: leave the type of a field as it was and give a new one a default, or let "
+                f"{_where(ours, latest.schema.schema_str)}: leave the type of a field as it was and give a new one a default, or let "
                 "SMW_TOPIC_PREFIX name topics of its own")
         return self.ask(lambda client: client.register_schema(subject, schema))
 
@@ -88,11 +100,10 @@ class Registry:
         return f"the schema registry at {self.url} refuses: {' '.join(str(error.error_message).split())} ({error.http_status_code})"
 
     def _silence(self, error: Exception) -> str:
-        if "CERTIFICATE_VERIFY_FAILED" in str(error):
-            return (f"the certificate of the schema registry at {self.url} is not trusted: let SMW_SCHEMA_REGISTRY_CA name the PEM file "
-                    "of the authority that made it")
-        if isinstance(error, OSError):
-            return f"SMW_SCHEMA_REGISTRY_CA={self.ca}: it cannot be read as a PEM file of certificates ({error.strerror or error})"
+        _, untrusted, reason = str(error).partition("certificate verify failed: ")
+        if untrusted:
+            return (f"the certificate of the schema registry at {self.url} is not trusted ({reason.partition(' (_ssl')[0]}): "
+                    "set SMW_SCHEMA_REGISTRY_CA to the PEM file of the authority that signed it")
         return (f"no schema registry answers at {self.url} ({error or type(error).__name__}): start it, or set SMW_SCHEMA_REGISTRY_URL to "
                 "where it is")
 
@@ -102,19 +113,23 @@ def _client(registry: Registry) -> SchemaRegistryClient:
     properties = {"url": registry.url, "timeout": TIMEOUT_S, "max.retries": 0}
     if registry.user:
         properties["basic.auth.user.info"] = f"{registry.user}:{registry.password}"
-    if registry.ca:
-        properties["ssl.ca.location"] = registry.ca
-    return SchemaRegistryClient(properties)
+    if not registry.authorities:
+        return SchemaRegistryClient(properties)
+    with NamedTemporaryFile("w", suffix=".pem") as file:  # the client takes a file, and reads it at once
+        file.write(registry.authorities)
+        file.flush()
+        return SchemaRegistryClient(properties | {"ssl.ca.location": file.name})
 
 
-def _where(ours: Schema, theirs: Schema) -> str:
+def _where(ours: str, theirs: str) -> str:
     """In which fields two schemas do not fit each other, in words; empty when that cannot be told."""
-    reader, writer = (parse(schema.schema_str) for schema in (ours, theirs))
-    fields = json.loads(ours.schema_str)["fields"]
-    for found in (ReaderWriterCompatibilityChecker().get_compatibility(*pair) for pair in ((reader, writer), (writer, reader))):
-        places = {int(place.split("/")[2]) for place in found.locations if place.startswith("/fields/")}
-        if places:
-            return " in " + ", ".join(fields[place]["name"] for place in sorted(places))
+    for reader, writer in ((ours, theirs), (theirs, ours)):
+        try:
+            found = ReaderWriterCompatibilityChecker().get_compatibility(parse(reader), parse(writer))
+        except AvroException:
+            break
+        if places := sorted({int(place.split("/")[2]) for place in found.locations if place.startswith("/fields/")}):
+            return " in " + ", ".join(json.loads(reader)["fields"][place]["name"] for place in places)
     return ""
 
 
@@ -129,7 +144,7 @@ class Writer:
     """How the records under an id were written: by our schema `name`, or by another version of it."""
 
     name: str
-    version: object = None
+    version: dict | None = None
 
 
 class RegistryFraming(Framing):
@@ -140,7 +155,7 @@ class RegistryFraming(Framing):
         self._registry = registry
         self._header_of = {HEADERS[name]: REGISTRY_MARKER + number.to_bytes(4, "big") for name, number in ids.items()}
         self._writer_of = {number: Writer(name) for name, number in ids.items()}
-        self._refused = TTLCache(1000, REFUSED_FOR_S)  # id -> reason
+        self._refused: TTLCache[int, str] = TTLCache(1000, REFUSED_FOR_S)  # id -> reason
 
     def sent(self, message: bytes) -> bytes:
         return self._header_of[message[:HEADER_BYTES]] + message[HEADER_BYTES:]
@@ -190,7 +205,7 @@ def _writer(number: int, schema: Schema | None) -> Writer:
     if schema.schema_type != "AVRO":
         raise CodecError(f"the schema with the id {number} is not of Avro but {schema.schema_type}")
     try:
-        version, canonical = parsed(json.loads(schema.schema_str))
+        version, canonical = parsed(json.loads(schema.schema_str or ""))
     except Exception as error:  # fastavro raises many kinds
         raise CodecError(f"the schema with the id {number} cannot be used: {error}") from error
     for name, ours in SCHEMAS.items():

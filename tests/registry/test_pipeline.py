@@ -18,7 +18,7 @@ from smartmeter.codec import MARKER, SCHEMA_DIR, decode
 from smartmeter.framing import framing
 from smartmeter.topics import RESULTS, SCHEMA_OF, topic
 from tests.oracle import Rule, judge
-from tests.pipeline.conftest import judge_tables, rows, run_job, store_all
+from tests.pipeline.conftest import judge_tables, run_job, store_all
 from tests.pipeline.logs import NO_BURST, make_log, produce
 from tests.registry.conftest import PASSWORDS, Door
 from tests.registry.evolved import avsc, with_field

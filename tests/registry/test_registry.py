@@ -119,12 +119,14 @@ def test_an_id_of_no_use_is_refused_with_the_reason_and_asked_for_once(settings,
     assert len(door.asked) == 3
 
 
-@pytest.mark.parametrize("theirs, fields", [
-    (with_type("alert", "meter_id", "string"), "meter_id"),
-    (without_field("alert", "house_id", "limit_watts"), "house_id, limit_watts"),
-], ids=["type", "default"])
-def test_a_schema_that_does_not_fit_what_is_there_is_refused(settings, client, theirs, fields):
+@pytest.mark.parametrize("level, theirs, fields", [
+    ("BACKWARD", with_type("alert", "meter_id", "string"), "meter_id"),
+    ("BACKWARD", without_field("alert", "house_id", "limit_watts"), "house_id, limit_watts"),
+    ("FORWARD", with_field("alert", {"name": "wanted", "type": "int"}), "wanted"),
+], ids=["type", "default", "forward"])
+def test_a_schema_that_does_not_fit_what_is_there_is_refused(settings, client, level, theirs, fields):
     register(client, settings, "alerts", theirs)
+    client.set_compatibility(f"{settings.topic_prefix}alerts-value", level)
     with pytest.raises(UserError) as refused:
         framing(settings)
     assert str(refused.value) == (
@@ -157,8 +159,12 @@ def test_a_user_who_may_only_read_can_work_with_schemas_that_are_there(settings,
 
 def test_tls(settings, registry):
     secure = replace(settings, schema_registry_url=registry.secure_url)
-    with pytest.raises(UserError, match=f"^the certificate of the schema registry at {registry.secure_url} is not trusted: let SMW_SCHEMA_REGISTRY_CA"):
+    with pytest.raises(UserError, match=f"^the certificate of the schema registry at {registry.secure_url} is not trusted "
+                                        r"\(unable to get local issuer certificate\): set SMW_SCHEMA_REGISTRY_CA to the PEM file"):
         framing(secure)
+    for wrong in (str(registry.authority) + "x", __file__):
+        with pytest.raises(UserError, match=f"^SMW_SCHEMA_REGISTRY_CA={wrong}: it cannot be read as a PEM file of certificates"):
+            framing(replace(secure, schema_registry_ca=wrong))
     trusting = framing(replace(secure, schema_registry_ca=str(registry.authority)))
     assert trusting.sent(HEADERS["late"]) == framing(settings).sent(HEADERS["late"])
 

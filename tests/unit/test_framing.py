@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from confluent_kafka.schema_registry import Schema
 from fastavro.utils import generate_many
 from hypothesis import given
 from hypothesis import strategies as st
