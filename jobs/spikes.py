@@ -28,7 +28,6 @@ from jobs.integral import HouseDays, Rules, kwh
 from jobs.readings import day_of, midnights
 from jobs.window import Limits
 from smartmeter.codec import CodecError, decode_as
-from smartmeter.framing import framing
 from smartmeter.settings import Settings
 
 NO_THRESHOLD = "the topics ended before a threshold for its time had come"
@@ -134,7 +133,6 @@ class SpikesJoin(KeyedCoProcessFunction):
     def __init__(self, settings: Settings):
         self.spikes = Spikes(settings)
         self.houses = Houses(settings, [self.spikes])
-        self.framing = framing(settings)
 
     def open(self, runtime_context):
         self.houses.open(runtime_context)
@@ -161,7 +159,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.know([house_id])
         state = HouseState(self.houses.of_shard, house_id)
         try:
-            self.spikes.hear(state, [decode_as("threshold", self.framing.received(payload))])
+            self.spikes.hear(state, [decode_as("threshold", self.houses.framing.received(payload))])
         except CodecError as error:
             log.warning("a message of the topic thresholds is left out: %s", error)
         waiting = Waiting(state)

@@ -8,15 +8,19 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import numpy as np
 import pytest
-from confluent_kafka import Producer
+from confluent_kafka import Producer as KafkaProducer
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from pyflink.common import Row
 
+from dashboard import connection
+from dashboard.acknowledgements import acknowledge
+from generator.producer import Producer
 from jobs.house import HouseState
 from jobs.spikes import SpikesJoin
 from jobs.warm_up import Flink
@@ -30,10 +34,14 @@ from store.client import reader
 from tests.pipeline.conftest import rows
 from tests.registry.conftest import PASSWORDS
 from tests.registry.evolved import with_field, with_type, without_field
+from tests.topics import messages
 from tests.waiting import until
 
 LATE = dict(partition=1, offset=2, house_id=3, date=14_000, start=1_209_600_000_000, end=1_209_600_001_000, readings=5, kwh=1.5,
             house_time=1_209_700_000_000, reason="its day was closed")
+
+BURST = Burst(7, "UTC", 10**12, 10**12 + 3000, 1000, np.array([1], np.int32), np.array([2], np.int32), np.array([0, 1], np.int32),
+              np.array([1.5, 2.5], np.float32))
 
 
 @pytest.fixture
@@ -63,14 +71,14 @@ def through(door, settings, user: str = "ann", password: str = PASSWORDS["ann"])
 
 
 def test_every_topic_has_its_schema_in_a_subject_of_its_own(settings, client):
-    messages = framing(settings)
+    framed = framing(settings)
     for name, schema in SCHEMA_OF.items():
         known = client.get_latest_version(f"{settings.topic_prefix}{name}-value")
         assert known.version == 1
         assert known.schema.schema_str == (SCHEMA_DIR / f"{schema}.avsc").read_text().strip()  # its times and docs with it
-        assert messages.sent(HEADERS[schema]) == with_id(known.schema_id, b"")
+        assert framed.sent(HEADERS[schema]) == with_id(known.schema_id, b"")
     framing.cache_clear()
-    assert framing(settings).sent(HEADERS["late"]) == messages.sent(HEADERS["late"])
+    assert framing(settings).sent(HEADERS["late"]) == framed.sent(HEADERS["late"])
     assert client.get_versions(f"{settings.topic_prefix}late-value") == [1]
 
 
@@ -82,29 +90,26 @@ def test_confluents_own_deserializer_reads_what_we_send(settings, client):
 
 
 def test_a_reader_that_was_pickled_asks_the_registry_for_no_id_of_ours(settings, door):
-    messages = pickle.loads(pickle.dumps(framing(through(door, settings))))
+    framed = pickle.loads(pickle.dumps(framing(through(door, settings))))
     door.asked.clear()
-    assert messages.received(messages.sent(encode("late", LATE))) == encode("late", LATE)
+    assert framed.received(framed.sent(encode("late", LATE))) == encode("late", LATE)
     assert not door.asked
 
 
 def test_a_record_of_a_later_or_an_earlier_version_is_read_as_ours(settings, client):
     earlier = without_field("reading_burst", "tick_ms")
     register(client, settings, "readings", earlier)
-    messages = framing(settings)
+    framed = framing(settings)
     later = with_field("reading_burst")
     register(client, settings, "readings", later)
-    burst = Burst(7, "UTC", 10**12, 10**12 + 3000, 1000, np.array([1], np.int32), np.array([2], np.int32), np.array([0, 1], np.int32),
-                  np.array([1.5, 2.5], np.float32))
-    record = decode(encode_burst(burst))[1]
-    topic = SerializationContext(f"{settings.topic_prefix}readings", MessageField.VALUE)
+    record, place = decode(encode_burst(BURST))[1], SerializationContext(topic(settings, "readings"), MessageField.VALUE)
     for schema, more in ((later, {"firmware": "2.1"}), (earlier, {})):
-        foreign = AvroSerializer(client, schema.schema_str)(record | more, topic)
-        assert messages.received(foreign) == encode_burst(burst)
+        foreign = AvroSerializer(client, schema.schema_str)(record | more, place)
+        assert framed.received(foreign) == encode_burst(BURST)
 
 
 def test_an_id_of_no_use_is_refused_with_the_reason_and_asked_for_once(settings, client, door):
-    messages = framing(through(door, settings))
+    framed = framing(through(door, settings))
     other = register(client, settings, "other", Schema('{"type": "record", "name": "Other", "fields": []}', "AVRO"))
     text = register(client, settings, "text", Schema('{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}', "JSON"))
     door.asked.clear()
@@ -115,7 +120,7 @@ def test_an_id_of_no_use_is_refused_with_the_reason_and_asked_for_once(settings,
             (text, f"the schema with the id {text} is not of Avro but JSON"),
         ):
             with pytest.raises(CodecError, match=f"^{reason}$"):
-                messages.received(with_id(number, b"any"))
+                framed.received(with_id(number, b"any"))
     assert len(door.asked) == 3
 
 
@@ -153,8 +158,8 @@ def test_a_user_who_may_not_is_told_in_one_sentence(settings, door, user, passwo
 
 
 def test_a_user_who_may_only_read_can_work_with_schemas_that_are_there(settings, door):
-    messages = framing(settings)
-    assert framing(through(door, settings, "reader", PASSWORDS["reader"])).sent(HEADERS["late"]) == messages.sent(HEADERS["late"])
+    framed = framing(settings)
+    assert framing(through(door, settings, "reader", PASSWORDS["reader"])).sent(HEADERS["late"]) == framed.sent(HEADERS["late"])
 
 
 def test_tls(settings, registry):
@@ -195,13 +200,34 @@ def test_the_spikes_job_hears_thresholds_in_either_framing(settings):
     assert versions[0] and versions[0] == versions[1] == versions[2]
 
 
+def test_the_producer_and_the_dashboard_send_with_ids(with_topics, registry, client, monkeypatch):
+    settings = replace(with_topics, schema_registry_url=registry.url)
+    house = dict(house_id=7, timezone="UTC", source="a test", zip="", city="", state="", latitude=None, longitude=None, population=None,
+                 meters=[dict(meter_id=1, label="mains", kind="mains")], updated=1_209_600_000_000)
+    with Producer(settings) as producer:
+        producer.send_house(house)
+        producer.send_burst(BURST)
+    for name, value in settings.environ().items():
+        monkeypatch.setenv(name, value)
+    connection.settings.clear()
+    acknowledge("7/1/1209600000000", 7, "the kettle")
+    connection.settings.clear()
+    read = {}
+    for name in ("houses", "readings", "acknowledgements"):
+        [message] = messages(settings, name)
+        read[name] = AvroDeserializer(client)(message.value(), SerializationContext(topic(settings, name), MessageField.VALUE))
+    assert read["houses"] == house | {"updated": datetime(2008, 5, 1, tzinfo=UTC)}
+    assert (read["readings"]["house_id"], read["readings"]["watts"]) == (7, [1.5, 2.5])
+    assert (read["acknowledgements"]["alert_id"], read["acknowledgements"]["note"]) == ("7/1/1209600000000", "the kettle")
+
+
 def test_an_id_waits_for_a_registry_that_is_away(settings, client, door, caplog):
-    messages = framing(through(door, settings))
+    framed = framing(through(door, settings))
     later = register(client, settings, "late", with_field("late"))
     message = with_id(later, encode("late", LATE)[HEADER_BYTES:] + b"\x02x")
     door.shut()
     received = []
-    waiting = threading.Thread(target=lambda: received.append(messages.received(message)))
+    waiting = threading.Thread(target=lambda: received.append(framed.received(message)))
     waiting.start()
     until(lambda: f"waiting: no schema registry answers at {door.url}" in caplog.text)
     assert not received
@@ -235,7 +261,7 @@ def test_the_sink_waits_for_a_registry_that_is_away_and_can_be_stopped_meanwhile
 
 
 def produce(settings, name: str, *messages: bytes) -> None:
-    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer = KafkaProducer({"bootstrap.servers": settings.kafka})
     for message in messages:
         producer.produce(topic(settings, name), message)
     assert producer.flush(30) == 0
