@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -59,7 +61,7 @@ class Door:
             self.port = held.getsockname()[1]
         self.url = f"http://{LOOPBACK}:{self.port}"
 
-    def open(self) -> None:
+    def __enter__(self) -> Door:
         door = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -79,10 +81,20 @@ class Door:
 
         self.server = ThreadingHTTPServer((LOOPBACK, self.port), Handler)
         threading.Thread(target=self.server.serve_forever, args=(0.05,), daemon=True).start()
+        return self
 
-    def shut(self) -> None:
+    def __exit__(self, *_):
         self.server.shutdown()
         self.server.server_close()
+
+    @contextmanager
+    def shut(self) -> Iterator[None]:
+        """Nobody answers within."""
+        self.__exit__()
+        try:
+            yield
+        finally:
+            self.__enter__()
 
     def answer(self, method: str, path: str, headers, body: bytes | None) -> tuple[int, bytes]:
         """(status, body) for a request."""
@@ -100,9 +112,13 @@ class Door:
             return error.code, error.read()
 
 
-@pytest.fixture
-def door(registry) -> Door:
-    door = Door(registry.url)
-    door.open()
-    yield door
-    door.shut()
+@pytest.fixture(scope="module")
+def door(registry) -> Iterator[Door]:
+    with Door(registry.url) as door:
+        yield door
+
+
+@pytest.fixture(scope="session")
+def client(registry) -> SchemaRegistryClient:
+    """The registry's client of another party."""
+    return SchemaRegistryClient({"url": registry.url})

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
+import threading
 from collections import Counter
 from dataclasses import replace
 from itertools import cycle
 
 import fastavro
 import pytest
-from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
@@ -20,31 +20,20 @@ from smartmeter.topics import RESULTS, SCHEMA_OF, topic
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import judge_tables, run_job, store_all
 from tests.pipeline.logs import NO_BURST, make_log, produce
-from tests.registry.conftest import PASSWORDS, Door
+from tests.registry.conftest import PASSWORDS
 from tests.registry.evolved import avsc, with_field
 from tests.topics import messages
+from tests.waiting import until
 
 WINDOW_DAYS = 2
 UNKNOWN_ID = 2**31 - 1
 ID_BYTES = 5
+AWAY = "waiting: no schema registry answers"
 
 
 @pytest.fixture(scope="module")
 def log():
     return make_log(seed=23)
-
-
-@pytest.fixture(scope="module")
-def client(registry):
-    return SchemaRegistryClient({"url": registry.url})
-
-
-@pytest.fixture(scope="module")
-def door(registry):
-    door = Door(registry.url)
-    door.open()
-    yield door
-    door.shut()
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +58,8 @@ def dead(settings, log):
 
 
 @pytest.fixture(scope="module")
-def tables(settings, processes, client, later_id, log, dead):
-    """A client on the tables into which the log was brought, its bursts written in four ways by turns."""
+def tables(settings, processes, client, door, later_id, log, dead):
+    """A client on the tables into which the log was brought, its bursts written in four ways by turns; meanwhile the registry was away."""
     place = SerializationContext(topic(settings, "readings"), MessageField.VALUE)
     foreign, later = (AvroSerializer(client, schema, conf={"auto.register.schemas": False}) for schema in (
         (SCHEMA_DIR / "reading_burst.avsc").read_text(), with_field("reading_burst").schema_str))
@@ -83,10 +72,21 @@ def tables(settings, processes, client, later_id, log, dead):
     stack.create_topics(settings)
     produce(settings, [(key, value if (value or b"") in log.dead else next(ways)(value)) for key, value in log.messages]
             + [(b"1", value) for value in dead[len(log.dead):]])
+    fault = threading.Thread(target=shut_until_the_job_waits, args=(door, settings.home / "logs"))
+    fault.start()
     run_job(settings, "pipeline")
+    fault.join()
     client = store_all(settings, processes)
     yield client
     client.close()
+
+
+def shut_until_the_job_waits(door, logs) -> None:
+    """Shut the door once the job has its own ids, until a worker waits for another one and says so."""
+    had = len(door.asked)
+    until(lambda: len(door.asked) == had + len(SCHEMA_OF), 120)
+    with door.shut():
+        until(lambda: any(AWAY in log.read_text() for log in logs.glob("flink-*.log")), 120)
 
 
 def test_the_tables_are_what_the_oracle_finds(tables, log, settings):
@@ -100,6 +100,10 @@ def test_dead_letters_are_kept_as_they_came_with_the_reason(tables, dead):
     assert [found[payload] for payload in dead[-4:]] == [
         f"the schema registry has no schema with the id {UNKNOWN_ID}", "a message of schema house, where a reading_burst was expected",
         "malformed reading_burst: it ends too early", "it ends within the id of its schema"]
+
+
+def test_a_registry_that_was_away_was_waited_for(tables, settings):
+    assert any(AWAY in log.read_text() for log in (settings.home / "logs").glob("flink-*.log"))
 
 
 def test_the_readings_were_in_both_framings(tables, settings):

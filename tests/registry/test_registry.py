@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 from confluent_kafka import Producer as KafkaProducer
-from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from pyflink.common import Row
@@ -49,11 +49,6 @@ def settings(registry, request):
     """Settings of the registry, with subjects that belong to one test alone."""
     prefix = f"{request.node.name}.".translate(str.maketrans("[]/ ", "...."))
     return Settings(schema_registry_url=registry.url, topic_prefix=prefix)
-
-
-@pytest.fixture
-def client(registry):
-    return SchemaRegistryClient({"url": registry.url})
 
 
 def register(client, settings, name: str, schema: Schema) -> int:
@@ -225,13 +220,12 @@ def test_an_id_waits_for_a_registry_that_is_away(settings, client, door, caplog)
     framed = framing(through(door, settings))
     later = register(client, settings, "late", with_field("late"))
     message = with_id(later, encode("late", LATE)[HEADER_BYTES:] + b"\x02x")
-    door.shut()
     received = []
     waiting = threading.Thread(target=lambda: received.append(framed.received(message)))
-    waiting.start()
-    until(lambda: f"waiting: no schema registry answers at {door.url}" in caplog.text)
-    assert not received
-    door.open()
+    with door.shut():
+        waiting.start()
+        until(lambda: f"waiting: no schema registry answers at {door.url}" in caplog.text)
+        assert not received
     waiting.join(30)
     assert received == [encode("late", LATE)]
 
@@ -248,13 +242,12 @@ def test_the_sink_waits_for_a_registry_that_is_away_and_can_be_stopped_meanwhile
     until(lambda: [row["readings"] for row in rows(tables, "late")] == [5])
     assert "cannot be stored: the schema registry has no schema with the id 99999" in log.read_text()
     second = register(client, settings, "late", with_field("late", {"name": "note", "type": "string", "default": ""}))
-    door.shut()
-    produce(settings, "late", with_id(second, encode("late", LATE | {"offset": 3})[HEADER_BYTES:] + b"\0"))
-    until(lambda: f"waiting: no schema registry answers at {door.url}" in log.read_text())
-    sink = processes.children["sink"]
-    processes.stop("sink")
-    assert sink.returncode == 0 and "stopped while it waited" in log.read_text()
-    door.open()
+    with door.shut():
+        produce(settings, "late", with_id(second, encode("late", LATE | {"offset": 3})[HEADER_BYTES:] + b"\0"))
+        until(lambda: f"waiting: no schema registry answers at {door.url}" in log.read_text())
+        sink = processes.children["sink"]
+        processes.stop("sink")
+        assert sink.returncode == 0 and "stopped while it waited" in log.read_text()
     stack.start_sink(processes, settings)
     until(lambda: sorted(row["offset"] for row in rows(tables, "late")) == [2, 3])
     processes.stop("sink")
