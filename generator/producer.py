@@ -10,6 +10,7 @@ from confluent_kafka import Producer as KafkaProducer
 from smartmeter import kafka
 from smartmeter.codec import Burst, encode, encode_burst
 from smartmeter.errors import UserError
+from smartmeter.framing import framing
 from smartmeter.settings import Settings
 from smartmeter.topics import key, topic
 
@@ -32,6 +33,7 @@ class Producer:
 
     def __init__(self, settings: Settings):
         self._settings = settings
+        self._framing = framing(settings)
         self._undelivered = 0
         self._reason = ""
         self._kafka = KafkaProducer({
@@ -63,11 +65,11 @@ class Producer:
 
     def send_house(self, record: dict) -> None:
         """Sends a record of schema house."""
-        self.send("houses", key("houses", record), encode("house", record), record["updated"])
+        self.send("houses", key("houses", record), self._framing.sent(encode("house", record)), record["updated"])
 
     def send_burst(self, burst: Burst) -> None:
         """Sends a burst; its Kafka timestamp is the burst's start."""
-        self.send("readings", key("readings", {"house_id": burst.house_id}), encode_burst(burst), burst.start_ms)
+        self.send("readings", key("readings", {"house_id": burst.house_id}), self._framing.sent(encode_burst(burst)), burst.start_ms)
 
     def wait(self, seconds: float) -> None:
         """Lets time pass while delivery goes on."""

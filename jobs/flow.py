@@ -27,6 +27,7 @@ from jobs.readings import read
 from jobs.shards import shard_of
 from smartmeter import kafka
 from smartmeter.codec import encode
+from smartmeter.framing import framing
 from smartmeter.savepoints import checkpoints_of
 from smartmeter.settings import JARS, ROOT, Settings
 from smartmeter.topics import RESULTS, topic
@@ -103,13 +104,16 @@ class ToBatches(ScalarFunction):
         self.max_ahead_ms = round(settings.max_ahead_s * 1000)
         self.only_house = settings.replay_house
         self.wanted, self.keys = wanted, keys
+        self.framing = framing(settings)
 
     def open(self, function_context):
         keep_freed_memory()
 
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
-        readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys))
+        messages, refused = self.framing.all_received(payloads)
+        readings, reasons = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys))
+        reasons |= refused
         partitions, offsets = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
         batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted)
         if self.only_house:

@@ -26,6 +26,7 @@ from jobs.integral import FRESH, LATE, OVERLAPPING, HouseDays, Rules, kwh
 from jobs.readings import NEVER
 from smartmeter import topics
 from smartmeter.codec import decode, encode
+from smartmeter.framing import framing
 from smartmeter.settings import Settings
 
 END_OF_TIME_MS = 2**63 - 1
@@ -137,6 +138,7 @@ class Houses(KeyedProcessFunction):
 
     def __init__(self, settings: Settings, parts: list[Part]):
         self.rules = Rules.of(settings)
+        self.framing = framing(settings)
         self.topic_of = {name: topics.topic(settings, name) for name in topics.RESULTS}
         self.days = settings.replayed_days
         self.wake_after_ms = max(1, round(settings.emit_every_s * 1000))
@@ -219,7 +221,7 @@ class Houses(KeyedProcessFunction):
         """(topic, record) as messages (MESSAGE); of a replay those of its days."""
         for name, record in results:
             if self.days is None or record.get("date", record.get("received", 0) // DAY_MS) in self.days:
-                yield Row(self.topic_of[name], topics.key(name, record), encode(topics.SCHEMA_OF[name], record))
+                yield Row(self.topic_of[name], topics.key(name, record), self.framing.sent(encode(topics.SCHEMA_OF[name], record)))
 
 
 HOUSES, WAITING = "houses", "waiting"

@@ -159,7 +159,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.know([house_id])
         state = HouseState(self.houses.of_shard, house_id)
         try:
-            self.spikes.hear(state, [decode_as("threshold", payload)])
+            self.spikes.hear(state, [decode_as("threshold", self.houses.framing.received(payload))])
         except CodecError as error:
             log.warning("a message of the topic thresholds is left out: %s", error)
         waiting = Waiting(state)

@@ -27,12 +27,13 @@ class SettingsError(ValueError):
     """A setting has a value that cannot be used; the message names the variable and what it takes."""
 
 
-def _setting(default, meaning: str):
-    return field(default=default, metadata={"meaning": meaning})
+def _setting(default, meaning: str, also: str = ""):
+    """also: another name of its environment variable, by which it is known elsewhere."""
+    return field(default=default, metadata={"meaning": meaning, "also": also})
 
 
 def _secret(meaning: str):
-    return field(default="", metadata={"meaning": meaning}, repr=False)
+    return field(default="", metadata={"meaning": meaning, "also": ""}, repr=False)
 
 
 @dataclass(frozen=True)
@@ -49,6 +50,12 @@ class Settings:
     kafka_controller_port: int = _setting(9093, "port of the local broker's KRaft controller")
     partitions: int = _setting(4, "partitions of a topic when it is created")
     topic_prefix: str = _setting("", "put before every topic's name")
+
+    schema_registry_url: str = _setting(
+        "", "address of a schema registry with an API like Confluent's; empty: none, messages are in single-object framing", also="SCHEMA_REGISTRY_URL")
+    schema_registry_user: str = _setting("", "user that asks the registry; empty: nobody in particular")
+    schema_registry_password: str = _secret("password of that user")
+    schema_registry_ca: str = _setting("", "PEM file of the authorities whose certificate of the registry is trusted; empty: the usual ones")
 
     clickhouse_url: str = _setting("http://127.0.0.1:8123", "HTTP address of ClickHouse, or of the local endpoint")
     clickhouse_database: str = _setting("smartmeter", "database of the tables")
@@ -91,6 +98,12 @@ class Settings:
     max_ahead_s: float = _setting(86400.0, "how far after the present a burst may lie, in s")
 
     def __post_init__(self):
+        for name, instead in (
+            ("clickhouse_url", "SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD, and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD"),
+            ("schema_registry_url", "SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
+        ):
+            if re.search("@|(password|token)=", getattr(self, name)):  # it is shown in messages, so not in this one either
+                raise SettingsError(f"{variable(name)} takes no user and no password: set {instead}")
         for name, fits, takes in (
             ("max_gap_s", 0 < self.max_gap_s < 82_800, "more than 0 and less than 82800, the shortest day"),
             ("allowed_lateness_s", self.allowed_lateness_s >= 0, "0 or more"),
@@ -112,12 +125,10 @@ class Settings:
             ("replay_to", not self.replay_from or (_is_date(self.replay_to) and self.replay_from <= self.replay_to),
              "a date that is not before SMW_REPLAY_FROM"),
             ("partitions", self.partitions >= 1, "1 or more"),
+            ("schema_registry_url", re.match("https?://.|$", self.schema_registry_url), "an address that begins with http:// or https://"),
         ):
             if not fits:
                 raise SettingsError(f"{variable(name)}={getattr(self, name)}: it takes {takes}")
-        if re.search("@|(password|token)=", self.clickhouse_url):  # it is shown in messages, so not in this one either
-            raise SettingsError("SMW_CLICKHOUSE_URL takes no user and no password: set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD, "
-                                "and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD")
 
     @classmethod
     def load(cls, environ=os.environ, **overrides) -> Settings:
@@ -129,7 +140,7 @@ class Settings:
         for item in fields(cls):
             if item.name in overrides:
                 values[item.name] = overrides[item.name]
-            elif (text := environ.get(variable(item.name))) is not None:
+            elif (text := environ.get(variable(item.name), environ.get(item.metadata["also"]))) is not None:
                 values[item.name] = _parse(item.name, text, type(item.default))
         return cls(**values)
 

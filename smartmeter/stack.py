@@ -25,6 +25,7 @@ from confluent_kafka.admin import NewTopic
 
 from smartmeter import kafka, machine, topics
 from smartmeter.errors import UserError
+from smartmeter.framing import framing
 from smartmeter.processes import Processes
 from smartmeter.savepoints import newest_state, require_savepoint
 from smartmeter.settings import JARS, ROOT, SMW, Settings
@@ -96,7 +97,8 @@ def broker_answers(settings: Settings) -> bool:
 
 
 def create_topics(settings: Settings) -> None:
-    """Create the topics that are not there yet. Raises UserError when no broker answers."""
+    """Create the topics that are not there yet, and have a registry know their schemas. Raises UserError when either is not to be had."""
+    framing(settings)
     new = [
         NewTopic(topics.topic(settings, name), settings.partitions, -1,
                  config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})

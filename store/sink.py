@@ -26,6 +26,7 @@ from confluent_kafka import (
 
 from smartmeter import codec, kafka
 from smartmeter.errors import UserError
+from smartmeter.framing import RegistryFault, framing
 from smartmeter.settings import SMW, Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
@@ -120,6 +121,7 @@ class Sink:
 
     def run(self) -> None:
         self._require_broker()
+        self._framing = framing(self._settings)
         self._consumer = Consumer({
             **kafka.client(self._settings),
             "group.id": group(self._settings),
@@ -132,6 +134,8 @@ class Sink:
         try:
             if self._until_it_works(self._connect):
                 self._consume()
+        except RegistryFault:  # stopped while it waited for one; what is not stored is read again
+            log.info("stopped while it waited")
         finally:
             self._consumer.close()
 
@@ -173,12 +177,12 @@ class Sink:
             return
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None and partition is not None and offset is not None  # only an error has none
-        batch.offsets[topic, partition] = offset + 1
         try:
-            batch.add(self._name_of[topic], message.value() or b"")
+            batch.add(self._name_of[topic], self._framing.received(message.value() or b"", lambda: self._stopping))
         except codec.CodecError as error:
             self._refused += 1
             log.warning("%s partition %d offset %d cannot be stored: %s", topic, partition, offset, error)
+        batch.offsets[topic, partition] = offset + 1
 
     def _on_error(self, error: KafkaError) -> None:
         """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault."""

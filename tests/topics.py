@@ -6,6 +6,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from smartmeter import topics
 from smartmeter.codec import decode
+from smartmeter.framing import framing
 
 
 def messages(settings, name: str) -> list:
@@ -26,4 +27,4 @@ def messages(settings, name: str) -> list:
 
 def records(settings, name: str) -> list[dict]:
     """All records of a topic."""
-    return [decode(message.value())[1] for message in messages(settings, name)]
+    return [decode(framing(settings).received(message.value()))[1] for message in messages(settings, name)]

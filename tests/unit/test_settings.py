@@ -29,6 +29,7 @@ def test_a_process_gets_the_same_settings_through_its_environment():
     ("SMW_RETENTION_DAYS", "-1", "0 to 36500"),
     ("SMW_PROFILE_DAYS", "36501", "0 to 36500"),
     ("SMW_PARALLELISM", "129", "up to SMW_MAX_PARALLELISM"),
+    ("SMW_SCHEMA_REGISTRY_URL", "registry:8081", "an address that begins with http:// or https://"),
 ])
 def test_a_value_that_cannot_be_used_is_named(name, value, takes):
     with pytest.raises(SettingsError, match=f"{name}=.*{takes}"):
@@ -47,3 +48,21 @@ def test_a_password_in_the_address_of_clickhouse_is_refused_and_not_repeated(url
 @pytest.mark.parametrize("url", ["http://clickhouse:8123", "https://clickhouse.example.org:8443?verify=false", "http://[::1]:8123"])
 def test_an_address_without_a_password_is_taken(url):
     assert Settings.load({"SMW_CLICKHOUSE_URL": url}).clickhouse_url == url
+
+
+@pytest.mark.parametrize("environ, url", [
+    ({}, ""),
+    ({"SCHEMA_REGISTRY_URL": "http://theirs:8081"}, "http://theirs:8081"),
+    ({"SCHEMA_REGISTRY_URL": "http://theirs:8081", "SMW_SCHEMA_REGISTRY_URL": "https://ours"}, "https://ours"),
+    ({"SCHEMA_REGISTRY_URL": "http://theirs:8081", "SMW_SCHEMA_REGISTRY_URL": ""}, ""),
+])
+def test_the_registry_goes_by_its_usual_name_too(environ, url):
+    settings = Settings.load(environ)
+    assert settings.schema_registry_url == url
+    assert Settings.load({"SCHEMA_REGISTRY_URL": "http://theirs:8081"} | settings.environ()) == settings
+
+
+def test_a_password_in_the_address_of_the_registry_is_refused_and_not_repeated():
+    with pytest.raises(SettingsError, match="^SMW_SCHEMA_REGISTRY_URL takes .* SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD$") as refused:
+        Settings.load({"SMW_SCHEMA_REGISTRY_URL": "http://ann:secret@registry"})
+    assert "secret" not in str(refused.value)
