@@ -9,6 +9,7 @@ import socket
 import ssl
 import time
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -84,7 +85,8 @@ def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
     librdkafka goes on trying whatever is wrong. Of a password that is refused it tells by error_cb, of TLS hardly anything.
     """
     faults: list[KafkaError] = []
-    asking = AdminClient(client(settings) | {"error_cb": faults.append})
+    properties: dict[str, Any] = client(settings) | {"error_cb": faults.append}
+    asking = AdminClient(properties)
     deadline = time.monotonic() + patience_s
     while (left := deadline - time.monotonic()) > 0:
         try:

@@ -28,7 +28,7 @@ from smartmeter import kafka, machine, topics
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
 from smartmeter.savepoints import newest_state, require_savepoint
-from smartmeter.settings import JARS, ROOT, SMW, Settings
+from smartmeter.settings import JARS, ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on

@@ -223,16 +223,16 @@ def _locked(folder: Path):
         raise UserError(f"Cannot write to {folder} ({error.strerror}); make it writable, or set SMW_HOME to another folder") from None
 
 
-def _tls(settings: Settings) -> dict[str, str]:
-    """What uvicorn takes to serve by TLS; nothing where SMW_CLICKHOUSE_URL does not ask for it."""
+def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
+    """The files of the certificate and its key to serve with; none where SMW_CLICKHOUSE_URL does not ask for TLS."""
     if not settings.clickhouse_url.startswith("https:"):
-        return {}
+        return None, None
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.clickhouse_certificate, settings.clickhouse_key)
     except OSError as error:
         raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url}: for that the local endpoint takes SMW_CLICKHOUSE_CERTIFICATE and "
                         f"SMW_CLICKHOUSE_KEY, PEM files that belong together ({error.strerror or error})") from None
-    return {"ssl_certfile": settings.clickhouse_certificate, "ssl_keyfile": settings.clickhouse_key}
+    return settings.clickhouse_certificate, settings.clickhouse_key
 
 
 def _make_password(settings: Settings) -> None:
@@ -243,14 +243,16 @@ def _make_password(settings: Settings) -> None:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises UserError when that cannot be."""
-    folder, tls = settings.home / "clickhouse", _tls(settings)
+    folder = settings.home / "clickhouse"
+    certificate, key = _certificate(settings)
     with _bind(settings) as sock, _locked(folder):
         _make_password(settings)
         engine = Engine(folder, settings.clickhouse_database)
         try:
             app = Endpoint(engine, settings).app
             print(f"ClickHouse {engine.version} (embedded) at {settings.clickhouse_url}, data in {folder}", flush=True)
-            config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5, **tls)
+            config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+                                    ssl_certfile=certificate, ssl_keyfile=key)
             uvicorn.Server(config).run(sockets=[sock])
         finally:
             engine.close()
