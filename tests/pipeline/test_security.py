@@ -154,7 +154,8 @@ def flink_log(settings: Settings) -> str:
 
 
 def test_no_secret_is_in_logs_or_checkpoints(flow, home):
-    files = [path for path in home.rglob("*") if path.is_file() and path.relative_to(home).parts[0] not in NO_LOGS]
+    tops = [path for path in home.iterdir() if path.name not in NO_LOGS]
+    files = [Path(folder, name) for top in tops for folder, _, names in os.walk(top) for name in names]  # what vanishes meanwhile does not matter
     assert {"sink.log", "pipeline.log", "endpoint.log", "_metadata"} <= {path.name for path in files}
     assert any("SMW_KAFKA_PASSWORD_FILE" in path.read_text(errors="replace") for path in files if path.suffix == ".log"), "Flink logs its environment"
     secret = [path for path in files if MARK.encode() in content(path)]
