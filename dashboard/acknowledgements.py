@@ -35,7 +35,8 @@ def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False
         producer().produce(name, message, topics.key("acknowledgements", record),
                            on_delivery=lambda error, _: failures.append(error) if error else None)
         undelivered = producer().flush(SENT_WITHIN_S + 1)
-    except (KafkaException, BufferError) as error:
-        raise UserError(f"Kafka at {settings().kafka} does not take it: {error}") from None
+    except (KafkaException, BufferError, SystemError) as error:  # one after which the client gives up may be a SystemError's cause
+        raise UserError(f"Kafka at {settings().kafka} does not take it: {error.__cause__ or error}") from None
     if failures or undelivered:
-        raise UserError(f"Kafka at {settings().kafka} does not take it; it is not acknowledged. Is the broker running?")
+        fault = kafka.why_not(settings()) or f"Kafka says: {failures[0].str() if failures else 'nothing'}"
+        raise UserError(f"It is not acknowledged: {fault}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import cache, reduce
@@ -62,7 +63,9 @@ def run(name: str, parts_of: Callable[[Settings], list[Part]]) -> None:
 
 
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:
-    """A table environment for the job `name`, set up as `settings` say."""
+    """A table environment for the job `name`, set up as `settings` say. Ends the process when Kafka cannot be used."""
+    if sentence := kafka.why_not(settings):
+        sys.exit(f"smw: {sentence}")
     options = {
         "pipeline.name": name,
         "pipeline.object-reuse": "true",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
 LONGEST_BURST_DAYS = 7
 """Most that a burst may span; it bounds what one message can cost, and how far back a replay reads."""
+IN_FILE = "_FILE"
+"""Behind a password's variable: it names a file that holds the password."""
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout; where pip has installed the project, the folder of all packages."""
 INSTALLED = Path(__file__).with_name("avro").is_dir()
@@ -38,7 +41,7 @@ def _secret(meaning: str):
 
 @dataclass(frozen=True)
 class Settings:
-    """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each."""
+    """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each. SMW_..._PASSWORD_FILE names a file with a password."""
 
     home: Path = _setting(USER_FOLDER if INSTALLED else ROOT / ".smw", "folder for data, logs and pid files of the local stack")
 
@@ -58,6 +61,9 @@ class Settings:
     schema_registry_ca: str = _setting("", "PEM file of the authorities whose certificate of the registry is trusted; empty: the usual ones")
 
     clickhouse_url: str = _setting("http://127.0.0.1:8123", "HTTP address of ClickHouse, or of the local endpoint")
+    clickhouse_ca: str = _setting("", "PEM file of the authorities whose ClickHouse certificates are trusted; empty: those of the system")
+    clickhouse_certificate: str = _setting("", "PEM file of the local endpoint's certificate, for an SMW_CLICKHOUSE_URL of https")
+    clickhouse_key: str = _setting("", "PEM file of that certificate's key")
     clickhouse_database: str = _setting("smartmeter", "database of the tables")
     clickhouse_user: str = _setting("writer", "user that creates tables and inserts")
     clickhouse_password: str = _secret("password of that user; the local endpoint makes one up and keeps it in SMW_HOME")
@@ -126,9 +132,17 @@ class Settings:
              "a date that is not before SMW_REPLAY_FROM"),
             ("partitions", self.partitions >= 1, "1 or more"),
             ("schema_registry_url", re.match("https?://.|$", self.schema_registry_url), "an address that begins with http:// or https://"),
+            ("kafka_user", not self.kafka_user or self.kafka_password, "SMW_KAFKA_PASSWORD beside it"),
+            ("kafka_ca", not self.kafka_ca or self.kafka_tls, "SMW_KAFKA_TLS=true beside it"),
+            ("kafka_ca", _holds_certificates(self.kafka_ca), "a PEM file of certificates that can be read"),
+            ("clickhouse_ca", not self.clickhouse_ca or self.clickhouse_url.startswith("https:"),
+             "an SMW_CLICKHOUSE_URL of https beside it"),
+            ("clickhouse_ca", _holds_certificates(self.clickhouse_ca), "a PEM file of certificates that can be read"),
         ):
             if not fits:
                 raise SettingsError(f"{variable(name)}={getattr(self, name)}: it takes {takes}")
+        if self.kafka_password and not self.kafka_user:
+            raise SettingsError("SMW_KAFKA_PASSWORD is set: it takes SMW_KAFKA_USER beside it")
 
     @classmethod
     def load(cls, environ=os.environ, **overrides) -> Settings:
@@ -140,6 +154,8 @@ class Settings:
         for item in fields(cls):
             if item.name in overrides:
                 values[item.name] = overrides[item.name]
+            elif not item.repr and (file := environ.get(variable(item.name) + IN_FILE)) and not environ.get(variable(item.name)):
+                values[item.name] = _read_secret(variable(item.name) + IN_FILE, file)
             elif (text := environ.get(variable(item.name), environ.get(item.metadata["also"]))) is not None:
                 values[item.name] = _parse(item.name, text, type(item.default))
         return cls(**values)
@@ -171,16 +187,49 @@ class Settings:
         """These settings as environment variables, for a process to be started."""
         return {variable(item.name): str(getattr(self, item.name)) for item in fields(self)}
 
+    def environ_without_secrets(self, folder: Path) -> dict[str, str]:
+        """The same, with each password in a file in `folder` that only this user can read."""
+        environ = self.environ()
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in fields(self):
+            if not item.repr and (secret := getattr(self, item.name)):
+                write_private(folder / item.name, secret)
+                environ |= {variable(item.name): "", variable(item.name) + IN_FILE: str((folder / item.name).resolve())}
+        return environ
+
 
 def variable(name: str) -> str:
     """Name of the environment variable of a setting."""
     return "SMW_" + name.upper()
 
 
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only this user can read."""
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+        opened.write(text + "\n")
+
+
+def _read_secret(name: str, file: str) -> str:
+    try:
+        return Path(file).read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"{name}={file}: it takes a file that can be read") from None
+
+
 def _is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
+        return False
+
+
+def _holds_certificates(file: str) -> bool:
+    """Whether a PEM file can be used as authorities to trust; true where none is named."""
+    try:
+        if file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        return True
+    except OSError:  # ssl's own errors are of this kind too
         return False
 
 

@@ -10,6 +10,7 @@ import random
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -28,7 +29,7 @@ from smartmeter.errors import UserError
 from smartmeter.framing import framing
 from smartmeter.processes import Processes
 from smartmeter.savepoints import newest_state, require_savepoint
-from smartmeter.settings import JARS, ROOT, SMW, Settings
+from smartmeter.settings import JARS, ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
@@ -70,6 +71,8 @@ def start(processes: Processes, settings: Settings, savepoint: Path | None = Non
 
 def start_broker(processes: Processes, settings: Settings) -> None:
     """Start the broker at settings.kafka; its data is kept in settings.home/kafka."""
+    if settings.kafka_tls or settings.kafka_user:
+        raise UserError("the local broker takes neither TLS nor users: unset SMW_KAFKA_TLS and SMW_KAFKA_USER")
     require_free_port(settings.kafka, "SMW_KAFKA")
     require_free_port(f"{LOOPBACK}:{settings.kafka_controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
     data = settings.home / "kafka"
@@ -97,24 +100,23 @@ def broker_answers(settings: Settings) -> bool:
 
 
 def create_topics(settings: Settings) -> None:
-    """Create the topics that are not there yet, and have a registry know their schemas. Raises UserError when either is not to be had."""
+    """Create the topics that are not there yet, and have a registry know their schemas. Raises UserError when either cannot be used, or refuses."""
     framing(settings)
-    new = [
-        NewTopic(topics.topic(settings, name), settings.partitions, -1,
-                 config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})
-        for name in topics.SCHEMA_OF
-    ]
+    kafka.require_broker(settings)
     client = kafka.admin(settings)  # its futures end with it
-    for name, created in client.create_topics(new, request_timeout=5).items():
+    there = client.list_topics(timeout=kafka.PATIENCE_S).topics
+    new = [
+        NewTopic(full, settings.partitions, -1, config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})
+        for name in topics.SCHEMA_OF if (full := topics.topic(settings, name)) not in there
+    ]
+    for name, created in client.create_topics(new, request_timeout=5).items() if new else ():
         try:
             created.result()
         except KafkaException as error:
-            fault = error.args[0]
-            if fault.code() < 0:  # librdkafka's own, not the broker's
-                raise UserError(f"no Kafka broker answers at {settings.kafka}: start one by {SMW} stack, "
-                                "or set SMW_KAFKA to where it is") from error
-            if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise UserError(f"Kafka refuses to create the topic {name}: {fault.str()}") from error
+            if error.args[0].code() in kafka.RIGHTS_MISSING:
+                raise UserError(kafka.no_right(error.args[0], settings)) from None
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise UserError(f"Kafka refuses to create the topic {name}: {error.args[0].str()}") from error
 
 
 def start_endpoint(processes: Processes, settings: Settings) -> None:
@@ -125,12 +127,13 @@ def start_endpoint(processes: Processes, settings: Settings) -> None:
 
 
 def endpoint_answers(settings: Settings) -> bool:
-    return answers(f"{settings.clickhouse_url}/ping")
+    return answers(f"{settings.clickhouse_url}/ping", settings.clickhouse_ca)
 
 
-def answers(url: str) -> bool:
+def answers(url: str, authorities: str = "") -> bool:
+    """Whether an HTTP server answers; authorities: the PEM file of those to be trusted, if not the system's."""
     try:
-        with urlopen(url, timeout=1) as answer:
+        with urlopen(url, timeout=1, context=ssl.create_default_context(cafile=authorities or None)) as answer:
             return answer.status == 200
     except OSError:
         return False
@@ -160,10 +163,12 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
     """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port.
 
     It goes on from the savepoint, else from its newest checkpoint or savepoint, else it begins anew. ends: it may end
-    by itself.
+    by itself. Raises UserError when Kafka cannot be used: Flink would try again for ever.
     """
+    kafka.require_broker(settings)
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
     shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
+    (settings.home / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)  # for the job, which holds the password of Kafka
     state = require_savepoint(savepoint) if savepoint else newest_state(settings, job_file.stem)
     restore = ["--fromSavepoint", f"file://{state}"] if state else []
     if state and state.name.startswith("chk-"):
@@ -188,9 +193,11 @@ def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str]
 def flink_environ(settings: Settings) -> dict[str, str]:
     """The environment of that command: the settings, where Flink writes its log, and how its JVM runs.
 
+    No password is in it: when a job fails, Flink logs the environment of its Python workers, which is this.
     Flink has little to compute here. A JVM's second compiler would cost more than the whole job does for the first minute.
     """
-    return settings.environ() | {"FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": "-Xmx1g -XX:+UseParallelGC -XX:TieredStopAtLevel=1"}
+    return settings.environ_without_secrets(settings.home / "run") | {
+        "FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": "-Xmx1g -XX:+UseParallelGC -XX:TieredStopAtLevel=1"}
 
 
 def addresses(settings: Settings) -> str:

@@ -27,7 +27,7 @@ from confluent_kafka import (
 from smartmeter import codec, kafka
 from smartmeter.errors import UserError
 from smartmeter.framing import RegistryFault, framing
-from smartmeter.settings import SMW, Settings, SettingsError
+from smartmeter.settings import Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
 from store import profile, schema
@@ -37,8 +37,8 @@ TOPICS = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", 
 AT_ONCE = ("alerts", "acknowledgements")
 """Tables whose rows do not wait for more."""
 RETRY_S = (0.5, 1, 2, 5)
-KAFKA_TIMEOUT_S = 5.0
 POLL_S = 0.1
+AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 PROGRESS_EVERY_S = 10.0
 
 COLUMNS = {
@@ -114,13 +114,14 @@ class Sink:
         self._stopping = False
         self._stored: Counter[str] = Counter()
         self._refused = 0
+        self._away = False  # Kafka, and the log says so
         self._client: Client  # once _connect has been called
 
     def stop(self) -> None:
         self._stopping = True
 
     def run(self) -> None:
-        self._require_broker()
+        kafka.require_broker(self._settings)
         self._framing = framing(self._settings)
         self._consumer = Consumer({
             **kafka.client(self._settings),
@@ -138,12 +139,6 @@ class Sink:
             log.info("stopped while it waited")
         finally:
             self._consumer.close()
-
-    def _require_broker(self) -> None:
-        try:
-            kafka.admin(self._settings).list_topics(timeout=KAFKA_TIMEOUT_S)
-        except KafkaException:
-            raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by {SMW} stack, or set SMW_KAFKA") from None
 
     def _consume(self) -> None:
         self._consumer.subscribe(list(self._name_of))
@@ -175,6 +170,7 @@ class Sink:
         if error := message.error():
             self._on_error(error)
             return
+        self._away = False
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None and partition is not None and offset is not None  # only an error has none
         try:
@@ -185,9 +181,16 @@ class Sink:
         batch.offsets[topic, partition] = offset + 1
 
     def _on_error(self, error: KafkaError) -> None:
-        """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            log.warning("waiting: no Kafka broker answers at %s", self._settings.kafka)
+        """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault.
+
+        Raises UserError where the user has no right.
+        """
+        if error.code() in kafka.RIGHTS_MISSING:
+            raise UserError(kafka.no_right(error, self._settings))
+        if error.code() in AWAY:
+            if not self._away and (sentence := kafka.why_not(self._settings)):
+                self._away = True
+                log.warning("waiting: %s", sentence)
         elif error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE):
             log.warning("Kafka: %s", error.str())
 

@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from confluent_kafka import Producer
 
-from smartmeter import topics
+from smartmeter import kafka, topics
 from smartmeter.codec import Burst, encode, encode_burst
 from tests.oracle import midnight_ms
 
@@ -99,7 +99,7 @@ def poison(burst: Burst, rng) -> bytes | None:
 
 def produce(settings, messages) -> None:
     """Send (key, value) to the topic readings, a millisecond apart by their timestamps."""
-    producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True})
+    producer = Producer(kafka.client(settings) | {"enable.idempotence": True})
     for i, (key, value) in enumerate(messages):
         producer.produce(topics.topic(settings, "readings"), value, key, timestamp=1_300_000_000_000 + i)
     assert producer.flush(30) == 0

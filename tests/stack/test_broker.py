@@ -72,6 +72,12 @@ def test_a_port_that_is_taken_is_named_with_its_setting(settings):
         assert processes.children == {}
 
 
+@pytest.mark.parametrize("secured", [dict(kafka_tls=True), dict(kafka_user="ann", kafka_password="secret")])
+def test_the_local_broker_says_that_it_takes_neither_tls_nor_users(settings, secured):
+    with Processes(settings.home) as processes, pytest.raises(UserError, match="unset SMW_KAFKA_TLS and SMW_KAFKA_USER"):
+        stack.start_broker(processes, replace(settings, **secured))
+
+
 @pytest.mark.parametrize("kafka", ["localhost", ":9092", "localhost:http", ""])
 def test_an_address_that_is_none(kafka):
     with pytest.raises(UserError, match=f"SMW_KAFKA={kafka}: it takes host:port"):
