@@ -98,8 +98,8 @@ def broker_answers(settings: Settings) -> bool:
 def create_topics(settings: Settings) -> None:
     """Create the topics that are not there yet. Raises UserError when no broker answers."""
     new = [
-        NewTopic(topics.topic(settings, name), settings.partitions, -1,
-                 config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})
+        NewTopic(topics.topic(settings, name), settings.partitions, settings.replication or -1,
+                 config=topics.configuration(settings, name, settings.partitions))
         for name in topics.SCHEMA_OF
     ]
     client = kafka.admin(settings)  # its futures end with it
