@@ -6,10 +6,11 @@ import argparse
 import fcntl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
+from itertools import chain
 from pathlib import Path
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -84,7 +85,7 @@ def copy(settings: Settings, files: Files, days: range, houses: range | None) ->
 
 def check(files: Files) -> Counts:
     """Complete the files, and read each of them. Returns what is in them."""
-    found = Counts()
+    found, pace = Counts(), Pace("files completed and read once more", len(files))
     for path in files.complete():
         found.files += 1
         found.bytes += path.stat().st_size
@@ -92,6 +93,7 @@ def check(files: Files) -> Counts:
             found.messages += 1
             found.bursts += bool(message.rest)
             found.readings += message.readings
+        pace.add(1)
     return found
 
 
@@ -104,7 +106,7 @@ def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[Message, Bur
         starts, ends = offsets.at(first_ms), {place: end for place, (_, end) in offsets.bounds().items()}
     pace = Pace("messages read", sum(ends[place] - start for place, start in starts.items()))
     consumer = Consumer(kafka.client(settings) | {
-        "group.id": settings.topic_prefix + GROUP, "enable.auto.commit": False, "enable.partition.eof": True, "check.crcs": True})
+        "group.id": settings.topic_prefix + GROUP, "auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
     try:
         for place in sorted(starts):
             yield from _partition(settings, consumer, place, starts[place], ends[place], pace)
@@ -155,10 +157,13 @@ def in_kafka(settings: Settings, folder: Path) -> Iterator[None]:
         _delete(settings)
 
 
-def _fill(settings: Settings, of_each_range) -> None:
+def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
     """Send the messages of an archive to the topic of the replay, those of a house in their old order."""
-    print("Reading the archive ...", file=sys.stderr)
-    pace = Pace("messages of the archive sent to Kafka", sum(1 for paths in of_each_range for path in paths for _ in archive_files.read(path)))
+    messages, pace = 0, Pace("files of the archive looked through", sum(map(len, of_each_range)))
+    for path in chain.from_iterable(of_each_range):
+        messages += sum(1 for _ in archive_files.read(path))
+        pace.add(1)
+    pace = Pace("messages of the archive sent to Kafka", messages)
     with Producer(settings) as producer:
         for paths in of_each_range:
             for message in archive_files.merged(paths):

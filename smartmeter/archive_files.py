@@ -95,10 +95,9 @@ class Records:
         return self.bytes_.tell() - before
 
     def append_to(self, path: Path, schema: dict) -> None:
-        """Write them to the end of a file, as a block, and forget them."""
+        """Write them to the end of a file, as a block."""
         with path.open("a+b") as file:
             fastavro.write.Writer(file, schema, CODEC).write_block(self)
-        self.__init__()
 
 
 class Files:
@@ -114,6 +113,9 @@ class Files:
         for day in days:  # what a run that was killed has left
             for left in folder.glob(f"*/{_of_day(day)}/*{PARTIAL}"):
                 left.unlink()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
 
     def add(self, message: Message, house_id: int) -> None:
         """Add a message, behind those that were before it in Kafka. house_id: 0 where it is no burst."""
@@ -149,6 +151,7 @@ class Files:
     def _write(self, path: Path) -> None:
         self._waiting_bytes -= self._waiting[path].bytes_.tell()
         self._waiting[path].append_to(_partial(path), _schema(path))
+        self._waiting[path] = Records()
 
 
 def cut(partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[Message, Burst | None]:
@@ -234,6 +237,7 @@ def _write(path: Path, messages: Iterable[Message], schema: dict) -> None:
         records.add(message)
         if records.bytes_.tell() >= BLOCK_BYTES:
             records.append_to(path, schema)
+            records = Records()
     if records.num_records:
         records.append_to(path, schema)
 

@@ -59,8 +59,8 @@ def _change(client: AdminClient, name: str, values: dict[str, str]) -> None:
 def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
     """What differs, and is the user's to change."""
     if partitions != settings.partitions:
-        yield (f"{name}: it has {partitions} partitions and SMW_PARTITIONS is {settings.partitions}; left as it is, as houses would move to other "
+        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.partitions}; left as it is, as houses would move to other "
                "partitions, away from what they sent before: see docs/retention.md")
     if settings.replication not in (0, replication):
-        yield (f"{name}: it has {replication} copies and SMW_REPLICATION is {settings.replication}; left as it is, as copies are moved between "
+        yield (f"{name}: it has {replication} copies of each message and SMW_REPLICATION is {settings.replication}; left as it is, as copies are moved between "
                "brokers by kafka-reassign-partitions.sh")
