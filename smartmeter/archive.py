@@ -25,7 +25,6 @@ from smartmeter.settings import LONGEST_BURST_DAYS, Settings
 from smartmeter.topics import topic
 
 GROUP = "archive"
-MESSAGES_A_CALL = 1000
 LINE_EVERY_S = 2
 STALLED_S = 60
 DAYS_AFTER = LONGEST_BURST_DAYS + 3
@@ -116,22 +115,21 @@ def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[Message, Bur
 
 def _partition(settings: Settings, consumer: Consumer, place: Place, start: int, end: int, pace: Pace) -> Iterator[tuple[Message, Burst | None]]:
     """The messages of a partition in [start, end)."""
+    if start < end:
+        consumer.assign([TopicPartition(*place, start)])
     at = start
-    if at < end:
-        consumer.assign([TopicPartition(*place, at)])
     while at < end:
-        messages = consumer.consume(MESSAGES_A_CALL, STALLED_S)
-        if not messages:
+        message = consumer.poll(STALLED_S)
+        if message is None:
             raise UserError(f"Kafka at {settings.kafka} has sent nothing for {STALLED_S} s")
-        for message in messages:
-            if error := message.error():
-                if error.code() != KafkaError._PARTITION_EOF:
-                    raise UserError(f"Kafka at {settings.kafka}: {error.str()}")
-                at = end  # what is missing is none of the messages
-            elif message.offset() < end:
-                at = message.offset() + 1
-                yield archive_files.cut(place[1], message.offset(), message.timestamp()[1], message.key(), message.value())
-        pace.add(len(messages))
+        if error := message.error():
+            if error.code() == KafkaError._PARTITION_EOF:  # the last offsets are not of messages
+                return
+            raise UserError(f"Kafka at {settings.kafka}: {error.str()}")
+        at = message.offset() + 1
+        if at <= end:
+            yield archive_files.cut(place[1], message.offset(), message.timestamp()[1], message.key(), message.value())
+            pace.add(1)
 
 
 def needed_days(settings: Settings) -> range:
