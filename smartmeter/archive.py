@@ -173,7 +173,8 @@ def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
 def _delete(settings: Settings) -> None:
     """Delete the topic of the replay, if it is there."""
     name = topic(settings, "readings")
-    [deleted] = kafka.admin(settings).delete_topics([name], operation_timeout=STALLED_S).values()
+    client = kafka.admin(settings)  # its futures end with it
+    [deleted] = client.delete_topics([name], operation_timeout=STALLED_S).values()
     try:
         deleted.result()
     except KafkaException as error:

@@ -66,7 +66,8 @@ def lose_readings(settings) -> None:
     """What retention does: the topic's messages go, all of them."""
     with Offsets(settings, ("readings",), "none") as offsets:
         ends = [TopicPartition(*place, end) for place, (_, end) in offsets.bounds().items()]
-        for deleted in kafka.admin(settings).delete_records(ends).values():
+        client = kafka.admin(settings)  # its futures end with it
+        for deleted in client.delete_records(ends).values():
             deleted.result()
         assert all(begin == end for begin, end in offsets.bounds().values())
 
@@ -76,7 +77,7 @@ def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, f
     client = reader(replace(settings, into="again"))
     for table in TABLES:
         assert values(client, table) == values(original, table), table
-    assert len(values(client, "late")) > 50 and len(values(client, "dead_letter")) == len(LOG.dead) > 10
+    assert len(values(client, "late")) > 20 and len(values(client, "dead_letter")) == len(LOG.dead) > 10
     expected = judge(LOG.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000),
                      Rule(window_days=settings.window_days, hold_ms=round(settings.hold_s * 1000)))
     judge_tables(client, expected, ended=True)
