@@ -77,7 +77,7 @@ class Producer:
         self._check()
 
     def send(self, name: str, message_key: bytes | None, payload: bytes | None, timestamp_ms: int, partition: int = BY_KEY,
-             headers: dict[str, bytes] | None = None) -> None:
+             headers: dict[str, str | bytes | None] | None = None) -> None:
         """Sends a message that is already encoded to topic `name`."""
         while True:
             try:

@@ -126,15 +126,19 @@ def _partition(settings: Settings, consumer: Consumer, place: Place, start: int,
             if error.code() == KafkaError._PARTITION_EOF:  # the last offsets are not of messages
                 return
             raise UserError(f"Kafka at {settings.kafka}: {error.str()}")
-        at = message.offset() + 1
+        offset = message.offset()
+        assert offset is not None  # what is no error has one
+        at = offset + 1
         if at <= end:
-            yield archive_files.cut(place[1], message.offset(), message.timestamp()[1], message.key(), message.value())
+            yield archive_files.cut(place[1], offset, message.timestamp()[1], message.key(), message.value())
             pace.add(1)
 
 
 def needed_days(settings: Settings) -> range:
     """The days (UTC, days since 1970-01-01) whose files a replay needs, to make the same results as before."""
-    return range(settings.replay_start_ms // DAY_MS, settings.replayed_days[-1] + 1 + DAYS_AFTER)
+    days = settings.replayed_days
+    assert days, "there is no replay"
+    return range(settings.replay_start_ms // DAY_MS, days[-1] + 1 + DAYS_AFTER)
 
 
 @contextmanager

@@ -15,10 +15,11 @@ import json
 import os
 import zlib
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import fastavro
 
@@ -74,7 +75,7 @@ class Message(NamedTuple):
     @property
     def readings(self) -> int:
         """How many readings its burst has; 0 where it has none."""
-        return len(decode_burst(self.value).watts) if self.rest else 0
+        return len(decode_burst(self.value or b"").watts) if self.rest else 0
 
 
 @dataclass
@@ -156,19 +157,17 @@ class Files:
 
 def cut(partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[Message, Burst | None]:
     """(message, its burst) of what is in the topic; None where it is no burst of a house."""
-    try:
-        burst = decode_burst(value or b"")
-    except CodecError:
-        burst = None
-    if burst is None or burst.house_id < 1:
-        return Message(partition, offset, timestamp_ms, key, value, b""), None
-    return Message(partition, offset, timestamp_ms, key, value[:HEADER_BYTES], value[HEADER_BYTES:]), burst
+    with suppress(CodecError):
+        if value and (burst := decode_burst(value)).house_id >= 1:
+            return Message(partition, offset, timestamp_ms, key, value[:HEADER_BYTES], value[HEADER_BYTES:]), burst
+    return Message(partition, offset, timestamp_ms, key, value, b""), None
 
 
 def read(path: Path) -> Iterator[Message]:
     """The messages of a file. Raises UserError where it is damaged."""
     try:
         with path.open("rb") as file:
+            block: Any
             for block in fastavro.block_reader(file):
                 for _ in range(block.num_records):
                     yield _next_message(block.bytes_)
@@ -179,8 +178,8 @@ def read(path: Path) -> Iterator[Message]:
 
 
 def _next_message(records: io.BytesIO) -> Message:
-    place = fastavro.schemaless_reader(records, PLACE, None)
-    message = Message(*(place[name] for name in ("partition", "offset", "timestamp", "key", "head")), records.read(place["rest_bytes"]))
+    place: Any = fastavro.schemaless_reader(records, PLACE, None)
+    message = Message(place["partition"], place["offset"], place["timestamp"], place["key"], place["head"], records.read(place["rest_bytes"]))
     if message.crc32 != place["crc32"]:
         raise ValueError(f"offset {message.offset} of partition {message.partition} is not as it was written")
     return message
