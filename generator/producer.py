@@ -15,6 +15,8 @@ from smartmeter.settings import Settings
 from smartmeter.topics import key, topic
 
 DELIVERY_S = 30
+BY_KEY = -1
+"""In place of a partition: the one that the key belongs to."""
 _silent = logging.getLogger(__name__ + ".librdkafka")  # its faults reach the user as a UserError
 _silent.addHandler(logging.NullHandler())
 _silent.propagate = False
@@ -70,11 +72,12 @@ class Producer:
         """Lets time pass while delivery goes on."""
         self._deliver(self._kafka.poll, seconds)
 
-    def send(self, name: str, message_key: bytes, payload: bytes, timestamp_ms: int) -> None:
+    def send(self, name: str, message_key: bytes | None, payload: bytes | None, timestamp_ms: int, partition: int = BY_KEY,
+             headers: dict[str, str | bytes | None] | None = None) -> None:
         """Sends a message that is already encoded to topic `name`."""
         while True:
             try:
-                self._kafka.produce(topic(self._settings, name), payload, message_key, timestamp=timestamp_ms)
+                self._kafka.produce(topic(self._settings, name), payload, message_key, partition, timestamp=timestamp_ms, headers=headers)
                 return self.wait(0)
             except BufferError:
                 self.wait(0.1)

@@ -39,6 +39,13 @@ MESSAGES_PER_CALL = 250
 MESSAGES_PER_BUNDLE = 20_000
 """Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
 
+PLACE = "`partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL"
+ARCHIVED_PLACE = """
+    `headers` MAP<STRING, BYTES> METADATA VIRTUAL,
+    `partition` AS CAST(DECODE(`headers`['partition'], 'UTF-8') AS INT),
+    `offset` AS CAST(DECODE(`headers`['offset'], 'UTF-8') AS BIGINT)"""
+"""Of a message from an archive: where it was when it was archived, so that what is told of it still points there."""
+
 THRESHOLD = Types.ROW_NAMED(["house_id", "value"], [Types.LONG(), BYTES])
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -169,11 +176,11 @@ def shard_keys(shards: int) -> list[int]:
 
 def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
     """Declare the table `readings`: each message's bytes, and where and when it is in the topic."""
+    place = ARCHIVED_PLACE if settings.replay_archived else PLACE
     tables.execute_sql(f"""
         CREATE TABLE readings (
             `value` BYTES,
-            `partition` INT METADATA VIRTUAL,
-            `offset` BIGINT METADATA VIRTUAL,
+            {place},
             `timestamp` TIMESTAMP_LTZ(3) METADATA VIRTUAL
         ) WITH (
             {_source_options(tables, settings, "readings")},

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from generator import commands as generator
-from smartmeter import __version__, demo, machine, replay, savepoints, stack
+from smartmeter import __version__, archive, demo, machine, replay, savepoints, stack, topic_settings
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
 from smartmeter.processes import STOP_SIGNALS, Processes
@@ -52,11 +52,12 @@ def parser() -> argparse.ArgumentParser:
         ("stack", "start Kafka, ClickHouse, the sink and the pipeline, and keep them until Ctrl-C",
          add_arguments_stack, run_stack),
         ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
-        ("replay", "process past days once more, from what Kafka keeps", replay.add_arguments, replay.run),
+        ("replay", "process past days once more, from what Kafka or an archive keeps", replay.add_arguments, replay.run),
+        ("archive", "copy days of readings from Kafka into Avro files, and check these", archive.add_arguments, archive.run),
         ("savepoint", "keep the state of the running job, to start one from it later", savepoints.add_arguments, savepoints.run),
         ("dashboard", "show the results in a browser, until Ctrl-C", None, run_dashboard),
         ("sql", "query the results", sql.add_arguments, sql.run),
-        ("topics", "create the topics in the Kafka cluster", None, run_topics),
+        ("topics", "create the topics in the Kafka cluster, and mend the settings of those that are there", None, topic_settings.run),
         ("setup", "get ready what the others need: jars, and loops compiled", None, machine.run),
         *(() if INSTALLED else CHECKOUT_ONLY),
     ):
@@ -98,8 +99,3 @@ def run_dashboard(args: argparse.Namespace, settings: Settings) -> int:
         while True:
             processes.check()
             time.sleep(1)
-
-
-def run_topics(args: argparse.Namespace, settings: Settings) -> int:
-    stack.create_topics(settings)
-    return 0

@@ -1,4 +1,4 @@
-"""./smw replay: past days once more, from Kafka's retained log through the same job, over the old results or beside them."""
+"""./smw replay: past days once more, from Kafka's log or an archive through the same job, over the old results or beside them."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import argparse
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
 
-from smartmeter import kafka, machine, stack
+from smartmeter import archive, kafka, machine, stack
 from smartmeter.errors import UserError
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
@@ -34,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
     parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
                         "database smartmeter_NAME (default: over them)")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="read the files of ./smw archive (default: what Kafka keeps)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -41,13 +44,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         settings = replace(
             settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
-            replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into, bounded=True,
-            checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="")
+            replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into,
+            replay_archived=args.archive is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="")
     except SettingsError:
         raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
                         "the last not before the first, and a name of letters, digits and underscores") from None
     machine.set_up()
-    with Processes(settings.home) as processes:
+    archived = archive.in_kafka(settings, args.archive) if args.archive is not None else nullcontext()
+    with Processes(settings.home) as processes, archived:
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = stack.with_free_flink_port(settings)
         stack.create_topics(settings)

@@ -52,6 +52,10 @@ class Settings:
     kafka_password: str = _secret("password of that user")
     kafka_controller_port: int = _setting(9093, "port of the local broker's KRaft controller")
     partitions: int = _setting(4, "partitions of a topic when it is created")
+    replication: int = _setting(0, "copies of a topic when it is created, one of which may be missing where there are 3; 0: as many as the cluster makes")
+    readings_retention_days: int = _setting(
+        0, "days after which readings leave Kafka, by their own time: history that is older leaves as soon as it has come; 0: never")
+    readings_retention_gb: float = _setting(0.0, "size, in GB, over which the oldest readings leave Kafka; 0: none")
     topic_prefix: str = _setting("", "put before every topic's name")
 
     schema_registry_url: str = _setting(
@@ -91,6 +95,7 @@ class Settings:
     replay_from: str = _setting("", "first local day to be replayed, such as 2026-11-01; empty: no replay, the topic is read from its start")
     replay_to: str = _setting("", "last local day to be replayed")
     replay_house: int = _setting(0, "the one house to be replayed; 0: all")
+    replay_archived: bool = _setting(False, "a replay reads the topic archived.readings, which ./smw replay --archive fills from files")
 
     max_gap_s: float = _setting(1000.0, "longest time that a reading holds, in s")
     allowed_lateness_s: float = _setting(3600.0, "time after local midnight, on the house's own clock, for which a day stays open, in s")
@@ -138,6 +143,9 @@ class Settings:
             ("clickhouse_ca", not self.clickhouse_ca or self.clickhouse_url.startswith("https:"),
              "an SMW_CLICKHOUSE_URL of https beside it"),
             ("clickhouse_ca", _holds_certificates(self.clickhouse_ca), "a PEM file of certificates that can be read"),
+            ("replication", 0 <= self.replication < 2**15, "0 or more"),
+            ("readings_retention_days", 0 <= self.readings_retention_days <= 36_500, "0 to 36500"),
+            ("readings_retention_gb", 0 <= self.readings_retention_gb < 1e9, "0 or more"),
         ):
             if not fits:
                 raise SettingsError(f"{variable(name)}={getattr(self, name)}: it takes {takes}")

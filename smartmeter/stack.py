@@ -106,7 +106,7 @@ def create_topics(settings: Settings) -> None:
     client = kafka.admin(settings)  # its futures end with it
     there = client.list_topics(timeout=kafka.PATIENCE_S).topics
     new = [
-        NewTopic(full, settings.partitions, -1, config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})
+        NewTopic(full, settings.partitions, settings.replication or -1, config=topics.configuration(settings, name, settings.partitions))
         for name in topics.SCHEMA_OF if (full := topics.topic(settings, name)) not in there
     ]
     for name, created in client.create_topics(new, request_timeout=5).items() if new else ():
