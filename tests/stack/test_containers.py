@@ -1,0 +1,91 @@
+"""Every service of docker-compose.yml as the process that its container would be: readings in, results out, with three brokers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from confluent_kafka.admin import ConfigResource
+
+from smartmeter import kafka, stack
+from smartmeter.flink import Flink
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+from smartmeter.topics import SCHEMA_OF
+from store.client import reader
+from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_image, services
+from tests.waiting import until
+
+TASKMANAGERS, PARALLELISM = 2, 3
+
+
+@pytest.fixture
+def processes(tmp_path):
+    with Processes(tmp_path / "processes") as processes:
+        yield processes
+
+
+def settings_at(containers: Containers, broker: str, home) -> Settings:
+    """Settings of somebody who asks a broker, and ClickHouse."""
+    return Settings(home=home, kafka=containers.address(broker, 19092), clickhouse_url=f"http://{containers.address('clickhouse', 8123)}",
+                    clickhouse_password=SECRETS["SMW_CLICKHOUSE_PASSWORD"], clickhouse_reader_password=SECRETS["SMW_CLICKHOUSE_READER_PASSWORD"])
+
+
+def brokers_known(settings: Settings) -> int:
+    """How many brokers there are, as one of them tells; 0 where it does not answer."""
+    return stack.broker_answers(settings) and len(kafka.admin(settings).describe_cluster(request_timeout=5).result().nodes)
+
+
+def copies(settings: Settings) -> set[tuple[int, str]]:
+    """(copies of a message, and how many of them must have it before it counts as sent) of the project's topics."""
+    admin = kafka.admin(settings)
+    topics = admin.list_topics(timeout=10).topics
+    asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in SCHEMA_OF])
+    return {(len(partition.replicas), found.result()["min.insync.replicas"].value)
+            for resource, found in asked.items() for partition in topics[resource.name].partitions.values()}
+
+
+def test_one_broker(tmp_path, processes):
+    containers = Containers(services(COMPOSE), tmp_path, processes)
+    settings = settings_at(containers, "kafka", tmp_path)
+    containers.start_broker("kafka")
+    until(lambda: brokers_known(settings) == 1)
+    make_image(tmp_path / "image")
+    containers.run("topics")
+    assert copies(settings) == {(1, "1")}
+
+
+def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
+    containers = Containers(services(COMPOSE, CLUSTER, SMW_PARALLELISM=str(PARALLELISM)), tmp_path, processes)
+    settings = settings_at(containers, "kafka", tmp_path / "home")
+    make_image(tmp_path / "image")
+    assert not containers.healthy("jobmanager")
+    for broker in containers.brokers:
+        containers.start_broker(broker)
+    containers.start("jobmanager")
+    for number in range(TASKMANAGERS):
+        containers.start("taskmanager", number)
+    stack.start_endpoint(processes, settings)  # in the place of ClickHouse's server
+    containers.start("dashboard")
+    for broker in containers.brokers:
+        until(lambda: brokers_known(settings_at(containers, broker, tmp_path)) == 3)
+    containers.run("topics")
+    assert copies(settings) == {(3, "2")}
+    until(lambda: containers.healthy("taskmanager"))
+    containers.start("generator", **{"20": "2", "7": "2"})
+    containers.start("sink")
+    containers.start("pipeline")
+    until(lambda: containers.healthy("pipeline"))
+    flink = Flink(containers.address("jobmanager", 8081))
+    assert list(flink.running_jobs().values()) == ["pipeline"]
+    workers = flink._ask("/taskmanagers")["taskmanagers"]
+    assert sorted(worker["slotsNumber"] - worker["freeSlots"] for worker in workers) == [1, 2]
+    client = until(lambda: reader(settings))
+    ended = until(lambda: client.query("SELECT house_id, min(readings) FROM daily_energy FINAL WHERE final AND meter_id <= 2 "
+                                       "GROUP BY house_id HAVING count() >= 2 ORDER BY house_id").result_rows, timeout_s=90)
+    assert ended == [(1, 86400), (2, 86400)]
+    until(lambda: containers.healthy("generator"))
+    assert containers.healthy("dashboard")
+    containers.stop("kafka-3")
+    before = client.query("SELECT max(revision) FROM daily_energy").first_item
+    assert until(lambda: client.query("SELECT max(revision) FROM daily_energy WHERE revision > {before:UInt64} + 1000", {"before": before}).first_item)
