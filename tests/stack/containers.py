@@ -58,8 +58,9 @@ def make_image(folder: Path) -> None:
         if (ROOT / source).is_dir():
             shutil.copytree(ROOT / source, folder / target, ignore=leave_out)
         else:
-            (folder / target).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / source, folder / (source if target == "." else target))
+            file = folder / (source if target == "." else target)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / source, file)
     for compiled in ROOT.glob("[!.]*/__pycache__/*.nb[ic]"):  # which RUN python -m jobs.warm_up makes
         target = folder / compiled.relative_to(ROOT)
         target.parent.mkdir(exist_ok=True)
@@ -82,14 +83,14 @@ class Containers:
         """Where a port of a service is."""
         return f"127.0.0.1:{self._port_of[name, port]}"
 
-    def start(self, name: str, number: int = 1, **instead: str) -> None:
+    def start(self, name: str, number: int = 1, ends: bool = False, **instead: str) -> None:
         """Start a service; instead: what the test has in place of a word of its command."""
         words = [instead.get(word, word) for word in self._in_image(name, self._services[name]["command"])]
-        self._processes.start(f"{name}.{number}", words, self._environ(name))
+        self._processes.start(f"{name}.{number}", words, self._environ(name), ends)
 
     def run(self, name: str) -> None:
         """Run a service that ends."""
-        self.start(name)
+        self.start(name, ends=True)
         assert self._processes.children[f"{name}.1"].wait() == 0, self._processes.log(f"{name}.1").read_text()
 
     def start_broker(self, name: str) -> None:

@@ -17,12 +17,15 @@ from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_i
 from tests.waiting import until
 
 TASKMANAGERS, PARALLELISM = 2, 3
+PATIENCE_S = 150
 
 
 @pytest.fixture
 def processes(tmp_path):
     with Processes(tmp_path / "processes") as processes:
         yield processes
+        for child in processes.children.values():
+            child.kill()  # at once: the last of three brokers would wait for the others
 
 
 def settings_at(containers: Containers, broker: str, home) -> Settings:
@@ -33,7 +36,7 @@ def settings_at(containers: Containers, broker: str, home) -> Settings:
 
 def brokers_known(settings: Settings) -> int:
     """How many brokers there are, as one of them tells; 0 where it does not answer."""
-    return stack.broker_answers(settings) and len(kafka.admin(settings).describe_cluster(request_timeout=5).result().nodes)
+    return stack.broker_answers(settings) and len(kafka.admin(settings).list_topics(timeout=5).brokers)
 
 
 def copies(settings: Settings) -> set[tuple[int, str]]:
@@ -59,33 +62,33 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     containers = Containers(services(COMPOSE, CLUSTER, SMW_PARALLELISM=str(PARALLELISM)), tmp_path, processes)
     settings = settings_at(containers, "kafka", tmp_path / "home")
     make_image(tmp_path / "image")
-    assert not containers.healthy("jobmanager")
     for broker in containers.brokers:
         containers.start_broker(broker)
+    assert not containers.healthy("jobmanager")
     containers.start("jobmanager")
-    for number in range(TASKMANAGERS):
-        containers.start("taskmanager", number)
-    stack.start_endpoint(processes, settings)  # in the place of ClickHouse's server
-    containers.start("dashboard")
     for broker in containers.brokers:
         until(lambda: brokers_known(settings_at(containers, broker, tmp_path)) == 3)
     containers.run("topics")
     assert copies(settings) == {(3, "2")}
+    until(lambda: containers.healthy("jobmanager"))
+    for number in range(TASKMANAGERS):
+        containers.start("taskmanager", number)
     until(lambda: containers.healthy("taskmanager"))
-    containers.start("generator", **{"20": "2", "7": "2"})
-    containers.start("sink")
     containers.start("pipeline")
-    until(lambda: containers.healthy("pipeline"))
+    stack.start_endpoint(processes, settings)  # in the place of ClickHouse's server
+    containers.start("sink")
+    containers.start("generator", **{"20": "2", "7": "2"})
     flink = Flink(containers.address("jobmanager", 8081))
-    assert list(flink.running_jobs().values()) == ["pipeline"]
-    workers = flink._ask("/taskmanagers")["taskmanagers"]
-    assert sorted(worker["slotsNumber"] - worker["freeSlots"] for worker in workers) == [1, 2]
+    until(lambda: list(flink.running_jobs().values()) == ["pipeline"], timeout_s=PATIENCE_S)
+    assert containers.healthy("pipeline")
+    until(lambda: sorted(worker["freeSlots"] for worker in flink._ask("/taskmanagers")["taskmanagers"]) == [0, 1])
     client = until(lambda: reader(settings))
     ended = until(lambda: client.query("SELECT house_id, min(readings) FROM daily_energy FINAL WHERE final AND meter_id <= 2 "
-                                       "GROUP BY house_id HAVING count() >= 2 ORDER BY house_id").result_rows, timeout_s=90)
+                                       "GROUP BY house_id HAVING count() >= 2 ORDER BY house_id").result_rows, timeout_s=PATIENCE_S)
     assert ended == [(1, 86400), (2, 86400)]
     until(lambda: containers.healthy("generator"))
-    assert containers.healthy("dashboard")
+    containers.start("dashboard")
+    until(lambda: containers.healthy("dashboard"))
     containers.stop("kafka-3")
     before = client.query("SELECT max(revision) FROM daily_energy").first_item
     assert until(lambda: client.query("SELECT max(revision) FROM daily_energy WHERE revision > {before:UInt64} + 1000", {"before": before}).first_item)
