@@ -20,6 +20,7 @@ from smartmeter.topics import topic
 
 BURST_S = 5
 TIMEOUT_S = 10
+POLL_S = 0.5
 PROGRESS_EVERY_S = 2
 
 
@@ -49,12 +50,19 @@ def bursts_since(houses: Sequence[House], first: date, since_ms: int, burst_s: i
 
 
 def reached_ms(settings: Settings) -> int:
-    """The start of the newest burst in that partition of readings which is furthest behind; 0 where all are empty."""
+    """The start of the newest burst in that partition of readings which is furthest behind; 0 where all are empty.
+
+    Raises UserError when Kafka does not tell, which takes a topic that was just made some time.
+    """
     client, name = kafka.admin(settings), topic(settings, "readings")
-    try:
-        partitions = client.list_topics(name, timeout=TIMEOUT_S).topics[name].partitions
-        asked = client.list_offsets({TopicPartition(name, p): OffsetSpec.max_timestamp() for p in partitions}, request_timeout=TIMEOUT_S)
-        newest = [found.result().timestamp for found in asked.values()]
-    except KafkaException as error:
-        raise UserError(f"Kafka at {settings.kafka} does not tell what {name} holds: {error.args[0].str()}") from None
-    return min((time_ms for time_ms in newest if time_ms >= 0), default=0)
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            partitions = client.list_topics(name, timeout=TIMEOUT_S).topics[name].partitions
+            asked = client.list_offsets({TopicPartition(name, p): OffsetSpec.max_timestamp() for p in partitions}, request_timeout=TIMEOUT_S)
+            newest = [found.result().timestamp for found in asked.values()]
+            return min((time_ms for time_ms in newest if time_ms >= 0), default=0)
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise UserError(f"Kafka at {settings.kafka} does not tell what {name} holds: {error.args[0].str()}") from None
+            time.sleep(POLL_S)

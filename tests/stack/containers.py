@@ -20,7 +20,7 @@ import compose
 
 from smartmeter import stack
 from smartmeter.processes import Processes
-from smartmeter.settings import ROOT
+from smartmeter.settings import JARS, ROOT
 
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
 COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
@@ -48,10 +48,10 @@ def services(*files: str, **environ: str) -> dict[str, dict]:
 
 
 def make_image(folder: Path) -> None:
-    """Copy into a folder what the Dockerfile copies into /smw, and what is compiled there."""
+    """Copy into a folder what the Dockerfile's last stage copies into /smw, and what is compiled there."""
     ignored = (ROOT / ".dockerignore").read_text().split()
     leave_out = shutil.ignore_patterns(*(line.removeprefix("**/") for line in ignored if line.startswith("**/")))
-    for stage, source, target in re.findall(r"^COPY (--from=\S+ )?(\S+) (\S+)$", DOCKERFILE.read_text(), re.MULTILINE):
+    for stage, source, target in re.findall(r"^COPY (--from=\S+ )?(\S+) (\S+)$", DOCKERFILE.read_text().rpartition("FROM ")[2], re.MULTILINE):
         source = source.removeprefix("/smw/")
         if source.startswith("/"):
             continue  # Java
@@ -101,7 +101,7 @@ class Containers:
             (folder / part).mkdir(parents=True)
         for file in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
             (folder / "default" / file).touch()
-        java = f"java {QUICK_START} -Dlog4j2.level=WARN -cp '{stack.KAFKA_JARS}'"
+        java = f"java {QUICK_START} -Dlog4j2.level=WARN -cp '{JARS}/kafka/*'"
         self._processes.start(name, ["sh", "-ec", f"""cd '{folder}'
             {java} kafka.docker.KafkaDockerWrapper setup --default-configs-dir default --mounted-configs-dir mounted --final-configs-dir final
             exec {java} $KAFKA_HEAP_OPTS kafka.Kafka final/server.properties"""], self._environ(name))

@@ -14,6 +14,7 @@ from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, d
 ONE, THREE = services(COMPOSE), services(COMPOSE, CLUSTER)
 ALL = list(THREE.items())
 RUN_TO_THEIR_END = {"topics"}
+NOT_WATCHED = {*RUN_TO_THEIR_END, "sink"}  # the sink has nothing yet that answers
 USERS = ROOT / "docker" / "clickhouse-users.xml"
 
 
@@ -56,7 +57,7 @@ def test_each_is_bounded_watched_and_without_rights_that_it_does_not_need(name, 
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"] and not service.get("privileged")
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     assert service["restart"] == ("on-failure" if name in RUN_TO_THEIR_END else "unless-stopped")
-    assert ("healthcheck" in service) == (name not in RUN_TO_THEIR_END)
+    assert ("healthcheck" in service) == (name not in NOT_WATCHED)
     assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
     for other, wanted in service.get("depends_on", {}).items():
         assert wanted["condition"] == ("service_completed_successfully" if other in RUN_TO_THEIR_END else "service_healthy")
@@ -95,6 +96,13 @@ def test_the_linter_of_compose_files_finds_no_more_than_images_without_digests_a
 def test_the_linter_of_dockerfiles_has_nothing_to_say():
     hadolint = subprocess.run([BIN / "hadolint", DOCKERFILE], capture_output=True, text=True)
     assert hadolint.returncode == 0, hadolint.stdout
+
+
+def test_what_the_image_is_built_from_is_there_and_not_ignored():
+    sources = re.findall(r"^COPY ([\w./]+) ", DOCKERFILE.read_text(), re.MULTILINE)
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    assert {"pom.xml", "requirements.txt", "jobs"} <= set(sources)
+    assert all((ROOT / source).exists() and f"!{source}" in ignored for source in sources)
 
 
 def test_base_images_have_a_version_and_nobody_runs_as_root():
