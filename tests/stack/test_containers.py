@@ -57,6 +57,7 @@ def test_one_broker(tmp_path, processes):
     make_image(tmp_path / "image")
     containers.run("topics")
     assert copies(settings) == {(1, "1")}
+    assert list((tmp_path / "kafka").glob("readings-*/*.log"))  # in its volume
 
 
 def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
