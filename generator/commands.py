@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import heapq
 import sys
 import time
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,8 @@ from datetime import date, timedelta
 from pathlib import Path
 
 from generator.datasets import measured_houses
-from generator.houses import House
+from generator.houses import House, in_order
+from generator.live import BURST_S, produce_live
 from generator.local_days import dates, midnight_ms
 from generator.multiply import multiplied_houses
 from generator.producer import Producer
@@ -43,11 +43,18 @@ def add_arguments_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=_speed, default=float("inf"), help="times real time: 1 is live (default max)")
     parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about a second of waiting, at most "
                         f"{HISTORY_BURST_S})")
+    parser.add_argument("--live", action="store_true", help="synthetic houses only: the days up to now at once, then each burst when its "
+                        f"time has come ({BURST_S} s, or --burst-s), until Ctrl-C; a later start goes on where the topic ends")
 
 
 def generate(args: argparse.Namespace, settings: Settings) -> int:
     """Produces the days of args to Kafka, and writes the ground truth of synthetic ones. Raises UserError."""
     houses, first, end = plan(args, settings)
+    if args.live:
+        if args.data or args.speed != float("inf"):
+            raise UserError("--live takes neither --data nor --speed: it makes synthetic houses up to now, and on")
+        produce_live(houses, first, args.burst_s, settings)
+        return 0
     if args.data is None:
         with _usable_folders():
             _write_truth(settings.home / "ground_truth.csv", houses, first, end)
@@ -101,11 +108,6 @@ def _usable_folders() -> Iterator[None]:
 def _write_truth(path: Path, houses: Sequence[House], first: date, end: date) -> None:
     synthetic = [house for house in houses if isinstance(house, SyntheticHouse)]
     write_ground_truth(path, (spike for day in dates(first, end) for house in synthetic for spike in house.spikes(day)))
-
-
-def in_order(houses: Sequence[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
-    """The bursts of all houses in the order of their start."""
-    return heapq.merge(*(house.bursts(first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)
 
 
 @dataclass

@@ -62,6 +62,7 @@ def test_house_record_fits_its_schema():
     (["--timezone", "Mars/Base"], "unknown time zone 'Mars/Base'"),
     (["--data", "/absent"], "/absent: there is no such folder"),
     (["--data", "/absent", "--days", "2"], "--days needs --start"),
+    (["--live", "--speed", "2"], "--live takes neither --data nor --speed"),
 ])
 def test_bad_arguments(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
