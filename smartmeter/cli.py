@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from generator import commands as generator
-from smartmeter import __version__, demo, machine, replay, savepoints, stack
+from smartmeter import __version__, demo, machine, replay, savepoints, stack, status
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
+from smartmeter.logs import Bound
 from smartmeter.processes import STOP_SIGNALS, Processes
 from smartmeter.settings import INSTALLED, SMW, Settings, SettingsError
 from store import sql
@@ -53,6 +54,7 @@ def parser() -> argparse.ArgumentParser:
          add_arguments_stack, run_stack),
         ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
         ("replay", "process past days once more, from what Kafka keeps", replay.add_arguments, replay.run),
+        ("status", "show what runs, how far it is, and what it has found last", status.add_arguments, status.run),
         ("savepoint", "keep the state of the running job, to start one from it later", savepoints.add_arguments, savepoints.run),
         ("dashboard", "show the results in a browser, until Ctrl-C", None, run_dashboard),
         ("sql", "query the results", sql.add_arguments, sql.run),
@@ -80,7 +82,7 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
     if args.from_savepoint:
         savepoints.require_savepoint(args.from_savepoint)
     machine.set_up()
-    with Processes(settings.home) as processes:
+    with Processes(settings.home, Bound.of(settings)) as processes:
         stack.start(processes, settings, args.from_savepoint)
         print(stack.addresses(settings) + "\nCtrl-C stops it.")
         while processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
@@ -92,7 +94,7 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
 
 def run_dashboard(args: argparse.Namespace, settings: Settings) -> int:
     """Run the dashboard on the results of a stack that runs, or will. Raises UserError when it ends by itself."""
-    with Processes(settings.home.resolve() / "dashboard") as processes:
+    with Processes(settings.home.resolve() / "dashboard", Bound.of(settings)) as processes:
         stack.start_dashboard(processes, settings)
         print(f"Dashboard: {stack.dashboard_url(settings)}\nCtrl-C stops it.")
         while True:

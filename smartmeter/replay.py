@@ -12,6 +12,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from smartmeter import kafka, machine, stack
 from smartmeter.errors import UserError
+from smartmeter.logs import Bound
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
 from smartmeter.settings import SMW, Settings, SettingsError
@@ -42,12 +43,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings = replace(
             settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
             replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into, bounded=True,
-            checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="")
+            checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="", flink_metrics_port=0, sink_metrics_port=0)
     except SettingsError:
         raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
                         "the last not before the first, and a name of letters, digits and underscores") from None
     machine.set_up()
-    with Processes(settings.home) as processes:
+    with Processes(settings.home, Bound.of(settings)) as processes:
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = stack.with_free_flink_port(settings)
         stack.create_topics(settings)
