@@ -50,6 +50,7 @@ class Replays:
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-P", "-m", "smartmeter", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout
         output = Output(process.stdout, log, "replay", Bound.of(settings()))
         self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), output, process)
 

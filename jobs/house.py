@@ -148,7 +148,8 @@ class Houses(KeyedProcessFunction):
     def open(self, runtime_context):
         self.of_shard = runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES))
         group = own_group(runtime_context.get_metrics_group())
-        self.counts, self.open_alerts = Counts(group, COUNTED, topics.RESULTS), {}
+        self.counts = Counts(group, COUNTED, topics.RESULTS)
+        self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since
         group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
 
     def process_element(self, row, ctx):

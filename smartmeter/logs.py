@@ -16,12 +16,12 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import Settings
 
 LONGEST_LINE_BYTES = 65_536
 LINES_KEPT = 2000
@@ -36,7 +36,7 @@ OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")
 
 def java_options(part: str, level: str = "INFO") -> list[str]:
     """Options of a JVM whose program logs by Log4j 2, to have it log as `part` what is of that level or worse."""
-    return [f"-Dlog4j2.configurationFile={ROOT / 'observability' / 'log4j2.properties'}", f"-Dsmw.part={part}", f"-Dsmw.level={level}"]
+    return [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}", f"-Dsmw.part={part}", f"-Dsmw.level={level}"]
 
 class Formatter(logging.Formatter):
     """Python's log records in the format."""
@@ -60,7 +60,7 @@ def configure(part: str) -> None:
 
 def in_format(message: str, part: str, level: str, time_s: float) -> str:
     """One line of a log."""
-    at = datetime.fromtimestamp(time_s, timezone.utc)
+    at = datetime.fromtimestamp(time_s, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {level} {part}: {message}"
 
 
@@ -72,14 +72,17 @@ class Bound:
     files: int = 5
 
     @classmethod
-    def of(cls, settings: Settings) -> "Bound":
+    def of(cls, settings: Settings) -> Bound:
         return cls(round(settings.log_mb * 1e6), settings.log_files)
+
+
+USUAL = Bound()
 
 
 class Output(threading.Thread):
     """Keeps what a process prints to a pipe, line by line, in the log of `part`; begins a new file."""
 
-    def __init__(self, pipe: BinaryIO, log: Path, part: str, bound: Bound):
+    def __init__(self, pipe: IO[bytes], log: Path, part: str, bound: Bound):
         super().__init__(daemon=True)
         self._pipe, self._part, self._level = pipe, part, "INFO"
         self._file = RotatingFileHandler(log, maxBytes=bound.file_bytes, backupCount=bound.files - 1, encoding="utf-8", delay=True)

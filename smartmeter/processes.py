@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from smartmeter.errors import UserError
-from smartmeter.logs import OWN_SENTENCE, Bound, Output
+from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
 
 MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -32,7 +32,7 @@ class Processes:
     Entering it ends what an earlier run left behind. Raises UserError when `home` is in use or not writable.
     """
 
-    def __init__(self, home: Path, bound: Bound = Bound()):
+    def __init__(self, home: Path, bound: Bound = USUAL):
         home = home.resolve()
         self.logs, self.run, self.bound = home / "logs", home / "run", bound
         self.children: dict[str, subprocess.Popen] = {}
@@ -76,6 +76,7 @@ class Processes:
             ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
         pid_file.write_text(f"{child.pid}\n")
+        assert child.stdout
         self.outputs[name] = Output(child.stdout, self.log(name), name, self.bound)
         self.children[name] = child
         if ends:

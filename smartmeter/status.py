@@ -12,10 +12,11 @@ import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import datetime, timezone
+from contextlib import suppress
+from datetime import UTC, datetime
 from pathlib import Path
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from confluent_kafka import KafkaException
 
 from smartmeter import stack
@@ -29,6 +30,7 @@ from store import sink
 from store.sql import table
 
 ASK_S = 3
+BLOCK_BYTES = 512
 TOPICS_OF = {
     "pipeline": ("readings",), "daily_energy": ("readings",), "thresholds": ("readings",), "spikes": ("readings", "thresholds"),
     "power_profile": ("readings",)}
@@ -91,7 +93,7 @@ def look(settings: Settings, jobmanager: str) -> dict:
     if not no_flink:
         problems += job_problems(jobs, flink.url)
     return {
-        "time": iso(datetime.now(timezone.utc)), "problems": problems, "parts": parts, "jobs": jobs or [],
+        "time": iso(datetime.now(UTC)), "problems": problems, "parts": parts, "jobs": jobs or [],
         "unread_messages": unread and {name: messages for name, messages in unread.items() if name != "sink"},
         "unstored_messages": unread and unread["sink"], "results": found, "disk": answers["disk"][0],
     }
@@ -149,16 +151,14 @@ def size(folder: Path) -> int:
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
-            try:
-                total += os.lstat(os.path.join(path, name)).st_blocks * 512
-            except OSError:
-                pass
+            with suppress(OSError):
+                total += os.lstat(os.path.join(path, name)).st_blocks * BLOCK_BYTES
     return total
 
 
 def iso(time) -> str:
     """A date, or a time in UTC."""
-    return time.isoformat() if not isinstance(time, datetime) else f"{time.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    return time.isoformat() if not isinstance(time, datetime) else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 # The screen
@@ -179,9 +179,9 @@ def parts_table(parts: list[dict]) -> str:
 
 def jobs_table(jobs: list[dict]) -> str:
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
-    now = datetime.now(timezone.utc).timestamp()
+    now = datetime.now(UTC).timestamp()
     return plain(names, [(
-        job["name"], job["state"], iso(datetime.fromtimestamp(job["since_unix_s"], timezone.utc)), known(job["parallelism"]),
+        job["name"], job["state"], iso(datetime.fromtimestamp(job["since_unix_s"], UTC)), known(job["parallelism"]),
         known(job["restarts"]), known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
         known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
 

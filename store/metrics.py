@@ -13,7 +13,6 @@ from smartmeter.errors import UserError
 from smartmeter.offsets import Lags
 from smartmeter.settings import Settings
 
-
 KAFKA_TIMEOUT_S = 3.0
 
 

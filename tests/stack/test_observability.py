@@ -17,7 +17,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from smartmeter import gateway, logs, stack, topics
 from smartmeter.flink import Flink
 from smartmeter.offsets import Offsets
-from smartmeter.settings import ROOT
+from smartmeter.settings import ROOT, Settings
+from smartmeter.status import look
 from store.client import reader
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored
@@ -138,10 +139,11 @@ def test_metrics_are_served_at_loopback_only(observed):
 def test_what_was_pushed_long_ago_is_served_no_more(monkeypatch):
     pushed = gateway.Pushed()
     pushed.put("/metrics/job/a", b"a 1\n")
-    monkeypatch.setattr(gateway.time, "monotonic", lambda now=gateway.time.monotonic(): now + gateway.STALE_S / 2)
+    now = gateway.time.monotonic()
+    monkeypatch.setattr(gateway.time, "monotonic", lambda: now + gateway.STALE_S * 0.5)
     pushed.put("/metrics/job/b", b"b 1\n")
     assert pushed.text() == b"a 1\nb 1\n"
-    monkeypatch.setattr(gateway.time, "monotonic", lambda now=gateway.time.monotonic(): now + gateway.STALE_S * 0.75)
+    monkeypatch.setattr(gateway.time, "monotonic", lambda: now + gateway.STALE_S * 1.25)
     assert pushed.text() == b"b 1\n"
     pushed.remove("/metrics/job/b")
     assert pushed.text() == b""
@@ -190,7 +192,7 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
 def test_the_screen_tells_the_same(observed, log, expected):
     code, said = status(observed)
     assert code == 0 and said.endswith("\nAll is well.\n")
-    assert re.search(r"^kafka +up +127.0.0.1:\d+$", said, re.M) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", said, re.M)
+    assert re.search(r"^kafka +up +127.0.0.1:\d+$", said, re.MULTILINE) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", said, re.MULTILINE)
     assert f"{expected.late.total():,} readings late, {len(log.dead)} dead letters" in said
 
 
@@ -202,12 +204,11 @@ def test_status_where_nothing_runs(observed, tmp_path):
     assert code == 1 and len(told["problems"]) == 4 and not any(part["up"] for part in told["parts"])
     assert (told["jobs"], told["unread_messages"], told["results"], told["disk"]) == ([], None, None, {})
     code, said = status(nowhere)
-    assert code == 1 and len(re.findall("^! ", said, re.M)) == 4
+    assert code == 1 and len(re.findall("^! ", said, re.MULTILINE)) == 4
 
 
 def test_a_job_that_is_missing_is_a_problem(observed, monkeypatch):
     monkeypatch.setattr(Flink, "described_jobs", lambda self: [])
-    from smartmeter.status import look
     told = look(observed, f"127.0.0.1:{observed.flink_ui_port}")
     assert told["problems"] == [f"no job runs in the Flink at http://127.0.0.1:{observed.flink_ui_port}"]
 
@@ -255,6 +256,5 @@ def test_all_metrics_of_the_document_are_there(flink, observed):
 
 def test_prometheus_is_told_the_usual_ports():
     jobs = yaml.safe_load((ROOT / "observability" / "prometheus.yml").read_text())["scrape_configs"]
-    from smartmeter.settings import Settings
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
     assert targets == {part: [url.split("/")[2]] for part, url in stack.metrics_urls(Settings()).items()}

@@ -5,13 +5,13 @@ import os
 
 import pytest
 
-from smartmeter.logs import LINE, Bound, Formatter, Output
+from smartmeter.logs import LINE, USUAL, Bound, Formatter, Output
 
 
-def log_of(tmp_path, printed: bytes, bound: Bound = Bound()) -> list[str]:
+def log_of(tmp_path, printed: bytes, bound: Bound = USUAL) -> list[str]:
     """The lines of the log of a process that has printed so."""
     reading, writing = os.pipe()
-    output = Output(open(reading, "rb"), tmp_path / "part.log", "part", bound)
+    output = Output(os.fdopen(reading, "rb"), tmp_path / "part.log", "part", bound)
     with open(writing, "wb") as pipe:
         pipe.write(printed)
     output.join()
