@@ -36,11 +36,12 @@ class Flink:
         path = f"/jobs/{job['jid']}"
         checkpoints = self._ask(f"{path}/checkpoints") if job["state"] == "RUNNING" else {}
         last = checkpoints.get("latest", {}).get("completed")
-        restarts = {metric["id"]: metric["value"] for metric in self._ask(f"{path}/metrics?get=numRestarts")}
+        vertices = self._ask(path)["vertices"]
+        attempts = [subtask["attempt"] for vertex in vertices for subtask in self._ask(f"{path}/vertices/{vertex['id']}")["subtasks"]]
         return {
             "name": job["name"], "state": job["state"], "since_unix_s": job["start-time"] / 1000,
-            "parallelism": max((vertex["parallelism"] for vertex in self._ask(path)["vertices"]), default=None),
-            "restarts": int(restarts["numRestarts"]) if "numRestarts" in restarts else None,
+            "parallelism": max((vertex["parallelism"] for vertex in vertices), default=None),
+            "restarts": max(attempts, default=None),  # its metric is empty when it is asked for the first time
             "checkpoint_unix_s": last and last["latest_ack_timestamp"] / 1000,
             "checkpoint_bytes": last and last["state_size"],
             "checkpoint_s": last and last["end_to_end_duration"] / 1000,
