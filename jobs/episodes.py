@@ -268,6 +268,17 @@ def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return after[np.array(changed, bool)], before[np.array(gone, bool)]
 
 
+def openings(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """(how many episodes have opened, how many are open no longer), of EPISODE before and after.
+
+    One that has come and ended since is both.
+    """
+    was_open = {(row["meter_id"], row["start_ms"]): row["open"] for row in before}
+    opened = sum(bool(row["open"]) or key not in was_open for row in after
+                 if not was_open.get(key := (row["meter_id"], row["start_ms"])))
+    return opened, opened + int(before["open"].sum()) - int(after["open"].sum())
+
+
 def _learn_next(runs: np.ndarray, links: np.ndarray) -> None:
     """Fill in the earliest reading that is now known to follow each run."""
     next_ms: dict[tuple[int, int], int] = {}

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from functools import cache, reduce
 from operator import or_
 
+import numpy as np
 import pandas as pd
 from pyflink.common import Configuration, TypeInformation, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
@@ -22,9 +23,10 @@ from pyflink.table import DataTypes, StreamTableEnvironment
 from pyflink.table.udf import ScalarFunction, udf
 from pyflink.util.java_utils import to_jarray
 
-from jobs.batches import Wanted, house_batches
+from jobs.batches import Batches, Wanted, house_batches
 from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
-from jobs.readings import read
+from jobs.metrics import Counts, own_group
+from jobs.readings import NEVER, read
 from jobs.shards import shard_of
 from smartmeter import kafka
 from smartmeter.codec import encode
@@ -118,6 +120,10 @@ class ToBatches(ScalarFunction):
 
     def open(self, function_context):
         keep_freed_memory()
+        group = own_group(function_context.get_metric_group())
+        self.counts = Counts(group, ("bursts", "readings", "dead_letters"))
+        self.newest_reading_s = 0
+        group.gauge("newest_reading_s", lambda: self.newest_reading_s)
 
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
@@ -133,8 +139,18 @@ class ToBatches(ScalarFunction):
             letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
                           reason=reason, payload=payloads[i])
             rows.append((self.keys[offset[i] % len(self.keys)], None, encode("dead_letter", letter)))
+        self.count(readings.bursts["newest_ms"], batches, reasons)
         rows += [(None,) * 3] * (len(value) - len(rows))
         return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
+
+    def count(self, newest_ms: np.ndarray, batches: Batches, reasons: dict[int, str]) -> None:
+        """Tell Flink what was in a call's messages. Of their newest readings the middle one counts: no house whose clock is wrong does."""
+        self.counts.add("bursts", len(newest_ms))
+        self.counts.add("readings", int(batches.sections["readings"].sum()))
+        self.counts.add("dead_letters", len(reasons))
+        self.counts.tell()
+        if len(known := newest_ms[newest_ms > NEVER]):
+            self.newest_reading_s = int(np.median(known)) // 1000
 
 
 def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) -> KeyedStream:

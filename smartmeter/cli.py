@@ -9,9 +9,10 @@ import time
 from pathlib import Path
 
 from generator import commands as generator
-from smartmeter import __version__, archive, demo, machine, replay, savepoints, stack, topic_settings
+from smartmeter import __version__, archive, demo, machine, replay, savepoints, stack, status, topic_settings
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
+from smartmeter.logs import Bound
 from smartmeter.processes import STOP_SIGNALS, Processes
 from smartmeter.settings import INSTALLED, SMW, Settings, SettingsError
 from store import sql
@@ -54,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
         ("generate", "produce readings, synthetic or from a data set", generator.add_arguments_generate, generator.generate),
         ("replay", "process past days once more, from what Kafka or an archive keeps", replay.add_arguments, replay.run),
         ("archive", "copy days of readings from Kafka into Avro files, and check these", archive.add_arguments, archive.run),
+        ("status", "show what runs, how far it is, and what it has found last", status.add_arguments, status.run),
         ("savepoint", "keep the state of the running job, to start one from it later", savepoints.add_arguments, savepoints.run),
         ("dashboard", "show the results in a browser, until Ctrl-C", None, run_dashboard),
         ("sql", "query the results", sql.add_arguments, sql.run),
@@ -81,7 +83,7 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
     if args.from_savepoint:
         savepoints.require_savepoint(args.from_savepoint)
     machine.set_up()
-    with Processes(settings.home) as processes:
+    with Processes(settings.home, Bound.of(settings)) as processes:
         stack.start(processes, settings, args.from_savepoint)
         print(stack.addresses(settings) + "\nCtrl-C stops it.")
         while processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
@@ -93,7 +95,7 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
 
 def run_dashboard(args: argparse.Namespace, settings: Settings) -> int:
     """Run the dashboard on the results of a stack that runs, or will. Raises UserError when it ends by itself."""
-    with Processes(settings.home.resolve() / "dashboard") as processes:
+    with Processes(settings.home.resolve() / "dashboard", Bound.of(settings)) as processes:
         stack.start_dashboard(processes, settings)
         print(f"Dashboard: {stack.dashboard_url(settings)}\nCtrl-C stops it.")
         while True:

@@ -15,6 +15,7 @@ from clickhouse_connect.driver.client import Client
 from generator.commands import add_arguments_generate, plan
 from smartmeter import machine, stack
 from smartmeter.errors import UserError
+from smartmeter.logs import Bound
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
 from smartmeter.scoring import score
@@ -92,7 +93,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the demo in settings.home/demo, from an empty start. Raises UserError when a part of it fails."""
     machine.set_up()
     settings = replace(settings, home=settings.home.resolve() / "demo")
-    with Processes(settings.home) as processes:
+    with Processes(settings.home, Bound.of(settings)) as processes:
         plan(args, settings)  # a mistake in the arguments is told before anything is wiped
         wipe(settings)
         settings = stack.with_free_ports(settings)
@@ -102,6 +103,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         processes.start("generator", generate_command(args), settings.environ(), ends=True)
         stack.start_endpoint(processes, settings)
         stack.start_sink(processes, settings)
+        stack.start_gateway(processes, settings)
         stack.start_job(processes, settings)
         client = reader_when_ready(processes, settings)
         if not args.stop:
@@ -149,7 +151,7 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
     while True:
         processes.check()
         generating = processes.children["generator"].poll() is None
-        produced, left_s = generated(processes.log("generator").read_text())
+        produced, left_s = generated("\n".join(processes.said("generator")))
         totals = Totals(*client.query(TOTALS).result_rows[0])
         done = not generating and totals.processed == produced and all_stored(settings)
         progress.update(produced, totals, left_s if generating else 0, done)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import time
@@ -17,13 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from smartmeter.errors import UserError
+from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
 
 MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POLL_S = 0.1
+PATIENCE_S = 1
 LOG_LINES_SHOWN = 5
 CAUSE = "Caused by: "
-OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")  # how the project's own programs say why they end
 
 
 class Processes:
@@ -32,10 +32,11 @@ class Processes:
     Entering it ends what an earlier run left behind. Raises UserError when `home` is in use or not writable.
     """
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, bound: Bound = USUAL):
         home = home.resolve()
-        self.logs, self.run = home / "logs", home / "run"
+        self.logs, self.run, self.bound = home / "logs", home / "run", bound
         self.children: dict[str, subprocess.Popen] = {}
+        self.outputs: dict[str, Output] = {}
         self.ending: set[str] = set()
 
     def __enter__(self) -> Processes:
@@ -71,11 +72,12 @@ class Processes:
         """
         pid_file = self.run / f"{name}.pid"
         pid_file.touch()  # before the process: should this one be killed in between, the next still looks for it
-        with open(self.log(name), "wb") as log:
-            child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
+        child = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
         pid_file.write_text(f"{child.pid}\n")
+        assert child.stdout
+        self.outputs[name] = Output(child.stdout, self.log(name), name, self.bound)
         self.children[name] = child
         if ends:
             self.ending.add(name)
@@ -84,6 +86,7 @@ class Processes:
         """End a process and all its children."""
         end(self.run / f"{name}.pid")
         self.children.pop(name).wait()
+        self.outputs[name].join(PATIENCE_S)
 
     def check(self) -> None:
         """Raise UserError when a process has ended that should not have, with the reason that its log gives."""
@@ -91,7 +94,7 @@ class Processes:
             code = child.poll()
             if code is None or (code == 0 and name in self.ending):
                 continue
-            lines = self.log(name).read_text(errors="replace").splitlines()
+            lines = self.said(name)
             if lines and (own := OWN_SENTENCE.fullmatch(lines[-1])):
                 raise UserError(own[1])
             if cause := innermost_cause(lines):
@@ -106,6 +109,12 @@ class Processes:
             if time.monotonic() > deadline:
                 raise UserError(f"{what} after {timeout_s:.0f} s; the logs are in {self.logs}")
             time.sleep(POLL_S)
+
+    def said(self, name: str) -> list[str]:
+        """The newest lines that a process has printed; all of them, up to LINES_KEPT, where it has ended."""
+        if name not in self.children or self.children[name].poll() is not None:
+            self.outputs[name].join(PATIENCE_S)
+        return list(self.outputs[name].last)
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from smartmeter import archive, kafka, machine, stack
 from smartmeter.errors import UserError
+from smartmeter.logs import Bound
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
 from smartmeter.settings import SMW, Settings, SettingsError
@@ -45,13 +46,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         settings = replace(
             settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
             replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into,
-            replay_archived=args.archive is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="")
+            replay_archived=args.archive is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="",
+            flink_metrics_port=0, sink_metrics_port=0)
     except SettingsError:
         raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
                         "the last not before the first, and a name of letters, digits and underscores") from None
     machine.set_up()
     archived = archive.in_kafka(settings, args.archive) if args.archive is not None else nullcontext()
-    with Processes(settings.home) as processes, archived:
+    with Processes(settings.home, Bound.of(settings)) as processes, archived:
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = stack.with_free_flink_port(settings)
         stack.create_topics(settings)

@@ -44,6 +44,11 @@ class Settings:
     """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each. SMW_..._PASSWORD_FILE names a file with a password."""
 
     home: Path = _setting(USER_FOLDER if INSTALLED else ROOT / ".smw", "folder for data, logs and pid files of the local stack")
+    log_mb: float = _setting(10.0, "size, in MB, at which a log of the local stack goes on in a new file")
+    log_files: int = _setting(5, "files of a log that are kept, the present one included")
+    metrics_address: str = _setting("127.0.0.1", "address at which metrics are served for Prometheus")
+    flink_metrics_port: int = _setting(9249, "port of the metrics of the local stack's Flink; 0: none")
+    sink_metrics_port: int = _setting(9250, "port of the sink's metrics; 0: none")
 
     kafka: str = _setting("127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
     kafka_tls: bool = _setting(False, "connect to Kafka by TLS")
@@ -146,6 +151,8 @@ class Settings:
             ("replication", 0 <= self.replication < 2**15, "0 or more"),
             ("readings_retention_days", 0 <= self.readings_retention_days <= 36_500, "0 to 36500"),
             ("readings_retention_gb", 0 <= self.readings_retention_gb < 1e9, "0 or more"),
+            ("log_mb", self.log_mb > 0, "more than 0"),
+            ("log_files", self.log_files >= 2, "2 or more"),
         ):
             if not fits:
                 raise SettingsError(f"{variable(name)}={getattr(self, name)}: it takes {takes}")

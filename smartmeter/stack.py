@@ -24,7 +24,7 @@ from urllib.request import urlopen
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from smartmeter import kafka, machine, topics
+from smartmeter import gateway, kafka, logs, machine, topics
 from smartmeter.errors import UserError
 from smartmeter.framing import framing
 from smartmeter.processes import Processes
@@ -33,6 +33,7 @@ from smartmeter.settings import JARS, ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
+FLINK = Path(sysconfig.get_path("purelib")) / "pyflink"
 PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 BROKER_PROPERTIES = """\
@@ -66,6 +67,7 @@ def start(processes: Processes, settings: Settings, savepoint: Path | None = Non
     create_topics(settings)
     start_endpoint(processes, settings)
     start_sink(processes, settings)
+    start_gateway(processes, settings)
     start_job(processes, settings, ends=True, savepoint=savepoint)
 
 
@@ -80,7 +82,7 @@ def start_broker(processes: Processes, settings: Settings) -> None:
     properties = settings.home / "kafka.properties"
     properties.write_text(BROKER_PROPERTIES.format(
         address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
-    java = [machine.java(), "-Xms128m", "-Xmx768m", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
+    java = [machine.java(), "-Xms128m", "-Xmx768m", *logs.java_options("kafka", "WARN"), "-cp", str(JARS / "kafka" / "*")]
     if not (data / "meta.properties").exists():
         cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
         subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
@@ -141,7 +143,16 @@ def answers(url: str, authorities: str = "") -> bool:
 
 def start_sink(processes: Processes, settings: Settings) -> None:
     """Start the sink, from the topics to ClickHouse."""
+    if settings.sink_metrics_port:
+        require_free_port(f"{settings.metrics_address}:{settings.sink_metrics_port}", "SMW_SINK_METRICS_PORT")
     processes.start("sink", [sys.executable, "-P", "-m", "store.sink"], settings.environ())
+
+
+def start_gateway(processes: Processes, settings: Settings) -> None:
+    """Start what serves Flink's metrics, unless SMW_FLINK_METRICS_PORT is 0."""
+    if settings.flink_metrics_port:
+        require_free_port(f"{settings.metrics_address}:{settings.flink_metrics_port}", "SMW_FLINK_METRICS_PORT")
+        processes.start("metrics", [sys.executable, "-P", "-m", "smartmeter.gateway"], settings.environ())
 
 
 def start_dashboard(processes: Processes, settings: Settings) -> None:
@@ -149,7 +160,8 @@ def start_dashboard(processes: Processes, settings: Settings) -> None:
     require_free_port(f"{settings.dashboard_address}:{settings.dashboard_port}", "SMW_DASHBOARD_PORT")
     processes.start("dashboard", [
         sys.executable, "-P", "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"),
-        "--server.address", settings.dashboard_address, "--server.port", str(settings.dashboard_port)], settings.environ())
+        "--server.address", settings.dashboard_address, "--server.port", str(settings.dashboard_port),
+        "--logger.messageFormat", "%(levelname)s %(message)s"], settings.environ())
     url = dashboard_url(settings)
     processes.wait_until(lambda: answers(f"{url}/_stcore/health"), f"no dashboard answers at {url}")
 
@@ -173,31 +185,48 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
     restore = ["--fromSavepoint", f"file://{state}"] if state else []
     if state and state.name.startswith("chk-"):
         restore += ["--claimMode", "claim"]  # it is deleted once newer ones are there
-    processes.start(job_file.stem, flink_run_command(settings, job_file, restore), flink_environ(settings), ends)
+    processes.start(job_file.stem, flink_run_command(settings, job_file, restore), flink_environ(settings, job_file.stem), ends)
 
 
 def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = ()) -> list[str]:
     """The command line that runs a job on a Flink within its own process, until the job ends."""
-    flink = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin" / "flink"
     return [
-        str(flink), "run", "--target", "local", *options,
+        str(FLINK / "bin" / "flink"), "run", "--target", "local", *options,
         "-D", f"taskmanager.numberOfTaskSlots={settings.parallelism}",
         "-D", f"rest.bind-port={settings.flink_ui_port}",
         "-D", f"rest.bind-address={LOOPBACK}",
         "-D", f"io.tmp.dirs={settings.home / 'tmp'}",
+        *reporter_options(settings),
         "-pyexec", sys.executable, "-pyclientexec", sys.executable,
         "-py", str(job_file),
     ]
 
 
-def flink_environ(settings: Settings) -> dict[str, str]:
-    """The environment of that command: the settings, where Flink writes its log, and how its JVM runs.
+def reporter_options(settings: Settings) -> list[str]:
+    """Options that let Flink push its metrics to smartmeter.gateway."""
+    if not settings.flink_metrics_port:
+        return []
+    options = {
+        "factory.class": "org.apache.flink.metrics.prometheus.PrometheusPushGatewayReporterFactory",
+        "hostUrl": f"http://{settings.metrics_address}:{settings.flink_metrics_port}",
+        "jobName": "flink",
+        "randomJobNameSuffix": "false",
+        "interval": f"{gateway.PUSH_EVERY_S} s",
+    }
+    return [part for name, value in options.items() for part in ("-D", f"metrics.reporter.prom.{name}={value}")]
+
+
+def flink_environ(settings: Settings, job: str = "flink") -> dict[str, str]:
+    """The environment of that command: the settings, and how Flink's JVM runs and logs.
 
     No password is in it: when a job fails, Flink logs the environment of its Python workers, which is this.
     Flink has little to compute here. A JVM's second compiler would cost more than the whole job does for the first minute.
     """
+    options = ["-Xmx1g", "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
+    # A Flink within one process takes no reporter from its plugins. What this variable names goes onto Flink's own class path.
+    classes = [*map(str, FLINK.glob("plugins/metrics-prometheus/*.jar")), *os.environ.get("HADOOP_CLASSPATH", "").split(":")]
     return settings.environ_without_secrets(settings.home / "run") | {
-        "FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": "-Xmx1g -XX:+UseParallelGC -XX:TieredStopAtLevel=1"}
+        "FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": " ".join(options), "HADOOP_CLASSPATH": ":".join(filter(None, classes))}
 
 
 def addresses(settings: Settings) -> str:
@@ -206,18 +235,28 @@ def addresses(settings: Settings) -> str:
 Kafka:       {settings.kafka}
 ClickHouse:  {settings.clickhouse_url} (user {settings.clickhouse_reader}, read-only)
 Flink:       http://{LOOPBACK}:{settings.flink_ui_port}
+Metrics:     {' '.join(metrics_urls(settings).values()) or 'none'}
 Logs:        {settings.home / 'logs'}"""
 
 
+def metrics_urls(settings: Settings) -> dict[str, str]:
+    """Part -> where it serves its metrics for Prometheus, if it does."""
+    ports = {"flink": settings.flink_metrics_port, "sink": settings.sink_metrics_port}
+    return {part: f"http://{settings.metrics_address}:{port}/metrics" for part, port in ports.items() if port}
+
+
 def with_free_ports(settings: Settings) -> Settings:
-    """The settings with a free port in place of each that is taken, or 0; all are on the loopback address."""
+    """The settings with a free port in place of each that is taken, or 0 (but for metrics, where that is none); all are on the loopback address."""
     wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
-              urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port]
+              urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port,
+              settings.flink_metrics_port, settings.sink_metrics_port]
     with ExitStack() as held:  # all at once, so that they differ
-        kafka, controller, clickhouse, flink, dashboard = (
+        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
     return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
-                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard)
+                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard,
+                   flink_metrics_port=settings.flink_metrics_port and flink_metrics,
+                   sink_metrics_port=settings.sink_metrics_port and sink_metrics)
 
 
 def with_free_flink_port(settings: Settings) -> Settings:

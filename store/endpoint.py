@@ -17,6 +17,7 @@ import gzip
 import io
 import ipaddress
 import json
+import logging
 import secrets
 import signal
 import socket
@@ -37,10 +38,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from smartmeter import logs
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings, SettingsError, write_private
 from store.client import password_file, writer_password
 from store.engine import Engine, Query, QueryError
+
+log = logging.getLogger("endpoint")
 
 AUTHENTICATION_FAILED, NOT_IMPLEMENTED, UNKNOWN_COMPRESSION_METHOD, CANNOT_DECOMPRESS = 516, 48, 89, 271
 
@@ -250,8 +254,8 @@ def serve(settings: Settings) -> None:
         engine = Engine(folder, settings.clickhouse_database)
         try:
             app = Endpoint(engine, settings).app
-            print(f"ClickHouse {engine.version} (embedded) at {settings.clickhouse_url}, data in {folder}", flush=True)
-            config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+            log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse_url, folder)
+            config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
                                     ssl_certfile=certificate, ssl_keyfile=key)
             uvicorn.Server(config).run(sockets=[sock])
         finally:
@@ -259,6 +263,7 @@ def serve(settings: Settings) -> None:
 
 
 def main() -> int:
+    logs.configure("endpoint")
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops gracefully, then passes the signal on to these
         signal.signal(number, lambda *_: sys.exit(0))
     try:

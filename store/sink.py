@@ -24,13 +24,14 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from smartmeter import codec, kafka
+from smartmeter import codec, kafka, logs
 from smartmeter.errors import UserError
 from smartmeter.framing import RegistryFault, framing
 from smartmeter.settings import Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
 from store import profile, schema
+from store.metrics import SinkMetrics
 
 GROUP = "smw-sink"
 TOPICS = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "power_profile", "late", "dead_letter")
@@ -115,6 +116,7 @@ class Sink:
         self._stored: Counter[str] = Counter()
         self._refused = 0
         self._away = False  # Kafka, and the log says so
+        self._metrics = SinkMetrics(tuple(COLUMNS))
         self._client: Client  # once _connect has been called
 
     def stop(self) -> None:
@@ -133,8 +135,9 @@ class Sink:
             "error_cb": self._on_error,
         })
         try:
-            if self._until_it_works(self._connect):
-                self._consume()
+            with self._metrics.served(self._settings, group(self._settings), tuple(self._name_of)):
+                if self._until_it_works(self._connect):
+                    self._consume()
         except RegistryFault:  # stopped while it waited for one; what is not stored is read again
             log.info("stopped while it waited")
         finally:
@@ -177,6 +180,7 @@ class Sink:
             batch.add(self._name_of[topic], self._framing.received(message.value() or b"", lambda: self._stopping))
         except codec.CodecError as error:
             self._refused += 1
+            self._metrics.refused.inc()
             log.warning("%s partition %d offset %d cannot be stored: %s", topic, partition, offset, error)
         batch.offsets[topic, partition] = offset + 1
 
@@ -200,6 +204,9 @@ class Sink:
         if self._until_it_works(lambda: self._insert(batch), following):
             self._commit(batch)
             self._stored.update(batch.counts())
+            for table, rows in batch.counts().items():
+                self._metrics.rows.labels(table).inc(rows)
+            self._metrics.stored_at.set_to_current_time()
         return following
 
     def _insert(self, batch: Batch) -> None:
@@ -233,6 +240,7 @@ class Sink:
             except ClickHouseError as error:
                 if error.code == clickhouse.AUTHENTICATION_FAILED:
                     raise UserError(clickhouse.reason(error, self._settings)) from None
+                self._metrics.clickhouse_up.set(0)
                 if not failures:
                     log.warning("waiting: %s", clickhouse.reason(error, self._settings))
             else:
@@ -241,6 +249,7 @@ class Sink:
                 return False
             self._wait(RETRY_S[min(failures, len(RETRY_S) - 1)], following)
             failures += 1
+        self._metrics.clickhouse_up.set(1)
         if failures:
             log.info("ClickHouse at %s is back", self._settings.clickhouse_url)
             self._consumer.resume(self._consumer.assignment())
@@ -265,7 +274,7 @@ class Sink:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logs.configure("sink")
     try:
         sink = Sink(Settings.load())
         for number in (signal.SIGINT, signal.SIGTERM):
