@@ -17,6 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from smartmeter import topics
 from smartmeter.codec import decode
+from smartmeter.framing import framing
 from smartmeter.settings import Settings
 
 KWH_TOLERANCE = 1e-6
@@ -68,7 +69,7 @@ def newest(settings: Settings, name: str) -> list[dict]:
             if message.error():
                 left.discard(message.partition())
                 continue
-            _, record = decode(message.value())
+            _, record = decode(framing(settings).received(message.value()))
             if message.key() not in records or records[message.key()]["revision"] <= record["revision"]:
                 records[message.key()] = record
     consumer.close()

@@ -144,7 +144,7 @@ class Comparison:
         except UserError:
             self.logs.mkdir(parents=True, exist_ok=True)
             log = self.processes.log(program.name)
-            run.answers = f"failed: {measure.last_words(log)}; its log is {shutil.copy(log, self.logs)}"
+            run.answers = f"failed: {measure.last_words(self.processes.said(program.name))}; its log is {shutil.copy(log, self.logs)}"
             return run
         run.cpu_s, run.peak_mb = usage.cpu_s, usage.peak_mb
         if program.kind == PEER and any(whole.seconds for name in WHOLE for whole in self.runs_of.get(name, [])):
@@ -160,7 +160,7 @@ class Comparison:
         environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "SPARK_LOCAL_DIRS": str(scratch)}
         self.processes.start(program.name, command, environ, ends=True)
         usage = measure.run_to_end(self.processes, program.name)
-        return measure.reported(self.processes.log(program.name))["seconds"], usage
+        return measure.reported(self.processes.said(program.name))["seconds"], usage
 
     def check(self, peer: str) -> str:
         """Whether a peer's results are ours, and how nearly."""
@@ -179,10 +179,8 @@ def report(runs: list[Run]) -> str:
     """The table of all runs."""
     rate_of = {run.name: run.rate for run in runs}
     heads = ["engine", "work", "seconds", "M readings/s", "times blackhole", "three in one is times", "CPU s per M", "peak MB"]
-    rows = []
-    for run in runs:
-        rows.append([run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
-                     shown(ratio(rate_of.get("three_jobs"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)])
+    rows = [[run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
+             shown(ratio(rate_of.get("three_jobs"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)] for run in runs]
     said = [f"{run.engine}, {run.work}: {run.answers}" for run in runs if run.answers]
     return "\n".join([measure.table(heads, rows, 2), "", *said])
 

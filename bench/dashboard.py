@@ -15,7 +15,8 @@ import statistics
 import sys
 import time
 from collections.abc import Callable
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from playwright.sync_api import Browser, sync_playwright
@@ -130,8 +131,8 @@ def fill(settings: Settings, houses: int, days: int, first: date) -> dict[str, d
 def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, float]:
     """Seconds that each query takes that a page asks with its first look, in the middle of QUERY_RUNS."""
     db = reader(settings)
-    midnight_s = int(datetime(LAST.year, LAST.month, LAST.day, 5, tzinfo=timezone.utc).timestamp())
-    meters, day = list(range(1, METERS + 1)), (datetime.fromtimestamp(midnight_s, timezone.utc), datetime.fromtimestamp(midnight_s + 86_400, timezone.utc))
+    midnight_s = int(datetime(LAST.year, LAST.month, LAST.day, 5, tzinfo=UTC).timestamp())
+    meters, day = list(range(1, METERS + 1)), (datetime.fromtimestamp(midnight_s, UTC), datetime.fromtimestamp(midnight_s + 86_400, UTC))
     asked = [
         (queries.houses,), (queries.meters, house_id), (queries.totals,), (queries.health,), (queries.dead_letters, 20),
         (queries.energy_of_all, first, LAST), (queries.energy_of_house, house_id, first, LAST), (queries.zip_median, "60614", first, LAST),
@@ -141,7 +142,7 @@ def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, fl
         (queries.alert, "no such alert"), (queries.alerts_between, house_id, meters, *day), (queries.alert_labels,),
         (queries.replayed, first, LAST, 0), (queries.made_since, first, LAST, 0, 0),
     ]
-    return {ask.__name__: statistics.median(seconds(lambda: ask(db, *arguments)) for _ in range(QUERY_RUNS)) for ask, *arguments in asked}
+    return {ask.__name__: statistics.median(seconds(partial(ask, db, *arguments)) for _ in range(QUERY_RUNS)) for ask, *arguments in asked}
 
 
 def seconds(action: Callable) -> float:

@@ -26,6 +26,7 @@ from generator.producer import Producer
 from smartmeter import kafka, stack, topics
 from smartmeter.codec import decode
 from smartmeter.errors import UserError
+from smartmeter.framing import framing
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
@@ -157,6 +158,7 @@ class Used:
 
     def __init__(self, settings: Settings):
         self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "long", "enable.auto.commit": False})
+        self._framing = framing(settings)
         full = topics.topic(settings, "daily_energy")
         self._consumer.assign([TopicPartition(full, partition, OFFSET_BEGINNING) for partition in range(settings.partitions)])
         self._readings_of: dict[bytes, int] = {}  # key -> readings of its newest message
@@ -168,7 +170,7 @@ class Used:
             for message in messages:
                 if message.error():
                     raise KafkaException(message.error())
-                readings = decode(message.value())[1]["readings"]
+                readings = decode(self._framing.received(message.value()))[1]["readings"]
                 self._total += readings - self._readings_of.get(message.key(), 0)
                 self._readings_of[message.key()] = readings
         return self._total

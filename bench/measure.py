@@ -16,8 +16,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from importlib.metadata import version
+from itertools import takewhile
 from pathlib import Path
 
 from bench.peers import FAILED
@@ -27,7 +28,7 @@ from smartmeter.processes import Processes, innermost_cause, marked
 from smartmeter.settings import ROOT, Settings
 
 SAMPLE_S = 0.2
-STATE_CHANGE = re.compile(r"^(\S+ \S+) .* \(\d+/\d+\) \(\S+\) switched from \w+ to (RUNNING|FINISHED)")
+STATE_CHANGE = re.compile(r"^(\S+) .* \(\d+/\d+\) \(\S+\) switched from \w+ to (RUNNING|FINISHED)")
 ABORTED = "org.apache.flink.client.program.ProgramAbortException"  # what Flink says when a job's Python program has ended
 PACKAGES = ("apache-flink", "confluent-kafka", "numpy", "pyarrow", "chdb")
 
@@ -136,7 +137,7 @@ def workplace(settings: Settings, **changes) -> Iterator[tuple[Settings, Process
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        settings = stack.with_free_ports(replace(settings, home=Path(folder), **changes))
+        settings = stack.with_free_ports(replace(settings, home=Path(folder), flink_metrics_port=0, sink_metrics_port=0, **changes))
         with Processes(settings.home) as processes:
             try:
                 stack.start_broker(processes, settings)
@@ -165,29 +166,26 @@ def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float,
     """Run a job that reads the topic to its end. Returns the seconds in which its tasks ran, and what it used."""
     stack.start_job(processes, settings, job, ends=True)
     usage = run_to_end(processes, job.stem)
-    return task_seconds(settings.home / "logs"), usage
+    return task_seconds(processes.log(job.stem)), usage
 
 
-def task_seconds(logs: Path) -> float:
-    """Seconds from the last task's start to the last task's end, by the newest log of Flink's, which is removed."""
-    newest = max(logs.glob("flink-*.log"), key=lambda path: path.stat().st_mtime)
+def task_seconds(log: Path) -> float:
+    """Seconds from the last task's start to the last task's end, by the log of a job."""
     last = {}
-    for line in newest.read_text().splitlines():
+    for line in log.read_text().splitlines():
         if change := STATE_CHANGE.match(line):
-            last[change[2]] = datetime.strptime(change[1], "%Y-%m-%d %H:%M:%S,%f")
-    newest.unlink()
+            last[change[2]] = datetime.fromisoformat(change[1])
     return (last["FINISHED"] - last["RUNNING"]).total_seconds()
 
 
-def reported(log: Path) -> dict:
-    """The last JSON object that a program has printed on a line of its own."""
-    return json.loads([line for line in log.read_text(errors="replace").splitlines() if line.startswith("{")][-1])
+def reported(said: list[str]) -> dict:
+    """The last JSON object among the lines that a program has printed."""
+    return json.loads([line for line in said if line.startswith("{")][-1])
 
 
-def last_words(log: Path) -> str:
-    """Why a program has failed, by its log: a peer's first line on it, else the innermost cause in Java, else the last line."""
-    said = log.read_text(errors="replace").partition(ABORTED)[0]
-    lines = [line for line in said.splitlines() if line.strip()]
+def last_words(said: list[str]) -> str:
+    """Why a program has failed, by what it has printed: a peer's first line on it, else the innermost cause in Java, else the last line."""
+    lines = list(takewhile(lambda line: ABORTED not in line, said))
     own = [line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)]
     return own[0] if own else innermost_cause(lines) or (lines[-1] if lines else "it does not say why")
 
@@ -229,7 +227,7 @@ def save(folder: Path, name: str, settings: Settings, **figures) -> Path:
     """Write figures as NAME.json, with the date, the machine, and the settings that are not the usual ones."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
-    head = {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "machine": machine(), "settings": unusual(settings)}
+    head = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "settings": unusual(settings)}
     path.write_text(json.dumps(head | figures, indent=1) + "\n")
     return path
 

@@ -11,7 +11,7 @@ import sys
 import matplotlib
 
 matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+from matplotlib import pyplot
 
 LIMITS = {"generator", "Flink", "confluent-kafka"}
 LIMIT_COLOUR, OURS_COLOUR, PEER_COLOUR = "#999999", "#0072B2", "#E69F00"  # of Okabe and Ito, whom the colour-blind can tell apart

@@ -11,6 +11,7 @@ from dashboard.connection import settings
 from smartmeter import kafka, topics
 from smartmeter.codec import encode
 from smartmeter.errors import UserError
+from smartmeter.framing import framing
 
 LONGEST_NOTE = 500
 SENT_WITHIN_S = 5
@@ -30,10 +31,12 @@ def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False
     failures = []
     name = topics.topic(settings(), "acknowledgements")
     try:
-        producer().produce(name, encode("acknowledgement", record), topics.key("acknowledgements", record),
+        message = framing(settings()).sent(encode("acknowledgement", record))
+        producer().produce(name, message, topics.key("acknowledgements", record),
                            on_delivery=lambda error, _: failures.append(error) if error else None)
         undelivered = producer().flush(SENT_WITHIN_S + 1)
-    except (KafkaException, BufferError) as error:
-        raise UserError(f"Kafka at {settings().kafka} does not take it: {error}") from None
+    except (KafkaException, BufferError, SystemError) as error:  # one after which the client gives up may be a SystemError's cause
+        raise UserError(f"Kafka at {settings().kafka} does not take it: {error.__cause__ or error}") from None
     if failures or undelivered:
-        raise UserError(f"Kafka at {settings().kafka} does not take it; it is not acknowledged. Is the broker running?")
+        fault = kafka.why_not(settings()) or f"Kafka says: {failures[0].str() if failures else 'nothing'}"
+        raise UserError(f"It is not acknowledged: {fault}")

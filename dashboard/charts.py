@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any, Literal
 from zoneinfo import ZoneInfo
 
 import altair as alt
@@ -21,6 +22,7 @@ OTHERS, UNMETERED = "other appliances", "unmetered"
 APPLIANCE_COLOURS = [BLUE, ORANGE, GREEN, PINK, SKY, RED]
 OUTLINES = Path(__file__).parent / "outlines"
 HEIGHT = 320
+Layers = alt.LayerChart | alt.FacetChart
 WHOLE_PERCENT = 99
 """Coverage from which on a day counts as measured as a whole."""
 
@@ -42,11 +44,11 @@ class Span:
 
     @property
     def start(self) -> datetime:
-        return datetime.fromtimestamp(self.start_s, timezone.utc)
+        return datetime.fromtimestamp(self.start_s, UTC)
 
     @property
     def end(self) -> datetime:
-        return datetime.fromtimestamp(self.end_s, timezone.utc)
+        return datetime.fromtimestamp(self.end_s, UTC)
 
     def local(self, at_s: float) -> str:
         """A Unix time as the house's clock showed it."""
@@ -80,15 +82,16 @@ class Span:
                            end_s=((rows[end] - epoch) / second).clip(self.start_s, self.end_s))
 
 
-def power_curve(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> alt.LayerChart:
+def power_curve(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> Layers:
     """One meter's power (queries.power): mean as a line in the band from min to max; its thresholds and its alerts."""
     x, watts = span.axis(), {name: alt.Tooltip(f"{name}_watts:Q", title=f"{name}, W", format=",.0f")
                              for name in ("min", "mean", "max", "percentile", "limit")}
     curve = alt.Chart(span.every_step(power)).encode(x=x)
     layers = [
         curve.mark_area(color=BLUE, opacity=0.25, interpolate="step-after").encode(y="min_watts:Q", y2="max_watts:Q"),
-        curve.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step-after").encode(y=alt.Y("mean_watts:Q", title="power, W", scale=alt.Scale(zero=True)), tooltip=[
-            alt.Tooltip("local:N", title="local time"), watts["min"], watts["mean"], watts["max"]])]
+        curve.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step-after").encode(
+            y=alt.Y("mean_watts:Q", title="power, W", scale=alt.Scale(zero=True)),
+            tooltip=[alt.Tooltip("local:N", title="local time"), watts["min"], watts["mean"], watts["max"]])]
     if len(thresholds):
         band = alt.Chart(span.cut(thresholds, "valid_from", "valid_to")).encode(x=x, x2="end_s:Q", tooltip=[watts["percentile"], watts["limit"]])
         layers = [band.mark_rect(color=YELLOW, opacity=0.18).encode(y="percentile_watts:Q", y2="limit_watts:Q"),
@@ -108,14 +111,15 @@ def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
             marks.mark_point(color=RED, shape="triangle-down", size=90, filled=True, opacity=1).encode(y="peak_watts:Q")]
 
 
-def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.DataFrame, span: Span, order: list[str]) -> alt.LayerChart:
+def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.DataFrame, span: Span, order: list[str]) -> Layers:
     """Mean power of the appliances (start_s, label, rank, mean_watts) on each other, under the line of the mains (start_s, mean_watts)."""
     x, watts = span.axis(), alt.Tooltip("mean_watts:Q", title="mean, W", format=",.0f")
     layers = [alt.Chart(appliances.assign(local=span.locals(appliances["start_s"]))).mark_area(interpolate="step-after").encode(
         x=x, y=alt.Y("mean_watts:Q", stack="zero", title="power, W"), color=appliance_colours(order), order=alt.Order("rank:Q"),
         tooltip=["local:N", "label:N", watts])]
     if len(mains):
-        layers.append(alt.Chart(span.every_step(mains)).mark_line(color=GREY, strokeWidth=1.2, interpolate="step-after").encode(x=x, y="mean_watts:Q", tooltip=["local:N", watts]))
+        layers.append(alt.Chart(span.every_step(mains)).mark_line(color=GREY, strokeWidth=1.2, interpolate="step-after").encode(
+            x=x, y="mean_watts:Q", tooltip=["local:N", watts]))
     return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT + 60)
 
 
@@ -145,7 +149,7 @@ def appliance_colours(order: list[str]) -> alt.Color:
                      legend=legend(symbolType="square"))
 
 
-def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> alt.LayerChart:
+def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
     """Energy by day (date, kwh, coverage_percent, final, before_kwh) beside the period before and the zip's median."""
     covered = days["coverage_percent"] >= WHOLE_PERCENT
     days = days.assign(opacity=np.where(covered & days["final"], 0.9, 0.4), told=days["coverage_percent"].map("{:.0f} %".format).where(~covered, ""))
@@ -178,7 +182,7 @@ def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
         tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")]).properties(height=HEIGHT + 60)
 
 
-def ranking(shares: pd.DataFrame) -> alt.LayerChart:
+def ranking(shares: pd.DataFrame) -> Layers:
     """Energy and share of the mains by appliance (label, kwh, share_percent), in their order."""
     base = alt.Chart(shares).encode(
         y=alt.Y("label:N", sort=shares["label"].tolist(), title=None, axis=alt.Axis(labelLimit=160)), x=alt.X("kwh:Q", title="energy, kWh"),
@@ -190,7 +194,7 @@ def ranking(shares: pd.DataFrame) -> alt.LayerChart:
 
 def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
     """Percentile by day, a line a meter (date, name, percentile_watts, limit_watts); power is on a logarithmic scale."""
-    marks = dict(title=None, legend=legend())
+    marks: dict[str, Any] = {"title": None, "legend": legend()}
     return alt.Chart(thresholds[thresholds["percentile_watts"] > 0]).mark_line(point=alt.OverlayMarkDef(size=50)).encode(
         x=day_axis(), y=alt.Y("percentile_watts:Q", title="percentile, W", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
         color=alt.Color("name:N", scale=alt.Scale(domain=names, range=[*APPLIANCE_COLOURS, YELLOW, GREY]), **marks),
@@ -217,7 +221,8 @@ def zip_map(zips: pd.DataFrame, column: str, title: str) -> dict:
     As a Vega-Lite specification: Altair would copy the outlines many times.
     """
     american = zips["longitude"].between(IN_AMERICA["west"], IN_AMERICA["east"]) & zips["latitude"].between(IN_AMERICA["south"], IN_AMERICA["north"])
-    outlines, projection = ("states", "albersUsa") if american.all() else ("countries", "naturalEarth1")
+    outlines = "states" if american.all() else "countries"
+    projection: Literal["albersUsa", "naturalEarth1"] = "albersUsa" if american.all() else "naturalEarth1"
     land = alt.Chart(alt.NamedData("outlines")).mark_geoshape(fill=GREY, fillOpacity=0.15, stroke=GREY, strokeWidth=0.5, tooltip=None)
     circles = alt.Chart(zips.assign(size=zips[column])).mark_circle(opacity=0.85, stroke="white", strokeWidth=0.7).encode(
         longitude="longitude:Q", latitude="latitude:Q",

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from dashboard import queries
 from smartmeter.errors import UserError

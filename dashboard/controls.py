@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.connection import results
+from smartmeter.settings import SMW
 
 
 @dataclass(frozen=True)
@@ -48,7 +49,7 @@ def pick_house() -> House:
         no_results_yet()
     houses = {row.house_id: House(row.house_id, row.timezone, row.zip, " ".join(filter(None, (row.city, row.state, row.zip))),
                                   row.first.date(), row.last.date()) for row in table.itertuples()}
-    start("house", lambda text: int(text), houses.__contains__, min(houses))
+    start("house", int, houses.__contains__, min(houses))
     house_id = st.selectbox("House", list(houses), format_func=lambda house_id: houses[house_id].name,
                             key="house", persist_state="session")
     keep("house", house_id)
@@ -59,6 +60,7 @@ def pick_day(label: str, key: str, first: date, last: date, default: date) -> da
     """A day from first to last that the user picks."""
     start(key, date.fromisoformat, lambda day: first <= day <= last, default)
     day = st.date_input(label, None, first, last, key=key, format="YYYY-MM-DD", persist_state="session")
+    assert day is not None  # start has given it a value
     keep(key, day)
     return day
 
@@ -92,7 +94,7 @@ def keep(key: str, value) -> None:
 
 def no_results_yet() -> None:
     """Say so, and stop the page."""
-    st.info("There are no results yet. Send readings, such as by `./smw generate --houses 5 --days 3`; "
+    st.info(f"There are no results yet. Send readings, such as by `{SMW} generate --houses 5 --days 3`; "
             "they show here a few seconds later.", icon=":material/hourglass_empty:")
     st.stop()
 

@@ -263,4 +263,4 @@ def _frame(db: Client, sql: str, **parameters) -> pd.DataFrame:
 
 def _row(db: Client, sql: str, **parameters) -> dict:
     result = db.query(sql, parameters=parameters)
-    return dict(zip(result.column_names, result.first_row))
+    return dict(zip(result.column_names, result.result_rows[0], strict=True))

@@ -7,11 +7,11 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 
 import streamlit as st
 
 from dashboard.connection import settings
+from smartmeter.logs import Bound, Output
 
 
 @dataclass
@@ -23,7 +23,7 @@ class Replay:
     house_id: int  # 0: all
     before: dict  # queries.replayed, as it was at the start
     begun_ms: int
-    log: Path
+    output: Output
     process: subprocess.Popen
 
     @property
@@ -33,7 +33,7 @@ class Replay:
     @property
     def said(self) -> list[str]:
         """The lines that it has printed."""
-        return self.log.read_text(errors="replace").splitlines()
+        return list(self.output.last)
 
 
 class Replays:
@@ -49,9 +49,10 @@ class Replays:
         log = settings().home.resolve() / "logs" / "replay_of_dashboard.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         command = [sys.executable, "-P", "-m", "smartmeter", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
-        with open(log, "wb") as out:
-            process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT)
-        self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), log, process)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        assert process.stdout
+        output = Output(process.stdout, log, "replay", Bound.of(settings()))
+        self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), output, process)
 
     def stop(self) -> None:
         """Ask the replay to end."""

@@ -40,7 +40,7 @@ class Tariff:
         return f"{self.price},{self.peak_price},{self.peak_from},{self.peak_to},{int(self.weekends)}"
 
     @classmethod
-    def from_text(cls, text: str) -> "Tariff":
+    def from_text(cls, text: str) -> Tariff:
         """The tariff that to_text gave. Raises ValueError for anything else."""
         price, peak_price, peak_from, peak_to, weekends = text.split(",")
         tariff = cls(float(price), float(peak_price), int(peak_from), int(peak_to), bool(["0", "1"].index(weekends)))

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import argparse
-import heapq
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
 from generator.datasets import measured_houses
-from generator.houses import House
+from generator.houses import House, in_order
+from generator.live import BURST_S, produce_live
 from generator.local_days import dates, midnight_ms
 from generator.multiply import multiplied_houses
 from generator.producer import Producer
-from generator.synthetic import synthetic_houses, write_ground_truth
+from generator.synthetic import SyntheticHouse, synthetic_houses, write_ground_truth
 from smartmeter.codec import Burst
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
@@ -43,11 +43,18 @@ def add_arguments_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=_speed, default=float("inf"), help="times real time: 1 is live (default max)")
     parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about a second of waiting, at most "
                         f"{HISTORY_BURST_S})")
+    parser.add_argument("--live", action="store_true", help="synthetic houses only: the days up to now at once, then each burst when its "
+                        f"time has come ({BURST_S} s, or --burst-s), until Ctrl-C; a later start goes on where the topic ends")
 
 
 def generate(args: argparse.Namespace, settings: Settings) -> int:
     """Produces the days of args to Kafka, and writes the ground truth of synthetic ones. Raises UserError."""
     houses, first, end = plan(args, settings)
+    if args.live:
+        if args.data or args.speed != float("inf"):
+            raise UserError("--live takes neither --data nor --speed: it makes synthetic houses up to now, and on")
+        produce_live(houses, first, args.burst_s, settings)
+        return 0
     if args.data is None:
         with _usable_folders():
             _write_truth(settings.home / "ground_truth.csv", houses, first, end)
@@ -55,7 +62,7 @@ def generate(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def plan(args: argparse.Namespace, settings: Settings) -> tuple[list[House], date, date]:
+def plan(args: argparse.Namespace, settings: Settings) -> tuple[Sequence[House], date, date]:
     """(houses, first day, day after the last) that the arguments of generate ask for. Raises UserError."""
     first, end = _day_range(args)
     with _usable_folders():
@@ -75,7 +82,7 @@ def _day_range(args: argparse.Namespace) -> tuple[date, date]:
     return first, first + days
 
 
-def _houses(args: argparse.Namespace, settings: Settings) -> list[House]:
+def _houses(args: argparse.Namespace, settings: Settings) -> Sequence[House]:
     if args.houses is not None and args.houses < 1:
         raise UserError(f"--houses {args.houses}: give 1 or more")
     if args.burst_s is not None and args.burst_s < 1:
@@ -98,13 +105,9 @@ def _usable_folders() -> Iterator[None]:
                         "can be written") from None
 
 
-def _write_truth(path: Path, houses: list[House], first: date, end: date) -> None:
-    write_ground_truth(path, (spike for day in dates(first, end) for house in houses for spike in house.spikes(day)))
-
-
-def in_order(houses: list[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
-    """The bursts of all houses in the order of their start."""
-    return heapq.merge(*(house.bursts(first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)
+def _write_truth(path: Path, houses: Sequence[House], first: date, end: date) -> None:
+    synthetic = [house for house in houses if isinstance(house, SyntheticHouse)]
+    write_ground_truth(path, (spike for day in dates(first, end) for house in synthetic for spike in house.spikes(day)))
 
 
 @dataclass
@@ -116,7 +119,7 @@ class Totals:
     seconds: float = 0.0
 
 
-def produce(houses: list[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
+def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
     """Sends the houses, then their readings of the local days [first, end) at speed times real time, with a line of
     progress on standard error every 2 s. Raises ProducerError, and DatasetError for a fault in the data."""
     begun, shown, totals = time.monotonic(), time.monotonic(), Totals()
@@ -145,7 +148,7 @@ def produce(houses: list[House], first: date, end: date, burst_s: int | None, sp
     return totals
 
 
-def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: list[House]) -> str:
+def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: Sequence[House]) -> str:
     line = f"produced {totals.readings:,} readings, {totals.readings / totals.seconds:,.0f} readings/s"
     done_ms = burst.end_ms - first_end_ms
     if end < date.max and done_ms:

@@ -38,7 +38,7 @@ class DatasetError(UserError):
     """A data set that cannot be read; the message says where (file:line) and what to do."""
 
 
-def measured_houses(folder: Path, timezone: str | None = None) -> list[House]:
+def measured_houses(folder: Path, timezone: str | None = None) -> list[MeasuredHouse]:
     """The houses of a data set, each in its data set's time zone unless another one is given.
 
     Raises DatasetError when there is none or one of them cannot be read.
@@ -52,7 +52,7 @@ def measured_houses(folder: Path, timezone: str | None = None) -> list[House]:
     return [_load_house(number, path, timezone) for number, path in sorted(numbered)]
 
 
-def _load_house(house_id: int, folder: Path, timezone: str | None) -> House:
+def _load_house(house_id: int, folder: Path, timezone: str | None) -> MeasuredHouse:
     labels_file = _data_file(folder, "labels")
     if labels_file is None:
         raise DatasetError(f"{folder}: no labels.dat in it; each house needs one with a line 'channel label' a channel")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import heapq
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 
@@ -74,3 +75,8 @@ class House(ABC):
             "meters": [asdict(meter) for meter in self.meters],
             "updated": int(time.time() * 1000),
         }
+
+
+def in_order(houses: Sequence[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
+    """The bursts of all houses in the order of their start."""
+    return heapq.merge(*(house.bursts(first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)

@@ -52,7 +52,9 @@ def wall_clock_parts(day: date, timezone: str) -> list[tuple[int, int, int]]:
     naive_midnight = int((day - date(1970, 1, 1)).total_seconds()) * 1000
 
     def offset_ms(time_ms: int) -> int:
-        return int(datetime.fromtimestamp(time_ms / 1000, zone(timezone)).utcoffset().total_seconds()) * 1000
+        offset = datetime.fromtimestamp(time_ms / 1000, zone(timezone)).utcoffset()
+        assert offset is not None
+        return int(offset.total_seconds()) * 1000
 
     starts = [(next(probes), offset) for offset, probes in groupby(range(start, end, _PROBE_MS), offset_ms)]
     ends = [begin for begin, _ in starts[1:]] + [end]

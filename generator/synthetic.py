@@ -47,7 +47,7 @@ class Appliance:
     on_s: float
     off_s: float = 0
     uses_per_day: float = 0
-    hours: np.ndarray = None  # share of the uses that begins in each hour of the day
+    hours: np.ndarray | None = None  # share of the uses that begins in each hour of the day
 
 
 CATALOGUE = (

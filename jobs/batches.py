@@ -45,7 +45,7 @@ class Wanted:
     readings_over_watts: float | None = None  # readings over it, and those that follow one; None: no readings
     minutes: bool = False
 
-    def __or__(self, other: "Wanted") -> "Wanted":
+    def __or__(self, other: Wanted) -> Wanted:
         """What both want."""
         over = [w.readings_over_watts for w in (self, other) if w.readings_over_watts is not None]
         return Wanted(self.histograms or other.histograms, min(over, default=None), self.minutes or other.minutes)
@@ -131,8 +131,8 @@ def unpack(body: bytes) -> Batches:
     for dtype, length in ((HOUSE, houses), (ARRIVED, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes), (np.uint32, readings)):
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
-    watts = np.frombuffer(body, np.float32, readings, _HEAD.size + size)
-    return Batches(columns[:zones].decode().split("\n"), *arrays, watts)
+    arrays.append(np.frombuffer(body, np.float32, readings, _HEAD.size + size))
+    return Batches(columns[:zones].decode().split("\n"), *arrays)
 
 
 def alone(batch: Batch) -> Batches:
@@ -204,7 +204,7 @@ def _carry(sections, gap_ms, watts, over_watts, carried_gap_ms, carried_watts):
             is_over = watts[at] > over_watts
             if is_over or was_over:
                 carried_gap_ms[c], carried_watts[c] = since_ms, watts[at]
-                c, since_ms = c + 1, 0
+                c, since_ms = c + 1, np.int64(0)
             was_over, peak_watts = is_over, max(peak_watts, watts[at])
         n += section.readings
         section.carried, section.peak_watts = c - begin, peak_watts

@@ -65,7 +65,7 @@ class Spell:
     hold_ms: int
 
     @classmethod
-    def of(cls, settings: Settings) -> "Spell":
+    def of(cls, settings: Settings) -> Spell:
         """What the settings give."""
         return cls(round(settings.max_gap_s * 1000), round(settings.hold_s * 1000))
 
@@ -113,7 +113,7 @@ class Versions:
         return head + self.versions.tobytes() + self.limits.tobytes()
 
     @classmethod
-    def from_bytes(cls, state: bytes | None) -> "Versions":
+    def from_bytes(cls, state: bytes | None) -> Versions:
         """The versions that to_bytes gave; none for None."""
         if state is None:
             return cls()
@@ -228,7 +228,7 @@ class Runs:
         chains = _fold(self.runs, _linked(self.runs, spell), spell)
         until_ms = _held_until(chains, spell)
         episodes = np.zeros(len(chains), EPISODE)
-        for column in set(EPISODE.names) & set(RUN.names):
+        for column in set(EPISODE.names or ()) & set(RUN.names or ()):
             episodes[column] = chains[column]
         episodes["end_ms"] = np.minimum(until_ms, clock_ms)
         episodes["open"] = (
@@ -243,7 +243,7 @@ class Runs:
         return _RUNS_HEAD.pack(STATE_VERSION) + self.runs.tobytes()
 
     @classmethod
-    def from_bytes(cls, state: bytes | None) -> "Runs":
+    def from_bytes(cls, state: bytes | None) -> Runs:
         """The runs that to_bytes gave; none for None."""
         if state is None:
             return cls()
@@ -266,6 +266,17 @@ def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
     changed = [known.pop((row["meter_id"], row["start_ms"]), None) != row for row in after]
     gone = [(row["meter_id"], row["start_ms"]) in known for row in before]
     return after[np.array(changed, bool)], before[np.array(gone, bool)]
+
+
+def openings(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+    """(how many episodes have opened, how many are open no longer), of EPISODE before and after.
+
+    One that has come and ended since is both.
+    """
+    was_open = {(row["meter_id"], row["start_ms"]): row["open"] for row in before}
+    opened = sum(bool(row["open"]) or key not in was_open for row in after
+                 if not was_open.get(key := (row["meter_id"], row["start_ms"])))
+    return opened, opened + int(before["open"].sum()) - int(after["open"].sum())
 
 
 def _learn_next(runs: np.ndarray, links: np.ndarray) -> None:

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import sys
 import time
 from collections.abc import Callable
 from functools import cache, reduce
 from operator import or_
 
+import numpy as np
 import pandas as pd
 from pyflink.common import Configuration, TypeInformation, Types
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
@@ -21,14 +23,16 @@ from pyflink.table import DataTypes, StreamTableEnvironment
 from pyflink.table.udf import ScalarFunction, udf
 from pyflink.util.java_utils import to_jarray
 
-from jobs.batches import Wanted, house_batches
+from jobs.batches import Batches, Wanted, house_batches
 from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
-from jobs.readings import read
+from jobs.metrics import Counts, own_group
+from jobs.readings import NEVER, read
 from jobs.shards import shard_of
 from smartmeter import kafka
 from smartmeter.codec import encode
+from smartmeter.framing import framing
 from smartmeter.savepoints import checkpoints_of
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import JARS, Settings
 from smartmeter.topics import RESULTS, topic
 
 MESSAGES_PER_CALL = 250
@@ -36,6 +40,13 @@ MESSAGES_PER_CALL = 250
 
 MESSAGES_PER_BUNDLE = 20_000
 """Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
+
+PLACE = "`partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL"
+ARCHIVED_PLACE = """
+    `headers` MAP<STRING, BYTES> METADATA VIRTUAL,
+    `partition` AS CAST(DECODE(`headers`['partition'], 'UTF-8') AS INT),
+    `offset` AS CAST(DECODE(`headers`['offset'], 'UTF-8') AS BIGINT)"""
+"""Of a message from an archive: where it was when it was archived, so that what is told of it still points there."""
 
 THRESHOLD = Types.ROW_NAMED(["house_id", "value"], [Types.LONG(), BYTES])
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -61,7 +72,9 @@ def run(name: str, parts_of: Callable[[Settings], list[Part]]) -> None:
 
 
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:
-    """A table environment for the job `name`, set up as `settings` say."""
+    """A table environment for the job `name`, set up as `settings` say. Ends the process when Kafka cannot be used."""
+    if sentence := kafka.why_not(settings):
+        sys.exit(f"smw: {sentence}")
     options = {
         "pipeline.name": name,
         "pipeline.object-reuse": "true",
@@ -90,7 +103,7 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     for key, value in options.items():
         configuration.set_string(key, value)
     env = StreamExecutionEnvironment.get_execution_environment(configuration)
-    env.add_jars(*(jar.as_uri() for jar in sorted((ROOT / "jars" / "flink").glob("*.jar"))))
+    env.add_jars(*(jar.as_uri() for jar in sorted((JARS / "flink").glob("*.jar"))))
     return StreamTableEnvironment.create(env)
 
 
@@ -102,24 +115,41 @@ class ToBatches(ScalarFunction):
         self.max_ahead_ms = round(settings.max_ahead_s * 1000)
         self.only_house = settings.replay_house
         self.wanted, self.keys = wanted, keys
+        self.framing = framing(settings)
 
     def open(self, function_context):
         keep_freed_memory()
+        group = own_group(function_context.get_metric_group())
+        self.counts = Counts(group, ("bursts", "readings", "dead_letters"))
+        self.newest_reading_s = 0
+        group.gauge("newest_reading_s", lambda: self.newest_reading_s)
 
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
-        readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys))
-        places = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
-        batches = house_batches(readings, *places, self.max_gap_ms, self.wanted)
+        messages, refused = self.framing.all_received(payloads)
+        readings, reasons = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys))
+        reasons |= refused
+        partitions, offsets = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
+        batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted)
         if self.only_house:
             batches, reasons = batches.of(self.only_house), {}
-        rows = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
+        rows: list[tuple] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
         for i, reason in reasons.items():
             letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
                           reason=reason, payload=payloads[i])
             rows.append((self.keys[offset[i] % len(self.keys)], None, encode("dead_letter", letter)))
+        self.count(readings.bursts["newest_ms"], batches, reasons)
         rows += [(None,) * 3] * (len(value) - len(rows))
         return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
+
+    def count(self, newest_ms: np.ndarray, batches: Batches, reasons: dict[int, str]) -> None:
+        """Tell Flink what was in a call's messages. Of their newest readings the middle one counts: no house whose clock is wrong does."""
+        self.counts.add("bursts", len(newest_ms))
+        self.counts.add("readings", int(batches.sections["readings"].sum()))
+        self.counts.add("dead_letters", len(reasons))
+        self.counts.tell()
+        if len(known := newest_ms[newest_ms > NEVER]):
+            self.newest_reading_s = int(np.median(known)) // 1000
 
 
 def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) -> KeyedStream:
@@ -150,7 +180,8 @@ def shard_keys(shards: int) -> list[int]:
 
     Were the shard's number the key, Flink's hash would put several into one group, and none into others.
     """
-    jvm, keys, key = get_gateway().jvm, {}, 0
+    jvm, key = get_gateway().jvm, 0
+    keys: dict[int, int] = {}
     group_of = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
     while len(keys) < shards:
         keys.setdefault(group_of(jvm.org.apache.flink.types.Row.of(to_jarray(jvm.Object, [key])), shards), key)
@@ -160,11 +191,11 @@ def shard_keys(shards: int) -> list[int]:
 
 def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
     """Declare the table `readings`: each message's bytes, and where and when it is in the topic."""
+    place = ARCHIVED_PLACE if settings.replay_archived else PLACE
     tables.execute_sql(f"""
         CREATE TABLE readings (
             `value` BYTES,
-            `partition` INT METADATA VIRTUAL,
-            `offset` BIGINT METADATA VIRTUAL,
+            {place},
             `timestamp` TIMESTAMP_LTZ(3) METADATA VIRTUAL
         ) WITH (
             {_source_options(tables, settings, "readings")},

@@ -22,10 +22,12 @@ from pyflink.datastream import KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
 from jobs.batches import Batch, Wanted, unpack
-from jobs.integral import FRESH, LATE, OVERLAPPING, HouseDays, Rules, kwh
+from jobs.integral import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules, kwh
+from jobs.metrics import Counts, own_group
 from jobs.readings import NEVER
 from smartmeter import topics
 from smartmeter.codec import decode, encode
+from smartmeter.framing import framing
 from smartmeter.settings import Settings
 
 END_OF_TIME_MS = 2**63 - 1
@@ -101,6 +103,8 @@ class Change:
     now_ms: int
     thresholds: list[dict] = field(default_factory=list)  # versions (records) that came into force with it
     wake: bool = False  # whether a part wants to be woken a while later
+    opened: int = 0  # alerts that have opened with it
+    closed: int = 0  # alerts that are open no longer
 
     @property
     def house_id(self) -> int:
@@ -137,6 +141,7 @@ class Houses(KeyedProcessFunction):
 
     def __init__(self, settings: Settings, parts: list[Part]):
         self.rules = Rules.of(settings)
+        self.framing = framing(settings)
         self.topic_of = {name: topics.topic(settings, name) for name in topics.RESULTS}
         self.days = settings.replayed_days
         self.wake_after_ms = max(1, round(settings.emit_every_s * 1000))
@@ -144,36 +149,45 @@ class Houses(KeyedProcessFunction):
 
     def open(self, runtime_context):
         self.of_shard = runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES))
+        group = own_group(runtime_context.get_metrics_group())
+        self.counts = Counts(group, COUNTED, topics.RESULTS)
+        self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since
+        group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
 
     def process_element(self, row, ctx):
         batches, dead_letter = row
         if dead_letter:
             yield from self.messages([("dead_letter", decode(dead_letter)[1])])
+            self.counts.tell()
             return
         arrived = unpack(batches)
-        self.know(arrived.houses["house_id"].tolist())
+        self.know(ctx.get_current_key(), arrived.houses["house_id"].tolist())
         for batch in arrived:
             state = HouseState(self.of_shard, batch.house_id)
-            yield from self.add(state, batch, ctx.timer_service())
+            yield from self.add(state, batch, ctx)
             state.keep()
+        self.counts.tell()
 
     def on_timer(self, timestamp, ctx):
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
-            house = HouseDays.from_bytes(state.get("days"))
+            house = HouseDays.from_bytes(state.get("days") or b"")
             for part in self.parts:
                 yield from self.messages(part.wake(state, house, now_ms(), ended))
             state.put("days", house.to_bytes())
             state.keep()
         self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
+        self.counts.tell()
 
     def all_houses(self) -> list[int]:
         """The houses of the present shard."""
         return np.frombuffer(self.of_shard.get(HOUSES) or b"", np.int64).tolist()
 
-    def know(self, house_ids: list[int]) -> None:
-        """Let houses belong to the present shard from now on."""
+    def know(self, shard: int, house_ids: list[int]) -> None:
+        """Let houses belong to the present shard, whose key is given, from now on."""
+        if shard not in self.open_alerts:
+            self.open_alerts[shard] = int.from_bytes(self.of_shard.get(OPEN_ALERTS) or b"")
         known = self.all_houses()
         if new := sorted(set(house_ids).difference(known)):
             self.of_shard.put(HOUSES, np.array([*known, *new], np.int64).tobytes())
@@ -190,9 +204,9 @@ class Houses(KeyedProcessFunction):
         if houses:
             timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
 
-    def add(self, state: HouseState, batch: Batch, timers) -> Iterator[Row]:
+    def add(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
         """Yield the messages that follow from a batch; the house's new state is still to be kept."""
-        change = self.take_in(state, batch)
+        change, timers = self.take_in(state, batch), ctx.timer_service()
         if change.clock_before_ms == NEVER:
             timers.register_event_time_timer(END_OF_TIME_MS)
         yield from self.messages(refusals(change))
@@ -201,6 +215,7 @@ class Houses(KeyedProcessFunction):
         if change.closes_a_day:
             change.house.close(self.rules)
         change.state.put("days", change.house.to_bytes())
+        self.count(change, ctx.get_current_key())
         if change.wake and change.house_id not in (waiting := self.waiting()):
             if waiting:
                 self.of_shard.put(WAITING, np.array([*waiting, change.house_id], np.int64).tobytes())
@@ -215,15 +230,33 @@ class Houses(KeyedProcessFunction):
         taken = house.take(batch.sections, batch.newest_ms, self.rules)
         return Change(batch, state, house, *before, *taken, closes_a_day=house.over_by_now(self.rules) > house.closed_day, now_ms=now_ms())
 
+    def count(self, change: Change, shard: int) -> None:
+        """Count what has become of a batch's readings, and of alerts."""
+        readings = np.bincount(change.verdict, change.batch.sections["readings"], len(COUNTED_AS))
+        for name, number in zip(COUNTED_AS, readings.astype(int).tolist()):
+            self.counts.add(name, number)
+        if change.opened or change.closed:
+            self.counts.add("alerts_opened", change.opened)
+            self.counts.add("alerts_closed", change.closed)
+            self.open_alerts[shard] += change.opened - change.closed
+            self.of_shard.put(OPEN_ALERTS, self.open_alerts[shard].to_bytes(8))
+
     def messages(self, results: Iterable[tuple[str, dict]]) -> Iterator[Row]:
         """(topic, record) as messages (MESSAGE); of a replay those of its days."""
         for name, record in results:
             if self.days is None or record.get("date", record.get("received", 0) // DAY_MS) in self.days:
-                yield Row(self.topic_of[name], topics.key(name, record), encode(topics.SCHEMA_OF[name], record))
+                self.counts.add(("results", name))
+                yield Row(self.topic_of[name], topics.key(name, record), self.framing.sent(encode(topics.SCHEMA_OF[name], record)))
 
 
-HOUSES, WAITING = "houses", "waiting"
-"""Keys of a shard's state: its houses, and those that are to be woken."""
+HOUSES, WAITING, OPEN_ALERTS = "houses", "waiting", "open_alerts"
+"""Keys of a shard's state: its houses, those that are to be woken, and how many of its alerts are open."""
+
+_NAME_OF = {FRESH: "readings_used", AGAIN: "readings_duplicate", OVERLAPPING: "readings_late", LATE: "readings_late"}
+COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
+"""What the readings of a section count as, by its verdict."""
+
+COUNTED = (*_NAME_OF.values(), "alerts_opened", "alerts_closed")
 
 
 def now_ms() -> int:

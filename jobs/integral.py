@@ -44,7 +44,8 @@ SECTION = np.dtype([
 ])
 """92 bytes. A house of 20 meters with 2 days open holds 40 of them: 3.7 kB."""
 
-ARRIVED = np.dtype(SECTION.descr + [
+ARRIVED = np.dtype([
+    *SECTION.descr,
     ("burst", "i4"),  # bursts of the house in this batch, numbered in the order they arrived
     ("partition", "i4"),  # of the message
     ("offset", "i8"),
@@ -84,7 +85,7 @@ class Rules:
     allowed_lateness_ms: int
 
     @classmethod
-    def of(cls, settings: Settings) -> "Rules":
+    def of(cls, settings: Settings) -> Rules:
         """The rules that the settings give."""
         return cls(round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000))
 
@@ -259,7 +260,7 @@ class HouseDays:
     ALL_SENT = 2**31 - 1
 
     @classmethod
-    def known(cls, state: bytes | None, timezone: str) -> "HouseDays":
+    def known(cls, state: bytes | None, timezone: str) -> HouseDays:
         """A house as its state has it; without one, that of a house that was never heard of, in that time zone."""
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
@@ -319,7 +320,7 @@ class HouseDays:
         return head + zone + self.sections.tobytes()
 
     @classmethod
-    def from_bytes(cls, state: bytes) -> "HouseDays":
+    def from_bytes(cls, state: bytes) -> HouseDays:
         """The state that to_bytes gave."""
         version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
         require_version(version, STATE_VERSION)

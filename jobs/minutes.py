@@ -105,7 +105,7 @@ class Minutes:
         return _HEAD.pack(STATE_VERSION) + self.open.tobytes()
 
     @classmethod
-    def from_bytes(cls, state: bytes | None) -> "Minutes":
+    def from_bytes(cls, state: bytes | None) -> Minutes:
         """The minutes that to_bytes gave; none for None."""
         if state is None:
             return cls()

@@ -49,7 +49,7 @@ class Columns(NamedTuple):
 
     bursts: np.ndarray  # BURST (b,)
     meter_id: np.ndarray  # int64 (s,)
-    count: np.ndarray  # int64 (s,), readings of a channel; they sum up to n
+    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of a channel; they sum up to n
     gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; of its first, since the burst's start
     watts: np.ndarray  # float32 (n,)
 

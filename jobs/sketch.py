@@ -137,17 +137,17 @@ class Sketches:
     counts: np.ndarray
 
     @classmethod
-    def empty(cls) -> "Sketches":
+    def empty(cls) -> Sketches:
         """No meter at all."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
     @classmethod
-    def of(cls, meter_id, watts: np.ndarray) -> "Sketches":
+    def of(cls, meter_id, watts: np.ndarray) -> Sketches:
         """The sketches of readings (float32 (n,), W) of one meter, or of the meter (int32 (n,)) of each."""
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
-    def from_bins(cls, meter_id, bin: np.ndarray, count: np.ndarray) -> "Sketches":
+    def from_bins(cls, meter_id, bin: np.ndarray, count: np.ndarray) -> Sketches:
         """The sketches of counted bins (int (b,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
         They come in any order, and the counts of what repeats are summed.
@@ -155,20 +155,20 @@ class Sketches:
         keys = (np.asarray(meter_id, np.int64) << _BIN_BITS) | bin
         return cls(*_summed(keys, np.asarray(count, np.int64)))
 
-    def merge(self, *others: "Sketches") -> "Sketches":
+    def merge(self, *others: Sketches) -> Sketches:
         """The sketches of the readings of all of them."""
         every = (self, *others)
         keys, counts = np.concatenate([s.keys for s in every]), np.concatenate([s.counts for s in every])
         return Sketches(*_summed(keys, counts))
 
-    def subtract(self, other: "Sketches") -> "Sketches":
+    def subtract(self, other: Sketches) -> Sketches:
         """The sketches without the readings of `other`; ValueError when they do not hold them all."""
         keys, counts = _summed(np.concatenate([self.keys, other.keys]), np.concatenate([self.counts, -other.counts]))
         if np.any(counts < 0):
             raise ValueError(f"meter {keys[counts < 0][0] >> _BIN_BITS}: what is subtracted was never merged in")
         return Sketches(keys, counts)
 
-    def above(self, watts: float) -> "Sketches":
+    def above(self, watts: float) -> Sketches:
         """The sketches of the readings in bins whose value is greater than `watts`: of those over it, within ALPHA."""
         high = VALUES[self.keys & _BIN_MASK] > watts
         return Sketches(self.keys[high], self.counts[high])
@@ -204,7 +204,7 @@ class Sketches:
         return _HEAD.pack(SKETCH_VERSION, width, len(rows)) + rows.tobytes() + bins.tobytes() + counts.tobytes()
 
     @classmethod
-    def from_bytes(cls, data: bytes) -> "Sketches":
+    def from_bytes(cls, data: bytes) -> Sketches:
         """The sketches that to_bytes gave; ValueError when another version did."""
         version, width, meters = _HEAD.unpack_from(data)
         if version != SKETCH_VERSION:

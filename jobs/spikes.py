@@ -21,7 +21,7 @@ from pyflink.datastream import KeyedCoProcessFunction
 
 from jobs import flow
 from jobs.batches import Batch, Wanted, alone, unpack
-from jobs.episodes import LOWEST, Runs, Spell, Versions, may_be_over, runs_over
+from jobs.episodes import LOWEST, Runs, Spell, Versions, may_be_over, openings, runs_over
 from jobs.episodes import changes as changes_of
 from jobs.house import END_OF_TIME_MS, MESSAGE, Change, Houses, HouseState, Part, refused
 from jobs.integral import HouseDays, Rules, kwh
@@ -67,7 +67,10 @@ class Spikes(Part):
         before = runs.episodes(change.clock_before_ms, spell)
         runs.add(runs_over(change.batch, change.used, versions, spell.max_gap_ms), change.links, house.sections, spell)
         after = runs.episodes(house.clock_ms, spell)
-        yield from self.alerts(change, *changes_of(before, after))
+        changed, gone = changes_of(before, after)
+        if len(changed) or len(gone):
+            change.opened, change.closed = openings(before, after)
+            yield from self.alerts(change, changed, gone)
         if change.closes_a_day:
             open_from_ms = int(midnights(house.timezone)[house.over_by_now(self.rules) + 1])
             runs.forget_before(open_from_ms, spell)
@@ -79,8 +82,6 @@ class Spikes(Part):
             change.state.remove("runs")
 
     def alerts(self, change: Change, changed, gone) -> Iterator[tuple[str, dict]]:
-        if not len(changed) and not len(gone):
-            return
         revision = change.house.next_revision(change.now_ms)
         for episodes, retracted in ((gone, True), (changed, False)):
             for episode in episodes:
@@ -114,7 +115,7 @@ class Waiting:
 
     def peek(self) -> Batch:
         """The first of them."""
-        [batch] = unpack(self.state.get(f"waiting/{self.first}"))
+        [batch] = unpack(self.state.get(f"waiting/{self.first}") or b"")
         return batch
 
     def drop(self) -> None:
@@ -143,7 +144,7 @@ class SpikesJoin(KeyedCoProcessFunction):
             yield from self.houses.process_element(row, ctx)
             return
         arrived = unpack(batches)
-        self.houses.know(arrived.houses["house_id"].tolist())
+        self.houses.know(ctx.get_current_key(), arrived.houses["house_id"].tolist())
         for batch in arrived:
             state = HouseState(self.houses.of_shard, batch.house_id)
             waiting = Waiting(state)
@@ -151,22 +152,24 @@ class SpikesJoin(KeyedCoProcessFunction):
                 waiting.add(batch)
                 ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
             else:
-                yield from self.houses.add(state, batch, ctx.timer_service())
+                yield from self.houses.add(state, batch, ctx)
             state.keep()
+        self.houses.counts.tell()
 
     def process_element2(self, row, ctx):
         house_id, payload = row
-        self.houses.know([house_id])
+        self.houses.know(ctx.get_current_key(), [house_id])
         state = HouseState(self.houses.of_shard, house_id)
         try:
-            self.spikes.hear(state, [decode_as("threshold", payload)])
+            self.spikes.hear(state, [decode_as("threshold", self.houses.framing.received(payload))])
         except CodecError as error:
             log.warning("a message of the topic thresholds is left out: %s", error)
         waiting = Waiting(state)
         while waiting and self.ready(batch := waiting.peek(), state):
             waiting.drop()
-            yield from self.houses.add(state, batch, ctx.timer_service())
+            yield from self.houses.add(state, batch, ctx)
         state.keep()
+        self.houses.counts.tell()
 
     def on_timer(self, timestamp, ctx):
         for house_id in self.houses.all_houses():
@@ -177,8 +180,10 @@ class SpikesJoin(KeyedCoProcessFunction):
                 waiting.drop()
                 house = HouseDays.known(state.get("days"), batch.timezone)
                 house.timezone, house.clock_ms = batch.timezone, max(house.clock_ms, batch.newest_ms)
+                self.houses.counts.add("readings_late", int(batch.sections["readings"].sum()))
                 yield from self.houses.messages(refused(house_id, house, batch.sections, NO_THRESHOLD))
             state.keep()
+        self.houses.counts.tell()
 
     def ready(self, batch: Batch, state: HouseState) -> bool:
         """Whether thresholds are at hand for all the time of a batch that may be used."""

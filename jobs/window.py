@@ -55,7 +55,7 @@ class Limits:
     min_watts: float
 
     @classmethod
-    def of(cls, settings: Settings) -> "Limits":
+    def of(cls, settings: Settings) -> Limits:
         """The rule that the settings give."""
         return cls(**{item.name: getattr(settings, item.name) for item in fields(cls)})
 
@@ -131,7 +131,7 @@ class Window:
         return head + self.days.tobytes() + self.sketches.to_bytes()
 
     @classmethod
-    def from_bytes(cls, state: bytes) -> "Window":
+    def from_bytes(cls, state: bytes) -> Window:
         """The window that to_bytes gave."""
         version, date, valid_from_ms, valid_to_ms, rows = _HEAD.unpack_from(state)
         require_version(version, STATE_VERSION)
@@ -146,6 +146,6 @@ def meter_days(totals: np.ndarray, sketches: Sketches, on_watts: float) -> np.nd
         rows[column] = totals[column]
     on = sketches.above(on_watts)
     meter_ids, median = on.quantile(0.5)
-    known, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
+    _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
     rows["on_readings"][at], rows["on_watts"][at] = on.readings()[1][of_meter], median[of_meter]
     return rows

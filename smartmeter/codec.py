@@ -13,13 +13,15 @@ import json
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import cast
 
 import fastavro
 import numpy as np
 
 from smartmeter.compiled import compiled
+from smartmeter.settings import RESOURCES
 
-SCHEMA_DIR = Path(__file__).resolve().parent.parent / "avro"
+SCHEMA_DIR = RESOURCES / "avro"
 MARKER = b"\xc3\x01"
 HEADER_BYTES = len(MARKER) + 8
 BAD = -1
@@ -87,9 +89,14 @@ def _without_logical_types(schema):
     return schema
 
 
+def parsed(schema) -> tuple[dict, str]:
+    """(schema as fastavro takes it, its canonical form) of a schema as JSON has it; times and dates become plain numbers."""
+    schema = fastavro.parse_schema(_without_logical_types(schema))
+    return schema, fastavro.schema.to_parsing_canonical_form(schema)
+
+
 def _load(path: Path):
-    schema = fastavro.parse_schema(_without_logical_types(json.loads(path.read_text())))
-    canonical = fastavro.schema.to_parsing_canonical_form(schema)
+    schema, canonical = parsed(json.loads(path.read_text()))
     return schema, bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 
 
@@ -129,15 +136,23 @@ def schema_name(payload: bytes) -> str:
 def decode(payload: bytes) -> tuple[str, dict]:
     """(schema name, record) of a message. Raises CodecError for anything else."""
     name = schema_name(payload)
+    return name, read_record(name, payload, HEADER_BYTES)
+
+
+def read_record(name: str, payload: bytes, at: int, written_as: dict | None = None) -> dict:
+    """The record of schema `name` from position `at` of a message on, which may be written as another version of it.
+
+    Raises CodecError for anything else.
+    """
     body = io.BytesIO(payload)
-    body.seek(HEADER_BYTES)
+    body.seek(at)
     try:
-        record = fastavro.schemaless_reader(body, SCHEMAS[name], None)
+        record = cast(dict, fastavro.schemaless_reader(body, written_as or SCHEMAS[name], SCHEMAS[name] if written_as else None))
     except Exception as error:  # fastavro raises many kinds on malformed bytes
         raise CodecError(f"malformed {name}: {str(error) or type(error).__name__}") from error
     if body.tell() != len(payload):
         raise CodecError(f"malformed {name}: {len(payload) - body.tell()} bytes too many")
-    return name, record
+    return record
 
 
 def decode_as(name: str, payload: bytes) -> dict:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 from pathlib import Path
+from typing import ClassVar
 
 
 def _python_print():
@@ -52,7 +53,7 @@ class _UserWide(caching.UserWideCacheLocator):
 
 
 class _CacheFiles(caching.CompileResultCacheImpl):
-    _locator_classes = [_UserProvided, _InTree, _UserWide]
+    _locator_classes: ClassVar = [_UserProvided, _InTree, _UserWide]
 
 
 class _Cache(caching.FunctionCache):

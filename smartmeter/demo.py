@@ -13,12 +13,13 @@ from dataclasses import dataclass, replace
 from clickhouse_connect.driver.client import Client
 
 from generator.commands import add_arguments_generate, plan
-from smartmeter import stack
+from smartmeter import machine, stack
 from smartmeter.errors import UserError
+from smartmeter.logs import Bound
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
 from smartmeter.scoring import score
-from smartmeter.settings import Settings, variable
+from smartmeter.settings import SMW, Settings, variable
 from smartmeter.topics import RESULTS
 from store.client import reader
 from store.sink import group
@@ -90,8 +91,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the demo in settings.home/demo, from an empty start. Raises UserError when a part of it fails."""
+    machine.set_up()
     settings = replace(settings, home=settings.home.resolve() / "demo")
-    with Processes(settings.home) as processes:
+    with Processes(settings.home, Bound.of(settings)) as processes:
         plan(args, settings)  # a mistake in the arguments is told before anything is wiped
         wipe(settings)
         settings = stack.with_free_ports(settings)
@@ -101,6 +103,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         processes.start("generator", generate_command(args), settings.environ(), ends=True)
         stack.start_endpoint(processes, settings)
         stack.start_sink(processes, settings)
+        stack.start_gateway(processes, settings)
         stack.start_job(processes, settings)
         client = reader_when_ready(processes, settings)
         if not args.stop:
@@ -148,11 +151,11 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
     while True:
         processes.check()
         generating = processes.children["generator"].poll() is None
-        produced, left_s = generated(processes.log("generator").read_text())
-        totals = Totals(*client.query(TOTALS).first_row)
+        produced, left_s = generated("\n".join(processes.said("generator")))
+        totals = Totals(*client.query(TOTALS).result_rows[0])
         done = not generating and totals.processed == produced and all_stored(settings)
         progress.update(produced, totals, left_s if generating else 0, done)
-        if done or not generating and progress.still_s() > STALLED_S:
+        if done or (not generating and progress.still_s() > STALLED_S):
             return produced, totals
         time.sleep(1)
 
@@ -218,7 +221,7 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
         lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
     if not args.stop:
         url = f"{variable('clickhouse_url')}={settings.clickhouse_url} "
-        smw = ("" if settings.clickhouse_url == Settings().clickhouse_url else url) + "./smw "
+        smw = ("" if settings.clickhouse_url == Settings().clickhouse_url else url) + f"{SMW} "
         lines += [WHERE_TO_LOOK.format(smw=smw, dashboard=stack.dashboard_url(settings)), stack.addresses(settings), "Ctrl-C stops it."]
     return "\n".join(lines)
 

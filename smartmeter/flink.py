@@ -10,6 +10,7 @@ from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
 from smartmeter.processes import innermost_cause
+from smartmeter.settings import SMW
 
 JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile")
 """The jobs of this project, by their names in Flink; a cluster may run others beside them."""
@@ -24,9 +25,9 @@ PATIENCE_S = 300
 class Flink:
     """Flink's REST API (its page "REST API" describes each call). Raises UserError."""
 
-    def __init__(self, address: str):
+    def __init__(self, address: str, timeout_s: float = TIMEOUT_S):
         """address: host:port of its web page, which is the JobManager's REST port."""
-        self.address, self.url = address, f"http://{address}"
+        self.address, self.url, self.timeout_s = address, f"http://{address}", timeout_s
 
     def version(self) -> str:
         return self._ask("/config")["flink-version"]
@@ -51,6 +52,26 @@ class Flink:
     def cancel(self, job_id: str) -> None:
         self._ask(f"/jobs/{job_id}", {}, "PATCH")
 
+    def described_jobs(self) -> list[dict]:
+        """What is known of each job that has not ended, or has failed: see smartmeter.status for the names."""
+        return [self._described(job) for job in self._ask("/jobs/overview")["jobs"] if job["state"] not in ("FINISHED", "CANCELED")]
+
+    def _described(self, job: dict) -> dict:
+        path = f"/jobs/{job['jid']}"
+        checkpoints = self._ask(f"{path}/checkpoints") if job["state"] == "RUNNING" else {}
+        last = checkpoints.get("latest", {}).get("completed")
+        vertices = self._ask(path)["vertices"]
+        attempts = [subtask["attempt"] for vertex in vertices for subtask in self._ask(f"{path}/vertices/{vertex['id']}")["subtasks"]]
+        return {
+            "name": job["name"], "state": job["state"], "since_unix_s": job["start-time"] / 1000,
+            "parallelism": max((vertex["parallelism"] for vertex in vertices), default=None),
+            "restarts": max(attempts, default=None),  # its metric is empty when it is asked for the first time
+            "checkpoint_unix_s": last and last["latest_ack_timestamp"] / 1000,
+            "checkpoint_bytes": last and last["state_size"],
+            "checkpoint_s": last and last["end_to_end_duration"] / 1000,
+            "failed_checkpoints": checkpoints.get("counts", {}).get("failed"),
+        }
+
     def savepoint(self, job_id: str, target: str, stop: bool) -> str:
         """Take a savepoint in the folder with the address target, and stop the job with it if asked to. Returns its address."""
         call, body = ("stop", {"targetDirectory": target}) if stop else ("savepoints", {"target-directory": target})
@@ -70,12 +91,12 @@ class Flink:
         data = None if body is None else json.dumps(body).encode()
         request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
         try:
-            with urlopen(request, timeout=TIMEOUT_S) as answer:
+            with urlopen(request, timeout=self.timeout_s) as answer:
                 return json.load(answer)
         except HTTPError as error:
             raise UserError(f"Flink at {self.url} refuses: {reason(error.read().decode(errors='replace'))}") from None
         except (URLError, OSError, ValueError):
-            raise UserError(f"no Flink answers at {self.url}: start one by ./smw stack, or let --jobmanager or SMW_FLINK_UI_PORT "
+            raise UserError(f"no Flink answers at {self.url}: start one by {SMW} stack, or let --jobmanager or SMW_FLINK_UI_PORT "
                             "name where it is") from None
 
 

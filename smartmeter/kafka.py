@@ -1,17 +1,38 @@
-"""How every part connects to Kafka: librdkafka's properties for Python, and those of Kafka's own client for Flink."""
+"""How every part connects to Kafka, and why it cannot be used where it cannot.
+
+Properties are those of librdkafka for Python, and those of Kafka's own client for Flink.
+"""
 
 from __future__ import annotations
 
+import socket
+import ssl
+import time
+from pathlib import Path
+from typing import Any
+
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
-from smartmeter.settings import Settings
+from smartmeter.errors import UserError
+from smartmeter.settings import SMW, Settings
 
 MECHANISM = "SCRAM-SHA-512"
+LOGIN_MODULE = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.scram.ScramLoginModule"
+"""Kafka's, under the name that it has in Flink's connector."""
+PATIENCE_S = 5.0
+"""How long a broker may take to answer for the first time."""
+STEP_S = 0.3
+RIGHTS_MISSING = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+HANDSHAKE_S = 3.0
+OTHER_HOST = {62, 64}
+"""OpenSSL's numbers for a certificate that is not for the host name, or the IP address."""
 
 
-def client(settings: Settings) -> dict[str, str | int]:
+def client(settings: Settings) -> dict[str, str | int | float | bool]:
     """Properties of a client of librdkafka; what it logs, it also raises or hands to error_cb."""
-    properties = {"bootstrap.servers": settings.kafka, "security.protocol": protocol(settings), "log_level": 0}
+    properties: dict[str, str | int | float | bool] = {
+        "bootstrap.servers": settings.kafka, "security.protocol": protocol(settings), "log_level": 0}
     if settings.kafka_user:
         properties |= {"sasl.mechanism": MECHANISM, "sasl.username": settings.kafka_user, "sasl.password": settings.kafka_password}
     if settings.kafka_ca:
@@ -20,15 +41,15 @@ def client(settings: Settings) -> dict[str, str | int]:
 
 
 def java_client(settings: Settings) -> dict[str, str]:
-    """The same for Kafka's client in Java."""
+    """The same for Flink's connector. It gets the authorities themselves: the nodes of a Flink need no file."""
     properties = {"bootstrap.servers": settings.kafka, "security.protocol": protocol(settings)}
     if settings.kafka_user:
         login = " ".join(f'{name}="{_escaped(value)}"' for name, value in (
             ("username", settings.kafka_user), ("password", settings.kafka_password)))
         properties |= {"sasl.mechanism": MECHANISM,
-                       "sasl.jaas.config": f"org.apache.kafka.common.security.scram.ScramLoginModule required {login};"}
+                       "sasl.jaas.config": f"{LOGIN_MODULE} required {login};"}
     if settings.kafka_ca:
-        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.location": settings.kafka_ca}
+        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": Path(settings.kafka_ca).read_text()}
     return properties
 
 
@@ -39,6 +60,80 @@ def protocol(settings: Settings) -> str:
 
 def admin(settings: Settings) -> AdminClient:
     return AdminClient(client(settings))
+
+
+def require_broker(settings: Settings) -> None:
+    """Raise UserError when Kafka cannot be used."""
+    if sentence := why_not(settings):
+        raise UserError(sentence)
+
+
+def failure(error: KafkaException, settings: Settings, patience_s: float = PATIENCE_S) -> UserError:
+    """What to raise in place of an error of Kafka's: it tells why Kafka cannot be used, or what Kafka says."""
+    return UserError(why_not(settings, patience_s) or f"Kafka at {settings.kafka} says: {error.args[0].str()}")
+
+
+def no_right(error: KafkaError, settings: Settings) -> str:
+    """What to say of an error of RIGHTS_MISSING."""
+    user = f"user {settings.kafka_user}" if settings.kafka_user else "a client without a user"
+    return f"Kafka at {settings.kafka} does not let {user} do that ({error.str()}): docs/security.md lists the rights that it needs"
+
+
+def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
+    """Why Kafka cannot be used, and what to do, in one sentence; None when it answers within that time.
+
+    librdkafka goes on trying whatever is wrong. Of a password that is refused it tells by error_cb, of TLS hardly anything.
+    """
+    faults: list[KafkaError] = []
+    properties: dict[str, Any] = client(settings) | {"error_cb": faults.append}
+    asking = AdminClient(properties)
+    deadline = time.monotonic() + patience_s
+    while (left := deadline - time.monotonic()) > 0:
+        try:
+            asking.list_topics(timeout=min(left, STEP_S))
+            return None
+        except KafkaException:
+            asking.poll(0)
+        for fault in faults:
+            if fault.code() == KafkaError._AUTHENTICATION:
+                return _refused(fault, settings)
+        if sentence := next(filter(None, (_by_handshake(address.strip(), settings) for address in settings.kafka.split(","))), None):
+            return sentence
+    sentence = f"no Kafka broker answers at {settings.kafka}: start one by {SMW} stack, or set SMW_KAFKA to where it is"
+    wants_user = settings.kafka_tls and not settings.kafka_user
+    return sentence + (", or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it wants a user" if wants_user else "")
+
+
+def _refused(error: KafkaError, settings: Settings) -> str:
+    if "mechanism handshake failed" in error.str():
+        return (f"Kafka at {settings.kafka} takes no users by {MECHANISM} at this port: "
+                "set SMW_KAFKA to one that does, or unset SMW_KAFKA_USER")
+    return f"Kafka at {settings.kafka} refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD"
+
+
+def _by_handshake(address: str, settings: Settings) -> str | None:
+    """What a TLS handshake shows to be wrong, in one sentence; None where that is nothing."""
+    context = ssl.create_default_context(cafile=settings.kafka_ca or None)
+    if not settings.kafka_tls:
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    host, _, port = address.rpartition(":")
+    try:
+        connection = socket.create_connection((host.strip("[]"), int(port)), timeout=HANDSHAKE_S)
+    except (OSError, ValueError):
+        return None
+    try:
+        with connection, context.wrap_socket(connection, server_hostname=host.strip("[]")):
+            return None if settings.kafka_tls else f"Kafka at {address} takes TLS only: set SMW_KAFKA_TLS=true"
+    except ssl.SSLCertVerificationError as error:
+        if error.verify_code in OTHER_HOST:
+            return f"the certificate of Kafka at {address} is for another host name: set SMW_KAFKA to the name that it is for"
+        return (f"the certificate of Kafka at {address} is not trusted ({error.verify_message}): "
+                "set SMW_KAFKA_CA to the PEM file of the authority that signed it")
+    except TimeoutError:
+        return None
+    except OSError:
+        no_tls = f"Kafka at {address} takes no TLS at this port: set SMW_KAFKA to its port for TLS, or SMW_KAFKA_TLS=false"
+        return no_tls if settings.kafka_tls else None
 
 
 def _escaped(value: str) -> str:

@@ -7,7 +7,7 @@ from confluent_kafka.admin import OffsetSpec
 
 from smartmeter import kafka
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings
+from smartmeter.settings import SMW, Settings
 from smartmeter.topics import topic
 
 TIMEOUT_S = 10
@@ -23,9 +23,12 @@ class Offsets:
         self._consumer = Consumer(kafka.client(settings) | {"group.id": group_id})
         self._settings = settings
         topics = self._ask(kafka.admin(settings).list_topics, timeout=TIMEOUT_S).topics
-        self._places = [(full, p) for full in (topic(settings, name) for name in names) for p in topics[full].partitions]
+        wanted = [topic(settings, name) for name in names]
+        if missing := [full for full in wanted if full not in topics]:
+            raise UserError(f"Kafka at {settings.kafka} shows no topic {missing[0]}: make it by {SMW} topics, or let the user read it")
+        self._places = [(full, partition) for full in wanted for partition in topics[full].partitions]
 
-    def __enter__(self) -> "Offsets":
+    def __enter__(self) -> Offsets:
         return self
 
     def __exit__(self, *_) -> None:
@@ -56,7 +59,7 @@ class Offsets:
         try:
             return question(*arguments, **options)
         except KafkaException as error:
-            raise UserError(f"Kafka at {self._settings.kafka} does not answer: {error.args[0].str()}") from None
+            raise kafka.failure(error, self._settings) from None
 
 
 class Lags:
@@ -67,15 +70,21 @@ class Lags:
     """
 
     def __init__(self, settings: Settings, topics_of: dict[str, tuple[str, ...]]):
-        self._topics_of = topics_of
+        self._settings, self._topics_of = settings, topics_of
         self._admin = kafka.admin(settings)
         self._consumers = {group_id: Consumer(kafka.client(settings) | {"group.id": group_id}) for group_id in topics_of}
 
     def by_group(self, timeout_s: float) -> dict[str, int | None]:
         """Messages that each group has not committed; None for a group that has committed nothing.
 
-        Raises KafkaException where the broker does not answer.
+        Raises UserError where Kafka cannot be used.
         """
+        try:
+            return self._by_group(timeout_s)
+        except KafkaException as error:
+            raise kafka.failure(error, self._settings, timeout_s) from None
+
+    def _by_group(self, timeout_s: float) -> dict[str, int | None]:
         known = self._admin.list_topics(timeout=timeout_s).topics
         places_of = {group_id: [(name, partition) for name in names if name in known for partition in known[name].partitions]
                      for group_id, names in self._topics_of.items()}

@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import signal
 import subprocess
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from smartmeter.errors import UserError
+from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
 
 MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POLL_S = 0.1
+PATIENCE_S = 1
 LOG_LINES_SHOWN = 5
 CAUSE = "Caused by: "
-OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")  # how the project's own programs say why they end
 
 
 class Processes:
@@ -31,13 +32,14 @@ class Processes:
     Entering it ends what an earlier run left behind. Raises UserError when `home` is in use or not writable.
     """
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, bound: Bound = USUAL):
         home = home.resolve()
-        self.logs, self.run = home / "logs", home / "run"
+        self.logs, self.run, self.bound = home / "logs", home / "run", bound
         self.children: dict[str, subprocess.Popen] = {}
+        self.outputs: dict[str, Output] = {}
         self.ending: set[str] = set()
 
-    def __enter__(self) -> "Processes":
+    def __enter__(self) -> Processes:
         try:
             self.logs.mkdir(parents=True, exist_ok=True)
             self.run.mkdir(exist_ok=True)
@@ -70,11 +72,12 @@ class Processes:
         """
         pid_file = self.run / f"{name}.pid"
         pid_file.touch()  # before the process: should this one be killed in between, the next still looks for it
-        with open(self.log(name), "wb") as log:
-            child = subprocess.Popen(
-                ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
+        child = subprocess.Popen(
+            ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
         pid_file.write_text(f"{child.pid}\n")
+        assert child.stdout
+        self.outputs[name] = Output(child.stdout, self.log(name), name, self.bound)
         self.children[name] = child
         if ends:
             self.ending.add(name)
@@ -83,14 +86,15 @@ class Processes:
         """End a process and all its children."""
         end(self.run / f"{name}.pid")
         self.children.pop(name).wait()
+        self.outputs[name].join(PATIENCE_S)
 
     def check(self) -> None:
         """Raise UserError when a process has ended that should not have, with the reason that its log gives."""
         for name, child in self.children.items():
             code = child.poll()
-            if code is None or code == 0 and name in self.ending:
+            if code is None or (code == 0 and name in self.ending):
                 continue
-            lines = self.log(name).read_text(errors="replace").splitlines()
+            lines = self.said(name)
             if lines and (own := OWN_SENTENCE.fullmatch(lines[-1])):
                 raise UserError(own[1])
             if cause := innermost_cause(lines):
@@ -105,6 +109,12 @@ class Processes:
             if time.monotonic() > deadline:
                 raise UserError(f"{what} after {timeout_s:.0f} s; the logs are in {self.logs}")
             time.sleep(POLL_S)
+
+    def said(self, name: str) -> list[str]:
+        """The newest lines that a process has printed; all of them, up to LINES_KEPT, where it has ended."""
+        if name not in self.children or self.children[name].poll() is not None:
+            self.outputs[name].join(PATIENCE_S)
+        return list(self.outputs[name].last)
 
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
@@ -129,10 +139,8 @@ def end(pid_file: Path, patience_s: float = 20) -> None:
         time.sleep(POLL_S)
     while left := marked(pid_file):
         for pid in left:
-            try:
+            with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         time.sleep(POLL_S)
     pid_file.unlink()
 

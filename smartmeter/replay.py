@@ -1,4 +1,4 @@
-"""./smw replay: past days once more, from Kafka's retained log through the same job, over the old results or beside them."""
+"""./smw replay: past days once more, from Kafka's log or an archive through the same job, over the old results or beside them."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ import argparse
 import shutil
 import sys
 import time
+from contextlib import nullcontext
 from dataclasses import replace
+from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
 
-from smartmeter import kafka, stack
+from smartmeter import archive, kafka, machine, stack
 from smartmeter.errors import UserError
+from smartmeter.logs import Bound
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
-from smartmeter.settings import Settings, SettingsError
+from smartmeter.settings import SMW, Settings, SettingsError
 from smartmeter.topics import RESULTS
 from store.client import writer_password
 from store.sink import group
@@ -34,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
     parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
                         "database smartmeter_NAME (default: over them)")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help="read the files of ./smw archive (default: what Kafka keeps)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -41,12 +45,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         settings = replace(
             settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
-            replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into, bounded=True,
-            checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="")
+            replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into,
+            replay_archived=args.archive is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="",
+            flink_metrics_port=0, sink_metrics_port=0)
     except SettingsError:
         raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
                         "the last not before the first, and a name of letters, digits and underscores") from None
-    with Processes(settings.home) as processes:
+    machine.set_up()
+    archived = archive.in_kafka(settings, args.archive) if args.archive is not None else nullcontext()
+    with Processes(settings.home, Bound.of(settings)) as processes, archived:
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = stack.with_free_flink_port(settings)
         stack.create_topics(settings)
@@ -58,7 +65,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             stack.start_sink(processes, settings)
         stack.start_job(processes, settings, ends=True)
         follow(processes, progress)
-    print(f'Replayed {args.first} to {args.last}. See: ./smw sql "SELECT * FROM {settings.database}.daily_energy '
+    print(f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {settings.database}.daily_energy '
           f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\"")
     return 0
 
@@ -77,7 +84,7 @@ def follow(processes: Processes, progress: Progress) -> None:
         if (ended, left) != before:
             before, moved = (ended, left), now
         if now - moved > STALLED_S:
-            raise UserError("the results are not stored: is the stack's sink running (./smw stack)?" if ended else
+            raise UserError(f"the results are not stored: is the stack's sink running ({SMW} stack)?" if ended else
                             f"the job has not gone on for {STALLED_S} s; its log is {processes.log(stack.PIPELINE_JOB.stem)}")
         if now - shown >= LINE_EVERY_S:
             shown = now

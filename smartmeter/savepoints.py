@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from smartmeter.errors import UserError
 from smartmeter.flink import JOBS, Flink
-from smartmeter.settings import Settings
+from smartmeter.settings import SMW, Settings
 
 METADATA = "_metadata"
 """The file that makes a checkpoint or savepoint complete: Flink writes it last."""
@@ -45,19 +45,19 @@ def newest_state(settings: Settings, job: str) -> str | None:
 
     Those that are kept elsewhere than in a folder are not looked for.
     """
-    complete = []
+    complete: list[Path] = []
     for place, pattern in ((savepoints_of(settings, job), "*"), (checkpoints_of(settings, job), "*/chk-*")):
         if folder := folder_at(place):
             complete += folder.glob(f"{pattern}/{METADATA}")
     newest = max(complete, key=lambda path: path.stat().st_mtime_ns, default=None)
-    return newest and address(str(newest.parent))
+    return address(str(newest.parent)) if newest else None
 
 
 def require_savepoint(place: str) -> str:
     """The address of a savepoint. Raises UserError when it is of a folder with none."""
     folder = folder_at(place)
     if folder and not (folder / METADATA).is_file():
-        raise UserError(f"{folder} is no savepoint: it has no file {METADATA}; ./smw savepoint prints where it puts one")
+        raise UserError(f"{folder} is no savepoint: it has no file {METADATA}; {SMW} savepoint prints where it puts one")
     return address(place)
 
 

@@ -49,7 +49,7 @@ def score(client: Client, truth: Path) -> Score:
     spikes = _by_meter((int(row["house_id"]), int(row["meter_id"]), int(row["start_ms"]), int(row["end_ms"]))
                        for row in csv.DictReader(truth.read_text().splitlines()))
     alerts, in_force = _by_meter(client.query(ALERTS).result_rows), _by_meter(client.query(IN_FORCE).result_rows)
-    of_house = defaultdict(list)
+    of_house: dict[int, list] = defaultdict(list)
     for (house_id, _), spans in spikes.items():
         of_house[house_id] += spans
     mains = {meter.meter_id for meter in MAINS}

@@ -4,32 +4,51 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
 LONGEST_BURST_DAYS = 7
 """Most that a burst may span; it bounds what one message can cost, and how far back a replay reads."""
+IN_FILE = "_FILE"
+"""Behind a password's variable: it names a file that holds the password."""
 ROOT = Path(__file__).resolve().parent.parent
+"""The checkout; where pip has installed the project, the folder of all packages."""
+INSTALLED = Path(__file__).with_name("avro").is_dir()
+"""Whether pip has installed the project: what lies beside the packages in a checkout is in the package smartmeter then."""
+RESOURCES = ROOT / "smartmeter" if INSTALLED else ROOT
+"""The folder of avro/ and pom.xml."""
+USER_FOLDER = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share") / "smart-meter-watchdog"
+JARS = (USER_FOLDER if INSTALLED else ROOT) / "jars"
+"""Where Maven puts what pom.xml lists."""
+SMW = "smw" if INSTALLED else "./smw"
+"""How the user calls the command line."""
 
 
 class SettingsError(ValueError):
     """A setting has a value that cannot be used; the message names the variable and what it takes."""
 
 
-def _setting(default, meaning: str):
-    return field(default=default, metadata={"meaning": meaning})
+def _setting(default, meaning: str, also: str = ""):
+    """also: another name of its environment variable, by which it is known elsewhere."""
+    return field(default=default, metadata={"meaning": meaning, "also": also})
 
 
 def _secret(meaning: str):
-    return field(default="", metadata={"meaning": meaning}, repr=False)
+    return field(default="", metadata={"meaning": meaning, "also": ""}, repr=False)
 
 
 @dataclass(frozen=True)
 class Settings:
-    """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each."""
+    """One field a setting; SMW_MAX_GAP_S sets max_gap_s, and so on for each. SMW_..._PASSWORD_FILE names a file with a password."""
 
-    home: Path = _setting(ROOT / ".smw", "folder for data, logs and pid files of the local stack")
+    home: Path = _setting(USER_FOLDER if INSTALLED else ROOT / ".smw", "folder for data, logs and pid files of the local stack")
+    log_mb: float = _setting(10.0, "size, in MB, at which a log of the local stack goes on in a new file")
+    log_files: int = _setting(5, "files of a log that are kept, the present one included")
+    metrics_address: str = _setting("127.0.0.1", "address at which metrics are served for Prometheus")
+    flink_metrics_port: int = _setting(9249, "port of the metrics of the local stack's Flink; 0: none")
+    sink_metrics_port: int = _setting(9250, "port of the sink's metrics; 0: none")
 
     kafka: str = _setting("127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
     kafka_tls: bool = _setting(False, "connect to Kafka by TLS")
@@ -38,9 +57,22 @@ class Settings:
     kafka_password: str = _secret("password of that user")
     kafka_controller_port: int = _setting(9093, "port of the local broker's KRaft controller")
     partitions: int = _setting(4, "partitions of a topic when it is created")
+    replication: int = _setting(0, "copies of a topic when it is created, one of which may be missing where there are 3; 0: as many as the cluster makes")
+    readings_retention_days: int = _setting(
+        0, "days after which readings leave Kafka, by their own time: history that is older leaves as soon as it has come; 0: never")
+    readings_retention_gb: float = _setting(0.0, "size, in GB, over which the oldest readings leave Kafka; 0: none")
     topic_prefix: str = _setting("", "put before every topic's name")
 
+    schema_registry_url: str = _setting(
+        "", "address of a schema registry with an API like Confluent's; empty: none, messages are in single-object framing", also="SCHEMA_REGISTRY_URL")
+    schema_registry_user: str = _setting("", "user that asks the registry; empty: nobody in particular")
+    schema_registry_password: str = _secret("password of that user")
+    schema_registry_ca: str = _setting("", "PEM file of the authorities whose certificate of the registry is trusted; empty: the usual ones")
+
     clickhouse_url: str = _setting("http://127.0.0.1:8123", "HTTP address of ClickHouse, or of the local endpoint")
+    clickhouse_ca: str = _setting("", "PEM file of the authorities whose ClickHouse certificates are trusted; empty: those of the system")
+    clickhouse_certificate: str = _setting("", "PEM file of the local endpoint's certificate, for an SMW_CLICKHOUSE_URL of https")
+    clickhouse_key: str = _setting("", "PEM file of that certificate's key")
     clickhouse_database: str = _setting("smartmeter", "database of the tables")
     clickhouse_user: str = _setting("writer", "user that creates tables and inserts")
     clickhouse_password: str = _secret("password of that user; the local endpoint makes one up and keeps it in SMW_HOME")
@@ -68,6 +100,7 @@ class Settings:
     replay_from: str = _setting("", "first local day to be replayed, such as 2026-11-01; empty: no replay, the topic is read from its start")
     replay_to: str = _setting("", "last local day to be replayed")
     replay_house: int = _setting(0, "the one house to be replayed; 0: all")
+    replay_archived: bool = _setting(False, "a replay reads the topic archived.readings, which ./smw replay --archive fills from files")
 
     max_gap_s: float = _setting(1000.0, "longest time that a reading holds, in s")
     allowed_lateness_s: float = _setting(3600.0, "time after local midnight, on the house's own clock, for which a day stays open, in s")
@@ -81,6 +114,12 @@ class Settings:
     max_ahead_s: float = _setting(86400.0, "how far after the present a burst may lie, in s")
 
     def __post_init__(self):
+        for name, instead in (
+            ("clickhouse_url", "SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD, and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD"),
+            ("schema_registry_url", "SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
+        ):
+            if re.search("@|(password|token)=", getattr(self, name)):  # it is shown in messages, so not in this one either
+                raise SettingsError(f"{variable(name)} takes no user and no password: set {instead}")
         for name, fits, takes in (
             ("max_gap_s", 0 < self.max_gap_s < 82_800, "more than 0 and less than 82800, the shortest day"),
             ("allowed_lateness_s", self.allowed_lateness_s >= 0, "0 or more"),
@@ -99,18 +138,29 @@ class Settings:
             ("state_backend", self.state_backend in ("hashmap", "rocksdb"), "hashmap or rocksdb"),
             ("into", re.fullmatch(r"\w*", self.into, re.ASCII), "letters, digits and underscores"),
             ("replay_from", not self.replay_from or _is_date(self.replay_from), "a date such as 2026-11-01"),
-            ("replay_to", not self.replay_from or _is_date(self.replay_to) and self.replay_from <= self.replay_to,
+            ("replay_to", not self.replay_from or (_is_date(self.replay_to) and self.replay_from <= self.replay_to),
              "a date that is not before SMW_REPLAY_FROM"),
             ("partitions", self.partitions >= 1, "1 or more"),
+            ("schema_registry_url", re.match("https?://.|$", self.schema_registry_url), "an address that begins with http:// or https://"),
+            ("kafka_user", not self.kafka_user or self.kafka_password, "SMW_KAFKA_PASSWORD beside it"),
+            ("kafka_ca", not self.kafka_ca or self.kafka_tls, "SMW_KAFKA_TLS=true beside it"),
+            ("kafka_ca", _holds_certificates(self.kafka_ca), "a PEM file of certificates that can be read"),
+            ("clickhouse_ca", not self.clickhouse_ca or self.clickhouse_url.startswith("https:"),
+             "an SMW_CLICKHOUSE_URL of https beside it"),
+            ("clickhouse_ca", _holds_certificates(self.clickhouse_ca), "a PEM file of certificates that can be read"),
+            ("replication", 0 <= self.replication < 2**15, "0 or more"),
+            ("readings_retention_days", 0 <= self.readings_retention_days <= 36_500, "0 to 36500"),
+            ("readings_retention_gb", 0 <= self.readings_retention_gb < 1e9, "0 or more"),
+            ("log_mb", self.log_mb > 0, "more than 0"),
+            ("log_files", self.log_files >= 2, "2 or more"),
         ):
             if not fits:
                 raise SettingsError(f"{variable(name)}={getattr(self, name)}: it takes {takes}")
-        if re.search("@|(password|token)=", self.clickhouse_url):  # it is shown in messages, so not in this one either
-            raise SettingsError("SMW_CLICKHOUSE_URL takes no user and no password: set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD, "
-                                "and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD")
+        if self.kafka_password and not self.kafka_user:
+            raise SettingsError("SMW_KAFKA_PASSWORD is set: it takes SMW_KAFKA_USER beside it")
 
     @classmethod
-    def load(cls, environ=os.environ, **overrides) -> "Settings":
+    def load(cls, environ=os.environ, **overrides) -> Settings:
         """The settings of this process: overrides first, then environment variables, then defaults.
 
         Raises SettingsError for a value of the wrong kind.
@@ -119,7 +169,9 @@ class Settings:
         for item in fields(cls):
             if item.name in overrides:
                 values[item.name] = overrides[item.name]
-            elif (text := environ.get(variable(item.name))) is not None:
+            elif not item.repr and (file := environ.get(variable(item.name) + IN_FILE)) and not environ.get(variable(item.name)):
+                values[item.name] = _read_secret(variable(item.name) + IN_FILE, file)
+            elif (text := environ.get(variable(item.name), environ.get(item.metadata["also"]))) is not None:
                 values[item.name] = _parse(item.name, text, type(item.default))
         return cls(**values)
 
@@ -142,11 +194,23 @@ class Settings:
 
         It needs all days that the thresholds in force then were made from, and the longest burst that reaches into them.
         """
-        return max(0, self.replayed_days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
+        days = self.replayed_days
+        assert days, "there is no replay"
+        return max(0, days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
 
     def environ(self) -> dict[str, str]:
         """These settings as environment variables, for a process to be started."""
         return {variable(item.name): str(getattr(self, item.name)) for item in fields(self)}
+
+    def environ_without_secrets(self, folder: Path) -> dict[str, str]:
+        """The same, with each password in a file in `folder` that only this user can read."""
+        environ = self.environ()
+        folder.mkdir(parents=True, exist_ok=True)
+        for item in fields(self):
+            if not item.repr and (secret := getattr(self, item.name)):
+                write_private(folder / item.name, secret)
+                environ |= {variable(item.name): "", variable(item.name) + IN_FILE: str((folder / item.name).resolve())}
+        return environ
 
 
 def variable(name: str) -> str:
@@ -154,10 +218,33 @@ def variable(name: str) -> str:
     return "SMW_" + name.upper()
 
 
+def write_private(file: Path, text: str) -> None:
+    """Write a file that only this user can read."""
+    with open(os.open(file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as opened:
+        opened.write(text + "\n")
+
+
+def _read_secret(name: str, file: str) -> str:
+    try:
+        return Path(file).read_text().removesuffix("\n")
+    except (OSError, UnicodeDecodeError):
+        raise SettingsError(f"{name}={file}: it takes a file that can be read") from None
+
+
 def _is_date(text: str) -> bool:
     try:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
+        return False
+
+
+def _holds_certificates(file: str) -> bool:
+    """Whether a PEM file can be used as authorities to trust; true where none is named."""
+    try:
+        if file:
+            ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        return True
+    except OSError:  # ssl's own errors are of this kind too
         return False
 
 

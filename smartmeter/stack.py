@@ -10,6 +10,7 @@ import random
 import secrets
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import sysconfig
@@ -23,16 +24,16 @@ from urllib.request import urlopen
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from smartmeter import kafka, topics
+from smartmeter import gateway, kafka, logs, machine, topics
 from smartmeter.errors import UserError
+from smartmeter.framing import framing
 from smartmeter.processes import Processes
 from smartmeter.savepoints import restore_options, state_to_start_from
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import JARS, ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
-KAFKA_JARS = ROOT / "jars" / "kafka" / "*"
-FLINK = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin" / "flink"
+FLINK = Path(sysconfig.get_path("purelib")) / "pyflink"
 PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 BROKER_PROPERTIES = """\
@@ -66,11 +67,14 @@ def start(processes: Processes, settings: Settings, savepoint: str | None = None
     create_topics(settings)
     start_endpoint(processes, settings)
     start_sink(processes, settings)
+    start_gateway(processes, settings)
     start_job(processes, settings, ends=True, savepoint=savepoint)
 
 
 def start_broker(processes: Processes, settings: Settings) -> None:
     """Start the broker at settings.kafka; its data is kept in settings.home/kafka."""
+    if settings.kafka_tls or settings.kafka_user:
+        raise UserError("the local broker takes neither TLS nor users: unset SMW_KAFKA_TLS and SMW_KAFKA_USER")
     require_free_port(settings.kafka, "SMW_KAFKA")
     require_free_port(f"{LOOPBACK}:{settings.kafka_controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
     data = settings.home / "kafka"
@@ -78,7 +82,7 @@ def start_broker(processes: Processes, settings: Settings) -> None:
     properties = settings.home / "kafka.properties"
     properties.write_text(BROKER_PROPERTIES.format(
         address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
-    java = ["java", "-Xms128m", "-Xmx768m", "-Dlog4j2.level=WARN", "-cp", str(KAFKA_JARS)]
+    java = [machine.java(), "-Xms128m", "-Xmx768m", *logs.java_options("kafka", "WARN"), "-cp", str(JARS / "kafka" / "*")]
     if not (data / "meta.properties").exists():
         cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
         subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
@@ -98,23 +102,23 @@ def broker_answers(settings: Settings) -> bool:
 
 
 def create_topics(settings: Settings) -> None:
-    """Create the topics that are not there yet. Raises UserError when no broker answers."""
-    new = [
-        NewTopic(topics.topic(settings, name), settings.partitions, -1,
-                 config={"cleanup.policy": topics.CLEANUP.get(name, "delete")})
-        for name in topics.SCHEMA_OF
-    ]
+    """Create the topics that are not there yet, and have a registry know their schemas. Raises UserError when either cannot be used, or refuses."""
+    framing(settings)
+    kafka.require_broker(settings)
     client = kafka.admin(settings)  # its futures end with it
-    for name, created in client.create_topics(new, request_timeout=5).items():
+    there = client.list_topics(timeout=kafka.PATIENCE_S).topics
+    new = [
+        NewTopic(full, settings.partitions, settings.replication or -1, config=topics.configuration(settings, name, settings.partitions))
+        for name in topics.SCHEMA_OF if (full := topics.topic(settings, name)) not in there
+    ]
+    for name, created in client.create_topics(new, request_timeout=5).items() if new else ():
         try:
             created.result()
         except KafkaException as error:
-            fault = error.args[0]
-            if fault.code() < 0:  # librdkafka's own, not the broker's
-                raise UserError(f"no Kafka broker answers at {settings.kafka}: start one by ./smw stack, "
-                                "or set SMW_KAFKA to where it is") from error
-            if fault.code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise UserError(f"Kafka refuses to create the topic {name}: {fault.str()}") from error
+            if error.args[0].code() in kafka.RIGHTS_MISSING:
+                raise UserError(kafka.no_right(error.args[0], settings)) from None
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise UserError(f"Kafka refuses to create the topic {name}: {error.args[0].str()}") from error
 
 
 def start_endpoint(processes: Processes, settings: Settings) -> None:
@@ -125,12 +129,13 @@ def start_endpoint(processes: Processes, settings: Settings) -> None:
 
 
 def endpoint_answers(settings: Settings) -> bool:
-    return answers(f"{settings.clickhouse_url}/ping")
+    return answers(f"{settings.clickhouse_url}/ping", settings.clickhouse_ca)
 
 
-def answers(url: str) -> bool:
+def answers(url: str, authorities: str = "") -> bool:
+    """Whether an HTTP server answers; authorities: the PEM file of those to be trusted, if not the system's."""
     try:
-        with urlopen(url, timeout=1) as answer:
+        with urlopen(url, timeout=1, context=ssl.create_default_context(cafile=authorities or None)) as answer:
             return answer.status == 200
     except OSError:
         return False
@@ -138,7 +143,16 @@ def answers(url: str) -> bool:
 
 def start_sink(processes: Processes, settings: Settings) -> None:
     """Start the sink, from the topics to ClickHouse."""
+    if settings.sink_metrics_port:
+        require_free_port(f"{settings.metrics_address}:{settings.sink_metrics_port}", "SMW_SINK_METRICS_PORT")
     processes.start("sink", [sys.executable, "-P", "-m", "store.sink"], settings.environ())
+
+
+def start_gateway(processes: Processes, settings: Settings) -> None:
+    """Start what serves Flink's metrics, unless SMW_FLINK_METRICS_PORT is 0."""
+    if settings.flink_metrics_port:
+        require_free_port(f"{settings.metrics_address}:{settings.flink_metrics_port}", "SMW_FLINK_METRICS_PORT")
+        processes.start("metrics", [sys.executable, "-P", "-m", "smartmeter.gateway"], settings.environ())
 
 
 def start_dashboard(processes: Processes, settings: Settings) -> None:
@@ -146,7 +160,8 @@ def start_dashboard(processes: Processes, settings: Settings) -> None:
     require_free_port(f"{settings.dashboard_address}:{settings.dashboard_port}", "SMW_DASHBOARD_PORT")
     processes.start("dashboard", [
         sys.executable, "-P", "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"),
-        "--server.address", settings.dashboard_address, "--server.port", str(settings.dashboard_port)], settings.environ())
+        "--server.address", settings.dashboard_address, "--server.port", str(settings.dashboard_port),
+        "--logger.messageFormat", "%(levelname)s %(message)s"], settings.environ())
     url = dashboard_url(settings)
     processes.wait_until(lambda: answers(f"{url}/_stcore/health"), f"no dashboard answers at {url}")
 
@@ -160,34 +175,56 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
     """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port.
 
     It goes on from the savepoint, else from its newest checkpoint or savepoint, else it begins anew. ends: it may end
-    by itself.
+    by itself. Raises UserError when Kafka cannot be used: Flink would try again for ever.
     """
+    kafka.require_broker(settings)
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
     shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
+    (settings.home / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)  # for the job, which holds the password of Kafka
     state = state_to_start_from(settings, job_file.stem, savepoint)
-    processes.start(job_file.stem, flink_run_command(settings, job_file, restore_options(state)), flink_environ(settings), ends)
+    processes.start(job_file.stem, flink_run_command(settings, job_file, restore_options(state)), flink_environ(settings, job_file.stem), ends)
 
 
 def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = ()) -> list[str]:
     """The command line that runs a job on a Flink within its own process, until the job ends."""
     return [
-        str(FLINK), "run", "--target", "local", *options,
+        str(FLINK / "bin" / "flink"), "run", "--target", "local", *options,
         "-D", f"taskmanager.numberOfTaskSlots={settings.parallelism}",
         "-D", f"rest.bind-port={settings.flink_ui_port}",
         "-D", f"rest.bind-address={LOOPBACK}",
         "-D", f"io.tmp.dirs={settings.home / 'tmp'}",
         "-D", f"python.pythonpath={ROOT}",
+        *reporter_options(settings),
         "-pyexec", sys.executable, "-pyclientexec", sys.executable,
         "-py", str(job_file),
     ]
 
 
-def flink_environ(settings: Settings) -> dict[str, str]:
-    """The environment of that command: the settings, where Flink writes its log, and how its JVM runs.
+def reporter_options(settings: Settings) -> list[str]:
+    """Options that let Flink push its metrics to smartmeter.gateway."""
+    if not settings.flink_metrics_port:
+        return []
+    options = {
+        "factory.class": "org.apache.flink.metrics.prometheus.PrometheusPushGatewayReporterFactory",
+        "hostUrl": f"http://{settings.metrics_address}:{settings.flink_metrics_port}",
+        "jobName": "flink",
+        "randomJobNameSuffix": "false",
+        "interval": f"{gateway.PUSH_EVERY_S} s",
+    }
+    return [part for name, value in options.items() for part in ("-D", f"metrics.reporter.prom.{name}={value}")]
 
+
+def flink_environ(settings: Settings, job: str = "flink") -> dict[str, str]:
+    """The environment of that command: the settings, and how Flink's JVM runs and logs.
+
+    No password is in it: when a job fails, Flink logs the environment of its Python workers, which is this.
     Flink has little to compute here. A JVM's second compiler would cost more than the whole job does for the first minute.
     """
-    return settings.environ() | {"FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": "-Xmx1g -XX:+UseParallelGC -XX:TieredStopAtLevel=1"}
+    options = ["-Xmx1g", "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
+    # A Flink within one process takes no reporter from its plugins. What this variable names goes onto Flink's own class path.
+    classes = [*map(str, FLINK.glob("plugins/metrics-prometheus/*.jar")), *os.environ.get("HADOOP_CLASSPATH", "").split(":")]
+    return settings.environ_without_secrets(settings.home / "run") | {
+        "FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": " ".join(options), "HADOOP_CLASSPATH": ":".join(filter(None, classes))}
 
 
 def addresses(settings: Settings) -> str:
@@ -196,18 +233,28 @@ def addresses(settings: Settings) -> str:
 Kafka:       {settings.kafka}
 ClickHouse:  {settings.clickhouse_url} (user {settings.clickhouse_reader}, read-only)
 Flink:       http://{LOOPBACK}:{settings.flink_ui_port}
+Metrics:     {' '.join(metrics_urls(settings).values()) or 'none'}
 Logs:        {settings.home / 'logs'}"""
 
 
+def metrics_urls(settings: Settings) -> dict[str, str]:
+    """Part -> where it serves its metrics for Prometheus, if it does."""
+    ports = {"flink": settings.flink_metrics_port, "sink": settings.sink_metrics_port}
+    return {part: f"http://{settings.metrics_address}:{port}/metrics" for part, port in ports.items() if port}
+
+
 def with_free_ports(settings: Settings) -> Settings:
-    """The settings with a free port in place of each that is taken, or 0; all are on the loopback address."""
+    """The settings with a free port in place of each that is taken, or 0 (but for metrics, where that is none); all are on the loopback address."""
     wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
-              urlsplit(settings.clickhouse_url).port, settings.flink_ui_port, settings.dashboard_port]
+              urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port,
+              settings.flink_metrics_port, settings.sink_metrics_port]
     with ExitStack() as held:  # all at once, so that they differ
-        kafka, controller, clickhouse, flink, dashboard = (
+        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
     return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
-                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard)
+                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard,
+                   flink_metrics_port=settings.flink_metrics_port and flink_metrics,
+                   sink_metrics_port=settings.sink_metrics_port and sink_metrics)
 
 
 def with_free_flink_port(settings: Settings) -> Settings:
@@ -232,7 +279,7 @@ def require_free_port(address: str, variable: str) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno)}): "
+        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno or 0)}): "
                         f"end the program that uses it, or set {variable} to another") from error
 
 

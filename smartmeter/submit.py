@@ -23,14 +23,14 @@ from tempfile import TemporaryDirectory
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from smartmeter import savepoints
+from smartmeter import machine, savepoints
 from smartmeter.errors import UserError
 from smartmeter.flink import JOBS, POLL_S, Flink, reason
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import INSTALLED, ROOT, SMW, Settings
 from smartmeter.stack import FLINK, flink_environ
 
-CODE_FOLDERS = ("avro", "jobs", "smartmeter")
-PACKAGES = ("apache-flink", "confluent-kafka", "fastavro", "lz4", "numba")
+CODE_FOLDERS = ("jobs", "smartmeter", *(() if INSTALLED else ("avro",)))
+PACKAGES = ("apache-flink", "attrs", "authlib", "avro", "cachetools", "confluent-kafka", "fastavro", "httpx", "httpx2", "lz4", "numba")
 """What the jobs import, beside what these bring with them."""
 
 FLINK_ITSELF = "apache-flink-libraries"
@@ -53,6 +53,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Submit a job, and return once it is at work; it goes on by itself. Raises UserError."""
+    machine.set_up()
     flink = Flink(args.jobmanager)
     require_room(flink, args.job, settings)
     state = savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
@@ -70,7 +71,7 @@ def require_room(flink: Flink, job: str, settings: Settings) -> None:
         raise UserError(f"the Flink at {flink.url} is of version {its}, and the jobs need {mine}")
     savepoints.require_shared(settings)
     if job in flink.jobs().values():
-        raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it by ./smw savepoint --stop --job {job}")
+        raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it by {SMW} savepoint --stop --job {job}")
     free, slots = flink.slots()
     if free < settings.parallelism:
         raise UserError(f"the Flink at {flink.url} has {free} free slots of {slots}, and SMW_PARALLELISM={settings.parallelism} takes as many: "
@@ -90,15 +91,17 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None) -> str
         tell(f"Sending {job} to the Flink at {flink.url}: {(packages.stat().st_size + code.stat().st_size) >> 20} MB ...")
         with open(logs / f"submit_{job}.log", "w+") as log:
             ended = subprocess.run([
-                str(FLINK), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
+                str(FLINK / "bin" / "flink"), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
                 "--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python",
                 "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
-            ], env=os.environ | flink_environ(settings), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            ], env=os.environ | flink_environ(settings, f"submit_{job}"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             log.seek(0)
             said = log.read()
     if ended.returncode:
         raise UserError(f"{job} could not be submitted: {reason(said)}; all that Flink's client says is in {log.name}")
-    return re.search(SUBMITTED, said)[1]
+    submitted = re.search(SUBMITTED, said)
+    assert submitted, f"Flink's client names no job; all that it says is in {log.name}"
+    return submitted[1]
 
 
 def wait_until_at_work(flink: Flink, job_id: str) -> None:
@@ -131,16 +134,16 @@ def packed_packages(kept: Path, folder: Path) -> Path:
     A tar file keeps times, so that Python has nothing to compile anew; a little compression makes it fast to send.
     """
     python = os.path.realpath(sys.executable)
-    name = hashlib.sha256((ROOT / "requirements.txt").read_bytes() + python.encode()).hexdigest()[:16]
-    packed = kept / f"packages-{name}.tar.gz"
+    packages = required(PACKAGES)
+    versions = sorted(f"{package.name}=={package.version}" for package in packages)
+    packed = kept / f"packages-{hashlib.sha256(repr((python, versions)).encode()).hexdigest()[:16]}.tar.gz"
     if packed.exists():
         return packed
-    packages = required(PACKAGES)
     unfinished = folder / packed.name
     with tarfile.open(unfinished, "w:gz", compresslevel=1) as archive:
         for i, package in enumerate(packages, 1):
-            for file in package.files:
-                if not LEFT_OUT & set(file.parts) and (path := file.locate()).is_file():
+            for file in package.files or ():
+                if not LEFT_OUT & set(file.parts) and (path := Path(str(file.locate()))).is_file():
                     archive.add(path, str(SITE_PACKAGES / file))
             tell(f"Packing the Python packages that the jobs need, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
         add_interpreter(archive, python)

@@ -20,14 +20,60 @@ SCHEMA_OF = {
 RESULTS = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
 """The topics that the jobs write."""
 
-CLEANUP = dict.fromkeys(("houses", "daily_energy", "thresholds", "alerts", "acknowledgements"), "compact")
-"""Topics of which the newest message of a key is enough; the others are kept by time."""
+COMPACTED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements")
+"""Topics of which the newest message of a key is enough; the others keep all."""
+
+DAY_MS = 86_400_000
+LONGEST_MS = 2**63 - 1
+LARGEST_MESSAGE_BYTES = 8 << 20
+UNLIMITED = -1
+
+BY_KEY = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0.1, "delete.retention.ms": DAY_MS,
+          "segment.ms": 7 * DAY_MS, "max.compaction.lag.ms": 7 * DAY_MS}
+"""A week after a message came at the latest, those that it takes the place of go, however few there are."""
+
+ALL = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED, "segment.ms": LONGEST_MS}
+"""Segments are of a size only: days that come in disorder would each begin a segment else."""
 
 
 def topic(settings: Settings, name: str) -> str:
     """Full name of a topic in the cluster."""
     into = f"{settings.into}." if settings.into and name in RESULTS else ""
-    return settings.topic_prefix + into + name
+    archived = "archived." if settings.replay_archived and name == "readings" else ""
+    return settings.topic_prefix + into + archived + name
+
+
+def configuration(settings: Settings, name: str, partitions: int) -> dict[str, str]:
+    """How Kafka is to keep a topic of so many partitions, in the words of its topic configurations.
+
+    Times are those of the readings, which may be years ago: so no age is too old, and nothing is deleted by age that is not told to be.
+    """
+    kept = {
+        "compression.type": "producer",
+        "max.message.bytes": LARGEST_MESSAGE_BYTES,
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.before.max.ms": LONGEST_MS,
+        "message.timestamp.after.max.ms": LONGEST_MS,
+    }
+    if settings.replication:
+        kept["min.insync.replicas"] = max(1, settings.replication - 1)
+    if name in COMPACTED:
+        kept |= BY_KEY
+    elif name == "readings" and not settings.replay_archived:
+        kept |= _readings_kept(settings, partitions)
+    else:
+        kept |= ALL
+    return {key: str(value) for key, value in kept.items()}
+
+
+def _readings_kept(settings: Settings, partitions: int) -> dict:
+    """The readings stay for ever, or for a time or up to a size that the settings tell."""
+    kept = dict(ALL)
+    if settings.readings_retention_days:
+        kept |= {"retention.ms": settings.readings_retention_days * DAY_MS, "segment.ms": DAY_MS}
+    if settings.readings_retention_gb:
+        kept |= {"retention.bytes": round(settings.readings_retention_gb * 1e9 / partitions)}
+    return kept
 
 
 def key(name: str, record: dict) -> bytes:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import re
+from urllib.parse import urlsplit
 
 import clickhouse_connect
 from clickhouse_connect import common
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError, OperationalError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from clickhouse_connect.driver.exceptions import OperationalError
 
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings
+from smartmeter.settings import SMW, Settings
 
 AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81
@@ -50,8 +52,9 @@ def reader(settings: Settings) -> Client:
 
 def _client(settings: Settings, user: str, password: str, database: str | None) -> Client:
     return clickhouse_connect.get_client(
-        dsn=settings.clickhouse_url, username=user, password=password, database=database or "__default__",
-        autogenerate_session_id=False, connect_timeout=5,
+        dsn=settings.clickhouse_url, interface=urlsplit(settings.clickhouse_url).scheme,  # it would not take that from the dsn
+        username=user, password=password, database=database or "__default__",
+        autogenerate_session_id=False, connect_timeout=5, ca_cert=settings.clickhouse_ca or None,
     )
 
 
@@ -59,11 +62,19 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
     """One sentence on why ClickHouse could not be used, and what to do."""
     url = settings.clickhouse_url
     if error.code == AUTHENTICATION_FAILED:
-        return f"ClickHouse at {url} refuses the user or the password; set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)"
+        return (f"ClickHouse at {url} refuses the user or the password; "
+                "set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)")
     if error.code == UNKNOWN_DATABASE and settings.database in str(error):
-        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it by ./smw stack"
+        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it by {SMW} stack"
     if said := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
         return f"ClickHouse says: {said[1]}"
+    if untrusted := re.search(r"certificate verify failed: (.*?) \(_ssl", str(error)):
+        if "mismatch" in untrusted[1]:
+            return f"the certificate of ClickHouse at {url} is for another host name; set SMW_CLICKHOUSE_URL to the name that it is for"
+        return (f"the certificate of ClickHouse at {url} is not trusted ({untrusted[1]}); "
+                "set SMW_CLICKHOUSE_CA to the PEM file of the authority that signed it")
+    if "SSLError" in str(error):
+        return f"ClickHouse takes no TLS at {url}; set SMW_CLICKHOUSE_URL to its port for TLS, or to http"
     if isinstance(error, OperationalError):
-        return f"ClickHouse does not answer at {url}; start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"
+        return f"ClickHouse does not answer at {url}; start the local one by {SMW} stack, or set SMW_CLICKHOUSE_URL"
     return f"ClickHouse at {url}: {error}"

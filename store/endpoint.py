@@ -17,13 +17,14 @@ import gzip
 import io
 import ipaddress
 import json
-import os
+import logging
 import secrets
 import signal
 import socket
+import ssl
 import sys
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -37,10 +38,13 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
+from smartmeter import logs
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings, SettingsError
+from smartmeter.settings import Settings, SettingsError, write_private
 from store.client import password_file, writer_password
 from store.engine import Engine, Query, QueryError
+
+log = logging.getLogger("endpoint")
 
 AUTHENTICATION_FAILED, NOT_IMPLEMENTED, UNKNOWN_COMPRESSION_METHOD, CANNOT_DECOMPRESS = 516, 48, 89, 271
 
@@ -58,7 +62,7 @@ def _decompress_lz4(data: bytes) -> bytes:
         return frames.read()
 
 
-DECOMPRESS = {
+DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
     "": bytes, "identity": bytes, "gzip": gzip.decompress, "lz4": _decompress_lz4, "zstd": zstd.decompress,
 }
 
@@ -118,7 +122,8 @@ class Endpoint:
         user = user or self._reader
         known = self._passwords.get(user)
         if known is None or not secrets.compare_digest(known.encode(), password.encode()):
-            raise _error(AUTHENTICATION_FAILED, f"{user}: Authentication failed: password is incorrect, or there is no user with such name", "AUTHENTICATION_FAILED")
+            raise _error(AUTHENTICATION_FAILED, f"{user}: Authentication failed: password is incorrect, or there is no user with such name",
+                         "AUTHENTICATION_FAILED")
         return user
 
     def _query(self, request: Request, user: str, text: bytes) -> Query:
@@ -222,29 +227,43 @@ def _locked(folder: Path):
         raise UserError(f"Cannot write to {folder} ({error.strerror}); make it writable, or set SMW_HOME to another folder") from None
 
 
+def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
+    """The files of the certificate and its key to serve with; none where SMW_CLICKHOUSE_URL does not ask for TLS."""
+    if not settings.clickhouse_url.startswith("https:"):
+        return None, None
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.clickhouse_certificate, settings.clickhouse_key)
+    except OSError as error:
+        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url}: for that the local endpoint takes SMW_CLICKHOUSE_CERTIFICATE and "
+                        f"SMW_CLICKHOUSE_KEY, PEM files that belong together ({error.strerror or error})") from None
+    return settings.clickhouse_certificate, settings.clickhouse_key
+
+
 def _make_password(settings: Settings) -> None:
     """At the first start, where none is set, a password for the writer."""
     if not writer_password(settings):
-        with open(os.open(password_file(settings), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(24) + "\n")
+        write_private(password_file(settings), secrets.token_urlsafe(24))
 
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises UserError when that cannot be."""
     folder = settings.home / "clickhouse"
+    certificate, key = _certificate(settings)
     with _bind(settings) as sock, _locked(folder):
         _make_password(settings)
         engine = Engine(folder, settings.clickhouse_database)
         try:
             app = Endpoint(engine, settings).app
-            print(f"ClickHouse {engine.version} (embedded) at {settings.clickhouse_url}, data in {folder}", flush=True)
-            config = uvicorn.Config(app, log_level="warning", access_log=False, timeout_graceful_shutdown=5)
+            log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse_url, folder)
+            config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+                                    ssl_certfile=certificate, ssl_keyfile=key)
             uvicorn.Server(config).run(sockets=[sock])
         finally:
             engine.close()
 
 
 def main() -> int:
+    logs.configure("endpoint")
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops gracefully, then passes the signal on to these
         signal.signal(number, lambda *_: sys.exit(0))
     try:

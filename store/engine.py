@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,14 +40,14 @@ class QueryError(Exception):
         self.code = code
 
     @classmethod
-    def of(cls, error: Exception) -> "QueryError":
+    def of(cls, error: Exception) -> QueryError:
         """The error that chDB's exception tells of."""
         text = str(error)
         found = _CODE.search(text)
         return cls(int(found[1]), text[found.start():].strip()) if found else cls(1001, f"Code: 1001. DB::Exception: {text}")
 
     @classmethod
-    def denied(cls, reason: str) -> "QueryError":
+    def denied(cls, reason: str) -> QueryError:
         return cls(ACCESS_DENIED, f"Code: {ACCESS_DENIED}. DB::Exception: reader: Not enough privileges: {reason}. (ACCESS_DENIED)")
 
 
@@ -72,7 +72,7 @@ class Query:
 class Result:
     """What a statement gave. chunks must be read to the end, or closed. rows_*: 0 where they are not yet known."""
 
-    chunks: Iterator[bytes]
+    chunks: Generator[bytes]
     format: str
     rows_read: int = 0
     rows_written: int = 0
@@ -117,7 +117,7 @@ class Engine:
             raise QueryError.of(error) from None
 
 
-def _closing(session: Session, chunks: Iterator[bytes]) -> Iterator[bytes]:
+def _closing(session: Session, chunks: Generator[bytes]) -> Generator[bytes]:
     """An empty chunk once the first one is there, then all of them; the session is closed behind them."""
     try:
         first = next(chunks, b"")
@@ -167,13 +167,13 @@ def _run(session: Session, query: Query) -> Result:
     return Result(_one(whole.bytes()), format, whole.storage_rows_read(), whole.rows_written())
 
 
-def _pieces(stream) -> Iterator[bytes]:
+def _pieces(stream) -> Generator[bytes]:
     with stream:
         for piece in stream:
             yield piece.bytes()
 
 
-def _one(data: bytes) -> Iterator[bytes]:
+def _one(data: bytes) -> Generator[bytes]:
     yield data
 
 
@@ -183,7 +183,7 @@ def _takes_data(session: Session, insert: re.Match) -> bool:
         tree = _syntax_tree(session, _decode(insert[0]))
     except (QueryError, RuntimeError):
         return False
-    return bool(tree) and tree["type"] == "InsertQuery" and "select" not in tree and "infile" not in tree
+    return tree is not None and tree.get("type") == "InsertQuery" and "select" not in tree and "infile" not in tree
 
 
 def _insert(session: Session, query: Query, insert: re.Match) -> Result:

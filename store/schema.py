@@ -29,8 +29,9 @@ def create(client: Client, settings: Settings) -> None:
 
 def _retain(client: Client, days_of: dict[str, int]) -> None:
     """Let the rows of each table leave after so many days, or never with 0. Only one where that changes is altered: that rewrites it."""
-    present = dict(client.query(
-        "SELECT name, extract(engine_full, ' TTL (.*?)(?: SETTINGS |$)') FROM system.tables WHERE database = currentDatabase()").result_rows)
+    found = client.query(
+        "SELECT name, extract(engine_full, ' TTL (.*?)(?: SETTINGS |$)') FROM system.tables WHERE database = currentDatabase()")
+    present = {name: ttl for [name, ttl] in found.result_rows}
     for table, column in AGE_OF.items():
         days = days_of[table]
         wanted = f"{column} + toIntervalDay({days})" if days else ""  # spelt as ClickHouse spells it

@@ -15,7 +15,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from clickhouse_connect.driver.client import Client
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from confluent_kafka import (
     Consumer,
     KafkaError,
@@ -24,20 +24,22 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from smartmeter import codec, kafka
+from smartmeter import codec, kafka, logs
 from smartmeter.errors import UserError
+from smartmeter.framing import RegistryFault, framing
 from smartmeter.settings import Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
 from store import profile, schema
+from store.metrics import SinkMetrics
 
 GROUP = "smw-sink"
 TOPICS = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "power_profile", "late", "dead_letter")
 AT_ONCE = ("alerts", "acknowledgements")
 """Tables whose rows do not wait for more."""
 RETRY_S = (0.5, 1, 2, 5)
-KAFKA_TIMEOUT_S = 5.0
 POLL_S = 0.1
+AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 PROGRESS_EVERY_S = 10.0
 
 COLUMNS = {
@@ -113,13 +115,16 @@ class Sink:
         self._stopping = False
         self._stored: Counter[str] = Counter()
         self._refused = 0
-        self._client: Client | None = None
+        self._away = False  # Kafka, and the log says so
+        self._metrics = SinkMetrics(tuple(COLUMNS))
+        self._client: Client  # once _connect has been called
 
     def stop(self) -> None:
         self._stopping = True
 
     def run(self) -> None:
-        self._require_broker()
+        kafka.require_broker(self._settings)
+        self._framing = framing(self._settings)
         self._consumer = Consumer({
             **kafka.client(self._settings),
             "group.id": group(self._settings),
@@ -130,16 +135,13 @@ class Sink:
             "error_cb": self._on_error,
         })
         try:
-            if self._until_it_works(self._connect):
-                self._consume()
+            with self._metrics.served(self._settings, group(self._settings), tuple(self._name_of)):
+                if self._until_it_works(self._connect):
+                    self._consume()
+        except RegistryFault:  # stopped while it waited for one; what is not stored is read again
+            log.info("stopped while it waited")
         finally:
             self._consumer.close()
-
-    def _require_broker(self) -> None:
-        try:
-            kafka.admin(self._settings).list_topics(timeout=KAFKA_TIMEOUT_S)
-        except KafkaException:
-            raise UserError(f"No Kafka broker answers at {self._settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA") from None
 
     def _consume(self) -> None:
         self._consumer.subscribe(list(self._name_of))
@@ -168,21 +170,31 @@ class Sink:
 
     def _take(self, message: Message, batch: Batch) -> None:
         """Put a message into the batch; what cannot be decoded is logged and counted, and goes no further."""
-        if message.error():
-            self._on_error(message.error())
+        if error := message.error():
+            self._on_error(error)
             return
-        place = (message.topic(), message.partition())
-        batch.offsets[place] = message.offset() + 1
+        self._away = False
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None and partition is not None and offset is not None  # only an error has none
         try:
-            batch.add(self._name_of[message.topic()], message.value() or b"")
+            batch.add(self._name_of[topic], self._framing.received(message.value() or b"", lambda: self._stopping))
         except codec.CodecError as error:
             self._refused += 1
-            log.warning("%s partition %d offset %d cannot be stored: %s", *place, message.offset(), error)
+            self._metrics.refused.inc()
+            log.warning("%s partition %d offset %d cannot be stored: %s", topic, partition, offset, error)
+        batch.offsets[topic, partition] = offset + 1
 
     def _on_error(self, error: KafkaError) -> None:
-        """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault."""
-        if error.code() == KafkaError._ALL_BROKERS_DOWN:
-            log.warning("waiting: no Kafka broker answers at %s", self._settings.kafka)
+        """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault.
+
+        Raises UserError where the user has no right.
+        """
+        if error.code() in kafka.RIGHTS_MISSING:
+            raise UserError(kafka.no_right(error, self._settings))
+        if error.code() in AWAY:
+            if not self._away and (sentence := kafka.why_not(self._settings)):
+                self._away = True
+                log.warning("waiting: %s", sentence)
         elif error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE):
             log.warning("Kafka: %s", error.str())
 
@@ -192,6 +204,9 @@ class Sink:
         if self._until_it_works(lambda: self._insert(batch), following):
             self._commit(batch)
             self._stored.update(batch.counts())
+            for table, rows in batch.counts().items():
+                self._metrics.rows.labels(table).inc(rows)
+            self._metrics.stored_at.set_to_current_time()
         return following
 
     def _insert(self, batch: Batch) -> None:
@@ -225,6 +240,7 @@ class Sink:
             except ClickHouseError as error:
                 if error.code == clickhouse.AUTHENTICATION_FAILED:
                     raise UserError(clickhouse.reason(error, self._settings)) from None
+                self._metrics.clickhouse_up.set(0)
                 if not failures:
                     log.warning("waiting: %s", clickhouse.reason(error, self._settings))
             else:
@@ -233,6 +249,7 @@ class Sink:
                 return False
             self._wait(RETRY_S[min(failures, len(RETRY_S) - 1)], following)
             failures += 1
+        self._metrics.clickhouse_up.set(1)
         if failures:
             log.info("ClickHouse at %s is back", self._settings.clickhouse_url)
             self._consumer.resume(self._consumer.assignment())
@@ -257,7 +274,7 @@ class Sink:
 
 
 def main() -> int:
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s: %(message)s")
+    logs.configure("sink")
     try:
         sink = Sink(Settings.load())
         for number in (signal.SIGINT, signal.SIGTERM):

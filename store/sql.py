@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from clickhouse_connect.driver.exceptions import ClickHouseError
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings

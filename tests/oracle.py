@@ -9,8 +9,9 @@ import math
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 EPOCH = date(1970, 1, 1)
@@ -141,7 +142,7 @@ def readings_of(burst):
 
 
 def local_date(zone: ZoneInfo, time_ms: int) -> date:
-    return datetime.fromtimestamp(time_ms / 1000, timezone.utc).astimezone(zone).date()
+    return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone).date()
 
 
 def midnight_ms(zone: ZoneInfo, day: date) -> int:
@@ -223,7 +224,7 @@ def _profile(outcome, house, meter, readings, clock_ms):
 def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
     begin_ms, end_ms = midnight_ms(zone, key[2]), midnight_ms(zone, key[2] + timedelta(days=1))
     times = [begin_ms, *sorted(outcome.days[key].readings), min(end_ms, clock_ms)]
-    outcome.max_gap_ms[key] = max(b - a for a, b in zip(times, times[1:]))
+    outcome.max_gap_ms[key] = max(b - a for a, b in pairwise(times))
     outcome.final[key] = end_ms + allowed_lateness_ms <= clock_ms
 
 
@@ -310,14 +311,14 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_gap_ms, allowed_lat
             if not found or found.warming_up or not watts > found.limit_watts:
                 continue
             since_ms = time_ms - readings[last][0] if alert else math.inf
-            if not (last == i - 1 and since_ms <= max_gap_ms or since_ms <= hold_ms):
+            if not ((last == i - 1 and since_ms <= max_gap_ms) or since_ms <= hold_ms):
                 day = local_date(zone, time_ms)
                 alert = Alert(house, meter, day, time_ms, found.percentile_watts, found.limit_watts, watts)
                 outcome.alerts[alert.alert_id] = alert
             last = i
             is_newest = i + 1 == len(readings)
             alert.end = min(clock_ms if is_newest else readings[i + 1][0], time_ms + max_gap_ms)
-            alert.open = is_newest and clock_ms < time_ms + max_gap_ms or clock_ms < time_ms + hold_ms
+            alert.open = (is_newest and clock_ms < time_ms + max_gap_ms) or clock_ms < time_ms + hold_ms
             alert.readings += 1
             alert.peak_watts = max(alert.peak_watts, watts)
             alert.excess += (Fraction(watts) - Fraction(found.limit_watts)) * (alert.end - time_ms)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from smartmeter import topics
+from smartmeter import kafka, topics
 from smartmeter.codec import decode
+from smartmeter.framing import framing
 
 
 def messages(settings, name: str) -> list:
     """All messages of a topic, those of a partition in their order."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "none", "enable.partition.eof": True})
+    consumer = Consumer(kafka.client(settings) | {"group.id": "none", "enable.partition.eof": True})
     full = topics.topic(settings, name)
     consumer.assign([TopicPartition(full, p, OFFSET_BEGINNING) for p in range(settings.partitions)])
     found, ends = [], 0
@@ -26,4 +27,4 @@ def messages(settings, name: str) -> list:
 
 def records(settings, name: str) -> list[dict]:
     """All records of a topic."""
-    return [decode(message.value())[1] for message in messages(settings, name)]
+    return [decode(framing(settings).received(message.value()))[1] for message in messages(settings, name)]

@@ -31,7 +31,6 @@ from bench.peers.house_days import HouseDays, Summary, summarise
 from smartmeter.codec import HEADER_BYTES, SCHEMAS
 from smartmeter.stack import LOOPBACK, listener_near
 
-
 BEGUN = multiprocessing.Value("d", math.inf)
 """When the first partition was opened: before, the processes look for each other."""
 

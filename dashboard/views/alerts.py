@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -23,7 +24,7 @@ MOST_POINTS = 720
 AROUND = timedelta(minutes=30)
 ALERT_ID = re.compile(r"(\d+/\d+/-?\d+)?", re.ASCII)
 SHOW = {"all": "All", "open": "Open", "new": "Not acknowledged"}
-COLUMNS = {
+COLUMNS: dict[str, Any] = {
     "state": "state", "house_id": st.column_config.NumberColumn("house", format="%d"), "city": "city", "label": "appliance",
     "began": "began (local time)",
     "minutes": st.column_config.NumberColumn("lasted, min", format="%.1f"),
@@ -99,7 +100,8 @@ def detail(alert_id: str) -> None:
     alert = found.iloc[0]
     st.subheader(f"House {alert['house_id']}, {local(alert['start'], alert['timezone'])}")
     st.text(", ".join(filter(None, (alert["label"] or f"meter {alert['meter_id']}", alert["city"]))))
-    st.button("Open the house", on_click=choose, args=(int(alert["house_id"]), int(alert["meter_id"]), alert["date"].date()), key="open", icon=":material/home:")
+    st.button("Open the house", on_click=choose, args=(int(alert["house_id"]), int(alert["meter_id"]), alert["date"].date()), key="open",
+              icon=":material/home:")
     if st.session_state.pop("chosen", False):
         st.switch_page("views/home.py")
     st.fragment(curve, run_every=CURVE_EVERY_S if alert["open"] else None)(alert_id)
@@ -144,12 +146,11 @@ def acknowledgement(alert_id: str) -> None:
             if said := ": ".join(filter(None, (alert["author"], alert["note"]))):
                 st.text(said)
         try:
-            with st.form(f"acknowledge {alert_id}", border=False):
-                with st.container(horizontal=True, vertical_alignment="bottom"):
-                    note = st.text_input("Note", alert["note"] if seen else "", max_chars=LONGEST_NOTE, key=f"note {alert_id}")
-                    if st.form_submit_button("Change the note" if seen else "Acknowledge", type="primary"):
-                        acknowledge(alert_id, int(alert["house_id"]), note)
-                        st.toast("Sent; it shows as soon as it is stored.")
+            with st.form(f"acknowledge {alert_id}", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
+                note = st.text_input("Note", alert["note"] if seen else "", max_chars=LONGEST_NOTE, key=f"note {alert_id}")
+                if st.form_submit_button("Change the note" if seen else "Acknowledge", type="primary"):
+                    acknowledge(alert_id, int(alert["house_id"]), note)
+                    st.toast("Sent; it shows as soon as it is stored.")
             if seen and st.button("Take back"):
                 acknowledge(alert_id, int(alert["house_id"]), "", withdrawn=True)
         except UserError as error:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta, timezone
+from datetime import UTC, datetime, time, timedelta
 
 import pandas as pd
 import streamlit as st
@@ -43,7 +43,7 @@ def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> 
 
 def show_percentiles(house: House, meters: pd.DataFrame, first, last) -> None:
     st.subheader("What each appliance's power usually stays under")
-    start, end = (datetime.combine(day, time(), timezone.utc) for day in (first, last + timedelta(days=1)))
+    start, end = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     found = queries.thresholds(results(), house.house_id, meters["meter_id"].tolist(), start, end).merge(meters, on="meter_id")
     if found.empty:
         st.info("There are no thresholds yet: a meter has them once it has a day of readings.")

@@ -31,6 +31,7 @@ def pick_span(house: House, day) -> tuple[int, int]:
     start_s, end_s = (round(datetime.combine(at, time(), house.zone).timestamp()) for at in (day, day + timedelta(days=1)))
     start("span", str, SPANS_H.__contains__, "day")
     span = st.segmented_control("Show", list(SPANS_H), key="span", required=True, persist_state="session")
+    assert span  # as it is required
     keep("span", span)
     if span == "day":
         keep("hour", "")

@@ -34,6 +34,7 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     start("measure", str, MEASURES.__contains__, "per household")
     name = st.segmented_control("Show", list(MEASURES), key="measure", required=True, persist_state="session")
     keep("measure", name)
+assert name  # as it is required
 measure = MEASURES[name]
 zips = queries.energy_by_zip(results(), first, last)
 if zips.empty:

@@ -6,11 +6,11 @@ import time
 from datetime import date, timedelta
 
 import streamlit as st
-from confluent_kafka import KafkaException
 
 from dashboard import charts, queries
 from dashboard.connection import explained, results, settings
 from dashboard.controls import csv_button, no_results_yet
+from smartmeter.errors import UserError
 from smartmeter.offsets import Lags
 from smartmeter.topics import RESULTS, topic
 from store.sink import group
@@ -47,8 +47,8 @@ def lags() -> None:
     """How many messages each job that has run, and the sink, has still to read."""
     try:
         found = kafka().by_group(KAFKA_PATIENCE_S)
-    except KafkaException as error:
-        st.warning(f"Kafka at {settings().kafka} does not answer: {error.args[0].str()}", icon=":material/cloud_off:")
+    except UserError as error:
+        st.warning(str(error), icon=":material/cloud_off:")
         return
     with st.container(horizontal=True):
         for name, lag in zip((*JOBS, "sink"), found.values()):

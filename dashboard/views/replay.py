@@ -58,7 +58,8 @@ if totals["last"] is None:
 with st.container(horizontal=True, vertical_alignment="bottom"):
     first, last = pick_days(totals["first"], totals["last"], most=1)
     house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="replay_house")
-    running = bool(replays().newest and replays().newest.running)
+    newest = replays().newest
+    running = newest is not None and newest.running
     if st.button("Replay", type="primary", disabled=running):
         replays().start(first, last, house_id, queries.replayed(results(), first, last, house_id))
         st.rerun()

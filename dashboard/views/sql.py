@@ -7,11 +7,8 @@ import re
 import altair as alt
 import pandas as pd
 import streamlit as st
-from clickhouse_connect.driver.exceptions import (
-    ClickHouseError,
-    NotSupportedError,
-    StreamFailureError,
-)
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from clickhouse_connect.driver.exceptions import NotSupportedError, StreamFailureError
 
 from dashboard import charts, queries
 from dashboard.connection import results, settings
@@ -21,11 +18,14 @@ from store import client as clickhouse
 MOST_ROWS = 10_000
 EXAMPLES = {
     "Energy by house": "SELECT house_id, round(sum(kwh), 1) AS kwh\nFROM daily_energy_by_label\nWHERE kind = 'mains'\nGROUP BY house_id\nORDER BY kwh DESC",
-    "Which appliance uses most": "SELECT label, round(sum(kwh), 1) AS kwh, uniqExact(house_id) AS houses\nFROM appliance_share\nGROUP BY label\nORDER BY kwh DESC",
+    "Which appliance uses most": "SELECT label, round(sum(kwh), 1) AS kwh, uniqExact(house_id) AS houses\nFROM appliance_share\n"
+                                 "GROUP BY label\nORDER BY kwh DESC",
     "Energy by zip and day": "SELECT date, zip, city, houses, round(kwh_per_house, 2) AS kwh_per_house\nFROM energy_by_zip\nORDER BY date, kwh_per_house DESC",
     "Largest alerts": "SELECT house_id, label, start, duration_s, peak_watts, limit_watts, excess_kwh\nFROM alert_list\nORDER BY excess_kwh DESC\nLIMIT 50",
-    "Power of a meter by minute": "SELECT minute, min_watts, mean_watts, max_watts\nFROM power_by_minute\nWHERE house_id = 1 AND meter_id = 1\nORDER BY minute DESC\nLIMIT 1440",
-    "Badly measured days": "SELECT house_id, date, coverage_percent, longest_gap_s, readings\nFROM data_quality\nWHERE coverage_percent < 99\nORDER BY coverage_percent\nLIMIT 100",
+    "Power of a meter by minute": "SELECT minute, min_watts, mean_watts, max_watts\nFROM power_by_minute\n"
+                                  "WHERE house_id = 1 AND meter_id = 1\nORDER BY minute DESC\nLIMIT 1440",
+    "Badly measured days": "SELECT house_id, date, coverage_percent, longest_gap_s, readings\nFROM data_quality\n"
+                           "WHERE coverage_percent < 99\nORDER BY coverage_percent\nLIMIT 100",
     "Tables and views": "SELECT name, comment\nFROM system.tables\nWHERE database = currentDatabase()\nORDER BY name",
 }
 FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*;?\s*$", re.IGNORECASE)

@@ -46,7 +46,7 @@ class Cluster:
             rpc_port, rest_port = rpc.getsockname()[1], rest.getsockname()[1]
         self.address = f"127.0.0.1:{rest_port}"
         self.flink = Flink(self.address)
-        self.home = stack.FLINK.parent.parent
+        self.home = stack.FLINK
         [java_options] = [line.split(": ", 1)[1] for line in (self.home / "conf" / "config.yaml").read_text().splitlines()
                           if line.strip().startswith("all: ")]
         shutil.copytree(self.home / "conf", folder / "conf")

@@ -12,13 +12,13 @@ import pytest
 from smartmeter import stack
 from smartmeter.offsets import Offsets
 from smartmeter.settings import Settings
+from store.client import reader
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import make_log, produce
 from tests.pipeline.test_crashes import Flow
 from tests.processes import command_lines, python_workers
 from tests.waiting import until
-from store.client import reader
 
 WINDOW_DAYS = 2
 ALONE = ("daily_energy", "thresholds", "spikes", "power_profile")

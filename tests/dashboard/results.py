@@ -22,7 +22,7 @@ Each of these 31 rows has 100 readings, but for house 4's: 30 x 100 + 1,497,000 
 from __future__ import annotations
 
 import time
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 
 from clickhouse_connect.driver.client import Client
 
@@ -96,7 +96,7 @@ def thresholds() -> list[tuple]:
 
     return [
         version(1, 1, SUN, utc(SUN, "05:00"), 2000, 9000),
-        version(1, 3, FRI, datetime(1970, 1, 1, tzinfo=timezone.utc), 0, None),
+        version(1, 3, FRI, datetime(1970, 1, 1, tzinfo=UTC), 0, None),
         version(1, 3, SAT, utc(SAT, "05:00"), 1400, 3250),
         version(1, 3, SUN, utc(SUN, "05:00"), 1500, 3480),
     ]

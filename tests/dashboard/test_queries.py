@@ -34,7 +34,7 @@ MINUTE, HOUR = 60, 3600
 def rows(frame: pd.DataFrame, *columns: str) -> list[tuple]:
     """Some columns of a table, or all, with days as dates and None for what is missing."""
     def plain(value):
-        if value is None or value is pd.NaT or isinstance(value, float) and math.isnan(value):
+        if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
             return None
         return value.date() if isinstance(value, pd.Timestamp) and value.tz is None else value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections import Counter, defaultdict
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -121,4 +121,4 @@ def judge_profile(client: Client, expected: Outcome, ended: bool) -> None:
 
 
 def ms(time: datetime) -> int:
-    return round(time.replace(tzinfo=timezone.utc).timestamp() * 1000)
+    return round(time.replace(tzinfo=UTC).timestamp() * 1000)

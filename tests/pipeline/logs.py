@@ -9,7 +9,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from confluent_kafka import Producer
 
-from smartmeter import topics
+from smartmeter import kafka, topics
 from smartmeter.codec import Burst, encode, encode_burst
 from tests.oracle import midnight_ms
 
@@ -97,9 +97,9 @@ def poison(burst: Burst, rng) -> bytes | None:
     ][rng.integers(8)]
 
 
-def produce(settings, messages) -> None:
-    """Send (key, value) to the topic readings, a millisecond apart by their timestamps."""
-    producer = Producer({"bootstrap.servers": settings.kafka, "enable.idempotence": True})
+def produce(settings, messages, timestamps=()) -> None:
+    """Send (key, value) to the topic readings; their timestamps are those that are given, or a millisecond apart."""
+    producer = Producer(kafka.client(settings) | {"enable.idempotence": True})
     for i, (key, value) in enumerate(messages):
-        producer.produce(topics.topic(settings, "readings"), value, key, timestamp=1_300_000_000_000 + i)
+        producer.produce(topics.topic(settings, "readings"), value, key, timestamp=timestamps[i] if timestamps else 1_300_000_000_000 + i)
     assert producer.flush(30) == 0

@@ -41,10 +41,7 @@ class Stack:
 
     def kill(self, part: str) -> None:
         """kill -9 a part with all its processes, and start it again; of "worker" one process, which Flink starts again."""
-        if part == "worker":
-            pids = python_workers(self.processes.run / "pipeline.pid")[:1]
-        else:
-            pids = self.pids(part)
+        pids = python_workers(self.processes.run / "pipeline.pid")[:1] if part == "worker" else self.pids(part)
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         if part != "worker":

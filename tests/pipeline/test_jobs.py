@@ -1,6 +1,7 @@
 """The jobs on real Kafka, Flink and ClickHouse, judged by the oracle: all in one at any parallelism, and each alone."""
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -76,7 +77,7 @@ def test_versions_follow_each_other_without_a_hole(name, clients, settings_of, e
     assert sorted(versions.values()) == sorted((v.valid_from, v.valid_to) for v in days.values())
     for house in (1, 2, 3):
         spans = sorted(span for (h, _), span in versions.items() if h == house)
-        assert spans[0][0] == 0 and all(a[1] == b[0] for a, b in zip(spans, spans[1:]))
+        assert spans[0][0] == 0 and all(a[1] == b[0] for a, b in pairwise(spans))
 
 
 def test_dead_letters_are_kept_to_the_byte(client, log):

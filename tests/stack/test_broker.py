@@ -7,7 +7,7 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
-from smartmeter import kafka, stack
+from smartmeter import kafka, stack, topic_settings
 from smartmeter.errors import UserError
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
@@ -64,12 +64,36 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
         assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)
 
 
+def test_topics_are_mended_and_what_was_changed_is_told(with_topics):
+    prefix, week = with_topics.topic_prefix, str(7 * 86_400_000)
+    assert list(topic_settings.mend(with_topics)) == []
+    assert topic_config(with_topics, prefix + "alerts", "cleanup.policy", "max.compaction.lag.ms", "segment.ms") == ["compact", week, week]
+    limited = replace(with_topics, readings_retention_days=400, readings_retention_gb=2.0, partitions=8, replication=3)
+    changes = list(topic_settings.mend(limited))
+    assert f"{prefix}readings: retention.ms is 34560000000 now, and was -1" in changes
+    assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes", "segment.ms", "min.insync.replicas") == [
+        "34560000000", "500000000", "86400000", "2"]
+    assert topic_config(with_topics, prefix + "late", "retention.ms", "retention.bytes", "min.insync.replicas") == ["-1", "-1", "2"]
+    left = [change for change in changes if "left as it is" in change]
+    assert sum(" has 4 partitions, and SMW_PARTITIONS is 8" in change for change in left) == len(SCHEMA_OF)
+    assert sum(" has 1 copies of each message and SMW_REPLICATION is 3" in change for change in left) == len(SCHEMA_OF)
+    assert list(topic_settings.mend(limited)) == left
+    assert topic_settings.run(None, with_topics) == 0
+    assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes") == ["-1", "-1"]
+
+
 def test_a_port_that_is_taken_is_named_with_its_setting(settings):
     host, port = settings.kafka.split(":")
     with socket.create_server((host, int(port))), Processes(settings.home) as processes:
         with pytest.raises(UserError, match=f"port {port} at 127.0.0.1 is not free .*set SMW_KAFKA to another"):
             stack.start_broker(processes, settings)
         assert processes.children == {}
+
+
+@pytest.mark.parametrize("secured", [dict(kafka_tls=True), dict(kafka_user="ann", kafka_password="secret")])
+def test_the_local_broker_says_that_it_takes_neither_tls_nor_users(settings, secured):
+    with Processes(settings.home) as processes, pytest.raises(UserError, match="unset SMW_KAFKA_TLS and SMW_KAFKA_USER"):
+        stack.start_broker(processes, replace(settings, **secured))
 
 
 @pytest.mark.parametrize("kafka", ["localhost", ":9092", "localhost:http", ""])

@@ -1,60 +1,120 @@
-"""docker-compose.yml agrees with the project: its commands, settings and files are real, and nothing is open to others."""
+"""docker-compose.yml as Docker Compose itself reads it: all that it names is real, and nothing is open to others."""
 
-import importlib.util
+import json
 import re
-import shlex
+import subprocess
+import xml.etree.ElementTree as xml
 from dataclasses import fields
 
 import pytest
-import yaml
 
-from smartmeter.cli import parser
 from smartmeter.settings import ROOT, Settings, variable
+from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, docker_compose, services
 
-COMPOSE = yaml.safe_load((ROOT / "docker-compose.yml").read_text())
-SERVICES = COMPOSE["services"]
-DOCKERFILE = (ROOT / "docker" / "Dockerfile").read_text()
+ONE, THREE = services(COMPOSE), services(COMPOSE, CLUSTER)
+ALL = list(THREE.items())
+RUN_TO_THEIR_END = {"topics"}
+NOT_WATCHED = {*RUN_TO_THEIR_END, "sink"}  # the sink has nothing yet that answers
+USERS = ROOT / "docker" / "clickhouse-users.xml"
 
 
 def test_services():
-    assert set(SERVICES) == {"kafka", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline", "dashboard"}
+    assert set(ONE) == {"kafka", "registry", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline", "dashboard", "generator"}
+    assert set(THREE) - set(ONE) == {"kafka-2", "kafka-3"}
 
 
-@pytest.mark.parametrize("name", SERVICES)
-def test_settings_are_real_and_dependencies_exist(name):
-    real = {variable(field.name) for field in fields(Settings)}
-    assert {key for key in SERVICES[name]["environment"] if key.startswith("SMW_")} <= real
-    assert set(SERVICES[name].get("depends_on", [])) <= set(SERVICES)
-    assert all(port.startswith("127.0.0.1:") for port in SERVICES[name].get("ports", []))
+def test_only_the_generator_is_left_out_without_the_profile_of_the_example():
+    assert "COMPOSE_PROFILES=demo" in (ROOT / ".env.example").read_text().splitlines()
+    assert set(docker_compose("config", "--services").stdout.split()) == set(ONE) - {"generator"}
+    assert set(docker_compose("config", "--services", environ={**SECRETS, "COMPOSE_PROFILES": "demo"}).stdout.split()) == set(ONE)
 
 
-def test_the_settings_load():
-    environ = {k: str(v) for k, v in SERVICES["sink"]["environment"].items()}
-    assert Settings.load(environ).kafka == "kafka:19092"
-    assert "INTERNAL://kafka:19092" in SERVICES["kafka"]["environment"]["KAFKA_ADVERTISED_LISTENERS"]
+@pytest.mark.parametrize("name", SECRETS)
+def test_a_password_that_is_missing_is_named(name):
+    for environ in ({key: value for key, value in SECRETS.items() if key != name}, SECRETS | {name: ""}):
+        done = docker_compose("config", environ=environ)
+        assert done.returncode and f"{name} is missing a value: copy .env.example to .env and set it" in done.stderr
 
 
-def test_commands_name_modules_files_and_subcommands_that_exist():
-    commands = {name: shlex.split(service["command"]) for name, service in SERVICES.items() if "command" in service}
-    modules = {name: words[2] for name, words in commands.items() if words[:2] == ["python", "-m"]}
-    assert modules == {"topics": "smartmeter", "sink": "store.sink", "dashboard": "smartmeter"}
-    assert all(importlib.util.find_spec(module) for module in modules.values())
-    assert all(parser().parse_args(commands[name][3:]) for name in ("topics", "dashboard"))
-    assert (ROOT / commands["pipeline"][-1]).is_file()
+def test_passwords_are_in_the_environment_of_those_who_need_them_alone():
+    holders = {name: {service for service, parts in THREE.items() if secret in str(parts)} for name, secret in SECRETS.items()}
+    assert holders == {"SMW_CLICKHOUSE_PASSWORD": {"clickhouse", "sink"}, "SMW_CLICKHOUSE_READER_PASSWORD": {"clickhouse", "dashboard"}}
+    for service in THREE.values():
+        rest = {key: value for key, value in service.items() if key != "environment"}
+        assert not any(secret in str(rest) for secret in SECRETS.values())
 
 
-def test_passwords_have_no_default_and_each_is_in_the_example():
-    text = (ROOT / "docker-compose.yml").read_text()
-    uses = re.findall(r"\$\{(\w+)(:\?)?", text)
-    assert all(required for _, required in uses)
-    example = re.findall(r"^(\w+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)
-    assert {name for name, _ in uses} == set(example)
-    users = (ROOT / "docker" / "clickhouse-users.xml").read_text()
-    assert set(re.findall(r'<password from_env="(\w+)"/>', users)) == set(example)
+@pytest.mark.parametrize("name, service", ALL)
+def test_settings_are_real(name, service):
+    found = {key: value for key, value in service.get("environment", {}).items() if key.startswith("SMW_")}
+    assert set(found) <= {variable(field.name) for field in fields(Settings)}
+    assert Settings.load(found).clickhouse_database == "smartmeter"
 
 
-def test_what_the_image_copies_exists_and_is_not_ignored():
-    sources = re.findall(r"^COPY ([\w.]+) ", DOCKERFILE, re.MULTILINE)
+@pytest.mark.parametrize("name, service", ALL)
+def test_each_is_bounded_watched_and_without_rights_that_it_does_not_need(name, service):
+    assert int(service["mem_limit"]) > 0 and service["cpus"] <= 2  # Docker refuses more than the machine has
+    assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"] and not service.get("privileged")
+    assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
+    assert service["restart"] == ("on-failure" if name in RUN_TO_THEIR_END else "unless-stopped")
+    assert ("healthcheck" in service) == (name not in NOT_WATCHED)
+    assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
+    for other, wanted in service.get("depends_on", {}).items():
+        assert wanted["condition"] == ("service_completed_successfully" if other in RUN_TO_THEIR_END else "service_healthy")
+
+
+@pytest.mark.parametrize("name, service", ALL)
+def test_images_have_a_version(name, service):
+    image, version = service["image"].split(":")
+    assert image == "smart-meter-watchdog" if "build" in service else re.match(r"\d+\.\d+", version)
+
+
+def test_the_broker_is_that_of_the_tests():
+    version = re.search(r"<artifactId>kafka_2.13</artifactId>\s*<version>(.+)</version>", (ROOT / "pom.xml").read_text())[1]
+    assert ONE["kafka"]["image"] == f"apache/kafka:{version}"
+
+
+def test_three_brokers_differ_in_what_is_their_own_alone():
+    brokers = [THREE[name] for name in ("kafka", "kafka-2", "kafka-3")]
+    assert [broker["environment"].pop("KAFKA_NODE_ID") for broker in brokers] == ["1", "2", "3"]
+    assert [broker["environment"].pop("KAFKA_ADVERTISED_LISTENERS") for broker in brokers] == [
+        f"INTERNAL://{name}:19092,EXTERNAL://127.0.0.1:{broker['ports'][0]['published']}" for name, broker in zip(("kafka", "kafka-2", "kafka-3"), brokers)]
+    assert len({broker["ports"][0]["published"] for broker in brokers}) == len({broker["volumes"][0]["source"] for broker in brokers}) == 3
+    for broker in brokers:
+        del broker["ports"], broker["volumes"]
+    assert brokers[0] == brokers[1] == brokers[2]
+
+
+@pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, CLUSTER)])
+def test_the_linter_of_compose_files_finds_no_more_than_images_without_digests_and_files_that_can_be_written(files, tmp_path):
+    merged = tmp_path / COMPOSE
+    docker_compose(*(f"--file={file}" for file in files), "--profile=*", "config", "--no-interpolate", f"--output={merged}")
+    lint = subprocess.run([BIN / "compose-lint", "check", "--format", "json", merged], capture_output=True, text=True)
+    assert {finding["rule_id"] for finding in json.loads(lint.stdout)["findings"]} == {"CL-0007", "CL-0019"}
+
+
+def test_the_linter_of_dockerfiles_has_nothing_to_say():
+    hadolint = subprocess.run([BIN / "hadolint", DOCKERFILE], capture_output=True, text=True)
+    assert hadolint.returncode == 0, hadolint.stdout
+
+
+def test_what_the_image_is_built_from_is_there_and_not_ignored():
+    sources = re.findall(r"^COPY ([\w./]+) ", DOCKERFILE.read_text(), re.MULTILINE)
     ignored = (ROOT / ".dockerignore").read_text().split()
-    assert sources == ["pom.xml", "requirements.txt", "avro", "smartmeter", "generator", "store", "jobs", "dashboard"]
+    assert {"pom.xml", "requirements.txt", "jobs"} <= set(sources)
     assert all((ROOT / source).exists() and f"!{source}" in ignored for source in sources)
+
+
+def test_base_images_have_a_version_and_nobody_runs_as_root():
+    text = DOCKERFILE.read_text()
+    assert all(re.search(r":\d+\.\d+\.\d+", image) for image in re.findall(r"^FROM (\S+)", text, re.MULTILINE))
+    assert re.search(r"^USER [1-9]\d+$", text, re.MULTILINE) and "ARG" not in text
+    assert ONE["clickhouse"]["user"] == "101:101"
+
+
+def test_clickhouse_has_no_user_but_those_with_a_password_of_the_env_file():
+    users = xml.parse(USERS).getroot().find("users")
+    assert users.find("default").attrib == {"remove": "remove"}
+    passwords = {user.tag: user.find("password").attrib["from_env"] for user in users if user.tag != "default"}
+    assert set(passwords.values()) == set(SECRETS) and set(passwords) == {Settings().clickhouse_user, Settings().clickhouse_reader}
+    assert {volume["target"] for volume in ONE["clickhouse"]["volumes"] if volume["source"] == str(USERS)} == {"/etc/clickhouse-server/users.d/smartmeter.xml"}

@@ -20,7 +20,7 @@ from pathlib import Path
 from smartmeter.processes import Processes
 with Processes(Path(sys.argv[1])) as processes:
     processes.start("stubborn", sys.argv[2:], {})
-    processes.wait_until(lambda: processes.log("stubborn").read_text() == "ready\\n", "not ready")
+    processes.wait_until(lambda: processes.said("stubborn") == ["ready"], "not ready")
     print("started", flush=True)
     time.sleep(300)
 """
@@ -53,8 +53,8 @@ def test_the_last_started_ends_first(tmp_path):
     ended = tmp_path / "ended"
     with Processes(tmp_path) as processes:
         for name in ("first", "second", "third"):
-            processes.start(name, ["bash", "-c", f"trap 'echo {name} >> {ended}; exit' TERM; echo; while :; do sleep 0.05; done"], {})
-            processes.wait_until(lambda: processes.log(name).read_text(), "not ready")
+            processes.start(name, ["bash", "-c", f"trap 'echo {name} >> {ended}; exit' TERM; echo ready; while :; do sleep 0.05; done"], {})
+            processes.wait_until(lambda: processes.said(name), "not ready")
     assert ended.read_text().split() == ["third", "second", "first"]
 
 
@@ -71,7 +71,7 @@ def test_orphans_of_a_killed_parent_end_at_the_next_start(parent, tmp_path):
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
-    source = PARENT.replace('read_text() == "ready\\n"', "exists()")
+    source = PARENT.replace('said("stubborn") == ["ready"]', 'log("stubborn").exists()')
     parent = subprocess.Popen([sys.executable, "-c", source, tmp_path, "sleep", "300"], stdout=subprocess.PIPE, text=True)
     with parent.stdout:
         assert parent.stdout.readline() == "started\n"
@@ -150,4 +150,4 @@ def test_the_mark_and_the_settings_are_in_the_environment(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("env", ["bash", "-c", f"echo $SMW_KAFKA ${MARK}"], {"SMW_KAFKA": "host:1"}, ends=True)
         processes.children["env"].wait()
-        assert processes.log("env").read_text() == f"host:1 {tmp_path}/run/env.pid\n"
+        assert processes.said("env") == [f"host:1 {tmp_path}/run/env.pid"]

@@ -126,7 +126,7 @@ def test_error_after_the_first_part_ends_the_answer(clickhouse):
     tag = headers["X-ClickHouse-Exception-Tag"].encode()
     assert status == 200 and body.endswith(tag + b"\r\n__exception__\r\n") and b"Code: 395." in body
     with pytest.raises(DatabaseError, match="395"):
-        client.writer(clickhouse).query("SELECT throwIf(number = 2000000) FROM numbers(3000000)").result_rows
+        list(client.writer(clickhouse).query("SELECT throwIf(number = 2000000) FROM numbers(3000000)").result_rows)
 
 
 def test_long_answer_comes_whole(clickhouse):
@@ -279,6 +279,9 @@ def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_p
     (tmp_path / "a_file").touch()
     assert "Cannot write to" in failure(replace(elsewhere, home=tmp_path / "a_file"))
     assert "Cannot write to" in failure(replace(elsewhere, home="/proc/nosuch"))
+    (tmp_path / "no.pem").write_text("no PEM")
+    for files in ({}, dict(clickhouse_certificate=str(tmp_path / "no.pem"), clickhouse_key=str(tmp_path / "no.pem"))):
+        assert "takes SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY" in failure(replace(elsewhere, clickhouse_url="https://127.0.0.1:8443", **files))
     assert "not on this machine" in failure(replace(elsewhere, clickhouse_url="http://192.0.2.1:8123"))
 
 

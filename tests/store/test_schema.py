@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 from unittest.mock import patch
 
@@ -239,10 +239,10 @@ def test_top_meters(writer, meters):
 
 
 def test_alert_tells_when_it_was_stored(writer):
-    before = datetime.now(timezone.utc).replace(tzinfo=None)
+    before = datetime.now(UTC).replace(tzinfo=None)
     insert(writer, "alerts", alert(1, 3))
     stored = writer.query("SELECT stored FROM alerts").first_row[0]
-    assert before - timedelta(milliseconds=1) <= stored <= datetime.now(timezone.utc).replace(tzinfo=None)
+    assert before - timedelta(milliseconds=1) <= stored <= datetime.now(UTC).replace(tzinfo=None)
 
 
 def insert_aged(writer, age):

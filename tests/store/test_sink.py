@@ -320,7 +320,7 @@ def test_broker_that_is_not_there(tmp_path):
     with sink_process(settings) as process:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
-    assert said == f"sink: No Kafka broker answers at {settings.kafka}; start the local one by ./smw stack, or set SMW_KAFKA\n"
+    assert said == f"sink: no Kafka broker answers at {settings.kafka}: start one by ./smw stack, or set SMW_KAFKA to where it is\n"
 
 
 def test_wrong_password(settings):

@@ -22,7 +22,7 @@ def smw(tmp_path):
 def test_help_names_every_command(smw):
     result = smw("--help")
     assert result.returncode == 0
-    for command in ("demo", "stack", "generate", "replay", "savepoint", "sql", "topics", "test"):
+    for command in ("demo", "stack", "generate", "replay", "savepoint", "setup", "sql", "status", "topics", "test"):
         assert re.search(rf"^    {command}\s", result.stdout, re.MULTILINE)
 
 

@@ -24,6 +24,7 @@ from jobs.daily_energy import DailyEnergy
 from jobs.episodes import Runs, Versions
 from jobs.house import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, HOUSES, LARGE, MESSAGE, Houses, HouseState
 from jobs.integral import HouseDays
+from jobs.metrics import GROUP
 from jobs.minutes import Minutes
 from jobs.panes import Panes
 from jobs.power_profile import PowerProfile
@@ -34,6 +35,7 @@ from jobs.thresholds import Thresholds
 from jobs.window import Window
 from smartmeter.codec import decode, encode, encode_burst
 from smartmeter.settings import Settings
+from smartmeter.topics import RESULTS
 from tests.oracle import EPOCH, Rule, judge, midnight_ms
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, ZONES_AND_DAYS, burst
 
@@ -55,9 +57,13 @@ class Keyed:
         self.key = None
         self.now_ms = 0
         self.processing_timers, self.event_timers = set(), set()  # (key, time)
+        self.counted = Counter()  # by name, and group where it is not the project's own
 
     def get_map_state(self, descriptor):
         return MapState(self, descriptor)
+
+    def get_metrics_group(self):
+        return MetricGroup(self.counted)
 
     def timer_service(self):
         return self
@@ -80,6 +86,31 @@ class Keyed:
         for self.key, time_ms in sorted(timers):
             timers.discard((self.key, time_ms))
             yield time_ms
+
+
+@dataclass
+class MetricGroup:
+    counted: Counter
+    name: tuple[str, ...] = ()
+
+    def add_group(self, *name):
+        return MetricGroup(self.counted, name)
+
+    def gauge(self, name, value):
+        self.counted[name] = value
+
+    def counter(self, name):
+        return CountOf(self.counted, name if self.name == (GROUP,) else (name, *self.name))
+
+
+@dataclass
+class CountOf:
+    counted: Counter
+    name: str | tuple[str, ...]
+
+    def inc(self, number):
+        assert type(number) is int and number >= 0
+        self.counted[self.name] += number
 
 
 class MapState:
@@ -330,6 +361,24 @@ def assert_alerts(told: Told, outcome):
     }
 
 
+def assert_counts(told: Told, keyed: Keyed, outcome):
+    """Fail when what was counted is not what was told; told is all that keyed gave."""
+    assert [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")] == [
+        outcome.used, outcome.duplicates, outcome.late.total()]
+    topics = Counter(topic for topic, _, _ in told.messages)
+    assert {name[2]: number for name, number in keyed.counted.items() if name[0] == "results"} == {
+        topic: topics[topic] for topic in RESULTS}
+    still_open = sum(alert.open for alert in outcome.alerts.values())
+    assert keyed.counted["alerts_opened"] - keyed.counted["alerts_closed"] == still_open
+    assert keyed.counted["alerts_opened"] >= len(outcome.alerts)
+    houses = Houses(Settings(), [])  # after a restart
+    houses.open(keyed)
+    for shard in list(keyed.state):
+        keyed.key = shard
+        houses.know(shard, [])
+    assert keyed.counted["open_alerts"]() == still_open
+
+
 def assert_profile(told: Told, outcome, ended: bool):
     """Fail when the parts of the minutes do not make up what the oracle finds, of a topic that has ended or goes on."""
     parts_of = defaultdict(list)
@@ -419,7 +468,7 @@ examples = settings(max_examples=int(os.environ.get("EXAMPLES", "150")), deadlin
 def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes):
     bursts, setting = log
     outcome = judged(bursts, setting)
-    told, ended, _ = pipeline(bursts, sizes, setting)
+    told, ended, keyed = pipeline(bursts, sizes, setting)
     hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
     assert_thresholds(told, outcome, setting)
     assert_alerts(told, outcome)
@@ -427,6 +476,7 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
     assert_profile(told, outcome, ended=False)
     assert_profile(ended, outcome, ended=True)
     assert told.readings_late() == outcome.late
+    assert_counts(ended, keyed, outcome)
     _, other, _ = pipeline(bursts, other_sizes, setting)
     for topic in ("daily_energy", "thresholds", "alerts"):
         assert other.last(topic) == ended.last(topic)

@@ -1,5 +1,6 @@
 """Settings from environment variables."""
 
+import stat
 from pathlib import Path
 
 import pytest
@@ -29,10 +30,32 @@ def test_a_process_gets_the_same_settings_through_its_environment():
     ("SMW_RETENTION_DAYS", "-1", "0 to 36500"),
     ("SMW_PROFILE_DAYS", "36501", "0 to 36500"),
     ("SMW_PARALLELISM", "129", "up to SMW_MAX_PARALLELISM"),
+    ("SMW_SCHEMA_REGISTRY_URL", "registry:8081", "an address that begins with http:// or https://"),
 ])
 def test_a_value_that_cannot_be_used_is_named(name, value, takes):
     with pytest.raises(SettingsError, match=f"{name}=.*{takes}"):
         Settings.load({name: value})
+
+
+@pytest.mark.parametrize("environ, sentence", [
+    (dict(SMW_KAFKA_CA="ca.pem"), "SMW_KAFKA_CA=ca.pem: it takes SMW_KAFKA_TLS=true beside it"),
+    (dict(SMW_KAFKA_CA="ca.pem", SMW_KAFKA_TLS="true"), "SMW_KAFKA_CA=ca.pem: it takes a PEM file of certificates that can be read"),
+    (dict(SMW_KAFKA_CA=__file__, SMW_KAFKA_TLS="true"), f"SMW_KAFKA_CA={__file__}: it takes a PEM file of certificates that can be read"),
+    (dict(SMW_KAFKA_USER="ann"), "SMW_KAFKA_USER=ann: it takes SMW_KAFKA_PASSWORD beside it"),
+    (dict(SMW_KAFKA_PASSWORD="secret"), "SMW_KAFKA_PASSWORD is set: it takes SMW_KAFKA_USER beside it"),
+    (dict(SMW_CLICKHOUSE_CA="ca.pem"), "SMW_CLICKHOUSE_CA=ca.pem: it takes an SMW_CLICKHOUSE_URL of https beside it"),
+    (dict(SMW_CLICKHOUSE_CA="ca.pem", SMW_CLICKHOUSE_URL="https://clickhouse:8443"),
+     "SMW_CLICKHOUSE_CA=ca.pem: it takes a PEM file of certificates that can be read"),
+])
+def test_settings_that_do_not_fit_each_other_are_refused(environ, sentence):
+    with pytest.raises(SettingsError) as refused:
+        Settings.load(environ)
+    assert str(refused.value) == sentence
+
+
+def test_passwords_are_not_shown():
+    settings = Settings(kafka_user="ann", kafka_password="secret", clickhouse_password="secret", clickhouse_reader_password="secret")
+    assert "secret" not in repr(settings) and "ann" in repr(settings)
 
 
 @pytest.mark.parametrize("url", [
@@ -47,3 +70,38 @@ def test_a_password_in_the_address_of_clickhouse_is_refused_and_not_repeated(url
 @pytest.mark.parametrize("url", ["http://clickhouse:8123", "https://clickhouse.example.org:8443?verify=false", "http://[::1]:8123"])
 def test_an_address_without_a_password_is_taken(url):
     assert Settings.load({"SMW_CLICKHOUSE_URL": url}).clickhouse_url == url
+
+
+@pytest.mark.parametrize("environ, url", [
+    ({}, ""),
+    ({"SCHEMA_REGISTRY_URL": "http://theirs:8081"}, "http://theirs:8081"),
+    ({"SCHEMA_REGISTRY_URL": "http://theirs:8081", "SMW_SCHEMA_REGISTRY_URL": "https://ours"}, "https://ours"),
+    ({"SCHEMA_REGISTRY_URL": "http://theirs:8081", "SMW_SCHEMA_REGISTRY_URL": ""}, ""),
+])
+def test_the_registry_goes_by_its_usual_name_too(environ, url):
+    settings = Settings.load(environ)
+    assert settings.schema_registry_url == url
+    assert Settings.load({"SCHEMA_REGISTRY_URL": "http://theirs:8081"} | settings.environ()) == settings
+
+
+def test_a_password_in_the_address_of_the_registry_is_refused_and_not_repeated():
+    with pytest.raises(SettingsError, match="^SMW_SCHEMA_REGISTRY_URL takes .* SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD$") as refused:
+        Settings.load({"SMW_SCHEMA_REGISTRY_URL": "http://ann:secret@registry"})
+    assert "secret" not in str(refused.value)
+
+
+def test_a_password_may_be_in_a_file(tmp_path):
+    (tmp_path / "password").write_text(" it's \"secret\" \n")
+    environ = {"SMW_CLICKHOUSE_PASSWORD_FILE": str(tmp_path / "password"), "SMW_CLICKHOUSE_PASSWORD": ""}
+    assert Settings.load(environ).clickhouse_password == " it's \"secret\" "
+    assert Settings.load(environ | {"SMW_CLICKHOUSE_PASSWORD": "the other"}).clickhouse_password == "the other"
+    with pytest.raises(SettingsError, match="^SMW_KAFKA_PASSWORD_FILE=/absent: it takes a file that can be read$"):
+        Settings.load({"SMW_KAFKA_PASSWORD_FILE": "/absent"})
+
+
+def test_passwords_are_handed_on_in_files_that_only_this_user_can_read(tmp_path):
+    settings = Settings(kafka_user="ann", kafka_password="secret\\", clickhouse_password="two\nlines")
+    environ = settings.environ_without_secrets(tmp_path / "run")
+    assert Settings.load(environ) == settings
+    assert not any("secret" in value or "lines" in value for value in environ.values())
+    assert {file.name: stat.S_IMODE(file.stat().st_mode) for file in (tmp_path / "run").iterdir()} == {"kafka_password": 0o600, "clickhouse_password": 0o600}

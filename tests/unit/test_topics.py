@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smartmeter.settings import Settings
-from smartmeter.topics import CLEANUP, RESULTS, SCHEMA_OF, key, topic
+from smartmeter.topics import COMPACTED, RESULTS, SCHEMA_OF, key, topic
 
 ALERT = {"alert_id": "7/1/1555200000123", "house_id": 7, "meter_id": 1, "date": 18000, "partition": 3, "offset": 9}
 
@@ -26,4 +26,4 @@ def test_a_set_of_results_has_the_topics_of_results_to_itself_and_shares_the_oth
 
 
 def test_what_is_compacted_has_a_key_of_its_own_for_each_thing_told():
-    assert set(CLEANUP) == {"houses", "daily_energy", "thresholds", "alerts", "acknowledgements"}
+    assert set(COMPACTED) == {"houses", "daily_energy", "thresholds", "alerts", "acknowledgements"}

@@ -1,0 +1,68 @@
+"""Synthetic houses as they happen: the days up to now at once, then each burst when its time has come, on and on."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, date, datetime, timedelta
+
+from confluent_kafka import KafkaException, TopicPartition
+from confluent_kafka.admin import OffsetSpec
+
+from generator.houses import House, in_order
+from generator.producer import Producer
+from smartmeter import kafka
+from smartmeter.codec import Burst
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+from smartmeter.topics import topic
+
+BURST_S = 5
+TIMEOUT_S = 10
+POLL_S = 0.5
+PROGRESS_EVERY_S = 2
+
+
+def produce_live(houses: Sequence[House], first: date, burst_s: int | None, settings: Settings) -> None:
+    """Sends the houses and their bursts from where the topic ends, or from their day `first` on, until Ctrl-C.
+
+    What was sent last may be sent once more at the next start; it counts as duplicate. Raises UserError when Kafka is away.
+    """
+    with Producer(settings) as producer:
+        begun = shown = time.time()
+        for house in houses:
+            producer.send_house(house.record())
+        for burst in bursts_since(houses, first, reached_ms(settings), burst_s or BURST_S):
+            while (ahead_s := burst.end_ms / 1000 - time.time()) > 0:
+                producer.wait(ahead_s)
+            producer.send_burst(burst)
+            if burst.end_ms < begun * 1000 and time.time() > shown + PROGRESS_EVERY_S:
+                shown = time.time()
+                print(f"produced all readings up to {datetime.fromtimestamp(burst.end_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC", file=sys.stderr)
+
+
+def bursts_since(houses: Sequence[House], first: date, since_ms: int, burst_s: int) -> Iterator[Burst]:
+    """The bursts of all houses that begin at since_ms or later, and not before their local day `first`; without an end."""
+    day_before = datetime.fromtimestamp(since_ms / 1000, UTC).date() - timedelta(days=1)  # it may be yesterday where the house is
+    bursts = in_order(houses, max(first, day_before), date.max, burst_s)
+    return (burst for burst in bursts if burst.start_ms >= since_ms)
+
+
+def reached_ms(settings: Settings) -> int:
+    """The start of the newest burst in that partition of readings which is furthest behind; 0 where all are empty.
+
+    Raises UserError when Kafka does not tell, which takes a topic that was just made some time.
+    """
+    client, name = kafka.admin(settings), topic(settings, "readings")
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        try:
+            partitions = client.list_topics(name, timeout=TIMEOUT_S).topics[name].partitions
+            asked = client.list_offsets({TopicPartition(name, p): OffsetSpec.max_timestamp() for p in partitions}, request_timeout=TIMEOUT_S)
+            newest = [found.result().timestamp for found in asked.values()]
+            return min((time_ms for time_ms in newest if time_ms >= 0), default=0)
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise UserError(f"Kafka at {settings.kafka} does not tell what {name} holds: {error.args[0].str()}") from None
+            time.sleep(POLL_S)

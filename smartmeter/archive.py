@@ -1,0 +1,238 @@
+"""./smw archive: days of the topic readings into Avro files, and from them into Kafka again for ./smw replay --archive."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import sys
+import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from itertools import chain
+from pathlib import Path
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from generator.producer import Producer
+from smartmeter import archive_files, kafka, stack
+from smartmeter.archive_files import DAY_MS, EPOCH, Files, Message
+from smartmeter.codec import Burst, CodecError
+from smartmeter.errors import UserError
+from smartmeter.framing import framing
+from smartmeter.offsets import Offsets, Place
+from smartmeter.settings import LONGEST_BURST_DAYS, Settings
+from smartmeter.topics import topic
+
+GROUP = "archive"
+LINE_EVERY_S = 2
+STALLED_S = 60
+DAYS_AFTER = LONGEST_BURST_DAYS + 3
+"""Days that a replay reads beyond its last one: in them a house's clock closes that day, and brings what came late."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw archive."""
+    parser.add_argument("--from", dest="first", type=_date, required=True, metavar="DATE", help="first day (UTC), such as 2026-11-01")
+    parser.add_argument("--to", dest="last", type=_date, required=True, metavar="DATE", help="last day (UTC)")
+    parser.add_argument("--houses", type=_houses, metavar="FIRST-LAST", help="these houses only (default: all)")
+    parser.add_argument("--into", type=Path, metavar="DIR", help="folder of the archive (default: SMW_HOME/archive)")
+
+
+@dataclass
+class Counts:
+    """What is in some files."""
+
+    files: int = 0
+    messages: int = 0
+    bursts: int = 0
+    readings: int = 0
+    bytes: int = 0
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Archive some days of what is in the topic now. Raises UserError when that cannot be done, or not all is found in the files."""
+    if args.last < args.first:
+        raise UserError(f"--from {args.first} --to {args.last}: give the last day not before the first")
+    days = range((args.first - EPOCH).days, (args.last - EPOCH).days + 1)
+    folder = args.into or settings.home / "archive"
+    with _alone(folder):
+        files = Files(folder, days)
+        archived = copy(settings, files, days, args.houses)
+        if not archived.messages:
+            raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} to {args.last}" +
+                            (f" of the houses {args.houses[0]} to {args.houses[-1]}" if args.houses else ""))
+        found = check(files)
+    print(f"{folder}: {found.files:,} files of {found.bytes:,} bytes, {found.bursts:,} bursts with {found.readings:,} readings"
+          f" and {found.messages - found.bursts:,} messages that are no burst; all were read once more")
+    if found.messages < archived.messages or found.readings < archived.readings:
+        raise UserError(f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, and the files have "
+                        f"{found.messages:,} with {found.readings:,}: archive these days again")
+    return 0
+
+
+def copy(settings: Settings, files: Files, days: range, houses: range | None) -> Counts:
+    """Copy the messages of some days (UTC, days since 1970-01-01) and houses from the topic into files. Returns what was copied."""
+    copied = Counts()
+    for message, burst in topic_from(settings, days[0] * DAY_MS):
+        if message.timestamp_ms // DAY_MS in days and not (burst and houses and burst.house_id not in houses):
+            files.add(message, burst.house_id if burst else 0)
+            copied.messages += 1
+            copied.readings += len(burst.watts) if burst else 0
+    return copied
+
+
+def check(files: Files) -> Counts:
+    """Complete the files, and read each of them. Returns what is in them."""
+    found, pace = Counts(), Pace("files completed and read once more", len(files))
+    for path in files.complete():
+        found.files += 1
+        found.bytes += path.stat().st_size
+        for message in archive_files.read(path):
+            found.messages += 1
+            found.bursts += bool(message.rest)
+            found.readings += message.readings
+        pace.add(1)
+    return found
+
+
+def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[Message, Burst | None]]:
+    """What is in the topic readings now, as (message, its burst), from the first of that time or later on.
+
+    One partition comes after the other, so that all is in the order of partition and offset. Raises UserError.
+    """
+    with Offsets(settings, ("readings",), settings.topic_prefix + GROUP) as offsets:
+        starts, ends = offsets.at(first_ms), {place: end for place, (_, end) in offsets.bounds().items()}
+    pace = Pace("messages read", sum(ends[place] - start for place, start in starts.items()))
+    consumer = Consumer(kafka.client(settings) | {
+        "group.id": settings.topic_prefix + GROUP, "auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
+    try:
+        for place in sorted(starts):
+            yield from _partition(settings, consumer, place, starts[place], ends[place], pace)
+    finally:
+        consumer.close()
+
+
+def _partition(settings: Settings, consumer: Consumer, place: Place, start: int, end: int, pace: Pace) -> Iterator[tuple[Message, Burst | None]]:
+    """The messages of a partition in [start, end)."""
+    if start < end:
+        consumer.assign([TopicPartition(*place, start)])
+    at = start
+    while at < end:
+        message = consumer.poll(STALLED_S)
+        if message is None:
+            raise UserError(f"Kafka at {settings.kafka} has sent nothing for {STALLED_S} s")
+        if error := message.error():
+            if error.code() == KafkaError._PARTITION_EOF:  # the last offsets are not of messages
+                return
+            raise UserError(f"Kafka at {settings.kafka}: {error.str()}")
+        offset = message.offset()
+        assert offset is not None  # what is no error has one
+        at = offset + 1
+        if at <= end:
+            yield archive_files.cut(place[1], offset, message.timestamp()[1], message.key(), _received(settings, message.value()))
+            pace.add(1)
+
+
+def _received(settings: Settings, value: bytes | None) -> bytes | None:
+    """A message in single-object framing, which needs no registry to be read; as it is where it is of no schema of ours."""
+    with suppress(CodecError):
+        return value and framing(settings).received(value)
+    return value
+
+
+def needed_days(settings: Settings) -> range:
+    """The days (UTC, days since 1970-01-01) whose files a replay needs, to make the same results as before."""
+    days = settings.replayed_days
+    assert days, "there is no replay"
+    return range(settings.replay_start_ms // DAY_MS, days[-1] + 1 + DAYS_AFTER)
+
+
+@contextmanager
+def in_kafka(settings: Settings, folder: Path) -> Iterator[None]:
+    """Have the topic from which a replay reads filled with what it needs of an archive; it is deleted afterwards. Raises UserError."""
+    found = archive_files.files(folder, needed_days(settings), settings.replay_house)
+    if not found:
+        raise UserError(f"{folder} has no readings of {settings.replay_from} or the days before or after it")
+    first = min(path.parent.name for paths in found.values() for path in paths)
+    print(f"The archive of what is needed begins with {first.removeprefix('date=')}: if there were readings of these houses before, results may "
+          "differ from the old ones.", file=sys.stderr)
+    _delete(settings)  # what a replay that was killed has left
+    stack.create_topics(settings)
+    try:
+        _fill(settings, found.values())
+        yield
+    finally:
+        _delete(settings)
+
+
+def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
+    """Send the messages of an archive to the topic of the replay, those of a house in their old order."""
+    messages, pace = 0, Pace("files of the archive looked through", sum(map(len, of_each_range)))
+    for path in chain.from_iterable(of_each_range):
+        messages += sum(1 for _ in archive_files.read(path))
+        pace.add(1)
+    pace = Pace("messages of the archive sent to Kafka", messages)
+    with Producer(settings) as producer:
+        for paths in of_each_range:
+            for message in archive_files.merged(paths):
+                producer.send("readings", message.key, message.value, message.timestamp_ms, message.partition % settings.partitions,
+                              {"partition": b"%d" % message.partition, "offset": b"%d" % message.offset})
+                pace.add(1)
+
+
+def _delete(settings: Settings) -> None:
+    """Delete the topic of the replay, if it is there."""
+    name = topic(settings, "readings")
+    client = kafka.admin(settings)  # its futures end with it
+    [deleted] = client.delete_topics([name], operation_timeout=STALLED_S).values()
+    try:
+        deleted.result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise UserError(f"Kafka at {settings.kafka} does not delete the topic {name}: {error.args[0].str()}") from None
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make the folder of an archive; no other run writes into it meanwhile. Raises UserError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError:
+        raise UserError(f"another ./smw archive writes into {folder}: wait for its end") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror}; the archive needs a folder that can be written, and room in it") from None
+
+
+class Pace:
+    """Tells on standard error, every 2 s, how much of something is done, how fast that goes, and how long it still takes."""
+
+    def __init__(self, what: str, total: int):
+        self._what, self._total, self._done = what, total, 0
+        self._begun = self._shown = time.monotonic()
+
+    def add(self, done: int) -> None:
+        self._done += done
+        now = time.monotonic()
+        if now - self._shown >= LINE_EVERY_S:
+            self._shown, rate = now, self._done / (now - self._begun)
+            left_s = max(self._total - self._done, 0) / rate
+            print(f"{self._done:,} of {self._total:,} {self._what}, {rate:,.0f} a second, about {left_s:.0f} s left", file=sys.stderr)
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01") from None
+
+
+def _houses(text: str) -> range:
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} are no houses such as 1-100")
+    return range(int(first), int(last) + 1)

@@ -1,0 +1,117 @@
+"""The one format of all logs, and how they are kept: each in files of a bounded size, of which the oldest goes.
+
+    2026-11-25T12:00:00.123Z INFO sink: stored 1,000 rows
+
+Time in UTC, level, part, message. Python's parts log so by configure(), and Java's by java_options(). What a process prints outright, such as a
+trace, is brought into the format line by line; each line of a trace has its level.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import signal
+import sys
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import IO
+
+from smartmeter.settings import Settings
+
+LONGEST_LINE_BYTES = 65_536
+LINES_KEPT = 2000
+LEVELS = {logging.WARNING: "WARN", logging.CRITICAL: "FATAL"}  # as Java's parts call them
+
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?P<level>TRACE|DEBUG|INFO|WARN|ERROR|FATAL) (?P<part>\w+): (?P<message>.*)")
+_BEGINS_WITH_LEVEL = re.compile(r"(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)(?:ING)?:?\s+(?=\S)")
+_TRACE = re.compile(r"Traceback \(|Caused by: |[\w.$]+(?:Error|Exception)\b")
+OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")
+"""How the project's own programs say why they end."""
+
+
+def java_options(part: str, level: str = "INFO") -> list[str]:
+    """Options of a JVM whose program logs by Log4j 2, to have it log as `part` what is of that level or worse."""
+    return [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}", f"-Dsmw.part={part}", f"-Dsmw.level={level}"]
+
+class Formatter(logging.Formatter):
+    """Python's log records in the format."""
+
+    def __init__(self, part: str):
+        super().__init__()
+        self.part = part
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = super().format(record)  # with its trace
+        level = LEVELS.get(record.levelno, record.levelname)
+        return "\n".join(in_format(line, self.part, level, record.created) for line in message.splitlines())
+
+
+def configure(part: str) -> None:
+    """Let this process log what is INFO or worse as `part`, to standard error."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(Formatter(part))
+    logging.basicConfig(level=logging.INFO, handlers=[handler])
+
+
+def in_format(message: str, part: str, level: str, time_s: float) -> str:
+    """One line of a log."""
+    at = datetime.fromtimestamp(time_s, UTC)
+    return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {level} {part}: {message}"
+
+
+@dataclass(frozen=True)
+class Bound:
+    """What a log may take."""
+
+    file_bytes: int = 10_000_000
+    files: int = 5
+
+    @classmethod
+    def of(cls, settings: Settings) -> Bound:
+        return cls(round(settings.log_mb * 1e6), settings.log_files)
+
+
+USUAL = Bound()
+
+
+class Output(threading.Thread):
+    """Keeps what a process prints to a pipe, line by line, in the log of `part`; begins a new file."""
+
+    def __init__(self, pipe: IO[bytes], log: Path, part: str, bound: Bound):
+        super().__init__(daemon=True)
+        self._pipe, self._part, self._level = pipe, part, "INFO"
+        self._file = RotatingFileHandler(log, maxBytes=bound.file_bytes, backupCount=bound.files - 1, encoding="utf-8", delay=True)
+        if log.exists():
+            self._file.doRollover()
+        log.touch()
+        self.last: deque[str] = deque(maxlen=LINES_KEPT)  # the newest lines, as they were printed
+        self.start()
+
+    def run(self) -> None:
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's business
+        with self._pipe:
+            while line := self._pipe.readline(LONGEST_LINE_BYTES):
+                if text := line.decode(errors="replace").rstrip():
+                    self.last.append(text)
+                    self._file.handle(logging.makeLogRecord({"msg": self._line(text)}))
+        self._file.close()
+
+    def _line(self, text: str) -> str:
+        """The line in the format."""
+        if known := LINE.fullmatch(text):
+            self._level = known["level"]
+            return text
+        if own := OWN_SENTENCE.fullmatch(text):
+            self._level, text = "ERROR", own[1]
+        elif begins := _BEGINS_WITH_LEVEL.match(text):
+            self._level, text = begins[1], text[begins.end():]
+        elif _TRACE.match(text):
+            self._level = "WARN" if self._level == "WARN" else "ERROR"
+        elif not text[0].isspace():
+            self._level = "INFO"
+        return in_format(text, self._part, self._level, time.time())

@@ -1,0 +1,220 @@
+"""./smw status: what runs, how far it is, and what it has found last, in one screen or as JSON.
+
+All parts are asked at once, at the addresses that the settings give, whether they run on this machine or elsewhere; what does not answer is
+told with its reason. docs/observability.md lists the names of the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from confluent_kafka import KafkaException
+
+from smartmeter import stack
+from smartmeter.errors import UserError
+from smartmeter.flink import Flink
+from smartmeter.offsets import Lags
+from smartmeter.settings import Settings
+from smartmeter.topics import topic
+from store import client as clickhouse
+from store import sink
+from store.sql import table
+
+ASK_S = 3
+BLOCK_BYTES = 512
+TOPICS_OF = {
+    "pipeline": ("readings",), "daily_energy": ("readings",), "thresholds": ("readings",), "spikes": ("readings", "thresholds"),
+    "power_profile": ("readings",)}
+"""Job -> the topics that it reads."""
+FOLDERS = ("kafka", "clickhouse", "checkpoints", "savepoints", "logs")
+GOOD = ("RUNNING", "INITIALIZING", "CREATED")
+
+RESULTS = """
+    SELECT (SELECT maxOrNull(date) FROM daily_energy) AS newest_day,
+           (SELECT maxOrNull(minute) FROM power_profile WHERE minute >= (SELECT max(date) FROM daily_energy) - 1) AS newest_minute,
+           (SELECT maxOrNull(start) FROM alert_list) AS newest_alert,
+           (SELECT count() FROM open_alerts) AS open_alerts,
+           (SELECT sum(readings) FROM late FINAL) AS late_readings,
+           (SELECT count() FROM dead_letter FINAL) AS dead_letters,
+           (SELECT maxOrNull(received) FROM dead_letter) AS newest_dead_letter,
+           (SELECT argMaxOrNull(reason, (received, offset)) FROM dead_letter) AS newest_dead_letter_reason"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw status."""
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of the Flink to be asked (default: the local one)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Print the status. Returns 1 when something that is needed is down, else 0."""
+    status = look(settings, args.jobmanager or f"{stack.LOOPBACK}:{settings.flink_ui_port}")
+    print(json.dumps(status, indent=1) if args.json else screen(status))
+    return 1 if status["problems"] else 0
+
+
+def look(settings: Settings, jobmanager: str) -> dict:
+    """All that is known, by the names of the JSON; None for what is not known."""
+    flink = Flink(jobmanager, ASK_S)
+    urls = stack.metrics_urls(settings)
+    questions = {
+        "kafka": lambda: lags(settings),
+        "clickhouse": lambda: stack.endpoint_answers(settings),
+        "results": lambda: results(settings),
+        "flink": flink.described_jobs,
+        "sink": lambda: "sink" in urls and stack.answers(urls["sink"]),
+        "dashboard": lambda: stack.answers(f"{stack.dashboard_url(settings)}/_stcore/health"),
+        "disk": lambda: disk(settings),
+    }
+    with ThreadPoolExecutor(len(questions)) as pool:
+        answers = dict(zip(questions, pool.map(answer, questions.values())))
+    (unread, no_kafka), (found, no_results), (jobs, no_flink) = (answers[name] for name in ("kafka", "results", "flink"))
+    is_up = {name: bool(found) for name, (found, _) in answers.items()}
+    parts = [
+        part("kafka", settings.kafka, not no_kafka, no_kafka),
+        part("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
+        part("flink", flink.url, not no_flink, no_flink),
+        part("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
+        part("dashboard", stack.dashboard_url(settings), is_up["dashboard"], "it is not needed: ./smw dashboard starts it"),
+    ]
+    parts = [part for part in parts if part["at"]]
+    problems = [part["reason"] for part in parts if not part["up"] and part["part"] != "dashboard"]
+    if is_up["clickhouse"] and no_results:
+        problems.append(no_results)
+    if not no_flink:
+        problems += job_problems(jobs, flink.url)
+    return {
+        "time": iso(datetime.now(UTC)), "problems": problems, "parts": parts, "jobs": jobs or [],
+        "unread_messages": unread and {name: messages for name, messages in unread.items() if name != "sink"},
+        "unstored_messages": unread and unread["sink"], "results": found, "disk": answers["disk"][0],
+    }
+
+
+def answer(question: Callable) -> tuple:
+    """(what the question gives, None), or (None, why it gives nothing)."""
+    try:
+        return question(), None
+    except UserError as error:
+        return None, str(error)
+
+
+def part(name: str, at: str | None, up: bool, reason: str | None) -> dict:
+    return {"part": name, "at": at, "up": up, "reason": None if up else reason}
+
+
+def job_problems(jobs: list[dict], url: str) -> list[str]:
+    """What is wrong with the jobs, in words."""
+    running = {job["name"] for job in jobs if job["state"] in GOOD}
+    wrong = [f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running]
+    return wrong if jobs else [f"no job runs in the Flink at {url}"]
+
+
+def lags(settings: Settings) -> dict[str, int | None]:
+    """Messages that each job, and the sink, has not committed; a job that has committed nothing is left out. Raises UserError."""
+    topics_of = {settings.topic_prefix + job: tuple(topic(settings, name) for name in names) for job, names in TOPICS_OF.items()}
+    asked = Lags(settings, topics_of | {sink.group(settings): tuple(topic(settings, name) for name in sink.TOPICS)})
+    try:
+        found = asked.by_group(ASK_S)
+    except KafkaException as error:
+        raise UserError(f"no Kafka broker answers at {settings.kafka} ({error.args[0].str()})") from None
+    of_sink = found.pop(sink.group(settings))
+    return {group.removeprefix(settings.topic_prefix): lag for group, lag in found.items() if lag is not None} | {"sink": of_sink}
+
+
+def results(settings: Settings) -> dict:
+    """What is newest in the tables. Raises UserError."""
+    try:
+        [row] = clickhouse.reader(settings).query(RESULTS).named_results()
+    except ClickHouseError as error:
+        raise UserError(clickhouse.reason(error, settings)) from None
+    return {name: value if isinstance(value, (int, str, type(None))) else iso(value) for name, value in row.items()}
+
+
+def disk(settings: Settings) -> dict[str, int]:
+    """Bytes of each folder of the local stack that is there, and what is free beside them."""
+    present = [settings.home / name for name in FOLDERS if (settings.home / name).is_dir()]
+    free = {"free_bytes": shutil.disk_usage(settings.home).free} if present else {}
+    return {f"{folder.name}_bytes": size(folder) for folder in present} | free
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files of a folder, of which some may go meanwhile."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(path, name)).st_blocks * BLOCK_BYTES
+    return total
+
+
+def iso(time) -> str:
+    """A date, or a time in UTC."""
+    return time.isoformat() if not isinstance(time, datetime) else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+# The screen
+
+def screen(status: dict) -> str:
+    """The status as text."""
+    lines = [f"Smart Meter Watchdog at {status['time']}", "", parts_table(status["parts"])]
+    if status["jobs"]:
+        lines += ["", jobs_table(status["jobs"])]
+    lines += ["", *facts(status)]
+    lines += ["", *(f"! {problem}" for problem in status["problems"])] if status["problems"] else ["", "All is well."]
+    return "\n".join(lines)
+
+
+def parts_table(parts: list[dict]) -> str:
+    return plain(("part", "state", "where"), [(p["part"], "up" if p["up"] else "down", p["at"]) for p in parts])
+
+
+def jobs_table(jobs: list[dict]) -> str:
+    names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
+    now = datetime.now(UTC).timestamp()
+    return plain(names, [(
+        job["name"], job["state"], iso(datetime.fromtimestamp(job["since_unix_s"], UTC)), known(job["parallelism"]),
+        known(job["restarts"]), known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
+        known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
+
+
+def facts(status: dict) -> list[str]:
+    """Lags, results and disk, a line each."""
+    unread, found = status["unread_messages"], status["results"]
+    lines = [
+        "unread:    " + ("?" if unread is None else ", ".join(f"{name} {lag:,} messages" for name, lag in unread.items()) or "no job has read yet"),
+        "unstored:  " + known(status["unstored_messages"], "{:,} messages".format)]
+    if found:
+        lines += [
+            f"newest:    day {known(found['newest_day'])}, minute {known(found['newest_minute'])}, alert {known(found['newest_alert'])}",
+            f"alerts:    {found['open_alerts']:,} open",
+            f"refused:   {found['late_readings']:,} readings late, {found['dead_letters']:,} dead letters"
+            + (f"; the newest, of {found['newest_dead_letter']}: {found['newest_dead_letter_reason']}" if found["dead_letters"] else "")]
+    if status["disk"]:
+        lines.append("disk:      " + ", ".join(f"{name.removesuffix('_bytes')} {amount(number)}" for name, number in status["disk"].items()))
+    return lines
+
+
+def plain(names: tuple[str, ...], rows: list[tuple]) -> str:
+    """A table without the number of its rows."""
+    return table(names, rows).rpartition("\n")[0]
+
+
+def known(value, form: Callable = str) -> str:
+    return "?" if value is None else form(value)
+
+
+def amount(number: int) -> str:
+    """Bytes, in words."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number / 1e3:.0f} kB"

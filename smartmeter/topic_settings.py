@@ -1,0 +1,66 @@
+"""./smw topics: the topics of the cluster as the settings say, those that are there already included."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+
+from smartmeter import kafka, stack, topics
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+
+TIMEOUT_S = 10
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Create the topics that are missing, mend the others, and tell what was changed. Raises UserError."""
+    stack.create_topics(settings)
+    try:
+        changes = list(mend(settings))
+    except KafkaException as error:
+        raise UserError(f"Kafka at {settings.kafka} does not change its topics: {error.args[0].str()}") from None
+    print("\n".join(changes) or "All topics are as the settings say.")
+    return 0
+
+
+def mend(settings: Settings) -> Iterator[str]:
+    """Change the configuration of topics to what it should be; yields a sentence on each change, and on what has to be left."""
+    client = kafka.admin(settings)
+    known = client.list_topics(timeout=TIMEOUT_S).topics
+    partitions = {full: len(known[full].partitions) for full in (topics.topic(settings, name) for name in topics.SCHEMA_OF)}
+    found = _configurations(client, list(partitions))
+    for name in topics.SCHEMA_OF:
+        full = topics.topic(settings, name)
+        wanted = topics.configuration(settings, name, partitions[full])
+        changed = {key: value for key, value in wanted.items() if found[full][key] != value}
+        if changed:
+            _change(client, full, changed)
+        for key, value in changed.items():
+            yield f"{full}: {key} is {value} now, and was {found[full][key]}"
+        yield from _left(settings, full, partitions[full], len(known[full].partitions[0].replicas))
+
+
+def _configurations(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """Topic -> its configuration, with what it has from its broker."""
+    answers = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=TIMEOUT_S)
+    return {resource.name: {key: entry.value for key, entry in answer.result().items()} for resource, answer in answers.items()}
+
+
+def _change(client: AdminClient, name: str, values: dict[str, str]) -> None:
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+    [answer] = client.incremental_alter_configs([resource], request_timeout=TIMEOUT_S).values()
+    answer.result()
+
+
+def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
+    """What differs, and is the user's to change."""
+    if partitions != settings.partitions:
+        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.partitions}; left as it is, as houses would move to other "
+               "partitions, away from what they sent before: see docs/retention.md")
+    if settings.replication not in (0, replication):
+        yield (f"{name}: it has {replication} copies of each message and SMW_REPLICATION is {settings.replication}; left as it is, as copies are moved between "
+               "brokers by kafka-reassign-partitions.sh")

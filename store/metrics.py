@@ -1,0 +1,64 @@
+"""What the sink tells Prometheus; docs/observability.md lists it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from confluent_kafka import KafkaException
+from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+
+from smartmeter.errors import UserError
+from smartmeter.offsets import Lags
+from smartmeter.settings import Settings
+
+KAFKA_TIMEOUT_S = 3.0
+
+
+class SinkMetrics:
+    """The metrics of one sink."""
+
+    def __init__(self, tables: tuple[str, ...]):
+        self.registry = CollectorRegistry()
+        self.rows = Counter("smw_sink_rows_stored", "Rows stored in ClickHouse", ["table"], registry=self.registry)
+        self.refused = Counter("smw_sink_records_refused", "Records that could not be decoded", registry=self.registry)
+        self.unstored = Gauge("smw_sink_unstored_messages", "Messages in the topics that are not stored yet; NaN: Kafka does not answer",
+                              registry=self.registry)
+        self.stored_at = Gauge("smw_sink_last_insert_timestamp_seconds", "Time of the last insert; 0: none yet", registry=self.registry)
+        self.clickhouse_up = Gauge("smw_sink_clickhouse_up", "Whether ClickHouse took the last request (1) or is waited for (0)",
+                                   registry=self.registry)
+        for table in tables:
+            self.rows.labels(table)
+
+    @contextmanager
+    def served(self, settings: Settings, group_id: str, topics: tuple[str, ...]) -> Iterator[None]:
+        """Serve them at SMW_METRICS_ADDRESS and SMW_SINK_METRICS_PORT, unless that is 0. Raises UserError where they cannot be.
+
+        group_id, topics: the sink's consumer group, and the full names of its topics.
+        """
+        if not settings.sink_metrics_port:
+            yield
+            return
+        lags = Lags(settings, {group_id: topics})
+        self.unstored.set_function(lambda: unstored(lags))
+        address = f"{settings.metrics_address}:{settings.sink_metrics_port}"
+        try:
+            server, _ = start_http_server(settings.sink_metrics_port, settings.metrics_address, self.registry)
+        except OSError as error:
+            raise UserError(f"the sink's metrics cannot be served at {address} ({error.strerror}): end the program that uses it, "
+                            "or set SMW_SINK_METRICS_PORT to another port, or to 0 for none") from None
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+
+
+def unstored(lags: Lags) -> float:
+    """Messages that the group has not committed; NaN where Kafka does not answer."""
+    try:
+        [messages] = lags.by_group(KAFKA_TIMEOUT_S).values()
+    except KafkaException:
+        return math.nan
+    return messages or 0

@@ -1,0 +1,94 @@
+"""An archive takes the place of Kafka's log: what the topic no longer has is replayed from files, to the last bit."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import replace
+
+import pytest
+from confluent_kafka import TopicPartition
+
+from smartmeter import archive_files, kafka, stack
+from smartmeter.codec import encode_burst
+from smartmeter.offsets import Offsets
+from smartmeter.settings import ROOT
+from smartmeter.topics import topic
+from store.client import reader
+from tests.oracle import Rule, judge
+from tests.pipeline.conftest import TABLES, judge_tables, run_job, store_all, values
+from tests.pipeline.logs import HOUSES, make_log, produce
+from tests.topics import messages
+
+DAYS = ["--from", "2011-03-01", "--to", "2013-11-30"]
+LOG = make_log(seed=29, houses={1: HOUSES[1], 2: HOUSES[2], 150: HOUSES[3]})
+
+
+@pytest.fixture(scope="module")
+def settings(clickhouse, kafka):
+    return replace(clickhouse, topic_prefix="archive.", clickhouse_database="archive", window_days=2, parallelism=2)
+
+
+@pytest.fixture(scope="module")
+def original(settings, processes):
+    """A client on the tables of the log as it was processed first."""
+    stack.create_topics(settings)
+    start_of, timestamps = {encode_burst(burst): burst.start_ms for burst in LOG.bursts}, []
+    for _, value in LOG.messages:
+        timestamps.append(start_of.get(value) or timestamps[-1])
+    produce(settings, LOG.messages, timestamps)
+    run_job(replace(settings, bounded=True), "pipeline")
+    return store_all(settings, processes)
+
+
+def smw(settings, *arguments) -> str:
+    """What a command prints."""
+    done = subprocess.run([ROOT / "smw", *arguments], env=os.environ | settings.environ(), text=True, capture_output=True, timeout=180)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def folder(original, settings, tmp_path_factory):
+    """An archive of the log, which was made in two runs; the topic has lost everything since."""
+    folder = tmp_path_factory.mktemp("archive")
+    smw(settings, "archive", *DAYS, "--houses", "2-2", "--into", str(folder))
+    said = smw(settings, "archive", *DAYS, "--into", str(folder))
+    bursts = len(LOG.bursts) + sum(value in LOG.dead for _, value in LOG.messages if value and archive_files.cut(0, 0, 0, b"", value)[1])
+    assert f" {bursts:,} bursts with " in said and f" {len(LOG.messages) - bursts:,} messages that are no burst" in said
+    in_topic = [(m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value()) for m in messages(settings, "readings")]
+    assert sorted(in_topic) == sorted((*m[:4], m.value) for path in folder.rglob("*.avro") for m in archive_files.read(path))
+    lose_readings(settings)
+    return folder
+
+
+def lose_readings(settings) -> None:
+    """What retention does: the topic's messages go, all of them."""
+    with Offsets(settings, ("readings",), "none") as offsets:
+        ends = [TopicPartition(*place, end) for place, (_, end) in offsets.bounds().items()]
+        client = kafka.admin(settings)  # its futures end with it
+        for deleted in client.delete_records(ends).values():
+            deleted.result()
+        assert all(begin == end for begin, end in offsets.bounds().values())
+
+
+def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, folder):
+    assert "messages of Kafka's log" in smw(settings, "replay", *DAYS, "--into", "again", "--archive", str(folder))
+    client = reader(replace(settings, into="again"))
+    for table in TABLES:
+        assert values(client, table) == values(original, table), table
+    assert len(values(client, "late")) > 20 and len(values(client, "dead_letter")) == len(LOG.dead) > 10
+    expected = judge(LOG.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000),
+                     Rule(window_days=settings.window_days, hold_ms=round(settings.hold_s * 1000)))
+    judge_tables(client, expected, ended=True)
+    assert topic(replace(settings, replay_archived=True), "readings") not in kafka.admin(settings).list_topics(timeout=10).topics
+
+
+@pytest.mark.parametrize("command, sentence", [
+    (["archive", "--from", "2013-04-12", "--to", "2013-04-13"], "keeps no readings of 2013-04-12 to 2013-04-13"),
+    (["archive", "--from", "2013-04-12", "--to", "2013-04-11"], "give the last day not before the first"),
+    (["replay", "--from", "2013-04-12", "--to", "2013-04-13", "--archive", "/nowhere"], "/nowhere has no readings of 2013-04-12"),
+])
+def test_what_cannot_be_done_is_told_in_one_sentence(settings, folder, command, sentence):
+    done = subprocess.run([ROOT / "smw", *command], env=os.environ | settings.environ(), text=True, capture_output=True)
+    assert done.returncode == 1 and sentence in done.stderr and len(done.stderr.splitlines()) == 1

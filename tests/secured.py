@@ -1,0 +1,113 @@
+"""A Kafka broker as a company runs one: TLS, users by SASL/SCRAM, and rights of their own for each."""
+
+from __future__ import annotations
+
+import ipaddress
+import secrets
+import subprocess
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+    ScramCredentialInfo,
+    ScramMechanism,
+    UserScramCredentialUpsertion,
+)
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+from smartmeter import kafka, machine, stack
+from smartmeter.processes import Processes
+from smartmeter.settings import JARS, Settings
+
+SECURITY_PROPERTIES = """\
+listeners=SASL_SSL://{address},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=SASL_SSL://{address}
+listener.security.protocol.map=SASL_SSL:SASL_SSL,CONTROLLER:PLAINTEXT
+inter.broker.listener.name=SASL_SSL
+sasl.enabled.mechanisms=SCRAM-SHA-512
+sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
+listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
+username="{user}" password="{password}";
+# So that a password that is changed shows within seconds, on connections that are open too.
+connections.max.reauth.ms=5000
+ssl.keystore.type=PEM
+ssl.keystore.location={keystore}
+ssl.truststore.type=PEM
+ssl.truststore.location={authority}
+authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
+# The controller's listener, on the loopback address, knows no users.
+super.users=User:{user};User:ANONYMOUS
+"""
+"""Behind the local broker's properties, in place of which they hold."""
+
+
+class Authority:
+    """A certificate authority in a folder: ca.pem, and what it issues."""
+
+    def __init__(self, folder: Path):
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.file = folder, folder / "ca.pem"
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "An authority of the tests")])
+        certificate = self._builder(self._name, self._key).add_extension(
+            x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(self._key, hashes.SHA256())
+        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, host: str) -> tuple[Path, Path]:
+        """A certificate for a host. Returns the files of the certificate and of its key, both PEM."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        name = x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
+        certificate = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), key).add_extension(
+            x509.SubjectAlternativeName([name]), critical=False).sign(self._key, hashes.SHA256())
+        certificate_file, key_file = (self.folder / f"{host}.{kind}.pem" for kind in ("certificate", "key"))
+        certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
+        return certificate_file, key_file
+
+    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+        now = datetime.now(UTC)
+        return (x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
+                .serial_number(x509.random_serial_number())
+                .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1)))
+
+
+def start_broker(processes: Processes, settings: Settings, authority: Authority) -> None:
+    """Start a broker at settings.kafka, with a certificate for that host, that knows settings.kafka_user as admin."""
+    host = settings.kafka.rpartition(":")[0]
+    keystore = settings.home / "keystore.pem"
+    keystore.write_bytes(b"".join(file.read_bytes() for file in reversed(authority.issue(host))))
+    data, properties = settings.home / "kafka", settings.home / "kafka.properties"
+    places = dict(address=settings.kafka, controller_port=settings.kafka_controller_port)
+    properties.write_text(stack.BROKER_PROPERTIES.format(**places, data=data) + SECURITY_PROPERTIES.format(
+        **places, user=settings.kafka_user, password=settings.kafka_password, keystore=keystore, authority=authority.file))
+    java = [machine.java(), "-Xms128m", "-Xmx512m", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
+    subprocess.run([*java, "kafka.tools.StorageTool", "format", f"--cluster-id={secrets.token_urlsafe(16)}", "--config", str(properties),
+                    "--add-scram", f"SCRAM-SHA-512=[name={settings.kafka_user},password={settings.kafka_password}]"],
+                   check=True, capture_output=True)
+    processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
+    processes.wait_until(lambda: stack.broker_answers(settings), "no secured broker answers")
+
+
+def add_user(settings: Settings, name: str, password: str) -> None:
+    """Add a user, or give it another password. settings: those of the admin."""
+    change = UserScramCredentialUpsertion(name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode())
+    admin = kafka.admin(settings)
+    for future in admin.alter_user_scram_credentials([change]).values():
+        future.result()
+
+
+def allow(settings: Settings, rights: list[tuple[str, ResourceType, str, AclOperation]]) -> None:
+    """Give users rights: (user, kind, name, operation). settings: those of the admin."""
+    admin = kafka.admin(settings)
+    acls = [AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+            for user, kind, name, operation in rights]
+    for future in admin.create_acls(acls).values():
+        future.result()

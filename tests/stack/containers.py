@@ -1,0 +1,143 @@
+"""docker-compose.yml without an engine: what Docker Compose makes of it, and its services as plain processes on this machine.
+
+The processes run in a folder that holds what the image would, with the image's environment and the service's. Host names and ports
+become ports of the loopback address, volumes become folders.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from contextlib import ExitStack
+from pathlib import Path
+
+import compose
+
+from smartmeter import stack
+from smartmeter.processes import Processes
+from smartmeter.settings import JARS, ROOT
+
+DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
+COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
+DOCKERFILE = ROOT / "docker" / "Dockerfile"
+SECRETS = {name: f"the {name.lower()}'s" for name in re.findall(r"^(\w+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)}
+BIN = Path(sys.executable).parent
+FLINK_BIN = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin"
+LISTENS = {"clickhouse": (8123,), "jobmanager": (8081, 6123), "dashboard": (8501,), "registry": (8080,)}
+"""Service -> the ports in its container, beside Kafka's."""
+KAFKA_LISTENS = (19092, 9092, 9093)
+QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a JVM that lives a minute
+
+
+def docker_compose(*words: str, environ: dict[str, str] = SECRETS) -> subprocess.CompletedProcess[str]:
+    """Run Docker Compose itself on the project's files; what it prints is for who asks."""
+    return subprocess.run([DOCKER_COMPOSE, *words], cwd=ROOT, env=environ, text=True, capture_output=True)
+
+
+def services(*files: str, **environ: str) -> dict[str, dict]:
+    """The services of the files as Docker Compose merges, checks and fills them in, of all profiles, with the passwords SECRETS."""
+    done = docker_compose(*(word for file in files for word in ("--file", file)), "--profile", "*", "config", "--format", "json",
+                          environ=SECRETS | environ)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.replace("$$", "$"))["services"]  # it doubles each $, as in a file
+
+
+def make_image(folder: Path) -> None:
+    """Copy into a folder what the Dockerfile's last stage copies into /smw, and what is compiled there."""
+    ignored = (ROOT / ".dockerignore").read_text().split()
+    leave_out = shutil.ignore_patterns(*(line.removeprefix("**/") for line in ignored if line.startswith("**/")))
+    for stage, source, target in re.findall(r"^COPY (--from=\S+ )?(\S+) (\S+)$", DOCKERFILE.read_text().rpartition("FROM ")[2], re.MULTILINE):
+        source = source.removeprefix("/smw/")
+        if source.startswith("/"):
+            continue  # Java
+        assert stage or f"!{source}" in ignored, f"{source} is not in the build's context"
+        if (ROOT / source).is_dir():
+            shutil.copytree(ROOT / source, folder / target, ignore=leave_out)
+        else:
+            file = folder / (source if target == "." else target)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / source, file)
+    for compiled in ROOT.glob("[!.]*/__pycache__/*.nb[ic]"):  # which RUN python -m jobs.warm_up makes
+        target = folder / compiled.relative_to(ROOT)
+        target.parent.mkdir(exist_ok=True)
+        shutil.copy2(compiled, target)
+
+
+class Containers:
+    """Services as processes of `processes`, in `folder`; its image/ holds the image."""
+
+    def __init__(self, services: dict[str, dict], folder: Path, processes: Processes):
+        self._services, self._folder, self._processes = services, folder, processes
+        self.brokers = [name for name in services if name.startswith("kafka")]
+        ends = [(name, port) for name, ports in (LISTENS | dict.fromkeys(self.brokers, KAFKA_LISTENS)).items() for port in ports]
+        with ExitStack() as held:  # all at once, so that they differ
+            self._port_of = {end: held.enter_context(stack.listener_near(0)).getsockname()[1] for end in ends}
+        (folder / "without").mkdir()
+        (folder / "without" / "chdb.py").write_text("raise ImportError('the image has no chdb')\n")
+
+    def address(self, name: str, port: int) -> str:
+        """Where a port of a service is."""
+        return f"127.0.0.1:{self._port_of[name, port]}"
+
+    def start(self, name: str, number: int = 1, ends: bool = False, **instead: str) -> None:
+        """Start a service; instead: what the test has in place of a word of its command."""
+        words = [instead.get(word, word) for word in self._in_image(name, self._services[name]["command"])]
+        self._processes.start(f"{name}.{number}", words, self._environ(name), ends)
+
+    def run(self, name: str) -> None:
+        """Run a service that ends."""
+        self.start(name, ends=True)
+        assert self._processes.children[f"{name}.1"].wait() == 0, self._processes.log(f"{name}.1").read_text()
+
+    def start_broker(self, name: str) -> None:
+        """As the image does: Kafka's own program makes its properties of the environment, and formats the storage."""
+        folder = self._folder / f"{name}.config"
+        for part in ("default", "mounted", "final"):
+            (folder / part).mkdir(parents=True)
+        for file in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
+            (folder / "default" / file).touch()
+        java = f"java {QUICK_START} -Dlog4j2.level=WARN -cp '{JARS}/kafka/*'"
+        self._processes.start(name, ["sh", "-ec", f"""cd '{folder}'
+            {java} kafka.docker.KafkaDockerWrapper setup --default-configs-dir default --mounted-configs-dir mounted --final-configs-dir final
+            exec {java} $KAFKA_HEAP_OPTS kafka.Kafka final/server.properties"""], self._environ(name))
+
+    def stop(self, name: str) -> None:
+        self._processes.stop(name)
+
+    def healthy(self, name: str) -> bool:
+        """What a service's health check says."""
+        kind, *words = self._services[name]["healthcheck"]["test"]
+        command = self._in_image(name, words if kind == "CMD" else ["sh", "-c", *words])
+        return subprocess.run(command, env=self._environ(name), capture_output=True).returncode == 0
+
+    def _in_image(self, name: str, words: list[str]) -> list[str]:
+        return ["env", f"--chdir={self._folder / 'image'}", *(self._here(name, word) for word in words)]
+
+    def _environ(self, name: str) -> dict[str, str]:
+        """A service's environment, and that of the image."""
+        folder = self._folder
+        return {
+            "PATH": f"{FLINK_BIN}:{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{folder / 'image'}:{folder / 'without'}", "SMW_HOME": str(folder / "home"),
+            "FLINK_LOG_DIR": str(folder), "FLINK_PID_DIR": str(folder), "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
+        } | {key: self._here(name, value) for key, value in self._services[name].get("environment", {}).items()}
+
+    def _here(self, name: str, text: str) -> str:
+        """A text of a service with this machine's addresses and folders."""
+        for volume in self._services[name].get("volumes", []):
+            text = text.replace(volume["target"], str(self._folder / volume["source"]))
+        for port in self._services[name].get("ports", []):
+            if name in self.brokers:
+                text = text.replace(f"EXTERNAL://127.0.0.1:{port['published']}", f"EXTERNAL://{self.address(name, port['target'])}")
+        text = re.sub(r"brokers:(\d+)", lambda found: ",".join(self.address(broker, int(found[1])) for broker in self.brokers), text)
+        for (host, port), here in self._port_of.items():
+            text = re.sub(rf"(?<![\w-]){host}:{port}\b", f"127.0.0.1:{here}", text)
+            if host == name:
+                text = re.sub(rf"(//)?(127\.0\.0\.1|localhost|(?<=//)):{port}\b", lambda found: f"{found[1] or ''}127.0.0.1:{here}", text)
+            if host in LISTENS:
+                text = re.sub(rf"port={port}\b", f"port={here}", text)
+        return re.sub(r"0\.0\.0\.0|\$\(hostname\)|(?<==)jobmanager\b", "127.0.0.1", text)

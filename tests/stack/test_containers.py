@@ -1,0 +1,96 @@
+"""Every service of docker-compose.yml as the process that its container would be: readings in, results out, with three brokers."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from confluent_kafka.admin import ConfigResource
+
+from generator.live import reached_ms
+from smartmeter import kafka, stack
+from smartmeter.flink import Flink
+from smartmeter.processes import Processes
+from smartmeter.settings import Settings
+from smartmeter.topics import SCHEMA_OF
+from store.client import reader
+from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_image, services
+from tests.waiting import until
+
+TASKMANAGERS = 2
+PATIENCE_S = 150
+
+
+@pytest.fixture
+def processes(tmp_path):
+    with Processes(tmp_path / "processes") as processes:
+        yield processes
+        for child in processes.children.values():
+            child.kill()  # at once: the last of three brokers would wait for the others
+
+
+def settings_at(containers: Containers, broker: str, home) -> Settings:
+    """Settings of somebody who asks a broker, and ClickHouse."""
+    return Settings(home=home, kafka=containers.address(broker, 19092), clickhouse_url=f"http://{containers.address('clickhouse', 8123)}",
+                    clickhouse_password=SECRETS["SMW_CLICKHOUSE_PASSWORD"], clickhouse_reader_password=SECRETS["SMW_CLICKHOUSE_READER_PASSWORD"])
+
+
+def brokers_known(settings: Settings) -> int:
+    """How many brokers there are, as one of them tells; 0 where it does not answer."""
+    return stack.broker_answers(settings) and len(kafka.admin(settings).list_topics(timeout=5).brokers)
+
+
+def copies(settings: Settings) -> set[tuple[int, str]]:
+    """(copies of a message, and how many of them must have it before it counts as sent) of the project's topics."""
+    admin = kafka.admin(settings)
+    topics = admin.list_topics(timeout=10).topics
+    asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in SCHEMA_OF])
+    return {(len(partition.replicas), found.result()["min.insync.replicas"].value)
+            for resource, found in asked.items() for partition in topics[resource.name].partitions.values()}
+
+
+def test_one_broker(tmp_path, processes):
+    containers = Containers(services(COMPOSE), tmp_path, processes)
+    settings = settings_at(containers, "kafka", tmp_path)
+    containers.start_broker("kafka")
+    until(lambda: brokers_known(settings) == 1)
+    make_image(tmp_path / "image")
+    containers.run("topics")
+    assert copies(settings) == {(1, "1")}
+    assert list((tmp_path / "kafka").glob("readings-*/*.log"))  # in its volume
+
+
+def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
+    containers = Containers(services(COMPOSE, CLUSTER), tmp_path, processes)
+    settings = settings_at(containers, "kafka", tmp_path / "home")
+    make_image(tmp_path / "image")
+    for broker in containers.brokers:
+        containers.start_broker(broker)
+    assert not containers.healthy("jobmanager")
+    containers.start("jobmanager")
+    for broker in containers.brokers:
+        until(lambda: brokers_known(settings_at(containers, broker, tmp_path)) == 3)
+    containers.run("topics")
+    assert copies(settings) == {(3, "2")}
+    until(lambda: containers.healthy("jobmanager"))
+    for number in range(TASKMANAGERS):
+        containers.start("taskmanager", number)
+    until(lambda: containers.healthy("taskmanager"))
+    containers.start("pipeline")
+    stack.start_endpoint(processes, settings)  # in the place of ClickHouse's server
+    containers.start("sink")
+    containers.start("generator", **{"20": "2", "7": "2"})
+    flink = Flink(containers.address("jobmanager", 8081))
+    until(lambda: list(flink.jobs().values()) == ["pipeline"], timeout_s=PATIENCE_S)
+    assert containers.healthy("pipeline")
+    until(lambda: flink.slots() == (2, 4))
+    client = until(lambda: reader(settings))
+    until(lambda: client.query("SELECT DISTINCT house_id, readings = day_s FROM daily_energy FINAL WHERE final AND meter_id <= 2 "
+                               "ORDER BY house_id").result_rows == [(1, True), (2, True)], timeout_s=PATIENCE_S)
+    until(lambda: reached_ms(settings) / 1000 > time.time() - 30)
+    assert containers.healthy("generator")
+    containers.start("dashboard")
+    until(lambda: containers.healthy("dashboard"))
+    containers.stop("kafka-3")
+    [[before]] = client.query("SELECT max(revision) FROM daily_energy").result_rows
+    until(lambda: client.query(f"SELECT count() FROM daily_energy WHERE revision > {before + 1000}").result_rows != [(0,)])

@@ -1,0 +1,95 @@
+"""What `pip install .` gives: a command smw that needs no checkout, and set-up by its own means."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sysconfig
+import venv
+from pathlib import Path
+
+import pytest
+
+import smartmeter
+from smartmeter import stack
+from smartmeter.processes import marked
+from smartmeter.settings import ROOT, Settings, variable
+from tests.waiting import until
+
+PACKAGES = ("smartmeter", "jobs", "generator", "store", "dashboard")
+
+
+@pytest.fixture(scope="module")
+def site_packages(tmp_path_factory):
+    """Where pip has installed this checkout, in a fresh environment; the other packages are links to those of this one."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        (packages / package.name).symlink_to(package)
+    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
+                    "--no-build-isolation", ROOT], check=True)
+    return packages
+
+
+@pytest.fixture(scope="module")
+def smw(site_packages, tmp_path_factory):
+    """Starts the installed smw, with free ports, as a user who has no checkout and no settings but those."""
+    data = tmp_path_factory.mktemp("data")
+    settings = stack.with_free_ports(Settings(home=data / "smart-meter-watchdog", kafka="127.0.0.1:0", kafka_controller_port=0,
+                                              clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0))
+    environ = {name: value for name, value in (os.environ | settings.environ()).items()
+               if name not in ("PYTHONPATH", variable("home"))} | {"XDG_DATA_HOME": str(data)}
+    program = site_packages.parents[2] / "bin" / "smw"
+    started = []
+
+    def start(*arguments):
+        started.append(subprocess.Popen([program, *arguments], cwd=data, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        return started[-1]
+
+    start.home = settings.home
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_every_file_is_installed(site_packages):
+    expected = {path.relative_to(ROOT): path for package in PACKAGES for path in (ROOT / package).rglob("*")
+                if path.is_file() and "__pycache__" not in path.parts and path.name != "secrets.toml"}
+    expected |= {Path("smartmeter", path.relative_to(ROOT)): path for path in [ROOT / "pom.xml", *(ROOT / "avro").iterdir()]}
+    installed = {path.relative_to(site_packages) for package in PACKAGES for path in (site_packages / package).rglob("*")
+                 if path.is_file() and "__pycache__" not in path.parts}
+    assert installed == set(expected)
+    assert all((site_packages / name).read_bytes() == path.read_bytes() for name, path in expected.items())
+
+
+@pytest.mark.parametrize("arguments, code, out, sentence", [
+    (["--version"], 0, f"smw {smartmeter.__version__}\n", ""),
+    (["topics"], 1, "", r"smw: no Kafka broker answers at 127\.0\.0\.1:\d+: start one by smw stack, or set SMW_KAFKA to where it is\n"),
+    (["sql", "SELECT 1"], 1, "", r"smw: ClickHouse does not answer at \S+; start the local one by smw stack, or set SMW_CLICKHOUSE_URL\n"),
+    (["test"], 2, "", r"(?s)usage: .*invalid choice: 'test'.*"),
+])
+def test_what_it_says(smw, arguments, code, out, sentence):
+    process = smw(*arguments)
+    said, told = process.communicate(timeout=60)
+    assert (process.returncode, said) == (code, out)
+    assert re.fullmatch(sentence, told)
+
+
+def test_a_stack_sets_itself_up_and_counts_every_reading(smw):
+    process = smw("stack")
+    assert any(line == "Ctrl-C stops it.\n" for line in process.stdout)
+    pid_files = list((smw.home / "run").glob("*.pid"))
+    assert {pid_file.stem for pid_file in pid_files} == {"kafka", "endpoint", "sink", "pipeline"}
+    said, _ = smw("generate", "--houses", "1", "--days", "1").communicate()
+    produced = re.findall(r"^produced ([\d,]+) readings", said, re.MULTILINE)[-1]
+    query = "SELECT sum(readings) FROM daily_energy FINAL"
+    until(lambda: smw("sql", "--format", "csv", query).communicate()[0].endswith(f"\n{produced.replace(',', '')}\n"))
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=40)
+    assert process.returncode == 130
+    assert told.startswith(f"Fetching the jars of pom.xml into {smw.home}/jars ...\n") and "Compiling the loops of jobs/ ...\n" in told
+    assert [marked(pid_file) for pid_file in pid_files] == [[]] * 4

@@ -1,0 +1,58 @@
+"""The code is clean in the judgement of ruff and mypy, as pyproject.toml sets them up; its requirements are whole."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import requires, version
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from smartmeter.settings import ROOT
+
+PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==(\S+)")
+
+
+@pytest.mark.parametrize("check", [["ruff", "check", "--output-format=concise"], ["mypy"]], ids=["ruff", "mypy"])
+def test_nothing_is_found(check):
+    found = subprocess.run([sys.executable, "-m", *check], cwd=ROOT, capture_output=True, text=True)
+    assert found.returncode == 0, found.stdout + found.stderr
+
+
+def parts(file: str) -> list[dict[str, str]]:
+    """Name -> version of what is used, and of what that brings with it."""
+    paragraphs = (ROOT / file).read_text().split("\n\n")
+    lines = [[line for line in paragraph.splitlines() if not line.startswith("#")] for paragraph in paragraphs]
+    assert all(PIN.fullmatch(line) for part in lines for line in part)
+    assert all(part == sorted(part) for part in lines)
+    return [dict(line.split("==") for line in part) for part in lines]
+
+
+def with_what_they_bring(names) -> set[str]:
+    """The packages, and those that they require here, and so on."""
+    wanted, met = [Requirement(name) for name in names], set()
+    while wanted:
+        package = wanted.pop()
+        extras = {"", *package.extras}
+        if (package.name, *extras) not in met:
+            met.add((package.name, *extras))
+            wanted += (needed for needed in map(Requirement, requires(package.name) or ())
+                       if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in extras))
+    return {canonicalize_name(name) for name, *_ in met}
+
+
+def test_all_that_is_installed_is_pinned_and_what_runs_needs_nothing_of_the_tests():
+    (uses, brings), (tests_use, tests_bring) = parts("requirements.txt"), parts("tests/requirements.txt")
+    run, tests = uses | brings, tests_use | tests_bring
+    assert with_what_they_bring(uses) == run.keys()
+    assert with_what_they_bring(tests_use) - run.keys() == tests.keys()
+    assert not run.keys() & tests.keys()
+    assert {name: version(name) for name in run | tests} == run | tests
+
+
+def test_the_wheel_is_built_by_what_the_tests_have():
+    built_by = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]["requires"]
+    tests_use, _ = parts("tests/requirements.txt")
+    assert {f"{name}=={tests_use[name]}" for name in ("hatchling", "hatch-requirements-txt")} == set(built_by)
