@@ -9,7 +9,6 @@ from __future__ import annotations
 import builtins
 import hashlib
 from pathlib import Path
-from typing import ClassVar
 
 
 def _python_print():
@@ -53,7 +52,7 @@ class _UserWide(caching.UserWideCacheLocator):
 
 
 class _CacheFiles(caching.CompileResultCacheImpl):
-    _locator_classes: ClassVar = [_UserProvided, _InTree, _UserWide]
+    _locator_classes = [_UserProvided, _InTree, _UserWide]  # noqa: RUF012 (as Numba has it)
 
 
 class _Cache(caching.FunctionCache):
