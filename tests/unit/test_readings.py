@@ -51,6 +51,7 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     (changed(timezone="Mars/Olympus"), "'Mars/Olympus' is no IANA time zone"),
     (changed(timezone="../etc/passwd"), "is no IANA time zone"),
     (changed(timezone=""), "is no IANA time zone"),
+    (changed(timezone="x" * 5000), f"timezone '{'x' * 100}' is no IANA time zone"),
     (changed(counts=[3, 2]), "3 meter_ids and 2 counts"),
     (changed(counts=[6, -3, 2]), "a negative count"),
     (changed(counts=[3, 1, 2]), "counts that sum up to 6, 5 deltas and 5 watts"),
