@@ -31,16 +31,20 @@ def processed(kafka, clickhouse, log) -> Settings:
     return settings
 
 
+@pytest.fixture
+def unread(processed) -> Settings:
+    """The same, of which no sink has stored anything yet."""
+    forget_what_is_stored(processed)
+    return processed
+
+
 @pytest.fixture(scope="session")
 def expected(processed, log):
     return expected_of(processed, log)
 
 
-@pytest.fixture
-def unread(processed) -> Settings:
-    """The same, of which no sink has stored anything yet."""
-    admin = connection.admin(processed)
-    name = group(processed)
-    if name in {listed.group_id for listed in admin.list_consumer_groups().result().valid}:
+def forget_what_is_stored(settings: Settings) -> None:
+    """Let the next sink store all results once more."""
+    admin, name = connection.admin(settings), group(settings)
+    if name in {known.group_id for known in admin.list_consumer_groups().result().valid}:
         admin.delete_consumer_groups([name])[name].result()
-    return processed

@@ -24,6 +24,7 @@ from tests.waiting import until
 
 HOUSES = {house: ("America/New_York", date(2013, 4, 4) + timedelta(days=house)) for house in range(1, 9)}
 A_DAY = 86_400_000 // BURST_MS
+CALM_S = 40
 BEFORE, MOVE, AFTER = "before", "while partitions are added", "after"
 SPANS = {BEFORE: slice(0, 2 * A_DAY + 30), MOVE: slice(2 * A_DAY + 30, 2 * A_DAY + 80), AFTER: slice(2 * A_DAY + 80, None)}
 """Of a house's bursts; the third day's morning and evening bound the middle one."""
@@ -61,7 +62,7 @@ def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
         stack.start_sink(processes, settings)
         stack.start_job(processes, settings)
 
-        calm = Flow(settings, parts[BEFORE], 25)
+        calm = Flow(settings, parts[BEFORE], CALM_S)
         calm.start()
         until(lambda: read_from(settings, 0))
         brokers.restart(brokers.leader("thresholds"))
@@ -80,7 +81,7 @@ def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
         meanwhile.end()
         until(lambda: all_read(settings) and all(read_from(settings, partition) for partition in range(4)))
 
-        burst = Flow(settings, parts[AFTER], len(parts[AFTER]) / len(parts[BEFORE]) * 25 / 10)
+        burst = Flow(settings, parts[AFTER], len(parts[AFTER]) / len(parts[BEFORE]) * CALM_S / 10)
         burst.start()
         burst.end()
         judge_stack(settings, reader(settings), log)

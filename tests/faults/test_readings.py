@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from tests.faults.conftest import forget_what_is_stored
 from tests.faults.logs import AHEAD, BEHIND, LARGEST_BYTES, METERS, POISON, PRESENT
 from tests.pipeline.conftest import judge_tables, store_all
 from tests.pipeline.flow import dead_letters, stored_readings
@@ -13,6 +14,7 @@ from tests.pipeline.flow import dead_letters, stored_readings
 
 @pytest.fixture(scope="module")
 def client(processed, clickhouse, processes):
+    forget_what_is_stored(processed)
     client = store_all(replace(processed, clickhouse_database="faulty"), processes)
     yield client
     client.close()
