@@ -13,7 +13,7 @@ from confluent_kafka.admin import NewPartitions
 
 from smartmeter import kafka, stack, topics
 from smartmeter.processes import Processes, marked
-from smartmeter.settings import Settings
+from smartmeter.settings import JARS, Settings
 
 NODES = (1, 2, 3)
 OF_A_CLUSTER = """\
@@ -23,7 +23,7 @@ default.replication.factor=3
 min.insync.replicas=2
 offsets.topic.replication.factor=3
 """
-JAVA = ["java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN", "-cp", str(stack.KAFKA_JARS)]
+JAVA = ["java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
 
 
 class Brokers:

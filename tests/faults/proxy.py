@@ -1,4 +1,4 @@
-"""A slow and unreliable way to a server: a TCP proxy that does something wrong to each request whose turn it is."""
+"""A slow and unreliable way to ClickHouse: a TCP proxy that does something wrong to each insert whose turn it is."""
 
 from __future__ import annotations
 
@@ -10,13 +10,14 @@ from collections import Counter
 from collections.abc import Iterator
 
 SLOW_S = 1.0
+OF_AN_INSERT = b"Content-Encoding: lz4"  # in the head of its request
 FAULTS = ("slow", "cut", "mute", "lost")
-"""What may happen to a request: the answer comes late; the connection breaks in the midst of the request; no answer comes at
+"""What may happen to an insert: the answer comes late; the connection breaks in the midst of it; no answer comes at
 all; the connection breaks before the answer."""
 
 
 class Proxy:
-    """Serves 127.0.0.1:port until it is closed. faults: of each request in turn, None for none."""
+    """Serves 127.0.0.1:port until it is closed. faults: of each insert in turn, None for none."""
 
     def __init__(self, upstream: tuple[str, int], faults: Iterator[str | None]):
         self.upstream, self.faults, self.done = upstream, faults, Counter()
@@ -46,7 +47,7 @@ class Proxy:
                 pass
 
     def pass_on(self, client: socket.socket, server: socket.socket) -> None:
-        fault, answered = None, True
+        fault, answered, pieces = None, True, 0
         while True:
             readable, _, _ = select.select([client, server], [], [])
             source = readable[0]
@@ -55,14 +56,15 @@ class Proxy:
                 return
             if source is client:
                 if answered:
-                    fault, answered = next(self.faults), False
+                    fault, answered, pieces = next(self.faults) if OF_AN_INSERT in data else None, False, 0
                     self.done[fault] += 1
-                if fault == "cut":
+                pieces += 1
+                if fault == "cut" and pieces == 2:
                     server.sendall(data[:len(data) // 2])
                     return
                 server.sendall(data)
                 continue
-            if fault == "lost":
+            if fault in ("cut", "lost"):
                 return
             if fault == "slow" and not answered:
                 time.sleep(SLOW_S)

@@ -64,7 +64,7 @@ class SmallDisk:
 def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
     settings = replace(stack.with_free_ports(replace(unread, clickhouse_url="http://127.0.0.1:0")), home=tmp_path, kafka=unread.kafka,
                        sink_batch_rows=20_000)
-    disk = SmallDisk(tmp_path / "clickhouse", "9m")
+    disk = SmallDisk(tmp_path / "clickhouse", "5m")
     with Processes(tmp_path) as processes:
         processes.start("endpoint", disk.command(sys.executable, "-P", "-m", "store.endpoint"), settings.environ())
         processes.wait_until(lambda: stack.endpoint_answers(settings), "no endpoint answers")
