@@ -10,6 +10,7 @@ import json
 import os
 import re
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -198,7 +199,7 @@ def _insert(session: Session, query: Query, insert: re.Match) -> Result:
 
 
 @contextmanager
-def _in_memory(data: memoryview) -> Iterator[str]:
+def _in_memory(data: memoryview) -> Generator[str]:
     """The path of a file in memory that holds the data.
 
     chDB's own way for data that comes with a statement, send_insert, says that all is well when nothing could be written.
