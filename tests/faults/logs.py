@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import time
 from dataclasses import replace
-from datetime import date, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import fastavro
@@ -37,7 +37,7 @@ def jumps(house_id: int, place: tuple[str, date], rng, hours: dict[int, float]) 
 
 def present_bursts(rng) -> list[Burst]:
     """Four hours to the present, in the midst of them bursts half a day ahead, which is accepted, and two days ahead, which is not."""
-    first = datetime.now(timezone.utc).date() - timedelta(days=4)
+    first = datetime.now(UTC).date() - timedelta(days=4)
     bursts = [burst for burst in house_bursts(PRESENT, "UTC", first, rng) if burst.end_ms <= time.time() * 1000][-16:]
     for i, hours in ((5, 12), (6, 12), (9, 48), (10, 48)):
         bursts[i] = replace(bursts[i], start_ms=bursts[i].start_ms + hours * HOUR_MS, end_ms=bursts[i].end_ms + hours * HOUR_MS)

@@ -8,6 +8,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 
 SLOW_S = 1.0
 OF_AN_INSERT = b"Content-Encoding: lz4"  # in the head of its request
@@ -40,11 +41,8 @@ class Proxy:
             threading.Thread(target=self.serve, args=[client], daemon=True).start()
 
     def serve(self, client: socket.socket) -> None:
-        with client, socket.create_connection(self.upstream) as server:
-            try:
-                self.pass_on(client, server)
-            except OSError:  # one of the two has gone
-                pass
+        with client, socket.create_connection(self.upstream) as server, suppress(OSError):  # one of the two has gone
+            self.pass_on(client, server)
 
     def pass_on(self, client: socket.socket, server: socket.socket) -> None:
         fault, answered, pieces = None, True, 0

@@ -28,12 +28,12 @@ def test_a_clickhouse_that_is_slow_and_breaks_connections(unread, clickhouse, lo
     caplog.set_level("INFO", "sink")
     monkeypatch.setattr(clickhouse_client, "ANSWER_S", 2)
     address = urlsplit(clickhouse.clickhouse_url)
-    turns = cycle([fault for wrong in FAULTS for fault in (wrong, None, None)])
+    turns = cycle([fault for wrong in FAULTS for fault in (wrong, None)])
     with Proxy((address.hostname, address.port), turns) as proxy:
         settings = replace(unread, clickhouse_url=f"http://127.0.0.1:{proxy.port}", clickhouse_database="slow", sink_batch_rows=20_000)
         with running(Sink(settings)):
             until(lambda: all_stored(settings), 120)
-    assert min(proxy.done[fault] for fault in FAULTS) >= 2
+    assert min(proxy.done[fault] for fault in FAULTS) >= 1
     client = reader(replace(settings, clickhouse_url=clickhouse.clickhouse_url))
     judge_tables(client, expected, ended=True)
     assert dead_letters(client) == sorted(log.dead)
@@ -71,7 +71,6 @@ def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
         stack.start_sink(processes, settings)
         said = processes.log("sink")
         until(lambda: "waiting: " in said.read_text())
-        print(said.read_text())
         client = reader(settings)
         served = {table: set(values(client, table)) for table in INSERTED_ONCE}
         assert not all_stored(settings)
@@ -82,7 +81,6 @@ def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
         assert dead_letters(client) == sorted(log.dead)
         for table, rows in served.items():
             assert rows <= set(values(client, table)), table
-        assert [result for table in INSERTED_ONCE for result in client.query(f"SELECT 1 FROM {table} LIMIT 1").result_rows]
-    lines = [line for line in said.read_text().splitlines() if "waiting" in line]
-    print(lines)
-    assert "is back" in said.read_text()
+    [waiting] = [line for line in said.read_text().splitlines() if "waiting: " in line]
+    assert "waiting: ClickHouse says: Cannot reserve" in waiting and "not enough space" in waiting
+    assert f"ClickHouse at {settings.clickhouse_url} is back" in said.read_text()

@@ -47,6 +47,10 @@ class Flow(threading.Thread):
     def delivered(self, error, _message):
         self.undelivered -= error is None
 
+    def hurry(self) -> None:
+        """Have it send the rest at once."""
+        self.seconds = 0
+
     def end(self) -> None:
         """Wait for the last message; fails when one was not delivered."""
         self.join()
