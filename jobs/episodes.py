@@ -280,7 +280,7 @@ def _unbroken(runs, first, sections):
     for i in range(len(first)):
         here, there = runs[first[i]], runs[first[i] + 1]
         while s < len(sections) and (sections[s].meter_id < there.meter_id
-                                     or sections[s].meter_id == there.meter_id and sections[s].end_ms <= there.start_ms):
+                                     or (sections[s].meter_id == there.meter_id and sections[s].end_ms <= there.start_ms)):
             s += 1
         unbroken[i] = s < len(sections) and sections[s].meter_id == there.meter_id and sections[s].start_ms <= here.last_ms
     return unbroken
