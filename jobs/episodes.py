@@ -215,11 +215,7 @@ class Runs:
         _learn_next(runs, links)
         linked = _linked(runs, spell)
         first = np.flatnonzero(linked)
-        unbroken = (
-            (sections["meter_id"] == runs["meter_id"][first, None])
-            & (sections["start_ms"] <= runs["last_ms"][first, None])
-            & (sections["end_ms"] > runs["start_ms"][first + 1, None])
-        ).any(axis=1)
+        unbroken = _unbroken(runs, first, sections)
         linked[first[~unbroken]] = False
         self.runs = _fold(runs, linked, spell)
 
@@ -262,9 +258,9 @@ class Runs:
 
 def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """(episodes that are new or other than before, episodes of before that start nowhere any more); all EPISODE."""
-    known = {(row["meter_id"], row["start_ms"]): row for row in before}
-    changed = [known.pop((row["meter_id"], row["start_ms"]), None) != row for row in after]
-    gone = [(row["meter_id"], row["start_ms"]) in known for row in before]
+    known, starts = set(before.tolist()), set(after[["meter_id", "start_ms"]].tolist())
+    changed = [episode not in known for episode in after.tolist()]
+    gone = [start not in starts for start in before[["meter_id", "start_ms"]].tolist()]
     return after[np.array(changed, bool)], before[np.array(gone, bool)]
 
 
@@ -284,8 +280,21 @@ def _learn_next(runs: np.ndarray, links: np.ndarray) -> None:
     next_ms: dict[tuple[int, int], int] = {}
     for meter_id, last_ms, following_ms in links[np.isin(links["meter_id"], runs["meter_id"])].tolist():
         next_ms[meter_id, last_ms] = min(following_ms, next_ms.get((meter_id, last_ms), following_ms))
-    for run in runs:
-        run["next_ms"] = min(run["next_ms"], next_ms.get((int(run["meter_id"]), int(run["last_ms"])), UNKNOWN))
+    learnt = [next_ms.get(last, UNKNOWN) for last in runs[["meter_id", "last_ms"]].tolist()]
+    runs["next_ms"] = np.minimum(runs["next_ms"], np.array(learnt, np.int64))
+
+
+@compiled
+def _unbroken(runs, first, sections):
+    """bool (f,): whether one section holds the end of runs[first] and the beginning of the run behind it; all by meter and time."""
+    unbroken, s = np.zeros(len(first), np.bool_), 0
+    for i in range(len(first)):
+        here, there = runs[first[i]], runs[first[i] + 1]
+        while s < len(sections) and (sections[s].meter_id < there.meter_id
+                                     or (sections[s].meter_id == there.meter_id and sections[s].end_ms <= there.start_ms)):
+            s += 1
+        unbroken[i] = s < len(sections) and sections[s].meter_id == there.meter_id and sections[s].start_ms <= here.last_ms
+    return unbroken
 
 
 def _linked(runs: np.ndarray, spell: Spell) -> np.ndarray:

@@ -33,7 +33,7 @@ from smartmeter.codec import encode
 from smartmeter.framing import framing
 from smartmeter.savepoints import checkpoints_of
 from smartmeter.settings import JARS, Settings
-from smartmeter.topics import RESULTS, topic
+from smartmeter.topics import LARGEST_DEAD_LETTER_BYTES, RESULTS, topic
 
 MESSAGES_PER_CALL = 250
 """Messages in one Arrow batch: few enough for their columns to stay in a processor's cache."""
@@ -47,6 +47,9 @@ ARCHIVED_PLACE = """
     `partition` AS CAST(DECODE(`headers`['partition'], 'UTF-8') AS INT),
     `offset` AS CAST(DECODE(`headers`['offset'], 'UTF-8') AS BIGINT)"""
 """Of a message from an archive: where it was when it was archived, so that what is told of it still points there."""
+
+NEW_PARTITIONS_S = 10
+"""How long partitions that are added to a topic may go unseen."""
 
 THRESHOLD = Types.ROW_NAMED(["house_id", "value"], [Types.LONG(), BYTES])
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
@@ -241,6 +244,7 @@ def _source_options(tables: StreamTableEnvironment, settings: Settings, name: st
         **kafka_properties(settings),
         "properties.group.id": settings.topic_prefix + tables.get_config().get("pipeline.name", name),
         "scan.startup.mode": "earliest-offset",
+        "scan.topic-partition-discovery.interval": f"{NEW_PARTITIONS_S} s",
     }
     if settings.replayed_days:
         options |= {"scan.startup.mode": "timestamp",
@@ -275,6 +279,7 @@ def results(tables: StreamTableEnvironment, settings: Settings) -> None:
         "topic": ";".join(topic(settings, name) for name in RESULTS),
         **kafka_properties(settings),
         "properties.compression.type": "lz4",
+        "properties.max.request.size": str(LARGEST_DEAD_LETTER_BYTES),
         "key.format": "raw",
         "key.fields": "key",
         "value.format": "raw",

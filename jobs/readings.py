@@ -23,6 +23,10 @@ EPOCH, LAST_DAY = datetime(1970, 1, 1), date(2200, 1, 1)
 DAY_MS = 86_400_000
 EARLIEST_MS = 2 * DAY_MS
 LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
+MOST_WATTS = 1e9
+"""No meter of a house draws a gigawatt; days of more would not fit into integers of mJ."""
+LONGEST_ZONE = 100
+"""Bytes of a time zone's name; the longest has 32."""
 NEVER = -(2**62)
 """A time before all others, in ms."""
 
@@ -106,8 +110,8 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
         return f"it ends at {burst.end_ms} ms: that lies too far in the future"
     if burst.tick_ms < 1:
         return f"tick_ms {burst.tick_ms}: it is 1 or more"
-    if not is_timezone(burst.timezone):
-        return f"timezone {burst.timezone!r} is no IANA time zone"
+    if len(burst.timezone) > LONGEST_ZONE or not is_timezone(burst.timezone):
+        return f"timezone {burst.timezone[:LONGEST_ZONE]!r} is no IANA time zone"
     channels, counts = len(burst.meter_ids), burst.counts
     if len(counts) != channels:
         return f"{channels} meter_ids and {len(counts)} counts: as many as each other are needed"
@@ -124,8 +128,8 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
 
 def _senseless(burst: Burst) -> str | None:
     """What is wrong with the readings of a burst whose columns fit together, in words; None when they make sense."""
-    if not np.all((burst.watts >= 0) & (burst.watts < np.inf)):
-        return "watts that are negative or no number"
+    if not np.all((burst.watts >= 0) & (burst.watts <= MOST_WATTS)):
+        return "watts that are negative, no number or more than a gigawatt"
     for deltas in np.split(burst.deltas.astype(np.int64), np.cumsum(burst.counts)[:-1]):
         if np.any(deltas[1:] <= 0):
             return "a delta of 0 or less: readings of a meter are in the order of time"
@@ -177,7 +181,7 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n):
         return BAD, BAD, z
     burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
     size, at = read_long(data, at, end)
-    if at == BAD or not 0 <= size <= end - at:
+    if at == BAD or not 0 <= size <= min(end - at, LONGEST_ZONE):
         return BAD, BAD, z
     zone, at = at, at + size
     burst.start_ms, at = read_long(data, at, end)
@@ -220,7 +224,7 @@ def _readings_fit(burst, tick_ms, columns, s, n, end):
             elapsed_ms += gaps_ms[i]
             fits &= (gaps_ms[i] > 0) & (gaps_ms[i] <= LONGEST_MS) | (i == 0) & (gaps_ms[i] == 0)
         for watts in columns.watts[n:n + count]:
-            fits &= (watts >= 0) & (watts < np.inf)
+            fits &= (watts >= 0) & (watts <= MOST_WATTS)
         if not fits or burst.start_ms + elapsed_ms >= burst.end_ms:
             return False
         if count:

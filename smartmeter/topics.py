@@ -26,6 +26,8 @@ COMPACTED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements
 DAY_MS = 86_400_000
 LONGEST_MS = 2**63 - 1
 LARGEST_MESSAGE_BYTES = 8 << 20
+LARGEST_DEAD_LETTER_BYTES = 9 << 20
+"""It holds a message, and why that could not be used."""
 UNLIMITED = -1
 
 BY_KEY = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0.1, "delete.retention.ms": DAY_MS,
@@ -50,7 +52,7 @@ def configuration(settings: Settings, name: str, partitions: int) -> dict[str, s
     """
     kept = {
         "compression.type": "producer",
-        "max.message.bytes": LARGEST_MESSAGE_BYTES,
+        "max.message.bytes": LARGEST_DEAD_LETTER_BYTES if name == "dead_letter" else LARGEST_MESSAGE_BYTES,
         "message.timestamp.type": "CreateTime",
         "message.timestamp.before.max.ms": LONGEST_MS,
         "message.timestamp.after.max.ms": LONGEST_MS,

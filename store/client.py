@@ -17,6 +17,8 @@ from smartmeter.settings import SMW, Settings
 
 AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81
+ANSWER_S = 300
+"""Longest wait for ClickHouse to answer."""
 
 common.set_setting("invalid_setting_action", "send")  # the server is the judge of what its read-only user may set
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it logs, it also raises
@@ -54,7 +56,7 @@ def _client(settings: Settings, user: str, password: str, database: str | None) 
     return clickhouse_connect.get_client(
         dsn=settings.clickhouse_url, interface=urlsplit(settings.clickhouse_url).scheme,  # it would not take that from the dsn
         username=user, password=password, database=database or "__default__",
-        autogenerate_session_id=False, connect_timeout=5, ca_cert=settings.clickhouse_ca or None,
+        autogenerate_session_id=False, connect_timeout=5, send_receive_timeout=ANSWER_S, ca_cert=settings.clickhouse_ca or None,
     )
 
 

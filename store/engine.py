@@ -7,8 +7,10 @@ gets a session of its own, so that nothing that one sets is seen by another.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,7 +30,8 @@ READER_MAY_SET = {"final", "max_result_rows", "result_overflow_mode", "max_threa
 
 BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY, ACCESS_DENIED = 36, 115, 164, 497
 
-_INSERT = re.compile(rb"(?P<statement>\s*INSERT\s.*?)\bFORMAT\s+(?P<format>\w+)[ \t]*(\r?\n|$)", re.IGNORECASE | re.DOTALL)
+_INSERT = re.compile(rb"(?P<statement>\s*INSERT\s.*?)(?P<settings>\bSETTINGS\s+\w+\s*=.*?)?\bFORMAT\s+(?P<format>\w+)[ \t]*(\r?\n|$)",
+                     re.IGNORECASE | re.DOTALL)
 _CODE = re.compile(r"Code: (\d+)\. ")
 
 
@@ -189,10 +192,22 @@ def _takes_data(session: Session, insert: re.Match) -> bool:
 def _insert(session: Session, query: Query, insert: re.Match) -> Result:
     if query.readonly:
         raise QueryError(READONLY, f"Code: {READONLY}. DB::Exception: Cannot execute query in readonly mode. (READONLY)")
-    with session.send_insert(_decode(insert["statement"]), _decode(insert["format"])) as inserter:
-        inserter.append(memoryview(query.text)[insert.end():])
-        written = inserter.finish().rows_written
-    return Result(_one(b""), query.format, 0, written)
+    statement, settings, format = (_decode(insert[part] or b"") for part in ("statement", "settings", "format"))
+    with _in_memory(memoryview(query.text)[insert.end():]) as path:
+        result = session.query(f"{statement} FROM INFILE {_quote(path)} {settings} FORMAT {format}")
+    return Result(_one(b""), query.format, 0, result.rows_written())
+
+
+@contextmanager
+def _in_memory(data: memoryview) -> Generator[str]:
+    """The path of a file in memory that holds the data.
+
+    chDB's own way for data that comes with a statement, send_insert, says that all is well when nothing could be written.
+    """
+    with open(os.memfd_create("insert"), "wb") as file:
+        file.write(data)
+        file.flush()
+        yield f"/proc/self/fd/{file.fileno()}"
 
 
 def _syntax_tree(session: Session, sql: str) -> dict | None:

@@ -39,6 +39,8 @@ AT_ONCE = ("alerts", "acknowledgements")
 """Tables whose rows do not wait for more."""
 RETRY_S = (0.5, 1, 2, 5)
 POLL_S = 0.1
+LONGEST_INSERT_S = 3600
+"""Of one batch, with all of its tables, while Kafka takes the sink for alive."""
 AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 PROGRESS_EVERY_S = 10.0
 
@@ -132,6 +134,7 @@ class Sink:
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
             "topic.metadata.refresh.interval.ms": 5000,
+            "max.poll.interval.ms": LONGEST_INSERT_S * 1000,
             "error_cb": self._on_error,
         })
         try:

@@ -116,7 +116,7 @@ class Outcome:
     days: dict[tuple[int, int, date], Day]
     max_gap_ms: dict[tuple[int, int, date], int]
     final: dict[tuple[int, int, date], bool]
-    late: Counter  # (house, date) -> readings
+    late: Counter  # (house, date) -> readings that came after their day was closed, or overlap in part what came before
     minutes: dict[tuple[int, int, int], Minute] = field(default_factory=dict)  # (house, meter, start of the minute in ms)
     thresholds: dict[tuple[int, date], Version] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)  # by alert_id
@@ -139,6 +139,19 @@ def readings_of(burst):
             time_ms += int(burst.deltas[i]) * burst.tick_ms
             yield meter, time_ms, float(burst.watts[i])
         at += count
+
+
+def parts_of(burst, zone):
+    """Yield (meter, local day, span of the burst within it, [(time in ms, watts)]) for each meter and day that a burst speaks for."""
+    of_part = defaultdict(list)
+    for meter, time_ms, watts in readings_of(burst):
+        of_part[meter, local_date(zone, time_ms)].append((time_ms, watts))
+    day, last = local_date(zone, burst.start_ms), local_date(zone, burst.end_ms - 1)
+    while day <= last:
+        span = (max(burst.start_ms, midnight_ms(zone, day)), min(burst.end_ms, midnight_ms(zone, day + ONE_DAY)))
+        for meter in burst.meter_ids.tolist():
+            yield meter, day, span, of_part[meter, day]
+        day += ONE_DAY
 
 
 def local_date(zone: ZoneInfo, time_ms: int) -> date:
@@ -165,27 +178,21 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
         def closed(day):
             return before is not None and midnight_ms(zone, day + timedelta(days=1)) + allowed_lateness_ms <= before
 
-        fresh = []
-        for meter, time_ms, watts in readings_of(burst):
-            day = local_date(zone, time_ms)
-            if closed(day):
-                outcome.late[house, day] += 1
-            elif any(start <= time_ms < end for start, end in spans[house, meter]):
-                outcome.days[house, meter, day].duplicates += 1
-            else:
-                fresh.append((meter, time_ms, watts))
+        for meter, day, span, readings in parts_of(burst, zone):
+            known_ms = sum(max(0, min(span[1], end) - max(span[0], start)) for start, end in spans[house, meter])
+            late = closed(day) or 0 < known_ms < span[1] - span[0]
+            if not late and not known_ms:
+                spans[house, meter].append(span)
+            if readings and late:
+                outcome.late[house, day] += len(readings)
+            elif readings and known_ms:
+                outcome.days[house, meter, day].duplicates += len(readings)
+            elif readings:
+                kept[house, meter].extend(readings)
+        for _, time_ms, _ in readings_of(burst):
             clock[house] = max(clock.get(house, time_ms), time_ms)
         if house in clock:
             first_clock.setdefault(house, clock[house])
-        for meter, time_ms, watts in fresh:
-            kept[house, meter].append((time_ms, watts))
-        day, last = local_date(zone, burst.start_ms), local_date(zone, burst.end_ms - 1)
-        while day <= last:
-            if not closed(day):
-                span = (max(burst.start_ms, midnight_ms(zone, day)), min(burst.end_ms, midnight_ms(zone, day + timedelta(1))))
-                for meter in burst.meter_ids.tolist():
-                    spans[house, meter].append(span)
-            day += timedelta(days=1)
     meters: dict[int, dict[int, list]] = defaultdict(dict)
     for (house, meter), readings in kept.items():
         readings.sort()

@@ -99,7 +99,7 @@ def poison(burst: Burst, rng) -> bytes | None:
 
 def produce(settings, messages, timestamps=()) -> None:
     """Send (key, value) to the topic readings; their timestamps are those that are given, or a millisecond apart."""
-    producer = Producer(kafka.client(settings) | {"enable.idempotence": True})
+    producer = Producer(kafka.client(settings) | {"enable.idempotence": True, "message.max.bytes": 8_388_608})
     for i, (key, value) in enumerate(messages):
         producer.produce(topics.topic(settings, "readings"), value, key, timestamp=timestamps[i] if timestamps else 1_300_000_000_000 + i)
     assert producer.flush(30) == 0

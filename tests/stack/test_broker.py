@@ -59,6 +59,7 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
         produce(settings, b"second!")
         assert read(settings, 2) == [(5, APRIL_2011_MS), (7, APRIL_2011_MS)]
         assert topic_config(settings, "readings", "retention.ms", "max.message.bytes") == ["-1", "8388608"]
+        assert topic_config(settings, "dead_letter", "max.message.bytes") == ["9437184"]
         assert topic_config(settings, "houses", "cleanup.policy") == ["compact"]
         described = kafka.admin(settings).list_topics(timeout=10).topics
         assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)

@@ -7,7 +7,6 @@ import re
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import replace
@@ -21,6 +20,7 @@ from smartmeter.settings import Settings
 from smartmeter.stack import with_free_ports
 from store import client
 from store.sink import GROUP, TOPICS, Batch, Sink
+from tests.sinks import running
 from tests.waiting import until
 
 HOUSE = {
@@ -88,19 +88,6 @@ def committed(settings):
         return 0
     finally:
         consumer.close()
-
-
-@contextmanager
-def running(sink):
-    """The sink in a thread, stopped at the end."""
-    thread = threading.Thread(target=sink.run)
-    thread.start()
-    try:
-        yield sink
-    finally:
-        sink.stop()
-        thread.join(timeout=30)
-        assert not thread.is_alive()
 
 
 def rows(settings, sql):

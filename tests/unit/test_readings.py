@@ -51,6 +51,7 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     (changed(timezone="Mars/Olympus"), "'Mars/Olympus' is no IANA time zone"),
     (changed(timezone="../etc/passwd"), "is no IANA time zone"),
     (changed(timezone=""), "is no IANA time zone"),
+    (changed(timezone="x" * 5000), f"timezone '{'x' * 100}' is no IANA time zone"),
     (changed(counts=[3, 2]), "3 meter_ids and 2 counts"),
     (changed(counts=[6, -3, 2]), "a negative count"),
     (changed(counts=[3, 1, 2]), "counts that sum up to 6, 5 deltas and 5 watts"),
@@ -62,9 +63,10 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     (changed(deltas=[-1, 4, 5, 3, 6]), "outside the burst's start and end"),
     (changed(tick_ms=2**30, deltas=[0, 2**31 - 1, 5, 3, 6]), "outside the burst's start and end"),
     (changed(deltas=[0, 4, 6, 3, 6]), "outside the burst's start and end"),
-    (changed(watts=[0, 1, float("nan"), 3, 4]), "negative or no number"),
-    (changed(watts=[0, 1, float("inf"), 3, 4]), "negative or no number"),
-    (changed(watts=[0, 1, -0.5, 3, 4]), "negative or no number"),
+    (changed(watts=[0, 1, float("nan"), 3, 4]), "no number"),
+    (changed(watts=[0, 1, float("inf"), 3, 4]), "more than a gigawatt"),
+    (changed(watts=[0, 1, 1.1e9, 3, 4]), "more than a gigawatt"),
+    (changed(watts=[0, 1, -0.5, 3, 4]), "negative"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(payload, reason):
     readings, reasons = read([encode_burst(GOOD), payload, encode_burst(GOOD)], LATEST_MS)

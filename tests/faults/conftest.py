@@ -1,0 +1,50 @@
+"""The results of a log with all kinds of faults in it, made once by the pipeline on real Kafka and Flink."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from smartmeter import kafka as connection
+from smartmeter import stack
+from smartmeter.settings import Settings
+from store.sink import group
+from tests.faults.logs import faulty_log
+from tests.pipeline.conftest import run_job
+from tests.pipeline.flow import expected_of
+from tests.pipeline.logs import Log, produce
+
+
+@pytest.fixture(scope="session")
+def log() -> Log:
+    return faulty_log(seed=3)
+
+
+@pytest.fixture(scope="session")
+def processed(kafka, clickhouse, log) -> Settings:
+    """The settings whose topics of results hold all of the log's. One partition, so that all messages have an order."""
+    settings = replace(kafka, topic_prefix="faults.", partitions=1, bounded=True, window_days=2)
+    stack.create_topics(settings)
+    produce(settings, log.messages)
+    run_job(settings, "pipeline")
+    return settings
+
+
+@pytest.fixture
+def unread(processed) -> Settings:
+    """The same, of which no sink has stored anything yet."""
+    forget_what_is_stored(processed)
+    return processed
+
+
+@pytest.fixture(scope="session")
+def expected(processed, log):
+    return expected_of(processed, log)
+
+
+def forget_what_is_stored(settings: Settings) -> None:
+    """Let the next sink store all results once more."""
+    admin, name = connection.admin(settings), group(settings)
+    if name in {known.group_id for known in admin.list_consumer_groups().result().valid}:
+        admin.delete_consumer_groups([name])[name].result()

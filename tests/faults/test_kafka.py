@@ -1,0 +1,89 @@
+"""What happens to Kafka while data flows, three brokers of it: one is restarted, the leader of a partition is killed, partitions
+are added, ten times as much comes at once. Afterwards the tables are what the oracle finds.
+
+Houses move to other partitions when some are added. Were a house's burst in its new partition read before one that still waits in the
+old one, and its day closed by it, that one would be late. So what is sent meanwhile is of the midst of a day.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import date, timedelta
+
+import numpy as np
+
+from smartmeter import stack
+from smartmeter.codec import encode_burst
+from smartmeter.offsets import Offsets
+from smartmeter.processes import Processes
+from store.client import reader
+from tests.faults.brokers import Brokers
+from tests.pipeline.flow import Flow, all_read, judge_stack, settings_of_a_stack
+from tests.pipeline.logs import BURST_MS, Log, disturb, house_bursts
+from tests.waiting import until
+
+HOUSES = {house: ("America/New_York", date(2013, 4, 4) + timedelta(days=house)) for house in range(1, 9)}
+A_DAY = 86_400_000 // BURST_MS
+CALM_S = 90  # or until what happens meanwhile has happened
+BEFORE, MOVE, AFTER = "before", "while partitions are added", "after"
+SPANS = {BEFORE: slice(0, 2 * A_DAY + 30), MOVE: slice(2 * A_DAY + 30, 2 * A_DAY + 80), AFTER: slice(2 * A_DAY + 80, None)}
+"""Of a house's bursts; the third day's morning and evening bound the middle one."""
+
+
+def parts_of_a_log(seed: int) -> tuple[Log, dict[str, list]]:
+    """A log, and its messages part by part, each disturbed for itself; the middle one is not."""
+    rng = np.random.default_rng(seed)
+    houses = [house_bursts(house, *place, rng) for house, place in HOUSES.items()]
+    log, parts = Log([], [], [], 0), {}
+    for name, span in SPANS.items():
+        queues = [bursts[span] if name == MOVE else disturb(bursts[span], rng) for bursts in houses]
+        order = rng.permutation(np.repeat(np.arange(len(queues)), list(map(len, queues))))
+        bursts = [queues[house].pop(0) for house in order.tolist()]
+        parts[name] = [(b"%d" % burst.house_id, encode_burst(burst)) for burst in bursts]
+        log.bursts += bursts
+        log.messages += parts[name]
+    return log, parts
+
+
+def read_from(settings, partition: int) -> bool:
+    """Whether a checkpoint of the job holds something of a partition of readings."""
+    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
+        return offsets.committed()["readings", partition] > 0
+
+
+def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
+    log, parts = parts_of_a_log(seed=17)
+    settings = replace(settings_of_a_stack(tmp_path), partitions=2)
+    with Processes(tmp_path) as processes:
+        brokers = Brokers(processes, settings)
+        settings = brokers.settings
+        stack.create_topics(settings)
+        stack.start_endpoint(processes, settings)
+        stack.start_sink(processes, settings)
+        stack.start_job(processes, settings)
+
+        calm = Flow(settings, parts[BEFORE], CALM_S)
+        calm.start()
+        until(lambda: read_from(settings, 0))
+        brokers.restart(brokers.leader("thresholds"))
+        victim = brokers.leader("readings")
+        brokers.kill(victim)
+        assert calm.is_alive(), "the data ended before the leader did"
+        calm.hurry()
+        calm.end()
+        assert brokers.leader("readings") != victim
+        brokers.start(victim)
+        brokers.wait_for_all()
+        until(lambda: all_read(settings))
+
+        meanwhile = Flow(settings, parts[MOVE], 8)
+        meanwhile.start()
+        brokers.add_partitions(4)
+        meanwhile.end()
+        until(lambda: all_read(settings) and all(read_from(settings, partition) for partition in range(4)))
+
+        burst = Flow(settings, parts[AFTER], len(parts[AFTER]) / len(parts[BEFORE]) * CALM_S / 10)
+        burst.start()
+        burst.end()
+        judge_stack(settings, reader(settings), log)
+        processes.check()

@@ -1,0 +1,89 @@
+"""What tests of a whole stack share: its settings, messages that flow meanwhile, and the judgement once all is stored."""
+
+from __future__ import annotations
+
+import threading
+import time
+from pathlib import Path
+
+from clickhouse_connect.driver.client import Client
+from confluent_kafka import Producer
+
+from smartmeter import kafka, stack, topics
+from smartmeter.offsets import Offsets
+from smartmeter.settings import Settings
+from tests.oracle import Outcome, Rule, judge
+from tests.pipeline.conftest import all_stored, judge_tables
+from tests.pipeline.logs import Log
+from tests.waiting import until
+
+WINDOW_DAYS = 2
+
+
+def settings_of_a_stack(home: Path, **others) -> Settings:
+    """Settings of a stack of a test's own, on free ports."""
+    return stack.with_free_ports(Settings(
+        home=home, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0,
+        checkpoint_every_s=1.0, window_days=WINDOW_DAYS, **others))
+
+
+class Flow(threading.Thread):
+    """Sends messages to the topic readings, spread over some seconds; the broker may be away meanwhile."""
+
+    def __init__(self, settings: Settings, messages, seconds: float):
+        super().__init__()
+        self.settings, self.messages, self.seconds = settings, messages, seconds
+        self.undelivered = len(messages)
+
+    def run(self):
+        producer = Producer(kafka.client(self.settings) | {"enable.idempotence": True, "topic.metadata.refresh.interval.ms": 500})
+        begun, name = time.monotonic(), topics.topic(self.settings, "readings")
+        for i, (key, value) in enumerate(self.messages):
+            while (ahead := begun + i * self.seconds / len(self.messages) - time.monotonic()) > 0:
+                producer.poll(min(ahead, 0.1))
+            producer.produce(name, value, key, on_delivery=self.delivered)
+        producer.flush(60)
+
+    def delivered(self, error, _message):
+        self.undelivered -= error is None
+
+    def hurry(self) -> None:
+        """Have it send the rest at once."""
+        self.seconds = 0
+
+    def end(self) -> None:
+        """Wait for the last message; fails when one was not delivered."""
+        self.join()
+        assert self.undelivered == 0
+
+
+def expected_of(settings: Settings, log: Log) -> Outcome:
+    """What the oracle finds in a log."""
+    rule = Rule(window_days=settings.window_days, hold_ms=round(settings.hold_s * 1000))
+    return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
+
+
+def judge_stack(settings: Settings, client: Client, log: Log, timeout_s: float = 120) -> None:
+    """Wait until all of a log is stored. Fails when the tables are not what the oracle finds."""
+    readings = log.readings - log.dead_readings
+    until(lambda: all_read(settings) and all_stored(settings) and stored_readings(client) == readings, timeout_s)
+    until(lambda: all_stored(settings))
+    judge_tables(client, expected_of(settings, log), ended=False)
+    assert dead_letters(client) == sorted(log.dead)
+
+
+def all_read(settings: Settings) -> bool:
+    """Whether a checkpoint of the job holds all of the topic."""
+    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
+        return offsets.lag() == 0
+
+
+def stored_readings(client: Client) -> int:
+    """Readings that the tables account for."""
+    return sum(client.query(f"SELECT sum({column}) FROM {table} FINAL").first_row[0] for table, column in (
+        ("daily_energy", "readings"), ("daily_energy", "duplicates"), ("late", "readings")))
+
+
+def dead_letters(client: Client) -> list[bytes]:
+    """The messages that could not be used, sorted."""
+    return sorted(bytes.fromhex(payload) for payload, in client.query("SELECT hex(payload) FROM dead_letter FINAL").result_rows)
