@@ -15,8 +15,8 @@ from smartmeter.settings import Settings
 from store.client import reader
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
+from tests.pipeline.flow import Flow
 from tests.pipeline.logs import make_log, produce
-from tests.pipeline.test_crashes import Flow
 from tests.processes import command_lines, python_workers
 from tests.waiting import until
 
