@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ipaddress
 import secrets
 import subprocess
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from confluent_kafka.admin import (
     AclBinding,
@@ -18,14 +15,11 @@ from confluent_kafka.admin import (
     ScramMechanism,
     UserScramCredentialUpsertion,
 )
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from smartmeter import kafka, machine, stack
 from smartmeter.processes import Processes
 from smartmeter.settings import JARS, Settings
+from tests.certificates import Authority
 
 SECURITY_PROPERTIES = """\
 listeners=SASL_SSL://{address},CONTROLLER://127.0.0.1:{controller_port}
@@ -47,36 +41,6 @@ authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
 super.users=User:{user};User:ANONYMOUS
 """
 """Behind the local broker's properties, in place of which they hold."""
-
-
-class Authority:
-    """A certificate authority in a folder: ca.pem, and what it issues."""
-
-    def __init__(self, folder: Path):
-        folder.mkdir(parents=True, exist_ok=True)
-        self.folder, self.file = folder, folder / "ca.pem"
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "An authority of the tests")])
-        certificate = self._builder(self._name, self._key).add_extension(
-            x509.BasicConstraints(ca=True, path_length=0), critical=True).sign(self._key, hashes.SHA256())
-        self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, host: str) -> tuple[Path, Path]:
-        """A certificate for a host. Returns the files of the certificate and of its key, both PEM."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host)
-        certificate = self._builder(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, host)]), key).add_extension(
-            x509.SubjectAlternativeName([name]), critical=False).sign(self._key, hashes.SHA256())
-        certificate_file, key_file = (self.folder / f"{host}.{kind}.pem" for kind in ("certificate", "key"))
-        certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-        key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
-        return certificate_file, key_file
-
-    def _builder(self, subject: x509.Name, key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-        now = datetime.now(UTC)
-        return (x509.CertificateBuilder().subject_name(subject).issuer_name(self._name).public_key(key.public_key())
-                .serial_number(x509.random_serial_number())
-                .not_valid_before(now - timedelta(hours=1)).not_valid_after(now + timedelta(days=1)))
 
 
 def start_broker(processes: Processes, settings: Settings, authority: Authority) -> None:

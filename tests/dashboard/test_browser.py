@@ -23,7 +23,7 @@ from tests.browser import CHROMIUM, PAGES, PATIENCE_MS
 from tests.dashboard.results import insert
 from tests.live import send_history, send_live
 from tests.pipeline.conftest import all_stored
-from tests.pipeline.test_crashes import all_read
+from tests.pipeline.flow import all_read
 
 HOUSES = 3
 EXPECTED_404 = "/_stcore/"

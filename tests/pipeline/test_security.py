@@ -33,6 +33,7 @@ from smartmeter.topics import RESULTS, SCHEMA_OF
 from store.client import reader
 from store.sink import Sink
 from tests import secured
+from tests.certificates import Authority
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import make_log, produce
@@ -71,7 +72,7 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def authority(home):
-    return secured.Authority(home / "certificates")
+    return Authority(home / "certificates")
 
 
 @pytest.fixture(scope="module")
@@ -231,7 +232,7 @@ WRONG = {
 def test_what_is_wrong_is_told_in_one_sentence_by_every_part(wrong, admin, services, home):
     changes, sentence = WRONG[wrong]
     settings = replace(admin, **changes | {name: value for name, value in (
-        ("kafka_ca", str(secured.Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.replace("localhost", "127.0.0.1")))
+        ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.replace("localhost", "127.0.0.1")))
         if changes.get(name)})
     for part in (Producer, stack.create_topics, lambda settings: Sink(settings).run(), lambda settings: stack.start_job(services, settings),
                  lambda settings: Lags(settings, {"pipeline": ("readings",)}).by_group(2)):
@@ -308,7 +309,7 @@ def written(settings: Settings, name: str) -> int | None:
 def test_what_is_wrong_with_clickhouse_is_told_in_one_sentence(flow, admin, home, wrong, sentence):
     port = admin.clickhouse_url.rpartition(":")[2]
     if wrong.get("clickhouse_ca"):
-        wrong = dict(clickhouse_ca=str(secured.Authority(home / "certificates" / "stranger").file))
+        wrong = dict(clickhouse_ca=str(Authority(home / "certificates" / "stranger").file))
     if "clickhouse_url" in wrong:
         wrong = wrong | dict(clickhouse_url=f"{wrong['clickhouse_url']}:{port}")
     with pytest.raises(UserError, match=f"^{sentence}") as error:
