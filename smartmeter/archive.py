@@ -191,7 +191,7 @@ def _delete(settings: Settings) -> None:
         deleted.result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
-            raise UserError(f"Kafka at {settings.kafka} does not delete the topic {name}: {error.args[0].str()}") from None
+            raise kafka.failure(error, settings) from None
 
 
 @contextmanager

@@ -49,12 +49,17 @@ class Flink:
             raise UserError(f"{job['name']} fails in the Flink at {self.url}: {reason(failure['stacktrace'])}")
         return bool(job["vertices"]) and all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in job["vertices"])
 
+    def state(self, job_id: str) -> str:
+        """A job's state, as Flink calls it."""
+        return self._ask(f"/jobs/{job_id}")["state"]
+
     def cancel(self, job_id: str) -> None:
         self._ask(f"/jobs/{job_id}", {}, "PATCH")
 
     def described_jobs(self) -> list[dict]:
-        """What is known of each job that has not ended, or has failed: see smartmeter.status for the names."""
-        return [self._described(job) for job in self._ask("/jobs/overview")["jobs"] if job["state"] not in ("FINISHED", "CANCELED")]
+        """What is known of each job of this project that has not ended, or has failed: see smartmeter.status for the names."""
+        return [self._described(job) for job in self._ask("/jobs/overview")["jobs"]
+                if job["name"] in JOBS and job["state"] not in ("FINISHED", "CANCELED")]
 
     def _described(self, job: dict) -> dict:
         path = f"/jobs/{job['jid']}"

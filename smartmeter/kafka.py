@@ -69,7 +69,9 @@ def require_broker(settings: Settings) -> None:
 
 
 def failure(error: KafkaException, settings: Settings, patience_s: float = PATIENCE_S) -> UserError:
-    """What to raise in place of an error of Kafka's: it tells why Kafka cannot be used, or what Kafka says."""
+    """What to raise in place of an error of Kafka's: it tells which right is missing, why Kafka cannot be used, or what Kafka says."""
+    if error.args[0].code() in RIGHTS_MISSING:
+        return UserError(no_right(error.args[0], settings))
     return UserError(why_not(settings, patience_s) or f"Kafka at {settings.kafka} says: {error.args[0].str()}")
 
 

@@ -84,7 +84,9 @@ def fetch_jars() -> None:
     shutil.rmtree(JARS, ignore_errors=True)
     pom = RESOURCES / "pom.xml"
     options = ["--quiet", "--batch-mode", "-Dstyle.color=never", f"-Djars={JARS}"]
-    if subprocess.run(["mvn", *options, "--file", str(pom), "package"], stdout=sys.stderr).returncode:
+    done = subprocess.run(["mvn", *options, "--file", str(pom), "package"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
         raise UserError("the jars could not be fetched (see above); the next call tries again")
     shutil.copy(pom, JARS)
 

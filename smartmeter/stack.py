@@ -111,14 +111,12 @@ def create_topics(settings: Settings) -> None:
         NewTopic(full, settings.partitions, settings.replication or -1, config=topics.configuration(settings, name, settings.partitions))
         for name in topics.SCHEMA_OF if (full := topics.topic(settings, name)) not in there
     ]
-    for name, created in client.create_topics(new, request_timeout=5).items() if new else ():
+    for created in client.create_topics(new, request_timeout=5).values() if new else ():
         try:
             created.result()
         except KafkaException as error:
-            if error.args[0].code() in kafka.RIGHTS_MISSING:
-                raise UserError(kafka.no_right(error.args[0], settings)) from None
             if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
-                raise UserError(f"Kafka refuses to create the topic {name}: {error.args[0].str()}") from error
+                raise kafka.failure(error, settings) from None
 
 
 def start_endpoint(processes: Processes, settings: Settings) -> None:

@@ -71,16 +71,19 @@ def look(settings: Settings, jobmanager: str) -> dict:
         "clickhouse": lambda: stack.endpoint_answers(settings),
         "results": lambda: results(settings),
         "flink": flink.described_jobs,
+        "registry": lambda: registry_answers(settings),
         "sink": lambda: "sink" in urls and stack.answers(urls["sink"]),
         "dashboard": lambda: stack.answers(f"{stack.dashboard_url(settings)}/_stcore/health"),
         "disk": lambda: disk(settings),
     }
     with ThreadPoolExecutor(len(questions)) as pool:
         answers = dict(zip(questions, pool.map(answer, questions.values())))
-    (unread, no_kafka), (found, no_results), (jobs, no_flink) = (answers[name] for name in ("kafka", "results", "flink"))
+    (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
+        answers[name] for name in ("kafka", "registry", "results", "flink"))
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
     parts = [
         part("kafka", settings.kafka, not no_kafka, no_kafka),
+        part("registry", settings.schema_registry_url, not no_registry, no_registry),
         part("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
         part("flink", flink.url, not no_flink, no_flink),
         part("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
@@ -128,6 +131,14 @@ def lags(settings: Settings) -> dict[str, int | None]:
         raise UserError(f"no Kafka broker answers at {settings.kafka} ({error.args[0].str()})") from None
     of_sink = found.pop(sink.group(settings))
     return {group.removeprefix(settings.topic_prefix): lag for group, lag in found.items() if lag is not None} | {"sink": of_sink}
+
+
+def registry_answers(settings: Settings) -> None:
+    """Ask the schema registry, where there is one. Raises UserError when it does not answer."""
+    if settings.schema_registry_url:
+        from smartmeter.registry import Registry  # its client takes a third of a second to load
+
+        Registry.of(settings).ask(lambda client: client.get_subjects())
 
 
 def results(settings: Settings) -> dict:

@@ -26,6 +26,7 @@ from packaging.utils import canonicalize_name
 from smartmeter import machine, savepoints
 from smartmeter.errors import UserError
 from smartmeter.flink import JOBS, POLL_S, Flink, reason
+from smartmeter.framing import framing
 from smartmeter.settings import INSTALLED, ROOT, SMW, Settings
 from smartmeter.stack import FLINK, flink_environ
 
@@ -41,6 +42,7 @@ LEFT_OUT = {"..", "tests"}
 
 SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
 PATIENCE_S = 600
+STAY_POLL_S = 5
 SUBMITTED = r"submitted with JobID (\w+)"
 
 
@@ -49,19 +51,35 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", choices=JOBS, help="pipeline is all of the others in one")
     parser.add_argument("--jobmanager", metavar="HOST:PORT", required=True, help="where the cluster's JobManager answers REST")
     savepoints.add_from_savepoint(parser)
+    parser.add_argument("--installed", action="store_true", help="send neither code nor packages: the nodes have them, as in the project's image")
+    parser.add_argument("--stay", action="store_true", help="stay until the job ends, or watch the one that runs already; for a supervisor, "
+                        "which calls this again when it fails")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Submit a job, and return once it is at work; it goes on by itself. Raises UserError."""
-    machine.set_up()
+    """Submit a job, and return once it is at work, or has ended; it goes on by itself. Raises UserError."""
     flink = Flink(args.jobmanager)
+    running = [job_id for job_id, name in flink.jobs().items() if name == args.job] if args.stay else []
+    job_id = running[0] if running else start(flink, args, settings)
+    print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}", flush=True)
+    if args.stay:
+        wait_until_ended(flink, job_id)
+    return 0
+
+
+def start(flink: Flink, args: argparse.Namespace, settings: Settings) -> str:
+    """Submit a job, and wait until it is at work. Returns its id. Raises UserError."""
+    if args.installed:
+        machine.require_java()
+    else:
+        machine.set_up()
+    framing(settings)
     require_room(flink, args.job, settings)
     state = savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
-    job_id = submit(flink, args.job, settings, state)
+    job_id = submit(flink, args.job, settings, state, args.installed)
     tell(f"Starting it as job {job_id} from {state or 'the beginning of its topic'} ...")
     wait_until_at_work(flink, job_id)
-    print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}")
-    return 0
+    return job_id
 
 
 def require_room(flink: Flink, job: str, settings: Settings) -> None:
@@ -78,8 +96,8 @@ def require_room(flink: Flink, job: str, settings: Settings) -> None:
                         "start more TaskManagers, stop a job, or set it lower")
 
 
-def submit(flink: Flink, job: str, settings: Settings, state: str | None) -> str:
-    """Have Flink's client submit a job with all that it needs. Returns its id. Raises UserError.
+def submit(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool) -> str:
+    """Have Flink's client submit a job, with all that it needs unless the nodes have that installed. Returns its id. Raises UserError.
 
     Settings, secrets among them, are in the client's environment alone.
     """
@@ -87,13 +105,12 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None) -> str
     kept.mkdir(parents=True, exist_ok=True)
     logs.mkdir(exist_ok=True)
     with TemporaryDirectory(dir=kept) as folder:
-        packages, code = packed_packages(kept, Path(folder)), packed_code(Path(folder))
-        tell(f"Sending {job} to the Flink at {flink.url}: {(packages.stat().st_size + code.stat().st_size) >> 20} MB ...")
+        sent = ["--pyExecutable", "python"] if installed else packed(kept, Path(folder))
+        tell(f"Sending {job} to the Flink at {flink.url} ...")
         with open(logs / f"submit_{job}.log", "w+") as log:
             ended = subprocess.run([
                 str(FLINK / "bin" / "flink"), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
-                "--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python",
-                "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
+                *sent, "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
             ], env=os.environ | flink_environ(settings, f"submit_{job}"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             log.seek(0)
             said = log.read()
@@ -116,6 +133,21 @@ def wait_until_at_work(flink: Flink, job_id: str) -> None:
         if job_id in flink.jobs():
             flink.cancel(job_id)
         raise
+
+
+def wait_until_ended(flink: Flink, job_id: str) -> None:
+    """Wait until a job is stopped, such as with a savepoint. Raises UserError when it ends otherwise, or Flink knows of it no more."""
+    while job_id in flink.jobs():
+        time.sleep(STAY_POLL_S)
+    if (state := flink.state(job_id)) != "FINISHED":
+        raise UserError(f"the job is {state} in the Flink at {flink.url}")
+
+
+def packed(kept: Path, folder: Path) -> list[str]:
+    """The options of flink run by which code and packages go with a job."""
+    packages, code = packed_packages(kept, folder), packed_code(folder)
+    tell(f"Code and packages that go with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB")
+    return ["--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python"]
 
 
 def packed_code(folder: Path) -> Path:

@@ -9,7 +9,6 @@ from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
 
 from smartmeter import kafka, stack, topics
-from smartmeter.errors import UserError
 from smartmeter.settings import Settings
 
 TIMEOUT_S = 10
@@ -21,7 +20,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     try:
         changes = list(mend(settings))
     except KafkaException as error:
-        raise UserError(f"Kafka at {settings.kafka} does not change its topics: {error.args[0].str()}") from None
+        raise kafka.failure(error, settings) from None
     print("\n".join(changes) or "All topics are as the settings say.")
     return 0
 

@@ -16,6 +16,7 @@ from smartmeter.flink import Flink
 from smartmeter.processes import MARK, Processes, marked
 from smartmeter.settings import ROOT
 
+NODES = ("jobmanager", "taskmanager1", "taskmanager2")
 SLOTS = 2
 CONFIGURATION = """\
 env.java.opts.all: {java_options} -XX:+UseSerialGC -XX:TieredStopAtLevel=1
@@ -52,7 +53,7 @@ class Cluster:
         shutil.copytree(self.home / "conf", folder / "conf")
         (folder / "conf" / "config.yaml").write_text(CONFIGURATION.format(
             java_options=java_options, folder=folder, rpc_port=rpc_port, rest_port=rest_port, slots=SLOTS))
-        for name in ("jobmanager", "taskmanager1", "taskmanager2"):
+        for name in NODES:
             self.start(name)
         processes.wait_until(lambda: self.slots() == 2 * SLOTS, "the cluster is not complete")
 
@@ -79,6 +80,13 @@ class Cluster:
         self.processes.stop(name)
         self.start(name)
 
+    def tend(self) -> None:
+        """Start again what has ended by itself, as a supervisor would. PyFlink 2.2 may end a TaskManager whose tasks are cancelled."""
+        for name in NODES:
+            if self.processes.children[name].poll() is not None:
+                self.processes.stop(name)
+                self.start(name)
+
     def smw(self, settings, *arguments: str) -> str:
         """What ./smw with these arguments says, for this cluster."""
         done = self.run(settings, *arguments)
@@ -94,13 +102,18 @@ class Cluster:
         return sentence
 
     def run(self, settings, *arguments: str) -> subprocess.CompletedProcess:
-        return subprocess.run([ROOT / "smw", *arguments, "--jobmanager", self.address], env=os.environ | settings.environ(),
-                              capture_output=True, text=True, timeout=300)
+        begun = self.begin(settings, *arguments)
+        out, err = begun.communicate(timeout=300)
+        return subprocess.CompletedProcess(begun.args, begun.returncode, out, err)
+
+    def begin(self, settings, *arguments: str) -> subprocess.Popen:
+        return subprocess.Popen([ROOT / "smw", *arguments, "--jobmanager", self.address], env=os.environ | settings.environ(),
+                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
 @pytest.fixture(scope="package")
 def cluster(processes, tmp_path_factory):
     cluster = Cluster(processes, tmp_path_factory.mktemp("cluster"))
     yield cluster
-    for name in ("taskmanager1", "taskmanager2", "jobmanager"):
+    for name in reversed(NODES):
         processes.stop(name)

@@ -10,12 +10,11 @@ from pathlib import Path
 import pytest
 
 from smartmeter import stack
-from smartmeter.offsets import Offsets
 from smartmeter.settings import Settings
 from store.client import reader
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
-from tests.pipeline.flow import Flow
+from tests.pipeline.flow import Flow, all_read, stored_readings
 from tests.pipeline.logs import make_log, produce
 from tests.processes import command_lines, python_workers
 from tests.waiting import until
@@ -56,7 +55,7 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
     produce(settings, parts[0])
     cluster.smw(replace(settings, parallelism=1), "submit", "pipeline")
     produce(settings, parts[1])
-    until(lambda: all_read(settings, "pipeline"))
+    until(lambda: all_read(settings))
     by_itself = stop(cluster, settings)
 
     produce(settings, parts[2])
@@ -68,7 +67,7 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
 
     produce(settings, parts[4])
     cluster.smw(replace(settings, parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
-    until(lambda: all_read(settings, "pipeline"))
+    until(lambda: all_read(settings))
     flow = Flow(settings, parts[5], FLOW_S)
     flow.start()
     until(lambda: flow.undelivered < len(parts[5]) * 0.8)
@@ -77,8 +76,8 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
     assert flow.is_alive(), "data flows meanwhile"
     flow.join()
     assert flow.undelivered == 0
-    until(lambda: all_read(settings, "pipeline"), 120)
-    judge_all(settings, expected)
+    until(lambda: cluster.tend() or all_read(settings), 120)
+    judge_all(settings, log, expected)
     stop(cluster, settings)
 
 
@@ -95,9 +94,16 @@ def test_jobs_alone_beside_each_other(cluster, settings, log, expected):
     assert "has 0 free slots of 4, and SMW_PARALLELISM=1 takes as many" in cluster.refused(of_one, "submit", "pipeline")
     for job in ALONE:
         until(lambda: all_read(settings, job))
-    judge_all(settings, expected)
+    judge_all(settings, log, expected)
+    stopped, cancelled = (cluster.begin(of_one, "submit", job, "--stay") for job in ("spikes", "thresholds"))
+    id_of = {name: job_id for job_id, name in cluster.flink.jobs().items()}
+    for supervised, job in ((stopped, "spikes"), (cancelled, "thresholds")):
+        assert supervised.stdout.readline() == f"{job} runs: {cluster.flink.url}/#/job/running/{id_of[job]}\n"
+    cluster.flink.cancel(id_of["thresholds"])
+    assert cancelled.communicate(timeout=60)[1] == f"smw: the job is CANCELED in the Flink at {cluster.flink.url}\n" and cancelled.returncode == 1
     assert {Path(place).parent.name for place in cluster.smw(settings, "savepoint", "--stop").split()} == {
-        settings.topic_prefix + job for job in ALONE}
+        settings.topic_prefix + job for job in ALONE if job != "thresholds"}
+    assert stopped.wait(60) == 0
 
 
 def stop(cluster, settings, *where: str) -> Path:
@@ -108,15 +114,9 @@ def stop(cluster, settings, *where: str) -> Path:
     return path
 
 
-def all_read(settings, job: str) -> bool:
-    """Whether a checkpoint of a job holds all of its topics."""
-    names = ("readings", "thresholds") if job == "spikes" else ("readings",)
-    with Offsets(settings, names, settings.topic_prefix + job) as offsets:
-        return offsets.lag() == 0
-
-
-def judge_all(settings, expected) -> None:
-    until(lambda: all_stored(settings))
-    client = reader(settings)
+def judge_all(settings, log, expected) -> None:
+    """Wait until all that the jobs have read is stored; early results come a little later."""
+    client = until(lambda: reader(settings))
+    until(lambda: all_stored(settings) and stored_readings(client) == log.readings - log.dead_readings)
     judge_tables(client, expected, ended=False)
     client.close()

@@ -12,6 +12,7 @@ from confluent_kafka import Producer
 from smartmeter import kafka, stack, topics
 from smartmeter.offsets import Offsets
 from smartmeter.settings import Settings
+from smartmeter.status import TOPICS_OF
 from tests.oracle import Outcome, Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
@@ -72,9 +73,9 @@ def judge_stack(settings: Settings, client: Client, log: Log, timeout_s: float =
     assert dead_letters(client) == sorted(log.dead)
 
 
-def all_read(settings: Settings) -> bool:
-    """Whether a checkpoint of the job holds all of the topic."""
-    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
+def all_read(settings: Settings, job: str = "pipeline") -> bool:
+    """Whether a checkpoint of a job holds all of its topics."""
+    with Offsets(settings, TOPICS_OF[job], settings.topic_prefix + job) as offsets:
         return offsets.lag() == 0
 
 

@@ -20,7 +20,7 @@ import compose
 
 from smartmeter import stack
 from smartmeter.processes import Processes
-from smartmeter.settings import JARS, ROOT
+from smartmeter.settings import JARS, ROOT, Settings
 
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
 COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
@@ -28,7 +28,8 @@ DOCKERFILE = ROOT / "docker" / "Dockerfile"
 SECRETS = {name: f"the {name.lower()}'s" for name in re.findall(r"^(\w+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)}
 BIN = Path(sys.executable).parent
 FLINK_BIN = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin"
-LISTENS = {"clickhouse": (8123,), "jobmanager": (8081, 6123), "dashboard": (8501,), "registry": (8080,)}
+LISTENS = {
+    "clickhouse": (8123,), "jobmanager": (8081, 6123, 9249), "taskmanager": (9249,), "dashboard": (8501,), "registry": (8080,), "sink": (9250,)}
 """Service -> the ports in its container, beside Kafka's."""
 KAFKA_LISTENS = (19092, 9092, 9093)
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a JVM that lives a minute
@@ -94,6 +95,12 @@ class Containers:
         self.start(name, ends=True)
         assert self._processes.children[f"{name}.1"].wait() == 0, self._processes.log(f"{name}.1").read_text()
 
+    def smw(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """docker compose run smw; without words its own command."""
+        service = self._services["smw"]
+        command = self._in_image("smw", [*service["entrypoint"], *(words or service["command"])])
+        return subprocess.run(command, env=self._environ("smw"), capture_output=True, text=True)
+
     def start_broker(self, name: str) -> None:
         """As the image does: Kafka's own program makes its properties of the environment, and formats the storage."""
         folder = self._folder / f"{name}.config"
@@ -105,6 +112,18 @@ class Containers:
         self._processes.start(name, ["sh", "-ec", f"""cd '{folder}'
             {java} kafka.docker.KafkaDockerWrapper setup --default-configs-dir default --mounted-configs-dir mounted --final-configs-dir final
             exec {java} $KAFKA_HEAP_OPTS kafka.Kafka final/server.properties"""], self._environ(name))
+
+    def start_registry(self) -> None:
+        """As its image does, but in memory: its kind that keeps schemas in Kafka comes as an image only."""
+        host, port = self.address("registry", 8080).split(":")
+        [jar] = (JARS / "registry").glob("*-runner.jar")
+        self._processes.start("registry", [
+            "java", *QUICK_START.split(), "-Xmx256m", f"-Dquarkus.http.host={host}", f"-Dquarkus.http.port={port}", "-jar", str(jar)],
+            self._environ("registry"))
+
+    def ended(self, name: str) -> int:
+        """What a process that ends by itself ends with."""
+        return self._processes.children[name].wait(60)
 
     def stop(self, name: str) -> None:
         self._processes.stop(name)
@@ -123,7 +142,7 @@ class Containers:
         folder = self._folder
         return {
             "PATH": f"{FLINK_BIN}:{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{folder / 'image'}:{folder / 'without'}", "SMW_HOME": str(folder / "home"),
-            "FLINK_LOG_DIR": str(folder), "FLINK_PID_DIR": str(folder), "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
+            "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().sink_metrics_port]), "FLINK_LOG_DIR": str(folder), "FLINK_PID_DIR": str(folder), "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
         } | {key: self._here(name, value) for key, value in self._services[name].get("environment", {}).items()}
 
     def _here(self, name: str, text: str) -> str:
@@ -134,7 +153,7 @@ class Containers:
             if name in self.brokers:
                 text = text.replace(f"EXTERNAL://127.0.0.1:{port['published']}", f"EXTERNAL://{self.address(name, port['target'])}")
         text = re.sub(r"brokers:(\d+)", lambda found: ",".join(self.address(broker, int(found[1])) for broker in self.brokers), text)
-        for (host, port), here in self._port_of.items():
+        for (host, port), here in sorted(self._port_of.items(), key=lambda item: item[0][0] != name):  # its own ports first
             text = re.sub(rf"(?<![\w-]){host}:{port}\b", f"127.0.0.1:{here}", text)
             if host == name:
                 text = re.sub(rf"(//)?(127\.0\.0\.1|localhost|(?<=//)):{port}\b", lambda found: f"{found[1] or ''}127.0.0.1:{here}", text)

@@ -5,28 +5,56 @@ import re
 import subprocess
 import xml.etree.ElementTree as xml
 from dataclasses import fields
+from pathlib import Path
 
 import pytest
+import yaml
 
 from smartmeter.settings import ROOT, Settings, variable
 from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, docker_compose, services
 
 ONE, THREE = services(COMPOSE), services(COMPOSE, CLUSTER)
 ALL = list(THREE.items())
-RUN_TO_THEIR_END = {"topics"}
-NOT_WATCHED = {*RUN_TO_THEIR_END, "sink"}  # the sink has nothing yet that answers
+RUN_TO_THEIR_END = {"topics": "on-failure", "smw": "no"}
+"""Service -> whether it is started again."""
+OBSERVE = {"prometheus", "grafana"}
 USERS = ROOT / "docker" / "clickhouse-users.xml"
 
 
 def test_services():
-    assert set(ONE) == {"kafka", "registry", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline", "dashboard", "generator"}
+    assert set(ONE) == {"kafka", "registry", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline", "dashboard", "generator", "smw",
+                        *OBSERVE}
     assert set(THREE) - set(ONE) == {"kafka-2", "kafka-3"}
 
 
-def test_only_the_generator_is_left_out_without_the_profile_of_the_example():
+@pytest.mark.parametrize("profiles, left_out", [
+    ("", {"generator", "smw", *OBSERVE}), ("demo", {"smw", *OBSERVE}), ("observe", {"generator", "smw"}), ("demo,observe,tools", set())])
+def test_profiles(profiles, left_out):
+    found = docker_compose("config", "--services", environ=SECRETS | {"COMPOSE_PROFILES": profiles}).stdout.split()
+    assert set(found) == set(ONE) - left_out
+
+
+def test_the_example_has_readings_made_up():
     assert "COMPOSE_PROFILES=demo" in (ROOT / ".env.example").read_text().splitlines()
-    assert set(docker_compose("config", "--services").stdout.split()) == set(ONE) - {"generator"}
-    assert set(docker_compose("config", "--services", environ={**SECRETS, "COMPOSE_PROFILES": "demo"}).stdout.split()) == set(ONE)
+
+
+def test_prometheus_scrapes_all_that_serves_metrics():
+    configs = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())["scrape_configs"]
+    flink, sink = (next(config for config in configs if config["job_name"] == name) for name in ("flink", "sink"))
+    [found] = flink["dns_sd_configs"]
+    assert {name for name, service in ONE.items() if f"metrics.reporter.prom.port={found['port']}" in str(service["command"])} == set(found["names"])
+    assert sink["static_configs"] == [{"targets": [f"sink:{Settings().sink_metrics_port}"]}] and "SMW_METRICS_ADDRESS" in ONE["sink"]["environment"]
+
+
+def test_grafana_finds_prometheus_and_the_dashboard_and_lets_nobody_in_as_more_than_a_viewer():
+    [source] = yaml.safe_load((ROOT / "docker" / "grafana-datasource.yml").read_text())["datasources"]
+    [provider] = yaml.safe_load((ROOT / "docker" / "grafana-dashboards.yml").read_text())["providers"]
+    mounted = {volume["source"]: volume["target"] for volume in ONE["grafana"]["volumes"]}
+    assert source["url"] == f"http://prometheus:{ONE['prometheus']['ports'][0]['target']}"
+    assert mounted[str(ROOT / "observability" / "grafana-dashboard.json")].startswith(provider["options"]["path"])
+    assert all(Path(file).is_file() for file in mounted)
+    environ = ONE["grafana"]["environment"]
+    assert (environ["GF_AUTH_BASIC_ENABLED"], environ["GF_AUTH_DISABLE_LOGIN_FORM"]) == ("false", "true") and "ROLE" not in str(environ)
 
 
 @pytest.mark.parametrize("name", SECRETS)
@@ -38,7 +66,7 @@ def test_a_password_that_is_missing_is_named(name):
 
 def test_passwords_are_in_the_environment_of_those_who_need_them_alone():
     holders = {name: {service for service, parts in THREE.items() if secret in str(parts)} for name, secret in SECRETS.items()}
-    assert holders == {"SMW_CLICKHOUSE_PASSWORD": {"clickhouse", "sink"}, "SMW_CLICKHOUSE_READER_PASSWORD": {"clickhouse", "dashboard"}}
+    assert holders == {"SMW_CLICKHOUSE_PASSWORD": {"clickhouse", "sink"}, "SMW_CLICKHOUSE_READER_PASSWORD": {"clickhouse", "dashboard", "smw"}}
     for service in THREE.values():
         rest = {key: value for key, value in service.items() if key != "environment"}
         assert not any(secret in str(rest) for secret in SECRETS.values())
@@ -56,8 +84,8 @@ def test_each_is_bounded_watched_and_without_rights_that_it_does_not_need(name, 
     assert int(service["mem_limit"]) > 0 and service["cpus"] <= 2  # Docker refuses more than the machine has
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"] and not service.get("privileged")
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
-    assert service["restart"] == ("on-failure" if name in RUN_TO_THEIR_END else "unless-stopped")
-    assert ("healthcheck" in service) == (name not in NOT_WATCHED)
+    assert service["restart"] == RUN_TO_THEIR_END.get(name, "unless-stopped")
+    assert ("healthcheck" in service) == (name not in RUN_TO_THEIR_END)
     assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
     for other, wanted in service.get("depends_on", {}).items():
         assert wanted["condition"] == ("service_completed_successfully" if other in RUN_TO_THEIR_END else "service_healthy")
@@ -66,7 +94,7 @@ def test_each_is_bounded_watched_and_without_rights_that_it_does_not_need(name, 
 @pytest.mark.parametrize("name, service", ALL)
 def test_images_have_a_version(name, service):
     image, version = service["image"].split(":")
-    assert image == "smart-meter-watchdog" if "build" in service else re.match(r"\d+\.\d+", version)
+    assert image == "smart-meter-watchdog" if "build" in service else re.match(r"v?\d+\.\d+", version)
 
 
 def test_the_broker_is_that_of_the_tests():

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import pytest
 from confluent_kafka.admin import ConfigResource
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from generator.live import reached_ms
 from smartmeter import kafka, stack
 from smartmeter.flink import Flink
+from smartmeter.framing import REGISTRY_MARKER
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 from smartmeter.topics import SCHEMA_OF
 from store.client import reader
+from tests.registry.evolved import with_type
 from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_image, services
+from tests.topics import messages
 from tests.waiting import until
 
 TASKMANAGERS = 2
@@ -55,9 +61,16 @@ def test_one_broker(tmp_path, processes):
     containers.start_broker("kafka")
     until(lambda: brokers_known(settings) == 1)
     make_image(tmp_path / "image")
+    containers.start_registry()
+    until(lambda: containers.healthy("registry"))
     containers.run("topics")
     assert copies(settings) == {(1, "1")}
     assert list((tmp_path / "kafka").glob("readings-*/*.log"))  # in its volume
+    registry = SchemaRegistryClient({"url": f"http://{containers.address('registry', 8080)}/apis/ccompat/v7"})
+    assert set(registry.get_subjects()) == {f"{name}-value" for name in SCHEMA_OF}
+    with pytest.raises(SchemaRegistryError) as error:  # with Apicurio's own default it would be taken
+        registry.register_schema("readings-value", with_type("reading_burst", "house_id", "string"))
+    assert error.value.http_status_code == 409
 
 
 def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
@@ -70,6 +83,8 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     containers.start("jobmanager")
     for broker in containers.brokers:
         until(lambda: brokers_known(settings_at(containers, broker, tmp_path)) == 3)
+    containers.start_registry()
+    until(lambda: containers.healthy("registry"))
     containers.run("topics")
     assert copies(settings) == {(3, "2")}
     until(lambda: containers.healthy("jobmanager"))
@@ -84,6 +99,8 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     until(lambda: list(flink.jobs().values()) == ["pipeline"], timeout_s=PATIENCE_S)
     assert containers.healthy("pipeline")
     until(lambda: flink.slots() == (2, 4))
+    until(lambda: containers.healthy("sink"))
+    assert all(message.value().startswith(REGISTRY_MARKER) for name in ("readings", "daily_energy") for message in messages(settings, name))
     client = until(lambda: reader(settings))
     until(lambda: client.query("SELECT DISTINCT house_id, readings = day_s FROM daily_energy FINAL WHERE final AND meter_id <= 2 "
                                "ORDER BY house_id").result_rows == [(1, True), (2, True)], timeout_s=PATIENCE_S)
@@ -91,6 +108,20 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     assert containers.healthy("generator")
     containers.start("dashboard")
     until(lambda: containers.healthy("dashboard"))
+    told = containers.smw()
+    assert told.returncode == 0 and "All is well." in told.stdout, told.stdout
     containers.stop("kafka-3")
+    until(lambda: stored_since(client))
+    containers.stop("jobmanager.1")  # as an update does
+    assert containers.ended("pipeline.1") == 1
+    containers.start("jobmanager", 2)
+    until(lambda: containers.healthy("jobmanager") and flink.slots() == (4, 4))
+    containers.start("pipeline", 2)
+    until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(client), timeout_s=PATIENCE_S)
+    assert re.search("from file:.*/pipeline/hashmap/.*/chk-", processes.log("pipeline.2").read_text())
+
+
+def stored_since(client) -> bool:
+    """Whether the job makes results of what it reads now, which come to ClickHouse."""
     [[before]] = client.query("SELECT max(revision) FROM daily_energy").result_rows
-    until(lambda: client.query(f"SELECT count() FROM daily_energy WHERE revision > {before + 1000}").result_rows != [(0,)])
+    return until(lambda: client.query(f"SELECT count() FROM daily_energy WHERE revision > {before + 1000}").result_rows != [(0,)])

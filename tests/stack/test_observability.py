@@ -16,12 +16,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from smartmeter import gateway, logs, stack, topics
 from smartmeter.flink import Flink
-from smartmeter.offsets import Offsets
 from smartmeter.settings import ROOT, Settings
 from smartmeter.status import look
 from store.client import reader
 from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored
+from tests.pipeline.flow import all_read
 from tests.pipeline.logs import make_log, produce
 from tests.topics import messages
 from tests.waiting import until
@@ -59,7 +59,7 @@ def observed(settings, processes, log):
     stack.start_gateway(processes, settings)
     stack.start_sink(processes, settings)
     stack.start_job(processes, settings)
-    until(lambda: in_checkpoint(settings) and all_stored(settings), 120)
+    until(lambda: all_read(settings) and all_stored(settings), 120)
     producer = Producer({"bootstrap.servers": settings.kafka})
     producer.produce(topics.topic(settings, "alerts"), b"not Avro", b"?")  # a compacted topic takes no message without a key
     assert producer.flush(30) == 0
@@ -75,11 +75,6 @@ def flink(observed, log):
     """Flink's metrics, as pushed after the last message."""
     until(lambda: total(scraped(observed, "flink"), "bursts") == len(log.bursts))
     return scraped(observed, "flink")
-
-
-def in_checkpoint(settings) -> bool:
-    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
-        return offsets.lag() == 0
 
 
 def scraped(settings, part: str) -> dict[str, dict[tuple, float]]:
@@ -198,13 +193,13 @@ def test_the_screen_tells_the_same(observed, log, expected):
 
 def test_status_where_nothing_runs(observed, tmp_path):
     nowhere = replace(observed, home=tmp_path, kafka="127.0.0.1:1", clickhouse_url="http://127.0.0.1:1", flink_ui_port=1, sink_metrics_port=1,
-                      dashboard_port=1)
+                      dashboard_port=1, schema_registry_url="http://127.0.0.1:1")
     code, said = status(nowhere, "--json")
     told = json.loads(said)
-    assert code == 1 and len(told["problems"]) == 4 and not any(part["up"] for part in told["parts"])
+    assert code == 1 and len(told["problems"]) == 5 and not any(part["up"] for part in told["parts"])
     assert (told["jobs"], told["unread_messages"], told["results"], told["disk"]) == ([], None, None, {})
     code, said = status(nowhere)
-    assert code == 1 and len(re.findall("^! ", said, re.MULTILINE)) == 4
+    assert code == 1 and len(re.findall("^! ", said, re.MULTILINE)) == 5
 
 
 def test_a_job_that_is_missing_is_a_problem(observed, monkeypatch):
