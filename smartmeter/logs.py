@@ -38,6 +38,7 @@ def java_options(part: str, level: str = "INFO") -> list[str]:
     """Options of a JVM whose program logs by Log4j 2, to have it log as `part` what is of that level or worse."""
     return [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}", f"-Dsmw.part={part}", f"-Dsmw.level={level}"]
 
+
 class Formatter(logging.Formatter):
     """Python's log records in the format."""
 

@@ -12,9 +12,8 @@ import pytest
 from smartmeter import stack
 from smartmeter.settings import Settings
 from store.client import reader
-from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
-from tests.pipeline.flow import Flow, all_read, stored_readings
+from tests.pipeline.flow import Flow, all_read, expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
 from tests.processes import command_lines, python_workers
 from tests.waiting import until
@@ -32,9 +31,7 @@ def log():
 
 @pytest.fixture(scope="module")
 def expected(log):
-    settings = Settings()
-    rule = Rule(window_days=WINDOW_DAYS, hold_ms=round(settings.hold_s * 1000))
-    return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
+    return expected_of(Settings(window_days=WINDOW_DAYS), log)
 
 
 @pytest.fixture

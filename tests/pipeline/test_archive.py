@@ -15,8 +15,8 @@ from smartmeter.offsets import Offsets
 from smartmeter.settings import ROOT
 from smartmeter.topics import topic
 from store.client import reader
-from tests.oracle import Rule, judge
 from tests.pipeline.conftest import TABLES, judge_tables, run_job, store_all, values
+from tests.pipeline.flow import expected_of
 from tests.pipeline.logs import HOUSES, make_log, produce
 from tests.topics import messages
 
@@ -78,9 +78,7 @@ def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, f
     for table in TABLES:
         assert values(client, table) == values(original, table), table
     assert len(values(client, "late")) > 20 and len(values(client, "dead_letter")) == len(LOG.dead) > 10
-    expected = judge(LOG.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000),
-                     Rule(window_days=settings.window_days, hold_ms=round(settings.hold_s * 1000)))
-    judge_tables(client, expected, ended=True)
+    judge_tables(client, expected_of(settings, LOG), ended=True)
     assert topic(replace(settings, replay_archived=True), "readings") not in kafka.admin(settings).list_topics(timeout=10).topics
 
 

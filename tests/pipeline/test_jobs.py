@@ -7,8 +7,8 @@ import pytest
 
 from smartmeter import stack
 from smartmeter.settings import Settings
-from tests.oracle import Rule, judge
 from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
+from tests.pipeline.flow import expected_of
 from tests.pipeline.logs import make_log, produce
 from tests.topics import records
 
@@ -27,9 +27,7 @@ def log():
 
 @pytest.fixture(scope="module")
 def expected(log):
-    settings = Settings()
-    rule = Rule(window_days=WINDOW_DAYS, hold_ms=round(settings.hold_s * 1000))
-    return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
+    return expected_of(Settings(window_days=WINDOW_DAYS), log)
 
 
 @pytest.fixture(scope="module")

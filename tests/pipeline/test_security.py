@@ -34,8 +34,8 @@ from store.client import reader
 from store.sink import Sink
 from tests import secured
 from tests.certificates import Authority
-from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
+from tests.pipeline.flow import expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
 from tests.processes import command_line
 from tests.waiting import until
@@ -119,20 +119,13 @@ def flow(admin, services, log):
     stack.start_sink(services, of_user(admin, "sink"))
     stack.start_job(services, of_user(admin, "jobs"))
     client = until(lambda: reader(admin))
-    until(lambda: stored(client) == log.readings - log.dead_readings and all_stored(of_user(admin, "dashboard")), 120)
+    until(lambda: stored_readings(client) == log.readings - log.dead_readings and all_stored(of_user(admin, "dashboard")), 120)
     services.check()
     return client
 
 
-def stored(client) -> int:
-    """Readings that the tables account for."""
-    return sum(client.query(f"SELECT sum({column}) FROM {table} FINAL").first_row[0] for table, column in (
-        ("daily_energy", "readings"), ("daily_energy", "duplicates"), ("late", "readings")))
-
-
 def test_results_are_what_the_oracle_finds(flow, admin, log):
-    rule = Rule(window_days=2, hold_ms=round(admin.hold_s * 1000))
-    judge_tables(flow, judge(log.bursts, round(admin.max_gap_s * 1000), round(admin.allowed_lateness_s * 1000), rule), ended=False)
+    judge_tables(flow, expected_of(admin, log), ended=False)
     assert flow.query("SELECT house_id FROM houses FINAL").result_rows == [(1,)]
 
 

@@ -17,8 +17,8 @@ from smartmeter import stack
 from smartmeter.codec import MARKER, SCHEMA_DIR, decode
 from smartmeter.framing import framing
 from smartmeter.topics import RESULTS, SCHEMA_OF, topic
-from tests.oracle import Rule, judge
 from tests.pipeline.conftest import judge_tables, run_job, store_all
+from tests.pipeline.flow import expected_of
 from tests.pipeline.logs import NO_BURST, make_log, produce
 from tests.registry.conftest import PASSWORDS
 from tests.registry.evolved import avsc, with_field
@@ -90,8 +90,7 @@ def shut_until_the_job_waits(door, logs) -> None:
 
 
 def test_the_tables_are_what_the_oracle_finds(tables, log, settings):
-    rule = Rule(window_days=WINDOW_DAYS, hold_ms=round(settings.hold_s * 1000))
-    judge_tables(tables, judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule), ended=True)
+    judge_tables(tables, expected_of(settings, log), ended=True)
 
 
 def test_dead_letters_are_kept_as_they_came_with_the_reason(tables, dead):

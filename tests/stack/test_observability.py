@@ -19,9 +19,8 @@ from smartmeter.flink import Flink
 from smartmeter.settings import ROOT, Settings
 from smartmeter.status import look
 from store.client import reader
-from tests.oracle import Rule, judge
 from tests.pipeline.conftest import all_stored
-from tests.pipeline.flow import all_read
+from tests.pipeline.flow import all_read, expected_of
 from tests.pipeline.logs import make_log, produce
 from tests.topics import messages
 from tests.waiting import until
@@ -47,8 +46,7 @@ def settings(kafka, clickhouse):
 
 @pytest.fixture(scope="module")
 def expected(log, settings):
-    rule = Rule(window_days=2, hold_ms=round(settings.hold_s * 1000))
-    return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
+    return expected_of(settings, log)
 
 
 @pytest.fixture(scope="module")
