@@ -23,7 +23,7 @@ from jobs import flow
 from jobs.batches import Batch, Wanted, alone, unpack
 from jobs.episodes import LOWEST, Runs, Spell, Versions, may_be_over, openings, runs_over
 from jobs.episodes import changes as changes_of
-from jobs.house import END_OF_TIME_MS, MESSAGE, Change, Houses, HouseState, Part, refused
+from jobs.house import MESSAGE, Change, Houses, HouseState, Part, refused
 from jobs.integral import HouseDays, Rules, kwh
 from jobs.readings import day_of, midnights
 from jobs.window import Limits
@@ -144,13 +144,12 @@ class SpikesJoin(KeyedCoProcessFunction):
             yield from self.houses.process_element(row, ctx)
             return
         arrived = unpack(batches)
-        self.houses.know(ctx.get_current_key(), arrived.houses["house_id"].tolist())
+        self.houses.know(arrived.houses["house_id"].tolist(), ctx)
         for batch in arrived:
             state = HouseState(self.houses.of_shard, batch.house_id)
             waiting = Waiting(state)
             if waiting or not self.ready(batch, state):
                 waiting.add(batch)
-                ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
             else:
                 yield from self.houses.add(state, batch, ctx)
             state.keep()
@@ -158,7 +157,7 @@ class SpikesJoin(KeyedCoProcessFunction):
 
     def process_element2(self, row, ctx):
         house_id, payload = row
-        self.houses.know(ctx.get_current_key(), [house_id])
+        self.houses.know([house_id], ctx)
         state = HouseState(self.houses.of_shard, house_id)
         try:
             self.spikes.hear(state, [decode_as("threshold", self.houses.framing.received(payload))])

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import time
 from collections.abc import Iterator
 
-from confluent_kafka import KafkaException
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, TopicMetadata
 
 from smartmeter import kafka, stack, topics
 from smartmeter.settings import Settings
@@ -28,8 +29,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def mend(settings: Settings) -> Iterator[str]:
     """Change the configuration of topics to what it should be; yields a sentence on each change, and on what has to be left."""
     client = kafka.admin(settings)
-    known = client.list_topics(timeout=TIMEOUT_S).topics
-    partitions = {full: len(known[full].partitions) for full in (topics.topic(settings, name) for name in topics.SCHEMA_OF)}
+    known = _known(client, {topics.topic(settings, name) for name in topics.SCHEMA_OF})
+    partitions = {full: len(found.partitions) for full, found in known.items()}
     found = _configurations(client, list(partitions))
     for name in topics.SCHEMA_OF:
         full = topics.topic(settings, name)
@@ -40,6 +41,16 @@ def mend(settings: Settings) -> Iterator[str]:
         for key, value in changed.items():
             yield f"{full}: {key} is {value} now, and was {found[full][key]}"
         yield from _left(settings, full, partitions[full], len(known[full].partitions[0].replicas))
+
+
+def _known(client: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
+    """Topic -> what is known of it; a broker may hear a moment later of one that another has just made. Raises KafkaException."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while missing := names - (known := client.list_topics(timeout=TIMEOUT_S).topics).keys():
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"it does not know of {', '.join(sorted(missing))}"))
+        time.sleep(0.1)
+    return {name: known[name] for name in names}
 
 
 def _configurations(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from collections import Counter, defaultdict
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.client import Client
@@ -23,10 +24,15 @@ TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead
 
 def run_job(settings, name: str) -> None:
     """Run a job over a bounded topic, to its end."""
-    job = ROOT / "jobs" / f"{name}.py"
-    done = subprocess.run(stack.flink_run_command(settings, job), env=stack.flink_environ(settings),
-                          capture_output=True, text=True, timeout=180)
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-5000:]
+    with log_of(settings, name).open("w") as log:
+        done = subprocess.run(stack.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"), env=stack.flink_environ(settings),
+                              stdout=log, stderr=log, timeout=180)
+    assert done.returncode == 0, log_of(settings, name).read_text()[-5000:]
+
+
+def log_of(settings, name: str) -> Path:
+    """Where run_job keeps what a job says."""
+    return settings.home / "logs" / f"{settings.topic_prefix}{name}.log"
 
 
 def store_all(settings, processes) -> Client:

@@ -16,7 +16,6 @@ WINDOW_DAYS = 2
 RUNS = {  # name -> (parallelism, jobs in the order they are run)
     "pipeline.1": (1, ["pipeline"]),
     "pipeline.4": (4, ["pipeline"]),
-    "alone.2": (2, ["daily_energy", "thresholds", "spikes", "power_profile"]),
 }
 
 

@@ -132,7 +132,7 @@ def test_results_are_what_the_oracle_finds(flow, admin, log):
 def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow, admin, services):
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, f"{MARK} another")
-    until(lambda: services.log("sink").read_text().count("waiting: Kafka at") and "SaslAuthenticationException" in flink_log(admin))
+    until(lambda: services.log("sink").read_text().count("waiting: Kafka at") and "SaslAuthenticationException" in services.log("pipeline").read_text())
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, PASSWORD + user)
     produce(of_user(admin, "generator"), make_log(4, {9: ("UTC", date(2011, 3, 12))}).messages)
@@ -140,11 +140,6 @@ def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow,
     services.check()
     said = services.log("sink").read_text()
     assert said.count("waiting:") == said.count("refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD") == 1
-
-
-def flink_log(settings: Settings) -> str:
-    with urlopen(f"http://127.0.0.1:{settings.flink_ui_port}/jobmanager/log", timeout=10) as answer:
-        return answer.read().decode()
 
 
 def test_no_secret_is_in_logs_or_checkpoints(flow, home):
@@ -262,7 +257,7 @@ def test_programs_end_with_the_sentence(admin):
 
 def test_rights_that_are_missing_are_told(admin):
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*authorization failed.*docs/security.md"):
-        Sink(of_user(admin, "generator")).run()
+        Sink(replace(of_user(admin, "generator"), sink_metrics_port=0)).run()
     with pytest.raises(ProducerError, match="^Kafka at .* does not let user sink do that .*authorization failed"), Producer(of_user(admin, "sink")) as producer:
         producer.send_house(synthetic_houses(1, seed=1)[0].record())
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*[Aa]uthorization failed"):

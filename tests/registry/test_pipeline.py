@@ -17,7 +17,7 @@ from smartmeter import stack
 from smartmeter.codec import MARKER, SCHEMA_DIR, decode
 from smartmeter.framing import framing
 from smartmeter.topics import RESULTS, SCHEMA_OF, topic
-from tests.pipeline.conftest import judge_tables, run_job, store_all
+from tests.pipeline.conftest import judge_tables, log_of, run_job, store_all
 from tests.pipeline.flow import expected_of
 from tests.pipeline.logs import NO_BURST, make_log, produce
 from tests.registry.conftest import PASSWORDS
@@ -72,7 +72,7 @@ def tables(settings, processes, client, door, later_id, log, dead):
     stack.create_topics(settings)
     produce(settings, [(key, value if (value or b"") in log.dead else next(ways)(value)) for key, value in log.messages]
             + [(b"1", value) for value in dead[len(log.dead):]])
-    fault = threading.Thread(target=shut_until_the_job_waits, args=(door, settings.home / "logs"))
+    fault = threading.Thread(target=shut_until_the_job_waits, args=(door, log_of(settings, "pipeline")))
     fault.start()
     run_job(settings, "pipeline")
     fault.join()
@@ -81,12 +81,12 @@ def tables(settings, processes, client, door, later_id, log, dead):
     client.close()
 
 
-def shut_until_the_job_waits(door, logs) -> None:
+def shut_until_the_job_waits(door, job_log) -> None:
     """Shut the door once the job has its own ids, until a worker waits for another one and says so."""
     had = len(door.asked)
     until(lambda: len(door.asked) == had + len(SCHEMA_OF), 120)
     with door.shut():
-        until(lambda: any(AWAY in log.read_text() for log in logs.glob("flink-*.log")), 120)
+        until(lambda: AWAY in job_log.read_text(), 120)
 
 
 def test_the_tables_are_what_the_oracle_finds(tables, log, settings):
@@ -102,7 +102,7 @@ def test_dead_letters_are_kept_as_they_came_with_the_reason(tables, dead):
 
 
 def test_a_registry_that_was_away_was_waited_for(tables, settings):
-    assert any(AWAY in log.read_text() for log in (settings.home / "logs").glob("flink-*.log"))
+    assert AWAY in log_of(settings, "pipeline").read_text()
 
 
 def test_the_readings_were_in_both_framings(tables, settings):

@@ -375,7 +375,7 @@ def assert_counts(told: Told, keyed: Keyed, outcome):
     houses.open(keyed)
     for shard in list(keyed.state):
         keyed.key = shard
-        houses.know(shard, [])
+        houses.know([], keyed)
     assert keyed.counted["open_alerts"]() == still_open
 
 
@@ -663,6 +663,23 @@ def test_houses_of_a_shard_take_turns_with_their_early_results():
         told.hear(houses.process_element(row, keyed))
     assert told_by_the_next_timer() == [*ids[EARLY_HOUSES:], 1]
     assert houses.waiting() == [] and not keyed.processing_timers
+
+
+def test_timers_that_a_checkpoint_lacks_are_registered_again_with_the_first_message_after_it():
+    told, keyed = Told(), Keyed()
+
+    def take(hour):
+        for [(keyed.key, row)] in rows_of(every_two_hours(hour, hour + 2), [1], SETTING, DailyEnergy.wanted):
+            told.hear(houses.process_element(row, keyed))
+
+    for hours in (2, 4), (6,):
+        houses = Houses(SETTING, [DailyEnergy(SETTING)])
+        houses.open(keyed)
+        keyed.processing_timers.clear()
+        keyed.event_timers.clear()
+        for hour in hours:
+            take(hour)
+        assert len(keyed.processing_timers) == len(keyed.event_timers) == 1 and houses.waiting() == [1]
 
 
 def test_an_alert_is_told_with_the_batch_that_brings_its_first_reading():
