@@ -156,6 +156,7 @@ class Containers:
         for (host, port), here in sorted(self._port_of.items(), key=lambda item: item[0][0] != name):  # its own ports first
             text = re.sub(rf"(?<![\w-]){host}:{port}\b", f"127.0.0.1:{here}", text)
             if host == name:
+                text = text.replace(f"/dev/tcp/127.0.0.1/{port}", f"/dev/tcp/127.0.0.1/{here}")
                 text = re.sub(rf"(//)?(127\.0\.0\.1|localhost|(?<=//)):{port}\b", lambda found: f"{found[1] or ''}127.0.0.1:{here}", text)
             if host in LISTENS:
                 text = re.sub(rf"port={port}\b", f"port={here}", text)
