@@ -97,7 +97,7 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     containers.start("generator", **{"20": "2", "7": "2"})
     flink = Flink(containers.address("jobmanager", 8081))
     until(lambda: list(flink.jobs().values()) == ["pipeline"], timeout_s=PATIENCE_S)
-    assert containers.healthy("pipeline")
+    until(lambda: containers.healthy("pipeline"))
     until(lambda: flink.slots() == (2, 4))
     until(lambda: containers.healthy("sink"))
     assert all(message.value().startswith(REGISTRY_MARKER) for name in ("readings", "daily_energy") for message in messages(settings, name))
