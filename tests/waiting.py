@@ -9,7 +9,7 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 from smartmeter.errors import UserError
 
 
-def until(condition, timeout_s: float = 60):
+def until(condition, timeout_s: float = 120):
     """The first true value of condition(), which may fail while tables or services are not there. Fails when there is none in time."""
     deadline = time.monotonic() + timeout_s
     while True:

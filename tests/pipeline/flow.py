@@ -64,7 +64,7 @@ def expected_of(settings: Settings, log: Log) -> Outcome:
     return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
 
 
-def judge_stack(settings: Settings, client: Client, log: Log, timeout_s: float = 120) -> None:
+def judge_stack(settings: Settings, client: Client, log: Log, timeout_s: float = 240) -> None:
     """Wait until all of a log is stored. Fails when the tables are not what the oracle finds."""
     readings = log.readings - log.dead_readings
     until(lambda: all_read(settings) and all_stored(settings) and stored_readings(client) == readings, timeout_s)
