@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
-from confluent_kafka import KafkaException
 
 from smartmeter import stack
 from smartmeter.errors import UserError
@@ -125,10 +124,7 @@ def lags(settings: Settings) -> dict[str, int | None]:
     """Messages that each job, and the sink, has not committed; a job that has committed nothing is left out. Raises UserError."""
     topics_of = {settings.topic_prefix + job: tuple(topic(settings, name) for name in names) for job, names in TOPICS_OF.items()}
     asked = Lags(settings, topics_of | {sink.group(settings): tuple(topic(settings, name) for name in sink.TOPICS)})
-    try:
-        found = asked.by_group(ASK_S)
-    except KafkaException as error:
-        raise UserError(f"no Kafka broker answers at {settings.kafka} ({error.args[0].str()})") from None
+    found = asked.by_group(ASK_S)
     of_sink = found.pop(sink.group(settings))
     return {group.removeprefix(settings.topic_prefix): lag for group, lag in found.items() if lag is not None} | {"sink": of_sink}
 

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
 
 from smartmeter.errors import UserError
@@ -59,6 +58,6 @@ def unstored(lags: Lags) -> float:
     """Messages that the group has not committed; NaN where Kafka does not answer."""
     try:
         [messages] = lags.by_group(KAFKA_TIMEOUT_S).values()
-    except KafkaException:
+    except UserError:
         return math.nan
     return messages or 0

@@ -1,6 +1,7 @@
 """What a running stack tells of itself: metrics for Prometheus, ./smw status, logs. One pipeline on real Flink serves all of it."""
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -16,9 +17,11 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from smartmeter import gateway, logs, stack, topics
 from smartmeter.flink import Flink
+from smartmeter.offsets import Lags
 from smartmeter.settings import ROOT, Settings
 from smartmeter.status import look
 from store.client import reader
+from store.metrics import unstored
 from tests.pipeline.conftest import all_stored
 from tests.pipeline.flow import all_read, expected_of
 from tests.pipeline.logs import make_log, produce
@@ -127,6 +130,10 @@ def test_metrics_are_served_at_loopback_only(observed):
     for port in (observed.flink_metrics_port, observed.sink_metrics_port):
         listening = subprocess.run(["grep", "-h", f":{port:04X} 00000000:0000 0A", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True).stdout
         assert [line.split()[1] for line in listening.splitlines()] == [f"0100007F:{port:04X}"]
+
+
+def test_what_is_unstored_is_not_known_while_kafka_is_away():
+    assert math.isnan(unstored(Lags(Settings(kafka="127.0.0.1:1"), {"sink": ("alerts",)})))
 
 
 def test_what_was_pushed_long_ago_is_served_no_more(monkeypatch):
