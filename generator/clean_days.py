@@ -11,7 +11,7 @@ import numpy as np
 
 from generator.datasets import MeasuredHouse
 from generator.houses import HouseDay, Readings
-from generator.local_days import DAY_MS
+from smartmeter.settings import DAY_MS
 
 MAX_GAP_S = 1000
 

@@ -14,7 +14,6 @@ from generator.houses import House, in_order
 from generator.producer import Producer
 from smartmeter import kafka
 from smartmeter.codec import Burst
-from smartmeter.errors import UserError
 from smartmeter.settings import Settings
 from smartmeter.topics import topic
 
@@ -64,5 +63,5 @@ def reached_ms(settings: Settings) -> int:
             return min((time_ms for time_ms in newest if time_ms >= 0), default=0)
         except KafkaException as error:
             if time.monotonic() > deadline:
-                raise UserError(f"Kafka at {settings.kafka} does not tell what {name} holds: {error.args[0].str()}") from None
+                raise kafka.failure(error, settings) from None
             time.sleep(POLL_S)

@@ -10,7 +10,6 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from smartmeter.errors import UserError
 
-DAY_MS = 86_400_000
 _PROBE_MS = 900_000  # UTC offsets change at whole quarters of an hour
 
 

@@ -28,12 +28,11 @@ from jobs.readings import NEVER
 from smartmeter import topics
 from smartmeter.codec import decode, encode
 from smartmeter.framing import framing
-from smartmeter.settings import Settings
+from smartmeter.settings import DAY_MS, Settings
 
 END_OF_TIME_MS = 2**63 - 1
 """Event time of the last watermark, which only a source that has come to its end sends."""
 
-DAY_MS = 86_400_000
 STATE_PROTOCOL = 4
 """Of pickle, by which the small values of a house are made one; any Python from 3.4 on reads it."""
 

@@ -7,8 +7,8 @@ twice, and nothing need be kept of what was told. Which of the two a piece is de
 burst, never on how bursts were batched.
 
 Means are of whole mW. Integer sums do not depend on their order, so results are the same to the last bit however the
-readings were cut. A minute has at most 60,000 readings of a meter, each at a ms of its own; so a sum does not overflow when
-each counts MOST_WATTS at most.
+readings were cut. A minute has at most 60,000 readings of a meter, each at a ms of its own and a gigawatt at most
+(jobs.readings.MOST_WATTS), so a sum does not overflow.
 """
 
 from __future__ import annotations
@@ -24,9 +24,6 @@ from smartmeter.compiled import compiled
 
 MINUTE_MS = 60_000
 SETTLED_AFTER_MS = 10_000
-MOST_WATTS = np.float32(1e11)
-"""What is over it counts as so much in a mean, which yet is never less than the minute's lowest reading."""
-
 PLUS_ZERO = np.float32(0)
 """Makes a plain 0 of -0.0: which of the two is the lowest would depend on their order."""
 
@@ -80,8 +77,8 @@ def _fill(pieces, sections, gap_ms, watts):
 
 @compiled
 def whole_mw(watts):
-    """A power in mW, none over MOST_WATTS."""
-    return np.int64(np.rint(np.float64(min(watts, MOST_WATTS)) * 1000))
+    """A power in mW."""
+    return np.int64(np.rint(np.float64(watts) * 1000))
 
 
 @compiled

@@ -17,10 +17,9 @@ import numpy as np
 from jobs.shards import shard_of
 from smartmeter.codec import BAD, HEADER_BYTES, HEADERS, Burst, CodecError, decode_burst, read_floats, read_ints, read_long
 from smartmeter.compiled import compiled
-from smartmeter.settings import LONGEST_BURST_DAYS
+from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS
 
 EPOCH, LAST_DAY = datetime(1970, 1, 1), date(2200, 1, 1)
-DAY_MS = 86_400_000
 EARLIEST_MS = 2 * DAY_MS
 LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
 MOST_WATTS = 1e9

@@ -17,12 +17,12 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from generator.producer import Producer
 from smartmeter import archive_files, kafka, stack
-from smartmeter.archive_files import DAY_MS, EPOCH, Files, Message
+from smartmeter.archive_files import EPOCH, Files, Message
 from smartmeter.codec import Burst, CodecError
 from smartmeter.errors import UserError
 from smartmeter.framing import framing
 from smartmeter.offsets import Offsets, Place
-from smartmeter.settings import LONGEST_BURST_DAYS, Settings
+from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, SMW, Settings
 from smartmeter.topics import topic
 
 GROUP = "archive"
@@ -126,7 +126,7 @@ def _partition(settings: Settings, consumer: Consumer, place: Place, start: int,
         if error := message.error():
             if error.code() == KafkaError._PARTITION_EOF:  # the last offsets are not of messages
                 return
-            raise UserError(f"Kafka at {settings.kafka}: {error.str()}")
+            raise kafka.failure(KafkaException(error), settings)
         offset = message.offset()
         assert offset is not None  # what is no error has one
         at = offset + 1
@@ -203,7 +203,7 @@ def _alone(folder: Path) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield
     except BlockingIOError:
-        raise UserError(f"another ./smw archive writes into {folder}: wait for its end") from None
+        raise UserError(f"another {SMW} archive writes into {folder}: wait for its end") from None
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror}; the archive needs a folder that can be written, and room in it") from None
 

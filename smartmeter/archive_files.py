@@ -25,9 +25,9 @@ import fastavro
 
 from smartmeter.codec import HEADER_BYTES, SCHEMA_DIR, Burst, CodecError, decode_burst
 from smartmeter.errors import UserError
+from smartmeter.settings import DAY_MS
 
 EPOCH = date(1970, 1, 1)
-DAY_MS = 86_400_000
 HOUSES_PER_FILE = 100
 CODEC = "zstandard"
 BLOCK_BYTES = 256 << 10

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
     parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
                         "database smartmeter_NAME (default: over them)")
-    parser.add_argument("--archive", type=Path, metavar="DIR", help="read the files of ./smw archive (default: what Kafka keeps)")
+    parser.add_argument("--archive", type=Path, metavar="DIR", help=f"read the files of {SMW} archive (default: what Kafka keeps)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -148,6 +148,8 @@ def forget_group(settings: Settings, group_id: str) -> None:
             fault = error.args[0]
             if fault.code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return None
+            if fault.code() == KafkaError.NON_EMPTY_GROUP:
+                raise UserError("another replay is running by the same Kafka: wait for its end") from None
             if fault.code() not in BROKER_STARTING or time.monotonic() > deadline:
-                raise UserError(f"Kafka at {settings.kafka}: {fault.str()}; is another replay running?") from None
+                raise kafka.failure(error, settings) from None
             time.sleep(POLL_S)

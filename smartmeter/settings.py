@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
+DAY_MS = 86_400_000
 LONGEST_BURST_DAYS = 7
 """Most that a burst may span; it bounds what one message can cost, and how far back a replay reads."""
 IN_FILE = "_FILE"
@@ -196,7 +197,7 @@ class Settings:
         """
         days = self.replayed_days
         assert days, "there is no replay"
-        return max(0, days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * 86_400_000
+        return max(0, days[0] - self.window_days - LONGEST_BURST_DAYS - 3) * DAY_MS
 
     def environ(self) -> dict[str, str]:
         """These settings as environment variables, for a process to be started."""

@@ -22,7 +22,7 @@ from smartmeter import stack
 from smartmeter.errors import UserError
 from smartmeter.flink import Flink
 from smartmeter.offsets import Lags
-from smartmeter.settings import Settings
+from smartmeter.settings import SMW, Settings
 from smartmeter.topics import topic
 from store import client as clickhouse
 from store import sink
@@ -86,7 +86,7 @@ def look(settings: Settings, jobmanager: str) -> dict:
         part("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
         part("flink", flink.url, not no_flink, no_flink),
         part("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
-        part("dashboard", stack.dashboard_url(settings), is_up["dashboard"], "it is not needed: ./smw dashboard starts it"),
+        part("dashboard", stack.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
     ]
     parts = [part for part in parts if part["at"]]
     problems = [part["reason"] for part in parts if not part["up"] and part["part"] != "dashboard"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smartmeter.settings import Settings
+from smartmeter.settings import DAY_MS, Settings
 
 SCHEMA_OF = {
     "readings": "reading_burst",
@@ -23,7 +23,6 @@ RESULTS = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dea
 COMPACTED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements")
 """Topics of which the newest message of a key is enough; the others keep all."""
 
-DAY_MS = 86_400_000
 LONGEST_MS = 2**63 - 1
 LARGEST_MESSAGE_BYTES = 8 << 20
 LARGEST_DEAD_LETTER_BYTES = 9 << 20
