@@ -28,6 +28,8 @@ from smartmeter.topics import topic
 GROUP = "archive"
 LINE_EVERY_S = 2
 STALLED_S = 60
+USUAL = Path("SMW_HOME", "archive")
+"""Stands for the folder `archive` in settings.home."""
 DAYS_AFTER = LONGEST_BURST_DAYS + 3
 """Days that a replay reads beyond its last one: in them a house's clock closes that day, and brings what came late."""
 
@@ -37,7 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", type=_date, required=True, metavar="DATE", help="first day (UTC), such as 2026-11-01")
     parser.add_argument("--to", dest="last", type=_date, required=True, metavar="DATE", help="last day (UTC)")
     parser.add_argument("--houses", type=_houses, metavar="FIRST-LAST", help="these houses only (default: all)")
-    parser.add_argument("--into", type=Path, metavar="DIR", help="folder of the archive (default: SMW_HOME/archive)")
+    parser.add_argument("--into", type=Path, default=USUAL, metavar="DIR", help=f"folder of the archive (default: {USUAL})")
 
 
 @dataclass
@@ -56,7 +58,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.last < args.first:
         raise UserError(f"--from {args.first} --to {args.last}: give the last day not before the first")
     days = range((args.first - EPOCH).days, (args.last - EPOCH).days + 1)
-    folder = args.into or settings.home / "archive"
+    folder = folder_of(settings, args.into)
     with _alone(folder):
         files = Files(folder, days)
         archived = copy(settings, files, days, args.houses)
@@ -70,6 +72,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UserError(f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, and the files have "
                         f"{found.messages:,} with {found.readings:,}: archive these days again")
     return 0
+
+
+def folder_of(settings: Settings, named: Path) -> Path:
+    """The folder of an archive, which may be USUAL."""
+    return settings.home / USUAL.name if named == USUAL else named
 
 
 def copy(settings: Settings, files: Files, days: range, houses: range | None) -> Counts:

@@ -33,7 +33,8 @@ def carry_out(args: argparse.Namespace) -> int:
     for number in STOP_SIGNALS:
         signal.signal(number, signal.default_int_handler)  # all of them stop it as Ctrl-C does
     try:
-        return args.run(args, Settings.load())
+        settings = Settings.load()
+        return args.run(args, settings if args.run in (demo.run, run_stack) else stack.of_what_runs(settings))
     except (UserError, SettingsError, CodecError, ConnectionError) as error:
         print(f"smw: {error}", file=sys.stderr)
         return 1

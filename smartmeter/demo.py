@@ -90,9 +90,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Run the demo in settings.home/demo, from an empty start. Raises UserError when a part of it fails."""
+    """Run the demo in a folder of its own, from an empty start. Raises UserError when a part of it fails."""
     machine.set_up()
-    settings = replace(settings, home=settings.home.resolve() / "demo")
+    settings = replace(settings, home=stack.demo_home(settings))
     with Processes(settings.home, Bound.of(settings)) as processes:
         plan(args, settings)  # a mistake in the arguments is told before anything is wiped
         wipe(settings)
@@ -104,22 +104,22 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         stack.start_endpoint(processes, settings)
         stack.start_sink(processes, settings)
         stack.start_gateway(processes, settings)
-        stack.start_job(processes, settings)
+        stack.start_job(processes, settings, ends=True)
         client = reader_when_ready(processes, settings)
         if not args.stop:
             stack.start_dashboard(processes, settings)
             print(f"Watch it come in: {stack.dashboard_url(settings)}", file=sys.stderr)
         produced, totals = follow(processes, settings, client)
         print(report(settings, client, produced, totals, args))
-        while not args.stop:
+        while not args.stop and processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
             processes.check()
             time.sleep(1)
     return 0 if totals.processed == produced else 1
 
 
 def wipe(settings: Settings) -> None:
-    """Remove what an earlier demo computed; which house came of which source stays as it was."""
-    for name in ("kafka", "clickhouse", "checkpoints", "tmp"):
+    """Remove what an earlier demo computed, and what was kept of it; which house came of which source stays as it was."""
+    for name in ("kafka", "clickhouse", "checkpoints", "savepoints", "archive", "tmp"):
         shutil.rmtree(settings.home / name, ignore_errors=True)
 
 

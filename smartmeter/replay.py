@@ -37,23 +37,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
     parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
                         "database smartmeter_NAME (default: over them)")
-    parser.add_argument("--archive", type=Path, metavar="DIR", help=f"read the files of {SMW} archive (default: what Kafka keeps)")
+    parser.add_argument("--archive", type=Path, nargs="?", const=archive.USUAL, metavar="DIR",
+                        help=f"read the files of {SMW} archive, which are in DIR or in {archive.USUAL} (default: what Kafka keeps)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Replay some days, by the Kafka and the ClickHouse of a running stack. Raises UserError when that cannot be done."""
+    archived = archive.folder_of(settings, args.archive) if args.archive else None
     try:
         settings = replace(
             settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
             replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into,
-            replay_archived=args.archive is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="",
+            replay_archived=archived is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="",
             flink_metrics_port=0, sink_metrics_port=0)
     except SettingsError:
         raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
                         "the last not before the first, and a name of letters, digits and underscores") from None
     machine.set_up()
-    archived = archive.in_kafka(settings, args.archive) if args.archive is not None else nullcontext()
-    with Processes(settings.home, Bound.of(settings)) as processes, archived:
+    with Processes(settings.home, Bound.of(settings)) as processes, archive.in_kafka(settings, archived) if archived else nullcontext():
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = stack.with_free_flink_port(settings)
         stack.create_topics(settings)

@@ -27,7 +27,7 @@ from confluent_kafka.admin import NewTopic
 from smartmeter import gateway, kafka, logs, machine, topics
 from smartmeter.errors import UserError
 from smartmeter.framing import framing
-from smartmeter.processes import Processes
+from smartmeter.processes import Processes, marked
 from smartmeter.savepoints import restore_options, state_to_start_from
 from smartmeter.settings import JARS, ROOT, Settings
 
@@ -69,6 +69,19 @@ def start(processes: Processes, settings: Settings, savepoint: str | None = None
     start_sink(processes, settings)
     start_gateway(processes, settings)
     start_job(processes, settings, ends=True, savepoint=savepoint)
+
+
+def demo_home(settings: Settings) -> Path:
+    """The folder of ./smw demo, which begins anew each time, so that it takes nothing from the stack that is there."""
+    return settings.home.resolve() / "demo"
+
+
+def of_what_runs(settings: Settings) -> Settings:
+    """The settings for what runs at settings.kafka: those of the demo, while its broker is there, else as they are."""
+    home = demo_home(settings)
+    properties = home / "kafka.properties"
+    is_demo = properties.is_file() and f"listeners=PLAINTEXT://{settings.kafka}," in properties.read_text() and marked(home / "run" / "kafka.pid")
+    return replace(settings, home=home) if is_demo else settings
 
 
 def start_broker(processes: Processes, settings: Settings) -> None:

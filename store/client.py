@@ -66,7 +66,7 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
     if error.code == AUTHENTICATION_FAILED:
         return (f"ClickHouse at {url} refuses the user or the password; "
                 "set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)")
-    if error.code == UNKNOWN_DATABASE and settings.database in str(error):
+    if error.code == UNKNOWN_DATABASE and f"Database {settings.database} does not exist" in str(error):
         return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it by {SMW} stack"
     if said := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
         return f"ClickHouse says: {said[1]}"

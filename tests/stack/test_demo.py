@@ -1,9 +1,11 @@
 """./smw demo and ./smw stack as a user runs, interrupts and kills them."""
 
+import json
 import os
 import re
 import signal
 import subprocess
+from pathlib import Path
 
 import pytest
 
@@ -45,8 +47,9 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     until(lambda: running(home).get("pipeline"))
     first.kill()
     first.wait()
-    (home / "kafka" / "leftover").touch()
-    (home / "clickhouse" / "leftover").touch()
+    for name in ("kafka", "clickhouse", "savepoints", "archive"):
+        (home / name).mkdir(exist_ok=True)
+        (home / name / "leftover").touch()
     second = smw("demo", "--houses", "2", "--days", "2", "--seed", "5", "--start", "2013-04-12")
     lines = []
     for line in second.stdout:
@@ -64,10 +67,18 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     assert running(home).keys() == {"kafka", "endpoint", "sink", "metrics", "pipeline", "generator", "dashboard"}
     assert not list(home.glob("*/leftover"))
     assert stack.answers(re.search(r"^Dashboard: +(\S+)$", output, re.MULTILINE)[1])
-    url = re.search(r"SMW_CLICKHOUSE_URL=(\S+)", output)[1]
-    days = subprocess.run([ROOT / "smw", "sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1"],
-                          env=os.environ | {"SMW_CLICKHOUSE_URL": url}, capture_output=True, text=True)
-    assert days.stdout.split() == ['"date"', '"2013-04-12"', '"2013-04-13"']
+    addresses = {f"SMW_{name}": re.search(pattern, output)[1] for name, pattern in (
+        ("CLICKHOUSE_URL", r"SMW_CLICKHOUSE_URL=(\S+)"), ("KAFKA", r"Kafka: +(\S+)"), ("FLINK_UI_PORT", r"Flink: .*:(\d+)"))}
+
+    def said(*arguments):
+        return subprocess.run([ROOT / "smw", *arguments], env=os.environ | {"SMW_HOME": str(tmp_path)} | addresses,
+                              capture_output=True, text=True).stdout
+
+    days = said("sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1")
+    assert days.split() == ['"date"', '"2013-04-12"', '"2013-04-13"']
+    assert json.loads(said("status", "--json"))["disk"]["kafka_bytes"] > 1e6
+    assert Path(said("savepoint").strip()).parent == home / "savepoints" / "pipeline"
+    assert said("archive", "--from", "2013-04-12", "--to", "2013-04-12").startswith(f"{home}/archive: 1 files of ")
     pid_files = list((home / "run").glob("*.pid"))
     second.send_signal(signal.SIGINT)
     assert second.wait(timeout=40) == 130

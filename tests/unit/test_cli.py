@@ -2,10 +2,12 @@
 
 import os
 import re
+import shlex
 import subprocess
 
 import pytest
 
+from smartmeter.cli import parser
 from smartmeter.settings import ROOT
 
 
@@ -51,6 +53,16 @@ def test_wrong_arguments(smw, arguments):
     result = smw(*arguments)
     assert result.returncode == 2
     assert "smw" in result.stderr.splitlines()[-1] and "error:" in result.stderr
+
+
+COMMANDS = [(file.name, match[1]) for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+            for match in re.finditer(r"^ {4,}(?:SMW_\w+=\S+ )*\./smw (?!test|bench)(.*)", file.read_text(), re.MULTILINE)]
+"""(document, what follows ./smw) of each line to be typed; test and bench take arguments of their own."""
+
+
+@pytest.mark.parametrize("file, command", COMMANDS)
+def test_every_command_of_the_documents_is_one(file, command):
+    assert parser().parse_args(shlex.split(command, comments=True)).run
 
 
 def test_by_symbolic_link(tmp_path):
