@@ -86,9 +86,7 @@ def run_stack(args: argparse.Namespace, settings: Settings) -> int:
     with Processes(settings.home, Bound.of(settings)) as processes:
         stack.start(processes, settings, args.from_savepoint)
         print(stack.addresses(settings) + "\nCtrl-C stops it.")
-        while processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
-            processes.check()
-            time.sleep(1)
+        stack.stay(processes)
         print(f"The pipeline has been stopped with a savepoint; so ends the stack. The next {SMW} stack goes on from it.")
     return 0
 

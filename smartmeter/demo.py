@@ -111,9 +111,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             print(f"Watch it come in: {stack.dashboard_url(settings)}", file=sys.stderr)
         produced, totals = follow(processes, settings, client)
         print(report(settings, client, produced, totals, args))
-        while not args.stop and processes.children[stack.PIPELINE_JOB.stem].poll() != 0:
-            processes.check()
-            time.sleep(1)
+        if not args.stop:
+            stack.stay(processes)
+            print("The pipeline has been stopped with a savepoint; so ends the demo.")
     return 0 if totals.processed == produced else 1
 
 

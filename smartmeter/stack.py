@@ -14,6 +14,7 @@ import ssl
 import subprocess
 import sys
 import sysconfig
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -69,6 +70,13 @@ def start(processes: Processes, settings: Settings, savepoint: str | None = None
     start_sink(processes, settings)
     start_gateway(processes, settings)
     start_job(processes, settings, ends=True, savepoint=savepoint)
+
+
+def stay(processes: Processes) -> None:
+    """Keep the stack until its job is stopped with a savepoint. Raises UserError when one of its processes ends by itself."""
+    while processes.children[PIPELINE_JOB.stem].poll() != 0:
+        processes.check()
+        time.sleep(1)
 
 
 def demo_home(settings: Settings) -> Path:
