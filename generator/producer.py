@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+from queue import SimpleQueue
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import Producer as KafkaProducer
@@ -17,9 +17,6 @@ from smartmeter.topics import key, topic
 DELIVERY_S = 30
 BY_KEY = -1
 """In place of a partition: the one that the key belongs to."""
-_silent = logging.getLogger(__name__ + ".librdkafka")  # its faults reach the user as a UserError
-_silent.addHandler(logging.NullHandler())
-_silent.propagate = False
 
 
 class ProducerError(UserError):
@@ -37,8 +34,8 @@ class Producer:
         kafka.require_broker(settings)
         self._settings = settings
         self._framing = framing(settings)
-        self._undelivered = 0
         self._fault: KafkaError | None = None
+        self._refused: SimpleQueue[KafkaError] = SimpleQueue()  # of each message that was not delivered, why
         self._kafka = KafkaProducer({
             **kafka.client(settings),
             "enable.idempotence": True,
@@ -48,8 +45,10 @@ class Producer:
             "queue.buffering.max.kbytes": 65_536,
             "delivery.timeout.ms": DELIVERY_S * 1000,
             "delivery.report.only.error": True,
-            "on_delivery": self._failed,
-        }, logger=_silent)
+            # Both run while a fatal error is pending. Python code, such as a function or a logger, may clear that; put is none.
+            "on_delivery": self._refused.put,
+            "log.queue": True,  # which nobody reads: what is wrong is raised
+        })
 
     def __enter__(self) -> Producer:
         return self
@@ -85,10 +84,6 @@ class Producer:
                 self._check()
                 raise ProducerError(f"Kafka at {self._settings.kafka} refuses messages: {error.args[0].str()}") from None
 
-    def _failed(self, error, _message) -> None:
-        self._undelivered += 1
-        self._fault = self._fault or error
-
     def _deliver(self, until, seconds: float) -> None:
         """Delivery goes on until a method of the client returns. An error after which it gives up comes out of that as an exception,
         or as the innermost cause of a SystemError where a message fails by it."""
@@ -102,9 +97,11 @@ class Producer:
         self._check()
 
     def _check(self) -> None:
+        undelivered = self._refused.qsize() + len(self._kafka)
+        if not self._fault and not self._refused.empty():
+            self._fault = self._refused.get()
         if self._fault and self._fault.code() in kafka.RIGHTS_MISSING:
             raise ProducerError(kafka.no_right(self._fault, self._settings))
         if self._fault:
-            waiting = self._undelivered + len(self._kafka)
-            raise ProducerError(f"{waiting} messages were not delivered to Kafka at {self._settings.kafka} "
+            raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka} "
                                 f"({self._fault.str()}): see whether the broker is up, and produce the same days again")
