@@ -26,7 +26,7 @@ from store.sink import group
 from store.sql import table
 
 GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s")
-STALLED_S = 60
+STALLED_S = 120
 LINE_EVERY_S = 5
 
 TOTALS = """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
+from contextlib import suppress
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
@@ -20,6 +21,9 @@ ENDED = {"FINISHED", "FAILED", "CANCELED", "SUSPENDED"}
 POLL_S = 0.2
 TIMEOUT_S = 10
 PATIENCE_S = 300
+ASK_EVERY_S = 2
+MOST_IN_VAIN = 4
+"""How often a Flink may have no TaskManager when it is asked: they come a little later than it does."""
 
 
 class Flink:
@@ -103,6 +107,21 @@ class Flink:
         except (URLError, OSError, ValueError):
             raise UserError(f"no Flink answers at {self.url}: start one by {SMW} stack, or let --jobmanager or SMW_FLINK_UI_PORT "
                             "name where it is") from None
+
+
+class TaskManagers:
+    """Tells when a Flink has lost its TaskManagers, and gets no other."""
+
+    def __init__(self, flink: Flink):
+        self.flink, self.asked, self.in_vain = flink, time.monotonic(), 0
+
+    def are_lost(self) -> bool:
+        """To be called again and again."""
+        if time.monotonic() > self.asked + ASK_EVERY_S:
+            self.asked = time.monotonic()
+            with suppress(UserError):  # it starts, or ends
+                self.in_vain = self.in_vain + 1 if self.flink.slots()[1] == 0 else 0
+        return self.in_vain > MOST_IN_VAIN
 
 
 def reason(answer: str) -> str:

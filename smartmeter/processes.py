@@ -12,8 +12,10 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 from smartmeter.errors import UserError
 from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
@@ -24,6 +26,13 @@ POLL_S = 0.1
 PATIENCE_S = 1
 LOG_LINES_SHOWN = 5
 CAUSE = "Caused by: "
+
+
+class Watch(NamedTuple):
+    """On a process that may be of no use any more although it runs."""
+
+    is_lost: Callable[[], bool]
+    start_again: Callable[[], None]
 
 
 class Processes:
@@ -38,6 +47,7 @@ class Processes:
         self.children: dict[str, subprocess.Popen] = {}
         self.outputs: dict[str, Output] = {}
         self.ending: set[str] = set()
+        self.watched: dict[str, Watch] = {}
 
     def __enter__(self) -> Processes:
         try:
@@ -84,18 +94,23 @@ class Processes:
 
     def stop(self, name: str) -> None:
         """End a process and all its children."""
+        self.watched.pop(name, None)
         end(self.run / f"{name}.pid")
         self.children.pop(name).wait()
         self.outputs[name].join(PATIENCE_S)
 
     def check(self) -> None:
-        """Raise UserError when a process has ended that should not have, with the reason that its log gives."""
-        for name, child in self.children.items():
+        """Start again what is lost. Raises UserError when a process has ended that should not have, with the reason that its log gives."""
+        for name, child in list(self.children.items()):
             code = child.poll()
+            if code is None and name in self.watched and self.watched[name].is_lost():
+                start_again = self.watched[name].start_again
+                self.stop(name)
+                start_again()
             if code is None or (code == 0 and name in self.ending):
                 continue
             lines = self.said(name)
-            if lines and (own := OWN_SENTENCE.fullmatch(lines[-1])):
+            if own := next(filter(None, map(OWN_SENTENCE.fullmatch, reversed(lines))), None):
                 raise UserError(own[1])
             if cause := innermost_cause(lines):
                 raise UserError(f"{name} ended (code {code}): {cause}; its log is {self.log(name)}")

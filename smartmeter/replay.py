@@ -22,7 +22,7 @@ from smartmeter.topics import RESULTS
 from store.client import writer_password
 from store.sink import group
 
-STALLED_S = 60
+STALLED_S = 120
 LINE_EVERY_S = 2
 POLL_S = 0.3
 PATIENCE_S = 10
@@ -73,12 +73,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 def follow(processes: Processes, progress: Progress) -> None:
     """Show progress until the job has ended and the sink has stored all that it made. Raises UserError when it stalls."""
-    job = processes.children[stack.PIPELINE_JOB.stem]
     shown = moved = time.monotonic()
     before = None
     while True:
         processes.check()
-        ended = job.poll() is not None
+        ended = processes.children[stack.PIPELINE_JOB.stem].poll() is not None
         now, left = time.monotonic(), progress.unstored() if ended else progress.unread()
         if ended and not left:
             return

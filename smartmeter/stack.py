@@ -27,9 +27,10 @@ from confluent_kafka.admin import NewTopic
 
 from smartmeter import gateway, kafka, logs, machine, topics
 from smartmeter.errors import UserError
+from smartmeter.flink import Flink, TaskManagers
 from smartmeter.framing import framing
-from smartmeter.processes import Processes, marked
-from smartmeter.savepoints import restore_options, state_to_start_from
+from smartmeter.processes import Processes, Watch, marked
+from smartmeter.savepoints import newest_state, restore_options, state_to_start_from
 from smartmeter.settings import JARS, ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
@@ -195,13 +196,24 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
 
     It goes on from the savepoint, else from its newest checkpoint or savepoint, else it begins anew. ends: it may end
     by itself. Raises UserError when Kafka cannot be used: Flink would try again for ever.
+
+    PyFlink 2.2 may end the TaskManager when tasks are cancelled, such as when a Python worker has died. A Flink within one process
+    starts no other, and its job would wait for ever. So both are started again then.
     """
     kafka.require_broker(settings)
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
     shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
     (settings.home / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)  # for the job, which holds the password of Kafka
-    state = state_to_start_from(settings, job_file.stem, savepoint)
+    state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
     processes.start(job_file.stem, flink_run_command(settings, job_file, restore_options(state)), flink_environ(settings, job_file.stem), ends)
+
+    def start_again() -> None:
+        print(f"The Flink of {job_file.stem} has lost its TaskManager: it is started again, from its newest checkpoint.", file=sys.stderr)
+        none_since = newest_state(settings, job_file.stem) == newest
+        start_job(processes, settings, job_file, ends, savepoint if none_since else None)
+
+    task_managers = TaskManagers(Flink(f"{LOOPBACK}:{settings.flink_ui_port}", timeout_s=1))
+    processes.watched[job_file.stem] = Watch(task_managers.are_lost, start_again)
 
 
 def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = ()) -> list[str]:

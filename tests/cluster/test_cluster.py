@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from smartmeter import stack
+from smartmeter.flink import TaskManagers
 from smartmeter.settings import Settings
 from store.client import reader
+from tests.cluster.conftest import SLOTS
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.flow import Flow, all_read, expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
@@ -101,6 +103,19 @@ def test_jobs_alone_beside_each_other(cluster, settings, log, expected):
     assert {Path(place).parent.name for place in cluster.smw(settings, "savepoint", "--stop").split()} == {
         settings.topic_prefix + job for job in ALONE if job != "thresholds"}
     assert stopped.wait(60) == 0
+
+
+def test_a_flink_that_has_lost_its_taskmanagers_is_told(cluster):
+    task_managers = TaskManagers(cluster.flink)
+    cluster.tend()
+    until(lambda: cluster.slots() == 2 * SLOTS)
+    assert not task_managers.are_lost()
+    for name in ("taskmanager1", "taskmanager2"):
+        cluster.processes.stop(name)
+    until(task_managers.are_lost)
+    for name in ("taskmanager1", "taskmanager2"):
+        cluster.start(name)
+    until(lambda: not task_managers.are_lost())
 
 
 def stop(cluster, settings, *where: str) -> Path:

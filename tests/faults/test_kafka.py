@@ -80,10 +80,10 @@ def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
         meanwhile.start()
         brokers.add_partitions(4)
         meanwhile.end()
-        until(lambda: all_read(settings) and all(read_from(settings, partition) for partition in range(4)))
+        until(lambda: not processes.check() and all_read(settings) and all(read_from(settings, partition) for partition in range(4)))
 
         burst = Flow(settings, parts[AFTER], len(parts[AFTER]) / len(parts[BEFORE]) * CALM_S / 10)
         burst.start()
         burst.end()
-        judge_stack(settings, reader(settings), log)
+        judge_stack(processes, settings, reader(settings), log)
         processes.check()

@@ -11,6 +11,7 @@ from confluent_kafka import Producer
 
 from smartmeter import kafka, stack, topics
 from smartmeter.offsets import Offsets
+from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 from smartmeter.status import TOPICS_OF
 from tests.oracle import Outcome, Rule, judge
@@ -64,10 +65,10 @@ def expected_of(settings: Settings, log: Log) -> Outcome:
     return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
 
 
-def judge_stack(settings: Settings, client: Client, log: Log, timeout_s: float = 240) -> None:
+def judge_stack(processes: Processes, settings: Settings, client: Client, log: Log, timeout_s: float = 240) -> None:
     """Wait until all of a log is stored. Fails when the tables are not what the oracle finds."""
     readings = log.readings - log.dead_readings
-    until(lambda: all_read(settings) and all_stored(settings) and stored_readings(client) == readings, timeout_s)
+    until(lambda: not processes.check() and all_read(settings) and all_stored(settings) and stored_readings(client) == readings, timeout_s)
     until(lambda: all_stored(settings))
     judge_tables(client, expected_of(settings, log), ended=False)
     assert dead_letters(client) == sorted(log.dead)

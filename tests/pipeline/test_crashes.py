@@ -36,9 +36,15 @@ class Stack:
         return marked(self.processes.run / f"{name}.pid")
 
     def kill(self, part: str) -> None:
-        """kill -9 a part with all its processes, and start it again; of "worker" one process, which Flink starts again."""
-        pids = python_workers(self.processes.run / "pipeline.pid")[:1] if part == "worker" else self.pids(part)
-        for pid in pids:
+        """kill -9 a part with all its processes, and start it again.
+
+        Of "worker" one process, which Flink starts again. "taskmanager" is the whole Flink, ended as if it had lost its TaskManager.
+        """
+        workers = until(lambda: not self.processes.check() and python_workers(self.processes.run / "pipeline.pid"))
+        if part == "taskmanager":
+            self.processes.watched["pipeline"] = self.processes.watched["pipeline"]._replace(is_lost=lambda: True)
+            return self.processes.check()
+        for pid in workers[:1] if part == "worker" else self.pids(part):
             os.kill(pid, signal.SIGKILL)
         if part != "worker":
             self.processes.stop(part)
@@ -48,11 +54,11 @@ class Stack:
 @pytest.fixture
 def parts(request, tmp_path):
     """(which parts to kill, in their order; the houses whose readings flow meanwhile)."""
-    kinds = ["worker", "pipeline", "kafka", "sink", "endpoint"]
+    kinds = ["worker", "pipeline", "taskmanager", "kafka", "sink", "endpoint"]
     rng = np.random.default_rng(20261124)
     if request.config.getoption("--soak"):
         return list(rng.permutation(kinds * 5)), 12
-    return list(rng.permutation(["worker", "kafka", "pipeline"])), 4
+    return list(rng.permutation(["worker", "kafka", "taskmanager"])), 4
 
 
 def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
@@ -72,5 +78,5 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
             victims.kill(part)
             assert flow.is_alive(), "the data ended before the kills did"
         flow.end()
-        judge_stack(settings, client, log)
+        judge_stack(processes, settings, client, log)
         processes.check()

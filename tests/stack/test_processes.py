@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from smartmeter.errors import UserError
-from smartmeter.processes import MARK, Processes, end, marked
+from smartmeter.processes import MARK, Processes, Watch, end, marked
 from tests.waiting import until
 
 # A process with a child of its own, of which neither minds SIGTERM; it says when it is ready.
@@ -128,6 +128,32 @@ def test_the_sentence_of_a_program_of_ours_is_passed_on(tmp_path):
         processes.children["sink"].wait()
         with pytest.raises(UserError, match="^no broker answers$"):
             processes.check()
+
+
+def test_the_sentence_is_passed_on_though_a_java_trace_follows(tmp_path):
+    trace = "smw: no broker answers\norg.X: submit failed\n\tat org.Y\nCaused by: X: Python process exits with code: 1"
+    with Processes(tmp_path) as processes:
+        processes.start("pipeline", ["bash", "-c", f"echo '{trace}'; exit 1"], {})
+        processes.children["pipeline"].wait()
+        with pytest.raises(UserError, match="^no broker answers$"):
+            processes.check()
+
+
+def test_what_is_lost_though_it_runs_is_started_again(tmp_path):
+    with Processes(tmp_path) as processes:
+        def start():
+            processes.start("job", ["sleep", "300"], {})
+            processes.watched["job"] = Watch(lambda: processes.children["job"] is first, start)
+
+        start()
+        first = processes.children["job"]
+        processes.check()
+        second = processes.children["job"]
+        assert first.returncode is not None and second.poll() is None and marked(tmp_path / "run" / "job.pid") == [second.pid]
+        processes.check()
+        assert processes.children["job"] is second
+        processes.stop("job")
+        assert not processes.watched
 
 
 def test_only_what_may_end_may_end_and_only_well(tmp_path):
