@@ -84,33 +84,17 @@ def test_after_kill_it_goes_on_from_its_newest_checkpoint(processes, settings, j
     processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", 30)
 
 
-def test_savepoint_and_on_from_it_at_another_parallelism(processes, settings, job, capsys):
+def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):
     send(settings, 0, 3)
-    job(replace(settings, parallelism=1), ends=True)
+    stack.start_job(processes, replace(settings, parallelism=1), ROOT / "jobs" / "daily_energy.py", ends=True)
     processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", 90)
     savepoints.run(args(stop=True), settings)
     path = capsys.readouterr().out.splitlines()[-1]
-    assert processes.children["pipeline"].wait(30) == 0
-    processes.stop("pipeline")
-    send(settings, 3, 2)
-    job(replace(settings, parallelism=2), savepoint=path)
-    processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", 90)
-    assert set(finals(settings).values()) == {1}
-    processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", 30)
-    savepoints.run(args(stop=False), settings)
-    assert savepoints.require_savepoint(capsys.readouterr().out.splitlines()[-1])
-
-
-def test_upgrade_of_the_daily_energy_job_to_the_pipeline_over_its_savepoint(processes, settings, job, capsys):
-    send(settings, 0, 3)
-    stack.start_job(processes, settings, ROOT / "jobs" / "daily_energy.py", ends=True)
-    processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", 90)
-    savepoints.run(args(stop=True), settings)
-    path = capsys.readouterr().out.splitlines()[-1]
+    assert processes.children["daily_energy"].wait(30) == 0
     processes.stop("daily_energy")
     assert records(settings, "thresholds") == []
     send(settings, 3, 3)
-    job(savepoint=path)
+    job(replace(settings, parallelism=2), savepoint=path)
     processes.wait_until(lambda: len(finals(settings)) == 5 * METERS, "days are not closed", 90)
     assert set(finals(settings).values()) == {1}, "the energy of days that were closed before is not told again"
     processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", 30)
