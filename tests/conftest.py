@@ -9,7 +9,7 @@ import pytest
 
 from smartmeter import stack
 from smartmeter.processes import Processes
-from smartmeter.settings import Settings
+from tests.ports import on_free_ports
 
 hypothesis.settings.register_profile("compiled", deadline=None)  # the first call of a compiled function waits for its compiler
 hypothesis.settings.load_profile("compiled")
@@ -29,9 +29,7 @@ def stack_home(tmp_path_factory):
 @pytest.fixture(scope="session")
 def stack_settings(stack_home):
     """Settings of the shared services, which the fixtures kafka and clickhouse start."""
-    return stack.with_free_ports(Settings(
-        home=stack_home, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0,
-        flink_metrics_port=0, sink_metrics_port=0))
+    return on_free_ports(stack_home, flink_metrics_port=0, sink_metrics_port=0)
 
 
 @pytest.fixture(scope="session")

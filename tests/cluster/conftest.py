@@ -26,7 +26,8 @@ jobmanager.bind-host: 127.0.0.1
 jobmanager.memory.process.size: 900m
 taskmanager.host: 127.0.0.1
 taskmanager.bind-host: 127.0.0.1
-taskmanager.memory.process.size: 1000m
+taskmanager.memory.process.size: 1384m
+taskmanager.memory.jvm-metaspace.size: 640m
 taskmanager.memory.managed.size: 64m
 taskmanager.memory.network.fraction: 0.1
 taskmanager.numberOfTaskSlots: {slots}

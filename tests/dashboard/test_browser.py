@@ -24,6 +24,7 @@ from tests.dashboard.results import insert
 from tests.live import send_history, send_live
 from tests.pipeline.conftest import all_stored
 from tests.pipeline.flow import all_read
+from tests.ports import on_free_ports
 
 HOUSES = 3
 EXPECTED_404 = "/_stcore/"
@@ -59,9 +60,7 @@ def has_tables(settings: Settings) -> bool:
 @pytest.fixture(scope="module")
 def settings(processes):
     """A stack of its own that has processed two days and today's beginning of some houses, and its dashboard."""
-    settings = stack.with_free_ports(Settings(
-        home=processes.run.parent, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0",
-        flink_ui_port=0, dashboard_port=0, checkpoint_every_s=1.0))
+    settings = on_free_ports(processes.run.parent, checkpoint_every_s=1.0)
     stack.start(processes, settings)
     processes.wait_until(lambda: has_tables(settings), "the sink makes no tables", 60)
     with Producer(settings) as producer:

@@ -8,11 +8,11 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 from dashboard import queries
 from smartmeter import stack
 from smartmeter.processes import Processes
-from smartmeter.settings import Settings
 from store import client, schema
 from tests.dashboard import results
 from tests.dashboard.conftest import database, metrics, ran, texts
 from tests.dashboard.results import MON, OVEN, SAT, SUN
+from tests.ports import on_free_ports
 
 HOSTILE = [
     "1'; DROP TABLE houses; --", '"', "\\", "1 OR 1=1", "0) UNION ALL SELECT name FROM system.tables --", "/*", "{house_id:Int64}", "%(house_id)s",
@@ -211,7 +211,7 @@ def test_limits_hold_whatever_a_query_says(db):
 @pytest.fixture
 def with_passwords(tmp_path):
     """Settings with passwords for both users, and an endpoint of its own that has them."""
-    settings = stack.with_free_ports(Settings(home=tmp_path, clickhouse_password="of the writer", clickhouse_reader_password="of the reader"))
+    settings = on_free_ports(tmp_path, clickhouse_password="of the writer", clickhouse_reader_password="of the reader")
     with Processes(tmp_path) as processes:
         stack.start_endpoint(processes, settings)
         yield settings

@@ -9,7 +9,7 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 
-from smartmeter import kafka, stack, topics
+from smartmeter import kafka, topics
 from smartmeter.offsets import Offsets
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
@@ -17,16 +17,15 @@ from smartmeter.status import TOPICS_OF
 from tests.oracle import Outcome, Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
+from tests.ports import on_free_ports
 from tests.waiting import until
 
 WINDOW_DAYS = 2
 
 
 def settings_of_a_stack(home: Path, **others) -> Settings:
-    """Settings of a stack of a test's own, on free ports."""
-    return stack.with_free_ports(Settings(
-        home=home, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0,
-        checkpoint_every_s=1.0, window_days=WINDOW_DAYS, **others))
+    """Settings of a stack of a test's own."""
+    return on_free_ports(home, checkpoint_every_s=1.0, window_days=WINDOW_DAYS, **others)
 
 
 class Flow(threading.Thread):

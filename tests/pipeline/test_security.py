@@ -37,6 +37,7 @@ from tests.certificates import Authority
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.flow import expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
+from tests.ports import on_free_ports
 from tests.processes import command_line
 from tests.waiting import until
 
@@ -84,8 +85,7 @@ def services(home):
 @pytest.fixture(scope="module")
 def admin(home, authority, services):
     """Settings of the admin of a broker that has all topics, and the documented users with the documented rights."""
-    free = stack.with_free_ports(Settings(
-        home=home, kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0))
+    free = on_free_ports(home)
     certificate, key = authority.issue("127.0.0.1")
     settings = replace(
         free, kafka="localhost:" + free.kafka.rpartition(":")[2], kafka_tls=True, kafka_ca=str(authority.file), kafka_user="admin",

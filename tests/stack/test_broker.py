@@ -12,15 +12,14 @@ from smartmeter.errors import UserError
 from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 from smartmeter.topics import SCHEMA_OF
+from tests.ports import on_free_ports
 
 APRIL_2011_MS = 1303099200000
 
 
 @pytest.fixture
 def settings(tmp_path):
-    return stack.with_free_ports(Settings(
-        home=tmp_path / "a home", kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0",
-        flink_ui_port=0, partitions=3))
+    return on_free_ports(tmp_path / "a home", partitions=3)
 
 
 def produce(settings, value: bytes):

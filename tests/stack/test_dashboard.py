@@ -8,12 +8,13 @@ import pytest
 
 from smartmeter import stack
 from smartmeter.processes import marked
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import ROOT
+from tests.ports import on_free_ports
 
 
 @pytest.fixture
 def settings(tmp_path):
-    return stack.with_free_ports(Settings(home=tmp_path, dashboard_port=0))
+    return on_free_ports(tmp_path)
 
 
 def start(settings) -> subprocess.Popen:

@@ -12,7 +12,8 @@ import pytest
 from smartmeter import stack
 from smartmeter.demo import Progress, Totals, generated
 from smartmeter.processes import end, marked
-from smartmeter.settings import ROOT, Settings
+from smartmeter.settings import ROOT
+from tests.ports import on_free_ports
 from tests.waiting import until
 
 
@@ -22,10 +23,8 @@ def smw(tmp_path):
     started = []
 
     def start(*arguments):
-        settings = stack.with_free_ports(Settings(home=tmp_path, kafka="127.0.0.1:0", kafka_controller_port=0,
-                                            clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0))
-        started.append(subprocess.Popen([ROOT / "smw", *arguments], cwd=tmp_path, env=os.environ | settings.environ(),
-                                        text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        started.append(subprocess.Popen([ROOT / "smw", *arguments], cwd=tmp_path, env=os.environ | on_free_ports(tmp_path).environ(), text=True,
+                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
         return started[-1]
 
     yield start

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 import smartmeter
-from smartmeter import stack
 from smartmeter.processes import marked
-from smartmeter.settings import ROOT, Settings, variable
+from smartmeter.settings import ROOT, variable
+from tests.ports import on_free_ports
 from tests.waiting import until
 
 PACKAGES = ("smartmeter", "jobs", "generator", "store", "dashboard")
@@ -38,8 +38,7 @@ def site_packages(tmp_path_factory):
 def smw(site_packages, tmp_path_factory):
     """Starts the installed smw, with free ports, as a user who has no checkout and no settings but those."""
     data = tmp_path_factory.mktemp("data")
-    settings = stack.with_free_ports(Settings(home=data / "smart-meter-watchdog", kafka="127.0.0.1:0", kafka_controller_port=0,
-                                              clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0))
+    settings = on_free_ports(data / "smart-meter-watchdog")
     environ = {name: value for name, value in (os.environ | settings.environ()).items()
                if name not in ("PYTHONPATH", variable("home"))} | {"XDG_DATA_HOME": str(data)}
     program = site_packages.parents[2] / "bin" / "smw"

@@ -13,6 +13,7 @@ import pytest
 from smartmeter import stack
 from smartmeter.settings import Settings
 from store import client, schema
+from tests.ports import on_free_ports
 from tests.waiting import until
 
 
@@ -53,7 +54,7 @@ class OwnEndpoint:
 
 @pytest.fixture
 def own_endpoint(tmp_path):
-    endpoint = OwnEndpoint(stack.with_free_ports(Settings(home=tmp_path)))
+    endpoint = OwnEndpoint(on_free_ports(tmp_path))
     try:
         endpoint.start()
         yield endpoint

@@ -20,8 +20,8 @@ from backports import zstd
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from smartmeter import stack
-from smartmeter.settings import Settings
 from store import client
+from tests.ports import on_free_ports
 from tests.store.conftest import run_endpoint
 from tests.waiting import until
 
@@ -286,7 +286,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_p
 
 
 def test_passwords_that_are_set_hold(tmp_path):
-    settings = stack.with_free_ports(Settings(home=tmp_path, clickhouse_password="w", clickhouse_reader_password="r"))
+    settings = on_free_ports(tmp_path, clickhouse_password="w", clickhouse_reader_password="r")
     process = run_endpoint(settings)
     try:
         until(lambda: stack.endpoint_answers(settings))

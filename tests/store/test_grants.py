@@ -19,6 +19,7 @@ from smartmeter import stack
 from smartmeter.settings import ROOT, Settings
 from store import client, engine, schema
 from store.sink import COLUMNS
+from tests.ports import on_free_ports
 from tests.waiting import until
 
 WITH_CONFIG = "import sys; from pathlib import Path; from store import endpoint, engine; engine.CONFIG = Path(sys.argv[1]); sys.exit(endpoint.main())"
@@ -50,7 +51,7 @@ def refused(client, statement: str) -> bool:
 
 
 def test_the_writer_does_its_work_and_the_reader_reads(tmp_path):
-    settings = stack.with_free_ports(Settings(home=tmp_path))
+    settings = on_free_ports(tmp_path)
     with endpoint_with_rights_of("writer", settings) as writer:
         for step in (settings, replace(settings, retention_days=7, profile_days=3), settings, replace(settings, into="again")):
             schema.create(writer, step)

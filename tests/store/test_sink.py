@@ -16,10 +16,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 
 from smartmeter import codec, topics
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings
-from smartmeter.stack import with_free_ports
 from store import client
 from store.sink import GROUP, TOPICS, Batch, Sink
+from tests.ports import on_free_ports
 from tests.sinks import running
 from tests.waiting import until
 
@@ -303,7 +302,7 @@ def test_signal_stores_what_was_read_and_ends(settings, number):
 
 
 def test_broker_that_is_not_there(tmp_path):
-    settings = with_free_ports(Settings(home=tmp_path, kafka="127.0.0.1:0"))
+    settings = on_free_ports(tmp_path)
     with sink_process(settings) as process:
         _, said = process.communicate(timeout=30)
     assert process.returncode == 1
