@@ -97,11 +97,11 @@ class Producer:
         self._check()
 
     def _check(self) -> None:
+        if not self._fault and self._refused.empty():
+            return
         undelivered = self._refused.qsize() + len(self._kafka)
-        if not self._fault and not self._refused.empty():
-            self._fault = self._refused.get()
-        if self._fault and self._fault.code() in kafka.RIGHTS_MISSING:
+        self._fault = self._fault or self._refused.get()
+        if self._fault.code() in kafka.RIGHTS_MISSING:
             raise ProducerError(kafka.no_right(self._fault, self._settings))
-        if self._fault:
-            raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka} "
-                                f"({self._fault.str()}): see whether the broker is up, and produce the same days again")
+        raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka} "
+                            f"({self._fault.str()}): see whether the broker is up, and produce the same days again")

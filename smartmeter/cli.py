@@ -17,6 +17,8 @@ from smartmeter.settings import INSTALLED, SMW, Settings, SettingsError
 from store import sql
 
 INTERRUPTED = 130
+OF_WHAT_RUNS = (archive.run, replay.run, savepoints.run, status.run)
+"""Commands that find what they need in the folder of the stack, or demo, that runs."""
 CHECKOUT_ONLY = (  # the script ./smw itself runs these two
     ("test", "run the tests; takes pytest's arguments", None, None),
     ("bench", "measure speed, against other engines and the targets; ./smw bench --help tells of all benchmarks", None, None),
@@ -34,7 +36,7 @@ def carry_out(args: argparse.Namespace) -> int:
         signal.signal(number, signal.default_int_handler)  # all of them stop it as Ctrl-C does
     try:
         settings = Settings.load()
-        return args.run(args, settings if args.run in (demo.run, run_stack) else stack.of_what_runs(settings))
+        return args.run(args, stack.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings)
     except (UserError, SettingsError, CodecError, ConnectionError) as error:
         print(f"smw: {error}", file=sys.stderr)
         return 1

@@ -103,10 +103,9 @@ class Processes:
         """Start again what is lost. Raises UserError when a process has ended that should not have, with the reason that its log gives."""
         for name, child in list(self.children.items()):
             code = child.poll()
-            if code is None and name in self.watched and self.watched[name].is_lost():
-                start_again = self.watched[name].start_again
+            if code is None and (watch := self.watched.get(name)) and watch.is_lost():
                 self.stop(name)
-                start_again()
+                watch.start_again()
             if code is None or (code == 0 and name in self.ending):
                 continue
             lines = self.said(name)

@@ -58,7 +58,7 @@ def parts(request, tmp_path):
     rng = np.random.default_rng(20261124)
     if request.config.getoption("--soak"):
         return list(rng.permutation(kinds * 5)), 12
-    return list(rng.permutation(["worker", "kafka", "taskmanager"])), 4
+    return list(rng.permutation(["worker", "kafka", "pipeline", "taskmanager"])), 4
 
 
 def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):

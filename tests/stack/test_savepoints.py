@@ -103,6 +103,8 @@ def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_
     for house in HOUSES:  # the day that was open then counts, with what has come since: nothing
         mains = newest[house.house_id, last_date][0]
         assert (mains["meter_id"], mains["covered_s"], mains["readings"]) == (1, 3 * 86_400, 2 * 86_400)
+    savepoints.run(args(stop=False), settings)
+    assert savepoints.require_savepoint(capsys.readouterr().out.splitlines()[-1])
 
 
 def day_of_readings() -> int:
