@@ -24,6 +24,8 @@ PATIENCE_S = 5.0
 """How long a broker may take to answer for the first time."""
 STEP_S = 0.3
 RIGHTS_MISSING = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
+BROKER_STARTING = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
+"""Errors of a broker that does not coordinate a group yet, or no longer: the same question is answered a little later."""
 HANDSHAKE_S = 3.0
 OTHER_HOST = {62, 64}
 """OpenSSL's numbers for a certificate that is not for the host name, or the IP address."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
@@ -11,6 +13,7 @@ from smartmeter.settings import SMW, Settings
 from smartmeter.topics import topic
 
 TIMEOUT_S = 10
+POLL_S = 0.3
 
 Place = tuple[str, int]
 """(full name of a topic, partition)."""
@@ -56,10 +59,14 @@ class Offsets:
         return sum(max(end - max(committed[place], begin), 0) for place, (begin, end) in self.bounds().items())
 
     def _ask(self, question, *arguments, **options):
-        try:
-            return question(*arguments, **options)
-        except KafkaException as error:
-            raise kafka.failure(error, self._settings) from None
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return question(*arguments, **options)
+            except KafkaException as error:
+                if error.args[0].code() not in kafka.BROKER_STARTING or time.monotonic() > deadline:
+                    raise kafka.failure(error, self._settings) from None
+                time.sleep(POLL_S)
 
 
 class Lags:

@@ -26,7 +26,6 @@ STALLED_S = 120
 LINE_EVERY_S = 2
 POLL_S = 0.3
 PATIENCE_S = 10
-BROKER_STARTING = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
 CHECKPOINT_EVERY_S = 2.0  # how often the job tells how far it is
 
 
@@ -150,6 +149,6 @@ def forget_group(settings: Settings, group_id: str) -> None:
                 return None
             if fault.code() == KafkaError.NON_EMPTY_GROUP:
                 raise UserError("another replay is running by the same Kafka: wait for its end") from None
-            if fault.code() not in BROKER_STARTING or time.monotonic() > deadline:
+            if fault.code() not in kafka.BROKER_STARTING or time.monotonic() > deadline:
                 raise kafka.failure(error, settings) from None
             time.sleep(POLL_S)
