@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
+from typing import NamedTuple
 
 import lz4.block
 import numpy as np
 
 from jobs.integral import ARRIVED, arrivals
 from jobs.minutes import PIECE, pieces
-from jobs.readings import Readings
+from jobs.readings import BURST, Columns, Readings
 from jobs.runs import begins
 from jobs.shards import shard_of
 from jobs.sketch import histograms
@@ -35,6 +36,7 @@ HOUSE = np.dtype([
     ("carried", "i4"),
 ])
 _HEAD = struct.Struct("<IHIIIII")
+_WHOLE_HEAD = struct.Struct("<III")
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,64 @@ class Wanted:
         """What both want."""
         over = [w.readings_over_watts for w in (self, other) if w.readings_over_watts is not None]
         return Wanted(self.histograms or other.histograms, min(over, default=None), self.minutes or other.minutes)
+
+
+class Whole(NamedTuple):
+    """w bursts that travel with all their readings: a part of what they speak for may have been received before (jobs.overlaps)."""
+
+    number: np.ndarray  # int64 (w,), rising; their sections have it in the column burst
+    columns: Columns
+
+    @classmethod
+    def among(cls, columns: Columns, wanted: np.ndarray) -> Whole:
+        """Those bursts that are `wanted` (bool (b,)); their numbers are their places."""
+        if not wanted.any():
+            return NO_WHOLE
+        of_channel = np.repeat(wanted, columns.bursts["channels"])
+        of_reading = np.repeat(of_channel, columns.count)
+        return cls(np.flatnonzero(wanted), Columns(
+            columns.bursts[wanted], columns.meter_id[of_channel], columns.count[of_channel], columns.gap_ms[of_reading], columns.watts[of_reading]))
+
+    def of(self, sections: np.ndarray) -> Whole:
+        """The bursts of some sections (ARRIVED (b,)), which follow each other."""
+        if not len(self.number) or not len(sections):
+            return NO_WHOLE
+        begin, end = np.searchsorted(self.number, [sections["burst"][0], sections["burst"][-1] + 1]).tolist()
+        channels = _between(self.columns.bursts["channels"], begin, end)
+        readings = _between(self.columns.count, channels.start, channels.stop)
+        bursts, meter_id, count, gap_ms, watts = self.columns
+        return Whole(self.number[begin:end], Columns(bursts[begin:end], meter_id[channels], count[channels], gap_ms[readings], watts[readings]))
+
+    def pack(self) -> bytes:
+        """These bursts as bytes; none without any."""
+        if not len(self.number):
+            return b""
+        columns = self.columns._replace(gap_ms=self.columns.gap_ms.astype(np.uint32))
+        sizes = map(len, (self.number, columns.meter_id, columns.watts))
+        return _WHOLE_HEAD.pack(*sizes) + lz4.block.compress(b"".join(array.tobytes() for array in (self.number, *columns)))
+
+
+def _between(lengths: np.ndarray, begin: int, end: int) -> slice:
+    """Where the entries from begin to before end lie, that have these lengths."""
+    first = int(lengths[:begin].sum())
+    return slice(first, first + int(lengths[begin:end].sum()))
+
+
+def _unpack_whole(body: memoryview) -> Whole:
+    """The bursts that Whole.pack gave."""
+    if not len(body):
+        return NO_WHOLE
+    bursts, channels, readings = _WHOLE_HEAD.unpack_from(body)
+    packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size:]), 0, []
+    for dtype, length in ((np.int64, bursts), (BURST, bursts), (np.int64, channels), (np.int64, channels), (np.uint32, readings), (np.float32, readings)):
+        arrays.append(np.frombuffer(packed, dtype, length, at))
+        at += arrays[-1].nbytes
+    number, *columns = arrays
+    return Whole(number, Columns(*columns)._replace(gap_ms=columns[3].astype(np.int64)))
+
+
+NO_WHOLE = Whole(np.empty(0, np.int64), Columns(
+    np.empty(0, BURST), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +128,7 @@ class Batch:
     minutes: np.ndarray  # PIECE (p,), of jobs.minutes
     gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading that is carried; of the first, since first_ms
     watts: np.ndarray  # float32 (n,)
+    whole: Whole = NO_WHOLE
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,13 +143,15 @@ class Batches:
     minutes: np.ndarray
     gap_ms: np.ndarray
     watts: np.ndarray
+    whole: Whole = NO_WHOLE
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches."""
         s = h = p = n = 0
         for house_id, zone, newest_ms, sections, bins, minutes, carried in self.houses.tolist():
-            yield Batch(house_id, self.zones[zone], newest_ms, self.sections[s:s + sections], self.bin[h:h + bins], self.count[h:h + bins],
-                        self.minutes[p:p + minutes], self.gap_ms[n:n + carried], self.watts[n:n + carried])
+            own = self.sections[s:s + sections]
+            yield Batch(house_id, self.zones[zone], newest_ms, own, self.bin[h:h + bins], self.count[h:h + bins],
+                        self.minutes[p:p + minutes], self.gap_ms[n:n + carried], self.watts[n:n + carried], self.whole.of(own))
             s, h, p, n = s + sections, h + bins, p + minutes, n + carried
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes]]:
@@ -100,7 +163,8 @@ class Batches:
     def part(self, begin: int, end: int) -> Batches:
         """The batches of the houses from begin to before end."""
         s, h, p, n = (slice(*self._places[name][[begin, end]].tolist()) for name in ("sections", "bins", "minutes", "carried"))
-        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[h], self.count[h], self.minutes[p], self.gap_ms[n], self.watts[n])
+        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[h], self.count[h], self.minutes[p], self.gap_ms[n],
+                       self.watts[n], self.whole.of(self.sections[s]))
 
     def of(self, house_id: int) -> Batches:
         """The batches of one house."""
@@ -121,7 +185,7 @@ class Batches:
         arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.gap_ms
         columns = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
         sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.watts))
-        return _HEAD.pack(len(columns), *sizes) + columns + self.watts.tobytes()
+        return _HEAD.pack(len(columns), *sizes) + columns + self.watts.tobytes() + self.whole.pack()
 
 
 def unpack(body: bytes) -> Batches:
@@ -132,26 +196,30 @@ def unpack(body: bytes) -> Batches:
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
     arrays.append(np.frombuffer(body, np.float32, readings, _HEAD.size + size))
-    return Batches(columns[:zones].decode().split("\n"), *arrays)
+    whole = _unpack_whole(memoryview(body)[_HEAD.size + size + arrays[-1].nbytes:])
+    return Batches(columns[:zones].decode().split("\n"), *arrays, whole)
 
 
 def alone(batch: Batch) -> Batches:
     """One batch as batches."""
     house = batch.house_id, 0, batch.newest_ms, len(batch.sections), len(batch.bin), len(batch.minutes), len(batch.watts)
-    return Batches([batch.timezone], np.array([house], HOUSE), batch.sections, batch.bin, batch.count, batch.minutes, batch.gap_ms, batch.watts)
+    return Batches([batch.timezone], np.array([house], HOUSE), batch.sections, batch.bin, batch.count, batch.minutes, batch.gap_ms, batch.watts,
+                   batch.whole)
 
 
-def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted) -> Batches:
+def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted,
+                  whole: np.ndarray | None = None) -> Batches:
     """A batch for each house and time zone among many bursts.
 
-    partition, offset: int (b,), of the message of each burst.
+    partition, offset: int (b,), of the message of each burst; whole: bool (b,), the bursts whose readings travel along (None: no burst's).
     """
     sections = arrivals(readings, partition, offset, max_gap_ms)
     bin, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
     houses = np.zeros(len(readings.bursts), HOUSE)
-    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin, counts, minutes, gap_ms, watts)
+    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin, counts, minutes, gap_ms, watts,
+                   NO_WHOLE if whole is None else Whole.among(readings.columns, whole))
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)

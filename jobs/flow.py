@@ -26,6 +26,7 @@ from pyflink.util.java_utils import to_jarray
 from jobs.batches import Batches, Wanted, house_batches
 from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
 from jobs.metrics import Counts, own_group
+from jobs.overlaps import Horizon
 from jobs.readings import NEVER, read
 from jobs.shards import shard_of
 from smartmeter import kafka
@@ -116,12 +117,15 @@ class ToBatches(ScalarFunction):
     def __init__(self, settings: Settings, wanted: Wanted, keys: list[int]):
         self.max_gap_ms = round(settings.max_gap_s * 1000)
         self.max_ahead_ms = round(settings.max_ahead_s * 1000)
+        self.oldest_ms = settings.oldest_ms
+        self.allowed_lateness_ms = round(settings.allowed_lateness_s * 1000)
         self.only_house = settings.replay_house
         self.wanted, self.keys = wanted, keys
         self.framing = framing(settings)
 
     def open(self, function_context):
         keep_freed_memory()
+        self.horizon = Horizon(self.allowed_lateness_ms)
         group = own_group(function_context.get_metric_group())
         self.counts = Counts(group, ("bursts", "readings", "dead_letters"))
         self.newest_reading_s = 0
@@ -130,10 +134,11 @@ class ToBatches(ScalarFunction):
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
         messages, refused = self.framing.all_received(payloads)
-        readings, reasons = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys))
+        readings, reasons = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
         reasons |= refused
         partitions, offsets = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
-        batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted)
+        may_overlap = self.horizon.passed(readings.bursts, partition.to_numpy(), offset.to_numpy())
+        batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted, may_overlap)
         if self.only_house:
             batches, reasons = batches.of(self.only_house), {}
         rows: list[tuple] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]

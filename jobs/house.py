@@ -1,6 +1,7 @@
 """What every job does with the batches of houses; what it makes of them is the business of its parts.
 
     a shard's batches, one a house
+          --> sections that overlap in part with what was received are cut (jobs.overlaps)
           --> which of their sections are new, and which repeated or late (HouseDays.take)
           --> each part in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
           --> days that are over are closed
@@ -15,6 +16,8 @@ import pickle
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 
 import numpy as np
 from pyflink.common import Row, Types
@@ -24,6 +27,7 @@ from pyflink.datastream.state import MapState, MapStateDescriptor
 from jobs.batches import Batch, Wanted, unpack
 from jobs.integral import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules, kwh
 from jobs.metrics import Counts, own_group
+from jobs.overlaps import cut
 from jobs.readings import NEVER
 from smartmeter import topics
 from smartmeter.codec import decode, encode
@@ -115,10 +119,12 @@ class Change:
         return self.verdict == FRESH
 
     @property
-    def first_clock_ms(self) -> int:
-        """The house's newest reading after the first of the batch's bursts that has any."""
-        known = self.batch.sections["before_ms"][self.batch.sections["before_ms"] > NEVER]
-        return int(known.min(initial=self.batch.newest_ms))
+    def clocks_ms(self) -> list[int]:
+        """The house's newest reading after each of the batch's bursts, rising, as far as there has been any."""
+        sections = self.batch.sections
+        between = sections["before_ms"][sections["burst"] != sections["burst"][:1]]
+        clocks_ms = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
+        return clocks_ms[clocks_ms > NEVER].tolist()
 
 
 class Part:
@@ -145,6 +151,7 @@ class Houses(KeyedProcessFunction):
         self.days = settings.replayed_days
         self.wake_after_ms = max(1, round(settings.emit_every_s * 1000))
         self.parts = parts
+        self.wanted = reduce(or_, (part.wanted for part in parts), Wanted())
 
     def open(self, runtime_context):
         self.of_shard = runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES))
@@ -231,6 +238,7 @@ class Houses(KeyedProcessFunction):
         house = HouseDays.known(state.get("days"), batch.timezone)
         before = house.timezone, house.clock_ms, house.all_sent
         house.timezone = batch.timezone
+        batch = cut(batch, house, self.rules, self.wanted)
         taken = house.take(batch.sections, batch.newest_ms, self.rules)
         return Change(batch, state, house, *before, *taken, closes_a_day=house.over_by_now(self.rules) > house.closed_day, now_ms=now_ms())
 

@@ -62,7 +62,7 @@ LINK = np.dtype([("meter_id", "i4"), ("last_ms", "i8"), ("next_ms", "i8")])
 
 FRESH, AGAIN, OVERLAPPING, LATE = range(4)
 """What becomes of a section that arrives: used; dropped and counted, as its span was received before; refused, as
-part of it was; refused, as its day was closed."""
+part of it was and its readings are not there to be cut (jobs.overlaps); refused, as its day was closed."""
 
 RESULT = np.dtype([
     ("meter_id", "i4"), ("day", "i4"), ("readings", "i8"), ("duplicates", "i8"),
@@ -275,6 +275,13 @@ class HouseDays:
         self.clock_ms = max(self.clock_ms, newest_ms)
         return verdict, links
 
+    def cuts(self, arrived: np.ndarray, can_be_cut: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+        """Where to cut those sections (ARRIVED (b,)) that overlap in part with what was received before them, so that no piece does.
+
+        can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising; sections that stay whole have none.
+        """
+        return _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day, rules.allowed_lateness_ms)
+
     def over_by_now(self, rules: Rules) -> int:
         """The last local day that is over, on the house's own clock. It is still to be closed if it is after closed_day."""
         return int(_day_at(midnights(self.timezone), self.clock_ms - rules.allowed_lateness_ms)) - 1
@@ -337,8 +344,7 @@ def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, ma
     held[:size] = sections
     for i in range(len(arrived)):
         section = arrived[i]
-        time_ms = max(section.before_ms, clock_ms) - allowed_lateness_ms
-        if section.day <= closed_day or time_ms >= midnight_ms[section.day + 1]:
+        if _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
             verdict[i] = LATE
             continue
         changed_from = min(changed_from, reached_day, section.day - 1)  # a reading of the day before may hold on into it
@@ -352,6 +358,58 @@ def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, ma
             size = _join(held, size, at, max_gap_ms)
             size = _join(held, size, at - 1, max_gap_ms)
     return held[:size], verdict, links[:found], changed_from
+
+
+@compiled
+def _cuts(sections, arrived, can_be_cut, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
+    """See HouseDays.cuts. The spans are taken as by _take, the pieces in place of their sections.
+
+    A section fills the holes that it covers for good, and makes one new hole at most: so many pieces are new, and no more.
+    """
+    held, size = np.empty(2 * len(sections) + 3 * len(arrived), SECTION), len(sections)
+    held[:size] = sections
+    of_section, start_ms, pieces, piece = np.empty(64, np.int64), np.empty(64, np.int64), 0, np.empty(1, ARRIVED)
+    for i in range(len(arrived)):
+        section = arrived[i]
+        if _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
+            continue
+        at = _place(held, size, section)
+        verdict = _compare(held, size, at, section)
+        if verdict == FRESH:
+            size = _speak_for(held, size, at, section)
+        if verdict != OVERLAPPING or not can_be_cut[i]:
+            continue
+        piece[0], rest = section, piece[0]
+        while rest.start_ms < section.end_ms:
+            if pieces == len(of_section):
+                of_section, start_ms = np.append(of_section, of_section), np.append(start_ms, start_ms)
+            of_section[pieces], start_ms[pieces] = i, rest.start_ms
+            pieces += 1
+            at, rest.end_ms = _place(held, size, rest), section.end_ms
+            if at > 0 and held[at - 1].meter_id == rest.meter_id and held[at - 1].end_ms > rest.start_ms:
+                rest.end_ms = min(held[at - 1].end_ms, section.end_ms)
+            else:
+                if at < size and held[at].meter_id == rest.meter_id:
+                    rest.end_ms = min(held[at].start_ms, section.end_ms)
+                size = _speak_for(held, size, at, rest)
+            rest.start_ms = rest.end_ms
+    return of_section[:pieces], start_ms[:pieces]
+
+
+@compiled
+def _speak_for(held, size, at, section):
+    """Let held take in the span of a section before held[at]. Returns the new size."""
+    size = _insert(held, size, at, section)
+    held[at].readings = 0
+    size = _join(held, size, at, 0)
+    return _join(held, size, at - 1, 0)
+
+
+@compiled
+def _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
+    """Whether the day of a section (ARRIVED) was closed when it came."""
+    time_ms = max(section.before_ms, clock_ms) - allowed_lateness_ms
+    return section.day <= closed_day or time_ms >= midnight_ms[section.day + 1]
 
 
 @compiled

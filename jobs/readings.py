@@ -70,31 +70,32 @@ class Readings:
         return self.columns.bursts
 
 
-def read(payloads: list[bytes], latest_ms: int, shards: int = 1) -> tuple[Readings, dict[int, str]]:
+def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int = EARLIEST_MS) -> tuple[Readings, dict[int, str]]:
     """The readings in many messages, and index of message -> reason for those that cannot be used.
 
-    latest_ms: a burst that ends after it lies too far in the future. The houses are in the order of their shards, of which
+    latest_ms: a burst that ends after it lies too far in the future; oldest_ms: one that starts before it is too old. The houses are in the order of their shards, of which
     there are so many.
     """
     data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
     zones, columns = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)
     unknown = [number for number, name in enumerate(zones) if not is_timezone(name)]
-    if unknown:
-        known = np.ones(len(payloads), bool)
-        known[columns.bursts["message"][np.isin(columns.bursts["zone"], unknown)]] = False
-        zones, columns = _decode(data, ends, known, latest_ms, shards)
+    unusable = np.isin(columns.bursts["zone"], unknown) | (columns.bursts["start_ms"] < oldest_ms)
+    if unusable.any():
+        usable = np.ones(len(payloads), bool)
+        usable[columns.bursts["message"][unusable]] = False
+        zones, columns = _decode(data, ends, usable, latest_ms, shards)
     good = set(columns.bursts["message"].tolist()) if len(columns.bursts) < len(payloads) else range(len(payloads))
     return Readings(zones, columns), {
-        i: why_bad(payload, latest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good}
+        i: why_bad(payload, latest_ms, oldest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good}
 
 
-def why_bad(payload: bytes, latest_ms: int) -> str | None:
+def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str | None:
     """What makes a message one that cannot be used, in words; None when it can be."""
     try:
         burst = decode_burst(payload)
     except CodecError as error:
         return str(error)
-    return _disorder(burst, latest_ms) or _senseless(burst)
+    return _disorder(burst, latest_ms) or _too_old(burst, oldest_ms) or _senseless(burst)
 
 
 def _disorder(burst: Burst, latest_ms: int) -> str | None:
@@ -123,6 +124,14 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
     if len(set(burst.meter_ids.tolist())) < channels:
         return "a meter listed twice"
     return None
+
+
+def _too_old(burst: Burst, oldest_ms: int) -> str | None:
+    """That a burst is older than any that is accepted, in words; None when it is not."""
+    if burst.start_ms >= oldest_ms:
+        return None
+    start, oldest = (EPOCH + timedelta(milliseconds=ms) for ms in (burst.start_ms, oldest_ms))
+    return f"it starts on {start:%Y-%m-%d}, as by a clock that was never set: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
 
 
 def _senseless(burst: Burst) -> str | None:

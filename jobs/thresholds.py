@@ -27,7 +27,7 @@ from smartmeter.settings import Settings
 
 
 class Thresholds(Part):
-    """A version of a house's thresholds for each local day, from the first one of which there are readings."""
+    """A version of a house's thresholds for each local day that has readings, from the first on. Days without any share one."""
 
     wanted = Wanted(histograms=True)
 
@@ -50,18 +50,17 @@ class Thresholds(Part):
             return
         totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
         totals = totals[totals["day"] > house.closed_day]
+        visited = [self.date_in_force(house, clock_ms) for clock_ms in change.clocks_ms]
         if state := change.state.get("window"):
             window = Window.from_bytes(state)
-            dates = range(window.date + 1, self.date_in_force(house, house.clock_ms) + 1)
+            last = window.date
         else:
-            first = self.date_in_force(house, change.first_clock_ms)
-            window = self.first_window(first, panes, totals)
-            dates = range(first, self.date_in_force(house, house.clock_ms) + 1)
-            window.valid_to_ms = self.ends_ms(house, first - 1)
-            yield self.version(change, window, first - 1, [])
-        for date in dates:
-            while window.date < date:
-                self.move(window, totals[totals["day"] == window.date], panes)
+            last = visited[0] - 1
+            window = self.first_window(visited[0], panes, totals)
+            window.valid_to_ms = self.ends_ms(house, last)
+            yield self.version(change, window, last, [])
+        for date in dates_of_versions(last, visited, totals["day"][totals["readings"] > 0].tolist()):
+            self.move(window, date, totals, panes)
             window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
             yield self.version(change, window, date, list(window.meters(self.limits)))
         if window.valid_to_ms <= house.clock_ms:  # the house has moved to a time zone further west: its day is longer
@@ -84,10 +83,19 @@ class Thresholds(Part):
         panes.remove_before(window.date)
         return window
 
-    def move(self, window: Window, totals: np.ndarray, panes: Panes) -> None:
-        """Let the day window.date, which is over, enter the window, and leave it what is too old (more, once it is shorter)."""
-        leaving = panes.remove_before(window.date - self.window_days + 1)
-        window.move(totals, panes.merge(window.date), leaving, self.window_days, self.limits.on_watts)
+    def move(self, window: Window, date: int, totals: np.ndarray, panes: Panes) -> None:
+        """Let the days before a date, which are over, enter the window, and leave it what is too old (more, once it is shorter)."""
+        for day in sorted({*panes.days, *totals["day"].tolist()}):
+            if window.date <= day < date:
+                self.skip(window, day, panes)
+                leaving = panes.remove_before(day - self.window_days + 1)
+                window.move(totals[totals["day"] == day], panes.merge(day), leaving, self.window_days, self.limits.on_watts)
+        self.skip(window, date, panes)
+
+    def skip(self, window: Window, date: int, panes: Panes) -> None:
+        """Go on to a date over days that have no readings."""
+        if window.date < date:
+            window.skip(date, panes.remove_before(date - self.window_days), self.window_days)
 
     def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
         """The version that comes into force on a date, for the topic and for the parts behind this one."""
@@ -98,6 +106,17 @@ class Thresholds(Part):
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold
+
+
+def dates_of_versions(last: int, visited: list[int], days: list[int]) -> list[int]:
+    """The dates after `last` that have a version of their own, rising; the others share that of the next date which has one.
+
+    visited: dates that were in force after a burst, rising; days: local days with readings. A version judges the readings of its date but
+    for the first hour (the allowed lateness), and those of the first hour of the next. Where there are none, it need not be. The date
+    before one that is visited may judge readings that come later.
+    """
+    own = {*visited, *days} | {date - 1 for date in (*visited, *days)}
+    return sorted(date for date in own if last < date <= visited[-1])
 
 
 if __name__ == "__main__":

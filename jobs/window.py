@@ -113,6 +113,12 @@ class Window:
         self.sketches = self.sketches.merge(entering).subtract(leaving)
         self.date += 1
 
+    def skip(self, date: int, leaving: Sketches, window_days: int) -> None:
+        """Go on to a date, where the days until then have no readings. leaving: the sketches of the days that leave the window."""
+        self.days = self.days[self.days["day"] >= date - window_days]
+        self.sketches = self.sketches.subtract(leaving)
+        self.date = date
+
     def meters(self, limits: Limits) -> Iterator[dict]:
         """Yield a record (schema MeterThreshold) for each meter with a reading in the sketches, rising by meter."""
         meter_ids, percentiles = self.sketches.quantile(limits.quantile)

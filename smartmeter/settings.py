@@ -113,6 +113,7 @@ class Settings:
     mains_watts: float = _setting(7000.0, "power by which a spike of a meter that is always on, such as the mains, exceeds its percentile, in W")
     hold_s: float = _setting(60.0, "how long an alert goes on without a reading over the limit, in s")
     max_ahead_s: float = _setting(86400.0, "how far after the present a burst may lie, in s")
+    oldest_date: str = _setting("2001-01-01", "date (UTC) before which no burst may start: clocks that were never set show 1970 or 2000")
 
     def __post_init__(self):
         for name, instead in (
@@ -141,6 +142,7 @@ class Settings:
             ("replay_from", not self.replay_from or _is_date(self.replay_from), "a date such as 2026-11-01"),
             ("replay_to", not self.replay_from or (_is_date(self.replay_to) and self.replay_from <= self.replay_to),
              "a date that is not before SMW_REPLAY_FROM"),
+            ("oldest_date", _is_date(self.oldest_date) and self.oldest_date >= "1970-01-03", "a date such as 2001-01-01, from 1970-01-03 on"),
             ("partitions", self.partitions >= 1, "1 or more"),
             ("schema_registry_url", re.match("https?://.|$", self.schema_registry_url), "an address that begins with http:// or https://"),
             ("kafka_user", not self.kafka_user or self.kafka_password, "SMW_KAFKA_PASSWORD beside it"),
@@ -186,8 +188,12 @@ class Settings:
         """The local days (days since 1970-01-01) to be replayed; None when there is no replay."""
         if not self.replay_from:
             return None
-        first, last = (date.fromisoformat(text) - date(1970, 1, 1) for text in (self.replay_from, self.replay_to))
-        return range(first.days, last.days + 1)
+        return range(_days_since_1970(self.replay_from), _days_since_1970(self.replay_to) + 1)
+
+    @property
+    def oldest_ms(self) -> int:
+        """Event time before which no burst may start."""
+        return _days_since_1970(self.oldest_date) * DAY_MS
 
     @property
     def replay_start_ms(self) -> int:
@@ -237,6 +243,10 @@ def _is_date(text: str) -> bool:
         return date.fromisoformat(text).isoformat() == text
     except ValueError:
         return False
+
+
+def _days_since_1970(text: str) -> int:
+    return (date.fromisoformat(text) - date(1970, 1, 1)).days
 
 
 def _holds_certificates(file: str) -> bool:

@@ -116,7 +116,7 @@ class Outcome:
     days: dict[tuple[int, int, date], Day]
     max_gap_ms: dict[tuple[int, int, date], int]
     final: dict[tuple[int, int, date], bool]
-    late: Counter  # (house, date) -> readings that came after their day was closed, or overlap in part what came before
+    late: Counter  # (house, date) -> readings that came after their day was closed
     minutes: dict[tuple[int, int, int], Minute] = field(default_factory=dict)  # (house, meter, start of the minute in ms)
     thresholds: dict[tuple[int, date], Version] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)  # by alert_id
@@ -163,12 +163,15 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
 
 
 def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None = None) -> Outcome:
-    """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule."""
+    """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule.
+
+    A burst speaks for its meters from its start to its end: what another says of the same time, after it, does not count.
+    """
     outcome = Outcome(defaultdict(Day), {}, {}, Counter())
     kept: dict[tuple[int, int], list] = defaultdict(list)
     spans: dict[tuple[int, int], list] = defaultdict(list)
     clock: dict[int, int] = {}
-    first_clock: dict[int, int] = {}
+    visited: dict[int, set[date]] = defaultdict(set)  # dates of the versions that were in force after a burst
     zones: dict[int, ZoneInfo] = {}
     for burst in bursts:
         house, zone = burst.house_id, ZoneInfo(burst.timezone)
@@ -179,20 +182,20 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
             return before is not None and midnight_ms(zone, day + timedelta(days=1)) + allowed_lateness_ms <= before
 
         for meter, day, span, readings in parts_of(burst, zone):
-            known_ms = sum(max(0, min(span[1], end) - max(span[0], start)) for start, end in spans[house, meter])
-            late = closed(day) or 0 < known_ms < span[1] - span[0]
-            if not late and not known_ms:
-                spans[house, meter].append(span)
-            if readings and late:
-                outcome.late[house, day] += len(readings)
-            elif readings and known_ms:
-                outcome.days[house, meter, day].duplicates += len(readings)
-            elif readings:
-                kept[house, meter].extend(readings)
+            if closed(day):
+                if readings:
+                    outcome.late[house, day] += len(readings)
+                continue
+            known = [(start, end) for start, end in spans[house, meter] if start < span[1] and span[0] < end]
+            new = [r for r in readings if not any(start <= r[0] < end for start, end in known)]
+            spans[house, meter].append(span)
+            kept[house, meter].extend(new)
+            if len(new) < len(readings):
+                outcome.days[house, meter, day].duplicates += len(readings) - len(new)
         for _, time_ms, _ in readings_of(burst):
             clock[house] = max(clock.get(house, time_ms), time_ms)
         if house in clock:
-            first_clock.setdefault(house, clock[house])
+            visited[house].add(local_date(zone, clock[house] - allowed_lateness_ms))
     meters: dict[int, dict[int, list]] = defaultdict(dict)
     for (house, meter), readings in kept.items():
         readings.sort()
@@ -203,8 +206,7 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
         _finish(outcome, key, zones[key[0]], clock[key[0]], allowed_lateness_ms)
     if rule:
         for house, clock_ms in clock.items():
-            span = [local_date(zones[house], c - allowed_lateness_ms) for c in (first_clock[house], clock_ms)]
-            _set_thresholds(outcome, house, meters[house], zones[house], span, allowed_lateness_ms, rule)
+            _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule)
             _find_alerts(outcome, house, meters[house], zones[house], clock_ms, max_gap_ms, allowed_lateness_ms, rule.hold_ms)
     return outcome
 
@@ -235,28 +237,40 @@ def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
     outcome.final[key] = end_ms + allowed_lateness_ms <= clock_ms
 
 
-def _set_thresholds(outcome, house, meters, zone, span, allowed_lateness_ms, rule):
-    """The versions of a house: one for each date of the span, and an empty one before."""
+def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, rule):
+    """The versions of a house, from the first date that was in force on, and an empty one before.
+
+    A date has a version of its own when it or the next was in force after a burst, or has readings. Others share the next one's.
+    """
     watts_of = defaultdict(list)
     for meter, readings in meters.items():
         for time_ms, watts in readings:
             watts_of[meter, local_date(zone, time_ms)].append(watts)
+    own = visited | {day for _, day in watts_of}
 
     def starts(day):
         return midnight_ms(zone, day) + allowed_lateness_ms
 
-    day, last = span
-    outcome.thresholds[house, day - ONE_DAY] = Version(0, starts(day), {})
+    day, last = min(visited), max(visited)
+    begun = starts(day)
+    outcome.thresholds[house, day - ONE_DAY] = Version(0, begun, {})
     while day <= last:
-        window = [day - timedelta(days=back) for back in range(rule.window_days, 0, -1)]
-        found = {}
-        for meter in meters:
-            days = [watts_of.get((meter, d), []) for d in window]
-            covered_ms = sum(outcome.days[house, meter, d].covered_ms for d in window if (house, meter, d) in outcome.days)
-            if any(watts > OFF_WATTS for watts_of_day in days for watts in watts_of_day):
-                found[meter] = threshold(days, covered_ms, rule)
-        outcome.thresholds[house, day] = Version(starts(day), starts(day + ONE_DAY), found)
+        if not own.isdisjoint([day, day + ONE_DAY]):
+            outcome.thresholds[house, day] = Version(begun, starts(day + ONE_DAY), _of_window(outcome, house, meters, watts_of, day, rule))
+            begun = starts(day + ONE_DAY)
         day += ONE_DAY
+
+
+def _of_window(outcome, house, meters, watts_of, day, rule):
+    """meter -> Threshold, from the days before one."""
+    window = [day - timedelta(days=back) for back in range(rule.window_days, 0, -1)]
+    found = {}
+    for meter in meters:
+        days = [watts_of.get((meter, d), []) for d in window]
+        covered_ms = sum(outcome.days[house, meter, d].covered_ms for d in window if (house, meter, d) in outcome.days)
+        if any(watts > OFF_WATTS for watts_of_day in days for watts in watts_of_day):
+            found[meter] = threshold(days, covered_ms, rule)
+    return found
 
 
 def quantile_of(values: list[float], quantile: float) -> float:

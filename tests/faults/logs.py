@@ -21,6 +21,7 @@ NORMAL = {1: ("America/New_York", date(2011, 3, 12)), 2: ("Europe/London", date(
 AHEAD, BEHIND, PRESENT, POISON = 11, 12, 13, 14
 """Houses whose clock jumps forward, jumps back, jumps beyond the present; the house of 10,000 meters."""
 
+OLDEST_MS = midnight_ms(ZoneInfo("UTC"), date(2001, 1, 1))
 METERS = 10_000
 LARGEST_BYTES = 8_388_608 - 120
 """What the topic takes, less what Kafka puts round a message."""
@@ -87,7 +88,7 @@ def usable(payload: bytes) -> Burst | None:
     meters, counts, deltas, watts = (record[name] for name in ("meter_ids", "counts", "deltas", "watts"))
     start_ms, end_ms, tick_ms = record["start"], record["end"], record["tick_ms"]
     fits = (
-        not body.read() and record["house_id"] >= 1 and 2 * DAY_MS <= start_ms < end_ms <= min(start_ms + 7 * DAY_MS, time.time() * 1000 + DAY_MS)
+        not body.read() and record["house_id"] >= 1 and OLDEST_MS <= start_ms < end_ms <= min(start_ms + 7 * DAY_MS, time.time() * 1000 + DAY_MS)
         and 1 <= tick_ms < 2**31 and len(set(meters)) == len(meters) == len(counts) and all(1 <= meter < 2**31 for meter in meters)
         and all(count >= 0 for count in counts) and sum(counts) == len(deltas) == len(watts) and all(0 <= w <= 1e9 for w in watts))
     if not fits:

@@ -1,4 +1,4 @@
-"""A disturbed log of readings for the pipeline's tests: gaps, repeats, disorder, late bursts, poison, spikes."""
+"""A disturbed log of readings for the pipeline's tests: gaps, repeats, overlaps, disorder, late bursts, poison, spikes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ from confluent_kafka import Producer
 
 from smartmeter import kafka, topics
 from smartmeter.codec import Burst, encode, encode_burst
-from tests.oracle import midnight_ms
+from tests.oracle import midnight_ms, readings_of
+from tests.unit.logs import burst as burst_of
 
 BURST_MS = 900_000
+Y2K_MS = 946_684_800_000
+"""2000-01-01T00:00Z, as a clock shows that was never set."""
 HOUSES = {  # house -> (time zone, first day): days of 23 and of 25 hours among them
     1: ("America/New_York", date(2011, 3, 12)),
     2: ("Europe/London", date(2013, 10, 26)),
@@ -56,6 +59,21 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
     return bursts
 
 
+def overlapping(bursts: list[Burst], rng) -> list[Burst]:
+    """Some of a house's bursts reach on into the next one."""
+    longer = []
+    for here, there in zip(bursts, [*bursts[1:], None]):
+        if there and here.end_ms == there.start_ms and rng.random() < 0.04:
+            end_ms = here.end_ms + int(rng.integers(1, BURST_MS))
+            of_meter = {meter: [] for meter in here.meter_ids.tolist()}
+            for meter, time_ms, watts in (*readings_of(here), *readings_of(there)):
+                if time_ms < end_ms:
+                    of_meter[meter].append((time_ms, watts))
+            here = burst_of(here.start_ms, end_ms, of_meter, here.timezone, here.house_id)
+        longer.append(here)
+    return longer
+
+
 def disturb(bursts: list[Burst], rng) -> list[Burst]:
     """Some bursts delayed for up to two hours, a few for two days; some sent again at once or later."""
     arrival = np.arange(len(bursts), dtype=float)
@@ -70,7 +88,7 @@ def disturb(bursts: list[Burst], rng) -> list[Burst]:
 def make_log(seed: int, houses=HOUSES) -> Log:
     """The log of some houses, their bursts interleaved at random."""
     rng = np.random.default_rng(seed)
-    queues = {house: disturb(house_bursts(house, *place, rng), rng) for house, place in houses.items()}
+    queues = {house: disturb(overlapping(house_bursts(house, *place, rng), rng), rng) for house, place in houses.items()}
     log = Log([], [], [], 0)
     while queues:
         house = int(rng.choice(list(queues)))
@@ -88,13 +106,14 @@ def make_log(seed: int, houses=HOUSES) -> Log:
 
 
 def poison(burst: Burst, rng) -> bytes | None:
-    """A message that cannot be used, of one of eight kinds."""
+    """A message that cannot be used, of one of nine kinds."""
     return [
         None, b"", b"not Avro", NO_BURST, encode_burst(burst)[:-5],
         encode_burst(replace(burst, timezone="Nowhere")),
         encode_burst(replace(burst, end_ms=burst.end_ms + 10**12, start_ms=burst.start_ms + 10**12)),
         encode_burst(replace(burst, counts=-burst.counts - 1)),
-    ][rng.integers(8)]
+        encode_burst(replace(burst, end_ms=burst.end_ms - burst.start_ms + Y2K_MS, start_ms=Y2K_MS)),
+    ][rng.integers(9)]
 
 
 def produce(settings, messages, timestamps=()) -> None:

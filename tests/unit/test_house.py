@@ -22,10 +22,11 @@ from pyflink.datastream.state import MapStateDescriptor
 from jobs.batches import Batch, house_batches, unpack
 from jobs.daily_energy import DailyEnergy
 from jobs.episodes import Runs, Versions
-from jobs.house import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, HOUSES, LARGE, MESSAGE, Houses, HouseState
-from jobs.integral import HouseDays
+from jobs.house import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, HOUSES, LARGE, MESSAGE, REFUSALS, Houses, HouseState
+from jobs.integral import OVERLAPPING, HouseDays
 from jobs.metrics import GROUP
 from jobs.minutes import Minutes
+from jobs.overlaps import LOOK_BACK_MS, Horizon
 from jobs.panes import Panes
 from jobs.power_profile import PowerProfile
 from jobs.readings import read
@@ -208,22 +209,28 @@ def minutes_in(record: dict):
 PARTS = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
 
 
-def rows_of(bursts, sizes, setting: Settings, wanted):
-    """Yield lists of (shard, BATCHES), as the batches of these many messages give them; the last size repeats."""
-    begin = 0
+def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
+    """Yield lists of (shard, BATCHES), as the batches of these many messages give them; the last size repeats.
+
+    restarts: messages with which a new worker begins.
+    """
+    begin, horizon, restarts = 0, Horizon(round(setting.allowed_lateness_s * 1000), 16), sorted(restarts)
     for size in [*sizes, *[sizes[-1]] * len(bursts)]:
         batch = bursts[begin:begin + size]
         if not batch:
             return
         readings, reasons = read([encode_burst(b) for b in batch], 2**60, SHARDS)
         assert not reasons
+        if restarts and restarts[0] <= begin:
+            horizon, restarts = Horizon(horizon.over_after_ms - LOOK_BACK_MS, 16), [r for r in restarts if r > begin]
+        may_overlap = horizon.passed(readings.bursts, np.zeros(len(batch), int), np.arange(begin, begin + len(batch)))
         places = np.zeros(len(batch), int), begin + readings.bursts["message"]
-        found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted)
+        found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted, may_overlap)
         yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in found.by_shard(SHARDS)]
         begin += size
 
 
-def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS) -> tuple[Told, Told, Keyed]:
+def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS, restarts=()) -> tuple[Told, Told, Keyed]:
     """(what the pipeline had told when all was taken in, what it has told after the end of the topic, its state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
@@ -236,7 +243,7 @@ def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS) -> tuple[Told, To
         return made
 
     wanted = functools.reduce(lambda a, b: a | b, (part(setting).wanted for part in parts_of))
-    for rows in rows_of(bursts, sizes, setting, wanted):
+    for rows in rows_of(bursts, sizes, setting, wanted, restarts):
         keyed.now_ms += 100
         function = houses()
         for keyed.key, row in rows:
@@ -400,14 +407,14 @@ LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off":
 
 @st.composite
 def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
-    """Bursts of one house in the order of the topic: days of steady use with spikes, gaps, repeats and disorder."""
+    """Bursts of one house in the order of the topic: days of steady use with spikes, gaps, repeats, overlaps and disorder."""
     zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
-    at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
+    start = at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
     kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
     steady = list(range(0, 30 * HOUR_MS, min(max_gap_ms, 4 * HOUR_MS)))
     lengths = [30 * HOUR_MS, *draw(st.lists(
         st.sampled_from([GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts))]
-    bursts = []
+    bursts, taken = [], defaultdict(list)  # what the meters took, sent or not
     for length in lengths:
         of_meter, share = {}, draw(st.sampled_from([1, 0.7, 1.5, 4]))
         for meter, kind in enumerate(kinds):
@@ -424,6 +431,7 @@ def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
                 for n, spikes in draw(st.lists(st.tuples(st.integers(0, len(times) - 1), st.integers(1, 8)), max_size=3)):
                     watts[n:n + spikes] = [w + over for w in watts[n:n + spikes]]
             of_meter[meter + 1] = [(at + t, w) for t, w in zip(times, watts)]
+            taken[meter + 1] += of_meter[meter + 1]
         if draw(st.integers(0, 7)) < 7:
             inner = {at + n * (length // 6) for n in draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))} if bursts else ()
             for begin, end in pairwise([at, *sorted(inner), at + length]):
@@ -431,6 +439,12 @@ def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
                 bursts.append(burst(begin, end, within, zone, house_id))
         at += length
     bursts = bursts or [burst(at, at + 1000, {1: [(at, 1.0)]}, zone, house_id)]
+    for _ in range(draw(st.sampled_from([0, 0, 1, 4]))):  # cut otherwise: what was sent, and what was not
+        begin = start + draw(st.integers(0, (at - start) // GRID_MS)) * GRID_MS + draw(st.sampled_from([0, 1, -60_000]))
+        end = begin + draw(st.sampled_from([60_001, 5 * GRID_MS, 5 * HOUR_MS, 50 * HOUR_MS]))
+        meters = draw(st.lists(st.sampled_from(list(taken)), min_size=1, unique=True))
+        bursts.append(burst(begin, end, {m: [r for r in taken[m] if begin <= r[0] < end] for m in meters}, zone, house_id))
+    bursts.sort(key=lambda b: b.start_ms)
     bursts += draw(st.lists(st.sampled_from(bursts), max_size=2))
     order = draw(st.sampled_from(["nearly", "as is", "nearly", "any"]))
     if order == "nearly":
@@ -482,6 +496,23 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
         assert other.last(topic) == ended.last(topic)
     assert other.minutes() == ended.minutes()
     assert other.readings_late() == outcome.late
+
+
+@settings(parent=examples, max_examples=max(20, examples.max_examples // 3))
+@given(house_logs_and_settings(), cuts, st.data())
+def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(log, sizes, data):
+    bursts, setting = log
+    restarts = data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
+    outcome = judged(bursts, setting)
+    told, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts)
+    counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
+    assert sum(counted) == sum(len(b.watts) for b in bursts)
+    unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in told.last("late").values())
+    hypothesis.event(f"an overlap that cannot be cut: {unknown}")
+    if not unknown:
+        assert told.readings_late() == outcome.late
+        assert_energy(ended, outcome)
+        assert_alerts(told, outcome)
 
 
 def test_the_logs_have_alerts_and_versions_enough():
@@ -783,3 +814,111 @@ def test_a_day_that_was_closed_stays_closed_when_a_house_changes_its_time_zone()
     _, ended, _ = pipeline(bursts, [1], SETTING)
     assert sum(record["readings"] for record in ended.last("daily_energy").values()) + sum(ended.readings_late().values()) == 75
     assert ended.readings_late() == {(1, date(2011, 4, 18)): 1}
+
+
+# Overlaps
+
+def kettle(first_s, last_s, reach_s, step_s=300):
+    """Bursts of 5 minutes that reach so far into the next: a kettle of 3 kW for 100 s in each 10 minutes, a reading each 10 s."""
+    def at(s):
+        return START_MS + s * 1000
+
+    return [burst(at(s), at(s + step_s + reach_s), {1: [(at(t), 3000.0 if 400 <= t % 600 < 500 else 0.0) for t in range(s, s + step_s + reach_s, 10)]})
+            for s in range(first_s, last_s, step_s)]
+
+
+@pytest.mark.parametrize("reach_s", [10, 130, 600])
+def test_bursts_that_reach_into_the_next_ones_lose_nothing(reach_s):
+    day_s = 86_400
+    _, ended, keyed = pipeline(kettle(0, day_s + 7200, reach_s), [7], Settings())
+    first, *_ = ended.last("daily_energy").values()
+    assert (first["kwh"], first["readings"], first["covered_s"], first["final"]) == (12, 8640, 86_400, True)
+    _, right, _ = pipeline(kettle(0, day_s + 7200, 0), [7], Settings())
+    assert {**first, "duplicates": 0} == next(iter(right.last("daily_energy").values()))
+    assert keyed.counted["readings_late"] == 0 and keyed.counted["readings_duplicate"] > reach_s // 10 * 300
+    assert list(right.last("thresholds").values())[:3] == list(ended.last("thresholds").values())[:3]
+
+
+def test_a_burst_across_several_spans_fills_the_holes_between_them():
+    # 100 W from minute 10 to 20 and from 30 to 40; then a burst of 200 W from 0 to 50, a reading each minute: three pieces of it are new.
+    def minutes(first, end, watts):
+        times = [START_MS + m * 60_000 for m in range(first, end)]
+        return burst(times[0], START_MS + end * 60_000, {1: [(t, watts) for t in times]})
+
+    bursts = [minutes(10, 20, 100.0), minutes(30, 40, 100.0), minutes(0, 50, 200.0), minutes(50, 51, 0.0)]
+    for sizes in ([1], [3], [4]):
+        told, ended, keyed = pipeline(bursts, sizes, Settings())
+        [day] = ended.last("daily_energy").values()
+        assert day["kwh"] == pytest.approx((20 * 100 + 30 * 200) / 60_000) and (day["readings"], day["duplicates"]) == (51, 20)
+        assert not told.readings_late()
+        means = {key[2] - START_MS: row[2] for key, row in ended.minutes().items()}
+        assert [means[m * 60_000] for m in (0, 10, 20, 30, 40)] == [200, 100, 200, 100, 200]
+
+
+def test_what_lies_in_a_closed_day_stays_late_and_the_rest_of_its_burst_is_used():
+    bursts = every_two_hours(0, 28)  # 18 April is closed with the reading of hour 26
+    across = burst(START_MS + 23 * HOUR_MS, START_MS + 29 * HOUR_MS, {1: [(START_MS + h * HOUR_MS, 500.0) for h in (23, 25, 28)]})
+    told, ended, _ = pipeline([*bursts, across], [1], SETTING)
+    assert told.readings_late() == {(1, date(2011, 4, 18)): 1}
+    newest = max(ended.last("daily_energy").values(), key=lambda day: day["date"])
+    assert (newest["readings"], newest["duplicates"]) == (3, 1)  # those of hours 24, 26 and 28; that of hour 25 is in a span that was received
+
+
+def test_an_overlap_whose_readings_are_not_there_is_reported():
+    # A new worker begins with a burst of four days before the newest: that what goes on from it may overlap two days later, it cannot know.
+    bursts = every_two_hours(0, 120)
+    again = [burst(START_MS + h * HOUR_MS, START_MS + (h + 3) * HOUR_MS, {1: [(START_MS + h * HOUR_MS, 100.0)]}) for h in range(22, 121, 3)]
+    told, _, keyed = pipeline([*bursts, *again], [1], SETTING, restarts=[60])
+    reasons = Counter(record["reason"] for record in told.last("late").values())
+    assert reasons[REFUSALS[OVERLAPPING]] == 1  # that of hours 118 to 121; those before it are in spans that were received
+    assert sum(keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")) == 60 + len(again)
+    told, _, _ = pipeline([*bursts, *again], [1], SETTING)
+    assert not [r for r in told.last("late").values() if r["reason"] == REFUSALS[OVERLAPPING]]
+
+
+# Silent houses
+
+def dates_of(told: Told) -> list[date]:
+    return sorted(EPOCH + timedelta(days=version["date"]) for version in told.last("thresholds").values())
+
+
+def silent(days: int, window_days: int) -> tuple[Told, dict[date, dict]]:
+    """A week of 100 W, so many days without a reading, and a day: (what is told, the versions by date)."""
+    back = 24 * (7 + days)
+    setting = replace(SETTING, window_days=window_days)
+    told, ended, _ = pipeline([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], [5], setting)
+    assert_thresholds(told, judged([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], setting), setting)
+    return ended, {EPOCH + timedelta(days=v["date"]): v for v in told.last("thresholds").values()}
+
+
+def test_a_house_that_returns_after_a_year_has_one_version_for_all_of_it():
+    _, versions = silent(365, 7)
+    back = date(2012, 4, 24)  # a year after 25 April 2011, the first day without a reading, there being a 29 February
+    assert [day for day in versions if day > date(2011, 4, 24)] == [back - timedelta(days=2), back - timedelta(days=1), back, back + timedelta(days=1)]
+    gap = versions[back - timedelta(days=2)]
+    one_am = {day: midnight_ms(ZoneInfo(NEW_YORK), day) + HOUR_MS for day in (date(2011, 4, 25), back - timedelta(days=1))}
+    assert (gap["valid_from"], gap["valid_to"]) == tuple(one_am.values())
+    assert [versions[day]["meters"] for day in (gap and back - timedelta(days=2), back)] == [[], []], "nothing is left in the window"
+    assert [(m["readings"], m["covered_s"], m["warming_up"]) for m in versions[back + timedelta(days=1)]["meters"]] == [(12, 86_400, False)]
+
+
+def test_a_window_is_aged_by_the_days_without_readings():
+    # Readings on 18 to 24 April, the last of which holds 20 h into the 25th; none until 29 April.
+    _, versions = silent(4, 7)
+    assert sorted(day.day for day in versions) == [16, 17, 18, 19, 20, 21, 22, 23, 24, 27, 28, 29, 30]
+    [week] = versions[date(2011, 4, 27)]["meters"]  # in force from the 25th on; of 20 to 26 April
+    assert (week["readings"], week["covered_s"]) == (5 * 12, 5 * 86_400 + 72_000)
+    [three] = versions[date(2011, 4, 29)]["meters"]  # of 22 to 28 April
+    assert (three["readings"], three["covered_s"], three["warming_up"]) == (3 * 12, 3 * 86_400 + 72_000, False)
+    _, versions = silent(10, 7)
+    assert versions[date(2011, 5, 5)]["meters"] == []
+    _, versions = silent(10, 14)
+    assert versions[date(2011, 5, 5)]["meters"][0]["readings"] == 4 * 12  # of 21 April to 4 May
+
+
+def test_a_first_burst_of_1970_costs_no_more_than_another():
+    long_ago = burst(3 * DAY_MS, 3 * DAY_MS + HOUR_MS, {1: [(3 * DAY_MS, 100.0)]})
+    told, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], replace(SETTING, oldest_date="1970-01-03"))
+    topics = Counter(topic for topic, _, _ in ended.messages)
+    assert topics["thresholds"] == 7 and topics["daily_energy"] < 10, topics
+    assert len(dates_of(told)) == 7

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from jobs import readings as readings_module
 from jobs.readings import CANNOT_BE_READ, EARLIEST_MS, read, why_bad
 from smartmeter.codec import HEADER_BYTES, Burst, decode_burst, encode_burst
+from smartmeter.settings import Settings
 from tests.unit.logs import logs
 
 LATEST_MS = 1_400_000_000_000
@@ -73,6 +74,16 @@ def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(pay
     assert list(reasons) == [1] and reason in reasons[1]
     assert readings.bursts["message"].tolist() == [0, 2]
     assert readings.columns.watts.tolist() == [0, 1, 2, 3, 4] * 2
+
+
+@pytest.mark.parametrize("start_ms, shown", [(1_792_281_600, "1970-01-21"), (946_684_800_000, "2000-01-01"), (978_307_199_999, "2000-12-31")])
+def test_a_burst_by_a_clock_that_was_never_set_is_refused_with_its_date(start_ms, shown):
+    never_set, first = changed(start_ms=start_ms, end_ms=start_ms + 10_000), changed(start_ms=978_307_200_000, end_ms=978_307_210_000)
+    oldest_ms = Settings().oldest_ms
+    readings, reasons = read([encode_burst(GOOD), never_set, first], LATEST_MS, 1, oldest_ms)
+    assert reasons == {1: why_bad(never_set, LATEST_MS, oldest_ms)} and f"starts on {shown}" in reasons[1] and "2001-01-01" in reasons[1]
+    assert readings.bursts["message"].tolist() == [0, 2]
+    assert read([never_set], LATEST_MS)[1] == {}, "where SMW_OLDEST_DATE accepts it"
 
 
 def test_a_message_is_refused_in_words_even_if_no_fault_is_found(monkeypatch):

@@ -30,6 +30,8 @@ def test_a_process_gets_the_same_settings_through_its_environment():
     ("SMW_RETENTION_DAYS", "-1", "0 to 36500"),
     ("SMW_PROFILE_DAYS", "36501", "0 to 36500"),
     ("SMW_PARALLELISM", "129", "up to SMW_MAX_PARALLELISM"),
+    ("SMW_OLDEST_DATE", "1970-01-01", "a date such as 2001-01-01"),
+    ("SMW_OLDEST_DATE", "2001", "a date such as 2001-01-01"),
     ("SMW_SCHEMA_REGISTRY_URL", "registry:8081", "an address that begins with http:// or https://"),
 ])
 def test_a_value_that_cannot_be_used_is_named(name, value, takes):

@@ -1,0 +1,111 @@
+"""Overlaps: which bursts travel whole, and how their sections are cut."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.batches import Batch, Wanted, alone, house_batches, unpack
+from jobs.integral import AGAIN, FRESH, HouseDays, Rules
+from jobs.overlaps import LOOK_BACK_MS, Horizon, cut
+from jobs.readings import BURST, NEVER, read
+from smartmeter.codec import encode_burst
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
+
+ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
+RULES = Rules(max_gap_ms=1_000_000, allowed_lateness_ms=48 * HOUR_MS)
+
+
+def passed(horizon: Horizon, *spans, first_offset=0, house_id=1) -> list[bool]:
+    """Whether each burst of a call, (start, end) in hours, may overlap. Its newest reading is at its start."""
+    bursts = np.zeros(len(spans), BURST)
+    bursts["message"], bursts["house_id"] = np.arange(len(spans)), house_id
+    bursts["start_ms"], bursts["end_ms"] = (np.array(spans) * HOUR_MS).T
+    bursts["newest_ms"] = bursts["start_ms"]
+    return horizon.passed(bursts, np.zeros(len(spans), int), first_offset + np.arange(len(spans))).tolist()
+
+
+def test_bursts_that_go_on_from_each_other_travel_light():
+    horizon = Horizon(HOUR_MS)
+    assert passed(horizon, (0, 1), (1, 2), (2, 3), (3, 4)) == [True, False, False, False]
+    assert passed(horizon, (4, 5), (4, 6), (5, 7), (7, 8), (9, 10), (10, 11)) == [False, True, True, False, True, False]
+    assert passed(horizon, (0, 1), house_id=2) == [True]
+    assert passed(horizon, (11, 12), (1, 2), (12, 13)) == [False, True, False]
+
+
+def test_a_worker_that_has_not_seen_the_beginning_is_careful_for_two_days():
+    horizon = Horizon(HOUR_MS)
+    assert passed(horizon, *((n, n + 1) for n in range(60)), first_offset=7) == [True] * 49 + [False] * 11
+    assert LOOK_BACK_MS == 48 * HOUR_MS
+
+
+def test_what_is_late_for_sure_travels_light():
+    horizon = Horizon(HOUR_MS)
+    passed(horizon, *((n, n + 1) for n in range(100)))  # the newest reading is of hour 99
+    assert passed(horizon, *((n, n + 1) for n in range(100))) == [False] * 50 + [True] * 50
+
+
+def test_houses_that_share_a_place_are_never_taken_for_each_other():
+    horizon = Horizon(HOUR_MS, houses=4)
+    assert passed(horizon, (0, 1), (1, 2)) == [True, False]
+    assert passed(horizon, (2, 3), house_id=5) == [True]
+    assert passed(horizon, (2, 3), (3, 4)) == [True, True], "unseen bursts of house 1 may have come before"
+
+
+def batch_of(*bursts, whole=True) -> Batch:
+    readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
+    assert not reasons
+    [batch] = house_batches(readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], RULES.max_gap_ms, ALL, np.full(len(bursts), whole))
+    return batch
+
+
+def at(start_s, end_s, meters=(1, 2), step_s=10) -> object:
+    """A burst with a reading of each meter every few seconds, whose power is its meter and time."""
+    times = [s for s in range(-86_400, 200_000, step_s) if start_s <= s < end_s]
+    return burst(START_MS + start_s * 1000, START_MS + end_s * 1000, {m: [(START_MS + s * 1000, m + s % 977) for s in times] for m in meters})
+
+
+def test_a_section_is_cut_where_what_was_received_begins_and_ends():
+    house = HouseDays.known(None, NEW_YORK)
+    house.take(batch_of(at(100, 200), at(300, 400, meters=(1,))).sections, START_MS + 390_000, RULES)
+    pieces = cut(batch_of(at(50, 450), at(440, 500)), house, RULES, ALL)
+    found = [(s["meter_id"], (s["start_ms"] - START_MS) // 1000, (s["end_ms"] - START_MS) // 1000, s["readings"]) for s in pieces.sections]
+    assert found == [
+        (1, 50, 100, 5), (1, 100, 200, 10), (1, 200, 300, 10), (1, 300, 400, 10), (1, 400, 450, 5),
+        (2, 50, 100, 5), (2, 100, 200, 10), (2, 200, 450, 25), (1, 440, 450, 1), (1, 450, 500, 5), (2, 440, 450, 1), (2, 450, 500, 5)]
+    assert pieces.sections["offset"].tolist() == [100] * 8 + [101] * 4 and pieces.sections["burst"].tolist() == [0] * 8 + [1] * 4
+    assert pieces.sections["before_ms"].tolist() == [NEVER] * 8 + [START_MS + 440_000] * 4
+    verdict, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
+    assert verdict.tolist() == [FRESH, AGAIN, FRESH, AGAIN, FRESH, FRESH, AGAIN, FRESH, AGAIN, FRESH, AGAIN, FRESH]
+
+
+def test_without_readings_or_overlaps_nothing_is_cut():
+    house = HouseDays.known(None, NEW_YORK)
+    house.take(batch_of(at(100, 200)).sections, START_MS + 190_000, RULES)
+    for batch in (batch_of(at(50, 150), whole=False), batch_of(at(200, 300)), batch_of(at(100, 200)), batch_of(at(120, 150))):
+        assert cut(batch, house, RULES, ALL).sections.tobytes() == batch.sections.tobytes()
+
+
+spans = st.lists(st.tuples(st.integers(-300, 300), st.integers(1, 400)), min_size=1, max_size=8)
+
+
+@settings(max_examples=100, deadline=None)
+@given(spans, spans, st.integers(0, 3))
+def test_pieces_are_what_bursts_of_their_spans_are(received, arriving, shift_h):
+    """However spans lie round a midnight: each piece is wholly new or wholly received, and is as if it had come by itself."""
+    shift_s = 86_400 * (shift_h > 1)
+    house = HouseDays.known(None, NEW_YORK)
+    for start, length in received:
+        some = cut(batch_of(at(shift_s + start, shift_s + start + length)), house, RULES, ALL)
+        house.take(some.sections, some.newest_ms, RULES)
+    bursts = [at(shift_s + start, shift_s + start + length, meters=(1,) if start % 3 else (2, 1)) for start, length in arriving]
+    whole = batch_of(*bursts)
+    [sent] = unpack(alone(whole).pack())
+    pieces = cut(sent, house, RULES, ALL)
+    assert pieces.sections["readings"].sum() == whole.sections["readings"].sum() and not len(pieces.whole.number)
+    verdict, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
+    assert set(verdict.tolist()) <= {FRESH, AGAIN}
+    alone_each = [batch_of(at((s["start_ms"] - START_MS) // 1000, (s["end_ms"] - START_MS) // 1000, meters=(int(s["meter_id"]),))) for s in pieces.sections]
+    same = [name for name in pieces.sections.dtype.names if name not in ("burst", "offset", "before_ms")]
+    assert pieces.sections[same].tolist() == [row for one in alone_each for row in one.sections[same].tolist()]
+    for name in ("bin", "count", "minutes", "gap_ms", "watts"):
+        assert getattr(pieces, name).tolist() == [row for one in alone_each for row in getattr(one, name).tolist()]
