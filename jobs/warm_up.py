@@ -14,6 +14,7 @@ from pyflink.common import Row
 from jobs.batches import house_batches
 from jobs.daily_energy import DailyEnergy
 from jobs.house import END_OF_TIME_MS, Houses
+from jobs.overlaps import Horizon
 from jobs.power_profile import PowerProfile
 from jobs.readings import read
 from jobs.spikes import Spikes
@@ -24,6 +25,7 @@ from smartmeter.settings import Settings
 HOUR_MS = 3_600_000
 HOURS = 75
 SPIKE_HOUR = 60
+OVERLAPPING_HOUR = HOURS - 0.5
 
 
 class Flink(dict):
@@ -64,11 +66,11 @@ class Flink(dict):
     def register_event_time_timer(self, time_ms: int) -> None: ...
 
 
-def burst(hour: int) -> bytes:
+def burst(hour: float) -> bytes:
     """An hour of two meters, a reading a minute."""
     watts = np.full(120, 20_000 if hour == SPIKE_HOUR else 100, np.float32)
     deltas = np.tile(np.append(np.int32(0), np.full(59, 60, np.int32)), 2)
-    start_ms = 1_303_099_200_000 + hour * HOUR_MS
+    start_ms = 1_303_099_200_000 + round(hour * HOUR_MS)
     return encode_burst(Burst(1, "America/New_York", start_ms, start_ms + HOUR_MS, 1000, np.array([1, 2], np.int32),
                               np.array([60, 60], np.int32), deltas, watts))
 
@@ -79,10 +81,11 @@ def main() -> int:
     parts = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()]
     houses = Houses(settings, parts)
     houses.open(flink)
-    messages = 0
-    for hours in np.array_split(np.arange(HOURS), 5):
+    messages, horizon, wanted = 0, Horizon(houses.rules.allowed_lateness_ms), reduce(or_, (part.wanted for part in parts))
+    for hours in np.array_split(np.append(np.arange(HOURS), OVERLAPPING_HOUR), 5):
         readings, _ = read([burst(hour) for hour in hours.tolist()], 2**60)
-        batches = house_batches(readings, np.zeros(len(hours), int), hours, 1_000_000, reduce(or_, (part.wanted for part in parts)))
+        places = np.zeros(len(hours), int), np.arange(len(hours))
+        batches = house_batches(readings, *places, 1_000_000, wanted, horizon.passed(readings.bursts, *places))
         for _, body in batches.by_shard(1):
             messages += sum(1 for _ in houses.process_element(Row(body, None), flink))
     return messages + sum(1 for _ in houses.on_timer(END_OF_TIME_MS, flink))
