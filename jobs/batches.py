@@ -197,7 +197,7 @@ def unpack(body: bytes) -> Batches:
         at += arrays[-1].nbytes
     arrays.append(np.frombuffer(body, np.float32, readings, _HEAD.size + size))
     whole = _unpack_whole(memoryview(body)[_HEAD.size + size + arrays[-1].nbytes:])
-    return Batches(columns[:zones].decode().split("\n"), *arrays, whole)
+    return Batches(columns[:zones].decode().split("\n"), *arrays, whole=whole)
 
 
 def alone(batch: Batch) -> Batches:

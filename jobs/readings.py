@@ -73,8 +73,8 @@ class Readings:
 def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int = EARLIEST_MS) -> tuple[Readings, dict[int, str]]:
     """The readings in many messages, and index of message -> reason for those that cannot be used.
 
-    latest_ms: a burst that ends after it lies too far in the future; oldest_ms: one that starts before it is too old. The houses are in the order of their shards, of which
-    there are so many.
+    latest_ms: a burst that ends after it lies too far in the future; oldest_ms: one that starts before it is too old. The houses are in the
+    order of their shards, of which there are so many.
     """
     data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
     zones, columns = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)

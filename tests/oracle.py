@@ -189,7 +189,8 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
             known = [(start, end) for start, end in spans[house, meter] if start < span[1] and span[0] < end]
             new = [r for r in readings if not any(start <= r[0] < end for start, end in known)]
             spans[house, meter].append(span)
-            kept[house, meter].extend(new)
+            if new:
+                kept[house, meter].extend(new)
             if len(new) < len(readings):
                 outcome.days[house, meter, day].duplicates += len(readings) - len(new)
         for _, time_ms, _ in readings_of(burst):
