@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import NamedTuple
@@ -197,7 +197,7 @@ def unpack(body: bytes) -> Batches:
         at += arrays[-1].nbytes
     arrays.append(np.frombuffer(body, np.float32, readings, _HEAD.size + size))
     whole = _unpack_whole(memoryview(body)[_HEAD.size + size + arrays[-1].nbytes:])
-    return Batches(columns[:zones].decode().split("\n"), *arrays, whole=whole)
+    return replace(Batches(columns[:zones].decode().split("\n"), *arrays), whole=whole)
 
 
 def alone(batch: Batch) -> Batches:
