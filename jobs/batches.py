@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lz4.block
 import numpy as np
@@ -191,13 +191,13 @@ class Batches:
 def unpack(body: bytes) -> Batches:
     """The batches that were packed."""
     size, zones, houses, sections, entries, minutes, readings = _HEAD.unpack_from(body)
-    columns, at, arrays = lz4.block.decompress(memoryview(body)[_HEAD.size:_HEAD.size + size]), zones, []
+    columns, at, arrays = lz4.block.decompress(memoryview(body)[_HEAD.size:_HEAD.size + size]), zones, list[Any]()
     for dtype, length in ((HOUSE, houses), (ARRIVED, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes), (np.uint32, readings)):
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
     arrays.append(np.frombuffer(body, np.float32, readings, _HEAD.size + size))
     whole = _unpack_whole(memoryview(body)[_HEAD.size + size + arrays[-1].nbytes:])
-    return replace(Batches(columns[:zones].decode().split("\n"), *arrays), whole=whole)
+    return Batches(columns[:zones].decode().split("\n"), *arrays, whole)
 
 
 def alone(batch: Batch) -> Batches:
