@@ -196,8 +196,8 @@ def unpack(body: bytes) -> Batches:
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
     arrays.append(np.frombuffer(body, np.float32, readings, _HEAD.size + size))
-    whole = _unpack_whole(memoryview(body)[_HEAD.size + size + arrays[-1].nbytes:])
-    return Batches(columns[:zones].decode().split("\n"), *arrays, whole)
+    arrays.append(_unpack_whole(memoryview(body)[_HEAD.size + size + arrays[-1].nbytes:]))
+    return Batches(columns[:zones].decode().split("\n"), *arrays)
 
 
 def alone(batch: Batch) -> Batches:
