@@ -32,7 +32,9 @@ class CleanDays:
         self._house = house
         self._folder = folder
         made_from = {"timezone": house.timezone,
-                     "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in house.paths]}
+                     "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
+                               for path in (channel.path for channel in house.channels)],
+                     "watts_per_unit": house.channels[0].watts_per_unit}
         index = folder / "index.json"
         if not index.exists() or json.loads(index.read_text()) != made_from:
             self._collect()

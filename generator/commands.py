@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from generator.channels import WATTS_PER_UNIT, ReadingOptions
 from generator.datasets import measured_houses
 from generator.houses import House, in_order
 from generator.live import BURST_S, produce_live
@@ -39,6 +40,9 @@ def add_arguments_generate(parser: argparse.ArgumentParser) -> None:
                         "houses as they are; with --data and a number: that many made from their clean days)")
     parser.add_argument("--timezone", help="IANA time zone of the data, or else of the synthetic houses (default: "
                         "America/New_York for REDD, Europe/London for UK-DALE, that of its zip for a synthetic house)")
+    parser.add_argument("--unit", choices=list(WATTS_PER_UNIT), default="W", help="unit of the power in the data (default W)")
+    parser.add_argument("--strict", action="store_true", help="refuse data with values that are missing or cannot be used, or times out of "
+                        "order (default: report these, and go on)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same houses (default 1)")
     parser.add_argument("--speed", type=_speed, default=float("inf"), help="times real time: 1 is live (default max)")
     parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about a second of waiting, at most "
@@ -91,9 +95,10 @@ def _houses(args: argparse.Namespace, settings: Settings) -> Sequence[House]:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.data is None:
         return synthetic_houses(args.houses or HOUSES, args.seed, args.timezone)
+    reading = ReadingOptions(args.unit, args.strict)
     if args.houses is None:
-        return measured_houses(args.data, args.timezone)
-    return multiplied_houses(args.data, args.houses, args.seed, settings.home, args.timezone)
+        return measured_houses(args.data, args.timezone, reading, settings.max_gap_s)
+    return multiplied_houses(args.data, args.houses, args.seed, settings.home, args.timezone, reading, settings.max_gap_s)
 
 
 @contextmanager

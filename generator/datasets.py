@@ -1,75 +1,103 @@
-"""Loaders of REDD (low_freq) and UK-DALE: a folder house_N a house, in it labels.dat and channel_M.dat.
+"""Loaders of REDD (low_freq), UK-DALE and data sets in their layout: a folder house_N a house, in it labels.dat and channel_M.dat.
 
     labels.dat      channel label               1 mains
     channel_1.dat   unix-seconds watts          1303132929 222.20
 
-Each file may be gzipped (.dat.gz). REDD labels the whole house "mains", UK-DALE "aggregate". Files are read in
-chunks, all channels of a house side by side, so that memory is bounded by a day of the house.
+Each file may be gzipped (.dat.gz). Files are read in chunks, all channels of a house side by side, so that memory is bounded by a
+day of the house. What is guessed, changed or left out is logged as a line that begins with "note:".
 """
 
 from __future__ import annotations
 
-import gzip
-import logging
-import math
 import re
-import zlib
 from collections.abc import Iterator
 from datetime import date
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
+from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, lines_of, note, read_channel
 from generator.houses import House, HouseDay, Meter, Readings
 from generator.local_days import day_bounds_ms, local_date
-from smartmeter.errors import UserError
+from smartmeter.settings import Settings, variable
 
 TIMEZONE_OF_MAINS_LABEL = {"mains": "America/New_York", "aggregate": "Europe/London"}
 """What a data set calls its mains -> where its houses stand: REDD, UK-DALE."""
 
-CHUNK_ROWS = 100_000
-LATEST_S = 7_258_118_400  # the year 2200: a larger time is not in seconds
+MAINS = re.compile(
+    r"(the )?(mains?|aggregated?|(site|main|smart|utility) ?meter|whole ?(house|home)|total|grid|whe|electric(ity)? (mains|combined))"
+    r"( ?(power|load|consumption|supply|meter|phase))*( ?(\d+|[a-c]|l[1-3]))?")
+"""Labels of the whole house, in small letters and with blanks between words. REDD: mains, UK-DALE and REFIT: aggregate, NILMTK: site
+meter, ENERTALK: total, AMPds: WHE, IDEAL: electric-mains and electric-combined, DRED: main, Dataport: grid."""
 
-log = logging.getLogger(__name__)
+HOUSE_FOLDER = re.compile(r"(?:house|home|building)[ _-]?(\d+)", re.IGNORECASE)
+MOST_KILOWATTS = 30
+"""No home's mains stay under so many watts, nor go over so many kilowatts."""
+LABEL_HEADS = {"channel", "meter", "id", "no", "number", "#"}
+"""How a header line of labels.dat begins."""
 
 
-class DatasetError(UserError):
-    """A data set that cannot be read; the message says where (file:line) and what to do."""
-
-
-def measured_houses(folder: Path, timezone: str | None = None) -> list[MeasuredHouse]:
+def measured_houses(folder: Path, timezone: str | None = None, options: ReadingOptions = AS_WATTS,
+                    max_gap_s: float = Settings.max_gap_s) -> list[MeasuredHouse]:
     """The houses of a data set, each in its data set's time zone unless another one is given.
 
-    Raises DatasetError when there is none or one of them cannot be read.
+    max_gap_s: longest time that a reading holds in the jobs; a file with fewer readings is reported. Raises DatasetError when there is
+    no house or one of them cannot be read.
     """
+    return [_load_house(number, path, timezone, options, max_gap_s) for number, path in _house_folders(folder)]
+
+
+def _house_folders(folder: Path) -> list[tuple[int, Path]]:
+    """(house id, folder) of the houses of a data set, rising. Raises DatasetError when there is none, or two have the same number."""
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder; give the folder that holds house_1, house_2, ...")
-    numbered = [(int(match[1]), path) for path in folder.glob("house_*")
-                if (match := re.fullmatch(r"house_(\d+)", path.name))]
+    if _data_file(folder, "labels"):
+        raise DatasetError(f"{folder}: this is the folder of one house; give the folder that holds it, {folder.resolve().parent}")
+    numbered: dict[int, Path] = {}
+    for path in sorted(folder.iterdir()):
+        match = HOUSE_FOLDER.fullmatch(path.name)
+        if not match or not path.is_dir():
+            continue
+        number = int(match[1])
+        if not 0 < number < 2**53:
+            raise DatasetError(f"{path}: houses are numbered from 1; rename the folder to a number that is free, such as "
+                               f"house_{max([0, *numbered, *_numbers(folder)]) + 1}")
+        if number in numbered:
+            raise DatasetError(f"{numbered[number]} and {path} are both house {number}; rename one of them")
+        if not re.fullmatch(r"house_\d+", path.name):
+            note(f"{path}: read as house {number}")
+        numbered[number] = path
     if not numbered:
         raise DatasetError(f"{folder}: no folder house_1, house_2, ... in it; give the folder that holds them")
-    return [_load_house(number, path, timezone) for number, path in sorted(numbered)]
+    return sorted(numbered.items())
 
 
-def _load_house(house_id: int, folder: Path, timezone: str | None) -> MeasuredHouse:
+def _numbers(folder: Path) -> list[int]:
+    return [int(match[1]) for path in folder.iterdir() if (match := HOUSE_FOLDER.fullmatch(path.name)) and int(match[1]) < 2**52]
+
+
+def _load_house(house_id: int, folder: Path, timezone: str | None, options: ReadingOptions, max_gap_s: float) -> MeasuredHouse:
     labels_file = _data_file(folder, "labels")
     if labels_file is None:
         raise DatasetError(f"{folder}: no labels.dat in it; each house needs one with a line 'channel label' a channel")
-    meters, paths, absent = [], [], []
-    for channel, label in read_labels(labels_file).items():
-        path = _data_file(folder, f"channel_{channel}")
+    meters, channels, absent = [], [], []
+    for number, label in read_labels(labels_file).items():
+        path = _data_file(folder, f"channel_{number}")
         if path is None:
-            absent.append(f"{channel} {label}")
+            absent.append(f"{number} {label}")
             continue
-        meters.append(Meter(channel, label, "mains" if label in TIMEZONE_OF_MAINS_LABEL else "appliance"))
-        paths.append(path)
+        meters.append(Meter(number, label, "mains" if is_mains(label) else "appliance"))
+        channels.append(Channel(path, options))
     if absent:
-        log.warning("%s names %d channels without a file, left out: %s", labels_file, len(absent), ", ".join(absent))
-    if not paths:
+        note(f"{labels_file} names {len(absent)} channels without a file, left out: {', '.join(absent)}")
+    if not channels:
         raise DatasetError(f"{folder}: none of the channels in labels.dat has a file channel_M.dat")
-    source = f"{folder.resolve().parent.name}/{folder.name}"
-    return MeasuredHouse(house_id, source, timezone or _default_timezone(meters, folder), meters, paths)
+    timezone = timezone or _default_timezone(meters, folder)
+    _note_mains(folder, meters)
+    _note_forms(folder, channels)
+    _note_kilowatts(folder, meters, channels)
+    _note_long_periods(folder, channels, max_gap_s)
+    return MeasuredHouse(house_id, f"{folder.resolve().parent.name}/{folder.name}", timezone, meters, channels)
 
 
 def _data_file(folder: Path, stem: str) -> Path | None:
@@ -77,105 +105,99 @@ def _data_file(folder: Path, stem: str) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
+def _plain(label: str) -> str:
+    """A label in small letters, with one blank between its words."""
+    return " ".join(re.split(r"[\W_]+", label.lower())).strip()
+
+
+def is_mains(label: str) -> bool:
+    """Whether a label is that of the whole house."""
+    return MAINS.fullmatch(_plain(label)) is not None
+
+
 def _default_timezone(meters: list[Meter], folder: Path) -> str:
-    for meter in meters:
-        if meter.kind == "mains":
-            return TIMEZONE_OF_MAINS_LABEL[meter.label]
-    raise DatasetError(f"{folder}: no channel is labelled mains (REDD) or aggregate (UK-DALE), so that the time zone "
-                       "is unknown; give it with --timezone")
+    labels = [meter.label for meter in meters if meter.kind == "mains"]
+    for label in labels:
+        if zone := TIMEZONE_OF_MAINS_LABEL.get(_plain(label)):
+            if label not in TIMEZONE_OF_MAINS_LABEL:
+                note(f"{folder}: the time zone is taken to be {zone}, as its mains are labelled {label}; --timezone sets another one")
+            return zone
+    if labels:
+        raise DatasetError(f"{folder}: the time zone is unknown, as the mains are labelled neither mains (REDD) nor aggregate (UK-DALE) but "
+                           f"{labels[0]}; give it with --timezone")
+    raise DatasetError(f"{folder}: no channel is labelled mains (REDD), aggregate (UK-DALE) or the like. If one of them measures the whole house, "
+                       "label it mains in labels.dat, or its energy counts twice. The time zone is unknown too; give it with --timezone")
+
+
+def _note_mains(folder: Path, meters: list[Meter]) -> None:
+    """Say which channels make up the house's energy where that may surprise."""
+    mains = [f"{meter.meter_id} {meter.label}" for meter in meters if meter.kind == "mains"]
+    if not mains:
+        note(f"{folder}: no channel is labelled mains, so the house's energy is the sum of its {len(meters)} channels; label one mains in "
+             "labels.dat if it measures the whole house")
+    elif len({re.sub(r"[\d ]+", "", _plain(meter.label)) for meter in meters if meter.kind == "mains"}) > 1:
+        note(f"{folder}: these channels are all taken as mains, and added up: {', '.join(mains)}; if one contains another, label it otherwise")
+
+
+def _note_forms(folder: Path, channels: list[Channel]) -> None:
+    """Say which files have a header, or times in another unit than s."""
+    headed = [channel for channel in channels if channel.header_lines]
+    if headed:
+        lines = sum(channel.header_lines for channel in headed)
+        note(f"{headed[0].path}:1: header lines left out: {lines} in {len(headed)} files of {folder.name}")
+    finer = [channel for channel in channels if channel.ticks_per_s != 1]
+    if finer:
+        note(f"{finer[0].path}: times are read as Unix {finer[0].time_unit}, by their magnitude; so in {len(finer)} files of {folder.name}")
+
+
+def _note_kilowatts(folder: Path, meters: list[Meter], channels: list[Channel]) -> None:
+    """Warn where power looks like kW: no reading of the mains, or where there are none of any channel, is over MOST_KILOWATTS."""
+    mains = [channel for meter, channel in zip(meters, channels) if meter.kind == "mains"]
+    power = np.concatenate([channel.sample[1] for channel in mains or channels])
+    used = power[power > 0]
+    if len(used) and used.max() < MOST_KILOWATTS and (used % 1 != 0).any() and channels[0].watts_per_unit == 1:
+        note(f"{folder}: the power looks like kW, not W: the highest of the first {len(used):,} readings is {used.max():g}; "
+             "if it is kW, give --unit kW")
+
+
+def _note_long_periods(folder: Path, channels: list[Channel], max_gap_s: float) -> None:
+    """Warn where readings are further apart than a reading holds: what lies in between would not count."""
+    sparse = [channel for channel in channels if channel.period_s > max_gap_s]
+    if sparse:
+        period_s = max(channel.period_s for channel in sparse)
+        note(f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so that "
+             f"energy is missing; so in {len(sparse)} files of {folder.name}. Set {variable('max_gap_s')}={period_s:.0f} for the demo or the stack")
 
 
 def read_labels(path: Path) -> dict[int, str]:
     """Channel -> label. Raises DatasetError for a line that is not 'channel label', or a channel named twice."""
     labels: dict[int, str] = {}
-    for number, line in _lines(path):
-        channel, _, label = line.strip().partition(" ")
-        if not (channel.isascii() and channel.isdigit() and 0 < int(channel) < 2**31 and label.strip()):
+    for number, line in lines_of(path):
+        match = re.fullmatch(r"""['"]?(\d+)['"]?(?:\s*[,;:]\s*|\s+)(.+)""", line.strip(), re.ASCII)
+        channel, label = (int(match[1]), " ".join(match[2].split()).strip("'\" ")) if match else (0, "")
+        if not labels and re.split(r"[\s,;:]", line.strip().lower().strip("'\""))[0] in LABEL_HEADS:
+            note(f"{path}:{number}: a header line, left out")
+            continue
+        if not (0 < channel < 2**31 and label):
             raise DatasetError(f"{path}:{number}: {line.strip()!r} is not a channel number and a label, such as "
                                "'3 refrigerator'; mend the line")
-        if int(channel) in labels:
+        if channel in labels:
             raise DatasetError(f"{path}:{number}: channel {channel} is named a second time; remove one of the lines")
-        labels[int(channel)] = label.strip()
+        labels[channel] = label
     if not labels:
         raise DatasetError(f"{path}: it is empty; it needs a line 'channel label' for each channel")
     return labels
 
 
-def read_channel(path: Path) -> Iterator[Readings]:
-    """The readings of a channel file in chunks. A reading at the time of the one before it is left out, with a warning.
-
-    Raises DatasetError for anything but numbers, times that go backwards or are not Unix seconds, negative watts, and
-    a file without readings.
-    """
-    last_ms, repeated = -1, 0
-    try:
-        for frame in pd.read_csv(path, sep=r"\s+", header=None, dtype=np.float64, chunksize=CHUNK_ROWS):
-            seconds, watts = frame.to_numpy().T
-            if not ((seconds >= 0) & (seconds < LATEST_S) & (watts >= 0) & (watts < np.inf)).all():
-                raise ValueError("a number out of range")
-            times = np.rint(seconds * 1000).astype(np.int64)
-            steps = np.diff(times, prepend=last_ms)
-            if (steps < 0).any():
-                raise ValueError("time goes backwards")
-            last_ms = times[-1]
-            repeated += np.count_nonzero(steps == 0)
-            yield times[steps > 0], watts[steps > 0].astype(np.float32)
-    except (ValueError, OSError, EOFError, zlib.error) as error:
-        raise _explained(path, error) from None
-    if repeated:
-        log.warning("%s: %d readings at the same time as the one before them: left out", path, repeated)
-
-
-def _explained(path: Path, error: Exception) -> DatasetError:
-    """What is wrong with a channel file that the quick reader refused, found by going through its lines."""
-    last = -math.inf
-    try:
-        for number, line in _lines(path):
-            fault, seconds = _fault(line.split(), last)
-            if fault:
-                return DatasetError(f"{path}:{number}: {line.strip()[:80]!r}: {fault}; mend or remove the line")
-            last = seconds
-    except DatasetError as unreadable:
-        return unreadable
-    if last == -math.inf:
-        return DatasetError(f"{path}: no reading in it; remove the file, or the channel from labels.dat")
-    return DatasetError(f"{path}: {error}")
-
-
-def _fault(words: list[str], last_s: float) -> tuple[str, float]:
-    """(what is wrong with a line, empty if nothing is; its time in s)."""
-    try:
-        seconds, watts = map(float, words)
-    except ValueError:
-        return "not two numbers, unix-seconds and watts", math.nan
-    if not 0 <= seconds < LATEST_S:
-        return "the time is not in Unix seconds", seconds
-    if not 0 <= watts < math.inf:
-        return "the watts are not a number of 0 or more", seconds
-    if seconds < last_s:
-        return f"the time goes backwards, from {last_s:.15g}", seconds
-    return "", seconds
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines that are not blank."""
-    opened = gzip.open if path.suffix == ".gz" else open
-    try:
-        with opened(path, "rt", encoding="utf-8", errors="replace") as lines:
-            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
-    except (OSError, EOFError, zlib.error) as error:
-        raise DatasetError(f"{path}: it cannot be read ({error}); fetch the file again") from None
-
-
 class MeasuredHouse(House):
-    """A house as it was measured: paths[i] is the channel file of meters[i]."""
+    """A house as it was measured: channels[i] is the file of meters[i]."""
 
-    def __init__(self, house_id: int, source: str, timezone: str, meters: list[Meter], paths: list[Path]):
+    def __init__(self, house_id: int, source: str, timezone: str, meters: list[Meter], channels: list[Channel]):
         super().__init__(house_id, source, timezone, meters)
-        self.paths = paths
+        self.channels = channels
 
     def days(self, first: date = date.min, end: date = date.max) -> Iterator[HouseDay]:
-        channels = [_Channel(path) for path in self.paths]
+        channels = [_Forwards(channel) for channel in self.channels]
         while times := [channel.next_ms for channel in channels if channel.next_ms is not None]:
             day = local_date(min(times), self.timezone)
             if day >= end:
@@ -186,11 +208,11 @@ class MeasuredHouse(House):
                 yield HouseDay(day, start_ms, end_ms, readings)
 
 
-class _Channel:
+class _Forwards:
     """A channel file that is read forwards."""
 
-    def __init__(self, path: Path):
-        self._chunks = read_channel(path)
+    def __init__(self, channel: Channel):
+        self._chunks = read_channel(channel)
         self._times, self._watts = np.empty(0, np.int64), np.empty(0, np.float32)
         self._refill()
 

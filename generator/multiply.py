@@ -14,11 +14,13 @@ from pathlib import Path
 
 import numpy as np
 
+from generator.channels import AS_WATTS, DatasetError, ReadingOptions
 from generator.clean_days import MAX_GAP_S, CleanDays
-from generator.datasets import DatasetError, measured_houses
+from generator.datasets import measured_houses
 from generator.houses import House, HouseDay, Readings
 from generator.local_days import dates, day_bounds_ms, wall_clock_parts
 from generator.places import draw_place, places
+from smartmeter.settings import Settings
 
 HOUSE_SPREAD = 0.20
 CHANNEL_SPREAD = 0.05
@@ -35,14 +37,15 @@ class Assignment:
     zip: str
 
 
-def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: str | None = None) -> list[House]:
+def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: str | None = None,
+                      options: ReadingOptions = AS_WATTS, max_gap_s: float = Settings.max_gap_s) -> list[House]:
     """Houses 1 to count from the data set in `data`; clean days and assignments are kept under `home`.
 
     timezone is that of the data, not of the new houses, which have that of their zip. Raises DatasetError when no
     measured house has a clean day.
     """
     sources = {}
-    for house in measured_houses(data, timezone):
+    for house in measured_houses(data, timezone, options, max_gap_s):
         clean = CleanDays(house, home / "clean_days" / house.source)
         if clean.dates:
             sources[house.source] = (house, clean)

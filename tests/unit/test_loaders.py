@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from generator import datasets
+from generator import channels
 from generator.bursts import bursts_of_day
-from generator.datasets import DatasetError, measured_houses, read_channel, read_labels
+from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, read_channel
+from generator.datasets import is_mains, measured_houses, read_labels
 from generator.houses import HouseDay, Meter
 
 NOON = 1303142400  # 2011-04-18 12:00 in New York
@@ -27,8 +28,11 @@ def house(root, labels="1 mains\n2 mains\n3 oven\n", number=1, **channels):
     return folder
 
 
-def read(path):
-    times, watts = zip(*read_channel(path))
+STRICT = ReadingOptions(strict=True)
+
+
+def read(path, options=AS_WATTS):
+    times, watts = zip(*read_channel(Channel(path, options)))
     return np.concatenate(times).tolist(), np.concatenate(watts).tolist()
 
 
@@ -68,6 +72,137 @@ def test_timezone_can_be_set(tmp_path):
         measured_houses(tmp_path)
 
 
+@pytest.mark.parametrize("label, zone", [("Mains", "America/New_York"), ("main", None), ("Aggregate", "Europe/London"), ("site_meter", None)])
+def test_advice_to_give_a_time_zone_does_not_make_an_appliance_of_the_mains(tmp_path, caplog, label, zone):
+    house(tmp_path, labels=f"1 {label}\n2 Fridge\n", c1="1 500\n", c2="1 100\n")
+    if zone:
+        assert measured_houses(tmp_path)[0].timezone == zone
+        assert f"the time zone is taken to be {zone}, as its mains are labelled {label}" in caplog.text
+    else:
+        with pytest.raises(DatasetError, match=f"the time zone is unknown.*{label}; give it with --timezone"):
+            measured_houses(tmp_path)
+    (given,) = measured_houses(tmp_path, "Europe/London")
+    assert [meter.kind for meter in given.meters] == ["mains", "appliance"]
+
+
+@pytest.mark.parametrize("label", [
+    "mains", "Mains", "MAINS_1", "mains2", "main", "Main meter", "aggregate", "Aggregate", "site meter", "site_meter", "sitemeter", "Whole House",
+    "whole-home", "Total", "total power", "grid", "Grid meter", "smart meter", "WHE", "electric-mains", "electric_combined", "mains phase 2"])
+def test_labels_of_the_whole_house(label):
+    assert is_mains(label)
+
+
+@pytest.mark.parametrize("label", ["oven", "main bedroom", "total freezer", "grid tie inverter", "house lights", "subpanel", "domain", "solar", ""])
+def test_labels_of_appliances(label):
+    assert not is_mains(label)
+
+
+def test_a_house_without_mains_and_one_with_several_kinds_of_them_are_reported(tmp_path, caplog):
+    house(tmp_path, labels="1 oven\n2 kettle\n", c1="1 1\n", c2="1 1\n")
+    house(tmp_path, number=2, labels="1 grid\n2 aggregate\n", c1="1 1\n", c2="1 1\n")
+    measured_houses(tmp_path, "UTC")
+    assert "house_1: no channel is labelled mains, so the house's energy is the sum of its 2 channels" in caplog.text
+    assert "house_2: these channels are all taken as mains, and added up: 1 grid, 2 aggregate" in caplog.text
+
+
+@pytest.mark.parametrize("name", ["house1", "House_1", "house-01", "home 1", "building1"])
+def test_other_names_of_a_houses_folder(tmp_path, caplog, name):
+    house(tmp_path, labels="1 mains\n", c1="1 1\n").rename(tmp_path / name)
+    assert [found.house_id for found in measured_houses(tmp_path)] == [1]
+    assert f"{name}: read as house 1" in caplog.text
+
+
+def test_folders_of_houses_that_cannot_be_told_apart(tmp_path):
+    house(tmp_path, number=0, labels="1 mains\n", c1="1 1\n")
+    house(tmp_path, number=6, labels="1 mains\n", c1="1 1\n")
+    with pytest.raises(DatasetError, match="house_0: houses are numbered from 1; rename the folder .* such as house_7"):
+        measured_houses(tmp_path)
+    (tmp_path / "house_0").rename(tmp_path / "house6")
+    with pytest.raises(DatasetError, match="house6 and .*house_6 are both house 6; rename one of them"):
+        measured_houses(tmp_path)
+    with pytest.raises(DatasetError, match=f"this is the folder of one house; give the folder that holds it, {tmp_path}"):
+        measured_houses(tmp_path / "house_6")
+
+
+def write(path, seconds, watts, form="{:.0f} {:g}\n"):
+    """A channel file of some readings."""
+    path.write_text("".join(form.format(*reading) for reading in zip(seconds, watts)))
+
+
+def kwh(day_readings, max_gap_s=1000):
+    """Energy of some readings, by the rule of docs/design.md."""
+    times = np.concatenate([times for times, _ in day_readings]) / 1000
+    watts = np.concatenate([watts for _, watts in day_readings]).astype(float)
+    return float((np.minimum(np.diff(times), max_gap_s) * watts[:-1]).sum() / 3.6e6)
+
+
+SECONDS, WATTS = 1303132929 + 60 * np.arange(3000), 200 + np.arange(3000) % 50
+"""200 W rising by 1 W a minute, 50 minutes long, 60 times: (60 x (200 + ... + 249) - 249) W min = 673,251 / 60,000 kWh."""
+
+
+@pytest.mark.parametrize("form, scale, options, said", [
+    ("{:.0f} {:g}\r\n", 1, AS_WATTS, []),
+    ("{:.0f},{:g}\n", 1, AS_WATTS, []),
+    ("{:.0f}; {:g}\n", 1, AS_WATTS, []),
+    ("{:.0f}\t{:g}\n", 1, AS_WATTS, []),
+    ("{:.0f}000 {:g}\n", 1, AS_WATTS, ["times are read as Unix milliseconds"]),
+    ("{:.0f}000000 {:g}\n", 1, AS_WATTS, ["times are read as Unix microseconds"]),
+    ("{:.0f}000000000 {:g}\n", 1, AS_WATTS, ["times are read as Unix nanoseconds"]),
+    ("{:.0f} {:g}\n", 1000, ReadingOptions("kW"), []),
+])
+@pytest.mark.parametrize("head", ["", "\ufeff", "unix,watts\n", "\ufeffZeit;Leistung\n\n"])
+def test_forms_of_a_channel_file(tmp_path, caplog, head, form, scale, options, said):
+    path = house(tmp_path, labels="1 mains\n") / "channel_1.dat"
+    write(path, SECONDS, WATTS / scale, form)
+    path.write_text(head + path.read_bytes().decode(), newline="")
+    (only,) = measured_houses(tmp_path, options=options)
+    assert kwh([day.readings[0] for day in only.days()]) == pytest.approx(673_251 / 60_000, rel=1e-7)
+    expected = said + ["channel_1.dat:1: header lines left out"] * ("t" in head)
+    assert len(caplog.records) == len(expected) and all(text in caplog.text for text in expected)
+
+
+def test_power_that_looks_like_kw_is_reported(tmp_path, caplog):
+    folder = house(tmp_path, labels="1 mains\n2 oven\n", c2="1303132929 0\n")
+    write(folder / "channel_1.dat", SECONDS, WATTS / 1000)
+    measured_houses(tmp_path)
+    assert "house_1: the power looks like kW, not W: the highest of the first 3,000 readings is 0.249; if it is kW, give --unit kW" in caplog.text
+
+
+def test_half_hours_are_reported_with_the_setting_that_mends_them(tmp_path, caplog):
+    folder = house(tmp_path, labels="1 aggregate\n")
+    write(folder / "channel_1.dat", 1364943600 + 1800 * np.arange(49), [1000] * 49)
+    (only,) = measured_houses(tmp_path)
+    assert "readings are 1,800 s apart, and a reading holds for 1,000 s at most" in caplog.text and "Set SMW_MAX_GAP_S=1800" in caplog.text
+    readings = [day.readings[0] for day in only.days()]
+    assert (kwh(readings), kwh(readings, 1800)) == (pytest.approx(13.333, abs=0.001), 24)
+    caplog.clear()
+    measured_houses(tmp_path, max_gap_s=1800)
+    assert not caplog.text
+
+
+MISSING = st.sampled_from(["nan", "?", "NULL", "-"])
+
+
+@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 10**6) | MISSING), min_size=1, max_size=40),
+       st.sampled_from([" ", "\t", ",", ";", " , "]), st.sampled_from(["", "unix watts\n", "\ufeff", "\n\n"]), st.sampled_from(["", "000"]),
+       st.integers(1, 50))
+def test_whatever_the_form_the_readings_are_those_that_a_plain_reader_finds(tmp_path_factory, rows, separator, head, finer, chunk_rows):
+    path = tmp_path_factory.mktemp("form") / "channel_1.dat"
+    path.write_text(head + "".join(f"{NOON + second}{finer}{separator}{power}\n" for second, power in rows))
+    expected: dict[int, int] = {}
+    for second, power in rows:
+        if isinstance(power, int):
+            expected.setdefault((NOON + second) * 1000, power)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(channels, "CHUNK_ROWS", chunk_rows)
+        try:
+            found = [reading for times, watts in read_channel(Channel(path)) for reading in zip(times.tolist(), watts.tolist())]
+        except DatasetError as error:
+            assert "the time goes back over more than" in str(error) and len(rows) > chunk_rows
+            return
+    assert found == sorted(expected.items())
+
+
 def test_label_without_file_is_told_and_left_out(tmp_path, caplog):
     house(tmp_path, c1="1 1\n")
     with caplog.at_level(logging.WARNING):
@@ -79,12 +214,12 @@ def test_label_without_file_is_told_and_left_out(tmp_path, caplog):
 def test_repeated_time_keeps_the_first_reading(tmp_path, caplog):
     folder = house(tmp_path, c1="5 1\n5 2\n6 3\n")
     assert read(folder / "channel_1.dat") == ([5000, 6000], [1.0, 3.0])
-    assert "1 readings at the same time" in caplog.text
+    assert "channel_1.dat:2: 1 readings at the same time" in caplog.text
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 100])
 def test_chunks_and_days_do_not_change_the_readings(tmp_path, monkeypatch, chunk_rows):
-    monkeypatch.setattr(datasets, "CHUNK_ROWS", chunk_rows)
+    monkeypatch.setattr(channels, "CHUNK_ROWS", chunk_rows)
     times = [NOON, NOON + 43199, NOON + 43200, NOON + 3 * 86400]
     house(tmp_path, labels="1 mains\n2 oven\n", c1="".join(f"{t} {i}\n" for i, t in enumerate(times)), c2=f"{NOON + 43200} 7\n")
     days = list(measured_houses(tmp_path)[0].days())
@@ -99,23 +234,61 @@ def test_chunks_and_days_do_not_change_the_readings(tmp_path, monkeypatch, chunk
     ("1 1\n\n2 x\n", 3, "'2 x': not two numbers"),
     ("1 1\n2 2 2\n", 2, "not two numbers"),
     ("1 1\n2\n", 2, "not two numbers"),
-    ("1 1\n3 1\n2 1\n", 3, "the time goes backwards, from 3"),
-    ("1 1\n2 -0.5\n", 2, "the watts are not a number of 0 or more"),
-    ("1 nan\n", 1, "the watts are not a number of 0 or more"),
-    ("1 inf\n", 1, "the watts are not a number of 0 or more"),
-    ("1303132929000 1\n", 1, "the time is not in Unix seconds"),
+    ("1 1\n3,\n", 2, "not two numbers"),
+    ("1,1\n2,,\n", 2, "not two numbers"),
+    ("1 1\nnan 1\n", 2, "the time is not in Unix seconds"),
+    ("1 1\n-2 1\n", 2, "the time is not in Unix seconds"),
+    ("1 1\n1303132929000 1\n", 2, "the time is not in Unix seconds"),
+    ("1303132929000 1\n1303132930 1\n", 2, "the time is not in Unix milliseconds"),
+    ("7" * 24 + " 1\n", 1, "the time is not in Unix seconds"),
 ])
-def test_bad_line_is_named(tmp_path, text, line, fault):
+@pytest.mark.parametrize("options", [AS_WATTS, STRICT])
+def test_bad_line_is_named(tmp_path, text, line, fault, options):
     path = house(tmp_path, c1=text) / "channel_1.dat"
     with pytest.raises(DatasetError) as error:
-        read(path)
+        read(path, options)
     assert str(error.value).startswith(f"{path}:{line}: ") and fault in str(error.value)
 
 
+@pytest.mark.parametrize("text, line, fault, used, said", [
+    ("1 1\n3 1\n2 1\n", 3, "the time goes backwards, from 3", [1, 1, 1], "1 readings earlier than one before them: sorted in"),
+    ("1 1\n1 2\n", 2, "a second reading at that time", [1], "1 readings at the same time as the one before them: left out"),
+    ("1 1\n2 -0.5\n", 2, "-0.5 W: a power is 0 or more", [1, -0.5], "1 readings that are negative or over a gigawatt: the job refuses"),
+    ("1 1\n2 4294967295\n", 2, "more than a gigawatt", [1, 2**32], "1 readings that are negative or over a gigawatt: the job refuses"),
+    ("1 inf\n", 1, "more than a gigawatt", [np.inf], "1 readings that are negative or over a gigawatt: the job refuses"),
+    ("1 1\n\n2 nan\n", 3, "the power is missing", [1], "1 missing values: left out"),
+    ("1 1\n2 ?\n3 1\n4 NULL\n", 2, "the power is missing", [1, 1], "2 missing values: left out (this is the first)"),
+    ("t;p\n1;1\n2;\n", 3, "the power is missing", [1], "1 missing values: left out"),
+])
+def test_what_is_mended_or_left_out_is_reported_and_refused_by_the_strict(tmp_path, caplog, text, line, fault, used, said):
+    path = house(tmp_path, c1=text) / "channel_1.dat"
+    assert read(path)[1] == used
+    assert f"note: {path}:{line}: {said}" in caplog.text
+    caplog.clear()
+    with pytest.raises(DatasetError) as error:
+        read(path, STRICT)
+    assert str(error.value).startswith(f"{path}:{line}: ") and fault in str(error.value) and not caplog.text
+
+
+def test_a_negative_reading_stays_alone(tmp_path):
+    """The loader refuses nothing that the job can judge, and the job refuses it alone: all others reach a burst."""
+    house(tmp_path, labels="1 mains\n", c1=f"{NOON} 200\n{NOON + 60} -0.3\n{NOON + 120} 201\n")
+    (burst,) = measured_houses(tmp_path)[0].bursts(date.min, date.max, 300)
+    assert burst.deltas.tolist() == [0, 60, 60] and burst.watts.tolist() == [200, np.float32(-0.3), 201]
+
+
 def test_time_that_goes_backwards_between_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(datasets, "CHUNK_ROWS", 1)
-    path = house(tmp_path, c1="2 1\n1 1\n") / "channel_1.dat"
-    with pytest.raises(DatasetError, match="channel_1.dat:2: '1 1': the time goes backwards, from 2"):
+    monkeypatch.setattr(channels, "CHUNK_ROWS", 1)
+    path = house(tmp_path, c1="2 1\n1 2\n") / "channel_1.dat"
+    with pytest.raises(DatasetError, match="channel_1.dat:2: '1 2': the time goes backwards, from 2"):
+        read(path, STRICT)
+    assert read(path) == ([1000, 2000], [2, 1])
+
+
+def test_time_that_goes_back_too_far_to_be_sorted(tmp_path, monkeypatch):
+    monkeypatch.setattr(channels, "CHUNK_ROWS", 2)
+    path = house(tmp_path, c1="3 1\n4 1\n5 1\n6 1\n7 1\n1 1\n") / "channel_1.dat"
+    with pytest.raises(DatasetError, match="channel_1.dat: the time goes back over more than 2 readings; sort the lines"):
         read(path)
 
 
@@ -138,11 +311,32 @@ def test_truncated_gzip(tmp_path):
     ("1 mains\n2\n", "labels.dat:2: '2' is not"),
     ("0 mains\n", "labels.dat:1: '0 mains' is not"),
     ("1 mains\n1 oven\n", "labels.dat:2: channel 1 is named a second time"),
+    ("1 ''\n", "labels.dat:1: .* is not a channel number and a label"),
     ("", "labels.dat: it is empty"),
 ])
 def test_bad_labels(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         read_labels(house(tmp_path, labels=text) / "labels.dat")
+
+
+@pytest.mark.parametrize("text", [
+    "1 mains\n2 oven left\n", "1\tmains\n2\toven left\n", "\ufeff1 mains\r\n2  oven  left \r\n", "1,mains\n2, oven left\n",
+    "\"1\",\"mains\"\n'2','oven left'\n", "1: mains\n2: oven left\n", "channel,label\n1;mains\n2;\"oven left\"\n"])
+def test_forms_of_labels(tmp_path, text):
+    path = house(tmp_path) / "labels.dat"
+    path.write_bytes(text.encode())
+    assert read_labels(path) == {1: "mains", 2: "oven left"}
+
+
+label_words = st.from_regex(r"[a-zA-Z_&][a-zA-Z0-9_&]{0,9}", fullmatch=True)
+
+
+@given(st.dictionaries(st.integers(1, 2**31 - 1), st.lists(label_words, min_size=1, max_size=3).map(" ".join), min_size=1, max_size=5),
+       st.sampled_from([" ", "\t", ",", " ; ", ":"]), st.sampled_from(["", "'", '"']), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
+def test_labels_are_read_whatever_their_form(tmp_path_factory, labels, separator, quote, end, mark):
+    path = tmp_path_factory.mktemp("labels") / "labels.dat"
+    path.write_bytes((mark + "".join(f"{channel}{separator}{quote}{label}{quote}{end}" for channel, label in labels.items())).encode())
+    assert read_labels(path) == labels
 
 
 def test_folders_that_hold_no_data(tmp_path):

@@ -1,0 +1,278 @@
+"""Channel files: a reading a line, its time and its power, read in chunks so that memory does not grow with the file.
+
+    1303132929 222.20
+
+Files of many makers are read: fields divided by blanks, commas or semicolons; header lines; times in s, ms, us or ns, told apart by
+their magnitude; power in W or kW; missing values (nan, ?, an empty field); readings out of order. What is changed or left out is
+counted, and logged as a line a file and kind with the place of the first. With `strict`, such a line is refused instead.
+"""
+
+from __future__ import annotations
+
+import gzip
+import logging
+import math
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from generator.houses import Readings
+from smartmeter.errors import UserError
+from smartmeter.power import is_power, why_no_power
+
+CHUNK_ROWS = 100_000
+SAMPLE_ROWS = 10_000
+BLANKS = r"\s+"
+MOST_HEADER_LINES = 20
+LATEST_S = 7_258_118_400  # the year 2200: a larger time is in a smaller unit
+TIME_UNITS = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
+"""Ticks a second -> what they are called."""
+
+WATTS_PER_UNIT = {"W": 1.0, "kW": 1000.0}
+MISSING = ("", "?", "-", "--", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "#N/A", "<NA>", "null", "Null", "NULL", "none", "None", "NONE")
+"""What stands in place of a value that was not measured."""
+
+READ_ERRORS = (ValueError, OSError, EOFError, zlib.error)
+"""What pandas raises for a file that it cannot read."""
+
+log = logging.getLogger(__name__)
+
+Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+"""(times_ms int64, watts float32, row int64) of readings; row 0 is the file's first line of readings."""
+
+
+class DatasetError(UserError):
+    """A data set that cannot be read; the message says where (file:line) and what to do."""
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How channel files are read: the unit of power, W or kW, and whether what would be changed or left out is refused."""
+
+    unit: str = "W"
+    strict: bool = False
+
+
+AS_WATTS = ReadingOptions()
+
+
+class Channel:
+    """A channel file. Making it reads the file's beginning, and raises DatasetError where that is not readings."""
+
+    def __init__(self, path: Path, options: ReadingOptions = AS_WATTS):
+        self.path = path
+        self.strict = options.strict
+        self.watts_per_unit = WATTS_PER_UNIT[options.unit]
+        self.header_lines, self.separator = self._form()
+        self.ticks_per_s = 1
+        self.sample = self._sample()
+        self.ticks_per_s = next((ticks for ticks in TIME_UNITS if self.sample[0][0] < LATEST_S * ticks), 1)
+
+    def _form(self) -> tuple[int, str]:
+        """(lines before the first reading, separator of its fields)."""
+        tried = 0
+        for number, line in islice(lines_of(self.path), MOST_HEADER_LINES):
+            separator = next((mark for mark in ",;" if mark in line), BLANKS)
+            if _is_number(split(line, separator)[0]):
+                return number - 1, separator
+            tried += 1
+        if not tried:
+            raise DatasetError(f"{self.path}: no reading in it; remove the file, or the channel from labels.dat")
+        raise DatasetError(f"{self.path}: its first {tried} lines are not two numbers, unix-seconds and watts; mend or remove the file")
+
+    def _sample(self) -> tuple[np.ndarray, np.ndarray]:
+        """(times in ticks, power) of the file's beginning."""
+        try:
+            ticks, power = self._table(nrows=SAMPLE_ROWS).to_numpy().T
+        except READ_ERRORS as error:
+            raise self.explained(error) from None
+        return ticks, power
+
+    def _table(self, **options):
+        return pd.read_csv(self.path, sep=self.separator, header=None, dtype=np.float64, skiprows=self.header_lines, skipinitialspace=True,
+                           encoding_errors="replace", keep_default_na=False, na_values=list(MISSING), **options)
+
+    @property
+    def time_unit(self) -> str:
+        return TIME_UNITS[self.ticks_per_s]
+
+    @property
+    def earliest_ticks(self) -> int:
+        """The least time of a file whose times are in this unit; what is less would be in a larger one."""
+        return 0 if self.ticks_per_s == 1 else LATEST_S * self.ticks_per_s // 1000
+
+    @property
+    def period_s(self) -> float:
+        """Usual time between two readings, in s, at the file's beginning; 0 where that has fewer than two."""
+        ticks, _ = self.sample
+        return float(np.median(np.diff(ticks))) / self.ticks_per_s if len(ticks) > 1 else 0.0
+
+    def lines(self) -> Iterator[tuple[int, str]]:
+        """(number, text) of the lines with readings."""
+        return ((number, line) for number, line in lines_of(self.path) if number > self.header_lines)
+
+    def chunks(self, changes: Changes) -> Iterator[Rows]:
+        """The readings in the order of the file, without missing values. Raises ValueError for what is no reading."""
+        lines, first = enumerate(self.lines()), 0
+        for frame in self._table(chunksize=CHUNK_ROWS):
+            ticks, power = frame.to_numpy().T
+            if not ((ticks >= self.earliest_ticks) & (ticks < LATEST_S * self.ticks_per_s)).all():
+                raise ValueError("a time out of range")
+            rows = np.arange(first, first + len(ticks))
+            first += len(ticks)
+            missing = np.isnan(power)
+            if missing.any():
+                for lost in rows[missing].tolist():
+                    if self.fault(next(line for row, (_, line) in lines if row == lost))[0]:
+                        raise ValueError("neither a reading nor a missing value")
+                changes.add("missing values: left out", rows, missing)
+                ticks, power, rows = ticks[~missing], power[~missing], rows[~missing]
+            with np.errstate(over="ignore"):
+                watts = (power * self.watts_per_unit).astype(np.float32)
+            if len(rows):
+                yield np.rint(ticks * (1000 / self.ticks_per_s)).astype(np.int64), watts, rows
+
+    def fault(self, line: str, last_ticks: float = -math.inf) -> tuple[str, float]:
+        """(what is wrong with a line, empty if nothing is; its time in ticks). last_ticks: the time of the line before."""
+        try:
+            ticks, power = (math.nan if word in MISSING else float(word) for word in split(line, self.separator))
+        except ValueError:
+            return "not two numbers, unix-seconds and watts", math.nan
+        if not self.earliest_ticks <= ticks < LATEST_S * self.ticks_per_s:
+            return f"the time is not in Unix {self.time_unit}", ticks
+        if not self.strict:
+            return "", ticks
+        if math.isnan(power):
+            return "the power is missing", ticks
+        if why := why_no_power(power * self.watts_per_unit):
+            return why, ticks
+        if ticks < last_ticks:
+            return f"the time goes backwards, from {last_ticks:.15g}", ticks
+        return ("a second reading at that time" if ticks == last_ticks else ""), ticks
+
+    def explained(self, error: Exception) -> DatasetError:
+        """What is wrong with a file that the quick reader refused, found by going through its lines."""
+        last = -math.inf
+        try:
+            for number, line in self.lines():
+                fault, ticks = self.fault(line, last)
+                if fault:
+                    return DatasetError(f"{self.path}:{number}: {line.strip()[:80]!r}: {fault}; mend or remove the line")
+                last = ticks
+        except DatasetError as unreadable:
+            return unreadable
+        return DatasetError(f"{self.path}: {error}")
+
+
+class Changes:
+    """What was changed or left out in a channel file: of each kind how many readings, and the row of the first."""
+
+    def __init__(self, channel: Channel):
+        self._channel = channel
+        self._found: dict[str, tuple[int, int]] = {}
+
+    def add(self, what: str, rows: np.ndarray, which: np.ndarray) -> None:
+        """Count those of some rows that a mask picks. Raises ValueError where the file is strict."""
+        if not which.any():
+            return
+        if self._channel.strict:
+            raise ValueError(what)
+        count, first = self._found.get(what, (0, math.inf))
+        self._found[what] = count + int(np.count_nonzero(which)), int(min(first, rows[which].min()))
+
+    def report(self) -> None:
+        """Log a line for each kind."""
+        for what, (count, first) in self._found.items():
+            number = next(number for row, (number, _) in enumerate(self._channel.lines()) if row == first)
+            note(f"{self._channel.path}:{number}: {count:,} {what}" + (" (this is the first)" if count > 1 else ""))
+
+
+def read_channel(channel: Channel) -> Iterator[Readings]:
+    """The readings of a channel file in chunks, times rising. Of readings at the same time the first one is kept.
+
+    Readings of a power that no meter can have (smartmeter.power) are passed on: the job refuses each alone, and counts it.
+    Raises DatasetError for a line that is not a time and a power; where it is strict, for all that would be changed or left out.
+    """
+    changes, last_ms = Changes(channel), -1
+    try:
+        for times, watts, rows in _by_time(_marked(channel.chunks(changes), changes)):
+            steps = np.diff(times, prepend=last_ms)
+            if steps[0] < 0:
+                raise ValueError(f"the time goes back over more than {CHUNK_ROWS:,} readings; sort the lines by their time")
+            changes.add("readings at the same time as the one before them: left out", rows, steps == 0)
+            last_ms = times[-1]
+            yield times[steps > 0], watts[steps > 0]
+    except READ_ERRORS as error:
+        changes = Changes(channel)
+        raise channel.explained(error) from None
+    finally:
+        changes.report()
+
+
+def _marked(chunks: Iterator[Rows], changes: Changes) -> Iterator[Rows]:
+    """The same chunks, once it is counted which of their readings the job refuses, and which come too late in the file."""
+    newest_ms = -1
+    for times, watts, rows in chunks:
+        changes.add("readings that are negative or over a gigawatt: the job refuses each of them", rows, ~is_power(watts))
+        newest = np.maximum.accumulate(np.append(newest_ms, times))
+        changes.add("readings earlier than one before them: sorted in", rows, times < newest[:-1])
+        newest_ms = newest[-1]
+        yield times, watts, rows
+
+
+def _by_time(chunks: Iterator[Rows]) -> Iterator[Rows]:
+    """The readings sorted by time, where none comes more than CHUNK_ROWS readings too late; so many are held back."""
+    held: Rows | None = None
+    for chunk in chunks:
+        if held is None or chunk[0].min() >= held[0][-1]:
+            if held is not None:
+                yield held
+            held = chunk if np.all(np.diff(chunk[0]) >= 0) else _sorted(chunk)
+            continue
+        times, watts, rows = _sorted(tuple(map(np.concatenate, zip(held, chunk))))
+        cut = max(len(times) - CHUNK_ROWS, 0)
+        if cut:
+            yield times[:cut], watts[:cut], rows[:cut]
+        held = times[cut:], watts[cut:], rows[cut:]
+    if held is not None:
+        yield held
+
+
+def _sorted(columns: tuple[np.ndarray, ...]) -> Rows:
+    """Rows by time; those of the same time keep their order."""
+    order = np.argsort(columns[0], kind="stable")
+    times, watts, rows = (column[order] for column in columns)
+    return times, watts, rows
+
+
+def note(text: str) -> None:
+    """Log what a user should know of the data."""
+    log.warning("note: %s", text)
+
+
+def split(line: str, separator: str) -> list[str]:
+    """The fields of a line, without blanks and quotes around them."""
+    words = line.split() if separator == BLANKS else line.strip().split(separator)
+    return [word.strip().strip('"') for word in words]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
+
+
+def lines_of(path: Path) -> Iterator[tuple[int, str]]:
+    """(number, text) of the lines that are not blank, without a byte order mark. Raises DatasetError for a file that cannot be read."""
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", errors="replace") as lines:
+            yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+    except (OSError, EOFError, zlib.error) as error:
+        raise DatasetError(f"{path}: it cannot be read ({error}); fetch the file again") from None
