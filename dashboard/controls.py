@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -99,7 +100,21 @@ def no_results_yet() -> None:
     st.stop()
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+"""How a text begins that a spreadsheet may take for a formula, and run (OWASP, "CSV Injection"); the last four are full-width forms."""
+
+
+def to_csv(table: pd.DataFrame) -> str:
+    """A table as CSV in which no text is a formula: an apostrophe stands before one that looks like it. Numbers are as they are."""
+    def plain(value):
+        return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+    columns = [column.astype(object).map(plain) if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype) else column
+               for _, column in table.items()]
+    return pd.concat(columns, axis=1).to_csv(index=False, header=[plain(name) for name in table.columns], quoting=csv.QUOTE_NONNUMERIC) if columns else ""
+
+
 def csv_button(table: pd.DataFrame, file_name: str, key: str | None = None) -> None:
     """Offer a table as a CSV file."""
-    st.download_button("CSV", table.to_csv(index=False), file_name, "text/csv", key=key or file_name, icon=":material/download:",
+    st.download_button("CSV", to_csv(table), file_name, "text/csv", key=key or file_name, icon=":material/download:",
                        on_click="ignore", disabled=table.empty)

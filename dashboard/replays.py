@@ -11,6 +11,7 @@ from datetime import date
 import streamlit as st
 
 from dashboard.connection import settings
+from smartmeter.folders import private_folder
 from smartmeter.logs import Bound, Output
 
 
@@ -47,7 +48,7 @@ class Replays:
         if self.newest and self.newest.running:
             return
         log = settings().home.resolve() / "logs" / "replay_of_dashboard.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        private_folder(log.parent)
         command = [sys.executable, "-P", "-m", "smartmeter", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert process.stdout

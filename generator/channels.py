@@ -24,6 +24,7 @@ import pandas as pd
 from generator.houses import Readings
 from smartmeter.errors import UserError
 from smartmeter.power import is_power, why_no_power
+from smartmeter.terminal import printable
 
 CHUNK_ROWS = 100_000
 SAMPLE_ROWS = 10_000
@@ -252,7 +253,7 @@ def _sorted(columns: tuple[np.ndarray, ...]) -> Rows:
 
 def note(text: str) -> None:
     """Log what a user should know of the data."""
-    log.warning("note: %s", text)
+    log.warning("note: %s", printable(text))
 
 
 def split(line: str, separator: str) -> list[str]:

@@ -21,6 +21,7 @@ from generator.producer import Producer
 from generator.synthetic import SyntheticHouse, synthetic_houses, write_ground_truth
 from smartmeter.codec import Burst
 from smartmeter.errors import UserError
+from smartmeter.folders import private_folder
 from smartmeter.settings import Settings
 
 HOUSES = 20
@@ -61,6 +62,7 @@ def generate(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     if args.data is None:
         with _usable_folders():
+            private_folder(settings.home)
             _write_truth(settings.home / "ground_truth.csv", houses, first, end)
     produce(houses, first, end, args.burst_s, args.speed, settings)
     return 0

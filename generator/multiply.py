@@ -20,6 +20,7 @@ from generator.datasets import measured_houses
 from generator.houses import House, HouseDay, Readings
 from generator.local_days import dates, day_bounds_ms, wall_clock_parts
 from generator.places import draw_place, places
+from smartmeter.folders import private_folder
 from smartmeter.settings import Settings
 
 HOUSE_SPREAD = 0.20
@@ -44,6 +45,7 @@ def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: s
     timezone is that of the data, not of the new houses, which have that of their zip. Raises DatasetError when no
     measured house has a clean day.
     """
+    private_folder(home)
     sources = {}
     for house in measured_houses(data, timezone, options, max_gap_s):
         clean = CleanDays(house, home / "clean_days" / house.source)

@@ -20,6 +20,7 @@ from smartmeter import archive_files, kafka, stack
 from smartmeter.archive_files import EPOCH, Files, Message
 from smartmeter.codec import Burst, CodecError
 from smartmeter.errors import UserError
+from smartmeter.folders import PRIVATE
 from smartmeter.framing import framing
 from smartmeter.offsets import Offsets, Place
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, SMW, Settings
@@ -205,7 +206,7 @@ def _delete(settings: Settings) -> None:
 def _alone(folder: Path) -> Iterator[None]:
     """Make the folder of an archive; no other run writes into it meanwhile. Raises UserError."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         with (folder / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield

@@ -6,14 +6,17 @@ import argparse
 import signal
 import sys
 import time
+from contextlib import suppress
 
 from generator import commands as generator
 from smartmeter import __version__, archive, demo, machine, replay, savepoints, stack, status, submit, topic_settings
 from smartmeter.codec import CodecError
 from smartmeter.errors import UserError
+from smartmeter.folders import private_home
 from smartmeter.logs import Bound
 from smartmeter.processes import STOP_SIGNALS, Processes
 from smartmeter.settings import INSTALLED, SMW, Settings, SettingsError
+from smartmeter.terminal import printable
 from store import sql
 
 INTERRUPTED = 130
@@ -36,9 +39,12 @@ def carry_out(args: argparse.Namespace) -> int:
         signal.signal(number, signal.default_int_handler)  # all of them stop it as Ctrl-C does
     try:
         settings = Settings.load()
+        if settings.home.is_dir():
+            with suppress(OSError):  # it is another user's
+                private_home(settings.home)
         return args.run(args, stack.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings)
     except (UserError, SettingsError, CodecError, ConnectionError) as error:
-        print(f"smw: {error}", file=sys.stderr)
+        print("smw:", printable(str(error), keep="\n"), file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print(file=sys.stderr)

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from smartmeter.errors import UserError
+from smartmeter.folders import private_folder, private_home
 from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
 
 MARK = "SMW_PID_FILE"
@@ -42,7 +43,7 @@ class Processes:
     """
 
     def __init__(self, home: Path, bound: Bound = USUAL):
-        home = home.resolve()
+        self.home = home = home.resolve()
         self.logs, self.run, self.bound = home / "logs", home / "run", bound
         self.children: dict[str, subprocess.Popen] = {}
         self.outputs: dict[str, Output] = {}
@@ -51,8 +52,9 @@ class Processes:
 
     def __enter__(self) -> Processes:
         try:
-            self.logs.mkdir(parents=True, exist_ok=True)
-            self.run.mkdir(exist_ok=True)
+            private_home(self.home)
+            for folder in (self.logs, self.run):
+                private_folder(folder)
             self.lock = open(self.run / "lock", "w")
         except OSError as error:
             raise UserError(f"{error.filename} cannot be written ({error.strerror}): "

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field, fields
 from datetime import date
 from pathlib import Path
 
+from smartmeter.folders import private_folder
+
 DAY_MS = 86_400_000
 LONGEST_BURST_DAYS = 7
 """Most that a burst may span; it bounds what one message can cost, and how far back a replay reads."""
@@ -212,7 +214,7 @@ class Settings:
     def environ_without_secrets(self, folder: Path) -> dict[str, str]:
         """The same, with each password in a file in `folder` that only this user can read."""
         environ = self.environ()
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         for item in fields(self):
             if not item.repr and (secret := getattr(self, item.name)):
                 write_private(folder / item.name, secret)

@@ -28,6 +28,7 @@ from confluent_kafka.admin import NewTopic
 from smartmeter import gateway, kafka, logs, machine, topics
 from smartmeter.errors import UserError
 from smartmeter.flink import Flink, TaskManagers
+from smartmeter.folders import private_folder
 from smartmeter.framing import framing
 from smartmeter.processes import Processes, Watch, marked
 from smartmeter.savepoints import newest_state, restore_options, state_to_start_from
@@ -100,7 +101,7 @@ def start_broker(processes: Processes, settings: Settings) -> None:
     require_free_port(settings.kafka, "SMW_KAFKA")
     require_free_port(f"{LOOPBACK}:{settings.kafka_controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
     data = settings.home / "kafka"
-    data.mkdir(parents=True, exist_ok=True)
+    private_folder(data)
     properties = settings.home / "kafka.properties"
     properties.write_text(BROKER_PROPERTIES.format(
         address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
@@ -203,7 +204,10 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
     kafka.require_broker(settings)
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
     shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
-    (settings.home / "tmp").mkdir(mode=0o700, parents=True, exist_ok=True)  # for the job, which holds the password of Kafka
+    private_folder(settings.home / "tmp")  # for the job, which holds the password of Kafka
+    if not settings.checkpoint_dir:
+        private_folder(settings.home / "checkpoints")
+        private_folder(settings.home / "savepoints")
     state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
     processes.start(job_file.stem, flink_run_command(settings, job_file, restore_options(state)), flink_environ(settings, job_file.stem), ends)
 

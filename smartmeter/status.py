@@ -23,6 +23,7 @@ from smartmeter.errors import UserError
 from smartmeter.flink import Flink
 from smartmeter.offsets import Lags
 from smartmeter.settings import SMW, Settings
+from smartmeter.terminal import printable
 from smartmeter.topics import topic
 from store import client as clickhouse
 from store import sink
@@ -176,7 +177,7 @@ def screen(status: dict) -> str:
     if status["jobs"]:
         lines += ["", jobs_table(status["jobs"])]
     lines += ["", *facts(status)]
-    lines += ["", *(f"! {problem}" for problem in status["problems"])] if status["problems"] else ["", "All is well."]
+    lines += ["", *(f"! {printable(problem)}" for problem in status["problems"])] if status["problems"] else ["", "All is well."]
     return "\n".join(lines)
 
 
@@ -204,7 +205,7 @@ def facts(status: dict) -> list[str]:
             f"newest:    day {known(found['newest_day'])}, minute {known(found['newest_minute'])}, alert {known(found['newest_alert'])}",
             f"alerts:    {found['open_alerts']:,} open",
             f"refused:   {found['late_readings']:,} readings late, {found['dead_letters']:,} dead letters"
-            + (f"; the newest, of {found['newest_dead_letter']}: {found['newest_dead_letter_reason']}" if found["dead_letters"] else "")]
+            + (f"; the newest, of {found['newest_dead_letter']}: {printable(found['newest_dead_letter_reason'])}" if found["dead_letters"] else "")]
     if status["disk"]:
         lines.append("disk:      " + ", ".join(f"{name.removesuffix('_bytes')} {amount(number)}" for name, number in status["disk"].items()))
     return lines

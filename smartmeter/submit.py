@@ -26,6 +26,7 @@ from packaging.utils import canonicalize_name
 from smartmeter import machine, savepoints
 from smartmeter.errors import UserError
 from smartmeter.flink import JOBS, POLL_S, Flink, reason
+from smartmeter.folders import private_folder
 from smartmeter.framing import framing
 from smartmeter.settings import INSTALLED, ROOT, SMW, Settings
 from smartmeter.stack import FLINK, flink_environ
@@ -102,8 +103,8 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
     Settings, secrets among them, are in the client's environment alone.
     """
     kept, logs = settings.home.resolve() / "submit", settings.home.resolve() / "logs"
-    kept.mkdir(parents=True, exist_ok=True)
-    logs.mkdir(exist_ok=True)
+    private_folder(kept)
+    private_folder(logs)
     with TemporaryDirectory(dir=kept) as folder:
         sent = ["--pyExecutable", "python"] if installed else packed(kept, Path(folder))
         tell(f"Sending {job} to the Flink at {flink.url} ...")

@@ -40,6 +40,7 @@ from starlette.routing import Route
 
 from smartmeter import logs
 from smartmeter.errors import UserError
+from smartmeter.folders import private_folder
 from smartmeter.settings import Settings, SettingsError, write_private
 from store.client import password_file, writer_password
 from store.engine import Engine, Query, QueryError
@@ -217,7 +218,7 @@ def _is_loopback(host: str) -> bool:
 def _locked(folder: Path):
     """The data folder, made where it is missing and held against a second endpoint."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        private_folder(folder)
         with open(folder / "endpoint.lock", "w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield

@@ -1,4 +1,7 @@
-"""`./smw sql "SELECT ..."`: a query as the read-only user, printed as a table, CSV or JSON lines."""
+"""`./smw sql "SELECT ..."`: a query as the read-only user, printed as a table, CSV or JSON lines.
+
+CSV and JSON go into a file or another program as they are; on a terminal, and in tables, control characters are escaped.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
+from smartmeter.terminal import printable
 from store import client as clickhouse
 
 FORMATS = {"csv": "CSVWithNames", "json": "JSONEachRow"}
@@ -28,7 +32,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             result = reader.query(args.query)
             print(table(result.column_names, result.result_rows))
         else:
-            sys.stdout.buffer.write(reader.raw_query(args.query, fmt=FORMATS[args.format]))
+            answer = reader.raw_query(args.query, fmt=FORMATS[args.format])
+            if sys.stdout.isatty():
+                answer = printable(answer.decode(errors="replace"), keep="\n").encode()
+            sys.stdout.buffer.write(answer)
             sys.stdout.buffer.flush()
     except ClickHouseError as error:
         raise UserError(clickhouse.reason(error, settings)) from None
@@ -36,11 +43,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """Rows as aligned plain text under their names, with numbers to the right."""
+    """Rows as aligned plain text under their names, with numbers to the right and control characters escaped."""
+    names = [printable(name) for name in names]
     columns = [[_text(row[i]) for row in rows] for i in range(len(names))]
     numeric = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) for i in range(len(names))]
     widths = [max(len(name), *map(len, column), 0) for name, column in zip(names, columns)]
-    lines = [list(names), ["-" * width for width in widths], *zip(*columns)]
+    lines = [names, ["-" * width for width in widths], *zip(*columns)]
     count = f"({len(rows):,} row{'' if len(rows) == 1 else 's'})"
     return "\n".join([*(_line(line, widths, numeric) for line in lines if names), count])
 
@@ -54,4 +62,4 @@ def _text(value) -> str:
         return "NULL"
     if isinstance(value, float):
         return f"{value:.10g}"
-    return str(value).translate({ord("\n"): "\\n", ord("\t"): "\\t", ord("\r"): "\\r"})
+    return printable(str(value))

