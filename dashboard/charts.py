@@ -26,6 +26,8 @@ Layers = alt.LayerChart | alt.FacetChart
 WHOLE_PERCENT = 99
 """Coverage from which on a day counts as measured as a whole."""
 
+DAY_OVER_YEAR = "[timeFormat(datum.value, '%d %b'), timeFormat(datum.value, '%Y')]"
+
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)  # minutes between the labels of a time axis
 
 
@@ -61,11 +63,11 @@ class Span:
     def axis(self, labels: int = 9) -> alt.X:
         """An x axis labelled in local time, also where the clocks change."""
         minutes = next((m for m in TICKS if (self.end_s - self.start_s) / 60 / m <= labels), TICKS[-1])
-        texts = {}
+        texts: dict[int, str | list[str]] = {}
         for at_s in range(self.start_s, self.end_s + 1, 60):
             local = datetime.fromtimestamp(at_s, self.zone)
             if (local.hour * 60 + local.minute) % minutes == 0:
-                texts[at_s] = f"{local:%H:%M}" if local.hour or local.minute else f"{local:%a} {local.day} {local:%b}"
+                texts[at_s] = f"{local:%H:%M}" if local.hour or local.minute else [f"{local:%a} {local.day} {local:%b}", f"{local:%Y}"]
         return alt.X("start_s:Q", scale=alt.Scale(domain=[self.start_s, self.end_s], nice=False), axis=alt.Axis(
             values=list(texts), labelExpr=f"({json.dumps(texts)})[datum.value]", labelOverlap="greedy", title=f"local time ({self.zone.key})"))
 
@@ -169,9 +171,10 @@ def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
 
 
 def columns_by_day(days: pd.DataFrame, column: str, title: str, format: str = ",.2f") -> alt.Chart:
-    """A column of some days (date) as bars."""
-    return alt.Chart(days).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
-        x=day_axis(), y=alt.Y(f"{column}:Q", title=title),
+    """A column of some days (date) as bars; pale where the days have coverage_percent and final, and are not whole."""
+    opacity = np.where((days["coverage_percent"] >= WHOLE_PERCENT) & days["final"], 0.9, 0.4) if "final" in days else 0.9
+    return alt.Chart(days.assign(opacity=opacity)).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
+        x=day_axis(), y=alt.Y(f"{column}:Q", title=title), opacity=alt.Opacity("opacity:Q", scale=None),
         tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=format)]).properties(height=HEIGHT)
 
 
@@ -204,7 +207,7 @@ def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
 
 
 def day_axis(title: str | None = "local day") -> alt.X:
-    return alt.X("yearmonthdate(date):O", title=title, axis=alt.Axis(format="%d %b", labelOverlap="greedy", labelAngle=0))
+    return alt.X("yearmonthdate(date):O", title=title, axis=alt.Axis(labelExpr=DAY_OVER_YEAR, labelOverlap="greedy", labelAngle=0))
 
 
 def day_tooltip() -> alt.Tooltip:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -114,7 +115,8 @@ def to_csv(table: pd.DataFrame) -> str:
     return pd.concat(columns, axis=1).to_csv(index=False, header=[plain(name) for name in table.columns], quoting=csv.QUOTE_NONNUMERIC) if columns else ""
 
 
-def csv_button(table: pd.DataFrame, file_name: str, key: str | None = None) -> None:
-    """Offer a table as a CSV file."""
-    st.download_button("CSV", to_csv(table), file_name, "text/csv", key=key or file_name, icon=":material/download:",
-                       on_click="ignore", disabled=table.empty)
+def csv_button(table: pd.DataFrame | Callable[[], pd.DataFrame], file_name: str, key: str | None = None) -> None:
+    """Offer a table as a CSV file; a function is called once the file is wanted."""
+    data = (lambda: to_csv(table())) if callable(table) else to_csv(table)
+    st.download_button("CSV", data, file_name, "text/csv", key=key or file_name, icon=":material/download:",
+                       on_click="ignore", disabled=isinstance(table, pd.DataFrame) and table.empty)

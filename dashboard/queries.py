@@ -95,6 +95,36 @@ def energy_of_all(db: Client, first: date, last: date) -> pd.DataFrame:
         ORDER BY date""", first=first, last=last)
 
 
+def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int) -> pd.DataFrame:
+    """Days of the houses (house_id 0: of all) whose figures may not be whole, newest first, at most `limit`.
+
+    Such a day lies between a house's first and last one and has no result, has late or refused readings, or is over and was covered for
+    less than 99 %. Columns: house_id, city, date, known (1: it has a result), coverage_percent, longest_gap_s, readings, refused,
+    late_readings, late_reason, total (how many there are in all).
+    """
+    return _frame(db, f"""
+        WITH
+            spans AS (SELECT house_id, min(date) AS first, max(date) AS last FROM daily_energy FINAL
+                      WHERE {{house_id:Int64}} IN (0, house_id) GROUP BY house_id),
+            late_days AS (SELECT house_id, date, sum(late.readings) AS readings, any(reason) AS reason FROM late FINAL
+                          WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id) GROUP BY house_id, date),
+            days AS (SELECT house_id, addDays(greatest(first, {{first:Date32}}), arrayJoin(range(toUInt32(greatest(0, 1 + dateDiff(
+                         'day', greatest(first, {{first:Date32}}), least(last, {{last:Date32}}))))))) AS date FROM spans
+                     UNION DISTINCT SELECT house_id, date FROM late_days),
+            results AS (SELECT house_id, date, 1 AS known, coverage_percent, longest_gap_s, readings, toInt64(0) AS refused, final
+                        FROM data_quality WHERE {OF_DAYS})
+        SELECT d.house_id AS house_id, h.city AS city, d.date AS date, r.known AS known, r.coverage_percent AS coverage_percent,
+               r.longest_gap_s AS longest_gap_s, r.readings AS readings, r.refused AS refused,
+               l.readings AS late_readings, l.reason AS late_reason, count() OVER () AS total
+        FROM days AS d
+        LEFT JOIN results AS r ON r.house_id = d.house_id AND r.date = d.date
+        LEFT JOIN late_days AS l ON l.house_id = d.house_id AND l.date = d.date
+        LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = d.house_id
+        WHERE r.known = 0 OR l.readings > 0 OR r.refused > 0 OR (r.final AND r.coverage_percent < 99)
+        ORDER BY date DESC, house_id
+        LIMIT {{limit:UInt32}}""", first=first, last=last, house_id=house_id, limit=limit)
+
+
 def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
     """Of each day of a house: date, kwh, coverage_percent, final."""
     return _frame(db, f"SELECT date, kwh, coverage_percent, final FROM {house_day(OF_HOUSE)} ORDER BY date",
@@ -186,19 +216,25 @@ def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
         ORDER BY kwh DESC""", first=first, last=last)
 
 
-def alerts(db: Client, limit: int, show: str = "all", house_id: int = 0, label: str = "") -> pd.DataFrame:
-    """The newest alerts with all columns of alert_list and the house's timezone.
+WANTED = """({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a.acknowledged IS NULL)
+          AND {house_id:Int64} IN (0, a.house_id) AND {label:String} IN ('', a.label)"""
+"""Which alerts a user wants to see. show: all, open or new (not acknowledged); house_id 0 and label "" stand for all."""
 
-    show: all, open or new (not acknowledged); house_id 0 and label "" stand for all.
-    """
-    return _frame(db, """
+
+def count_alerts(db: Client, show: str = "all", house_id: int = 0, label: str = "") -> int:
+    """How many alerts there are of those that are wanted (WANTED)."""
+    return _row(db, f"SELECT count() AS alerts FROM alert_list AS a WHERE {WANTED}", show=show, house_id=house_id, label=label)["alerts"]
+
+
+def alerts(db: Client, limit: int, offset: int = 0, *, show: str = "all", house_id: int = 0, label: str = "") -> pd.DataFrame:
+    """The newest alerts that are wanted (WANTED), after `offset` newer ones, with all columns of alert_list and the house's timezone."""
+    return _frame(db, f"""
         SELECT a.*, if(h.timezone = '', 'UTC', h.timezone) AS timezone
         FROM alert_list AS a
         LEFT JOIN (SELECT house_id, timezone FROM houses FINAL) AS h ON h.house_id = a.house_id
-        WHERE ({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a.acknowledged IS NULL)
-          AND {house_id:Int64} IN (0, a.house_id) AND {label:String} IN ('', a.label)
+        WHERE {WANTED}
         ORDER BY a.start DESC, a.alert_id
-        LIMIT {limit:UInt32}""", limit=limit, show=show, house_id=house_id, label=label)
+        LIMIT {{limit:UInt32}} OFFSET {{offset:UInt32}}""", limit=limit, offset=offset, show=show, house_id=house_id, label=label)
 
 
 def alert(db: Client, alert_id: str) -> pd.DataFrame:

@@ -41,6 +41,9 @@ MISSING = ("", "?", "-", "--", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "#
 READ_ERRORS = (ValueError, OSError, EOFError, zlib.error)
 """What pandas raises for a file that it cannot read."""
 
+NOTE = "note: "
+"""How a line on the data begins."""
+
 log = logging.getLogger(__name__)
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -253,7 +256,7 @@ def _sorted(columns: tuple[np.ndarray, ...]) -> Rows:
 
 def note(text: str) -> None:
     """Log what a user should know of the data."""
-    log.warning("note: %s", printable(text))
+    log.warning("%s%s", NOTE, printable(text))
 
 
 def split(line: str, separator: str) -> list[str]:

@@ -27,7 +27,7 @@ from jobs.batches import Batches, Wanted, house_batches
 from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
 from jobs.metrics import Counts, own_group
 from jobs.overlaps import Horizon
-from jobs.readings import NEVER, read
+from jobs.readings import NEVER, days_of, read
 from jobs.shards import shard_of
 from smartmeter import kafka
 from smartmeter.codec import encode
@@ -120,6 +120,7 @@ class ToBatches(ScalarFunction):
         self.oldest_ms = settings.oldest_ms
         self.allowed_lateness_ms = round(settings.allowed_lateness_s * 1000)
         self.only_house = settings.replay_house
+        self.last_day = settings.replayed_days[-1] if settings.replayed_days and settings.replay_with_late else None
         self.wanted, self.keys = wanted, keys
         self.framing = framing(settings)
 
@@ -134,6 +135,8 @@ class ToBatches(ScalarFunction):
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
         payloads = [payload or b"" for payload in value]
         messages, refused = self.framing.all_received(payloads)
+        if self.last_day is not None:
+            messages = self.without_later(messages)
         readings, reasons = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
         reasons |= refused
         partitions, offsets = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
@@ -149,6 +152,13 @@ class ToBatches(ScalarFunction):
         self.count(readings.bursts["newest_ms"], batches, reasons)
         rows += [(None,) * 3] * (len(value) - len(rows))
         return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
+
+    def without_later(self, messages: list[bytes]) -> list[bytes]:
+        """The messages, empty where a burst begins once the last day of a replay may be closed: none closes it, or a day before, too early."""
+        readings, _ = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
+        begun = days_of(readings.zones, readings.bursts["zone"], readings.bursts["start_ms"] - self.allowed_lateness_ms)
+        later = set(readings.bursts["message"][begun > self.last_day].tolist())
+        return [b"" if i in later else message for i, message in enumerate(messages)]
 
     def count(self, newest_ms: np.ndarray, batches: Batches, reasons: dict[int, str]) -> None:
         """Tell Flink what was in a call's messages. Of their newest readings the middle one counts: no house whose clock is wrong does."""

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from clickhouse_connect.driver.client import Client
 
+from generator.channels import NOTE
 from generator.commands import add_arguments_generate, plan
 from smartmeter import machine, stack
 from smartmeter.errors import UserError
@@ -25,7 +26,7 @@ from store.client import reader
 from store.sink import group
 from store.sql import table
 
-GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s")
+GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit")
 STALLED_S = 120
 LINE_EVERY_S = 5
 
@@ -37,27 +38,31 @@ TOTALS = """
            (SELECT count() FROM daily_energy FINAL)"""
 
 HOUSES = """
-    SELECT q.house_id AS house, any(h.city) AS city, count() AS days,
-           round(any(e.kwh), 2) AS mains_kwh, round(any(e.kwh) / days, 2) AS kwh_a_day,
-           round(avg(q.mains_coverage_percent), 1) AS mains_coverage_percent,
-           any(t.label) AS top_appliance, round(100 * any(t.kwh) / any(e.kwh), 1) AS share_percent
-    FROM data_quality AS q
-    LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = q.house_id
-    LEFT JOIN (SELECT house_id, sum(kwh) AS kwh FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY house_id) AS e
-        ON e.house_id = q.house_id
-    LEFT JOIN (SELECT house_id, argMax(label, label_kwh) AS label, max(label_kwh) AS kwh
-               FROM (SELECT house_id, label, sum(kwh) AS label_kwh FROM appliance_share GROUP BY house_id, label)
-               GROUP BY house_id) AS t ON t.house_id = q.house_id
-    GROUP BY q.house_id
-    ORDER BY q.house_id"""
+    WITH
+        house_days AS (
+            SELECT house_id, date, countIf(kind = 'mains') > 0 AS has_mains, if(has_mains, sumIf(kwh, kind = 'mains'), sum(kwh)) AS kwh,
+                   100 * if(has_mains, sumIf(covered_s, kind = 'mains') / sumIf(day_s, kind = 'mains'), sum(covered_s) / sum(day_s)) AS covered
+            FROM daily_energy_by_label
+            GROUP BY house_id, date),
+        labels AS (SELECT house_id, label, sum(kwh) AS kwh FROM appliance_share GROUP BY house_id, label)
+    SELECT d.house_id AS house, any(h.city) AS city, count() AS days, countIf(covered >= 99) AS whole_days, round(sum(d.kwh), 2) AS kwh,
+           if(whole_days > 0, round(avgIf(d.kwh, covered >= 99), 2), NULL) AS kwh_a_whole_day,
+           if(max(has_mains), 'mains', 'all meters') AS measured_by, round(avg(covered), 1) AS covered_percent,
+           any(t.label) AS top_appliance, if(max(has_mains), round(100 * any(t.kwh) / nullIf(sum(d.kwh), 0), 1), NULL) AS share_percent
+    FROM house_days AS d
+    LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = d.house_id
+    LEFT JOIN (SELECT house_id, argMax(label, kwh) AS label, max(kwh) AS kwh FROM labels GROUP BY house_id) AS t ON t.house_id = d.house_id
+    GROUP BY d.house_id
+    ORDER BY d.house_id"""
 
-LARGEST_ALERTS = """
+MOST_ALERTS = 5
+LARGEST_ALERTS = f"""
     SELECT house_id AS house, label, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
            round(duration_s / 60, 1) AS minutes, round(peak_watts) AS peak_watts, round(limit_watts) AS limit_watts,
            round(excess_kwh, 2) AS excess_kwh, open
     FROM alert_list
     ORDER BY excess_kwh DESC
-    LIMIT 5"""
+    LIMIT {MOST_ALERTS}"""
 
 WHERE_TO_LOOK = """
 Dashboard:       {dashboard}
@@ -110,7 +115,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             stack.start_dashboard(processes, settings)
             print(f"Watch it come in: {stack.dashboard_url(settings)}", file=sys.stderr)
         produced, totals = follow(processes, settings, client)
-        print(report(settings, client, produced, totals, args))
+        print(report(settings, client, produced, totals, args, processes.said("generator")))
         if not args.stop:
             stack.stay(processes)
             print("The pipeline has been stopped with a savepoint; so ends the demo.")
@@ -127,6 +132,8 @@ def generate_command(args: argparse.Namespace) -> list[str]:
     """./smw generate with those of its options that were given."""
     options = [f"--{name.replace('_', '-')}={value}" for name in GENERATE_OPTIONS
                if (value := getattr(args, name)) is not None]
+    if args.strict:
+        options.append("--strict")
     return [sys.executable, "-P", "-m", "smartmeter", "generate", *options]
 
 
@@ -208,15 +215,18 @@ def generated(log: str) -> tuple[int, float]:
     return int(produced.replace(",", "")), float(left_s.replace(",", "") or 0)
 
 
-def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace) -> str:
-    """The results by house, the alerts, what became of the readings, and where to look next."""
+def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace,
+           generator_said: list[str]) -> str:
+    """The results by house and in total, the alerts, what became of the readings, and where to look next."""
     houses = client.query(HOUSES)
     lines = [
-        table(houses.column_names, houses.result_rows), "",
+        table(houses.column_names, houses.result_rows), total(list(houses.named_results())), "",
         alerts(client, settings, args), "",
         f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.late:,} late; "
         f"{totals.dead:,} messages in dead_letter",
     ]
+    if notes := list(dict.fromkeys(line.removeprefix(NOTE) for line in generator_said if line.startswith(NOTE))):
+        lines += ["", "Of the data:", *(f"- {note}" for note in notes)]
     if totals.processed != produced:
         lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
     if not args.stop:
@@ -226,8 +236,16 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
     return "\n".join(lines)
 
 
+def total(houses: list[dict]) -> str:
+    """The energy of all houses."""
+    days, whole = (sum(house[name] for house in houses) for name in ("days", "whole_days"))
+    kwh = sum(house["kwh"] for house in houses)
+    return f"{kwh:,.2f} kWh of {len(houses):,} houses on {days:,} days of theirs, {whole:,} of which were measured for 99 % or more"
+
+
 def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
-    """The largest alerts; for synthetic houses also how many of the spikes that were put in they tell of."""
-    largest = client.query(LARGEST_ALERTS)
-    lines = table(largest.column_names, largest.result_rows)
+    """The largest alerts, and of how many; for synthetic houses also how many of the spikes that were put in they tell of."""
+    largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
+    shown = len(largest.result_rows)
+    lines = f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
     return lines if args.data else f"{lines}\n\n{score(client, settings.home / 'ground_truth.csv')}"

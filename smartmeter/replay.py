@@ -36,17 +36,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
     parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
                         "database smartmeter_NAME (default: over them)")
+    parser.add_argument("--with-late", action="store_true", help="use readings that came after their day was closed, such as by a clock that was "
+                        "ahead: what the house sent of later days is left out; needs --house, and is best done a day at a time")
     parser.add_argument("--archive", type=Path, nargs="?", const=archive.USUAL, metavar="DIR",
                         help=f"read the files of {SMW} archive, which are in DIR or in {archive.USUAL} (default: what Kafka keeps)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Replay some days, by the Kafka and the ClickHouse of a running stack. Raises UserError when that cannot be done."""
+    if args.with_late and not args.house:
+        raise UserError("--with-late takes the readings of one house in another order than they came: give it with --house")
     archived = archive.folder_of(settings, args.archive) if args.archive else None
     try:
         settings = replace(
             settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
-            replay_from=args.first, replay_to=args.last, replay_house=args.house, into=args.into,
+            replay_from=args.first, replay_to=args.last, replay_house=args.house, replay_with_late=args.with_late, into=args.into,
             replay_archived=archived is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="",
             flink_metrics_port=0, sink_metrics_port=0)
     except SettingsError:

@@ -103,6 +103,7 @@ class Settings:
     replay_from: str = _setting("", "first local day to be replayed, such as 2026-11-01; empty: no replay, the topic is read from its start")
     replay_to: str = _setting("", "last local day to be replayed")
     replay_house: int = _setting(0, "the one house to be replayed; 0: all")
+    replay_with_late: bool = _setting(False, "a replay uses what came late: it leaves out bursts that begin when its last local day may be closed")
     replay_archived: bool = _setting(False, "a replay reads the topic archived.readings, which ./smw replay --archive fills from files")
 
     max_gap_s: float = _setting(1000.0, "longest time that a reading holds, in s")

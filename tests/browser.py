@@ -8,7 +8,7 @@ from shutil import which
 
 from playwright.sync_api import Page, expect, sync_playwright
 
-PAGES = ("overview", "home", "appliances", "map", "alerts", "sql", "replay")
+PAGES = ("overview", "home", "appliances", "map", "alerts", "quality", "sql", "replay")
 PATIENCE_MS = 20_000
 CHROMIUM = dict(executable_path=which("chromium"), args=[
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from smartmeter.errors import UserError
 REFRESH_S = 0.5
 CURVE_EVERY_S = 5
 MOST = 200
+MOST_SAVED = 1_000_000
 MOST_POINTS = 720
 AROUND = timedelta(minutes=30)
 ALERT_ID = re.compile(r"(\d+/\d+/-?\d+)?", re.ASCII)
@@ -52,23 +54,35 @@ def pick_filters() -> dict:
 
 @st.fragment(run_every=REFRESH_S)
 def live(filters: dict, notices: bool) -> None:
-    """The newest alerts, looked up twice a second."""
+    """A page of the alerts, looked up twice a second, and a way to save all of them."""
     with explained():
-        alerts = queries.alerts(results(), MOST, **filters)
+        db, total = results(), queries.count_alerts(results(), **filters)
+        pages = max(1, math.ceil(total / MOST))
+        page = st.session_state["alerts_page"] = min(st.session_state.get("alerts_page", 1), pages)
+        alerts = queries.alerts(db, MOST, MOST * (page - 1), **filters)
         if notices:
-            notify(alerts)
+            notify(alerts if page == 1 else queries.alerts(db, MOST, **filters))
         if alerts.empty:
             st.info("There is no such alert.", icon=":material/check:")
             return
-        older = "; older ones are in the view alert_list" if len(alerts) == MOST else ""
-        st.caption(f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}, newest first{older}. Pick a row to look at one.")
+        st.caption(f"{counted(len(alerts), total, page)}, newest first. Pick a row to look at one.")
         ids = alerts["alert_id"].tolist()
         key = f"alerts {hash(tuple(ids))}"  # a table of its own for these rows, so that a pick stays with its alert
         st.dataframe(shown(alerts), hide_index=True, column_order=list(COLUMNS), column_config=COLUMNS, key=key,
                      on_select=lambda: pick(ids, key), selection_mode="single-row", height=380)
-        csv_button(alerts, "alerts.csv")
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            csv_button(lambda: queries.alerts(db, MOST_SAVED, **filters), "alerts.csv")
+            if pages > 1:
+                st.number_input(f"Page of {pages:,}", 1, pages, key="alerts_page")
         if st.session_state.pop("picked", False):
             st.rerun()
+
+
+def counted(shown: int, total: int, page: int) -> str:
+    """How many alerts are shown, and which of how many."""
+    if shown == total:
+        return f"{total:,} alert{'' if total == 1 else 's'}"
+    return f"{shown:,} of {total:,} alerts ({MOST * (page - 1) + 1:,} to {MOST * (page - 1) + shown:,})"
 
 
 def pick(ids: list[str], key: str) -> None:

@@ -108,6 +108,10 @@ def show_figures(house: House, first, last) -> tuple[pd.DataFrame, pd.DataFrame]
 
 def show_energy(days: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
     st.subheader("Energy by day")
+    partial = days[(days["coverage_percent"] < charts.WHOLE_PERCENT) | ~days["final"]]
+    if len(partial):
+        st.caption(f"{len(partial)} of {len(days)} days still run or were measured for less than {charts.WHOLE_PERCENT} % of their time; sums and means "
+                   "hold what was measured.")
     st.altair_chart(charts.daily_energy(days, median[median["houses"] > 1]), alt="Energy of the house by day")
     st.caption("Bars: this house; pale: the day still runs, or was measured for less than 99 % of its time, which is then told above it. "
                "Orange ticks: the period before. Green diamonds: the median house of the zip.")
@@ -173,6 +177,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     first, last = pick_days(house.first, house.last)
 days, median = show_figures(house, first, last)  # before any chart: figures are drawn sooner
 meters = queries.meters(results(), house.house_id)
+if not (meters["kind"] == "mains").any():
+    st.caption(f"No meter of this house is known as its mains: its energy is the sum of its {len(meters)} meters.")
 show_power(house, meters)
 show_energy(days, median, house)
 show_cost(house, meters, first, last)

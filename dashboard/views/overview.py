@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from datetime import date, timedelta
 
+import pandas as pd
 import streamlit as st
 
 from dashboard import charts, queries
@@ -18,6 +19,7 @@ from store.sink import group
 JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile", "replay")
 KAFKA_PATIENCE_S = 2
 REFRESH_S = 2
+MOST_REASONS = 20
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -26,20 +28,32 @@ def figures() -> None:
     with explained():
         totals, health = queries.totals(results()), queries.health(results())
         last = totals["last"]
-        days = queries.energy_of_all(results(), last - timedelta(days=1), last).set_index("date")["kwh"]
-        today, yesterday = (days.get(f"{day}", 0.0) for day in (last, last - timedelta(days=1)))
-        name = "today" if last == date.today() else f"on {last:%a} {last.day} {last:%b}"
+        days = queries.energy_of_all(results(), last - timedelta(days=1), last)
+        newest, before = (days[days["date"] == pd.Timestamp(day)] for day in (last, last - timedelta(days=1)))
+        name = "today" if last == date.today() else f"on {last:%a} {last.day} {last:%b %Y}"
+        so_far = "" if newest["final"].all() else " so far"
         with st.container(horizontal=True):
             st.metric("Houses", f"{totals['houses']:,}", border=True, help=f"{totals['meters']:,} meters")
             st.metric("Readings", in_words(totals["readings"]), border=True, help=f"{totals['readings']:,} readings used")
-            st.metric(f"kWh {name}", f"{today:,.0f}", border=True, help="All houses, on the newest local day that has results.")
-            st.metric("kWh the day before", f"{yesterday:,.0f}", border=True)
+            show_day(f"kWh {name}{so_far}", newest, totals["houses"], "All houses, on the newest local day that has results.")
+            show_day("kWh the day before", before, totals["houses"], "All houses, on the local day before that one.")
             st.metric("Open alerts", f"{health['open_alerts']:,}", border=True, help=f"{health['alerts']:,} alerts in all")
         st.subheader("Pipeline")
         with st.container(horizontal=True):
             st.metric("Last result", in_time(time.time() - totals["newest_ms"] / 1000), border=True, help="Since the newest result was made.")
             st.metric("Late readings", f"{health['late']:,}", border=True, help="They came after their day was closed; table late says which.")
             st.metric("Dead letters", f"{health['dead']:,}", border=True, help="Messages that cannot be used; table dead_letter keeps them.")
+
+
+def show_day(label: str, day: pd.DataFrame, houses: int, meaning: str) -> None:
+    """The energy of a day (a row of queries.energy_of_all, or none), with what of it was measured where that is not all."""
+    if day.empty:
+        st.metric(label, "–", "no results", "off", border=True, delta_arrow="off", help=meaning)
+        return
+    [(kwh, counted, covered)] = day[["kwh", "houses", "coverage_percent"]].to_numpy()
+    whole = covered >= charts.WHOLE_PERCENT and counted == houses
+    measured = None if whole else f"{covered:.0f} % covered, {counted:,.0f} of {houses:,} houses"
+    st.metric(label, f"{kwh:,.0f}" if kwh >= 10 else f"{kwh:,.2f}", measured, "off", border=True, delta_arrow="off", help=meaning)
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -88,8 +102,11 @@ lags()
 st.subheader("Energy of all houses")
 days = queries.energy_of_all(results(), last_day - timedelta(days=29), last_day)
 st.altair_chart(charts.columns_by_day(days, "kwh", "energy, kWh"), alt="Energy of all houses by day")
+st.caption("Pale: a day that still runs in some house, or that was measured for less than 99 % of its time.")
 csv_button(days, "energy_of_all.csv")
-letters = queries.dead_letters(results(), 20)
+letters = queries.dead_letters(results(), MOST_REASONS + 1)
 if not letters.empty:
     st.subheader("Dead letters")
-    st.dataframe(letters, hide_index=True, column_config={"last_received": st.column_config.DatetimeColumn("last received (UTC)")})
+    if len(letters) > MOST_REASONS:
+        st.caption(f"The {MOST_REASONS} most frequent reasons; the table dead_letter has all of them.")
+    st.dataframe(letters.head(MOST_REASONS), hide_index=True, column_config={"last_received": st.column_config.DatetimeColumn("last received (UTC)")})

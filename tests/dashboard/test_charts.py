@@ -35,19 +35,19 @@ def labels(span: Span) -> dict[float, str]:
 
 def test_axis_of_a_day_of_23_hours():
     # 01:00 did not come: 03:00 is two hours after midnight
-    assert labels(span_of(SPRING)) == {0: "Sun 29 Mar", 2: "03:00", 5: "06:00", 8: "09:00", 11: "12:00", 14: "15:00", 17: "18:00", 20: "21:00",
-                                       23: "Mon 30 Mar"}
+    assert labels(span_of(SPRING)) == {0: ["Sun 29 Mar", "2026"], 2: "03:00", 5: "06:00", 8: "09:00", 11: "12:00", 14: "15:00", 17: "18:00", 20: "21:00",
+                                       23: ["Mon 30 Mar", "2026"]}
 
 
 def test_axis_of_a_day_of_25_hours():
     # 01:00 came twice: 03:00 is four hours after midnight
-    assert labels(span_of(SUN)) == {0: "Sun 25 Oct", 4: "03:00", 7: "06:00", 10: "09:00", 13: "12:00", 16: "15:00", 19: "18:00", 22: "21:00",
-                                    25: "Mon 26 Oct"}
+    assert labels(span_of(SUN)) == {0: ["Sun 25 Oct", "2026"], 4: "03:00", 7: "06:00", 10: "09:00", 13: "12:00", 16: "15:00", 19: "18:00", 22: "21:00",
+                                    25: ["Mon 26 Oct", "2026"]}
 
 
 def test_axis_of_the_hours_in_which_the_clocks_change():
-    assert labels(span_of(SUN, hours=3)) == {0: "Sun 25 Oct", 0.5: "00:30", 1: "01:00", 1.5: "01:30", 2: "01:00", 2.5: "01:30", 3: "02:00"}
-    assert labels(span_of(SPRING, hours=2)) == {0: "Sun 29 Mar", 0.25: "00:15", 0.5: "00:30", 0.75: "00:45", 1: "02:00", 1.25: "02:15",
+    assert labels(span_of(SUN, hours=3)) == {0: ["Sun 25 Oct", "2026"], 0.5: "00:30", 1: "01:00", 1.5: "01:30", 2: "01:00", 2.5: "01:30", 3: "02:00"}
+    assert labels(span_of(SPRING, hours=2)) == {0: ["Sun 29 Mar", "2026"], 0.25: "00:15", 0.5: "00:30", 0.75: "00:45", 1: "02:00", 1.25: "02:15",
                                                 1.5: "02:30", 1.75: "02:45", 2: "03:00"}
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from datetime import timedelta
 
+import pandas as pd
 import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -47,9 +49,10 @@ def drawn(app) -> list[list[str]]:
 def test_overview_with_no_broker(dashboard_on, stored):
     app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))()
     assert metrics(app) == {
-        "Houses": "6", "Readings": "1.5 M", "kWh on Mon 26 Oct": "12", "kWh the day before": "38", "Open alerts": "1",
+        "Houses": "6", "Readings": "1.5 M", "kWh on Mon 26 Oct 2026 so far": "12", "kWh the day before": "38", "Open alerts": "1",
         "Last result": "3 h ago", "Late readings": "7", "Dead letters": "3"}
     assert [metric.proto.help for metric in app.metric][:2] == ["11 meters", "1,500,000 readings used"]
+    assert [metric.delta for metric in app.metric][2:4] == ["100 % covered, 3 of 6 houses", "100 % covered, 4 of 6 houses"]
     assert app.dataframe[0].value[["reason", "messages"]].values.tolist() == [["not Avro", 2], ["in the future", 1]]
     assert drawn(app) == [["bar"]]
     assert texts(app.warning)[0].startswith("no Kafka broker answers at 127.0.0.1:1: ")
@@ -280,6 +283,31 @@ def test_alerts_are_told_in_each_houses_time(visit):
     assert app.query_params == {"show": "all"}
 
 
+@pytest.fixture(scope="module")
+def with_401_alerts(clickhouse):
+    """Settings with 401 alerts of one meter, a minute apart; the table keeps no other."""
+    settings = database(clickhouse, "dashboard_many")
+    first, *_ = results.alerts()
+    begun = [results.utc(SUN, "01:00") + timedelta(minutes=i) for i in range(401)]
+    results.insert(client.writer(settings, settings.database), daily_energy=results.daily_energy(), alerts=[
+        (results.alert_id(5, 2, at), *first[1:4], at, at + timedelta(seconds=30), *first[6:]) for at in begun])
+    return settings
+
+
+def test_of_many_alerts_it_is_told_how_many_and_each_is_on_some_page(dashboard_on, with_401_alerts):
+    app = dashboard_on(with_401_alerts)("alerts")
+    seen = []
+    for number, told in enumerate(("200 of 401 alerts (1 to 200)", "200 of 401 alerts (201 to 400)", "1 of 401 alerts (401 to 401)"), 1):
+        app = ran(app.number_input(key="alerts_page").set_value(number))
+        assert texts(app.caption) == [f"{told}, newest first. Pick a row to look at one."]
+        seen += listed(app)
+    assert len(set(seen)) == 401 and seen == sorted(seen, reverse=True)
+    app = ran(app.number_input(key="of_house").set_value(6))  # which has none
+    assert texts(app.info) == ["There is no such alert."]
+    app = ran(app.number_input(key="of_house").set_value(5))
+    assert app.number_input(key="alerts_page").value == 1
+
+
 @pytest.mark.parametrize("query, expected", [
     ({"show": "all"}, NEWEST_FIRST), ({"show": "open"}, [MAINS]), ({"show": "new"}, [MAINS, UNKNOWN]),
     ({"show": "all", "of_house": "1"}, [OVEN]), ({"show": "all", "appliance": "kettle"}, [KETTLE]),
@@ -342,7 +370,7 @@ def test_from_an_alert_to_its_house(visit):
 
 def test_news_are_the_alerts_that_came_since_the_page_was_opened(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_news")
-    writer = client.writer(settings, settings.database)
+    writer = client.client.writer(settings, settings.database)
     [first, second, *_] = results.alerts()
 
     def told(app) -> list[dict]:
@@ -381,6 +409,47 @@ def test_an_acknowledgement_that_kafka_does_not_take_is_told(dashboard_on, store
     app = ran(app.button[1].click())
     assert texts(app.error)[0].startswith("It is not acknowledged: no Kafka broker answers at 127.0.0.1:1: ")
     assert not app.toast
+
+
+# Quality
+
+def test_days_whose_figures_may_not_be_whole_have_a_reason_and_a_way_back(visit):
+    app = visit("quality")
+    replay = "./smw replay --from 2026-10-23 --to 2026-10-23 --house 1 --with-late"
+    days = app.dataframe[0].value
+    assert days[["house_id", "city", "date", "reason"]].apply(lambda row: (row["house_id"], row["city"], row["date"].date(), row["reason"]), axis=1).tolist()[:3] == [
+        (3, "New York", SUN, "no readings came"), (1, "New York", SAT, "covered for 83 %"), (3, "New York", SAT, "no readings came")]
+    late = days[days["late_readings"] > 0]
+    assert late[["house_id", "date", "late_readings", "reason"]].values.tolist() == [
+        [1, pd.Timestamp(FRI), 7, "7 readings came late: after the day was closed"]]
+    assert late["way_back"].tolist() == [""]  # Friday was covered as a whole
+    assert texts(app.caption)[1] == f"{len(days)} days"
+    assert replay not in days["way_back"].tolist()
+    only = ran(app.number_input(key="quality_house").set_value(1)).dataframe[0].value
+    assert only["house_id"].unique().tolist() == [1]
+
+
+def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
+    """House 7 had a burst of the 26th on the 23rd: what came on the days between was late, so that they have no row."""
+    settings = database(clickhouse, "dashboard_ahead")
+    row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI))
+    half = list(row)
+    half[0], half[6] = 7, 43_200.0
+    late = [(0, offset, 7, day, results.utc(day, "01:00"), results.utc(day, "23:00"), 900, 9.9, results.utc(MON, "10:00"), "its day was closed")
+            for offset, day in enumerate((SAT, SUN))]
+    results.insert(client.writer(settings, settings.database), daily_energy=[half, [7, 1, MON, *half[3:]]], late=late)
+    days = dashboard_on(settings)("quality").dataframe[0].value
+    command = "./smw replay --from {0} --to {0} --house 7 --with-late".format
+    assert days[["house_id", "reason", "way_back"]].values.tolist() == [
+        [7, "covered for 50 %", ""],
+        [7, "no result; 900 readings came late: its day was closed", command(SUN)],
+        [7, "no result; 900 readings came late: its day was closed", command(SAT)],
+        [7, "covered for 50 %", ""]]
+
+
+def test_no_such_day(visit):
+    app = visit("quality", **{"from": str(MON), "to": str(MON)})
+    assert texts(app.info) == ["There is no such day."] and not app.dataframe
 
 
 # SQL
@@ -530,7 +599,7 @@ def test_a_clickhouse_that_is_not_ready(dashboard_on, stored, changed, said):
 
 def test_a_query_that_fails_all_the_same_is_told(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_broken")
-    client.writer(settings, settings.database).command("DROP VIEW alert_list")
+    client.client.writer(settings, settings.database).command("DROP VIEW alert_list")
     assert "alert_list" in texts(dashboard_on(settings)("alerts").error)[0]
 
 

@@ -198,10 +198,12 @@ def test_thresholds_that_were_in_force_at_some_time(db):
 ])
 def test_alerts(db, filters, expected):
     assert queries.alerts(db, 200, **filters)["alert_id"].tolist() == expected
+    assert queries.count_alerts(db, **filters) == len(expected)
 
 
 def test_the_newest_alerts_first_and_no_more_than_asked(db):
     assert queries.alerts(db, 2)["alert_id"].tolist() == NEWEST_FIRST[:2]
+    assert queries.alerts(db, 2, 1)["alert_id"].tolist() == NEWEST_FIRST[1:3]
 
 
 def test_an_alert_has_its_place_its_time_zone_and_who_has_seen_it(db):
@@ -270,7 +272,7 @@ def test_without_results_there_is_nothing_but_columns(nothing, db):
         (queries.houses,), (queries.meters, 1), (queries.dead_letters, 20), (queries.energy_of_all, *ALL), (queries.energy_of_house, 1, *ALL),
         (queries.zip_median, "10001", *ALL), (queries.power, 1, [1], seconds(SUN, "14:00"), seconds(SUN, "15:00"), MINUTE),
         (queries.energy_by_hour, 1, [1], "UTC", *ALL), (queries.appliance_energy, 1, *ALL), (queries.thresholds, 1, [1, 3], start, end),
-        (queries.energy_by_zip, *ALL), (queries.alerts, 200), (queries.alert, OVEN), (queries.alerts_between, 1, [3], start, end),
+        (queries.doubtful_days, *ALL, 0, 9), (queries.energy_by_zip, *ALL), (queries.alerts, 200), (queries.alert, OVEN), (queries.alerts_between, 1, [3], start, end),
     ):
         without, with_results = function(nothing, *arguments), function(db, *arguments)
         assert without.empty and len(with_results), function

@@ -8,14 +8,19 @@ import subprocess
 import threading
 import time
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from dashboard import queries
 from generator import commands
+from generator.producer import Producer
 from generator.synthetic import synthetic_houses
 from smartmeter import stack
+from smartmeter.codec import Burst
 from smartmeter.settings import ROOT
 from store.client import reader, writer
 from tests.pipeline.conftest import run_job, store_all, values
@@ -30,8 +35,24 @@ REPLAYED = {  # table -> which of its rows are of the days that are replayed
 }
 
 
+AHEAD, AHEAD_DAYS = 9, [date(2026, 10, day) for day in range(20, 25)]
+"""A house of 1 kW, whose clock was three days ahead for one burst of its first day; and the days on which it measured."""
+
+
+def of_a_clock_ahead(burst_ms: int = 3_600_000):
+    """An hour's readings a burst; the one of 10:00 on the first day has the time of 10:00 three days later."""
+    begun = int(datetime(2026, 10, 20, tzinfo=UTC).timestamp()) * 1000
+    for hour in range(24 * len(AHEAD_DAYS)):
+        start = begun + (hour + 72 * (hour == 10)) * burst_ms
+        yield Burst(AHEAD, "UTC", start, start + burst_ms, 60_000, np.array([1], np.int32), np.array([60], np.int32),
+                    np.array([0, *[1] * 59], np.int32), np.full(60, 1000, np.float32))
+
+
 def produce(settings, burst_s: int) -> None:
     stack.create_topics(settings)
+    with Producer(settings) as producer:
+        for burst in of_a_clock_ahead():
+            producer.send_burst(burst)
     commands.produce(HOUSES, FIRST, FIRST + timedelta(days=DAYS), burst_s, float("inf"), settings)
 
 
@@ -111,9 +132,21 @@ def test_a_replay_of_one_house_over_the_old_results_mends_them(original, setting
         assert values(original, table) == before[table], table
 
 
+def test_days_that_a_clock_ahead_has_closed_come_back_by_the_way_that_quality_names(original, settings):
+    energy = f"SELECT date, round(sum(kwh), 6) FROM daily_energy FINAL WHERE house_id = {AHEAD} GROUP BY date ORDER BY date"
+    second, third = AHEAD_DAYS[1:3]
+    assert [day for day, _ in original.query(energy).result_rows] == [AHEAD_DAYS[0], *AHEAD_DAYS[3:]]
+    doubtful = queries.doubtful_days(original, AHEAD_DAYS[0], AHEAD_DAYS[-1], AHEAD, 10)
+    empty = doubtful[doubtful["known"] == 0]
+    assert empty[["date", "late_readings"]].values.tolist() == [[pd.Timestamp(third), 1440], [pd.Timestamp(second), 1440]]
+    replay(settings, "--from", str(second), "--to", str(third), "--house", str(AHEAD), "--with-late", "--into", "with_late")
+    assert reader(replace(settings, into="with_late")).query(energy).result_rows == [(second, 24.0), (third, 24.0)]
+
+
 @pytest.mark.parametrize("arguments, sentence", [
     (["--from", "2026-11-02", "--to", "2026-11-01"], "give two dates such as 2026-11-01, the last not before the first"),
     (["--from", "yesterday", "--to", "2026-11-01"], "give two dates such as 2026-11-01"),
+    (["--from", "2026-11-01", "--to", "2026-11-01", "--with-late"], "give it with --house"),
     (["--from", "2026-11-01", "--to", "2026-11-01", "--into", "a-b"], "a name of letters, digits and underscores"),
 ])
 def test_what_makes_no_sense_is_told_in_one_sentence(settings, arguments, sentence):
