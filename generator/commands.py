@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 
+from generator import local_days
 from generator.channels import WATTS_PER_UNIT, ReadingOptions
 from generator.datasets import measured_houses
 from generator.houses import House, in_order
@@ -33,8 +34,8 @@ PROGRESS_EVERY_S = 2
 def add_arguments_generate(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw generate."""
     parser.add_argument("--days", type=int, help=f"local days of each house (default {DAYS}; measured houses: all)")
-    parser.add_argument("--start", type=_date, help="first day, such as 2024-03-01 (default: so that yesterday is the last; "
-                        "measured houses: their first)")
+    parser.add_argument("--start", type=_date, help="first day, such as 2024-03-01 (default: so that the last is yesterday, and over at "
+                        "every house; measured houses: their first)")
     parser.add_argument("--data", type=Path, help="folder of a data set in REDD's or UK-DALE's layout (default: "
                         "synthetic houses)")
     parser.add_argument("--houses", type=int, help=f"number of houses (default {HOUSES}; with --data: the measured "
@@ -48,7 +49,7 @@ def add_arguments_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=_speed, default=float("inf"), help="times real time: 1 is live (default max)")
     parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about a second of waiting, at most "
                         f"{HISTORY_BURST_S})")
-    parser.add_argument("--live", action="store_true", help="synthetic houses only: the days up to now at once, then each burst when its "
+    parser.add_argument("--live", action="store_true", help="synthetic houses only: the days and today up to now at once, then each burst when its "
                         f"time has come ({BURST_S} s, or --burst-s), until Ctrl-C; a later start goes on where the topic ends")
 
 
@@ -70,22 +71,28 @@ def generate(args: argparse.Namespace, settings: Settings) -> int:
 
 def plan(args: argparse.Namespace, settings: Settings) -> tuple[Sequence[House], date, date]:
     """(houses, first day, day after the last) that the arguments of generate ask for. Raises UserError."""
-    first, end = _day_range(args)
-    with _usable_folders():
-        return _houses(args, settings), first, end
-
-
-def _day_range(args: argparse.Namespace) -> tuple[date, date]:
-    """[first, end) of generate; every day for measured houses unless days are given."""
     if args.days is not None and args.days < 1:
         raise UserError(f"--days {args.days}: give 1 or more")
+    if args.data is not None and args.houses is None and args.days is not None and args.start is None:
+        raise UserError("--days needs --start where the houses are measured ones: give the first day")
+    with _usable_folders():
+        houses = _houses(args, settings)
+    return houses, *_day_range(args, houses)
+
+
+def _day_range(args: argparse.Namespace, houses: Sequence[House]) -> tuple[date, date]:
+    """[first, end) of generate; every day for measured houses unless days are given."""
     if args.data is not None and args.houses is None and args.days is None:
         return args.start or date.min, date.max
-    if args.data is not None and args.houses is None and args.start is None:
-        raise UserError("--days needs --start where the houses are measured ones: give the first day")
     days = timedelta(days=args.days or DAYS)
-    first = args.start or date.today() - days
+    first = args.start or first_today(houses) - days
     return first, first + days
+
+
+def first_today(houses: Sequence[House]) -> date:
+    """The earliest of the houses' local dates: the days before are over at each of them."""
+    now_ms = local_days.now_ms()
+    return min(local_days.local_date(now_ms, house.timezone) for house in houses)
 
 
 def _houses(args: argparse.Namespace, settings: Settings) -> Sequence[House]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from functools import lru_cache
@@ -35,6 +36,11 @@ def day_bounds_ms(day: date, timezone: str) -> tuple[int, int]:
 def local_date(time_ms: int, timezone: str) -> date:
     """The local day that an instant belongs to."""
     return datetime.fromtimestamp(time_ms / 1000, zone(timezone)).date()
+
+
+def now_ms() -> int:
+    """The present instant."""
+    return round(time.time() * 1000)
 
 
 def dates(first: date, end: date) -> Iterator[date]:

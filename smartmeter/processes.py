@@ -25,6 +25,7 @@ MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POLL_S = 0.1
 PATIENCE_S = 1
+STARTS_WITHIN_S = 180  # a JVM on a small machine that is busy; one that ends before is seen at once
 LOG_LINES_SHOWN = 5
 CAUSE = "Caused by: "
 
@@ -117,7 +118,7 @@ class Processes:
                 raise UserError(f"{name} ended (code {code}): {cause}; its log is {self.log(name)}")
             raise UserError("\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines[-LOG_LINES_SHOWN:]]))
 
-    def wait_until(self, ready, what: str, timeout_s: float = 60) -> None:
+    def wait_until(self, ready, what: str, timeout_s: float = STARTS_WITHIN_S) -> None:
         """Wait for ready() to be true. Raises UserError when a process ends meanwhile, or the time is up."""
         deadline = time.monotonic() + timeout_s
         while not ready():

@@ -8,8 +8,10 @@ from shutil import which
 
 from playwright.sync_api import Page, expect, sync_playwright
 
+from tests.waiting import STILL_S
+
 PAGES = ("overview", "home", "appliances", "map", "alerts", "quality", "sql", "replay")
-PATIENCE_MS = 20_000
+PATIENCE_MS = STILL_S * 1000
 CHROMIUM = dict(executable_path=which("chromium"), args=[
     "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
     "--disable-component-update", "--disable-sync"])

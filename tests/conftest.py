@@ -11,7 +11,8 @@ from smartmeter import stack
 from smartmeter.processes import Processes
 from tests.ports import on_free_ports
 
-hypothesis.settings.register_profile("compiled", deadline=None)  # the first call of a compiled function waits for its compiler
+hypothesis.settings.register_profile(  # the first call of a compiled function waits for its compiler, and machines are slow or busy
+    "compiled", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("compiled")
 
 

@@ -18,11 +18,14 @@ HISTORY_DAYS = 2
 HISTORY_BURST_S = 300
 RAISED_WATTS = 100_000
 RAISED_S = 8
+RAISED_AGO_MS = 3 * 3_600_000
 SETTLE_S = 15  # live bursts before the first spike
+RAISED_METER = 1
+"""Of each house, in the history: a mains, which is always on and so has a limit."""
 
 
 def send_history(producer: Producer, houses: list[House]) -> None:
-    """The last days to the present minute."""
+    """The last days to the present minute, with one spike a house, some three hours ago."""
     now_ms = round(time.time() * 1000)
     today = local_date(now_ms, houses[0].timezone)
     for house in houses:
@@ -30,7 +33,8 @@ def send_history(producer: Producer, houses: list[House]) -> None:
     for burst in in_order(houses, today - timedelta(days=HISTORY_DAYS), today + timedelta(days=1), HISTORY_BURST_S):
         if burst.end_ms > now_ms:
             break
-        producer.send_burst(burst)
+        is_raised = burst.start_ms <= now_ms - RAISED_AGO_MS < burst.end_ms
+        producer.send_burst(raise_watts(burst, {(burst.house_id, RAISED_METER): burst.end_ms}, {}) if is_raised else burst)
 
 
 def send_live(producer: Producer, houses: list[House], watched: dict[int, list[int]], seconds: float, spikes_per_s: float) -> dict[str, float]:
@@ -46,7 +50,7 @@ def send_live(producer: Producer, houses: list[House], watched: dict[int, list[i
             return sent
         while (ahead := burst.end_ms / 1000 - time.time()) > 0:
             producer.wait(ahead)
-        if raising <= time.time() < raising + seconds and rng.random() < spikes_per_s / len(houses):
+        if raising <= burst.end_ms / 1000 < raising + seconds and rng.random() < spikes_per_s / len(houses):
             meter_id = int(rng.choice(watched[burst.house_id]))
             raised_until.setdefault((burst.house_id, meter_id), burst.end_ms + RAISED_S * 1000)
         producer.send_burst(raise_watts(burst, raised_until, sent))

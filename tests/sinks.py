@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from contextlib import contextmanager
 
+from tests.waiting import STILL_S
+
 
 @contextmanager
 def running(sink):
@@ -15,5 +17,5 @@ def running(sink):
         yield sink
     finally:
         sink.stop()
-        thread.join(timeout=30)
+        thread.join(timeout=STILL_S)
         assert not thread.is_alive()

@@ -8,16 +8,24 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from smartmeter.errors import UserError
 
+STILL_S = 300
+"""How long nothing moves before a wait fails: what takes a second may take a minute on a small machine that is busy."""
 
-def until(condition, timeout_s: float = 120):
-    """The first true value of condition(), which may fail while tables or services are not there. Fails when there is none in time."""
-    deadline = time.monotonic() + timeout_s
+
+def until(condition, progress=lambda: None, still_s: float = STILL_S):
+    """The first true value of condition(), which may fail while tables or services are not there.
+
+    Fails when there is none and progress() has stayed the same for still_s: what is slow but goes on is waited for.
+    """
+    moved, before = time.monotonic(), None
     while True:
         try:
             if value := condition():
                 return value
-            assert time.monotonic() < deadline, "waited in vain"
+            if (now := progress()) != before:
+                moved, before = time.monotonic(), now
+            assert time.monotonic() < moved + still_s, "waited in vain"
         except (ClickHouseError, UserError):
-            if time.monotonic() > deadline:
+            if time.monotonic() > moved + still_s:
                 raise
         time.sleep(0.1)

@@ -15,6 +15,8 @@ from smartmeter.errors import UserError
 from smartmeter.flink import Flink
 from smartmeter.processes import MARK, Processes, marked
 from smartmeter.settings import ROOT
+from tests.processes import CLOCK
+from tests.waiting import STILL_S
 
 NODES = ("jobmanager", "taskmanager1", "taskmanager2")
 SLOTS = 2
@@ -60,7 +62,7 @@ class Cluster:
 
     def start(self, name: str) -> None:
         """Start one of its processes: with no environment variable but these, and in a folder of its own."""
-        environ = {
+        environ = CLOCK | {
             "PATH": os.defpath if shutil.which("java", path=os.defpath) else f"{Path(shutil.which('java')).parent}:{os.defpath}",
             "HOME": str(self.folder), "FLINK_CONF_DIR": f"{self.folder}/conf", "FLINK_LOG_DIR": f"{self.folder}/log",
             MARK: str(self.processes.run / f"{name}.pid")}
@@ -104,7 +106,7 @@ class Cluster:
 
     def run(self, settings, *arguments: str) -> subprocess.CompletedProcess:
         begun = self.begin(settings, *arguments)
-        out, err = begun.communicate(timeout=300)
+        out, err = begun.communicate(timeout=STILL_S)
         return subprocess.CompletedProcess(begun.args, begun.returncode, out, err)
 
     def begin(self, settings, *arguments: str) -> subprocess.Popen:

@@ -18,7 +18,7 @@ from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.flow import Flow, all_read, expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
 from tests.processes import command_lines, python_workers
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 WINDOW_DAYS = 2
 ALONE = ("daily_energy", "thresholds", "spikes", "power_profile")
@@ -67,15 +67,14 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
     produce(settings, parts[4])
     cluster.smw(replace(settings, parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
     until(lambda: all_read(settings))
-    flow = Flow(settings, parts[5], FLOW_S)
+    flow = Flow(settings, parts[5], FLOW_S, shares=2)
     flow.start()
     until(lambda: flow.undelivered < len(parts[5]) * 0.8)
     assert python_workers(processes.run / "taskmanager2.pid"), "the job runs on both"
+    flow.go_on()
     cluster.kill("taskmanager2")
-    assert flow.is_alive(), "data flows meanwhile"
-    flow.join()
-    assert flow.undelivered == 0
-    until(lambda: cluster.tend() or all_read(settings), 120)
+    flow.end()
+    until(lambda: cluster.tend() or all_read(settings))
     judge_all(settings, log, expected)
     stop(cluster, settings)
 
@@ -99,10 +98,10 @@ def test_jobs_alone_beside_each_other(cluster, settings, log, expected):
     for supervised, job in ((stopped, "spikes"), (cancelled, "thresholds")):
         assert supervised.stdout.readline() == f"{job} runs: {cluster.flink.url}/#/job/running/{id_of[job]}\n"
     cluster.flink.cancel(id_of["thresholds"])
-    assert cancelled.communicate(timeout=60)[1] == f"smw: the job is CANCELED in the Flink at {cluster.flink.url}\n" and cancelled.returncode == 1
+    assert cancelled.communicate(timeout=STILL_S)[1] == f"smw: the job is CANCELED in the Flink at {cluster.flink.url}\n" and cancelled.returncode == 1
     assert {Path(place).parent.name for place in cluster.smw(settings, "savepoint", "--stop").split()} == {
         settings.topic_prefix + job for job in ALONE if job != "thresholds"}
-    assert stopped.wait(60) == 0
+    assert stopped.wait(STILL_S) == 0
 
 
 def test_a_flink_that_has_lost_its_taskmanagers_is_told(cluster):

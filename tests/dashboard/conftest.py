@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 from smartmeter.settings import ROOT, Settings
 from store import client, schema
 from tests.dashboard import results
+from tests.waiting import STILL_S
 
 
 def database(clickhouse: Settings, name: str) -> Settings:
@@ -66,7 +67,7 @@ def page(name: str = "overview", **query: str) -> AppTest:
 
 def frame() -> AppTest:
     """The dashboard before it has run."""
-    return AppTest.from_file(ROOT / "dashboard" / "app.py", default_timeout=20)
+    return AppTest.from_file(ROOT / "dashboard" / "app.py", default_timeout=STILL_S)
 
 
 def ran(changed) -> AppTest:

@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.controls import to_csv
 from tests.dashboard.results import FRI, MON, SAT, SUN
+from tests.waiting import STILL_S
 
 
 def number():
@@ -44,7 +45,7 @@ def days():
 
 
 def app(script, **query) -> AppTest:
-    test = AppTest.from_function(script, default_timeout=20)
+    test = AppTest.from_function(script, default_timeout=STILL_S)
     test.query_params.update(query)
     test.run()
     assert not test.exception

@@ -50,7 +50,7 @@ def test_overview_with_no_broker(dashboard_on, stored):
     app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))()
     assert metrics(app) == {
         "Houses": "6", "Readings": "1.5 M", "kWh on Mon 26 Oct 2026 so far": "12", "kWh the day before": "38", "Open alerts": "1",
-        "Last result": "3 h ago", "Late readings": "7", "Dead letters": "3"}
+        "Last result": "3 days ago", "Late readings": "7", "Dead letters": "3"}
     assert [metric.proto.help for metric in app.metric][:2] == ["11 meters", "1,500,000 readings used"]
     assert [metric.delta for metric in app.metric][2:4] == ["100 % covered, 3 of 6 houses", "100 % covered, 4 of 6 houses"]
     assert app.dataframe[0].value[["reason", "messages"]].values.tolist() == [["not Avro", 2], ["in the future", 1]]

@@ -14,6 +14,7 @@ from confluent_kafka.admin import NewPartitions
 from smartmeter import kafka, stack, topics
 from smartmeter.processes import Processes, marked
 from smartmeter.settings import JARS, Settings
+from tests.waiting import STILL_S
 
 NODES = (1, 2, 3)
 OF_A_CLUSTER = """\
@@ -80,7 +81,7 @@ class Brokers:
     def leader(self, name: str, partition: int = 0) -> int:
         """The node that leads a partition of a topic."""
         full = topics.topic(self.settings, name)
-        return kafka.admin(self.settings).list_topics(timeout=10).topics[full].partitions[partition].leader
+        return kafka.admin(self.settings).list_topics(timeout=STILL_S).topics[full].partitions[partition].leader
 
     def add_partitions(self, total: int) -> None:
         """Let all topics have so many partitions."""

@@ -32,7 +32,7 @@ def test_a_clickhouse_that_is_slow_and_breaks_connections(unread, clickhouse, lo
     with Proxy((address.hostname, address.port), turns) as proxy:
         settings = replace(unread, clickhouse_url=f"http://127.0.0.1:{proxy.port}", clickhouse_database="slow", sink_batch_rows=20_000)
         with running(Sink(settings)):
-            until(lambda: all_stored(settings), 120)
+            until(lambda: all_stored(settings))
     assert min(proxy.done[fault] for fault in FAULTS) >= 1
     client = reader(replace(settings, clickhouse_url=clickhouse.clickhouse_url))
     judge_tables(client, expected, ended=True)

@@ -18,7 +18,7 @@ from tests.oracle import Outcome, Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
 from tests.ports import on_free_ports
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 WINDOW_DAYS = 2
 
@@ -29,27 +29,42 @@ def settings_of_a_stack(home: Path, **others) -> Settings:
 
 
 class Flow(threading.Thread):
-    """Sends messages to the topic readings, spread over some seconds; the broker may be away meanwhile."""
+    """Sends messages to the topic readings, spread over some seconds; the broker may be away meanwhile.
 
-    def __init__(self, settings: Settings, messages, seconds: float):
+    They come in so many shares, of which the first is sent at once and each other upon go_on(): the data lasts until then.
+    """
+
+    def __init__(self, settings: Settings, messages, seconds: float, shares: int = 1):
         super().__init__()
-        self.settings, self.messages, self.seconds = settings, messages, seconds
+        self.settings, self.seconds = settings, seconds
+        self.shares = [messages[i * len(messages) // shares:(i + 1) * len(messages) // shares] for i in range(shares)]
+        self.called_for = threading.Semaphore()
         self.undelivered = len(messages)
 
     def run(self):
         producer = Producer(kafka.client(self.settings) | {"enable.idempotence": True, "topic.metadata.refresh.interval.ms": 500})
+        for share in self.shares:
+            while not self.called_for.acquire(blocking=False):
+                producer.poll(0.1)
+            self.send(producer, share)
+        producer.flush(STILL_S)
+
+    def send(self, producer: Producer, share) -> None:
         begun, name = time.monotonic(), topics.topic(self.settings, "readings")
-        for i, (key, value) in enumerate(self.messages):
-            while (ahead := begun + i * self.seconds / len(self.messages) - time.monotonic()) > 0:
+        for i, (key, value) in enumerate(share):
+            while (ahead := begun + i * self.seconds / len(self.shares) / len(share) - time.monotonic()) > 0:
                 producer.poll(min(ahead, 0.1))
             producer.produce(name, value, key, on_delivery=self.delivered)
-        producer.flush(60)
 
     def delivered(self, error, _message):
         self.undelivered -= error is None
 
+    def go_on(self) -> None:
+        """Have it send the next share."""
+        self.called_for.release()
+
     def hurry(self) -> None:
-        """Have it send the rest at once."""
+        """Have it send at once what it may send."""
         self.seconds = 0
 
     def end(self) -> None:
@@ -64,10 +79,11 @@ def expected_of(settings: Settings, log: Log) -> Outcome:
     return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
 
 
-def judge_stack(processes: Processes, settings: Settings, client: Client, log: Log, timeout_s: float = 240) -> None:
+def judge_stack(processes: Processes, settings: Settings, client: Client, log: Log) -> None:
     """Wait until all of a log is stored. Fails when the tables are not what the oracle finds."""
     readings = log.readings - log.dead_readings
-    until(lambda: not processes.check() and all_read(settings) and all_stored(settings) and stored_readings(client) == readings, timeout_s)
+    until(lambda: not processes.check() and all_read(settings) and all_stored(settings) and stored_readings(client) == readings,
+          lambda: stored_readings(client))
     until(lambda: all_stored(settings))
     judge_tables(client, expected_of(settings, log), ended=False)
     assert dead_letters(client) == sorted(log.dead)

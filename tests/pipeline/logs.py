@@ -13,6 +13,7 @@ from smartmeter import kafka, topics
 from smartmeter.codec import Burst, encode, encode_burst
 from tests.oracle import midnight_ms, readings_of
 from tests.unit.logs import burst as burst_of
+from tests.waiting import STILL_S
 
 BURST_MS = 900_000
 Y2K_MS = 946_684_800_000
@@ -121,4 +122,4 @@ def produce(settings, messages, timestamps=()) -> None:
     producer = Producer(kafka.client(settings) | {"enable.idempotence": True, "message.max.bytes": 8_388_608})
     for i, (key, value) in enumerate(messages):
         producer.produce(topics.topic(settings, "readings"), value, key, timestamp=timestamps[i] if timestamps else 1_300_000_000_000 + i)
-    assert producer.flush(30) == 0
+    assert producer.flush(STILL_S) == 0

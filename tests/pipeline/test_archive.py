@@ -19,6 +19,7 @@ from tests.pipeline.conftest import TABLES, judge_tables, run_job, store_all, va
 from tests.pipeline.flow import expected_of
 from tests.pipeline.logs import HOUSES, make_log, produce
 from tests.topics import messages
+from tests.waiting import STILL_S
 
 DAYS = ["--from", "2011-03-01", "--to", "2013-11-30"]
 LOG = make_log(seed=29, houses={1: HOUSES[1], 2: HOUSES[2], 150: HOUSES[3]})
@@ -43,7 +44,7 @@ def original(settings, processes):
 
 def smw(settings, *arguments) -> str:
     """What a command prints."""
-    done = subprocess.run([ROOT / "smw", *arguments], env=os.environ | settings.environ(), text=True, capture_output=True, timeout=180)
+    done = subprocess.run([ROOT / "smw", *arguments], env=os.environ | settings.environ(), text=True, capture_output=True, timeout=STILL_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -79,7 +80,7 @@ def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, f
         assert values(client, table) == values(original, table), table
     assert len(values(client, "late")) > 20 and len(values(client, "dead_letter")) == len(LOG.dead) > 10
     judge_tables(client, expected_of(settings, LOG), ended=True)
-    assert topic(replace(settings, replay_archived=True), "readings") not in kafka.admin(settings).list_topics(timeout=10).topics
+    assert topic(replace(settings, replay_archived=True), "readings") not in kafka.admin(settings).list_topics(timeout=STILL_S).topics
 
 
 @pytest.mark.parametrize("command, sentence", [

@@ -69,14 +69,14 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
     with Processes(settings.home) as processes:
         stack.start(processes, settings)
         client = until(lambda: reader(settings))
-        flow = Flow(settings, log.messages, A_KILL_S * (len(kills) + 1))
+        flow = Flow(settings, log.messages, A_KILL_S * (len(kills) + 1), shares=len(kills) + 1)
         flow.start()
         rng = np.random.default_rng(5)
         victims = Stack(processes, settings)
         for part in kills:
             time.sleep(rng.uniform(*BETWEEN_S))
+            flow.go_on()
             victims.kill(part)
-            assert flow.is_alive(), "the data ended before the kills did"
         flow.end()
         judge_stack(processes, settings, client, log)
         processes.check()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -21,10 +20,13 @@ from generator.producer import Producer
 from generator.synthetic import synthetic_houses
 from smartmeter import stack
 from smartmeter.codec import Burst
+from smartmeter.offsets import Offsets
 from smartmeter.settings import ROOT
+from smartmeter.topics import RESULTS
 from store.client import reader, writer
 from tests.pipeline.conftest import run_job, store_all, values
 from tests.processes import python_workers
+from tests.waiting import STILL_S, until
 
 FIRST, DAYS = date(2026, 10, 29), 7  # clocks change on 1 November
 HOUSES = synthetic_houses(3, seed=5, timezone="America/New_York")
@@ -72,7 +74,7 @@ def original(settings, processes):
 def replay(settings, *arguments) -> str:
     """What ./smw replay prints."""
     done = subprocess.run([ROOT / "smw", "replay", *arguments], env=os.environ | settings.environ(), text=True,
-                          capture_output=True, timeout=180)
+                          capture_output=True, timeout=STILL_S)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -96,7 +98,7 @@ def test_bursts_of_another_size_give_the_same(original, settings, processes):
 def test_a_replay_beside_the_old_results_over_a_crash_at_another_parallelism(original, settings):
     home = settings.home / "replay"
     killed = []
-    killer = threading.Thread(target=lambda: killed.append(kill_a_worker(home / "run" / "pipeline.pid")))
+    killer = threading.Thread(target=lambda: killed.append(kill_a_worker(home / "run" / "pipeline.pid", replace(settings, into="again"))))
     killer.start()
     said = replay(replace(settings, parallelism=4), "--from", str(FROM), "--to", str(TO), "--into", "again")
     killer.join()
@@ -106,16 +108,17 @@ def test_a_replay_beside_the_old_results_over_a_crash_at_another_parallelism(ori
         assert values(client, table) == values(original, table, where), table
 
 
-def kill_a_worker(pid_file: Path) -> int:
-    """kill -9 a Python worker of a job, as soon as it is at work. Returns its pid."""
-    deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
-        if workers := python_workers(pid_file):
-            time.sleep(3)
-            os.kill(workers[0], signal.SIGKILL)
-            return workers[0]
-        time.sleep(0.05)
-    return 0
+def kill_a_worker(pid_file: Path, settings) -> int:
+    """kill -9 a Python worker of a job, as soon as it has made results. Returns its pid."""
+    until(lambda: has_results(settings))
+    worker, *_ = python_workers(pid_file)
+    os.kill(worker, signal.SIGKILL)
+    return worker
+
+
+def has_results(settings) -> bool:
+    with Offsets(settings, RESULTS, "none") as results:
+        return any(end for _, end in results.bounds().values())
 
 
 def test_a_replay_of_one_house_over_the_old_results_mends_them(original, settings, processes):

@@ -39,7 +39,7 @@ from tests.pipeline.flow import expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
 from tests.ports import on_free_ports
 from tests.processes import command_line
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 MARK = "Marked" + secrets.token_hex(8)
 """Part of every password; so it is looked for in all that anybody may read."""
@@ -119,7 +119,7 @@ def flow(admin, services, log):
     stack.start_sink(services, of_user(admin, "sink"))
     stack.start_job(services, of_user(admin, "jobs"))
     client = until(lambda: reader(admin))
-    until(lambda: stored_readings(client) == log.readings - log.dead_readings and all_stored(of_user(admin, "dashboard")), 120)
+    until(lambda: stored_readings(client) == log.readings - log.dead_readings and all_stored(of_user(admin, "dashboard")))
     services.check()
     return client
 
@@ -136,7 +136,7 @@ def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow,
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, PASSWORD + user)
     produce(of_user(admin, "generator"), make_log(4, {9: ("UTC", date(2011, 3, 12))}).messages)
-    until(lambda: flow.query("SELECT max(date) FROM daily_energy FINAL WHERE house_id = 9").first_row[0] == date(2011, 3, 16), 120)
+    until(lambda: flow.query("SELECT max(date) FROM daily_energy FINAL WHERE house_id = 9").first_row[0] == date(2011, 3, 16))
     services.check()
     said = services.log("sink").read_text()
     assert said.count("waiting:") == said.count("refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD") == 1
@@ -175,7 +175,7 @@ def flink_answers(url: str):
     """(path, answer) of all that Flink's REST API tells of itself and its jobs."""
     def ask(path: str) -> bytes:
         try:
-            with urlopen(url + path, timeout=10) as answer:
+            with urlopen(url + path, timeout=STILL_S) as answer:
                 return answer.read()
         except HTTPError as error:
             return error.read()
@@ -201,7 +201,7 @@ def test_no_secret_is_in_what_flink_says_of_a_table_that_it_cannot_make(admin):
 
 def run(settings: Settings, code: str) -> str:
     """What a Python program says."""
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=os.environ | settings.environ(), capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-P", "-c", code], env=os.environ | settings.environ(), capture_output=True, text=True, timeout=STILL_S)
     return done.stdout + done.stderr
 
 
@@ -248,7 +248,7 @@ def test_programs_end_with_the_sentence(admin):
     }
     running = {name: subprocess.Popen(command, env=os.environ | stack.flink_environ(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                for name, command in commands.items()}
-    said = {name: process.communicate(timeout=60)[0] for name, process in running.items()}
+    said = {name: process.communicate(timeout=STILL_S)[0] for name, process in running.items()}
     assert [process.returncode for process in running.values()] == [1, 1, FLINK_PROGRAM_FAILED]
     assert re.fullmatch(f"smw: {NO_PASSWORD}\n", said["smw"]) and re.fullmatch(f"sink: {NO_PASSWORD}\n", said["sink"])
     assert re.search(f"^smw: {NO_PASSWORD}$", said["flink"], re.MULTILINE)
@@ -307,5 +307,5 @@ def test_what_is_wrong_with_clickhouse_is_told_in_one_sentence(flow, admin, home
 
 def test_smw_sql_over_tls(flow, admin):
     done = subprocess.run([sys.executable, "-P", "-m", "smartmeter", "sql", "SELECT min(house_id) AS first FROM houses", "--format", "csv"],
-                          env=os.environ | admin.environ(), capture_output=True, text=True, timeout=30)
+                          env=os.environ | admin.environ(), capture_output=True, text=True, timeout=STILL_S)
     assert (done.stdout, done.stderr) == ('"first"\n1\n', "")

@@ -84,9 +84,9 @@ def tables(settings, processes, client, door, later_id, log, dead):
 def shut_until_the_job_waits(door, job_log) -> None:
     """Shut the door once the job has its own ids, until a worker waits for another one and says so."""
     had = len(door.asked)
-    until(lambda: len(door.asked) == had + len(SCHEMA_OF), 120)
+    until(lambda: len(door.asked) == had + len(SCHEMA_OF))
     with door.shut():
-        until(lambda: AWAY in job_log.read_text(), 120)
+        until(lambda: AWAY in job_log.read_text())
 
 
 def test_the_tables_are_what_the_oracle_finds(tables, log, settings):

@@ -35,7 +35,7 @@ from tests.pipeline.conftest import rows
 from tests.registry.conftest import PASSWORDS
 from tests.registry.evolved import with_field, with_type, without_field
 from tests.topics import messages
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 LATE = dict(partition=1, offset=2, house_id=3, date=14_000, start=1_209_600_000_000, end=1_209_600_001_000, readings=5, kwh=1.5,
             house_time=1_209_700_000_000, reason="its day was closed")
@@ -257,4 +257,4 @@ def produce(settings, name: str, *messages: bytes) -> None:
     producer = KafkaProducer({"bootstrap.servers": settings.kafka})
     for message in messages:
         producer.produce(topic(settings, name), message)
-    assert producer.flush(30) == 0
+    assert producer.flush(STILL_S) == 0

@@ -21,6 +21,8 @@ import compose
 from smartmeter import stack
 from smartmeter.processes import Processes
 from smartmeter.settings import JARS, ROOT, Settings
+from tests.processes import CLOCK
+from tests.waiting import STILL_S
 
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
 COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
@@ -123,7 +125,7 @@ class Containers:
 
     def ended(self, name: str) -> int:
         """What a process that ends by itself ends with."""
-        return self._processes.children[name].wait(60)
+        return self._processes.children[name].wait(STILL_S)
 
     def stop(self, name: str) -> None:
         self._processes.stop(name)
@@ -140,7 +142,7 @@ class Containers:
     def _environ(self, name: str) -> dict[str, str]:
         """A service's environment, and that of the image."""
         folder = self._folder
-        return {
+        return CLOCK | {
             "PATH": f"{FLINK_BIN}:{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{folder / 'image'}:{folder / 'without'}", "SMW_HOME": str(folder / "home"),
             "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().sink_metrics_port]), "FLINK_LOG_DIR": str(folder), "FLINK_PID_DIR": str(folder), "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
         } | {key: self._here(name, value) for key, value in self._services[name].get("environment", {}).items()}

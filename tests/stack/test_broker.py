@@ -13,6 +13,7 @@ from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 from smartmeter.topics import SCHEMA_OF
 from tests.ports import on_free_ports
+from tests.waiting import STILL_S
 
 APRIL_2011_MS = 1303099200000
 
@@ -27,14 +28,14 @@ def produce(settings, value: bytes):
     faults = []
     producer.produce("readings", value, b"1", partition=0, timestamp=APRIL_2011_MS,
                      on_delivery=lambda error, _: error and faults.append(error))
-    assert producer.flush(10) == 0 and not faults
+    assert producer.flush(STILL_S) == 0 and not faults
 
 
 def read(settings, count: int) -> list[tuple[int, int]]:
     """(length, timestamp) of the first messages of partition 0."""
     consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "test"})
     consumer.assign([TopicPartition("readings", 0, 0)])
-    messages = consumer.consume(count, timeout=20)
+    messages = consumer.consume(count, timeout=STILL_S)
     consumer.close()
     return [(len(message.value()), message.timestamp()[1]) for message in messages]
 
@@ -42,7 +43,7 @@ def read(settings, count: int) -> list[tuple[int, int]]:
 def topic_config(settings, topic: str, *names: str) -> list[str]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
     client = kafka.admin(settings)
-    config = client.describe_configs([resource])[resource].result(timeout=10)
+    config = client.describe_configs([resource])[resource].result(timeout=STILL_S)
     return [config[name].value for name in names]
 
 
@@ -60,7 +61,7 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
         assert topic_config(settings, "readings", "retention.ms", "max.message.bytes") == ["-1", "8388608"]
         assert topic_config(settings, "dead_letter", "max.message.bytes") == ["9437184"]
         assert topic_config(settings, "houses", "cleanup.policy") == ["compact"]
-        described = kafka.admin(settings).list_topics(timeout=10).topics
+        described = kafka.admin(settings).list_topics(timeout=STILL_S).topics
         assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)
 
 

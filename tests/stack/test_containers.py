@@ -21,10 +21,9 @@ from store.client import reader
 from tests.registry.evolved import with_type
 from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_image, services
 from tests.topics import messages
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 TASKMANAGERS = 2
-PATIENCE_S = 150
 
 
 @pytest.fixture
@@ -49,7 +48,7 @@ def brokers_known(settings: Settings) -> int:
 def copies(settings: Settings) -> set[tuple[int, str]]:
     """(copies of a message, and how many of them must have it before it counts as sent) of the project's topics."""
     admin = kafka.admin(settings)
-    topics = admin.list_topics(timeout=10).topics
+    topics = admin.list_topics(timeout=STILL_S).topics
     asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in SCHEMA_OF])
     return {(len(partition.replicas), found.result()["min.insync.replicas"].value)
             for resource, found in asked.items() for partition in topics[resource.name].partitions.values()}
@@ -96,14 +95,14 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     containers.start("sink")
     containers.start("generator", **{"20": "2", "7": "2"})
     flink = Flink(containers.address("jobmanager", 8081))
-    until(lambda: list(flink.jobs().values()) == ["pipeline"], timeout_s=PATIENCE_S)
+    until(lambda: list(flink.jobs().values()) == ["pipeline"])
     until(lambda: containers.healthy("pipeline"))
     until(lambda: flink.slots() == (2, 4))
     until(lambda: containers.healthy("sink"))
     assert all(message.value().startswith(REGISTRY_MARKER) for name in ("readings", "daily_energy") for message in messages(settings, name))
     client = until(lambda: reader(settings))
     until(lambda: client.query("SELECT DISTINCT house_id, readings = day_s FROM daily_energy FINAL WHERE final AND meter_id <= 2 "
-                               "ORDER BY house_id").result_rows == [(1, True), (2, True)], timeout_s=PATIENCE_S)
+                               "ORDER BY house_id").result_rows == [(1, True), (2, True)])
     until(lambda: reached_ms(settings) / 1000 > time.time() - 30)
     assert containers.healthy("generator")
     containers.start("dashboard")
@@ -117,7 +116,7 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     containers.start("jobmanager", 2)
     until(lambda: containers.healthy("jobmanager") and flink.slots() == (4, 4))
     containers.start("pipeline", 2)
-    until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(client), timeout_s=PATIENCE_S)
+    until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(client))
     assert re.search("from file:.*/pipeline/hashmap/.*/chk-", processes.log("pipeline.2").read_text())
 
 

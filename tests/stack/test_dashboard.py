@@ -10,6 +10,7 @@ from smartmeter import stack
 from smartmeter.processes import marked
 from smartmeter.settings import ROOT
 from tests.ports import on_free_ports
+from tests.waiting import STILL_S
 
 
 @pytest.fixture
@@ -30,14 +31,14 @@ def test_it_says_where_it_is_and_leaves_nothing_behind(settings, tmp_path):
     [pid_file] = tmp_path.glob("dashboard/run/*.pid")
     assert marked(pid_file)
     dashboard.send_signal(signal.SIGINT)
-    assert dashboard.wait(timeout=30) == 130
+    assert dashboard.wait(timeout=STILL_S) == 130
     assert not marked(pid_file) and not stack.answers(url)
 
 
 def test_a_taken_port_is_told_in_one_sentence(settings):
     with stack.listener_near(settings.dashboard_port):
         dashboard = start(settings)
-        output, _ = dashboard.communicate(timeout=60)
+        output, _ = dashboard.communicate(timeout=STILL_S)
     assert dashboard.returncode == 1
     assert output == (f"smw: port {settings.dashboard_port} at 127.0.0.1 is not free (Address already in use): "
                       "end the program that uses it, or set SMW_DASHBOARD_PORT to another\n")

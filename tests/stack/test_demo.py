@@ -14,7 +14,7 @@ from smartmeter.demo import Progress, Totals, generated
 from smartmeter.processes import end, marked
 from smartmeter.settings import ROOT
 from tests.ports import on_free_ports
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 
 @pytest.fixture
@@ -80,7 +80,7 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     assert said("archive", "--from", "2013-04-12", "--to", "2013-04-12").startswith(f"{home}/archive: 1 files of ")
     pid_files = list((home / "run").glob("*.pid"))
     second.send_signal(signal.SIGINT)
-    assert second.wait(timeout=40) == 130
+    assert second.wait(timeout=STILL_S) == 130
     assert [marked(pid_file) for pid_file in pid_files] == [[]] * 7
     assert running(home) == {}
 
@@ -90,7 +90,7 @@ def test_a_stack_that_is_asked_to_end_leaves_nothing(smw, tmp_path):
     until(lambda: running(tmp_path).get("endpoint"))
     pid_files = list((tmp_path / "run").glob("*.pid"))
     process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=40) == 130
+    assert process.wait(timeout=STILL_S) == 130
     assert [marked(pid_file) for pid_file in pid_files] == [[]] * len(pid_files)
 
 

@@ -9,10 +9,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from generator.live import bursts_since, reached_ms
+from generator.local_days import local_date, midnight_ms, now_ms
 from generator.synthetic import synthetic_houses
 from smartmeter.settings import ROOT
 from tests.topics import records
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 BURST_S = 2
 
@@ -22,20 +23,24 @@ def live_until_now(settings) -> None:
     before_ms = reached_ms(settings)
     command = [sys.executable, "-m", "smartmeter", "generate", "--houses", "2", "--days", "1", "--burst-s", str(BURST_S), "--live"]
     generator = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings.environ())
-    until(lambda: before_ms < reached_ms(settings) > 1000 * (time.time() - 3 * BURST_S))
+    until(lambda: before_ms < reached_ms(settings) > 1000 * (time.time() - 3 * BURST_S), progress=lambda: reached_ms(settings))
     generator.send_signal(signal.SIGINT)
-    assert generator.wait(timeout=30) == 130
+    assert generator.wait(timeout=STILL_S) == 130
 
 
 def test_it_goes_on_where_the_topic_ends(with_topics):
     assert reached_ms(with_topics) == 0
+    begun_ms = now_ms()
     live_until_now(with_topics)
     live_until_now(with_topics)
     found = spans(with_topics)
     assert set(found) == {1, 2}
-    for house_spans in found.values():
+    for house in synthetic_houses(2, seed=1):
+        house_spans = found[house.house_id]
         distinct = sorted(set(house_spans))
-        assert len(distinct) > 86400 / BURST_S and len(house_spans) - len(distinct) <= 3  # of its end only, some was sent twice
+        yesterday = local_date(begun_ms, house.timezone) - timedelta(days=1)
+        assert distinct[0][0] <= midnight_ms(yesterday, house.timezone) and distinct[-1][1] > begun_ms
+        assert len(house_spans) - len(distinct) <= 3  # of its end only, some was sent twice
         assert all(end == start for (_, end), (start, _) in pairwise(distinct))  # and there is no hole
 
 

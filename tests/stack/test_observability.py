@@ -26,7 +26,7 @@ from tests.pipeline.conftest import all_stored
 from tests.pipeline.flow import all_read, expected_of
 from tests.pipeline.logs import make_log, produce
 from tests.topics import messages
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 OF_OPERATORS = "flink_taskmanager_job_task_operator_"
 OURS = f"{OF_OPERATORS}smartmeter_"
@@ -60,10 +60,10 @@ def observed(settings, processes, log):
     stack.start_gateway(processes, settings)
     stack.start_sink(processes, settings)
     stack.start_job(processes, settings)
-    until(lambda: all_read(settings) and all_stored(settings), 120)
+    until(lambda: all_read(settings) and all_stored(settings))
     producer = Producer({"bootstrap.servers": settings.kafka})
     producer.produce(topics.topic(settings, "alerts"), b"not Avro", b"?")  # a compacted topic takes no message without a key
-    assert producer.flush(30) == 0
+    assert producer.flush(STILL_S) == 0
     until(lambda: scraped(settings, "sink")["smw_sink_records_refused_total"][()] == 1)
     until(lambda: sum(scraped(settings, "flink").get(f"{OURS}readings_used", {}).values()))
     yield settings
@@ -80,7 +80,7 @@ def flink(observed, log):
 
 def scraped(settings, part: str) -> dict[str, dict[tuple, float]]:
     """Name of a sample -> values of its labels topic or table, and subtask_index -> value; as Prometheus' own parser reads them."""
-    with urllib.request.urlopen(stack.metrics_urls(settings)[part], timeout=10) as answer:
+    with urllib.request.urlopen(stack.metrics_urls(settings)[part], timeout=STILL_S) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     found: dict[str, dict[tuple, float]] = {}
     for sample in (sample for family in families for sample in family.samples):

@@ -16,7 +16,7 @@ import smartmeter
 from smartmeter.processes import marked
 from smartmeter.settings import ROOT, variable
 from tests.ports import on_free_ports
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 PACKAGES = ("smartmeter", "jobs", "generator", "store", "dashboard")
 
@@ -73,7 +73,7 @@ def test_every_file_is_installed(site_packages):
 ])
 def test_what_it_says(smw, arguments, code, out, sentence):
     process = smw(*arguments)
-    said, told = process.communicate(timeout=60)
+    said, told = process.communicate(timeout=STILL_S)
     assert (process.returncode, said) == (code, out)
     assert re.fullmatch(sentence, told)
 
@@ -88,7 +88,7 @@ def test_a_stack_sets_itself_up_and_counts_every_reading(smw):
     query = "SELECT sum(readings) FROM daily_energy FINAL"
     until(lambda: smw("sql", "--format", "csv", query).communicate()[0].endswith(f"\n{produced.replace(',', '')}\n"))
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=40)
+    _, told = process.communicate(timeout=STILL_S)
     assert process.returncode == 130
     assert told.startswith(f"Fetching the jars of pom.xml into {smw.home}/jars ...\n") and "Compiling the loops of jobs/ ...\n" in told
     assert [marked(pid_file) for pid_file in pid_files] == [[]] * len(pid_files)

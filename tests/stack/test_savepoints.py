@@ -20,6 +20,7 @@ from smartmeter.offsets import Offsets
 from smartmeter.processes import marked
 from smartmeter.settings import ROOT, Settings
 from tests.topics import records
+from tests.waiting import STILL_S
 
 DAY = date(2026, 11, 10)
 HOUSES = synthetic_houses(2, seed=3, timezone="UTC")
@@ -69,7 +70,7 @@ def readings(settings) -> int:
 def test_after_kill_it_goes_on_from_its_newest_checkpoint(processes, settings, job):
     send(settings, 0, 3)
     job()
-    processes.wait_until(lambda: in_checkpoint(settings), "no checkpoint", 90)
+    processes.wait_until(lambda: in_checkpoint(settings), "no checkpoint", STILL_S)
     pids = marked(processes.run / "pipeline.pid")
     assert len(pids) > 2  # Flink and its Python workers
     for pid in pids:
@@ -79,25 +80,25 @@ def test_after_kill_it_goes_on_from_its_newest_checkpoint(processes, settings, j
     assert set(before.values()) == {1} and len(before) == 2 * METERS
     send(settings, 3, 2)
     job()
-    processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", 90)
+    processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", STILL_S)
     assert set(finals(settings).values()) == {1}, "days that were closed before are not told again"
-    processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", 30)
+    processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", STILL_S)
 
 
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):
     send(settings, 0, 3)
     stack.start_job(processes, replace(settings, parallelism=1), ROOT / "jobs" / "daily_energy.py", ends=True)
-    processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", 90)
+    processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", STILL_S)
     savepoints.run(args(stop=True), settings)
     path = capsys.readouterr().out.splitlines()[-1]
-    assert processes.children["daily_energy"].wait(30) == 0
+    assert processes.children["daily_energy"].wait(STILL_S) == 0
     processes.stop("daily_energy")
     assert records(settings, "thresholds") == []
     send(settings, 3, 3)
     job(replace(settings, parallelism=2), savepoint=path)
-    processes.wait_until(lambda: len(finals(settings)) == 5 * METERS, "days are not closed", 90)
+    processes.wait_until(lambda: len(finals(settings)) == 5 * METERS, "days are not closed", STILL_S)
     assert set(finals(settings).values()) == {1}, "the energy of days that were closed before is not told again"
-    processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", 30)
+    processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", STILL_S)
     newest = {(r["house_id"], r["date"]): r["meters"] for r in records(settings, "thresholds")}
     last_date = max(date for _, date in newest)
     for house in HOUSES:  # the day that was open then counts, with what has come since: nothing

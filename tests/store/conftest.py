@@ -14,7 +14,7 @@ from smartmeter import stack
 from smartmeter.settings import Settings
 from store import client, schema
 from tests.ports import on_free_ports
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ class OwnEndpoint:
     def end(self, number: int) -> int:
         """Send a signal and wait for the end. Returns the exit code."""
         self.process.send_signal(number)
-        return self.process.wait(timeout=20)
+        return self.process.wait(timeout=STILL_S)
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from smartmeter import stack
 from store import client
 from tests.ports import on_free_ports
 from tests.store.conftest import run_endpoint
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 
 def send(settings, sql="", *, method="POST", headers=None, body=None, path="/", **parameters):
@@ -263,7 +263,7 @@ def failure(settings):
     """What an endpoint that cannot start says."""
     process = run_endpoint(settings)
     try:
-        out, said = process.communicate(timeout=20)
+        out, said = process.communicate(timeout=STILL_S)
     finally:
         process.kill()
     assert (process.returncode, out) == (1, "")

@@ -20,7 +20,7 @@ from smartmeter.settings import ROOT, Settings
 from store import client, engine, schema
 from store.sink import COLUMNS
 from tests.ports import on_free_ports
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 WITH_CONFIG = "import sys; from pathlib import Path; from store import endpoint, engine; engine.CONFIG = Path(sys.argv[1]); sys.exit(endpoint.main())"
 LATE = [3, 9, 7, 0, 0, 1, 2, 0.5, 1, "closed"]
@@ -41,7 +41,7 @@ def endpoint_with_rights_of(user: str, settings: Settings):
         yield client.writer(settings)
     finally:
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=STILL_S)
 
 
 def refused(client, statement: str) -> bool:

@@ -20,7 +20,7 @@ from store import client
 from store.sink import GROUP, TOPICS, Batch, Sink
 from tests.ports import on_free_ports
 from tests.sinks import running
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 HOUSE = {
     "house_id": 7, "timezone": "America/New_York", "source": "synthetic", "zip": "02138", "city": "Cambridge", "state": "MA",
@@ -73,7 +73,7 @@ def produce(settings, name, *records):
     for record in records:
         value = record if isinstance(record, bytes) else codec.encode(topics.SCHEMA_OF[name], record)
         producer.produce(topics.topic(settings, name), value, topics.key(name, record) if value is not record else b"?")
-    assert producer.flush(30) == 0
+    assert producer.flush(STILL_S) == 0
 
 
 def committed(settings):
@@ -81,7 +81,7 @@ def committed(settings):
     consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": topics.topic(settings, GROUP)})
     try:
         places = [TopicPartition(topics.topic(settings, name), p) for name in TOPICS for p in range(settings.partitions)]
-        return sum(max(place.offset, 0) for place in consumer.committed(places, timeout=10))
+        return sum(max(place.offset, 0) for place in consumer.committed(places, timeout=STILL_S))
     except KafkaException as error:  # the broker's first consumer group is only being set up
         assert error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE)
         return 0
@@ -141,17 +141,19 @@ def test_retracted_alerts_leave_the_list(settings):
 
 @pytest.mark.parametrize("topic, record_of", [("alerts", alert), ("acknowledgements", acknowledgement)])
 def test_an_alert_and_its_acknowledgement_are_stored_at_once_with_what_came_before(settings, monkeypatch, topic, record_of):
-    monkeypatch.setattr("store.sink.POLL_S", 5.0)
+    monkeypatch.setattr("store.sink.POLL_S", 3600.0)
     settings = replace(settings, clickhouse_database=f"at_once_{topic}")
     produce(settings, topic, record_of(1))
-    with running(Sink(replace(settings, sink_batch_s=3600.0))):
+    with running(Sink(replace(settings, sink_batch_s=7200.0))) as sink:
         until(lambda: stored(settings, topic) == 1)
         produce(settings, "daily_energy", energy(7))
         time.sleep(1)
         assert stored(settings) == 0
         produce(settings, topic, record_of(2))
-        until(lambda: stored(settings, topic) == 2, timeout_s=3)
+        until(lambda: stored(settings, topic) == 2)
         assert stored(settings) == 1
+        sink.stop()
+        produce(settings, topic, record_of(3))  # upon which it looks whether it shall stop
 
 
 def test_an_acknowledgement_that_is_taken_back_leaves_the_list(settings):
@@ -295,7 +297,7 @@ def test_signal_stores_what_was_read_and_ends(settings, number):
     with sink_process(settings) as process:
         until(lambda: stored(settings) > 0)
         process.send_signal(number)
-        _, log = process.communicate(timeout=30)
+        _, log = process.communicate(timeout=STILL_S)
     assert process.returncode == 0
     assert rows(settings, "SELECT count() FROM daily_energy FINAL") == [(committed(settings),)]
     assert "Traceback" not in log and "rows: daily_energy" in log
@@ -304,7 +306,7 @@ def test_signal_stores_what_was_read_and_ends(settings, number):
 def test_broker_that_is_not_there(tmp_path):
     settings = on_free_ports(tmp_path)
     with sink_process(settings) as process:
-        _, said = process.communicate(timeout=30)
+        _, said = process.communicate(timeout=STILL_S)
     assert process.returncode == 1
     assert said == f"sink: no Kafka broker answers at {settings.kafka}: start one by ./smw stack, or set SMW_KAFKA to where it is\n"
 

@@ -9,6 +9,7 @@ import pytest
 
 from smartmeter.cli import parser
 from smartmeter.settings import ROOT
+from tests.waiting import STILL_S
 
 
 @pytest.fixture
@@ -16,7 +17,7 @@ def smw(tmp_path):
     """Runs ./smw from another folder, with a broker and a ClickHouse that are not there."""
     def run(*arguments, **environ):
         nowhere = {"SMW_HOME": str(tmp_path / "home"), "SMW_KAFKA": "127.0.0.1:1", "SMW_CLICKHOUSE_URL": "http://127.0.0.1:1"}
-        return subprocess.run([ROOT / "smw", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=60,
+        return subprocess.run([ROOT / "smw", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=STILL_S,
                               env=os.environ | nowhere | environ)
     return run
 
