@@ -152,6 +152,8 @@ def reader_when_ready(processes: Processes, settings: Settings) -> Client:
 def follow(processes: Processes, settings: Settings, client: Client) -> tuple[int, Totals]:
     """Show progress until all that was produced is in the results and stored, or nothing has moved for STALLED_S.
 
+    A job that stands still has time to be started again before.
+
     Returns the readings produced and what became of them.
     """
     progress = Progress()
@@ -162,7 +164,7 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
         totals = Totals(*client.query(TOTALS).result_rows[0])
         done = not generating and totals.processed == produced and all_stored(settings)
         progress.update(produced, totals, left_s if generating else 0, done)
-        if done or (not generating and progress.still_s() > STALLED_S):
+        if done or (not generating and progress.still_s() > settings.stalled_s + STALLED_S):
             return produced, totals
         time.sleep(1)
 

@@ -7,6 +7,7 @@ import re
 import time
 from contextlib import suppress
 from urllib.error import HTTPError, URLError
+from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
@@ -22,8 +23,16 @@ POLL_S = 0.2
 TIMEOUT_S = 10
 PATIENCE_S = 300
 ASK_EVERY_S = 2
+LOOK_EVERY_S = 5
 MOST_IN_VAIN = 4
 """How often a Flink may have no TaskManager when it is asked: they come a little later than it does."""
+RECENT_S = 300
+"""How long ago what a job suffers from may be to count as present."""
+SOURCE_RATE = re.compile(r"Source__.*\.numRecordsInPerSecond")
+PLACE = re.compile(r"partition[\s=:]+(?:[\w.]+-)?(?P<partition>\d+)\W+(?:at )?offset[\s=:]+(?P<offset>\d+)", re.IGNORECASE)
+"""Where a message is in its topic, as Kafka's client and the jobs name it when they fail on it."""
+NO_FLINK = 502
+"""How smartmeter.flink_page answers where no Flink does."""
 
 
 class Flink:
@@ -57,6 +66,24 @@ class Flink:
         """A job's state, as Flink calls it."""
         return self._ask(f"/jobs/{job_id}")["state"]
 
+    def progress(self, job_id: str) -> tuple | None:
+        """What changes while a job is at work: its restarts, checkpoints, and records read and written. None while its tasks do not all run."""
+        job, checkpoints = self._ask(f"/jobs/{job_id}"), self._ask(f"/jobs/{job_id}/checkpoints")
+        if not job["vertices"] or any(vertex["status"] not in ("RUNNING", "FINISHED") for vertex in job["vertices"]):
+            return None
+        counts = ((vertex["metrics"]["read-records"], vertex["metrics"]["write-records"]) for vertex in job["vertices"])
+        return job["timestamps"]["RUNNING"], checkpoints["counts"]["completed"], checkpoints["counts"]["restored"], *counts
+
+    def newest_checkpoint(self, job_id: str) -> str | None:
+        """The address of the newest checkpoint or savepoint of a job, or what it was restored from; None where there is none."""
+        latest = self._ask(f"/jobs/{job_id}/checkpoints")["latest"]
+        found = [state for name in ("completed", "savepoint", "restored") if (state := latest.get(name))]
+        return max(found, key=lambda state: state["id"])["external_path"] if found else None
+
+    def running(self) -> list[str]:
+        """The ids of all jobs that run."""
+        return [job["jid"] for job in self._ask("/jobs/overview")["jobs"] if job["state"] == "RUNNING"]
+
     def cancel(self, job_id: str) -> None:
         self._ask(f"/jobs/{job_id}", {}, "PATCH")
 
@@ -69,17 +96,30 @@ class Flink:
         path = f"/jobs/{job['jid']}"
         checkpoints = self._ask(f"{path}/checkpoints") if job["state"] == "RUNNING" else {}
         last = checkpoints.get("latest", {}).get("completed")
-        vertices = self._ask(path)["vertices"]
+        details = self._ask(path)
+        vertices = details["vertices"]
         attempts = [subtask["attempt"] for vertex in vertices for subtask in self._ask(f"{path}/vertices/{vertex['id']}")["subtasks"]]
         return {
             "name": job["name"], "state": job["state"], "since_unix_s": job["start-time"] / 1000,
+            "running_since_unix_s": details["timestamps"].get("RUNNING", 0) / 1000,
             "parallelism": max((vertex["parallelism"] for vertex in vertices), default=None),
             "restarts": max(attempts, default=None),  # its metric is empty when it is asked for the first time
             "checkpoint_unix_s": last and last["latest_ack_timestamp"] / 1000,
             "checkpoint_bytes": last and last["state_size"],
             "checkpoint_s": last and last["end_to_end_duration"] / 1000,
             "failed_checkpoints": checkpoints.get("counts", {}).get("failed"),
+            "records_per_s": self._rate(path, vertices),
+            **recent_failures(self._ask(f"{path}/exceptions"), time.time() - RECENT_S),
+            **recent_failed_checkpoints(checkpoints, time.time() - RECENT_S),
         }
+
+    def _rate(self, path: str, vertices: list[dict]) -> float | None:
+        """Records a second that the sources have read over the last minute; None where Flink does not know yet."""
+        found: list[dict] = []
+        for metrics in (f"{path}/vertices/{vertex['id']}/subtasks/metrics" for vertex in vertices if "Source" in vertex["name"]):
+            names = [metric["id"] for metric in self._ask(metrics) if SOURCE_RATE.fullmatch(metric["id"])]
+            found += self._ask(f"{metrics}?agg=sum&get={','.join(map(quote, names))}") if names else []
+        return sum(metric["sum"] for metric in found) if found else None
 
     def savepoint(self, job_id: str, target: str, stop: bool) -> str:
         """Take a savepoint in the folder with the address target, and stop the job with it if asked to. Returns its address."""
@@ -103,10 +143,29 @@ class Flink:
             with urlopen(request, timeout=self.timeout_s) as answer:
                 return json.load(answer)
         except HTTPError as error:
-            raise UserError(f"Flink at {self.url} refuses: {reason(error.read().decode(errors='replace'))}") from None
+            if error.code != NO_FLINK:
+                raise UserError(f"Flink at {self.url} refuses: {reason(error.read().decode(errors='replace'))}") from None
         except (URLError, OSError, ValueError):
-            raise UserError(f"no Flink answers at {self.url}: start one by {SMW} stack, or let --jobmanager or SMW_FLINK_UI_PORT "
-                            "name where it is") from None
+            pass
+        raise UserError(f"no Flink answers at {self.url}: start one by {SMW} stack, or let --jobmanager or SMW_FLINK_UI_PORT "
+                        "name where it is")
+
+
+def recent_failures(exceptions: dict, since_s: float) -> dict:
+    """How often a job has failed since a Unix time, by Flink's history of its exceptions, which keeps 16; of the newest when, why, and at which message."""
+    recent = [entry for entry in exceptions["exceptionHistory"]["entries"] if entry["timestamp"] / 1000 > since_s]
+    newest = max(recent, key=lambda entry: entry["timestamp"], default=None)
+    place = PLACE.search(newest["stacktrace"]) if newest else None
+    return {
+        "recent_failures": len(recent), "failure_unix_s": newest and newest["timestamp"] / 1000, "failure": newest and reason(newest["stacktrace"]),
+        "failure_message": place and {"partition": int(place["partition"]), "offset": int(place["offset"])}}
+
+
+def recent_failed_checkpoints(checkpoints: dict, since_s: float) -> dict:
+    """How many of the last checkpoints, of which Flink keeps 10, have failed since a Unix time, and why the newest has."""
+    failed = checkpoints.get("latest", {}).get("failed")
+    recent = [one for one in checkpoints.get("history", ()) if one["status"] == "FAILED" and one["latest_ack_timestamp"] / 1000 > since_s]
+    return {"recent_failed_checkpoints": len(recent), "checkpoint_failure": failed["failure_message"] if recent and failed else None}
 
 
 class TaskManagers:
@@ -122,6 +181,38 @@ class TaskManagers:
             with suppress(UserError):  # it starts, or ends
                 self.in_vain = self.in_vain + 1 if self.flink.slots()[1] == 0 else 0
         return self.in_vain > MOST_IN_VAIN
+
+
+class Standstill:
+    """Finds that jobs stand still: their tasks run, but for limit_s nothing was read or written, and no checkpoint completed.
+
+    A Flink that has answered and does so no more stands still too. Only time in which this object looks counts, so that a machine that
+    slept does not look like a job that hangs.
+    """
+
+    def __init__(self, flink: Flink, limit_s: float, job_id: str | None = None):
+        """job_id: the one job to be watched; None: all that run."""
+        self.flink, self.limit_s, self.job_id = flink, limit_s, job_id
+        self.asked, self.still_s = time.monotonic(), 0.0
+        self.seen: dict[str, tuple | None] | None = None
+
+    def is_found(self) -> bool:
+        """To be called again and again."""
+        now = time.monotonic()
+        if now > self.asked + LOOK_EVERY_S:
+            seen = self._look()
+            self.still_s = self.still_s + min(now - self.asked, 2 * LOOK_EVERY_S) if seen and seen == self.seen else 0.0
+            self.asked, self.seen = now, seen
+        return self.still_s > self.limit_s
+
+    def _look(self) -> dict[str, tuple | None] | None:
+        """The progress of each job; None where one cannot be judged."""
+        try:
+            jobs = [self.job_id] if self.job_id else self.flink.running()
+            progress = {job_id: self.flink.progress(job_id) for job_id in jobs}
+        except UserError:
+            return self.seen
+        return progress if all(progress.values()) else None
 
 
 def reason(answer: str) -> str:

@@ -80,6 +80,13 @@ class Bound:
 USUAL = Bound()
 
 
+def append(log: Path, part: str, level: str, message: str, bound: Bound = USUAL) -> None:
+    """Add a line to a log that no process prints."""
+    file = RotatingFileHandler(log, maxBytes=bound.file_bytes, backupCount=bound.files - 1, encoding="utf-8")
+    file.handle(logging.makeLogRecord({"msg": in_format(message, part, level, time.time())}))
+    file.close()
+
+
 class Output(threading.Thread):
     """Keeps what a process prints to a pipe, line by line, in the log of `part`; begins a new file."""
 

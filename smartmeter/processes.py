@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
+from smartmeter import logs
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder, private_home
 from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
@@ -28,12 +32,22 @@ PATIENCE_S = 1
 STARTS_WITHIN_S = 180  # a JVM on a small machine that is busy; one that ends before is seen at once
 LOG_LINES_SHOWN = 5
 CAUSE = "Caused by: "
+STACK_LOG = "stack.log"
+"""What the supervisor of a stack has mended."""
+JVM_OUT_OF_MEMORY = 3
+JVM_LAST_WORDS = "Terminating due to java.lang.OutOfMemoryError"
+OF_PROGRAM = " PythonDriver: "
+"""How Flink's client begins what a job's Python program has printed."""
+PYTHON_ERROR = re.compile(r"(: )?[a-zA-Z_][\w.]*(Error|Exception|Exit|Interrupt|Warning)\b")
+FATAL = re.compile(r"\S+ (?:ERROR|FATAL) \w+: (?P<message>CliFrontend: .*|.*(?:\b[Ff]atal|\bExiting\b|\bShutdown broker).*)")
+"""A line of Flink's client, or of Kafka, on why it ends."""
 
 
 class Watch(NamedTuple):
-    """On a process that may be of no use any more although it runs."""
+    """On a process that may be of no use any more although it runs, or that may run out of memory."""
 
-    is_lost: Callable[[], bool]
+    fault: Callable[[], str | None]
+    """What it suffers from, in words; None where that is nothing."""
     start_again: Callable[[], None]
 
 
@@ -103,20 +117,39 @@ class Processes:
         self.outputs[name].join(PATIENCE_S)
 
     def check(self) -> None:
-        """Start again what is lost. Raises UserError when a process has ended that should not have, with the reason that its log gives."""
+        """Start again what is watched and of no use. Raises UserError when a process has ended that should not have, with the reason."""
         for name, child in list(self.children.items()):
-            code = child.poll()
-            if code is None and (watch := self.watched.get(name)) and watch.is_lost():
-                self.stop(name)
-                watch.start_again()
-            if code is None or (code == 0 and name in self.ending):
-                continue
-            lines = self.said(name)
-            if own := next(filter(None, map(OWN_SENTENCE.fullmatch, reversed(lines))), None):
-                raise UserError(own[1])
-            if cause := innermost_cause(lines):
-                raise UserError(f"{name} ended (code {code}): {cause}; its log is {self.log(name)}")
-            raise UserError("\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines[-LOG_LINES_SHOWN:]]))
+            code, watch = child.poll(), self.watched.get(name)
+            if watch and (fault := watch.fault() if code is None else self._memory_fault(name, code)):
+                self._start_again(name, fault)
+            elif code is not None and not (code == 0 and name in self.ending):
+                raise UserError(self._why_ended(name, code))
+
+    def _start_again(self, name: str, fault: str) -> None:
+        note = f"{name} {fault}: it is started again."
+        print(note, file=sys.stderr)
+        logs.append(self.logs / STACK_LOG, "stack", "WARN", note, self.bound)
+        start_again = self.watched[name].start_again
+        self.stop(name)
+        start_again()
+
+    def _memory_fault(self, name: str, code: int) -> str | None:
+        """What to say of a JVM that has ended for want of memory (-XX:+ExitOnOutOfMemoryError); None for any other end."""
+        told = code == JVM_OUT_OF_MEMORY and any(line.startswith(JVM_LAST_WORDS) for line in self.said(name))
+        return "has run out of memory" if told else None
+
+    def _why_ended(self, name: str, code: int) -> str:
+        """A sentence on a process that has ended: its own, else the fatal cause of its log, else how its log ends."""
+        if code < 0:
+            return f"{name} was ended from outside, by {signal.Signals(-code).name}; its log is {self.log(name)}"
+        if fault := self._memory_fault(name, code):
+            return f"{name} {fault}; its log is {self.log(name)}"
+        lines = self.said(name)
+        if own := next(filter(None, map(OWN_SENTENCE.fullmatch, reversed(lines))), None):
+            return own[1]
+        if cause := fatal_cause(lines):
+            return f"{name} ended (code {code}): {cause}; its log is {self.log(name)}"
+        return "\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines[-LOG_LINES_SHOWN:]])
 
     def wait_until(self, ready, what: str, timeout_s: float = STARTS_WITHIN_S) -> None:
         """Wait for ready() to be true. Raises UserError when a process ends meanwhile, or the time is up."""
@@ -144,6 +177,24 @@ def innermost_cause(lines: list[str]) -> str | None:
     """
     causes = (line.removeprefix(CAUSE) for line in reversed(lines) if line.startswith(CAUSE))
     return next((cause for cause in causes if "Python process exits" not in cause), None)
+
+
+def fatal_cause(lines: list[str]) -> str | None:
+    """What a program has ended by, of the lines that it has printed; None where they do not say.
+
+    Logs of Java hold traces of what did no harm, or was tried again. So of a job counts the error of its Python program, which Flink repeats
+    line by line, and of any other program that logs, the trace of what it calls fatal.
+    """
+    if program := [line.partition(OF_PROGRAM)[2] for line in lines if OF_PROGRAM in line]:
+        trace = program[max((i for i, line in enumerate(program) if line.startswith("Traceback (")), default=len(program)):]
+        return innermost_cause(trace) or next((line.removeprefix(": ") for line in reversed(trace) if PYTHON_ERROR.match(line)), None)
+    if not any(map(logs.LINE.fullmatch, lines)):
+        return innermost_cause(lines)
+    for i, found in reversed(list(enumerate(map(FATAL.fullmatch, lines), 1))):
+        if found:
+            trace = list(takewhile(lambda line: not logs.LINE.fullmatch(line), lines[i:]))
+            return innermost_cause(trace) or (trace[0] if trace else found["message"])
+    return None
 
 
 def end(pid_file: Path, patience_s: float = 20) -> None:

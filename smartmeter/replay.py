@@ -86,9 +86,10 @@ def follow(processes: Processes, progress: Progress) -> None:
             return
         if (ended, left) != before:
             before, moved = (ended, left), now
-        if now - moved > STALLED_S:
+        patience_s = STALLED_S + (0 if ended else progress.settings.stalled_s)  # one that stands still is started again before
+        if now - moved > patience_s:
             raise UserError(f"the results are not stored: is the stack's sink running ({SMW} stack)?" if ended else
-                            f"the job has not gone on for {STALLED_S} s; its log is {processes.log(stack.PIPELINE_JOB.stem)}")
+                            f"the job has not gone on for {patience_s:.0f} s; its log is {processes.log(stack.PIPELINE_JOB.stem)}")
         if now - shown >= LINE_EVERY_S:
             shown = now
             print(progress.line(ended, left), file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import ssl
@@ -95,6 +96,8 @@ class Settings:
     state_backend: str = _setting("hashmap", "where Flink keeps state: hashmap (memory) or rocksdb (disk)")
     checkpoint_every_s: float = _setting(10.0, "time between checkpoints, in s; 0 turns them off")
     checkpoint_dir: str = _setting("", "folder or address where checkpoints and savepoints are kept; empty: folders under SMW_HOME")
+    stalled_s: float = _setting(
+        180.0, "time, in s, for which a job may stand still (nothing read or written, no checkpoint) before it is started again; 0: for ever")
     bundle_ms: int = _setting(50, "longest time, in ms, that Flink gathers messages for one Python call")
     emit_every_s: float = _setting(1.0, "time between the early results of a house, in s")
     bounded: bool = _setting(False, "read the topic to its present end and stop, instead of on and on")
@@ -129,7 +132,7 @@ class Settings:
             ("max_gap_s", 0 < self.max_gap_s < 82_800, "more than 0 and less than 82800, the shortest day"),
             ("allowed_lateness_s", self.allowed_lateness_s >= 0, "0 or more"),
             ("emit_every_s", self.emit_every_s > 0, "more than 0"),
-            ("bundle_ms", self.bundle_ms > 0, "more than 0"),
+            ("bundle_ms", self.bundle_ms > 0, "more than 0"), ("stalled_s", self.stalled_s >= 0, "0 or more"),
             ("parallelism", 1 <= self.parallelism <= self.max_parallelism, "1 or more, up to SMW_MAX_PARALLELISM"),
             ("window_days", 1 <= self.window_days <= 366, "1 to 366"),
             ("quantile", 0 < self.quantile < 1, "more than 0 and less than 1"),
@@ -185,6 +188,11 @@ class Settings:
     def database(self) -> str:
         """The database of the tables."""
         return f"{self.clickhouse_database}_{self.into}" if self.into else self.clickhouse_database
+
+    @property
+    def standstill_s(self) -> float:
+        """Time without progress after which a job stands still: an idle job completes checkpoints in it. Infinite where that is not watched."""
+        return self.stalled_s + self.checkpoint_every_s if self.stalled_s and self.checkpoint_every_s > 0 else math.inf
 
     @property
     def replayed_days(self) -> range | None:

@@ -25,9 +25,9 @@ from urllib.request import urlopen
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import NewTopic
 
-from smartmeter import gateway, kafka, logs, machine, topics
+from smartmeter import gateway, kafka, logs, machine, rest_keys, topics
 from smartmeter.errors import UserError
-from smartmeter.flink import Flink, TaskManagers
+from smartmeter.flink import Flink, Standstill, TaskManagers
 from smartmeter.folders import private_folder
 from smartmeter.framing import framing
 from smartmeter.processes import Processes, Watch, marked
@@ -37,6 +37,8 @@ from smartmeter.settings import JARS, ROOT, Settings
 LOOPBACK = "127.0.0.1"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
 FLINK = Path(sysconfig.get_path("purelib")) / "pyflink"
+END_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
+"""A JVM that has lost a thread to the want of memory stands still, and seems to run."""
 PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 BROKER_PROPERTIES = """\
@@ -105,7 +107,7 @@ def start_broker(processes: Processes, settings: Settings) -> None:
     properties = settings.home / "kafka.properties"
     properties.write_text(BROKER_PROPERTIES.format(
         address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
-    java = [machine.java(), "-Xms128m", "-Xmx768m", *logs.java_options("kafka", "WARN"), "-cp", str(JARS / "kafka" / "*")]
+    java = [machine.java(), "-Xms128m", "-Xmx768m", END_WITHOUT_MEMORY, *logs.java_options("kafka", "WARN"), "-cp", str(JARS / "kafka" / "*")]
     if not (data / "meta.properties").exists():
         cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
         subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
@@ -199,46 +201,84 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
     by itself. Raises UserError when Kafka cannot be used: Flink would try again for ever.
 
     PyFlink 2.2 may end the TaskManager when tasks are cancelled, such as when a Python worker has died. A Flink within one process
-    starts no other, and its job would wait for ever. So both are started again then.
+    starts no other, and its job would wait for ever. So both are started again then, as when the job stands still or memory runs out.
     """
     kafka.require_broker(settings)
-    require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
+    page = f"{LOOPBACK}:{settings.flink_ui_port}"
     shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
     private_folder(settings.home / "tmp")  # for the job, which holds the password of Kafka
     if not settings.checkpoint_dir:
         private_folder(settings.home / "checkpoints")
         private_folder(settings.home / "savepoints")
     state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
-    processes.start(job_file.stem, flink_run_command(settings, job_file, restore_options(state)), flink_environ(settings, job_file.stem), ends)
+    with listener_near(0) as held:
+        rest_port = held.getsockname()[1]
+    command = flink_run_command(settings, job_file, restore_options(state), rest_port)
+    start_page(processes, settings, job_file.stem, rest_port)
+    processes.start(job_file.stem, command, flink_environ(settings, job_file.stem), ends)
 
     def start_again() -> None:
-        print(f"The Flink of {job_file.stem} has lost its TaskManager: it is started again, from its newest checkpoint.", file=sys.stderr)
         none_since = newest_state(settings, job_file.stem) == newest
         start_job(processes, settings, job_file, ends, savepoint if none_since else None)
 
-    task_managers = TaskManagers(Flink(f"{LOOPBACK}:{settings.flink_ui_port}", timeout_s=1))
-    processes.watched[job_file.stem] = Watch(task_managers.are_lost, start_again)
+    flink = Flink(page, timeout_s=1)
+    task_managers, standstill = TaskManagers(flink), Standstill(flink, settings.standstill_s)
+
+    def fault() -> str | None:
+        if task_managers.are_lost():
+            return "has lost its TaskManager"
+        return f"has stood still for {settings.standstill_s:.0f} s" if standstill.is_found() else None
+
+    processes.watched[job_file.stem] = Watch(fault, start_again)
 
 
-def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = ()) -> list[str]:
-    """The command line that runs a job on a Flink within its own process, until the job ends."""
+def start_page(processes: Processes, settings: Settings, job: str, rest_port: int) -> None:
+    """Start what serves the web page of a job's Flink, in the place of one that served an earlier Flink's."""
+    if (name := f"{job}_page") in processes.children:
+        processes.stop(name)
+    require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
+    processes.start(name, [
+        sys.executable, "-P", "-m", "smartmeter.flink_page", f"{LOOPBACK}:{rest_port}", f"--keys={rest_keys_of(settings, job)}"], settings.environ())
+
+
+def rest_keys_of(settings: Settings, job: str) -> Path:
+    """The folder of the keys of the REST port of a job's Flink."""
+    return settings.home.resolve() / "run" / "rest_keys" / job
+
+
+def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = (), rest_port: int = 0) -> list[str]:
+    """The command line that runs a job on a Flink within its own process, until the job ends.
+
+    rest_port: where it answers REST; 0: at one that is free. It speaks with holders of a key alone, which this makes: a page in a browser could
+    find any port. So nothing needs what can submit or end jobs, and that is off beside.
+    """
+    keys = rest_keys_of(settings, job_file.stem)
+    rest_keys.make(keys)
+    values = {
+        "taskmanager.numberOfTaskSlots": settings.parallelism,
+        "rest.bind-port": rest_port,
+        "rest.bind-address": LOOPBACK,
+        **rest_keys.flink_options(keys),
+        "web.submit.enable": "false",
+        "web.cancel.enable": "false",
+        "web.rescale.enable": "false",
+        "web.access-control-allow-origin": f"http://{LOOPBACK}:{settings.flink_ui_port}",
+        "io.tmp.dirs": settings.home / "tmp",
+        "python.pythonpath": ROOT,
+        **reporter_options(settings),
+    }
     return [
         str(FLINK / "bin" / "flink"), "run", "--target", "local", *options,
-        "-D", f"taskmanager.numberOfTaskSlots={settings.parallelism}",
-        "-D", f"rest.bind-port={settings.flink_ui_port}",
-        "-D", f"rest.bind-address={LOOPBACK}",
-        "-D", f"io.tmp.dirs={settings.home / 'tmp'}",
-        "-D", f"python.pythonpath={ROOT}",
-        *reporter_options(settings),
+        *(part for name, value in values.items() for part in ("-D", f"{name}={value}")),
         "-pyexec", sys.executable, "-pyclientexec", sys.executable,
         "-py", str(job_file),
     ]
 
 
-def reporter_options(settings: Settings) -> list[str]:
+def reporter_options(settings: Settings) -> dict[str, str]:
     """Options that let Flink push its metrics to smartmeter.gateway."""
     if not settings.flink_metrics_port:
-        return []
+        return {}
     options = {
         "factory.class": "org.apache.flink.metrics.prometheus.PrometheusPushGatewayReporterFactory",
         "hostUrl": f"http://{settings.metrics_address}:{settings.flink_metrics_port}",
@@ -246,7 +286,7 @@ def reporter_options(settings: Settings) -> list[str]:
         "randomJobNameSuffix": "false",
         "interval": f"{gateway.PUSH_EVERY_S} s",
     }
-    return [part for name, value in options.items() for part in ("-D", f"metrics.reporter.prom.{name}={value}")]
+    return {f"metrics.reporter.prom.{name}": value for name, value in options.items()}
 
 
 def flink_environ(settings: Settings, job: str = "flink") -> dict[str, str]:
@@ -255,7 +295,7 @@ def flink_environ(settings: Settings, job: str = "flink") -> dict[str, str]:
     No password is in it: when a job fails, Flink logs the environment of its Python workers, which is this.
     Flink has little to compute here. A JVM's second compiler would cost more than the whole job does for the first minute.
     """
-    options = ["-Xmx1g", "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
+    options = ["-Xmx1g", END_WITHOUT_MEMORY, "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
     # A Flink within one process takes no reporter from its plugins. What this variable names goes onto Flink's own class path.
     classes = [*map(str, FLINK.glob("plugins/metrics-prometheus/*.jar")), *os.environ.get("HADOOP_CLASSPATH", "").split(":")]
     return settings.environ_without_secrets(settings.home / "run") | {

@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,10 +19,11 @@ from pathlib import Path
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from smartmeter import stack
+from smartmeter import logs, stack
 from smartmeter.errors import UserError
-from smartmeter.flink import Flink
-from smartmeter.offsets import Lags
+from smartmeter.flink import RECENT_S, Flink
+from smartmeter.offsets import Lags, Offsets
+from smartmeter.processes import STACK_LOG
 from smartmeter.settings import SMW, Settings
 from smartmeter.terminal import printable
 from smartmeter.topics import topic
@@ -37,16 +39,23 @@ TOPICS_OF = {
 """Job -> the topics that it reads."""
 FOLDERS = ("kafka", "clickhouse", "checkpoints", "savepoints", "logs")
 GOOD = ("RUNNING", "INITIALIZING", "CREATED")
+PLACES_SHOWN = 3
+RATE_S = 60
+"""Over which time Flink counts what is read."""
+SECOND_LOOK_S = 12
+TIME_CHARACTERS = len("2026-11-25T12:00:00")
 
-RESULTS = """
-    SELECT (SELECT maxOrNull(date) FROM daily_energy) AS newest_day,
-           (SELECT maxOrNull(minute) FROM power_profile WHERE minute >= (SELECT max(date) FROM daily_energy) - 1) AS newest_minute,
-           (SELECT maxOrNull(start) FROM alert_list) AS newest_alert,
+A_TIME = "formatDateTime({}, '%FT%TZ', 'UTC')"
+RESULTS = f"""
+    SELECT toString((SELECT maxOrNull(date) FROM daily_energy)) AS newest_day,
+           {A_TIME.format("(SELECT maxOrNull(minute) FROM power_profile WHERE minute >= (SELECT max(date) FROM daily_energy) - 1)")} AS newest_minute,
+           {A_TIME.format("(SELECT maxOrNull(start) FROM alert_list)")} AS newest_alert,
            (SELECT count() FROM open_alerts) AS open_alerts,
            (SELECT sum(readings) FROM late FINAL) AS late_readings,
            (SELECT count() FROM dead_letter FINAL) AS dead_letters,
-           (SELECT maxOrNull(received) FROM dead_letter) AS newest_dead_letter,
+           {A_TIME.format("(SELECT maxOrNull(received) FROM dead_letter)")} AS newest_dead_letter,
            (SELECT argMaxOrNull(reason, (received, offset)) FROM dead_letter) AS newest_dead_letter_reason"""
+"""Times as text: a message's time may be any, and Python's end with the year 9999."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -94,9 +103,11 @@ def look(settings: Settings, jobmanager: str) -> dict:
     if is_up["clickhouse"] and no_results:
         problems.append(no_results)
     if not no_flink:
-        problems += job_problems(jobs, flink.url)
+        problems += job_problems(jobs, flink.url, settings)
+        problems += unread_problems(settings, flink, jobs, unread or {})
+    problems += mended(settings)
     return {
-        "time": iso(datetime.now(UTC)), "problems": problems, "parts": parts, "jobs": jobs or [],
+        "time": iso_s(time.time()), "problems": problems, "parts": parts, "jobs": jobs or [],
         "unread_messages": unread and {name: messages for name, messages in unread.items() if name != "sink"},
         "unstored_messages": unread and unread["sink"], "results": found, "disk": answers["disk"][0],
     }
@@ -114,11 +125,69 @@ def part(name: str, at: str | None, up: bool, reason: str | None) -> dict:
     return {"part": name, "at": at, "up": up, "reason": None if up else reason}
 
 
-def job_problems(jobs: list[dict], url: str) -> list[str]:
-    """What is wrong with the jobs, in words."""
+def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
+    """What is wrong with the jobs, or was within the last minutes, in words."""
     running = {job["name"] for job in jobs if job["state"] in GOOD}
     wrong = [f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running]
+    for job in jobs:
+        if job["recent_failures"]:
+            wrong.append(failure(job, settings))
+        elif job["recent_failed_checkpoints"]:
+            wrong.append(f"of the last checkpoints of {job['name']} {job['recent_failed_checkpoints']} have failed: {job['checkpoint_failure']}")
+        newest_s = max(job["checkpoint_unix_s"] or 0, job["running_since_unix_s"])
+        if job["state"] == "RUNNING" and (passed_s := time.time() - newest_s) > settings.standstill_s:
+            wrong.append(f"the job {job['name']} has completed no checkpoint for {passed_s:.0f} s")
     return wrong if jobs else [f"no job runs in the Flink at {url}"]
+
+
+def failure(job: dict, settings: Settings) -> str:
+    """How often a job has failed within the last minutes, when and why last, and at which message, or before which."""
+    number = job["recent_failures"]
+    times = "once" if number == 1 else f"{number} times"
+    said = f"the job {job['name']} has failed {times} in the last {RECENT_S // 60} minutes, last at {iso_s(job['failure_unix_s'])}: {job['failure']}"
+    if message := job["failure_message"]:
+        return f"{said}; at the message of partition {message['partition']}, offset {message['offset']}"
+    begins = unread_from(settings, job["name"])
+    return said + (f"; what it has not read begins with {', '.join(begins)}" if begins else "")
+
+
+def unread_from(settings: Settings, job: str) -> list[str]:
+    """Where a job goes on, for the first partitions that it has not read to their end."""
+    with suppress(UserError), Offsets(settings, TOPICS_OF[job], settings.topic_prefix + job) as offsets:
+        committed = offsets.committed()
+        unread = [(name, partition, max(committed[name, partition], begin)) for (name, partition), (begin, end) in offsets.bounds().items()
+                  if committed[name, partition] < end]
+        return [f"{name} partition {partition} offset {offset}" for name, partition, offset in unread[:PLACES_SHOWN]]
+    return []
+
+
+def unread_problems(settings: Settings, flink: Flink, jobs: list[dict], unread: dict[str, int | None]) -> list[str]:
+    """Jobs that have read nothing for a minute though there is something to read.
+
+    Flink counts a little behind, and Kafka is told at each checkpoint. So what looks like that is looked at once more.
+    """
+    def idle(jobs: list[dict]) -> set[str]:
+        return {job["name"] for job in jobs if job["state"] == "RUNNING" and job["records_per_s"] == 0
+                and time.time() - job["running_since_unix_s"] > RATE_S}
+
+    suspects = {name: before for name in idle(jobs) if (before := unread.get(name))}
+    if not suspects:
+        return []
+    time.sleep(SECOND_LOOK_S)
+    try:
+        still_idle, now = idle(flink.described_jobs()), lags(settings)
+    except UserError as error:
+        return [str(error)]
+    return [f"the job {name} reads nothing, though {now[name]:,} messages are unread" for name, before in suspects.items()
+            if name in still_idle and (now.get(name) or 0) >= before]
+
+
+def mended(settings: Settings) -> list[str]:
+    """What the supervisor of the local stack has started again within the last minutes."""
+    log, since = settings.home / "logs" / STACK_LOG, datetime.fromtimestamp(time.time() - RECENT_S, UTC)
+    lines = map(logs.LINE.fullmatch, log.read_text(errors="replace").splitlines()) if log.is_file() else ()
+    return [f"{line['message'].removesuffix('.')} ({line[0][:TIME_CHARACTERS]}Z)" for line in lines
+            if line and datetime.fromisoformat(line[0].partition(" ")[0]) > since]
 
 
 def lags(settings: Settings) -> dict[str, int | None]:
@@ -144,7 +213,7 @@ def results(settings: Settings) -> dict:
         [row] = clickhouse.reader(settings).query(RESULTS).named_results()
     except ClickHouseError as error:
         raise UserError(clickhouse.reason(error, settings)) from None
-    return {name: value if isinstance(value, (int, str, type(None))) else iso(value) for name, value in row.items()}
+    return row
 
 
 def disk(settings: Settings) -> dict[str, int]:
@@ -164,9 +233,9 @@ def size(folder: Path) -> int:
     return total
 
 
-def iso(time) -> str:
-    """A date, or a time in UTC."""
-    return time.isoformat() if not isinstance(time, datetime) else f"{time.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+def iso_s(unix_s: float) -> str:
+    """A time in UTC."""
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 # The screen
@@ -177,8 +246,8 @@ def screen(status: dict) -> str:
     if status["jobs"]:
         lines += ["", jobs_table(status["jobs"])]
     lines += ["", *facts(status)]
-    lines += ["", *(f"! {printable(problem)}" for problem in status["problems"])] if status["problems"] else ["", "All is well."]
-    return "\n".join(lines)
+    lines += ["", *(f"! {problem}" for problem in status["problems"])] if status["problems"] else ["", "All is well."]
+    return printable("\n".join(lines), keep="\n")
 
 
 def parts_table(parts: list[dict]) -> str:
@@ -187,9 +256,9 @@ def parts_table(parts: list[dict]) -> str:
 
 def jobs_table(jobs: list[dict]) -> str:
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
-    now = datetime.now(UTC).timestamp()
+    now = time.time()
     return plain(names, [(
-        job["name"], job["state"], iso(datetime.fromtimestamp(job["since_unix_s"], UTC)), known(job["parallelism"]),
+        job["name"], job["state"], iso_s(job["since_unix_s"]), known(job["parallelism"]),
         known(job["restarts"]), known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
         known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
 

@@ -25,7 +25,7 @@ from packaging.utils import canonicalize_name
 
 from smartmeter import machine, savepoints
 from smartmeter.errors import UserError
-from smartmeter.flink import JOBS, POLL_S, Flink, reason
+from smartmeter.flink import JOBS, POLL_S, Flink, Standstill, reason
 from smartmeter.folders import private_folder
 from smartmeter.framing import framing
 from smartmeter.settings import INSTALLED, ROOT, SMW, Settings
@@ -63,20 +63,33 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     running = [job_id for job_id, name in flink.jobs().items() if name == args.job] if args.stay else []
     job_id = running[0] if running else start(flink, args, settings)
     print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}", flush=True)
-    if args.stay:
-        wait_until_ended(flink, job_id)
+    while args.stay and stands_still(flink, job_id, settings):
+        tell(f"{args.job} has stood still for {settings.standstill_s:.0f} s: it is started again.")
+        job_id = start_again(flink, job_id, args, settings)
     return 0
 
 
-def start(flink: Flink, args: argparse.Namespace, settings: Settings) -> str:
-    """Submit a job, and wait until it is at work. Returns its id. Raises UserError."""
+def start_again(flink: Flink, job_id: str, args: argparse.Namespace, settings: Settings) -> str:
+    """End a job that stands still, and submit it again from its newest checkpoint. Returns its new id. Raises UserError."""
+    state = flink.newest_checkpoint(job_id)
+    flink.cancel(job_id)
+    deadline = time.monotonic() + PATIENCE_S
+    while job_id in flink.jobs():
+        if time.monotonic() > deadline:
+            raise UserError(f"the job cannot be ended in the Flink at {flink.url}: end the TaskManagers that it runs on")
+        time.sleep(STAY_POLL_S)
+    return start(flink, args, settings, state)
+
+
+def start(flink: Flink, args: argparse.Namespace, settings: Settings, state: str | None = None) -> str:
+    """Submit a job, and wait until it is at work; state: the address of what it goes on from, if not its newest. Returns its id. Raises UserError."""
     if args.installed:
         machine.require_java()
     else:
         machine.set_up()
     framing(settings)
     require_room(flink, args.job, settings)
-    state = savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
+    state = state or savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
     job_id = submit(flink, args.job, settings, state, args.installed)
     tell(f"Starting it as job {job_id} from {state or 'the beginning of its topic'} ...")
     wait_until_at_work(flink, job_id)
@@ -136,12 +149,19 @@ def wait_until_at_work(flink: Flink, job_id: str) -> None:
         raise
 
 
-def wait_until_ended(flink: Flink, job_id: str) -> None:
-    """Wait until a job is stopped, such as with a savepoint. Raises UserError when it ends otherwise, or Flink knows of it no more."""
+def stands_still(flink: Flink, job_id: str, settings: Settings) -> bool:
+    """Wait until a job stands still (true), or is stopped, such as with a savepoint (false).
+
+    Raises UserError when it ends otherwise, or Flink knows of it no more.
+    """
+    standstill = Standstill(flink, settings.standstill_s, job_id)
     while job_id in flink.jobs():
+        if standstill.is_found():
+            return True
         time.sleep(STAY_POLL_S)
     if (state := flink.state(job_id)) != "FINISHED":
         raise UserError(f"the job is {state} in the Flink at {flink.url}")
+    return False
 
 
 def packed(kept: Path, folder: Path) -> list[str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -9,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from smartmeter import stack
+from smartmeter import savepoints, stack
 from smartmeter.flink import TaskManagers
 from smartmeter.settings import Settings
 from store.client import reader
@@ -79,8 +81,8 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
     stop(cluster, settings)
 
 
-def test_jobs_alone_beside_each_other(cluster, settings, log, expected):
-    of_one = replace(settings, parallelism=1, clickhouse_password=SECRET)
+def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, settings, log, expected, processes):
+    of_one = replace(settings, parallelism=1, clickhouse_password=SECRET, stalled_s=10)
     produce(settings, log.messages)
     with ThreadPoolExecutor(2) as clients:
         submitted = [clients.submit(cluster.smw, of_one, "submit", job) for job in ALONE]
@@ -99,9 +101,14 @@ def test_jobs_alone_beside_each_other(cluster, settings, log, expected):
         assert supervised.stdout.readline() == f"{job} runs: {cluster.flink.url}/#/job/running/{id_of[job]}\n"
     cluster.flink.cancel(id_of["thresholds"])
     assert cancelled.communicate(timeout=STILL_S)[1] == f"smw: the job is CANCELED in the Flink at {cluster.flink.url}\n" and cancelled.returncode == 1
-    assert {Path(place).parent.name for place in cluster.smw(settings, "savepoint", "--stop").split()} == {
-        settings.topic_prefix + job for job in ALONE if job != "thresholds"}
-    assert stopped.wait(STILL_S) == 0
+    places = [cluster.smw(settings, "savepoint", "--stop", "--job", job) for job in ("daily_energy", "power_profile")]
+    for pid in (pid for name in ("taskmanager1", "taskmanager2") for pid in python_workers(processes.run / f"{name}.pid")):
+        os.kill(pid, signal.SIGSTOP)
+    [again] = until(lambda: cluster.tend() or [job_id for job_id in cluster.flink.jobs() if job_id != id_of["spikes"] and cluster.flink.progress(job_id)])
+    assert cluster.flink.newest_checkpoint(again).startswith(f"file://{savepoints.folder_at(settings.checkpoint_dir)}/{settings.topic_prefix}spikes/")
+    places += cluster.smw(settings, "savepoint", "--stop").split()
+    assert {Path(place.strip()).parent.name for place in places} == {settings.topic_prefix + job for job in ALONE if job != "thresholds"}
+    assert "spikes has stood still for 11 s: it is started again." in stopped.communicate(timeout=STILL_S)[1] and stopped.returncode == 0
 
 
 def test_a_flink_that_has_lost_its_taskmanagers_is_told(cluster):

@@ -42,7 +42,7 @@ class Stack:
         """
         workers = until(lambda: not self.processes.check() and python_workers(self.processes.run / "pipeline.pid"))
         if part == "taskmanager":
-            self.processes.watched["pipeline"] = self.processes.watched["pipeline"]._replace(is_lost=lambda: True)
+            self.processes.watched["pipeline"] = self.processes.watched["pipeline"]._replace(fault=lambda: "has lost its TaskManager")
             return self.processes.check()
         for pid in workers[:1] if part == "worker" else self.pids(part):
             os.kill(pid, signal.SIGKILL)

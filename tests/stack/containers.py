@@ -31,7 +31,7 @@ SECRETS = {name: f"the {name.lower()}'s" for name in re.findall(r"^(\w+)=$", (RO
 BIN = Path(sys.executable).parent
 FLINK_BIN = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin"
 LISTENS = {
-    "clickhouse": (8123,), "jobmanager": (8081, 6123, 9249), "taskmanager": (9249,), "dashboard": (8501,), "registry": (8080,), "sink": (9250,)}
+    "clickhouse": (8123,), "jobmanager": (8081, 6123, 9249), "flink-page": (8081,), "taskmanager": (9249,), "dashboard": (8501,), "registry": (8080,), "sink": (9250,)}
 """Service -> the ports in its container, beside Kafka's."""
 KAFKA_LISTENS = (19092, 9092, 9093)
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a JVM that lives a minute

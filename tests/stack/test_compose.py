@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from smartmeter import stack
 from smartmeter.settings import ROOT, Settings, variable
 from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, docker_compose, services
 
@@ -22,7 +23,7 @@ USERS = ROOT / "docker" / "clickhouse-users.xml"
 
 
 def test_services():
-    assert set(ONE) == {"kafka", "registry", "topics", "clickhouse", "sink", "jobmanager", "taskmanager", "pipeline", "dashboard", "generator", "smw",
+    assert set(ONE) == {"kafka", "registry", "topics", "clickhouse", "sink", "jobmanager", "flink-page", "taskmanager", "pipeline", "dashboard", "generator", "smw",
                         *OBSERVE}
     assert set(THREE) - set(ONE) == {"kafka-2", "kafka-3"}
 
@@ -95,6 +96,14 @@ def test_each_is_bounded_watched_and_without_rights_that_it_does_not_need(name, 
 def test_images_have_a_version(name, service):
     image, version = service["image"].split(":")
     assert image == "smart-meter-watchdog" if "build" in service else re.match(r"v?\d+\.\d+", version)
+
+
+def test_nothing_outside_reaches_flinks_own_port_and_a_jvm_without_memory_ends():
+    assert "ports" not in ONE["jobmanager"] and "jobmanager:8081" in ONE["flink-page"]["command"]
+    for switch in ("web.submit.enable=false", "web.cancel.enable=false", "web.rescale.enable=false", "web.access-control-allow-origin=http://127.0.0.1:8081"):
+        assert switch in str(ONE["jobmanager"]["command"])
+    for name, variable_name in (("jobmanager", "FLINK_ENV_JAVA_OPTS_JM"), ("taskmanager", "FLINK_ENV_JAVA_OPTS_TM")):
+        assert ONE[name]["environment"][variable_name] == stack.END_WITHOUT_MEMORY
 
 
 def test_the_broker_is_that_of_the_tests():

@@ -18,6 +18,7 @@ from smartmeter.processes import Processes
 from smartmeter.settings import Settings
 from smartmeter.topics import SCHEMA_OF
 from store.client import reader
+from tests.processes import command_line
 from tests.registry.evolved import with_type
 from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_image, services
 from tests.topics import messages
@@ -87,6 +88,7 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     containers.run("topics")
     assert copies(settings) == {(3, "2")}
     until(lambda: containers.healthy("jobmanager"))
+    containers.start("flink-page")
     for number in range(TASKMANAGERS):
         containers.start("taskmanager", number)
     until(lambda: containers.healthy("taskmanager"))
@@ -98,6 +100,8 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     until(lambda: list(flink.jobs().values()) == ["pipeline"])
     until(lambda: containers.healthy("pipeline"))
     until(lambda: flink.slots() == (2, 4))
+    assert containers.healthy("flink-page") and Flink(containers.address("flink-page", 8081)).jobs() == flink.jobs()
+    assert all(b"-XX:+ExitOnOutOfMemoryError" in command_line(processes.children[name].pid) for name in ("jobmanager.1", "taskmanager.0"))
     until(lambda: containers.healthy("sink"))
     assert all(message.value().startswith(REGISTRY_MARKER) for name in ("readings", "daily_energy") for message in messages(settings, name))
     client = until(lambda: reader(settings))

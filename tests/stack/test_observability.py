@@ -1,9 +1,11 @@
 """What a running stack tells of itself: metrics for Prometheus, ./smw status, logs. One pipeline on real Flink serves all of it."""
 
+import http.client
 import json
 import math
 import os
 import re
+import ssl
 import subprocess
 import urllib.request
 from collections import Counter
@@ -15,16 +17,17 @@ import yaml
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from smartmeter import gateway, logs, stack, topics
+from smartmeter import gateway, logs, rest_keys, stack, status, topics
 from smartmeter.flink import Flink
 from smartmeter.offsets import Lags
 from smartmeter.settings import ROOT, Settings
-from smartmeter.status import look
-from store.client import reader
+from store import schema
+from store.client import reader, writer
 from store.metrics import unstored
 from tests.pipeline.conftest import all_stored
 from tests.pipeline.flow import all_read, expected_of
 from tests.pipeline.logs import make_log, produce
+from tests.processes import command_line
 from tests.topics import messages
 from tests.waiting import STILL_S, until
 
@@ -165,14 +168,14 @@ def test_the_sink_tells_what_it_has_stored(observed):
 
 # ./smw status
 
-def status(settings, *options) -> tuple[int, str]:
+def ask_status(settings, *options) -> tuple[int, str]:
     done = subprocess.run([ROOT / "smw", "status", *options], env=os.environ | settings.environ(), capture_output=True, text=True)
     assert done.stderr == ""
     return done.returncode, done.stdout
 
 
 def test_status_of_a_stack_that_runs(observed, expected, log):
-    code, said = status(observed, "--json")
+    code, said = ask_status(observed, "--json")
     told = json.loads(said)
     assert (code, told["problems"]) == (0, [])
     assert {part["part"]: part["up"] for part in told["parts"]} == {
@@ -190,7 +193,7 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
 
 
 def test_the_screen_tells_the_same(observed, log, expected):
-    code, said = status(observed)
+    code, said = ask_status(observed)
     assert code == 0 and said.endswith("\nAll is well.\n")
     assert re.search(r"^kafka +up +127.0.0.1:\d+$", said, re.MULTILINE) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", said, re.MULTILINE)
     assert f"{expected.late.total():,} readings late, {len(log.dead)} dead letters" in said
@@ -199,26 +202,94 @@ def test_the_screen_tells_the_same(observed, log, expected):
 def test_status_where_nothing_runs(observed, tmp_path):
     nowhere = replace(observed, home=tmp_path, kafka="127.0.0.1:1", clickhouse_url="http://127.0.0.1:1", flink_ui_port=1, sink_metrics_port=1,
                       dashboard_port=1, schema_registry_url="http://127.0.0.1:1")
-    code, said = status(nowhere, "--json")
+    code, said = ask_status(nowhere, "--json")
     told = json.loads(said)
     assert code == 1 and len(told["problems"]) == 5 and not any(part["up"] for part in told["parts"])
     assert (told["jobs"], told["unread_messages"], told["results"], told["disk"]) == ([], None, None, {})
-    code, said = status(nowhere)
+    code, said = ask_status(nowhere)
     assert code == 1 and len(re.findall("^! ", said, re.MULTILINE)) == 5
 
 
 def test_a_job_that_is_missing_is_a_problem(observed, monkeypatch):
     monkeypatch.setattr(Flink, "described_jobs", lambda self: [])
-    told = look(observed, f"127.0.0.1:{observed.flink_ui_port}")
+    told = status.look(observed, f"127.0.0.1:{observed.flink_ui_port}")
     assert told["problems"] == [f"no job runs in the Flink at http://127.0.0.1:{observed.flink_ui_port}"]
+
+
+@pytest.mark.parametrize("received_ms", [2**63 - 1, 253_402_300_800_000, -1, -2**63])
+def test_a_dead_letter_of_any_time_and_reason_is_shown(observed, received_ms):
+    settings = replace(observed, clickhouse_database=f"extreme_{received_ms % 997}")
+    client = writer(settings)
+    schema.create(client, settings)
+    client.command("INSERT INTO dead_letter (partition, offset, received, reason, payload) "
+                   f"SELECT 1, 1, reinterpret(toInt64({received_ms}), 'DateTime64(3)'), 'a\\x1b[31mb\u202e', 'x'")
+    told = status.look(settings, f"127.0.0.1:{settings.flink_ui_port}")
+    assert told["results"]["newest_dead_letter_reason"] == "a\x1b[31mb\u202e" and re.fullmatch(r"\d{4}-.*Z", told["results"]["newest_dead_letter"])
+    assert "a\\x1b[31mb\\u202e" in status.screen(told) and "\x1b" not in status.screen(told)
+
+
+# Flink's door
+
+JSON, FORM = {"Content-Type": "application/json"}, {"Content-Type": "multipart/form-data; boundary=x"}
+JAR = b'--x\r\nContent-Disposition: form-data; name="jarfile"; filename="a.jar"\r\nContent-Type: application/x-java-archive\r\n\r\nPK\r\n--x--\r\n'
+
+
+def asked(settings, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"", port: int = 0) -> int:
+    """The status of a request to Flink's page, as any page in a browser could send it."""
+    connection = http.client.HTTPConnection("127.0.0.1", port or settings.flink_ui_port, timeout=30)
+    connection.request(method, path, body, headers or {})
+    answer = connection.getresponse()
+    answer.read()
+    assert not any(name.lower().startswith("access-control") for name, _ in answer.getheaders())
+    connection.close()
+    return answer.status
+
+
+@pytest.mark.parametrize("headers, status", [
+    ({}, 200), ({"Host": "localhost:1"}, 200), ({"Origin": "http://localhost:1", "Host": "localhost:1"}, 200),
+    ({"Host": "evil.example"}, 400), ({"Host": "127.0.0.1.evil.example"}, 400), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403)])
+def test_flinks_page_answers_to_its_own_host_and_origin(observed, headers, status):
+    for path in ("/", "/overview"):
+        assert asked(observed, "GET", path, headers) == status
+
+
+def test_no_page_of_another_origin_runs_or_ends_anything(observed):
+    [job_id] = Flink(f"127.0.0.1:{observed.flink_ui_port}").jobs()
+    savepoint = b'{"targetDirectory": "/tmp", "target-directory": "/tmp"}'
+    for method, path, headers, body in (
+        ("POST", "/jars/upload", FORM, JAR), ("POST", "/v1/jars/upload", FORM, JAR), ("POST", "/jobs", FORM, JAR), ("GET", "/jars", {}, b""),
+        ("POST", "/jars/x_a.jar/run", {"Content-Type": "text/plain"}, b"{}"), ("DELETE", "/cluster", {}, b""), ("OPTIONS", "/jobs", {}, b""),
+        *(("GET", f"{version}/jobs/{job_id}/yarn{dash}{what}", {}, b"") for version in ("", "/v1", "/v2") for dash in ("-", "%2D")
+          for what in ("cancel", "stop")),
+        ("PATCH", f"/jobs/{job_id}?mode=cancel", {}, b""), ("POST", f"/jobs/{job_id}/stop", {"Content-Type": "text/plain"}, savepoint),
+        ("POST", f"/jobs/{job_id}/savepoints", {}, savepoint), ("POST", f"/jobs/{job_id}/stop", JSON | {"Origin": "http://evil.example"}, savepoint),
+    ):
+        assert asked(observed, method, path, headers, body) == 403, (method, path)
+    assert asked(observed, "POST", f"/jobs/{job_id}/stop", JSON, b" " * 20_000) == 413
+    assert list(Flink(f"127.0.0.1:{observed.flink_ui_port}").jobs()) == [job_id]
+
+
+def test_flinks_own_port_speaks_with_holders_of_its_key_alone(observed, processes):
+    [option] = [word for word in command_line(processes.children["pipeline"].pid).split(b"\0") if word.startswith(b"rest.bind-port=")]
+    port = int(option.partition(b"=")[2])
+    keys = stack.rest_keys_of(observed, "pipeline")
+    assert {file.stat().st_mode & 0o777 for file in keys.iterdir()} == {0o600} and keys.stat().st_mode & 0o777 == 0o700
+    for url in (f"https://127.0.0.1:{port}/overview", f"http://127.0.0.1:{port}/overview"):
+        with pytest.raises((OSError, http.client.HTTPException)):
+            urllib.request.urlopen(url, context=ssl._create_unverified_context(), timeout=10).read()
+    with urllib.request.urlopen(f"https://127.0.0.1:{port}/overview", context=rest_keys.client_context(keys), timeout=10) as answer:
+        assert json.load(answer)["jobs-running"] == 1
+    with urllib.request.urlopen(f"https://127.0.0.1:{port}/config", context=rest_keys.client_context(keys), timeout=10) as answer:
+        assert not any(json.load(answer)["features"].values())
 
 
 # Logs
 
-@pytest.mark.parametrize("name", ["kafka", "endpoint", "sink", "pipeline"])
+@pytest.mark.parametrize("name", ["kafka", "endpoint", "sink", "pipeline", "pipeline_page"])
 def test_each_line_of_each_log_is_in_the_format(observed, processes, name):
     lines = processes.log(name).read_text().splitlines()
-    assert lines and {(found := logs.LINE.fullmatch(line)) and found["part"] for line in lines} == {name}
+    part = "flink_page" if name == "pipeline_page" else name
+    assert lines and {(found := logs.LINE.fullmatch(line)) and found["part"] for line in lines} == {part}
 
 
 def test_the_jobs_log_has_what_its_python_workers_say(observed, processes):

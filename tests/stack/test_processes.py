@@ -7,8 +7,10 @@ import sys
 
 import pytest
 
+from smartmeter import logs, machine, stack
 from smartmeter.errors import UserError
 from smartmeter.processes import MARK, Processes, Watch, end, marked
+from smartmeter.settings import JARS
 from tests.waiting import until
 
 # A process with a child of its own, of which neither minds SIGTERM; it says when it is ready.
@@ -143,7 +145,7 @@ def test_what_is_lost_though_it_runs_is_started_again(tmp_path):
     with Processes(tmp_path) as processes:
         def start():
             processes.start("job", ["sleep", "300"], {})
-            processes.watched["job"] = Watch(lambda: processes.children["job"] is first, start)
+            processes.watched["job"] = Watch(lambda: "has stood still" if processes.children["job"] is first else None, start)
 
         start()
         first = processes.children["job"]
@@ -152,8 +154,37 @@ def test_what_is_lost_though_it_runs_is_started_again(tmp_path):
         assert first.returncode is not None and second.poll() is None and marked(tmp_path / "run" / "job.pid") == [second.pid]
         processes.check()
         assert processes.children["job"] is second
+        assert logs.LINE.fullmatch(processes.log("stack").read_text().strip())["message"] == "job has stood still: it is started again."
         processes.stop("job")
         assert not processes.watched
+
+
+# A real JVM that runs out of memory, as those of a stack do.
+OUT_OF_MEMORY = [machine.java(), "-XX:MaxMetaspaceSize=9m", stack.END_WITHOUT_MEMORY, "-cp", str(JARS / "kafka" / "*"), "kafka.Kafka"]
+
+
+def test_what_runs_out_of_memory_is_started_again_where_it_is_watched(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("job", OUT_OF_MEMORY, {})
+        processes.watched["job"] = Watch(lambda: None, lambda: processes.start("job", ["sleep", "300"], {}))
+        assert processes.children["job"].wait(60) == 3
+        processes.check()
+        assert processes.children["job"].poll() is None
+        assert "job has run out of memory: it is started again." in processes.log("stack").read_text()
+        processes.start("other", OUT_OF_MEMORY, {})
+        processes.children["other"].wait(60)
+        with pytest.raises(UserError, match="^other has run out of memory; its log is "):
+            processes.check()
+
+
+def test_what_is_killed_is_said_to_be_whatever_its_log_holds(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("kafka", ["bash", "-c", "echo 'org.X: asked again'; echo 'Caused by: org.NotControllerException: no'; sleep 300"], {})
+        processes.wait_until(lambda: len(processes.said("kafka")) == 2, "it says nothing")
+        processes.children["kafka"].kill()
+        processes.children["kafka"].wait()
+        with pytest.raises(UserError, match=f"^kafka was ended from outside, by SIGKILL; its log is {tmp_path}/logs/kafka.log$"):
+            processes.check()
 
 
 def test_only_what_may_end_may_end_and_only_well(tmp_path):

@@ -19,8 +19,10 @@ from smartmeter.errors import UserError
 from smartmeter.offsets import Offsets
 from smartmeter.processes import marked
 from smartmeter.settings import ROOT, Settings
+from smartmeter.status import mended
+from tests.processes import python_workers
 from tests.topics import records
-from tests.waiting import STILL_S
+from tests.waiting import STILL_S, until
 
 DAY = date(2026, 11, 10)
 HOUSES = synthetic_houses(2, seed=3, timezone="UTC")
@@ -29,7 +31,7 @@ METERS = sum(len(house.meters) for house in HOUSES)
 
 @pytest.fixture
 def settings(with_topics, tmp_path):
-    return replace(stack.with_free_flink_port(with_topics), home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2)
+    return replace(stack.with_free_flink_port(with_topics), home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2, stalled_s=20)
 
 
 @pytest.fixture
@@ -67,7 +69,7 @@ def readings(settings) -> int:
     return sum(newest.values())
 
 
-def test_after_kill_it_goes_on_from_its_newest_checkpoint(processes, settings, job):
+def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkpoint(processes, settings, job, capfd):
     send(settings, 0, 3)
     job()
     processes.wait_until(lambda: in_checkpoint(settings), "no checkpoint", STILL_S)
@@ -83,6 +85,15 @@ def test_after_kill_it_goes_on_from_its_newest_checkpoint(processes, settings, j
     processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", STILL_S)
     assert set(finals(settings).values()) == {1}, "days that were closed before are not told again"
     processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", STILL_S)
+    standing = processes.children["pipeline"]
+    for pid in until(lambda: python_workers(processes.run / "pipeline.pid")):
+        os.kill(pid, signal.SIGSTOP)
+    send(settings, 5, 1)
+    processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", STILL_S)
+    assert processes.children["pipeline"] is not standing
+    assert "pipeline has stood still for 20 s: it is started again." in capfd.readouterr().err
+    assert set(finals(settings).values()) == {1}
+    assert any(problem.startswith("pipeline has stood still for 20 s: it is started again (20") for problem in mended(replace(settings, home=processes.logs.parent)))
 
 
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):

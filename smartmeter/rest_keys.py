@@ -1,0 +1,60 @@
+"""The key by which the local stack's Flink and its page know each other: with it Flink's REST port takes nobody else (mutual TLS).
+
+A port at the loopback address is no secret: a web page can try them all. Each start makes a new key, which only this user can read.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import pkcs12
+
+PASSWORD = "the-mode-of-the-file-protects-it"
+"""Java's key stores need one, and a command line shows it. What keeps the key is the mode of its file."""
+FROM, TO = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
+"""Whatever the clock says; a key lasts as long as its Flink."""
+
+
+def make(folder: Path) -> None:
+    """Make a key, and a certificate of it for 127.0.0.1, in the kinds of file that Python and Java read."""
+    key = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # Flink's own cipher suites are for RSA
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "flink")])
+    certificate = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
+        .not_valid_before(FROM).not_valid_after(TO)
+        .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
+        .sign(key, hashes.SHA256()))
+    locked = serialization.BestAvailableEncryption(PASSWORD.encode())
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    for file, content in (
+        ("flink.pem", pem + certificate.public_bytes(serialization.Encoding.PEM)),
+        ("flink.p12", pkcs12.serialize_key_and_certificates(b"flink", key, certificate, None, locked)),
+        ("trusted.p12", pkcs12.serialize_java_truststore([pkcs12.PKCS12Certificate(certificate, b"flink")], locked)),
+    ):
+        (folder / file).unlink(missing_ok=True)
+        (folder / file).touch(mode=0o600)
+        (folder / file).write_bytes(content)
+
+
+def flink_options(folder: Path) -> dict[str, str]:
+    """Options of a Flink that speaks TLS with those alone who have the key."""
+    return {
+        "security.ssl.rest.enabled": "true", "security.ssl.rest.authentication-enabled": "true",
+        "security.ssl.rest.keystore": str(folder / "flink.p12"), "security.ssl.rest.keystore-password": PASSWORD,
+        "security.ssl.rest.key-password": PASSWORD,
+        "security.ssl.rest.truststore": str(folder / "trusted.p12"), "security.ssl.rest.truststore-password": PASSWORD,
+    }
+
+
+def client_context(folder: Path) -> ssl.SSLContext:
+    """For a client that has the key, and trusts it."""
+    context = ssl.create_default_context(cafile=folder / "flink.pem")
+    context.load_cert_chain(folder / "flink.pem")
+    return context

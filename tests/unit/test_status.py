@@ -1,0 +1,128 @@
+"""What ./smw status makes of Flink's answers: what counts as wrong, and how it is shown."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from smartmeter import flink, logs, status
+from smartmeter.flink import Flink, Standstill
+from smartmeter.settings import Settings
+
+NOW_S = 1_800_000_000.0
+WELL = dict(
+    name="pipeline", state="RUNNING", since_unix_s=NOW_S - 9000, running_since_unix_s=NOW_S - 9000, checkpoint_unix_s=NOW_S - 5, records_per_s=3.0,
+    recent_failures=0, failure_unix_s=None, failure=None, failure_message=None, recent_failed_checkpoints=0, checkpoint_failure=None)
+TRACE = """java.lang.Exception: Could not complete the stream element
+\tat org.apache.flink.Task.run(Task.java:1)
+Caused by: java.lang.RuntimeException: Error received from SDK harness: Traceback (most recent call last):
+  File "/smw/jobs/flow.py", line 133, in eval
+TypeError: bad time zone
+"""
+
+
+@pytest.fixture(autouse=True)
+def now(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: NOW_S)
+    monkeypatch.setattr(status, "unread_from", lambda settings, job: ["readings partition 2 offset 17"])
+
+
+def problems(**changes) -> list[str]:
+    return status.job_problems([WELL | changes], "http://flink", Settings())
+
+
+def test_a_job_between_two_restarts_of_a_crash_loop_is_not_well():
+    entries = [{"timestamp": (NOW_S - age_s) * 1000, "stacktrace": TRACE} for age_s in (20, 4, 400)]
+    found = flink.recent_failures({"exceptionHistory": {"entries": entries}}, NOW_S - 300)
+    assert found == {"recent_failures": 2, "failure_unix_s": NOW_S - 4, "failure": "TypeError: bad time zone", "failure_message": None}
+    assert problems(**found) == [
+        "the job pipeline has failed 2 times in the last 5 minutes, last at 2027-01-15T07:59:56Z: TypeError: bad time zone; "
+        "what it has not read begins with readings partition 2 offset 17"]
+    assert problems() == []
+
+
+@pytest.mark.parametrize("words", [
+    "Error deserializing VALUE for partition readings-3 at offset 42. If needed, please seek past the record to continue consumption.",
+    "Error deserializing VALUE for partition a.readings-3 at offset 42.", "on the message of partition 3, offset 42", "(partition=3 offset=42)"])
+def test_the_message_that_a_job_fails_on_is_named(words):
+    entry = {"timestamp": (NOW_S - 9) * 1000, "stacktrace": f"java.io.IOException: x\nCaused by: org.apache.kafka.KafkaException: {words}\n\tat org.Y"}
+    found = flink.recent_failures({"exceptionHistory": {"entries": [entry]}}, NOW_S - 300)
+    assert found["failure_message"] == {"partition": 3, "offset": 42} and words in found["failure"]
+    assert problems(**found)[0].endswith("; at the message of partition 3, offset 42")
+
+
+def test_failed_checkpoints_of_the_last_minutes_count_and_older_ones_do_not():
+    answer = {"latest": {"failed": {"failure_message": "No space left on device"}},
+              "history": [{"status": one, "latest_ack_timestamp": (NOW_S - age_s) * 1000} for one, age_s in
+                          (("FAILED", 10), ("COMPLETED", 20), ("FAILED", 30), ("FAILED", 900))]}
+    found = flink.recent_failed_checkpoints(answer, NOW_S - 300)
+    assert problems(**found) == ["of the last checkpoints of pipeline 2 have failed: No space left on device"]
+    assert problems(**flink.recent_failed_checkpoints(answer, NOW_S - 5)) == []
+
+
+def test_a_job_without_checkpoints_stands_still():
+    assert problems(checkpoint_unix_s=NOW_S - 191) == ["the job pipeline has completed no checkpoint for 191 s"]
+    assert problems(checkpoint_unix_s=None, running_since_unix_s=NOW_S - 191) == ["the job pipeline has completed no checkpoint for 191 s"]
+    assert problems(checkpoint_unix_s=NOW_S - 9000, running_since_unix_s=NOW_S - 100) == []  # it has just been started again
+    assert status.job_problems([WELL | {"checkpoint_unix_s": None}], "", Settings(checkpoint_every_s=0)) == []
+
+
+@pytest.mark.parametrize("rate, later, found", [
+    (0.0, (0.0, 7), ["the job pipeline reads nothing, though 7 messages are unread"]), (0.0, (0.0, 6), []), (0.0, (2.0, 7), []), (1.0, None, []),
+    (None, None, [])])
+def test_lag_that_does_not_fall_is_seen_by_two_looks(monkeypatch, rate, later, found):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(Flink, "described_jobs", lambda self: [WELL | {"records_per_s": later[0]}])
+    monkeypatch.setattr(status, "lags", lambda settings: {"pipeline": later[1], "sink": 0})
+    assert status.unread_problems(Settings(), Flink("x"), [WELL | {"records_per_s": rate}], {"pipeline": 7, "sink": 0}) == found
+
+
+def test_what_the_supervisor_has_mended_is_told_for_some_minutes(tmp_path):
+    (tmp_path / "logs").mkdir()
+    (tmp_path / "logs" / "stack.log").write_text("".join(logs.in_format(message, "stack", "WARN", at_s) + "\n" for message, at_s in (
+        ("pipeline has lost its TaskManager: it is started again.", NOW_S - 400), ("pipeline has stood still for 190 s: it is started again.", NOW_S - 60))))
+    assert status.mended(Settings(home=tmp_path)) == ["pipeline has stood still for 190 s: it is started again (2027-01-15T07:59:00Z)"]
+    assert status.mended(Settings(home=tmp_path / "none")) == []
+
+
+def test_nothing_that_a_terminal_obeys_is_printed():
+    assert status.printable("a\x1b[31m\x00\x9b\u202eé\ud800 b") == "a\\x1b[31m\\x00\\x9b\\u202eé\\ud800 b"
+
+
+class Standing(Flink):
+    """Answers with what a test sets."""
+
+    def __init__(self, answers: list):
+        self.answers = answers
+
+    def running(self) -> list[str]:
+        return ["job"]
+
+    def progress(self, job_id: str):
+        if isinstance(answer := self.answers.pop(0), Exception):
+            raise answer
+        return answer
+
+
+@pytest.mark.parametrize("answers, found", [
+    ([(1, 5)] * 4, True), ([(1, 5), (1, 5), (1, 6), (1, 6)], False), ([(1, 5), (1, 5), None, (1, 5)], False),
+    ([(1, 5), *[flink.UserError("no answer")] * 3], True), ([flink.UserError("no answer")] * 4, False)])
+def test_a_job_stands_still_when_nothing_changes_or_flink_answers_no_more(monkeypatch, answers, found):
+    clock = iter(range(0, 60, 6))
+    monkeypatch.setattr(flink.time, "monotonic", lambda: next(clock))
+    standstill = Standstill(Standing(list(answers)), 15)
+    assert [standstill.is_found() for _ in answers] == [False] * (len(answers) - 1) + [found]
+
+
+def test_a_machine_that_slept_has_no_job_that_hangs(monkeypatch):
+    clock = iter((0, 6, 10_000, 10_006))
+    monkeypatch.setattr(flink.time, "monotonic", lambda: next(clock))
+    standstill = Standstill(Standing([(1, 5)] * 3), 30)
+    assert not any(standstill.is_found() for _ in range(3))
+
+
+def test_a_job_has_time_for_a_checkpoint_before_it_stands_still():
+    assert Settings().standstill_s == 190 and replace(Settings(), checkpoint_every_s=600).standstill_s == 780
+    assert replace(Settings(), stalled_s=0).standstill_s == replace(Settings(), checkpoint_every_s=0).standstill_s == float("inf")
