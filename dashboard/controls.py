@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -42,6 +42,11 @@ def zone(name: str) -> ZoneInfo:
         return ZoneInfo(name)
     except (ValueError, LookupError, OSError):
         return ZoneInfo("UTC")
+
+
+def is_today(day: date, timezones: Iterable[str], now: datetime | None = None) -> bool:
+    """Whether it is that day now in one of the time zones."""
+    return any((now or datetime.now(UTC)).astimezone(zone(name)).date() == day for name in timezones)
 
 
 def pick_house() -> House:

@@ -50,6 +50,11 @@ def houses(db: Client) -> pd.DataFrame:
         ORDER BY house_id""")
 
 
+def timezones(db: Client) -> list[str]:
+    """The time zones in which there are houses."""
+    return _frame(db, "SELECT DISTINCT timezone FROM houses FINAL ORDER BY timezone")["timezone"].tolist()
+
+
 def meters(db: Client, house_id: int) -> pd.DataFrame:
     """The meters of a house: meter_id, label, kind (mains, appliance, or empty while unknown), mains first."""
     return _frame(db, f"""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time
-from datetime import date, timedelta
+from datetime import timedelta
 
 import pandas as pd
 import streamlit as st
 
 from dashboard import charts, queries
 from dashboard.connection import explained, results, settings
-from dashboard.controls import csv_button, no_results_yet
+from dashboard.controls import csv_button, is_today, no_results_yet
 from smartmeter.errors import UserError
 from smartmeter.offsets import Lags
 from smartmeter.topics import RESULTS, topic
@@ -30,7 +30,7 @@ def figures() -> None:
         last = totals["last"]
         days = queries.energy_of_all(results(), last - timedelta(days=1), last)
         newest, before = (days[days["date"] == pd.Timestamp(day)] for day in (last, last - timedelta(days=1)))
-        name = "today" if last == date.today() else f"on {last:%a} {last.day} {last:%b %Y}"
+        name = "today" if is_today(last, queries.timezones(results())) else f"on {last:%a} {last.day} {last:%b %Y}"
         so_far = "" if newest["final"].all() else " so far"
         with st.container(horizontal=True):
             st.metric("Houses", f"{totals['houses']:,}", border=True, help=f"{totals['meters']:,} meters")

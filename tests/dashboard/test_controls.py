@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-from datetime import date
+from datetime import UTC, date, datetime
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.controls import to_csv
+from dashboard.controls import is_today, to_csv
 from tests.dashboard.results import FRI, MON, SAT, SUN
 from tests.waiting import STILL_S
 
@@ -140,3 +140,12 @@ def test_numbers_and_times_are_saved_as_they_are():
 def test_an_answer_without_columns_and_one_with_the_same_name_twice():
     assert to_csv(pd.DataFrame()) == ""
     assert to_csv(pd.DataFrame([["=1", 2]], columns=["a", "a"])) == '"a","a"\n"\'=1",2\n'
+
+
+@pytest.mark.parametrize("now, zones, days", [
+    ("2026-11-28T00:10", ["America/New_York"], {27}), ("2026-11-28T04:59", ["America/New_York"], {27}), ("2026-11-28T05:00", ["America/New_York"], {28}),
+    ("2026-11-28T12:00", ["America/New_York", "Pacific/Kiritimati"], {28, 29}), ("2026-11-28T12:00", ["no zone"], {28}), ("2026-11-28T12:00", [], set()),
+])
+def test_today_is_the_day_at_the_houses(now, zones, days):
+    moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
+    assert {day for day in range(26, 31) if is_today(date(2026, 11, day), zones, moment)} == days

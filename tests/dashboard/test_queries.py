@@ -61,6 +61,10 @@ def test_houses_have_their_days_and_a_time_zone_even_when_unknown(db):
         (6, "UTC", "", "", "", "", SUN, SUN)]
 
 
+def test_time_zones_of_houses(db, nothing):
+    assert queries.timezones(db) == ["America/New_York", "Europe/London"] and queries.timezones(nothing) == []
+
+
 def test_meters_begin_with_the_mains_and_an_unknown_one_has_a_name(db):
     assert rows(queries.meters(db, 1)) == [(1, "mains", "mains"), (2, "refrigerator", "appliance"), (3, "oven", "appliance")]
     assert rows(queries.meters(db, 6)) == [(7, "meter 7", "")]
