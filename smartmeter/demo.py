@@ -27,7 +27,7 @@ from store.sink import group
 from store.sql import table
 
 GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit")
-STALLED_S = 120
+STALLED_S = 600
 LINE_EVERY_S = 5
 
 TOTALS = """

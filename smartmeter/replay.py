@@ -22,7 +22,7 @@ from smartmeter.topics import RESULTS
 from store.client import writer_password
 from store.sink import group
 
-STALLED_S = 120
+STALLED_S = 600  # Flink alone takes minutes to start on a small machine that is busy
 LINE_EVERY_S = 2
 POLL_S = 0.3
 PATIENCE_S = 10
