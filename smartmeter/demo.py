@@ -44,14 +44,14 @@ HOUSES = """
                    100 * if(has_mains, sumIf(covered_s, kind = 'mains') / sumIf(day_s, kind = 'mains'), sum(covered_s) / sum(day_s)) AS covered
             FROM daily_energy_by_label
             GROUP BY house_id, date),
-        labels AS (SELECT house_id, label, sum(kwh) AS kwh FROM appliance_share GROUP BY house_id, label)
+        labels AS (SELECT house_id, label, sum(kwh) AS label_kwh FROM appliance_share GROUP BY house_id, label)
     SELECT d.house_id AS house, any(h.city) AS city, count() AS days, countIf(covered >= 99) AS whole_days, round(sum(d.kwh), 2) AS kwh,
            if(whole_days > 0, round(avgIf(d.kwh, covered >= 99), 2), NULL) AS kwh_a_whole_day,
            if(max(has_mains), 'mains', 'all meters') AS measured_by, round(avg(covered), 1) AS covered_percent,
-           any(t.label) AS top_appliance, if(max(has_mains), round(100 * any(t.kwh) / nullIf(sum(d.kwh), 0), 1), NULL) AS share_percent
+           any(t.top_label) AS top_appliance, if(max(has_mains), round(100 * any(t.top_kwh) / nullIf(sum(d.kwh), 0), 1), NULL) AS share_percent
     FROM house_days AS d
     LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = d.house_id
-    LEFT JOIN (SELECT house_id, argMax(label, kwh) AS label, max(kwh) AS kwh FROM labels GROUP BY house_id) AS t ON t.house_id = d.house_id
+    LEFT JOIN (SELECT house_id, argMax(label, label_kwh) AS top_label, max(label_kwh) AS top_kwh FROM labels GROUP BY house_id) AS t ON t.house_id = d.house_id
     GROUP BY d.house_id
     ORDER BY d.house_id"""
 

@@ -370,7 +370,7 @@ def test_from_an_alert_to_its_house(visit):
 
 def test_news_are_the_alerts_that_came_since_the_page_was_opened(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_news")
-    writer = client.client.writer(settings, settings.database)
+    writer = client.writer(settings, settings.database)
     [first, second, *_] = results.alerts()
 
     def told(app) -> list[dict]:
@@ -434,7 +434,7 @@ def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_ahead")
     row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI))
     half = list(row)
-    half[0], half[6] = 7, 43_200.0
+    half[0], half[6], half[9] = 7, 43_200.0, True
     late = [(0, offset, 7, day, results.utc(day, "01:00"), results.utc(day, "23:00"), 900, 9.9, results.utc(MON, "10:00"), "its day was closed")
             for offset, day in enumerate((SAT, SUN))]
     results.insert(client.writer(settings, settings.database), daily_energy=[half, [7, 1, MON, *half[3:]]], late=late)
@@ -599,7 +599,7 @@ def test_a_clickhouse_that_is_not_ready(dashboard_on, stored, changed, said):
 
 def test_a_query_that_fails_all_the_same_is_told(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_broken")
-    client.client.writer(settings, settings.database).command("DROP VIEW alert_list")
+    client.writer(settings, settings.database).command("DROP VIEW alert_list")
     assert "alert_list" in texts(dashboard_on(settings)("alerts").error)[0]
 
 
