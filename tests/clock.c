@@ -17,6 +17,7 @@
 #include <sys/syscall.h>
 #include <sys/time.h>
 #include <sys/timerfd.h>
+#include <threads.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -135,6 +136,8 @@ static void *original(const char *name)
 
 WAIT(pthread_cond_timedwait, (pthread_cond_t *cond, pthread_mutex_t *mutex, const struct timespec *until), cond, mutex, UNTIL)
 WAIT(pthread_cond_clockwait, (pthread_cond_t *cond, pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until), cond, mutex, clock, UNTIL)
+WAIT(cnd_timedwait, (cnd_t *cond, mtx_t *mutex, const struct timespec *until), cond, mutex, UNTIL)  // librdkafka's
+WAIT(mtx_timedlock, (mtx_t *mutex, const struct timespec *until), mutex, UNTIL)
 WAIT(pthread_mutex_timedlock, (pthread_mutex_t *mutex, const struct timespec *until), mutex, UNTIL)
 WAIT(pthread_mutex_clocklock, (pthread_mutex_t *mutex, clockid_t clock, const struct timespec *until), mutex, clock, UNTIL)
 WAIT(pthread_rwlock_timedrdlock, (pthread_rwlock_t *lock, const struct timespec *until), lock, UNTIL)
