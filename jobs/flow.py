@@ -32,6 +32,7 @@ from jobs.shards import shard_of
 from smartmeter import kafka
 from smartmeter.codec import encode
 from smartmeter.framing import framing
+from smartmeter.offsets import Offsets, specific_offsets
 from smartmeter.savepoints import checkpoints_of
 from smartmeter.settings import JARS, Settings
 from smartmeter.topics import LARGEST_DEAD_LETTER_BYTES, RESULTS, topic
@@ -253,25 +254,27 @@ def thresholds(tables: StreamTableEnvironment, settings: Settings) -> KeyedStrea
 
 
 def _source_options(tables: StreamTableEnvironment, settings: Settings, name: str) -> str:
+    group_id = settings.topic_prefix + tables.get_config().get("pipeline.name", name)
     options = {
         "connector": "kafka",
         "topic": topic(settings, name),
-        **kafka_properties(settings),
-        "properties.group.id": settings.topic_prefix + tables.get_config().get("pipeline.name", name),
+        **kafka_properties(kafka.java_consumer(settings, group_id)),
         "scan.startup.mode": "earliest-offset",
         "scan.topic-partition-discovery.interval": f"{NEW_PARTITIONS_S} s",
     }
-    if settings.replayed_days:
-        options |= {"scan.startup.mode": "timestamp",
-                    "scan.startup.timestamp-millis": str(settings.replay_start_ms)}
+    if settings.replay_offsets and name == "readings":
+        options |= {"scan.startup.mode": "specific-offsets", "scan.startup.specific-offsets": settings.replay_offsets}
     if settings.bounded:
-        options["scan.bounded.mode"] = "latest-offset"
+        # Its own latest-offset would lie behind transactions that are open, and the job would wait for their end.
+        with Offsets(settings, (name,), group_id) as offsets:
+            ends = {partition: end for (_, partition), (_, end) in offsets.bounds().items()}
+        options |= {"scan.bounded.mode": "specific-offsets", "scan.bounded.specific-offsets": specific_offsets(ends)}
     return sql_options(options)
 
 
-def kafka_properties(settings: Settings) -> dict[str, str]:
-    """What a table of Kafka's connector is told of the cluster."""
-    return {f"properties.{key}": value for key, value in kafka.java_client(settings).items()}
+def kafka_properties(properties: dict[str, str]) -> dict[str, str]:
+    """Properties of Kafka's client as options of a table of its connector."""
+    return {f"properties.{key}": value for key, value in properties.items()}
 
 
 def sql_options(options: dict[str, str]) -> str:
@@ -292,7 +295,7 @@ def results(tables: StreamTableEnvironment, settings: Settings) -> None:
     options = {
         "connector": "kafka",
         "topic": ";".join(topic(settings, name) for name in RESULTS),
-        **kafka_properties(settings),
+        **kafka_properties(kafka.java_client(settings)),
         "properties.compression.type": "lz4",
         "properties.max.request.size": str(LARGEST_DEAD_LETTER_BYTES),
         "key.format": "raw",

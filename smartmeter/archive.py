@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import fcntl
 import sys
-import time
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,21 +12,21 @@ from datetime import date
 from itertools import chain
 from pathlib import Path
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException
 
 from generator.producer import Producer
-from smartmeter import archive_files, kafka, stack
+from smartmeter import archive_files, event_times, kafka, stack, topic_log
 from smartmeter.archive_files import EPOCH, Files, Message
 from smartmeter.codec import Burst, CodecError
 from smartmeter.errors import UserError
 from smartmeter.folders import PRIVATE
 from smartmeter.framing import framing
-from smartmeter.offsets import Offsets, Place
+from smartmeter.offsets import Offsets
+from smartmeter.pace import Pace
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, SMW, Settings
 from smartmeter.topics import topic
 
 GROUP = "archive"
-LINE_EVERY_S = 2
 STALLED_S = 60
 USUAL = Path("SMW_HOME", "archive")
 """Stands for the folder `archive` in settings.home."""
@@ -83,9 +82,9 @@ def folder_of(settings: Settings, named: Path) -> Path:
 def copy(settings: Settings, files: Files, days: range, houses: range | None) -> Counts:
     """Copy the messages of some days (UTC, days since 1970-01-01) and houses from the topic into files. Returns what was copied."""
     copied = Counts()
-    for message, burst in topic_from(settings, days[0] * DAY_MS):
-        if message.timestamp_ms // DAY_MS in days and not (burst and houses and burst.house_id not in houses):
-            files.add(message, burst.house_id if burst else 0)
+    for day, message, burst in topic_from(settings, days[0] * DAY_MS):
+        if day in days and not (burst and houses and burst.house_id not in houses):
+            files.add(message, day, burst.house_id if burst else 0)
             copied.messages += 1
             copied.readings += len(burst.watts) if burst else 0
     return copied
@@ -105,42 +104,23 @@ def check(files: Files) -> Counts:
     return found
 
 
-def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[Message, Burst | None]]:
-    """What is in the topic readings now, as (message, its burst), from the first of that time or later on.
+def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[int, Message, Burst | None]]:
+    """What is in the topic readings now, as (day, message, its burst), from the first that reaches that time or later on.
 
-    One partition comes after the other, so that all is in the order of partition and offset. Raises UserError.
+    The day is that of a burst's start, or of Kafka's timestamp where there is no burst that makes sense: UTC, days since 1970-01-01. One partition comes
+    after the other, so that all is in the order of partition and offset. Raises UserError.
     """
-    with Offsets(settings, ("readings",), settings.topic_prefix + GROUP) as offsets:
-        starts, ends = offsets.at(first_ms), {place: end for place, (_, end) in offsets.bounds().items()}
-    pace = Pace("messages read", sum(ends[place] - start for place, start in starts.items()))
-    consumer = Consumer(kafka.client(settings) | {
-        "group.id": settings.topic_prefix + GROUP, "auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
-    try:
-        for place in sorted(starts):
-            yield from _partition(settings, consumer, place, starts[place], ends[place], pace)
-    finally:
-        consumer.close()
-
-
-def _partition(settings: Settings, consumer: Consumer, place: Place, start: int, end: int, pace: Pace) -> Iterator[tuple[Message, Burst | None]]:
-    """The messages of a partition in [start, end)."""
-    if start < end:
-        consumer.assign([TopicPartition(*place, start)])
-    at = start
-    while at < end:
-        message = consumer.poll(STALLED_S)
-        if message is None:
-            raise UserError(f"Kafka at {settings.kafka} has sent nothing for {STALLED_S} s")
-        if error := message.error():
-            if error.code() == KafkaError._PARTITION_EOF:  # the last offsets are not of messages
-                return
-            raise kafka.failure(KafkaException(error), settings)
-        offset = message.offset()
-        assert offset is not None  # what is no error has one
-        at = offset + 1
-        if at <= end:
-            yield archive_files.cut(place[1], offset, message.timestamp()[1], message.key(), _received(settings, message.value()))
-            pace.add(1)
+    group_id = settings.topic_prefix + GROUP
+    with Offsets(settings, ("readings",), group_id) as offsets:
+        bounds = offsets.bounds()
+    starts = event_times.starts(settings, event_times.folder_of(settings), bounds, first_ms)
+    ranges = {place: (starts[place], end) for place, (_, end) in bounds.items()}
+    for (_, partition), found in topic_log.messages(settings, group_id, ranges, "messages read"):
+        days = event_times.times(settings, found)[:, 0] // DAY_MS
+        for day, message in zip(days.tolist(), found):
+            offset = message.offset()
+            assert offset is not None  # what is no error has one
+            yield day, *archive_files.cut(partition, offset, message.timestamp()[1], message.key(), _received(settings, message.value()))
 
 
 def _received(settings: Settings, value: bytes | None) -> bytes | None:
@@ -214,22 +194,6 @@ def _alone(folder: Path) -> Iterator[None]:
         raise UserError(f"another {SMW} archive writes into {folder}: wait for its end") from None
     except OSError as error:
         raise UserError(f"{error.filename or folder}: {error.strerror}; the archive needs a folder that can be written, and room in it") from None
-
-
-class Pace:
-    """Tells on standard error, every 2 s, how much of something is done, how fast that goes, and how long it still takes."""
-
-    def __init__(self, what: str, total: int):
-        self._what, self._total, self._done = what, total, 0
-        self._begun = self._shown = time.monotonic()
-
-    def add(self, done: int) -> None:
-        self._done += done
-        now = time.monotonic()
-        if now - self._shown >= LINE_EVERY_S:
-            self._shown, rate = now, self._done / (now - self._begun)
-            left_s = max(self._total - self._done, 0) / rate
-            print(f"{self._done:,} of {self._total:,} {self._what}, {rate:,.0f} a second, about {left_s:.0f} s left", file=sys.stderr)
 
 
 def _date(text: str) -> date:

@@ -3,8 +3,9 @@
     readings/date=2026-11-01/houses=000001-000100.avro    bursts, each with its columns
     unreadable/date=2026-11-01/messages.avro              messages that are no burst
 
-The date is that of a message's Kafka timestamp, in UTC. A record is a message's place (PLACE), then the burst's own bytes as they were in
-Kafka: they are copied, not encoded anew, so that what comes back is what was there. A file is in the order of partition and offset.
+The date is that of a burst's start, in UTC; of what has no start that makes sense, that of its Kafka timestamp. A record is a message's place
+(PLACE), then the burst's own bytes as they were in Kafka: they are copied, not encoded anew, so that what comes back is what was there. A file is in
+the order of partition and offset.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ import fastavro
 
 from smartmeter.codec import HEADER_BYTES, SCHEMA_DIR, Burst, CodecError, decode_burst
 from smartmeter.errors import UserError
-from smartmeter.settings import DAY_MS
 
 EPOCH = date(1970, 1, 1)
 HOUSES_PER_FILE = 100
@@ -118,9 +118,9 @@ class Files:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, message: Message, house_id: int) -> None:
-        """Add a message, behind those that were before it in Kafka. house_id: 0 where it is no burst."""
-        path = path_of(self._folder, message.timestamp_ms // DAY_MS, house_id)
+    def add(self, message: Message, day: int, house_id: int) -> None:
+        """Add a message to a day (days since 1970-01-01), behind those that were before it in Kafka. house_id: 0 where it is no burst."""
+        path = path_of(self._folder, day, house_id)
         if path not in self._waiting:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._waiting[path] = Records()

@@ -20,6 +20,7 @@ from smartmeter.settings import SMW, Settings
 MECHANISM = "SCRAM-SHA-512"
 LOGIN_MODULE = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.scram.ScramLoginModule"
 """Kafka's, under the name that it has in Flink's connector."""
+READ_COMMITTED = "read_committed"
 PATIENCE_S = 5.0
 """How long a broker may take to answer for the first time."""
 STEP_S = 0.3
@@ -40,6 +41,16 @@ def client(settings: Settings) -> dict[str, str | int | float | bool]:
     if settings.kafka_ca:
         properties |= {"ssl.ca.location": settings.kafka_ca}
     return properties
+
+
+def consumer(settings: Settings, group_id: str) -> dict[str, str | int | float | bool]:
+    """Properties of a consumer, which reads what is committed: no message of a transaction that was aborted, or is open. It commits what it is told to."""
+    return client(settings) | {"group.id": group_id, "isolation.level": READ_COMMITTED, "enable.auto.commit": False}
+
+
+def java_consumer(settings: Settings, group_id: str) -> dict[str, str]:
+    """The same for Flink's connector, which would read all messages else."""
+    return java_client(settings) | {"group.id": group_id, "isolation.level": READ_COMMITTED}
 
 
 def java_client(settings: Settings) -> dict[str, str]:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 from confluent_kafka import KafkaError, KafkaException
 
-from smartmeter import archive, kafka, machine, stack
+from smartmeter import archive, event_times, kafka, machine, stack
 from smartmeter.errors import UserError
 from smartmeter.logs import Bound
-from smartmeter.offsets import Offsets
+from smartmeter.offsets import Offsets, specific_offsets
 from smartmeter.processes import Processes
 from smartmeter.settings import SMW, Settings, SettingsError
 from smartmeter.topics import RESULTS
@@ -46,7 +46,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Replay some days, by the Kafka and the ClickHouse of a running stack. Raises UserError when that cannot be done."""
     if args.with_late and not args.house:
         raise UserError("--with-late takes the readings of one house in another order than they came: give it with --house")
-    archived = archive.folder_of(settings, args.archive) if args.archive else None
+    archived, index = archive.folder_of(settings, args.archive) if args.archive else None, event_times.folder_of(settings)
     try:
         settings = replace(
             settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
@@ -61,10 +61,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = stack.with_free_flink_port(settings)
         stack.create_topics(settings)
-        progress = Progress(settings)
+        progress = Progress(settings, index)
         if not progress.messages:
             raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} or the days before or after it")
         print(progress.begin(), file=sys.stderr)
+        settings = replace(settings, replay_offsets=specific_offsets({partition: start for (_, partition), start in progress.starts.items()}))
         if settings.into:
             stack.start_sink(processes, settings)
         stack.start_job(processes, settings, ends=True)
@@ -99,15 +100,17 @@ def follow(processes: Processes, progress: Progress) -> None:
 class Progress:
     """How much of the topic readings a replay has to read, how far it is, and how many results are not stored yet."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, index: Path):
         self.settings = settings
-        self.begun = self.reading_since = time.monotonic()
-        group_id = f"{settings.topic_prefix}replay"
+        group_id = event_times.group(settings)
         forget_group(settings, group_id)
         self.readings = Offsets(settings, ("readings",), group_id)
         self.results = Offsets(settings, RESULTS, group(settings))
-        self.bounds, self.starts = self.readings.bounds(), self.readings.at(settings.replay_start_ms)
+        self.bounds = self.readings.bounds()
+        self.starts = ({place: begin for place, (begin, _) in self.bounds.items()} if settings.replay_archived else
+                       event_times.starts(settings, index, self.bounds, settings.replay_start_ms))
         self.messages = self.unread()
+        self.begun = self.reading_since = time.monotonic()
 
     def begin(self) -> str:
         """What will be read; and a warning where Kafka has deleted what an exact repeat needs."""

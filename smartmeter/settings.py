@@ -105,6 +105,8 @@ class Settings:
     into: str = _setting("", "name of a set of results beside the usual one: its topics begin with it, its database ends in it")
     replay_from: str = _setting("", "first local day to be replayed, such as 2026-11-01; empty: no replay, the topic is read from its start")
     replay_to: str = _setting("", "last local day to be replayed")
+    replay_offsets: str = _setting(
+        "", "where a replay begins in each partition, such as partition:0,offset:42;partition:1,offset:300; empty: at the first message that is kept")
     replay_house: int = _setting(0, "the one house to be replayed; 0: all")
     replay_with_late: bool = _setting(False, "a replay uses what came late: it leaves out bursts that begin when its last local day may be closed")
     replay_archived: bool = _setting(False, "a replay reads the topic archived.readings, which ./smw replay --archive fills from files")

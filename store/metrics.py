@@ -21,7 +21,7 @@ class SinkMetrics:
     def __init__(self, tables: tuple[str, ...]):
         self.registry = CollectorRegistry()
         self.rows = Counter("smw_sink_rows_stored", "Rows stored in ClickHouse", ["table"], registry=self.registry)
-        self.refused = Counter("smw_sink_records_refused", "Records that could not be decoded", registry=self.registry)
+        self.refused = Counter("smw_sink_records_refused", "Messages that could not be stored, and are in the table refused", registry=self.registry)
         self.unstored = Gauge("smw_sink_unstored_messages", "Messages in the topics that are not stored yet; NaN: Kafka does not answer",
                               registry=self.registry)
         self.stored_at = Gauge("smw_sink_last_insert_timestamp_seconds", "Time of the last insert; 0: none yet", registry=self.registry)

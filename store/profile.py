@@ -9,6 +9,9 @@ from smartmeter.codec import CodecError, Profile
 
 COLUMNS = ("house_id", "meter_id", "minute", "part", "readings", "min_watts", "mean_watts", "max_watts")
 
+MOST_MINUTES = 2**32 // 60
+"""Since 1970, that ClickHouse's DateTime has room for."""
+
 
 def minutes(profile: Profile) -> int:
     """How many minutes a profile tells of. Raises CodecError when its columns disagree."""
@@ -17,6 +20,8 @@ def minutes(profile: Profile) -> int:
     if len(counts) != len(profile.meter_ids) or counts.min(initial=0) < 0 or {int(counts.sum())} != set(lengths):
         raise CodecError(f"{len(profile.meter_ids)} meter_ids, {len(counts)} counts that sum up to {counts.sum()}, and columns of "
                          f"{lengths} minutes: they disagree")
+    if profile.deltas.min(initial=0) < 0 or not 0 <= profile.start // 60_000 <= MOST_MINUTES - int(profile.deltas.sum(dtype=np.int64)):
+        raise CodecError(f"minutes from {profile.start} ms on: they lie in the years 1970 to 2105")
     return lengths[0]
 
 

@@ -11,7 +11,7 @@ from smartmeter.settings import Settings
 STATEMENTS = [part for part in (Path(__file__).parent / "schema.sql").read_text().split(";\n") if part.strip()]
 
 AGE_OF = {"daily_energy": "date", "thresholds": "date", "alerts": "date", "power_profile": "minute", "late": "date",
-          "dead_letter": "received"}
+          "dead_letter": "received", "refused": "received"}
 """Tables whose rows leave after a time -> the column that it counts from. The others are kept."""
 
 

@@ -148,6 +148,19 @@ ENGINE = ReplacingMergeTree
 ORDER BY (partition, offset)
 COMMENT 'Messages that cannot be used, by their place in the topic readings';
 
+CREATE TABLE IF NOT EXISTS refused
+(
+    topic     LowCardinality(String) COMMENT 'full name of the topic: any but readings, whose messages go to dead_letter',
+    partition Int32,
+    offset    Int64                CODEC(Delta, ZSTD),
+    received  DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'Kafka timestamp of the message',
+    reason    String               COMMENT 'what is wrong with it',
+    payload   String               CODEC(ZSTD(3)) COMMENT 'the bytes as they came'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (topic, partition, offset)
+COMMENT 'Messages of other topics than readings that cannot be stored in their tables, by their place';
+
 -- Energy of each meter and day with the meter's label; label and kind are empty while the meter is unknown.
 CREATE OR REPLACE VIEW daily_energy_by_label AS
 SELECT

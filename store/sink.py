@@ -30,7 +30,7 @@ from smartmeter.framing import RegistryFault, framing
 from smartmeter.settings import Settings, SettingsError
 from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
-from store import profile, schema
+from store import limits, profile, schema
 from store.metrics import SinkMetrics
 
 GROUP = "smw-sink"
@@ -43,6 +43,8 @@ LONGEST_INSERT_S = 3600
 """Of one batch, with all of its tables, while Kafka takes the sink for alive."""
 AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 PROGRESS_EVERY_S = 10.0
+MOST_LINES = 10
+"""Of the log, on messages that are refused, between two on progress."""
 
 COLUMNS = {
     "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
@@ -56,6 +58,7 @@ COLUMNS = {
     "power_profile": profile.COLUMNS,
     "late": ("partition", "offset", "house_id", "date", "start", "end", "readings", "kwh", "house_time", "reason"),
     "dead_letter": ("partition", "offset", "received", "reason", "payload"),
+    "refused": ("topic", "partition", "offset", "received", "reason", "payload"),
 }
 
 log = logging.getLogger("sink")
@@ -73,6 +76,12 @@ def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
     if name == "houses":
         return {"houses": [record], "meters": meters}
     return {name: meters if name == "thresholds" else [record]}
+
+
+def refusal(message: Message, reason: str) -> dict:
+    """The row of `refused` that a message becomes which cannot be stored otherwise."""
+    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset(),
+            "received": limits.nearest_ms(message.timestamp()[1]), "reason": reason, "payload": message.value() or b""}
 
 
 @dataclass
@@ -98,13 +107,13 @@ class Batch:
                 or time.monotonic() - self.started >= settings.sink_batch_s)
 
     def add(self, name: str, payload: bytes) -> None:
-        """A message of the topic `name`. Raises CodecError for one that is none."""
+        """A message of the topic `name`. Raises CodecError for one that is none, or cannot be stored; then nothing of it is added."""
         if name == "power_profile":
             found = codec.decode_profile(payload)
             self.minutes += profile.minutes(found)
             self.profiles.append(found)
             return
-        for table, rows in rows_by_table(name, codec.decode_as(SCHEMA_OF[name], payload)).items():
+        for table, rows in rows_by_table(name, limits.fit(name, codec.decode_as(SCHEMA_OF[name], payload))).items():
             self.rows[table].extend(rows)
 
 
@@ -116,7 +125,7 @@ class Sink:
         self._name_of = {topic(settings, name): name for name in TOPICS}
         self._stopping = False
         self._stored: Counter[str] = Counter()
-        self._refused = 0
+        self._refused = self._refused_before = 0  # messages; when progress was last reported
         self._away = False  # Kafka, and the log says so
         self._metrics = SinkMetrics(tuple(COLUMNS))
         self._client: Client  # once _connect has been called
@@ -128,9 +137,7 @@ class Sink:
         kafka.require_broker(self._settings)
         self._framing = framing(self._settings)
         self._consumer = Consumer({
-            **kafka.client(self._settings),
-            "group.id": group(self._settings),
-            "enable.auto.commit": False,
+            **kafka.consumer(self._settings, group(self._settings)),
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
             "topic.metadata.refresh.interval.ms": 5000,
@@ -161,7 +168,7 @@ class Sink:
             if now - reported >= PROGRESS_EVERY_S:
                 if stored > stored_before:
                     self._report((stored - stored_before) / (now - reported))
-                reported, stored_before = now, stored
+                reported, stored_before, self._refused_before = now, stored, self._refused
         if batch.offsets:
             self._store(batch)
         self._report()
@@ -172,20 +179,30 @@ class Sink:
         return [] if first is None else [first, *self._consumer.consume(10_000, timeout=0)]  # an empty message is falsy
 
     def _take(self, message: Message, batch: Batch) -> None:
-        """Put a message into the batch; what cannot be decoded is logged and counted, and goes no further."""
+        """Put a message into the batch; one that cannot be stored as what it should be goes into the table `refused`."""
         if error := message.error():
             self._on_error(error)
             return
         self._away = False
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None and partition is not None and offset is not None  # only an error has none
+        name, payload = self._name_of[topic], message.value() or b""
         try:
-            batch.add(self._name_of[topic], self._framing.received(message.value() or b"", lambda: self._stopping))
-        except codec.CodecError as error:
-            self._refused += 1
-            self._metrics.refused.inc()
-            log.warning("%s partition %d offset %d cannot be stored: %s", topic, partition, offset, error)
+            limits.check_size(name, len(payload))
+            batch.add(name, self._framing.received(payload, lambda: self._stopping))
+        except RegistryFault:
+            raise
+        except Exception as error:  # whatever a message holds, it stops nothing
+            self._refuse(message, batch, str(error) if isinstance(error, codec.CodecError) else f"{type(error).__name__}: {error}")
         batch.offsets[topic, partition] = offset + 1
+
+    def _refuse(self, message: Message, batch: Batch, reason: str) -> None:
+        self._refused += 1
+        self._metrics.refused.inc()
+        batch.rows["refused"].append(refusal(message, reason))
+        if self._refused - self._refused_before < MOST_LINES:
+            place = message.topic(), message.partition(), message.offset()
+            log.warning("%s partition %s offset %s cannot be stored: %s; the table refused has it", *place, reason)
 
     def _on_error(self, error: KafkaError) -> None:
         """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault.
@@ -272,7 +289,7 @@ class Sink:
     def _report(self, rows_per_s: float | None = None) -> None:
         rate = "" if rows_per_s is None else f" ({rows_per_s:,.0f} rows/s)"
         tables = ", ".join(f"{table} {count:,}" for table, count in self._stored.items() if count)
-        refused = f"; {self._refused:,} records could not be decoded" if self._refused else ""
+        refused = f"; {self._refused:,} messages could not be stored" if self._refused else ""
         log.info("stored %s rows%s%s%s", f"{self._stored.total():,}", rate, f": {tables}" if tables else "", refused)
 
 

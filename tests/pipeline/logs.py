@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
@@ -10,7 +12,7 @@ import numpy as np
 from confluent_kafka import Producer
 
 from smartmeter import kafka, topics
-from smartmeter.codec import Burst, encode, encode_burst
+from smartmeter.codec import Burst, CodecError, decode_burst, encode, encode_burst
 from tests.oracle import midnight_ms, readings_of
 from tests.unit.logs import burst as burst_of
 from tests.waiting import STILL_S
@@ -24,6 +26,11 @@ HOUSES = {  # house -> (time zone, first day): days of 23 and of 25 hours among 
     3: ("Asia/Kathmandu", date(2013, 4, 12)),
 }
 DAYS = 5
+STEADY_BURST_MS = 300_000
+CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
+CLIENT = {"message.max.bytes": 8_388_608}
+FIRST_TIMESTAMP_MS = 1_300_000_000_000
+MESSAGES_OF_A_TRANSACTION = 200
 NO_BURST = encode("house", dict(house_id=1, timezone="UTC", source="", zip="", city="", state="", meters=[], updated=0))
 
 
@@ -118,8 +125,58 @@ def poison(burst: Burst, rng) -> bytes | None:
 
 
 def produce(settings, messages, timestamps=()) -> None:
-    """Send (key, value) to the topic readings; their timestamps are those that are given, or a millisecond apart."""
-    producer = Producer(kafka.client(settings) | {"enable.idempotence": True, "message.max.bytes": 8_388_608})
+    """Send (key, value) to the topic readings, a fifth by each codec; their timestamps are those that are given, or a millisecond apart."""
+    name = topics.topic(settings, "readings")
+    for codec, part in zip(CODECS, np.array_split(np.arange(len(messages)), len(CODECS))):
+        producer = Producer(CLIENT | kafka.client(settings) | {"enable.idempotence": True, "compression.type": codec})
+        for i in part.tolist():
+            key, value = messages[i]
+            producer.produce(name, value, key, timestamp=timestamps[i] if timestamps else FIRST_TIMESTAMP_MS + i)
+        assert producer.flush(STILL_S) == 0
+
+
+@contextmanager
+def produced_in_transactions(settings, messages) -> Iterator[None]:
+    """Send (key, value) to the topic readings in transactions. In front of each, one with 50 times the power is aborted; so is one at the end, and the last is open."""
+    producer = Producer(CLIENT | kafka.client(settings) | {"transactional.id": settings.topic_prefix, "transaction.timeout.ms": 900_000})
+    producer.init_transactions()
+    parts = [messages[at:at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
+    at = FIRST_TIMESTAMP_MS
+    for part in parts:
+        for sent, end in ((fifty_times(part), producer.abort_transaction), (part, producer.commit_transaction)):
+            send_transaction(settings, producer, sent, at)
+            end()
+        at += len(part)
+    send_transaction(settings, producer, fifty_times(parts[0]), at)
+    producer.abort_transaction()
+    send_transaction(settings, producer, fifty_times(parts[0]), at)
+    try:
+        yield
+    finally:
+        producer.abort_transaction()
+
+
+def send_transaction(settings, producer: Producer, messages, first_timestamp_ms: int) -> None:
+    """Begin a transaction, and send (key, value) in it as far as the broker."""
+    producer.begin_transaction()
     for i, (key, value) in enumerate(messages):
-        producer.produce(topics.topic(settings, "readings"), value, key, timestamp=timestamps[i] if timestamps else 1_300_000_000_000 + i)
+        producer.produce(topics.topic(settings, "readings"), value, key, timestamp=first_timestamp_ms + i)
     assert producer.flush(STILL_S) == 0
+
+
+def fifty_times(messages) -> list[tuple[bytes, bytes]]:
+    """The bursts among (key, value), with 50 times their power."""
+    changed = []
+    for key, value in messages:
+        with suppress(CodecError):
+            burst = decode_burst(value or b"")
+            changed.append((key, encode_burst(replace(burst, watts=burst.watts * 50))))
+    return changed
+
+
+def steady(house_id: int, start_ms: int, end_ms: int, watts: float) -> list[Burst]:
+    """Bursts of 5 minutes of a house in UTC, whose meter 1 has a constant power, read each 10 s."""
+    count = STEADY_BURST_MS // 10_000
+    return [Burst(house_id, "UTC", at, at + STEADY_BURST_MS, 1000, np.array([1], np.int32), np.array([count], np.int32),
+                  np.array([0] + [10] * (count - 1), np.int32), np.full(count, watts, np.float32))
+            for at in range(start_ms, end_ms, STEADY_BURST_MS)]

@@ -1,4 +1,7 @@
-"""The pipeline on real Kafka, Flink and ClickHouse, judged by the oracle; the same to the last bit at any parallelism."""
+"""The pipeline on real Kafka, Flink and ClickHouse, judged by the oracle; the same to the last bit at any parallelism.
+
+Its producer sends transactions, of which half are aborted and the last is open.
+"""
 
 from dataclasses import replace
 from itertools import pairwise
@@ -6,20 +9,27 @@ from itertools import pairwise
 import pytest
 
 from smartmeter import stack
+from smartmeter.codec import encode_burst
+from smartmeter.offsets import Offsets
 from smartmeter.settings import Settings
 from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
 from tests.pipeline.flow import expected_of
-from tests.pipeline.logs import make_log, produce
+from tests.pipeline.logs import make_log, produced_in_transactions, steady
 from tests.topics import records
 
 WINDOW_DAYS = 2
+HOUSE_OF_TRANSACTIONS, TWO_HOURS_FROM_MS = 131, 1_365_724_800_000
 PARALLELISM = {"at_1": 1, "at_4": 4}
 """Of each run, by its name."""
 
 
 @pytest.fixture(scope="module")
 def log():
-    return make_log(seed=11)
+    log = make_log(seed=11)
+    two_hours = steady(HOUSE_OF_TRANSACTIONS, TWO_HOURS_FROM_MS, TWO_HOURS_FROM_MS + 7_200_000, 100.0)
+    log.bursts.extend(two_hours)
+    log.messages.extend((b"%d" % HOUSE_OF_TRANSACTIONS, encode_burst(burst)) for burst in two_hours)
+    return log
 
 
 @pytest.fixture(scope="module")
@@ -41,8 +51,8 @@ def clients(settings_of, processes, log):
     clients = {}
     for name, settings in settings_of.items():
         stack.create_topics(settings)
-        produce(settings, log.messages)
-        run_job(settings, "pipeline")
+        with produced_in_transactions(settings, log.messages):
+            run_job(settings, "pipeline")
         clients[name] = store_all(settings, processes)
     yield clients
     for client in clients.values():
@@ -61,6 +71,19 @@ def test_the_tables_are_what_the_oracle_finds(client, expected):
     assert len(expected.alerts) > 500 and sum(alert.readings > 1 for alert in expected.alerts.values()) > 50
     assert {alert.meter_id for alert in expected.alerts.values()} == {1, 2, 7}
     assert client.query("SELECT sum(part = 0) > 10000, sum(part > 0) > 1000 FROM power_profile FINAL").first_row == (True, True)
+
+
+def test_two_hours_that_were_aborted_at_5_kw_and_committed_at_100_w(client):
+    [row] = [row for row in rows(client, "daily_energy") if row["house_id"] == HOUSE_OF_TRANSACTIONS]
+    assert row["kwh"] == pytest.approx(0.1997, abs=5e-5) and row["readings"] == 720 and row["duplicates"] == 0
+
+
+@pytest.mark.parametrize("name", PARALLELISM)
+def test_nothing_is_unread_behind_the_last_message_of_a_committed_transaction(name, clients, settings_of):
+    settings = settings_of[name]
+    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
+        committed, bounds = offsets.committed(), offsets.bounds()
+        assert offsets.lag() == 0 and any(committed[place] < end for place, (_, end) in bounds.items())
 
 
 @pytest.mark.parametrize("name", PARALLELISM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import signal
@@ -218,7 +219,7 @@ def test_what_cannot_be_decoded_holds_nothing_up(settings, caplog):
     assert rows(settings, "SELECT house_id FROM daily_energy") == [(2,)]
     refused = [r.getMessage() for r in caplog.records if "cannot be stored" in r.getMessage()]
     assert len(refused) == 4 and "a message of schema late, where daily_energy was expected" in "\n".join(refused)
-    assert "4 records could not be decoded" in caplog.text
+    assert "4 messages could not be stored" in caplog.text
 
 
 def test_an_empty_message_is_refused_like_others(settings, caplog):
@@ -226,7 +227,73 @@ def test_an_empty_message_is_refused_like_others(settings, caplog):
     produce(settings, "daily_energy", b"")
     with running(Sink(settings)):
         until(lambda: committed(settings) == 1)
-    assert "1 records could not be decoded" in caplog.text
+    assert "1 messages could not be stored" in caplog.text
+
+
+def many_meters(count):
+    return [{"meter_id": meter_id, "label": "", "kind": "appliance"} for meter_id in range(1, count + 1)]
+
+
+LAST_INT, LAST_LONG = 2**31 - 1, 2**63 - 1
+POISON = {  # topic -> messages that cannot be stored
+    "houses": [
+        b"", b"\0" * 1000, b"\0\0\0\0\7rest", codec.encode("late", LATE), codec.encode("house", HOUSE)[:-1], codec.HEADERS["house"],
+        {**HOUSE, "updated": LAST_LONG}, {**HOUSE, "updated": -LAST_LONG}, {**HOUSE, "zip": "7" * 1001}, {**HOUSE, "meters": many_meters(10_001)},
+        {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 1001, "kind": "mains"}]},
+        codec.encode("house", {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 600_000, "kind": "mains"}]}),
+        codec.encode("house", {**HOUSE, "meters": []})[:-9] + b"\xff" * 9, codec.encode("house", {**HOUSE, "zip": "02138"}).replace(b"02138", b"\xff\xfe\xff\xfe\xff")],
+    "daily_energy": [b"?", {**energy(1), "date": LAST_INT}, {**energy(1), "date": -LAST_INT}],
+    "thresholds": [{**THRESHOLD, "valid_to": LAST_LONG}, {**THRESHOLD, "meters": THRESHOLD["meters"] * 5001}],
+    "alerts": [{**alert(1), "start": -LAST_LONG}, {**alert(1), "end": LAST_LONG}, {**alert(1), "alert_id": "7" * 1001}],
+    "acknowledgements": [{**acknowledgement(1), "acknowledged": LAST_LONG}, {**acknowledgement(1), "note": "x" * 10_001},
+                         codec.encode("acknowledgement", {**acknowledgement(1), "note": "x" * 70_000})],
+    "power_profile": [{**profile(), "start": LAST_LONG}, {**profile(), "start": -1}, {**profile(), "deltas": [-2] * 4},
+                      {**profile(), "deltas": [LAST_INT] * 4}],
+    "late": [{**LATE, "house_time": LAST_LONG}],
+    "dead_letter": [b"\xc3\x01"],
+}
+STORABLE = {  # topic -> odd messages that can be
+    "houses": [{**HOUSE, "house_id": LAST_LONG, "zip": "\0\0", "latitude": math.nan, "longitude": 1e9, "population": -1, "meters": many_meters(10_000)}],
+    "daily_energy": [{**energy(LAST_LONG), "kwh": math.nan, "covered_s": math.inf, "day_s": -LAST_INT}],
+    "acknowledgements": [{**acknowledgement(1), "note": "\U0001f525\0'; DROP TABLE alerts --" * 400}],
+    "dead_letter": [{**DEAD, "received": LAST_LONG, "offset": 1}, {**DEAD, "received": -LAST_LONG - 1, "offset": 2}],
+}
+KAFKA_TIMES = (1, 1_555_200_000, 1_555_200_000_000_000_000, LAST_LONG)
+
+
+def test_a_message_that_cannot_be_stored_is_kept_as_it_came_and_takes_no_other_with_it(settings):
+    expected = []
+    producer = Producer({"bootstrap.servers": settings.kafka, "message.max.bytes": 8 << 20})
+    for name in TOPICS:
+        messages = [(message, name in POISON) for message in POISON.get(name, ())] + [(message, False) for message in STORABLE.get(name, ())]
+        for i, (message, is_poison) in enumerate(messages):
+            value = message if isinstance(message, bytes) else codec.encode(topics.SCHEMA_OF[name], message)
+            producer.produce(topics.topic(settings, name), value, b"%d" % i, partition=0, timestamp=KAFKA_TIMES[i % 4])
+            expected += [(topics.topic(settings, name), 0, i, value.hex().upper())] * is_poison
+    producer.produce(topics.topic(settings, "houses"), None, b"a tombstone", partition=1)
+    expected.append((topics.topic(settings, "houses"), 1, 0, ""))
+    assert producer.flush(30) == 0
+    sent = len(expected) + sum(map(len, STORABLE.values()))
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == sent)
+    assert rows(settings, "SELECT topic, partition, offset, hex(payload) FROM refused FINAL ORDER BY ALL") == sorted(expected)
+    assert rows(settings, "SELECT count() FROM refused FINAL WHERE reason = ''") == [(0,)]
+    assert rows(settings, "SELECT max(toYear(received)) FROM refused") == [(2299,)]
+    assert rows(settings, "SELECT house_id, hex(zip), latitude, longitude, population FROM houses FINAL") == [(LAST_LONG, "0000", None, None, -1)]
+    assert rows(settings, "SELECT count(), uniqExact(meter_id) FROM meters FINAL") == [(10_000, 10_000)]
+    assert rows(settings, "SELECT house_id, isNaN(kwh), isInfinite(covered_s), day_s FROM daily_energy FINAL") == [(LAST_LONG, 1, 1, -LAST_INT)]
+    assert rows(settings, "SELECT length(note) FROM acknowledgements FINAL") == [(len(STORABLE["acknowledgements"][0]["note"].encode()),)]
+    assert rows(settings, "SELECT offset, toYear(received) FROM dead_letter FINAL ORDER BY offset") == [(1, 2299), (2, 1900)]
+    assert [rows(settings, f"SELECT count() FROM {table}") for table in ("thresholds", "alerts", "power_profile", "late")] == [[(0,)]] * 4
+
+
+def test_a_flood_of_messages_that_cannot_be_stored_fills_no_log(settings, caplog):
+    caplog.set_level("INFO", "sink")
+    produce(settings, "late", *[b"nonsense"] * 1000)
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 1000)
+    assert caplog.text.count("cannot be stored: ") < 30 and "1,000 messages could not be stored" in caplog.text
+    assert rows(settings, "SELECT count() FROM refused FINAL") == [(1000,)]
 
 
 @pytest.mark.parametrize("wrong", [
@@ -247,7 +314,7 @@ def test_profiles_that_cannot_be_decoded_hold_nothing_up(settings, caplog):
         until(lambda: committed(settings) == 5)
     assert rows(settings, "SELECT DISTINCT house_id FROM power_profile") == [(9,)]
     assert "a message of schema late, where a power_profile was expected" in caplog.text and "malformed power_profile" in caplog.text
-    assert "4 records could not be decoded" in caplog.text
+    assert "4 messages could not be stored" in caplog.text
 
 
 def test_endpoint_killed_and_back(settings, own_endpoint, caplog):

@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from smartmeter import archive_files
-from smartmeter.archive_files import DAY_MS, Files, cut, files, merged, path_of, read
+from smartmeter.archive_files import Files, cut, files, merged, path_of, read
 from smartmeter.codec import Burst, encode_burst
 from smartmeter.errors import UserError
+from smartmeter.settings import DAY_MS
 
 DAYS = range(20_000, 20_003)
 BURST = Burst(7, "Europe/London", DAYS[0] * DAY_MS, DAYS[0] * DAY_MS + 9000, 1000, np.array([1, 300], np.int32), np.array([2, 1], np.int32),
@@ -37,7 +38,7 @@ def write(folder, messages) -> list:
     archive = Files(folder, DAYS)
     for place in sorted(messages, key=lambda message: message[:2]):
         message, burst = cut(*place)
-        archive.add(message, burst.house_id if burst else 0)
+        archive.add(message, message.timestamp_ms // DAY_MS, burst.house_id if burst else 0)
     return list(archive.complete())
 
 
@@ -101,7 +102,7 @@ def test_what_a_killed_run_left_is_overwritten(tmp_path):
     write(tmp_path, messages[:100])
     killed = Files(tmp_path, DAYS)
     for place in messages[:60]:
-        killed.add(cut(*place)[0], 7)
+        killed.add(cut(*place)[0], DAYS[0], 7)
     killed._write_all()
     assert everything(tmp_path) == sorted(messages[:100])
     write(tmp_path, messages)

@@ -1,0 +1,24 @@
+"""How fast something is done, as a line on standard error."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+LINE_EVERY_S = 2
+
+
+class Pace:
+    """Prints, every 2 s, how much of something is done, how fast that goes, and how long it still takes."""
+
+    def __init__(self, what: str, total: int):
+        self._what, self._total, self._done = what, total, 0
+        self._begun = self._shown = time.monotonic()
+
+    def add(self, done: int) -> None:
+        self._done += done
+        now = time.monotonic()
+        if now - self._shown >= LINE_EVERY_S:
+            self._shown, rate = now, self._done / (now - self._begun)
+            left_s = max(self._total - self._done, 0) / rate
+            print(f"{self._done:,} of {self._total:,} {self._what}, {rate:,.0f} a second, about {left_s:.0f} s left", file=sys.stderr)

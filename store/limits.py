@@ -1,0 +1,86 @@
+"""What a message must keep to, to be stored: how large it is, and which values ClickHouse has room for. docs/schemas.md lists the limits."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from typing import NamedTuple
+
+from smartmeter.codec import SCHEMA_DIR, CodecError
+from smartmeter.settings import DAY_MS
+from smartmeter.topics import SCHEMA_OF
+
+MOST_BYTES = {"houses": 512 << 10, "acknowledgements": 64 << 10}
+"""Of a message of a topic that others may write; decoded, it takes up to 200 times as much memory."""
+MOST_METERS = 10_000
+LONGEST_TEXT = 1000
+LONGEST_NOTE = 10_000
+
+FIRST_DAY, LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date(1900, 1, 1), date(2299, 12, 31)))
+"""Of ClickHouse's Date32 and DateTime64."""
+FIRST_MS, LAST_MS = FIRST_DAY * DAY_MS, (LAST_DAY + 1) * DAY_MS - 1
+RANGE_OF = {"date": (FIRST_DAY, LAST_DAY), "timestamp-millis": (FIRST_MS, LAST_MS)}
+"""Logical type -> lowest and highest value."""
+MOST_DEGREES = {"latitude": 90, "longitude": 180}
+
+
+class Limits(NamedTuple):
+    """Of a record's fields."""
+
+    ranges: list[tuple[str, int, int]]  # (field, lowest, highest)
+    texts: list[tuple[str, int]]  # (field, most characters)
+    nested: list[tuple[str, Limits]]  # (field that is an array of records, limits of each)
+
+
+def check_size(name: str, size: int) -> None:
+    """Raise CodecError for a message of topic `name` that is too large to be decoded."""
+    if size > MOST_BYTES.get(name, size):
+        raise CodecError(f"it has {size:,} bytes: at most {MOST_BYTES[name]:,} are accepted")
+
+
+def fit(name: str, record: dict) -> dict:
+    """A record of topic `name` as it can be stored. Raises CodecError where it cannot be.
+
+    A place that is none on earth is one that is not known; the time of a dead letter is moved to the nearest that there is.
+    """
+    if name == "dead_letter":
+        return record | {"received": nearest_ms(record["received"])}
+    if name == "houses":
+        record |= {field: None for field, most in MOST_DEGREES.items() if not abs(record[field] or 0) <= most}
+    if len(record.get("meters", ())) > MOST_METERS:
+        raise CodecError(f"it has {len(record['meters']):,} meters: at most {MOST_METERS:,} are accepted")
+    _check(LIMITS_OF[name], record)
+    return record
+
+
+def nearest_ms(time_ms: int) -> int:
+    """The time that ClickHouse has room for."""
+    return min(max(time_ms, FIRST_MS), LAST_MS)
+
+
+def _check(limits: Limits, record: dict) -> None:
+    for field, lowest, highest in limits.ranges:
+        if not lowest <= record[field] <= highest:
+            raise CodecError(f"{field} is {record[field]}: it lies in the years 1900 to 2299")
+    for field, most in limits.texts:
+        if len(record[field]) > most:
+            raise CodecError(f"{field} has {len(record[field]):,} characters: at most {most:,} are accepted")
+    for field, of_each in limits.nested:
+        for item in record[field]:
+            _check(of_each, item)
+
+
+def _limits(fields: list[dict]) -> Limits:
+    limits = Limits([], [], [])
+    for field in fields:
+        name, kind = field["name"], field["type"]
+        if kind == "string":
+            limits.texts.append((name, LONGEST_NOTE if name == "note" else LONGEST_TEXT))
+        elif isinstance(kind, dict) and (bounds := RANGE_OF.get(kind.get("logicalType", ""))):
+            limits.ranges.append((name, *bounds))
+        elif isinstance(kind, dict) and isinstance(kind.get("items"), dict):
+            limits.nested.append((name, _limits(kind["items"]["fields"])))
+    return limits
+
+
+LIMITS_OF = {name: _limits(json.loads((SCHEMA_DIR / f"{schema}.avsc").read_text())["fields"]) for name, schema in SCHEMA_OF.items()}
