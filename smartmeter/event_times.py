@@ -60,7 +60,7 @@ def times(settings: Settings, messages: list[Message]) -> np.ndarray:
     received, _ = framing(settings).all_received([message.value() or b"" for message in messages])
     spans = np.empty((len(messages), 2), np.int64)
     fronts = [payload[:FRONT_BYTES] for payload in received]
-    _spans(np.frombuffer(b"".join(fronts), np.uint8), np.cumsum(list(map(len, fronts)), dtype=np.int64), latest_ms, spans)
+    _spans(np.frombuffer(b"".join(fronts), np.uint8), np.cumsum(list(map(len, fronts)), dtype=np.int64), settings.oldest_ms, latest_ms, spans)
     for i in np.flatnonzero(spans[:, 1] == NEVER).tolist():
         timestamp_ms = messages[i].timestamp()[1]
         spans[i] = timestamp_ms if timestamp_ms <= latest_ms else NEVER
@@ -68,7 +68,7 @@ def times(settings: Settings, messages: list[Message]) -> np.ndarray:
 
 
 @compiled
-def _spans(data, ends, latest_ms, spans):
+def _spans(data, ends, oldest_ms, latest_ms, spans):
     """Fill in start and end of the burst in each message, of whose front bytes data has those up to `ends`; NEVER where they make no sense."""
     at = 0
     for i, end in enumerate(ends):
@@ -79,7 +79,7 @@ def _spans(data, ends, latest_ms, spans):
             if at != BAD and 0 <= size <= end - at:
                 start_ms, at = read_long(data, at + size, end)
                 end_ms, at = read_long(data, at, end)
-                if at != BAD and 0 <= start_ms < end_ms <= latest_ms and end_ms - start_ms <= LONGEST_MS:
+                if at != BAD and oldest_ms <= start_ms < end_ms <= latest_ms and end_ms - start_ms <= LONGEST_MS:
                     spans[i] = start_ms, end_ms
         at = end
 

@@ -17,6 +17,7 @@ from smartmeter.settings import DAY_MS, Settings
 START_MS = 1_303_099_200_000
 BURST = Burst(7, "America/Argentina/ComodRivadavia", START_MS, START_MS + 900_000, 1000, np.array([1, 2], np.int32), np.array([1, 0], np.int32),
               np.array([0], np.int32), np.array([5.0], np.float32))
+Y2K_MS = 946_684_800_000
 SOON_MS = round(time.time() * 1000) + DAY_MS // 2
 
 
@@ -45,6 +46,7 @@ def test_a_burst_has_its_own_time_whatever_kafka_has(timestamp_ms):
 NONE_THAT_MAKES_SENSE = [
     None, b"", b"not Avro", HEADERS["reading_burst"], encode_burst(BURST)[:20], HEADERS["house"] + encode_burst(BURST)[10:],
     encode_burst(replace(BURST, end_ms=BURST.start_ms)), encode_burst(replace(BURST, start_ms=-1, end_ms=5)),
+    encode_burst(replace(BURST, start_ms=Y2K_MS, end_ms=Y2K_MS + 1000)),
     encode_burst(replace(BURST, end_ms=BURST.start_ms + 8 * DAY_MS)), encode_burst(replace(BURST, start_ms=SOON_MS, end_ms=SOON_MS + 2 * DAY_MS)),
     encode_burst(replace(BURST, timezone="x" * 200)), encode_burst(replace(BURST, start_ms=-2**63, end_ms=2**63 - 1)),
 ]
