@@ -257,6 +257,7 @@ def insert_aged(writer, age):
     insert(writer, "acknowledgements", (str(age), 1, "", "", 0, day * 86_400_000))
     insert(writer, "late", (0, age, 1, day, day * 86_400_000, day * 86_400_000, 1, 1.0, day * 86_400_000, ""))
     insert(writer, "dead_letter", (0, age, day * 86_400_000, "", b""))
+    insert(writer, "refused", ("houses", 0, age, day * 86_400_000, "", b""))
 
 
 def retain(writer, database, days, profile_days=None):
