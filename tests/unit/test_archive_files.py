@@ -117,7 +117,7 @@ def test_another_topic_is_not_mixed_in(tmp_path):
 
 
 @pytest.mark.parametrize("damage", [
-    lambda content: content[:-1], lambda content: b"", lambda content: b"text", lambda content: b"obj" + content[3:],
+    lambda content: content[:-1], lambda content: b"", lambda content: b"text", lambda content: content.replace(b'{"', b'("', 1),
     lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
 ])
 def test_damage_is_told_with_the_file(tmp_path, damage):
