@@ -93,7 +93,7 @@ class Batch:
     rows: dict[str, list[dict]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
     profiles: list[codec.Profile] = field(default_factory=list)
     minutes: int = 0  # of the profiles: rows to be
-    bytes: int = 0  # of the messages
+    message_bytes: int = 0
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
 
@@ -106,7 +106,7 @@ class Batch:
 
     def is_due(self, settings: Settings) -> bool:
         """Whether it is to be stored now."""
-        return (any(self.rows[table] for table in AT_ONCE) or len(self) >= settings.sink_batch_rows or self.bytes >= MOST_BYTES
+        return (any(self.rows[table] for table in AT_ONCE) or len(self) >= settings.sink_batch_rows or self.message_bytes >= MOST_BYTES
                 or time.monotonic() - self.started >= settings.sink_batch_s)
 
     def add(self, name: str, payload: bytes) -> None:
@@ -190,7 +190,7 @@ class Sink:
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None and partition is not None and offset is not None  # only an error has none
         name, payload = self._name_of[topic], message.value() or b""
-        batch.bytes += len(payload)
+        batch.message_bytes += len(payload)
         try:
             limits.check_size(name, len(payload))
             batch.add(name, self._framing.received(payload, lambda: self._stopping))
