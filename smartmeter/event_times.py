@@ -117,9 +117,9 @@ def group(settings: Settings) -> str:
 
 def _topic_id(settings: Settings) -> str:
     """Kafka's name for the topic that is there now; one that is made anew has another. Raises UserError."""
-    name = topic(settings, "readings")
+    name, client = topic(settings, "readings"), kafka.admin(settings)  # its futures end with it
     try:
-        return str(kafka.admin(settings).describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result().topic_id)
+        return str(client.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result().topic_id)
     except KafkaException as error:
         raise kafka.failure(error, settings) from None
 

@@ -10,7 +10,6 @@ import pytest
 
 from smartmeter import stack
 from smartmeter.codec import encode_burst
-from smartmeter.offsets import Offsets
 from smartmeter.settings import Settings
 from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
 from tests.pipeline.flow import expected_of
@@ -76,14 +75,6 @@ def test_the_tables_are_what_the_oracle_finds(client, expected):
 def test_two_hours_that_were_aborted_at_5_kw_and_committed_at_100_w(client):
     [row] = [row for row in rows(client, "daily_energy") if row["house_id"] == HOUSE_OF_TRANSACTIONS]
     assert row["kwh"] == pytest.approx(0.1997, abs=5e-5) and row["readings"] == 720 and row["duplicates"] == 0
-
-
-@pytest.mark.parametrize("name", PARALLELISM)
-def test_nothing_is_unread_behind_the_last_message_of_a_committed_transaction(name, clients, settings_of):
-    settings = settings_of[name]
-    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
-        committed, bounds = offsets.committed(), offsets.bounds()
-        assert offsets.lag() == 0 and any(committed[place] < end for place, (_, end) in bounds.items())
 
 
 @pytest.mark.parametrize("name", PARALLELISM)
