@@ -114,7 +114,8 @@ def metric(page: Page, label: str):
 
 
 def whole(page: Page) -> None:
-    """Wait until nothing of the page is loading or out of date."""
+    """Wait until the page has run, and nothing of it is loading or out of date."""
+    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_have_count(1)
     expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
     expect(page.locator("[data-stale=true]")).to_have_count(0)
     expect(page.locator("[data-testid=stException]")).to_have_count(0)
