@@ -53,7 +53,7 @@ FILL = {
         SELECT house_id, meter_id, {{labels:Array(String)}}[meter_id], if(meter_id <= 2, 'mains', 'appliance'), now64(3) FROM {HOUSE_METER}""",
     "daily_energy": f"""
         SELECT house_id, meter_id, date, (cityHash64(house_id, meter_id, date) % 3000) / if(meter_id <= 2, 200, 2000), 86400, 0,
-               86400, 3, 86400, true, toUnixTimestamp64Milli(now64(3))
+               86400, 3, 86400, true, toUnixTimestamp64Milli(now64(3)), 0
         FROM {HOUSE_METER} CROSS JOIN {DAY}""",
     "thresholds": f"""
         SELECT house_id, meter_id, date, toDateTime64(date, 3, 'America/New_York') + INTERVAL 1 HOUR,

@@ -13,6 +13,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.connection import results
+from smartmeter import timezones
 from smartmeter.settings import SMW
 
 
@@ -38,10 +39,7 @@ class House:
 
 def zone(name: str) -> ZoneInfo:
     """The time zone of a name; UTC where there is none."""
-    try:
-        return ZoneInfo(name)
-    except (ValueError, LookupError, OSError):
-        return ZoneInfo("UTC")
+    return timezones.zone(name if timezones.is_timezone(name) else "UTC")
 
 
 def is_today(day: date, timezones: Iterable[str], now: datetime | None = None) -> bool:

@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from datetime import date, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+from zoneinfo import ZoneInfo
 
+from smartmeter import timezones
 from smartmeter.errors import UserError
 
 _PROBE_MS = 900_000  # UTC offsets change at whole quarters of an hour
@@ -18,8 +19,8 @@ _PROBE_MS = 900_000  # UTC offsets change at whole quarters of an hour
 def zone(timezone: str) -> ZoneInfo:
     """The zone of an IANA name. Raises UserError for an unknown one."""
     try:
-        return ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError, OSError):
+        return timezones.zone(timezone)
+    except ValueError:
         raise UserError(f"unknown time zone {timezone!r}: give an IANA name such as Europe/London") from None
 
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import lz4.block
 import numpy as np
 
-from jobs.integral import ARRIVED, arrivals
+from jobs.integral import ARRIVED, ARRIVED_1, arrivals, require_version, widened
 from jobs.minutes import PIECE, pieces
-from jobs.readings import BURST, Columns, Readings
+from jobs.readings import BURST, REFUSED, Columns, Readings
 from jobs.runs import begins
 from jobs.shards import shard_of
 from jobs.sketch import histograms
@@ -35,8 +35,12 @@ HOUSE = np.dtype([
     ("minutes", "i4"),
     ("carried", "i4"),
 ])
-_HEAD = struct.Struct("<IHIIIII")
-_WHOLE_HEAD = struct.Struct("<III")
+_HEAD = struct.Struct("<IIIIIIII")
+_HEAD_1 = struct.Struct("<IHIIIII")
+_WHOLE_HEAD = struct.Struct("<IIII")
+STATE_VERSION = 2
+_NO_SIZE = 0xFFFFFF00
+"""Added to the version at the beginning. What version 1 begins with, a size, is less."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +70,11 @@ class Whole(NamedTuple):
             return NO_WHOLE
         of_channel = np.repeat(wanted, columns.bursts["channels"])
         of_reading = np.repeat(of_channel, columns.count)
+        refused = columns.refused[of_channel[columns.refused["channel"]]]
+        refused["channel"] = (np.cumsum(of_channel) - 1)[refused["channel"]]
         return cls(np.flatnonzero(wanted), Columns(
-            columns.bursts[wanted], columns.meter_id[of_channel], columns.count[of_channel], columns.gap_ms[of_reading], columns.watts[of_reading]))
+            columns.bursts[wanted], columns.meter_id[of_channel], columns.count[of_channel], columns.gap_ms[of_reading], columns.watts[of_reading],
+            refused))
 
     def of(self, sections: np.ndarray) -> Whole:
         """The bursts of some sections (ARRIVED (b,)), which follow each other."""
@@ -76,15 +83,18 @@ class Whole(NamedTuple):
         begin, end = np.searchsorted(self.number, [sections["burst"][0], sections["burst"][-1] + 1]).tolist()
         channels = _between(self.columns.bursts["channels"], begin, end)
         readings = _between(self.columns.count, channels.start, channels.stop)
-        bursts, meter_id, count, gap_ms, watts = self.columns
-        return Whole(self.number[begin:end], Columns(bursts[begin:end], meter_id[channels], count[channels], gap_ms[readings], watts[readings]))
+        bursts, meter_id, count, gap_ms, watts, refused = self.columns
+        refused = refused[(refused["channel"] >= channels.start) & (refused["channel"] < channels.stop)]
+        refused["channel"] -= channels.start
+        return Whole(self.number[begin:end],
+                     Columns(bursts[begin:end], meter_id[channels], count[channels], gap_ms[readings], watts[readings], refused))
 
     def pack(self) -> bytes:
         """These bursts as bytes; none without any."""
         if not len(self.number):
             return b""
         columns = self.columns._replace(gap_ms=self.columns.gap_ms.astype(np.uint32))
-        sizes = map(len, (self.number, columns.meter_id, columns.watts))
+        sizes = map(len, (self.number, columns.meter_id, columns.watts, columns.refused))
         return _WHOLE_HEAD.pack(*sizes) + lz4.block.compress(b"".join(array.tobytes() for array in (self.number, *columns)))
 
 
@@ -98,9 +108,10 @@ def _unpack_whole(body: memoryview) -> Whole:
     """The bursts that Whole.pack gave."""
     if not len(body):
         return NO_WHOLE
-    bursts, channels, readings = _WHOLE_HEAD.unpack_from(body)
+    bursts, channels, readings, refused = _WHOLE_HEAD.unpack_from(body)
     packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size:]), 0, []
-    for dtype, length in ((np.int64, bursts), (BURST, bursts), (np.int64, channels), (np.int64, channels), (np.uint32, readings), (np.float32, readings)):
+    for dtype, length in ((np.int64, bursts), (BURST, bursts), (np.int64, channels), (np.int64, channels), (np.uint32, readings), (np.float32, readings),
+                          (REFUSED, refused)):
         arrays.append(np.frombuffer(packed, dtype, length, at))
         at += arrays[-1].nbytes
     number, *columns = arrays
@@ -108,7 +119,7 @@ def _unpack_whole(body: memoryview) -> Whole:
 
 
 NO_WHOLE = Whole(np.empty(0, np.int64), Columns(
-    np.empty(0, BURST), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32)))
+    np.empty(0, BURST), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, REFUSED)))
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,6 +140,19 @@ class Batch:
     gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading that is carried; of the first, since first_ms
     watts: np.ndarray  # float32 (n,)
     whole: Whole = NO_WHOLE
+
+    def halves(self) -> tuple[Batch, Batch] | None:
+        """The batch of the first half of its bursts, and that of the others; None for those of a single message."""
+        cuts = begins(self.sections["burst"])[1:].tolist()
+        if not cuts:
+            return None
+        cut = cuts[len(cuts) // 2]
+        h, p, n = (int(self.sections[name][:cut].sum()) for name in ("bins", "minutes", "carried"))
+        until_ms = int(self.sections["before_ms"][cut])  # the newest reading of the first half
+        first = Batch(self.house_id, self.timezone, until_ms, self.sections[:cut], self.bin[:h], self.count[:h], self.minutes[:p],
+                      self.gap_ms[:n], self.watts[:n], self.whole.of(self.sections[:cut]))
+        return first, Batch(self.house_id, self.timezone, self.newest_ms, self.sections[cut:], self.bin[h:], self.count[h:], self.minutes[p:],
+                            self.gap_ms[n:], self.watts[n:], self.whole.of(self.sections[cut:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +201,7 @@ class Batches:
         return {name: np.append(0, np.cumsum(self.houses[name])) for name in ("sections", "bins", "minutes", "carried")}
 
     def pack(self) -> bytes:
-        """These batches as bytes, on their way from one worker to another of the same release.
+        """These batches as bytes, on their way from one worker to another, or in state.
 
         All but the powers, of which little would become less, are compressed: that costs less than carrying them through the JVM.
         """
@@ -185,18 +209,25 @@ class Batches:
         arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.gap_ms
         columns = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
         sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.watts))
-        return _HEAD.pack(len(columns), *sizes) + columns + self.watts.tobytes() + self.whole.pack()
+        return _HEAD.pack(_NO_SIZE + STATE_VERSION, len(columns), *sizes) + columns + self.watts.tobytes() + self.whole.pack()
 
 
 def unpack(body: bytes) -> Batches:
     """The batches that were packed."""
-    size, zones, houses, sections, entries, minutes, readings = _HEAD.unpack_from(body)
-    columns, at, arrays = lz4.block.decompress(memoryview(body)[_HEAD.size:_HEAD.size + size]), zones, list[Any]()
-    for dtype, length in ((HOUSE, houses), (ARRIVED, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes), (np.uint32, readings)):
+    version = max(1, int.from_bytes(body[:4], "little") - _NO_SIZE)
+    if version == 1:
+        head, arrived, sizes = _HEAD_1.size, ARRIVED_1, _HEAD_1.unpack_from(body)
+    else:
+        require_version(version, STATE_VERSION)
+        head, arrived, sizes = _HEAD.size, ARRIVED, _HEAD.unpack_from(body)[1:]
+    size, zones, houses, sections, entries, minutes, readings = sizes
+    columns, at, arrays = lz4.block.decompress(memoryview(body)[head:head + size]), zones, list[Any]()
+    for dtype, length in ((HOUSE, houses), (arrived, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes), (np.uint32, readings)):
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
-    arrays.append(np.frombuffer(body, np.float32, readings, _HEAD.size + size))
-    arrays.append(_unpack_whole(memoryview(body)[_HEAD.size + size + arrays[-1].nbytes:]))
+    arrays[1] = widened(arrays[1], ARRIVED)
+    arrays.append(np.frombuffer(body, np.float32, readings, head + size))
+    arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes:]))
     return Batches(columns[:zones].decode().split("\n"), *arrays)
 
 

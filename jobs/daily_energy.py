@@ -39,13 +39,14 @@ class DailyEnergy(Part):
     def results(self, house_id: int, house: HouseDays, now_ms: int) -> Iterator[tuple[str, dict]]:
         rows, final = house.results(self.rules)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
-        columns = zip(rows[["meter_id", "day", "readings", "duplicates", "covered_ms", "max_gap_ms"]].tolist(),
+        columns = zip(rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
                       kwh(rows["energy_mj"], rows["energy_rest"]).tolist(), final.tolist())
-        for (meter_id, day, readings, duplicates, covered_ms, max_gap_ms), energy_kwh, is_final in columns:
+        for (meter_id, day, readings, duplicates, refused, covered_ms, max_gap_ms), energy_kwh, is_final in columns:
             yield "daily_energy", {
                 "house_id": house_id, "meter_id": meter_id, "date": day, "kwh": energy_kwh, "readings": readings, "duplicates": duplicates,
                 "covered_s": covered_ms / 1000, "max_gap_s": max_gap_ms / 1000,
                 "day_s": int(bounds[day + 1] - bounds[day]) // 1000, "final": is_final, "revision": revision,
+                "refused": refused,
             }
 
 

@@ -9,7 +9,8 @@ import ctypes
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache, reduce
 from operator import or_
 
@@ -24,7 +25,9 @@ from pyflink.table.udf import ScalarFunction, udf
 from pyflink.util.java_utils import to_jarray
 
 from jobs.batches import Batches, Wanted, house_batches
+from jobs.guard import LONGEST_REASON, Guard
 from jobs.house import BATCHES, BYTES, MESSAGE, Houses, Part
+from jobs.integral import sections_in
 from jobs.metrics import Counts, own_group
 from jobs.overlaps import Horizon
 from jobs.readings import NEVER, days_of, read
@@ -43,12 +46,30 @@ MESSAGES_PER_CALL = 250
 MESSAGES_PER_BUNDLE = 20_000
 """Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
 
+MOST_BYTES_AT_ONCE = 16 << 20
+"""Of messages that are decoded together; that takes up to 15 times as much memory."""
+
+MOST_SECTIONS_AT_ONCE = 200_000
+"""Sections (144 bytes each) that messages may give together."""
+
 PLACE = "`partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL"
 ARCHIVED_PLACE = """
     `headers` MAP<STRING, BYTES> METADATA VIRTUAL,
-    `partition` AS CAST(DECODE(`headers`['partition'], 'UTF-8') AS INT),
-    `offset` AS CAST(DECODE(`headers`['offset'], 'UTF-8') AS BIGINT)"""
-"""Of a message from an archive: where it was when it was archived, so that what is told of it still points there."""
+    `at_partition` INT METADATA FROM 'partition' VIRTUAL,
+    `at_offset` BIGINT METADATA FROM 'offset' VIRTUAL,
+    `partition` AS COALESCE(TRY_CAST(DECODE(`headers`['partition'], 'UTF-8') AS INT), `at_partition`),
+    `offset` AS COALESCE(TRY_CAST(DECODE(`headers`['offset'], 'UTF-8') AS BIGINT), `at_offset`)"""
+"""Of a message from an archive: where it was when it was archived, so that what is told of it still points there. One without headers
+that say so is no message of the archive's, and is where it is."""
+
+LATEST_RECEIVED_MS = 7_258_118_399_999
+"""2199-12-31T23:59:59.999Z: no later time is shown, so that any program can."""
+
+RECEIVED = f"""
+    CASE WHEN `timestamp` > TO_TIMESTAMP_LTZ({LATEST_RECEIVED_MS}, 3) THEN TO_TIMESTAMP_LTZ({LATEST_RECEIVED_MS}, 3)
+         WHEN `timestamp` < TO_TIMESTAMP_LTZ(0, 3) THEN TO_TIMESTAMP_LTZ(0, 3)
+         ELSE `timestamp` END"""
+"""The time of a message in Kafka, which may be anything that its producer made up: one before 1970 or after 2199 is set to the nearest."""
 
 NEW_PARTITIONS_S = 10
 """How long partitions that are added to a topic may go unseen."""
@@ -89,6 +110,7 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
         "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
         "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
         "table.exec.uid.generation": "ALWAYS",
+        "table.local-time-zone": "UTC",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
         "state.backend.type": settings.state_backend,
@@ -112,6 +134,37 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     return StreamTableEnvironment.create(env)
 
 
+@dataclass(frozen=True)
+class Messages:
+    """m messages of the topic readings."""
+
+    payloads: list[bytes]
+    partition: np.ndarray  # int (m,)
+    offset: np.ndarray  # int (m,)
+    received_ms: np.ndarray  # int64 (m,), their times in Kafka
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def halves(self) -> tuple[Messages, Messages] | None:
+        """The first half of them, and the others; None for a single one."""
+        middle = len(self) // 2
+        return (self[:middle], self[middle:]) if middle else None
+
+    def __getitem__(self, part: slice) -> Messages:
+        return Messages(self.payloads[part], self.partition[part], self.offset[part], self.received_ms[part])
+
+    def of_bounded_size(self) -> Iterator[Messages]:
+        """Yield them in parts of MOST_BYTES_AT_ONCE, or of one message."""
+        begin = size = 0
+        for i, payload in enumerate(self.payloads):
+            if size + len(payload) > MOST_BYTES_AT_ONCE and i > begin:
+                yield self[begin:i]
+                begin, size = i, 0
+            size += len(payload)
+        yield self[begin:]
+
+
 class ToBatches(ScalarFunction):
     """From messages to a row (OF_SHARD) a shard of houses, many messages a call; as many rows as messages, the rest null."""
 
@@ -129,30 +182,52 @@ class ToBatches(ScalarFunction):
         keep_freed_memory()
         self.horizon = Horizon(self.allowed_lateness_ms)
         group = own_group(function_context.get_metric_group())
-        self.counts = Counts(group, ("bursts", "readings", "dead_letters"))
+        self.counts = Counts(group, ("bursts", "readings", "dead_letters", "messages_failed"))
+        self.guard = Guard()
         self.newest_reading_s = 0
         group.gauge("newest_reading_s", lambda: self.newest_reading_s)
 
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
-        payloads = [payload or b"" for payload in value]
-        messages, refused = self.framing.all_received(payloads)
+        received_ms = timestamp.to_numpy("datetime64[ms]").astype(np.int64)
+        messages = Messages([payload or b"" for payload in value], partition.to_numpy(), offset.to_numpy(), received_ms)
+        rows = [row for part in messages.of_bounded_size() for row in self.rows_of(part)]
+        self.counts.tell()
+        rows += [(None,) * 3] * (len(value) - len(rows))
+        return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
+
+    def rows_of(self, messages: Messages) -> list[tuple]:
+        """The rows (OF_SHARD) of messages, of which there are as many or fewer. A message that makes this fail is a dead letter."""
+        return self.guard.each(messages, self.rows, Messages.halves, self.failed)
+
+    def rows(self, messages: Messages) -> list[tuple]:
+        payloads, refused = self.framing.all_received(messages.payloads)
         if self.last_day is not None:
-            messages = self.without_later(messages)
-        readings, reasons = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
+            payloads = self.without_later(payloads)
+        readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
+        if sections_in(readings) > MOST_SECTIONS_AT_ONCE and (parts := messages.halves()):
+            return [row for part in parts for row in self.rows_of(part)]
         reasons |= refused
-        partitions, offsets = (column.to_numpy()[readings.bursts["message"]] for column in (partition, offset))
-        may_overlap = self.horizon.passed(readings.bursts, partition.to_numpy(), offset.to_numpy())
+        partitions, offsets = (column[readings.bursts["message"]] for column in (messages.partition, messages.offset))
+        may_overlap = self.horizon.passed(readings.bursts, messages.partition, messages.offset)
         batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted, may_overlap)
         if self.only_house:
             batches, reasons = batches.of(self.only_house), {}
         rows: list[tuple] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
-        for i, reason in reasons.items():
-            letter = dict(partition=partition[i], offset=offset[i], received=int(timestamp[i].timestamp() * 1000),
-                          reason=reason, payload=payloads[i])
-            rows.append((self.keys[offset[i] % len(self.keys)], None, encode("dead_letter", letter)))
+        rows += [self.dead_letter(messages, i, reason) for i, reason in reasons.items()]
         self.count(readings.bursts["newest_ms"], batches, reasons)
-        rows += [(None,) * 3] * (len(value) - len(rows))
-        return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
+        return rows
+
+    def failed(self, messages: Messages, reason: str) -> list[tuple]:
+        """The row of the one message on which all else failed."""
+        self.counts.add("messages_failed")
+        self.counts.add("dead_letters")
+        return [] if self.only_house else [self.dead_letter(messages, 0, reason)]
+
+    def dead_letter(self, messages: Messages, i: int, reason: str) -> tuple:
+        offset = int(messages.offset[i])
+        return self.keys[offset % len(self.keys)], None, encode("dead_letter", {
+            "partition": int(messages.partition[i]), "offset": offset, "received": int(messages.received_ms[i]),
+            "reason": reason[:LONGEST_REASON], "payload": messages.payloads[i]})
 
     def without_later(self, messages: list[bytes]) -> list[bytes]:
         """The messages, empty where a burst begins once the last day of a replay may be closed: none closes it, or a day before, too early."""
@@ -164,9 +239,8 @@ class ToBatches(ScalarFunction):
     def count(self, newest_ms: np.ndarray, batches: Batches, reasons: dict[int, str]) -> None:
         """Tell Flink what was in a call's messages. Of their newest readings the middle one counts: no house whose clock is wrong does."""
         self.counts.add("bursts", len(newest_ms))
-        self.counts.add("readings", int(batches.sections["readings"].sum()))
+        self.counts.add("readings", int(batches.sections["readings"].sum() + batches.sections["refused"].sum()))
         self.counts.add("dead_letters", len(reasons))
-        self.counts.tell()
         if len(known := newest_ms[newest_ms > NEVER]):
             self.newest_reading_s = int(np.median(known)) // 1000
 
@@ -176,9 +250,9 @@ def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) 
     readings(tables, settings)
     to_batches = udf(ToBatches(settings, wanted, shard_keys(settings.max_parallelism)), result_type=OF_SHARD, func_type="pandas")
     tables.create_temporary_function("to_batches", to_batches)
-    return keyed(tables, BATCHES, """
+    return keyed(tables, BATCHES, f"""
         SELECT found.shard, ROW(found.batches, found.dead_letter)
-        FROM (SELECT to_batches(`value`, `partition`, `offset`, `timestamp`) AS found FROM readings)
+        FROM (SELECT to_batches(`value`, `partition`, `offset`, {RECEIVED}) AS found FROM readings)
         WHERE found.shard IS NOT NULL""")
 
 

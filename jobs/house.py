@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import reduce
 from operator import or_
@@ -25,7 +25,8 @@ from pyflink.datastream import KeyedProcessFunction
 from pyflink.datastream.state import MapState, MapStateDescriptor
 
 from jobs.batches import Batch, Wanted, unpack
-from jobs.integral import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules, kwh
+from jobs.guard import Guard
+from jobs.integral import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules, StateFault, kwh
 from jobs.metrics import Counts, own_group
 from jobs.overlaps import cut
 from jobs.readings import NEVER
@@ -55,18 +56,43 @@ LARGE = {"pane", "window", "versions", "waiting"}
 """First parts of the names of what is large, or many, and seldom changes."""
 
 
+class Shard:
+    """The map of a shard. What fails in it is no message's fault: it raises StateFault."""
+
+    def __init__(self, of_shard: MapState):
+        self._map = of_shard
+
+    def get(self, key: str) -> bytes | None:
+        return self._do(self._map.get, key)
+
+    def put(self, key: str, value: bytes) -> None:
+        self._do(self._map.put, key, value)
+
+    def remove(self, key: str) -> None:
+        self._do(self._map.remove, key)
+
+    def _do(self, action: Callable, *args):
+        try:
+            return action(*args)
+        except Exception as error:
+            raise StateFault(f"the state of a shard fails: {type(error).__name__}: {error}") from error
+
+
 class HouseState:
-    """The state of one house: bytes by name.
+    """The state of one house: bytes by name. What is put is written by keep() alone, so that a batch which fails changes nothing.
 
     What most batches change is together one value of the shard's map, so that it takes one request. What is LARGE has values
     of its own; the one value tells which there are, so that none is asked for in vain.
     """
 
-    def __init__(self, of_shard: MapState, house_id: int):
+    def __init__(self, of_shard: Shard | MapState, house_id: int):
         self.of_shard, self.house_id = of_shard, house_id
         self.small, self.large = pickle.loads(of_shard.get(str(house_id)))
+        self.changed: dict[str, bytes | None] = {}  # large values that are not written yet; None: removed
 
     def get(self, name: str) -> bytes | None:
+        if name in self.changed:
+            return self.changed[name]
         if name in self.large:
             return self.of_shard.get(f"{self.house_id}/{name}")
         return self.small.get(name)
@@ -74,19 +100,25 @@ class HouseState:
     def put(self, name: str, value: bytes) -> None:
         if name.split("/")[0] in LARGE:
             self.large.add(name)
-            self.of_shard.put(f"{self.house_id}/{name}", value)
+            self.changed[name] = value
         else:
             self.small[name] = value
 
     def remove(self, name: str) -> None:
         if name in self.large:
             self.large.remove(name)
-            self.of_shard.remove(f"{self.house_id}/{name}")
+            self.changed[name] = None
         else:
             self.small.pop(name, None)
 
     def keep(self) -> None:
         """Write what has changed."""
+        for name, value in self.changed.items():
+            if value is None:
+                self.of_shard.remove(f"{self.house_id}/{name}")
+            else:
+                self.of_shard.put(f"{self.house_id}/{name}", value)
+        self.changed.clear()
         self.of_shard.put(str(self.house_id), pickle.dumps((self.small, self.large), STATE_PROTOCOL))
 
 
@@ -154,7 +186,8 @@ class Houses(KeyedProcessFunction):
         self.wanted = reduce(or_, (part.wanted for part in parts), Wanted())
 
     def open(self, runtime_context):
-        self.of_shard = runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES))
+        self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
+        self.guard = Guard()
         group = own_group(runtime_context.get_metrics_group())
         self.counts = Counts(group, COUNTED, topics.RESULTS)
         self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since
@@ -169,18 +202,50 @@ class Houses(KeyedProcessFunction):
         arrived = unpack(batches)
         self.know(arrived.houses["house_id"].tolist(), ctx)
         for batch in arrived:
-            state = HouseState(self.of_shard, batch.house_id)
-            yield from self.add(state, batch, ctx)
-            state.keep()
+            yield from self.guarded(batch, lambda state, batch: self.add(state, batch, ctx))
         self.counts.tell()
+
+    def guarded(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
+        """The messages that do(state, batch) yields; the house's new state is kept.
+
+        Should it fail on some of the batch's messages, these become dead letters, and what they would have changed is forgotten.
+        """
+        return self.guard.each(batch, lambda part: self.attempt(part, do), Batch.halves, self.failed)
+
+    def attempt(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
+        state, untold = HouseState(self.of_shard, batch.house_id), self.counts.untold()
+        try:
+            rows = list(do(state, batch))
+        except Exception:
+            self.counts.restore(untold)
+            raise
+        state.keep()
+        return rows
+
+    def failed(self, batch: Batch, reason: str) -> list[Row]:
+        """The dead letter of the one message of a batch, without its bytes, which are not at hand any more."""
+        self.counts.add("messages_failed")
+        return list(self.messages([("dead_letter", {
+            "partition": int(section["partition"]), "offset": int(section["offset"]), "received": int(batch.sections["end_ms"].max()),
+            "reason": reason + STAYS, "payload": b"",
+        }) for section in batch.sections[:1]]))
 
     def on_timer(self, timestamp, ctx):
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
-            house = HouseDays.from_bytes(state.get("days") or b"")
-            for part in self.parts:
-                yield from self.messages(part.wake(state, house, now_ms(), ended))
+            if not (days := state.get("days")):  # all that it has sent has failed
+                continue
+            house, untold = HouseDays.from_bytes(days), self.counts.untold()
+            try:
+                rows = [row for part in self.parts for row in self.messages(part.wake(state, house, now_ms(), ended))]
+            except StateFault:
+                raise
+            except Exception as error:  # its early results wait for its next batch
+                self.counts.restore(untold)
+                self.guard.log(error)
+                continue
+            yield from rows
             state.put("days", house.to_bytes())
             state.keep()
         self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
@@ -244,9 +309,11 @@ class Houses(KeyedProcessFunction):
 
     def count(self, change: Change, shard: int) -> None:
         """Count what has become of a batch's readings, and of alerts."""
-        readings = np.bincount(change.verdict, change.batch.sections["readings"], len(COUNTED_AS))
-        for name, number in zip(COUNTED_AS, readings.astype(int).tolist()):
-            self.counts.add(name, number)
+        readings, refused = (np.bincount(change.verdict, change.batch.sections[name], len(COUNTED_AS)).astype(int).tolist()
+                             for name in ("readings", "refused"))
+        for verdict, name in enumerate(COUNTED_AS):
+            self.counts.add(name, readings[verdict])
+            self.counts.add("readings_refused" if verdict == FRESH else name, refused[verdict])
         if change.opened or change.closed:
             self.counts.add("alerts_opened", change.opened)
             self.counts.add("alerts_closed", change.closed)
@@ -261,6 +328,9 @@ class Houses(KeyedProcessFunction):
                 yield Row(self.topic_of[name], topics.key(name, record), self.framing.sent(encode(topics.SCHEMA_OF[name], record)))
 
 
+STAYS = " (in a later step: the message stays in the topic, at this place)"
+"""Added to the reason of a dead letter without a payload."""
+
 HOUSES, WAITING, OPEN_ALERTS = "houses", "waiting", "open_alerts"
 """Keys of a shard's state: its houses, those that are to be woken, and how many of its alerts are open."""
 
@@ -268,7 +338,7 @@ _NAME_OF = {FRESH: "readings_used", AGAIN: "readings_duplicate", OVERLAPPING: "r
 COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
 """What the readings of a section count as, by its verdict."""
 
-COUNTED = (*_NAME_OF.values(), "alerts_opened", "alerts_closed")
+COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_opened", "alerts_closed")
 
 
 def now_ms() -> int:
@@ -287,7 +357,7 @@ def refusals(change: Change) -> Iterator[tuple[str, dict]]:
 
 def refused(house_id: int, house: HouseDays, sections: np.ndarray, reason: str) -> Iterator[tuple[str, dict]]:
     """A record of `late` for each message and day among the sections (ARRIVED)."""
-    sections = sections[sections["readings"] > 0]
+    sections = sections[sections["readings"] + sections["refused"] > 0]
     places = np.unique(sections[["partition", "offset", "day"]])
     for place in places.tolist():
         part = sections[sections[["partition", "offset", "day"]] == np.array(place, places.dtype)]
@@ -295,7 +365,7 @@ def refused(house_id: int, house: HouseDays, sections: np.ndarray, reason: str) 
         yield "late", {
             "partition": partition, "offset": offset, "house_id": house_id,
             "date": day, "start": int(part["start_ms"].min()), "end": int(part["end_ms"].max()),
-            "readings": int(part["readings"].sum()),
+            "readings": int(part["readings"].sum() + part["refused"].sum()),
             "kwh": float(kwh(part["energy_mj"].sum(), part["energy_rest"].sum())),
             "house_time": house.clock_ms, "reason": reason,
         }

@@ -20,11 +20,11 @@ import numpy as np
 
 from jobs.readings import NEVER, Readings, days_of, midnights
 from smartmeter.compiled import compiled
-from smartmeter.settings import Settings
+from smartmeter.settings import DAY_MS, Settings
 
 REST_PER_MJ = 2.0**40
 MJ_PER_KWH = 3.6e9
-STATE_VERSION = 1
+STATE_VERSION = 2
 _HEAD = struct.Struct("<Bqiqii")
 
 SECTION = np.dtype([
@@ -41,11 +41,14 @@ SECTION = np.dtype([
     ("energy_rest", "i8"),
     ("covered_ms", "i8"),
     ("max_gap_ms", "i8"),
+    ("refused", "i8"),  # readings of this span that are no power
 ])
-"""92 bytes. A house of 20 meters with 2 days open holds 40 of them: 3.7 kB."""
+"""100 bytes. A house of 20 meters with 2 days open holds 40 of them: 4 kB."""
 
-ARRIVED = np.dtype([
-    *SECTION.descr,
+SECTION_1 = np.dtype(SECTION.descr[:-1])
+"""As state of version 1 has it."""
+
+_OF_BURST = [
     ("burst", "i4"),  # bursts of the house in this batch, numbered in the order they arrived
     ("partition", "i4"),  # of the message
     ("offset", "i8"),
@@ -54,8 +57,9 @@ ARRIVED = np.dtype([
     ("bins", "i4"),  # how many entries of the batch's histograms are this section's
     ("carried", "i4"),  # how many of the batch's readings are this section's
     ("minutes", "i4"),  # how many of the batch's minutes are this section's
-])
-"""A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it."""
+]
+ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_1.descr, *_OF_BURST])
+"""A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it; and as state of version 1 has it."""
 
 LINK = np.dtype([("meter_id", "i4"), ("last_ms", "i8"), ("next_ms", "i8")])
 """Two readings of a meter that follow each other, as far as is known: the last of a section, the first of the next."""
@@ -65,16 +69,30 @@ FRESH, AGAIN, OVERLAPPING, LATE = range(4)
 part of it was and its readings are not there to be cut (jobs.overlaps); refused, as its day was closed."""
 
 RESULT = np.dtype([
-    ("meter_id", "i4"), ("day", "i4"), ("readings", "i8"), ("duplicates", "i8"),
+    ("meter_id", "i4"), ("day", "i4"), ("readings", "i8"), ("duplicates", "i8"), ("refused", "i8"),
     ("energy_mj", "i8"), ("energy_rest", "i8"), ("covered_ms", "i8"), ("max_gap_ms", "i8"),
 ])
 
 
+class StateFault(ValueError):
+    """State that cannot be read or written; the message says what to do. It is no message's fault."""
+
+
 def require_version(version: int, understood: int) -> None:
-    """Raise ValueError when state was written by a release that this one does not understand."""
+    """Raise StateFault when state was written by a release that this one does not understand."""
     if version != understood:
-        raise ValueError(f"a checkpoint of state version {version}, where {understood} is understood: "
+        raise StateFault(f"a checkpoint of state version {version}, where {understood} is understood: "
                          "restore it with the release that wrote it, or replay")
+
+
+def widened(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Rows of an earlier version of a dtype as that dtype has them: fields that they lack are 0."""
+    if rows.dtype == dtype:
+        return rows
+    wide = np.zeros(len(rows), dtype)
+    for name in rows.dtype.names or ():
+        wide[name] = rows[name]
+    return wide
 
 
 @dataclass(frozen=True)
@@ -124,6 +142,12 @@ def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_
     return sections
 
 
+def sections_in(readings: Readings) -> int:
+    """How many sections many bursts give, at most: each is taken to touch a day more than it is long."""
+    bursts = readings.bursts
+    return int(np.sum(((bursts["end_ms"] - bursts["start_ms"] - 1) // DAY_MS + 2) * bursts["channels"]))
+
+
 def _local_days(readings: Readings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """(first local day that each burst touches, how many; the midnights between the days of each burst, one burst after the other)."""
     bursts = readings.bursts
@@ -136,7 +160,7 @@ def _local_days(readings: Readings) -> tuple[np.ndarray, np.ndarray, np.ndarray]
 @compiled
 def _fill(sections, columns, partition, offset, first_day, days, midnight_ms, max_gap_ms):
     """Fill in the sections of all bursts."""
-    s = n = channel = m = 0
+    s = n = channel = m = r = 0
     house_id, newest_ms = 0, NEVER
     for b in range(len(columns.bursts)):
         burst = columns.bursts[b]
@@ -151,9 +175,22 @@ def _fill(sections, columns, partition, offset, first_day, days, midnight_ms, ma
                 section.end_ms = begin_ms = midnight_ms[m + d] if d < days[b] - 1 else burst.end_ms
                 n, time_ms = _integrate(section, columns.gap_ms, columns.watts, n, end, time_ms, max_gap_ms)
                 s += 1
+            r = _count_refused(sections[s - days[b]:s], columns.refused, r, channel)
             channel += 1
         m += days[b] - 1
         newest_ms = max(newest_ms, burst.newest_ms)
+
+
+@compiled
+def _count_refused(sections, refused, r, channel):
+    """Count the refused readings of a channel, from index r on, in the sections of their days. Returns the index of the next channel's."""
+    d = 0
+    while r < len(refused) and refused[r].channel == channel:
+        while refused[r].time_ms >= sections[d].end_ms:
+            d += 1
+        sections[d].refused += refused[r].readings
+        r += 1
+    return r
 
 
 @compiled
@@ -179,12 +216,14 @@ def _integrate(section, gap_ms, watts, at, end, time_ms, max_gap_ms):
 
 
 def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
-    """The totals (RESULT) of each meter and day with readings, or with one that holds into it; by meter, then day.
+    """The totals (RESULT) of each meter and day with readings, be they refused, or with one that holds into it; by meter, then day.
 
     sections: of one house, joined; clock_ms: its newest reading.
     """
-    results = np.zeros(2 * len(sections), RESULT)
-    return results[:_add_up(results, sections, midnights(timezone), clock_ms, max_gap_ms)]
+    results = np.zeros(3 * len(sections), RESULT)
+    measured = _add_up(results, sections, midnights(timezone), clock_ms, max_gap_ms)
+    every = _add_unused(results, measured, sections, midnights(timezone), clock_ms)
+    return results[:every] if every == measured else np.sort(results[:every], order=("meter_id", "day"))
 
 
 @compiled
@@ -198,7 +237,6 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_gap_ms):
         r, last_ms = _result_of(results, r, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
         result = results[r - 1]
         result.readings += section.readings
-        result.duplicates += section.duplicates
         result.energy_mj += section.energy_mj
         result.energy_rest += section.energy_rest
         result.covered_ms += section.covered_ms
@@ -215,6 +253,28 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_gap_ms):
                 results[r - 1].energy_rest += rest
                 results[r - 1].covered_ms += held_ms
     _end_result(results, r, last_ms, midnight_ms, clock_ms)
+    return r
+
+
+@compiled
+def _add_unused(results, r, sections, midnight_ms, clock_ms):
+    """Count duplicates and refused readings in the results, or in new ones behind the r that are there. Returns how many there are then."""
+    at, measured = 0, r
+    for s in range(len(sections)):
+        section = sections[s]
+        if section.duplicates == 0 and section.refused == 0:
+            continue
+        while at < measured and (results[at].meter_id, results[at].day) < (section.meter_id, section.day):
+            at += 1
+        found = at
+        if at == measured or results[at].meter_id != section.meter_id or results[at].day != section.day:
+            found = r - 1
+            if r == measured or results[found].meter_id != section.meter_id or results[found].day != section.day:
+                found, r = r, r + 1
+                results[found].meter_id, results[found].day = section.meter_id, section.day
+                results[found].max_gap_ms = max(0, min(midnight_ms[section.day + 1], clock_ms) - midnight_ms[section.day])
+        results[found].duplicates += section.duplicates
+        results[found].refused += section.refused
     return r
 
 
@@ -330,9 +390,10 @@ class HouseDays:
     def from_bytes(cls, state: bytes) -> HouseDays:
         """The state that to_bytes gave."""
         version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
-        require_version(version, STATE_VERSION)
+        if version != 1:
+            require_version(version, STATE_VERSION)
         body = _HEAD.size + size
-        sections = np.frombuffer(state, SECTION, offset=body)
+        sections = widened(np.frombuffer(state, SECTION_1 if version == 1 else SECTION, offset=body), SECTION)
         return cls(state[_HEAD.size:body].decode(), clock_ms, closed_day, revision, changed_from, sections)
 
 
@@ -351,7 +412,7 @@ def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, ma
         at = _place(held, size, section)
         verdict[i] = _compare(held, size, at, section)
         if verdict[i] == AGAIN:
-            held[at - 1].duplicates += section.readings
+            held[at - 1].duplicates += section.readings + section.refused
         if verdict[i] == FRESH:
             size = _insert(held, size, at, section)
             found = _link(held, size, at, links, found)
@@ -450,7 +511,7 @@ def _insert(held, size, at, section):
     new.meter_id, new.day, new.start_ms, new.end_ms = section.meter_id, section.day, section.start_ms, section.end_ms
     new.readings, new.duplicates, new.first_ms, new.last_ms = section.readings, section.duplicates, section.first_ms, section.last_ms
     new.last_watts, new.energy_mj, new.energy_rest = section.last_watts, section.energy_mj, section.energy_rest
-    new.covered_ms, new.max_gap_ms = section.covered_ms, section.max_gap_ms
+    new.covered_ms, new.max_gap_ms, new.refused = section.covered_ms, section.max_gap_ms, section.refused
     return size + 1
 
 
@@ -493,6 +554,7 @@ def _join(held, size, at, max_gap_ms):
     here.end_ms = there.end_ms
     here.readings += there.readings
     here.duplicates += there.duplicates
+    here.refused += there.refused
     here.energy_mj += there.energy_mj
     here.energy_rest += there.energy_rest
     here.covered_ms += there.covered_ms

@@ -30,6 +30,14 @@ class Counts:
     def add(self, name: str | tuple[str, str], number: int = 1) -> None:
         self._untold[name] += number
 
+    def untold(self) -> Counter:
+        """What was added and is not told yet; see restore."""
+        return self._untold.copy()
+
+    def restore(self, untold: Counter) -> None:
+        """Forget what was added since: the work that it counted has failed."""
+        self._untold = untold
+
     def tell(self) -> None:
         """Let Flink know what was added since the last time."""
         for name, number in self._untold.items():

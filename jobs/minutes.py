@@ -8,7 +8,7 @@ burst, never on how bursts were batched.
 
 Means are of whole mW. Integer sums do not depend on their order, so results are the same to the last bit however the
 readings were cut. A minute has at most 60,000 readings of a meter, each at a ms of its own and a gigawatt at most
-(jobs.readings.MOST_WATTS), so a sum does not overflow.
+(smartmeter.power.MOST_WATTS), so a sum does not overflow.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ import numpy as np
 
 from jobs.batches import NO_WHOLE, Batch, Batches, Wanted, Whole, house_batches
 from jobs.integral import HouseDays, Rules
-from jobs.readings import BURST, NEVER, Columns, Readings
+from jobs.readings import BURST, NEVER, REFUSED, Columns, Readings
 from smartmeter.compiled import compiled
 from smartmeter.settings import DAY_MS
 
@@ -97,9 +97,10 @@ def _columns(batch: Batch, of_section: np.ndarray, start_ms: np.ndarray) -> Colu
     goes_on = np.append(of_section[1:] == of_section[:-1], False)
     bursts["end_ms"] = np.where(goes_on, np.append(start_ms[1:], 0), sections["end_ms"])
     most = int(batch.sections["readings"][np.unique(of_section)].sum())
-    columns = Columns(bursts, sections["meter_id"].astype(np.int64), np.zeros(len(sections), np.int64), np.empty(most, np.int64), np.empty(most, np.float32))
-    _fill(columns, sections, *_channels(batch.whole), batch.whole.columns)
-    return columns
+    columns = Columns(bursts, sections["meter_id"].astype(np.int64), np.zeros(len(sections), np.int64), np.empty(most, np.int64), np.empty(most, np.float32),
+                      np.empty(len(batch.whole.columns.refused), REFUSED))
+    refused = _fill(columns, sections, *_channels(batch.whole), batch.whole.columns)
+    return columns._replace(refused=columns.refused[:refused])
 
 
 def _channels(whole: Whole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -112,9 +113,9 @@ def _channels(whole: Whole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _fill(pieces, sections, number, start_ms, first, whole):
     """Fill in the readings of the pieces, which are in the order of the channels (number, start_ms, first) and of time.
 
-    sections: those of the pieces, as many as these.
+    sections: those of the pieces, as many as these. Returns how many refusals are theirs, which are filled in too.
     """
-    c, n, at, time_ms = -1, 0, 0, np.int64(0)
+    c, n, r, refused, at, time_ms = -1, 0, 0, 0, 0, np.int64(0)
     for p in range(len(sections)):
         piece, section = pieces.bursts[p], sections[p]
         while c < 0 or number[c] != section.burst or whole.meter_id[c] != section.meter_id:
@@ -129,6 +130,14 @@ def _fill(pieces, sections, number, start_ms, first, whole):
                 pieces.count[p] += 1
                 n += 1
             at += 1
+        while r < len(whole.refused) and (whole.refused[r].channel < c or (whole.refused[r].channel == c and whole.refused[r].time_ms < piece.end_ms)):
+            refusal = whole.refused[r]
+            if refusal.channel == c and refusal.time_ms >= piece.start_ms:
+                pieces.refused[refused].channel = p
+                pieces.refused[refused].time_ms, pieces.refused[refused].readings = refusal.time_ms, refusal.readings
+                refused += 1
+            r += 1
+    return refused
 
 
 def _spliced(batch: Batch, of_section: np.ndarray, pieces: Batches) -> Batch:

@@ -6,10 +6,9 @@ Which message is refused is found here; why, by the slower reader of smartmeter.
 
 from __future__ import annotations
 
-import zoneinfo
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -17,13 +16,20 @@ import numpy as np
 from jobs.shards import shard_of
 from smartmeter.codec import BAD, HEADER_BYTES, HEADERS, Burst, CodecError, decode_burst, read_floats, read_ints, read_long
 from smartmeter.compiled import compiled
+from smartmeter.power import is_power
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS
+from smartmeter.timezones import is_timezone
+from smartmeter.timezones import zone as zone_of
 
 EPOCH, LAST_DAY = datetime(1970, 1, 1), date(2200, 1, 1)
 EARLIEST_MS = 2 * DAY_MS
 LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
-MOST_WATTS = 1e9
-"""No meter of a house draws a gigawatt; days of more would not fit into integers of mJ."""
+MOST_METERS = 10_000
+"""Of a burst."""
+MOST_SECTIONS = 20_000
+"""Of a burst: its meters times the days of 24 hours that it touches at most."""
+LATEST_MS = (LAST_DAY - EPOCH.date()).days * DAY_MS - 4 * DAY_MS
+"""No burst may end later, wherever the present is: midnights are known until then."""
 LONGEST_ZONE = 100
 """Bytes of a time zone's name; the longest has 32."""
 NEVER = -(2**62)
@@ -38,6 +44,13 @@ BURST = np.dtype([
     ("newest_ms", "i8"),  # time of its newest reading, or NEVER
     ("channels", "i8"),
 ])
+REFUSED = np.dtype([
+    ("channel", "i8"),
+    ("time_ms", "i8"),  # of the reading; the burst's start where the channel's times make no sense
+    ("readings", "i8"),
+])
+"""Readings that are refused while the rest of their burst is used."""
+
 CANNOT_BE_READ = "it cannot be read"
 """Should the slower reader find no fault: no message may stop the stream."""
 
@@ -55,6 +68,7 @@ class Columns(NamedTuple):
     count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of a channel; they sum up to n
     gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; of its first, since the burst's start
     watts: np.ndarray  # float32 (n,)
+    refused: np.ndarray  # REFUSED (r,), by channel and time; they are not among the n readings
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +90,7 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
     latest_ms: a burst that ends after it lies too far in the future; oldest_ms: one that starts before it is too old. The houses are in the
     order of their shards, of which there are so many.
     """
+    latest_ms = min(latest_ms, LATEST_MS)
     data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
     zones, columns = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)
     unknown = [number for number, name in enumerate(zones) if not is_timezone(name)]
@@ -91,11 +106,12 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
 
 def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str | None:
     """What makes a message one that cannot be used, in words; None when it can be."""
+    latest_ms = min(latest_ms, LATEST_MS)
     try:
         burst = decode_burst(payload)
     except CodecError as error:
         return str(error)
-    return _disorder(burst, latest_ms) or _too_old(burst, oldest_ms) or _senseless(burst)
+    return _disorder(burst, latest_ms) or _too_old(burst, oldest_ms)
 
 
 def _disorder(burst: Burst, latest_ms: int) -> str | None:
@@ -113,6 +129,10 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
     if len(burst.timezone) > LONGEST_ZONE or not is_timezone(burst.timezone):
         return f"timezone {burst.timezone[:LONGEST_ZONE]!r} is no IANA time zone"
     channels, counts = len(burst.meter_ids), burst.counts
+    if channels > MOST_METERS:
+        return f"{channels} meters: at most {MOST_METERS} are accepted in a message"
+    if (sections := channels * days_touched(burst.start_ms, burst.end_ms)) > MOST_SECTIONS:
+        return f"{channels} meters over {sections // channels} days: at most {MOST_SECTIONS} of their product are accepted in a message"
     if len(counts) != channels:
         return f"{channels} meter_ids and {len(counts)} counts: as many as each other are needed"
     if channels and counts.min() < 0:
@@ -134,29 +154,19 @@ def _too_old(burst: Burst, oldest_ms: int) -> str | None:
     return f"it starts on {start:%Y-%m-%d}, as by a clock that was never set: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
 
 
-def _senseless(burst: Burst) -> str | None:
-    """What is wrong with the readings of a burst whose columns fit together, in words; None when they make sense."""
-    if not np.all((burst.watts >= 0) & (burst.watts <= MOST_WATTS)):
-        return "watts that are negative, no number or more than a gigawatt"
-    for deltas in np.split(burst.deltas.astype(np.int64), np.cumsum(burst.counts)[:-1]):
-        if np.any(deltas[1:] <= 0):
-            return "a delta of 0 or less: readings of a meter are in the order of time"
-        if np.any(deltas[:1] < 0) or burst.start_ms + int(deltas.sum()) * burst.tick_ms >= burst.end_ms:
-            return "a reading outside the burst's start and end"
-    return None
-
-
 def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
     """(names of time zones, the columns of the good ones among the messages that are wanted), which end at `ends` of data."""
     most, house_id = len(data) // LEAST_READING_BYTES, np.empty(len(ends), np.int64)
     _house_ids(data, ends, house_id)
     order = np.lexsort((house_id, shard_of(house_id, shards)))
     zones = np.empty((len(ends), 2), np.int64)
-    columns = Columns(np.empty(len(ends), BURST), np.empty(len(data), np.int64), np.empty(len(data), np.int64),
-                      np.empty(most, np.int64), np.empty(most, np.float32))
+    most_meters = min(len(data) // 2, len(ends) * MOST_METERS)
+    columns = Columns(np.empty(len(ends), BURST), np.empty(most_meters, np.int64), np.empty(most_meters, np.int64),
+                      np.empty(most, np.int64), np.empty(most, np.float32), np.empty(most, REFUSED))
     sizes = _decode_all(data, ends, order[wanted[order]], latest_ms, zones, columns)
     names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[:sizes[-1]].tolist()]
-    return names, Columns(*(column[:size] for column, size in zip(columns, (sizes[0], sizes[1], sizes[1], sizes[2], sizes[2]))))
+    bursts, channels, readings, refused, _ = sizes
+    return names, Columns(*(column[:size] for column, size in zip(columns, (bursts, channels, channels, readings, readings, refused))))
 
 
 @compiled
@@ -170,45 +180,60 @@ def _house_ids(data, ends, house_id):
 
 @compiled
 def _decode_all(data, ends, order, latest_ms, zones, columns):
-    """Fill zones (begin and end of each name in data) and columns from the good messages. Returns (bursts, channels, readings, zones)."""
-    b = s = n = z = 0
+    """Fill zones (begin and end of each name in data) and columns from the good messages.
+
+    Returns (bursts, channels, readings, refused, zones).
+    """
+    b = s = n = r = z = 0
     for message in order:
         begin = ends[message - 1] if message else 0
         burst = columns.bursts[b]
-        more_s, more_n, z = _decode_burst(data, begin, ends[message], latest_ms, zones, z, burst, columns, s, n)
+        more_s, more_n, more_r, z = _decode_burst(data, begin, ends[message], latest_ms, zones, z, burst, columns, s, n, r)
         if more_s != BAD:
             burst.message = message
-            b, s, n = b + 1, more_s, more_n
-    return b, s, n, z
+            b, s, n, r = b + 1, more_s, more_n, more_r
+    return b, s, n, r, z
 
 
 @compiled
-def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n):
-    """Decode a message into columns, from channel s and reading n on. Returns both after it, BAD for one of no use; and the zones."""
+def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n, r):
+    """Decode a message into columns, from channel s, reading n and refusal r on.
+
+    Returns these after it, BAD for a message of no use; and the zones.
+    """
     if end - at < HEADER_BYTES or np.any(data[at:at + HEADER_BYTES] != _HEADER):
-        return BAD, BAD, z
+        return BAD, BAD, BAD, z
     burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
     size, at = read_long(data, at, end)
     if at == BAD or not 0 <= size <= min(end - at, LONGEST_ZONE):
-        return BAD, BAD, z
+        return BAD, BAD, BAD, z
     zone, at = at, at + size
     burst.start_ms, at = read_long(data, at, end)
     burst.end_ms, at = read_long(data, at, end)
     tick_ms, at = read_long(data, at, end)
     if not (at != BAD and burst.house_id > 0 and EARLIEST_MS <= burst.start_ms < burst.end_ms <= latest_ms
             and burst.end_ms - burst.start_ms <= LONGEST_MS and 1 <= tick_ms < 2**31):
-        return BAD, BAD, z
-    at, meters_end = read_ints(data, at, end, columns.meter_id, s)
-    at, counts_end = read_ints(data, at, end, columns.count, s)
+        return BAD, BAD, BAD, z
+    at, meters_end = read_ints(data, at, end, columns.meter_id[:s + MOST_METERS], s)
+    at, counts_end = read_ints(data, at, end, columns.count[:s + MOST_METERS], s)
     at, deltas_end = read_ints(data, at, end, columns.gap_ms, n)
     at, watts_end = read_floats(data, at, end, columns.watts, n)
     if not (at == end and meters_end == counts_end and deltas_end == watts_end):
-        return BAD, BAD, z
+        return BAD, BAD, BAD, z
     burst.channels = meters_end - s
-    if not (_meters_fit(columns.meter_id[s:meters_end]) and _readings_fit(burst, tick_ms, columns, s, n, watts_end)):
-        return BAD, BAD, z
+    if not (burst.channels * days_touched(burst.start_ms, burst.end_ms) <= MOST_SECTIONS
+            and _meters_fit(columns.meter_id[s:meters_end])
+            and _counts_fit(columns.count[s:meters_end], watts_end - n)):
+        return BAD, BAD, BAD, z
+    n, r = _keep_readings(burst, tick_ms, columns, s, n, r)
     burst.zone, z = _zone(data, zone, size, zones, z)
-    return meters_end, watts_end, z
+    return meters_end, n, r, z
+
+
+@compiled
+def days_touched(start_ms, end_ms):
+    """How many local days a span touches at most, but for those that a change of clocks may add."""
+    return (end_ms - start_ms - 1) // DAY_MS + 2
 
 
 @compiled
@@ -219,26 +244,66 @@ def _meters_fit(meter_id):
 
 
 @compiled
-def _readings_fit(burst, tick_ms, columns, s, n, end):
-    """Make times in ms of the ticks in columns.gap_ms; whether the readings from n on make sense. Fills in the burst's newest_ms."""
-    burst.newest_ms = NEVER
-    for count in columns.count[s:s + burst.channels]:
-        if not 0 <= count <= end - n:
-            return False
+def _counts_fit(counts, readings):
+    """Whether these are counts that sum up to so many readings."""
+    return np.all(counts >= 0) and np.sum(counts) == readings
+
+
+@compiled
+def _keep_readings(burst, tick_ms, columns, s, n, r):
+    """Make times in ms of the ticks in columns.gap_ms, and refuse the readings of the burst that make no sense.
+
+    Fills in the burst's newest_ms. Returns where the readings from n on that are kept end, and where the refusals from r on do.
+    """
+    burst.newest_ms, kept = NEVER, n
+    for channel in range(s, s + burst.channels):
+        count = columns.count[channel]
         gaps_ms = columns.gap_ms[n:n + count]
-        elapsed_ms, fits = np.int64(0), True
+        elapsed_ms, in_order, valid = np.int64(0), True, True
         for i in range(count):
             gaps_ms[i] *= tick_ms
             elapsed_ms += gaps_ms[i]
-            fits &= (gaps_ms[i] > 0) & (gaps_ms[i] <= LONGEST_MS) | (i == 0) & (gaps_ms[i] == 0)
+            in_order &= (gaps_ms[i] > 0) & (gaps_ms[i] <= LONGEST_MS) | (i == 0) & (gaps_ms[i] == 0)
         for watts in columns.watts[n:n + count]:
-            fits &= (watts >= 0) & (watts <= MOST_WATTS)
-        if not fits or burst.start_ms + elapsed_ms >= burst.end_ms:
-            return False
-        if count:
+            valid &= is_power(watts)
+        in_order &= burst.start_ms + elapsed_ms < burst.end_ms
+        end = n + count
+        if not in_order:
+            r = _refuse(columns.refused, r, channel, burst.start_ms, count)
+            columns.count[channel] = 0
+        elif valid and kept == n:
+            kept = end
+        else:
+            elapsed_ms, kept, r = _keep_valid(burst, columns, channel, n, kept, r)
+        n = end
+        if columns.count[channel]:
             burst.newest_ms = max(burst.newest_ms, burst.start_ms + elapsed_ms)
-        n += count
-    return n == end
+    return kept, r
+
+
+@compiled
+def _keep_valid(burst, columns, channel, n, kept, r):
+    """Move the valid readings of a channel, which begin at n, to `kept`; refuse the others.
+
+    Returns (time of the last valid one since the burst's start, end of those kept, end of the refusals).
+    """
+    begin, elapsed_ms, last_ms = kept, np.int64(0), np.int64(0)
+    for i in range(n, n + columns.count[channel]):
+        elapsed_ms += columns.gap_ms[i]
+        if is_power(columns.watts[i]):
+            columns.gap_ms[kept], columns.watts[kept] = elapsed_ms - last_ms, columns.watts[i]
+            last_ms, kept = elapsed_ms, kept + 1
+        else:
+            r = _refuse(columns.refused, r, channel, burst.start_ms + elapsed_ms, 1)
+    columns.count[channel] = kept - begin
+    return last_ms, kept, r
+
+
+@compiled
+def _refuse(refused, r, channel, time_ms, readings):
+    """Note down a refusal. Returns how many there are then."""
+    refused[r].channel, refused[r].time_ms, refused[r].readings = channel, time_ms, readings
+    return r + 1
 
 
 @compiled
@@ -252,34 +317,39 @@ def _zone(data, at, size, zones, known):
     return known, known + 1
 
 
-@lru_cache(maxsize=1024)
-def is_timezone(name: str) -> bool:
-    """Whether `name` is an IANA time zone that this machine knows."""
-    try:
-        zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):
-        return False
-    return True
+MOST_MIDNIGHTS = 64
+"""Time zones whose midnights are kept, 0.7 MB each. Of any other they are made anew from its changes, in 0.2 ms."""
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=MOST_MIDNIGHTS)
 def midnights(timezone: str) -> np.ndarray:
     """int64 array: the local midnight that begins day d (days since 1970-01-01), in ms since 1970-01-01T00:00Z.
 
     Day d lasts from midnights[d] to midnights[d + 1]: 23 or 25 hours when the clocks change.
     """
-    zone = zoneinfo.ZoneInfo(timezone)
+    first_days, offsets_ms = _changes(timezone)
+    days = (LAST_DAY - EPOCH.date()).days
+    return np.arange(days) * DAY_MS - np.repeat(offsets_ms, np.diff(first_days, append=days))
 
-    def begins(first: int, last: int, step: int) -> list[int]:
-        return [round((EPOCH + timedelta(days=day)).replace(tzinfo=zone).timestamp() * 1000) for day in range(first, last, step)]
+
+@cache
+def _changes(timezone: str) -> tuple[np.ndarray, np.ndarray]:
+    """(first day, offset from UTC in ms from its midnight on), int64 (c,), of each stretch of days with one offset; some kB a zone."""
+    zone = zone_of(timezone)
+
+    def offset(day: int) -> timedelta:
+        return zone.utcoffset((EPOCH + timedelta(days=day)).replace(tzinfo=zone)) or timedelta()
 
     days = (LAST_DAY - EPOCH.date()).days
-    found = np.interp(np.arange(days), np.arange(0, days, 7), weekly := np.array(begins(0, days, 7), np.int64)).astype(np.int64)
-    for week in np.flatnonzero(np.diff(weekly) != 7 * DAY_MS).tolist():  # the clocks change in it
-        found[7 * week:7 * week + 7] = begins(7 * week, 7 * week + 7, 1)
-    last = 7 * (len(weekly) - 1)
-    found[last:] = begins(last, days, 1)
-    return found
+    found = [(0, before := offset(0))]
+    for day in range(7, days + 7, 7):
+        if (after := offset(day)) != before:  # the clocks change in this week
+            for day_within in range(day - 6, day + 1):
+                if (own := offset(day_within)) != found[-1][1]:
+                    found.append((day_within, own))
+            before = after
+    found = [change for change in found if change[0] < days]
+    return np.array([day for day, _ in found]), np.array([round(own.total_seconds() * 1000) for _, own in found])
 
 
 def day_of(timezone: str, time_ms):

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from jobs.integral import StateFault
 from jobs.runs import begins
 from smartmeter.compiled import compiled
 
@@ -208,7 +209,7 @@ class Sketches:
         """The sketches that to_bytes gave; ValueError when another version did."""
         version, width, meters = _HEAD.unpack_from(data)
         if version != SKETCH_VERSION:
-            raise ValueError(f"sketches of version {version}, where {SKETCH_VERSION} is understood")
+            raise StateFault(f"sketches of version {version}, where {SKETCH_VERSION} is understood")
         rows = np.frombuffer(data, _ROW, meters, _HEAD.size)
         begin = _HEAD.size + rows.nbytes
         k = int(rows["bins"].sum(dtype=np.int64))

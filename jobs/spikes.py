@@ -17,17 +17,19 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
+from pyflink.common import Row
 from pyflink.datastream import KeyedCoProcessFunction
 
 from jobs import flow
 from jobs.batches import Batch, Wanted, alone, unpack
 from jobs.episodes import LOWEST, Runs, Spell, Versions, may_be_over, openings, runs_over
 from jobs.episodes import changes as changes_of
+from jobs.guard import reason_of
 from jobs.house import MESSAGE, Change, Houses, HouseState, Part, refused
-from jobs.integral import HouseDays, Rules, kwh
+from jobs.integral import HouseDays, Rules, StateFault, kwh
 from jobs.readings import day_of, midnights
 from jobs.window import Limits
-from smartmeter.codec import CodecError, decode_as
+from smartmeter.codec import decode_as
 from smartmeter.settings import Settings
 
 NO_THRESHOLD = "the topics ended before a threshold for its time had come"
@@ -146,14 +148,16 @@ class SpikesJoin(KeyedCoProcessFunction):
         arrived = unpack(batches)
         self.houses.know(arrived.houses["house_id"].tolist(), ctx)
         for batch in arrived:
-            state = HouseState(self.houses.of_shard, batch.house_id)
-            waiting = Waiting(state)
-            if waiting or not self.ready(batch, state):
-                waiting.add(batch)
-            else:
-                yield from self.houses.add(state, batch, ctx)
-            state.keep()
+            yield from self.houses.guarded(batch, lambda state, batch: self.take(state, batch, ctx))
         self.houses.counts.tell()
+
+    def take(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
+        """Let a batch wait, or yield the messages that follow from it."""
+        waiting = Waiting(state)
+        if waiting or not self.ready(batch, state):
+            waiting.add(batch)
+        else:
+            yield from self.houses.add(state, batch, ctx)
 
     def process_element2(self, row, ctx):
         house_id, payload = row
@@ -161,14 +165,24 @@ class SpikesJoin(KeyedCoProcessFunction):
         state = HouseState(self.houses.of_shard, house_id)
         try:
             self.spikes.hear(state, [decode_as("threshold", self.houses.framing.received(payload))])
-        except CodecError as error:
-            log.warning("a message of the topic thresholds is left out: %s", error)
-        waiting = Waiting(state)
-        while waiting and self.ready(batch := waiting.peek(), state):
-            waiting.drop()
-            yield from self.houses.add(state, batch, ctx)
-        state.keep()
+            state.keep()
+        except StateFault:
+            raise
+        except Exception as error:  # whatever it holds
+            log.warning("a message of the topic thresholds is left out: %s", reason_of(error))
+        while batch := self.next_ready(house_id):
+            yield from self.houses.guarded(batch, lambda state, batch: self.houses.add(state, batch, ctx))
         self.houses.counts.tell()
+
+    def next_ready(self, house_id: int) -> Batch | None:
+        """The first of the batches that wait, if its thresholds have come. It waits no longer."""
+        state = HouseState(self.houses.of_shard, house_id)
+        waiting = Waiting(state)
+        if not waiting or not self.ready(batch := waiting.peek(), state):
+            return None
+        waiting.drop()
+        state.keep()
+        return batch
 
     def on_timer(self, timestamp, ctx):
         for house_id in self.houses.all_houses():
@@ -179,7 +193,7 @@ class SpikesJoin(KeyedCoProcessFunction):
                 waiting.drop()
                 house = HouseDays.known(state.get("days"), batch.timezone)
                 house.timezone, house.clock_ms = batch.timezone, max(house.clock_ms, batch.newest_ms)
-                self.houses.counts.add("readings_late", int(batch.sections["readings"].sum()))
+                self.houses.counts.add("readings_late", int(batch.sections["readings"].sum() + batch.sections["refused"].sum()))
                 yield from self.houses.messages(refused(house_id, house, batch.sections, NO_THRESHOLD))
             state.keep()
         self.houses.counts.tell()

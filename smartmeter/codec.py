@@ -24,6 +24,8 @@ from smartmeter.settings import RESOURCES
 SCHEMA_DIR = RESOURCES / "avro"
 MARKER = b"\xc3\x01"
 HEADER_BYTES = len(MARKER) + 8
+MOST_BLOCKS = 10_000
+"""Of an array. Writers make one, or one in some kB."""
 BAD = -1
 """In place of a position, where something cannot be read."""
 
@@ -104,6 +106,9 @@ _LOADED = {path.stem: _load(path) for path in sorted(SCHEMA_DIR.glob("*.avsc"))}
 SCHEMAS = {name: schema for name, (schema, _) in _LOADED.items()}
 HEADERS = {name: MARKER + fingerprint for name, (_, fingerprint) in _LOADED.items()}
 _NAME_OF = {header: name for name, header in HEADERS.items()}
+_EARLIER = {MARKER + fingerprint: (path.stem.split("-")[0], schema)
+            for path in sorted((SCHEMA_DIR / "earlier").glob("*.avsc")) for schema, fingerprint in [_load(path)]}
+"""Header -> (name, schema) of what earlier releases wrote, and topics may still hold."""
 
 
 def encode(name: str, record: dict) -> bytes:
@@ -124,8 +129,9 @@ def encode(name: str, record: dict) -> bytes:
 
 
 def schema_name(payload: bytes) -> str:
-    """Name of the schema that a message was written with. Raises CodecError when it is none of ours."""
-    name = _NAME_OF.get(payload[:HEADER_BYTES])
+    """Name of the schema that a message was written with, by this release or an earlier one. Raises CodecError when it is none of ours."""
+    header = payload[:HEADER_BYTES]
+    name = _NAME_OF.get(header) or _EARLIER.get(header, (None,))[0]
     if name is None:
         if payload[:2] != MARKER:
             raise CodecError(f"no Avro single-object message: it begins with {payload[:2].hex() or 'nothing'}, not c301")
@@ -136,7 +142,8 @@ def schema_name(payload: bytes) -> str:
 def decode(payload: bytes) -> tuple[str, dict]:
     """(schema name, record) of a message. Raises CodecError for anything else."""
     name = schema_name(payload)
-    return name, read_record(name, payload, HEADER_BYTES)
+    _, written_as = _EARLIER.get(payload[:HEADER_BYTES], (name, None))
+    return name, read_record(name, payload, HEADER_BYTES, written_as)
 
 
 def read_record(name: str, payload: bytes, at: int, written_as: dict | None = None) -> dict:
@@ -284,11 +291,13 @@ def _read_text(payload: bytes, at: int) -> tuple[str, int]:
 
 def _read_array(read_block, payload: bytes, at: int) -> tuple[np.ndarray, int]:
     """(array, position after it): blocks of items until an empty one; a negative count is followed by a size."""
-    blocks = []
+    blocks: list[np.ndarray] = []
     while True:
         count, at = _read_long(payload, at)
         if count == 0:
             break
+        if len(blocks) == MOST_BLOCKS:
+            raise _Malformed(f"an array of more than {MOST_BLOCKS} blocks")
         if count < 0:
             count, (_, at) = -count, _read_long(payload, at)
         if count > len(payload) - at:  # an item takes a byte or more
@@ -343,13 +352,14 @@ def _block(data, at, end):
 @compiled
 def read_ints(data, at, end, into, k):
     """Read an array of ints into into[k:]. Returns (position after it, or BAD; k after the last)."""
-    while True:
+    for _ in range(MOST_BLOCKS + 1):
         count, at = _block(data, at, end)
         if at == BAD or count == 0:
             return at, k
         if count > len(into) - k:
             return BAD, k
         at, k = _int_block(data, at, end, count, into, k), k + count
+    return BAD, k
 
 
 @compiled
@@ -369,7 +379,7 @@ def _int_block(data, at, end, count, into, k):
 @compiled
 def read_floats(data, at, end, into, k):
     """Read an array of floats into into[k:]. Returns (position after it, or BAD; k after the last)."""
-    while True:
+    for _ in range(MOST_BLOCKS + 1):
         count, at = _block(data, at, end)
         if at == BAD or count == 0:
             return at, k
@@ -377,6 +387,7 @@ def read_floats(data, at, end, into, k):
             return BAD, k
         into[k:k + count] = data[at:at + 4 * count].view(np.float32)
         at, k = at + 4 * count, k + count
+    return BAD, k
 
 
 _KIND_OF = {

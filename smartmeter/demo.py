@@ -33,6 +33,7 @@ LINE_EVERY_S = 5
 TOTALS = """
     SELECT (SELECT sum(readings) FROM daily_energy FINAL),
            (SELECT sum(duplicates) FROM daily_energy FINAL),
+           (SELECT sum(refused) FROM daily_energy FINAL),
            (SELECT sum(readings) FROM late FINAL),
            (SELECT count() FROM dead_letter FINAL),
            (SELECT count() FROM daily_energy FINAL)"""
@@ -79,13 +80,14 @@ class Totals:
 
     used: int = 0
     duplicate: int = 0
+    refused: int = 0
     late: int = 0
     dead: int = 0
     rows: int = 0
 
     @property
     def processed(self) -> int:
-        return self.used + self.duplicate + self.late
+        return self.used + self.duplicate + self.refused + self.late
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -224,7 +226,7 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
     lines = [
         table(houses.column_names, houses.result_rows), total(list(houses.named_results())), "",
         alerts(client, settings, args), "",
-        f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.late:,} late; "
+        f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.refused:,} refused + {totals.late:,} late; "
         f"{totals.dead:,} messages in dead_letter",
     ]
     if notes := list(dict.fromkeys(line.removeprefix(NOTE) for line in generator_said if line.startswith(NOTE))):

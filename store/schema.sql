@@ -42,11 +42,15 @@ CREATE TABLE IF NOT EXISTS daily_energy
     max_gap_s  Float64 CODEC(Gorilla, ZSTD)    COMMENT 'longest stretch without a reading, s',
     day_s      Int32   CODEC(Delta, ZSTD)      COMMENT 'length of the local day, s',
     final      Bool                            COMMENT 'true once no later revision follows',
-    revision   Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'rises with each result: ms since 1970-01-01T00:00Z'
+    revision   Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'rises with each result: ms since 1970-01-01T00:00Z',
+    refused    Int64   CODEC(T64, ZSTD)        COMMENT 'readings left out: no possible power, or times not in order'
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
 COMMENT 'Energy of each meter and local day, as known so far';
+
+ALTER TABLE daily_energy
+    ADD COLUMN IF NOT EXISTS refused Int64 CODEC(T64, ZSTD) COMMENT 'readings left out: no possible power, or times not in order';
 
 CREATE TABLE IF NOT EXISTS thresholds
 (
@@ -172,6 +176,7 @@ SELECT
     e.kwh AS kwh,
     e.readings AS readings,
     e.duplicates AS duplicates,
+    e.refused AS refused,
     e.covered_s AS covered_s,
     e.max_gap_s AS max_gap_s,
     e.day_s AS day_s,
@@ -247,6 +252,7 @@ SELECT
     max(max_gap_s) AS longest_gap_s,
     sum(e.readings) AS readings,
     sum(e.duplicates) AS duplicates,
+    sum(e.refused) AS refused,
     min(e.final) AS final
 FROM daily_energy_by_label AS e
 GROUP BY house_id, date;

@@ -19,6 +19,7 @@ ONE_DAY = timedelta(days=1)
 MINUTE_MS, SETTLED_AFTER_MS = 60_000, 10_000
 OFF_WATTS = 1e-5
 """A reading of so much or less is left out of the thresholds."""
+MOST_WATTS = 1e9
 
 
 @dataclass
@@ -29,6 +30,7 @@ class Day:
     covered_ms: int = 0
     readings: list[int] = field(default_factory=list)
     duplicates: int = 0
+    refused: int = 0
 
     @property
     def kwh(self) -> float:
@@ -129,28 +131,49 @@ class Outcome:
     def duplicates(self) -> int:
         return sum(day.duplicates for day in self.days.values())
 
+    @property
+    def refused(self) -> int:
+        return sum(day.refused for day in self.days.values())
 
-def readings_of(burst):
-    """Yield (meter, time in ms, watts)."""
+
+def judged_readings(burst):
+    """Yield (meter, time in ms, watts, whether it can be used).
+
+    All of a meter are refused, and at the burst's start, where their times do not rise or leave the burst's span.
+    """
     at = 0
     for meter, count in zip(burst.meter_ids.tolist(), burst.counts.tolist()):
-        time_ms = burst.start_ms
-        for i in range(at, at + count):
-            time_ms += int(burst.deltas[i]) * burst.tick_ms
-            yield meter, time_ms, float(burst.watts[i])
+        ticks = [int(delta) for delta in burst.deltas[at:at + count]]
+        times = [burst.start_ms + sum(ticks[:i + 1]) * burst.tick_ms for i in range(count)]
+        in_order = all(a < b for a, b in pairwise(times)) and all(burst.start_ms <= time_ms < burst.end_ms for time_ms in times)
+        for time_ms, watts in zip(times, burst.watts[at:at + count].tolist()):
+            yield meter, time_ms if in_order else burst.start_ms, watts, in_order and 0 <= watts <= MOST_WATTS
         at += count
 
 
+def readings_of(burst):
+    """Yield (meter, time in ms, watts) of the readings that can be used."""
+    for meter, time_ms, watts, usable in judged_readings(burst):
+        if usable:
+            yield meter, time_ms, watts
+
+
 def parts_of(burst, zone):
-    """Yield (meter, local day, span of the burst within it, [(time in ms, watts)]) for each meter and day that a burst speaks for."""
-    of_part = defaultdict(list)
-    for meter, time_ms, watts in readings_of(burst):
-        of_part[meter, local_date(zone, time_ms)].append((time_ms, watts))
+    """Yield (meter, local day, span of the burst within it, [(time in ms, watts)], [time in ms of each that is refused]).
+
+    One for each meter and day that a burst speaks for.
+    """
+    of_part, refused = defaultdict(list), defaultdict(list)
+    for meter, time_ms, watts, usable in judged_readings(burst):
+        if usable:
+            of_part[meter, local_date(zone, time_ms)].append((time_ms, watts))
+        else:
+            refused[meter, local_date(zone, time_ms)].append(time_ms)
     day, last = local_date(zone, burst.start_ms), local_date(zone, burst.end_ms - 1)
     while day <= last:
         span = (max(burst.start_ms, midnight_ms(zone, day)), min(burst.end_ms, midnight_ms(zone, day + ONE_DAY)))
         for meter in burst.meter_ids.tolist():
-            yield meter, day, span, of_part[meter, day]
+            yield meter, day, span, of_part[meter, day], refused[meter, day]
         day += ONE_DAY
 
 
@@ -181,18 +204,21 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
         def closed(day):
             return before is not None and midnight_ms(zone, day + timedelta(days=1)) + allowed_lateness_ms <= before
 
-        for meter, day, span, readings in parts_of(burst, zone):
+        for meter, day, span, readings, refused in parts_of(burst, zone):
             if closed(day):
-                if readings:
-                    outcome.late[house, day] += len(readings)
+                if readings or refused:
+                    outcome.late[house, day] += len(readings) + len(refused)
                 continue
             known = [(start, end) for start, end in spans[house, meter] if start < span[1] and span[0] < end]
             new = [r for r in readings if not any(start <= r[0] < end for start, end in known)]
+            new_refused = [time_ms for time_ms in refused if not any(start <= time_ms < end for start, end in known)]
             spans[house, meter].append(span)
             if new:
                 kept[house, meter].extend(new)
-            if len(new) < len(readings):
-                outcome.days[house, meter, day].duplicates += len(readings) - len(new)
+            if new_refused:
+                outcome.days[house, meter, day].refused += len(new_refused)
+            if again := len(readings) + len(refused) - len(new) - len(new_refused):
+                outcome.days[house, meter, day].duplicates += again
         for _, time_ms, _ in readings_of(burst):
             clock[house] = max(clock.get(house, time_ms), time_ms)
         if house in clock:
@@ -204,7 +230,7 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
         _integrate(outcome, house, meter, readings, zones[house], clock[house], max_gap_ms)
         _profile(outcome, house, meter, readings, clock[house])
     for key in outcome.days:
-        _finish(outcome, key, zones[key[0]], clock[key[0]], allowed_lateness_ms)
+        _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     if rule:
         for house, clock_ms in clock.items():
             _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule)
@@ -233,7 +259,7 @@ def _profile(outcome, house, meter, readings, clock_ms):
 
 def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
     begin_ms, end_ms = midnight_ms(zone, key[2]), midnight_ms(zone, key[2] + timedelta(days=1))
-    times = [begin_ms, *sorted(outcome.days[key].readings), min(end_ms, clock_ms)]
+    times = [begin_ms, *sorted(outcome.days[key].readings), max(begin_ms, min(end_ms, clock_ms))]
     outcome.max_gap_ms[key] = max(b - a for a, b in pairwise(times))
     outcome.final[key] = end_ms + allowed_lateness_ms <= clock_ms
 

@@ -79,13 +79,13 @@ def meters() -> list[tuple]:
 
 
 def daily_energy() -> list[tuple]:
-    rows = [(1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1)]  # as it was known before
+    rows = [(1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1, 0)]  # as it was known before
     for (house_id, meter_id), kwh_of in ENERGY.items():
         for day, kwh in kwh_of.items():
             day_s = {5: {SPRING: 23 * 3600, SUN: 25 * 3600}}.get(house_id, {}).get(day, 86_400)
             covered_s = day_s / 2 if (house_id, meter_id, day) in HALF_COVERED else day_s
             rows.append((house_id, meter_id, day, kwh, 1_497_000 if house_id == 4 else 100, 0, covered_s, day_s - covered_s, day_s,
-                         day != MON, NEWEST_MS if day == MON else LONG_AGO))
+                         day != MON, NEWEST_MS if day == MON else LONG_AGO, 0))
     return rows
 
 

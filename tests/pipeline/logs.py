@@ -60,6 +60,10 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
         watts = rng.gamma(0.7, 300, counts.sum())
         watts[:counts[0]] += 60
         watts[rng.random(len(watts)) < 0.004] += 15_000
+        if len(watts) and rng.random() < 0.1:
+            watts[rng.integers(len(watts))] = rng.choice([-0.4, np.nan, 2.0**32])
+        if rng.random() < 0.02:
+            deltas[:counts[0]] = 0
         if rng.random() > 0.03:
             bursts.append(Burst(house_id, timezone, at, at + BURST_MS, 1000, np.array([1, 2, 7], np.int32),
                                 counts.astype(np.int32), deltas, watts.astype(np.float32)))

@@ -97,10 +97,11 @@ def test_dead_letters_are_kept_to_the_byte(client, log):
 def test_totals_add_up(client, log, expected):
     energy, late = rows(client, "daily_energy"), rows(client, "late")
     used, duplicate = sum(r["readings"] for r in energy), sum(r["duplicates"] for r in energy)
-    assert used + duplicate + sum(r["readings"] for r in late) + log.dead_readings == log.readings
-    assert (used, duplicate) == (expected.used, expected.duplicates)
+    refused = sum(r["refused"] for r in energy)
+    assert used + duplicate + refused + sum(r["readings"] for r in late) + log.dead_readings == log.readings
+    assert (used, duplicate, refused) == (expected.used, expected.duplicates, expected.refused)
     assert used == client.query("SELECT sum(readings) FROM power_by_minute").first_row[0]
-    assert duplicate > 100
+    assert duplicate > 100 and refused > 100
 
 
 @pytest.mark.parametrize("table", TABLES)

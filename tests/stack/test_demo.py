@@ -56,10 +56,10 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
         if line == "Ctrl-C stops it.\n":
             break
     output = "".join(lines)
-    readings_in, used, duplicate, late, dead = re.search(
-        r"^([\d,]+) readings in = ([\d,]+) used \+ (\d+) duplicate \+ (\d+) late; (\d+) messages in dead_letter$",
+    readings_in, used, duplicate, refused, late, dead = re.search(
+        r"^([\d,]+) readings in = ([\d,]+) used \+ (\d+) duplicate \+ (\d+) refused \+ (\d+) late; (\d+) messages in dead_letter$",
         output, re.MULTILINE).groups()
-    assert readings_in == used and (duplicate, late, dead) == ("0", "0", "0")
+    assert readings_in == used and (duplicate, refused, late, dead) == ("0", "0", "0", "0")
     assert int(used.replace(",", "")) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
     assert [line.split()[0] for line in lines if re.match(r" +\d+  \w+.* 2  ", line)] == ["1", "2"]
     assert re.search(r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.MULTILINE)

@@ -99,10 +99,10 @@ def total(metrics: dict, name: str) -> float:
 # Flink's metrics
 
 def test_what_is_counted_is_what_the_oracle_finds(flink, log, expected):
-    names = ("bursts", "dead_letters", "readings", "readings_used", "readings_duplicate", "readings_late", "open_alerts")
+    names = ("bursts", "dead_letters", "readings", "readings_used", "readings_duplicate", "readings_refused", "readings_late", "open_alerts")
     assert {name: total(flink, name) for name in names} == {
         "bursts": len(log.bursts), "dead_letters": len(log.dead), "readings": log.readings - log.dead_readings,
-        "readings_used": expected.used, "readings_duplicate": expected.duplicates, "readings_late": expected.late.total(),
+        "readings_used": expected.used, "readings_duplicate": expected.duplicates, "readings_late": expected.late.total(), "readings_refused": expected.refused,
         "open_alerts": sum(alert.open for alert in expected.alerts.values())}
     assert min(total(flink, name) for name in names) > 0
     assert total(flink, "alerts_opened") - total(flink, "alerts_closed") == total(flink, "open_alerts")

@@ -58,7 +58,7 @@ def smw(site_packages, tmp_path_factory):
 def test_every_file_is_installed(site_packages):
     expected = {path.relative_to(ROOT): path for package in PACKAGES for path in (ROOT / package).rglob("*")
                 if path.is_file() and "__pycache__" not in path.parts and path.name != "secrets.toml"}
-    expected |= {Path("smartmeter", path.relative_to(ROOT)): path for path in [ROOT / "pom.xml", *(ROOT / "avro").iterdir()]}
+    expected |= {Path("smartmeter", path.relative_to(ROOT)): path for path in [ROOT / "pom.xml", *(ROOT / "avro").rglob("*.avsc")]}
     installed = {path.relative_to(site_packages) for package in PACKAGES for path in (site_packages / package).rglob("*")
                  if path.is_file() and "__pycache__" not in path.parts}
     assert installed == set(expected)

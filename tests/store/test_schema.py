@@ -22,8 +22,9 @@ def house(house_id, zip_code, updated=0):
     return (house_id, "America/New_York", "synthetic", zip_code, "Cambridge", "MA", 42.37, -71.11, 36349, updated)
 
 
-def energy(house_id, meter_id, kwh, *, day=DAY, covered_s=86400.0, max_gap_s=1.0, readings=10, duplicates=0, final=True, revision=1):
-    return (house_id, meter_id, day, kwh, readings, duplicates, covered_s, max_gap_s, 86400, final, revision)
+def energy(house_id, meter_id, kwh, *, day=DAY, covered_s=86400.0, max_gap_s=1.0, readings=10, duplicates=0, final=True, revision=1,
+           refused=0):
+    return (house_id, meter_id, day, kwh, readings, duplicates, covered_s, max_gap_s, 86400, final, revision, refused)
 
 
 def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watts=330.0, revision=1):
@@ -102,10 +103,21 @@ def test_energy_by_zip_counts_mains_and_houses_once(writer, meters):
 def test_data_quality(writer, meters):
     insert(writer, "daily_energy",
            energy(1, 1, 1.0, covered_s=86400.0, max_gap_s=3.0, readings=100, duplicates=1),
-           energy(1, 2, 1.0, covered_s=43200.0, max_gap_s=43200.0, readings=50, duplicates=2, final=False),
-           energy(1, 3, 1.0, covered_s=0.0, max_gap_s=86400.0, readings=0))
-    answer = writer.query("SELECT meters, coverage_percent, mains_coverage_percent, longest_gap_s, readings, duplicates, final FROM data_quality")
-    assert answer.result_rows == [(3, 50.0, 75.0, 86400.0, 150, 3, False)]
+           energy(1, 2, 1.0, covered_s=43200.0, max_gap_s=43200.0, readings=50, duplicates=2, final=False, refused=1),
+           energy(1, 3, 1.0, covered_s=0.0, max_gap_s=86400.0, readings=0, refused=8640))
+    answer = writer.query("SELECT meters, coverage_percent, mains_coverage_percent, longest_gap_s, readings, duplicates, refused, final "
+                          "FROM data_quality")
+    assert answer.result_rows == [(3, 50.0, 75.0, 86400.0, 150, 3, 8641, False)]
+
+
+def test_a_table_of_the_last_release_gains_the_column_of_refused_readings(writer, database):
+    writer.command("DROP VIEW data_quality")
+    writer.command("DROP VIEW daily_energy_by_label")
+    writer.command("ALTER TABLE daily_energy DROP COLUMN refused")
+    writer.insert("daily_energy", [energy(1, 1, 1.5)[:-1]], column_names=COLUMNS["daily_energy"][:-1])
+    schema.create(writer, database)
+    insert(writer, "daily_energy", energy(1, 2, 2.5, refused=3))
+    assert writer.query("SELECT meter_id, kwh, refused FROM daily_energy_by_label ORDER BY meter_id").result_rows == [(1, 1.5, 0), (2, 2.5, 3)]
 
 
 def test_newest_revision_of_a_threshold_shows(writer, reader):

@@ -32,6 +32,10 @@ def burst(start_ms, end_ms, meters: dict, timezone=NEW_YORK, house_id=1):
                  np.array(deltas, np.int32), np.array(watts, np.float32))
 
 
+POWERS = st.floats(0, 5000, width=32) | st.sampled_from([-0.4, float("nan"), float("inf"), 2.0**32, 1e9, -0.0])
+"""Some of which are none."""
+
+
 @st.composite
 def logs(draw):
     """(bursts of one house in the order of the topic, rules): gaps, repeats, disorder, midnights, clock changes."""
@@ -42,7 +46,7 @@ def logs(draw):
     for _ in range(draw(st.integers(1, 12))):
         length = draw(st.sampled_from([10_000, 60_000, 900_000, 2 * HOUR_MS, 30 * HOUR_MS]))
         times = st.lists(st.integers(0, length - 1), max_size=5, unique=True).map(sorted)
-        of_meter = {m + 1: [(at + t, draw(st.floats(0, 5000, width=32))) for t in draw(times)] for m in range(meters)}
+        of_meter = {m + 1: [(at + t, draw(POWERS)) for t in draw(times)] for m in range(meters)}
         if draw(st.integers(0, 4)):
             bursts.append(burst(at, at + length, of_meter, zone))
         at += length

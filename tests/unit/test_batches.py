@@ -16,6 +16,7 @@ from jobs.readings import NEVER, read
 from jobs.shards import shard_of
 from jobs.sketch import Sketches, bin_of
 from smartmeter.codec import encode_burst
+from tests.oracle import readings_of
 from tests.unit.logs import NEW_YORK, START_MS, burst, logs
 
 MIDNIGHT_MS = START_MS + 86_400_000
@@ -189,9 +190,9 @@ def same(mine, theirs) -> bool:
 def test_batches_are_what_their_bytes_say():
     found = together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"))
     body = found.pack()
-    # The time zones' names, 36 bytes a house, 132 a section, 6 an entry of a histogram, 24 a minute, 4 a reading, compressed; 4 a reading as they are.
-    columns = len(f"{NEW_YORK}\nEurope/London") + 2 * 36 + 5 * 132 + 6 * len(found.bin) + 24 * 5 + 4 * 4
-    assert len(lz4.block.decompress(body[26:-16])) == columns > len(body) and body[-16:] == found.watts.tobytes()
+    # The time zones' names, 36 bytes a house, 140 a section, 6 an entry of a histogram, 24 a minute, 4 a reading, compressed; 4 a reading as they are.
+    columns = len(f"{NEW_YORK}\nEurope/London") + 2 * 36 + 5 * 140 + 6 * len(found.bin) + 24 * 5 + 4 * 4
+    assert len(lz4.block.decompress(body[32:-16])) == columns > len(body) and body[-16:] == found.watts.tobytes()
     again = unpack(body)
     assert len(list(again)) == 2 and all(map(same, found, again))
     assert all(same(batch, other) for batch in found for other in unpack(alone(batch).pack()) if other.house_id == batch.house_id)
@@ -239,7 +240,7 @@ def test_histograms_minutes_and_readings_are_those_of_the_bursts(log):
     bursts, _ = log
     [batch] = batches(*bursts)
     meter_id = np.repeat(batch.sections["meter_id"], batch.sections["bins"])
-    every = [(meter, watts) for b in bursts for meter, watts in zip(np.repeat(b.meter_ids, b.counts).tolist(), b.watts.tolist())]
+    every = [(meter, watts) for b in bursts for meter, _, watts in readings_of(b)]
     expected = Sketches.of(np.array([m for m, _ in every], np.int32), np.array([w for _, w in every], np.float32))
     assert Sketches.from_bins(meter_id, batch.bin, batch.count) == expected
     readings, _ = read([encode_burst(b) for b in bursts], 2**60)
@@ -256,3 +257,20 @@ def test_histograms_minutes_and_readings_are_those_of_the_bursts(log):
                            for minute, some in sorted(within.items())]
         assert carried == [((time_ms - times[0]) / 1000, power) for time_ms, power, before in zip(times, watts, [0, *watts])
                            if power > 50 or before > 50]
+
+
+def test_a_batch_that_waits_in_state_of_the_last_release_is_read():
+    body = bytes.fromhex(
+        "b90000001000010000000100000003000000020000000200000002010000f603416d65726963612f4e65775f596f726b01000100f30270e3c4662f01000001000000"
+        "03000000020400b101000000ea3a000000d2c3200031a058c5080016033b0001020022b8dd20000448007100000040141e32090004020022b805720024e8fd120002"
+        "480016640f009800000000c000004a428400733f0262020303018e00910100000030654b01022e0081803f00004a422cc90d00520031654b01640082004000000040"
+        "d007180080d0070000e8fd000000004a4200000040")
+    [found], [expected] = unpack(body), together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}}))
+    assert found.sections["offset"].tolist() == [100] and same(found, expected)
+
+
+def test_state_of_a_later_release_is_not_guessed_at():
+    body = bytearray(together(at(1, 0, {1: {3: 1}})).pack())
+    body[0] += 1
+    with pytest.raises(ValueError, match="a checkpoint of state version 3"):
+        unpack(bytes(body))

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from smartmeter.codec import (
     HEADER_BYTES,
     HEADERS,
+    MARKER,
     SCHEMA_DIR,
     SCHEMAS,
     Burst,
@@ -25,6 +26,7 @@ from smartmeter.codec import (
     decode_profile,
     encode,
     encode_burst,
+    parsed,
 )
 
 INT = st.integers(-(2**31), 2**31 - 1)
@@ -211,3 +213,15 @@ def test_a_reader_with_a_field_more_reads_what_was_written_before(name):
     written = next(generate_many(schema, 1))
     body = io.BytesIO(encode(name, written)[HEADER_BYTES:])
     assert fastavro.schemaless_reader(body, schema, newer)["added"] is None
+
+
+@pytest.mark.parametrize("path", sorted((SCHEMA_DIR / "earlier").glob("*.avsc")), ids=lambda path: path.stem)
+def test_what_an_earlier_release_wrote_is_read_with_defaults_for_what_it_lacks(path):
+    schema, canonical = parsed(json.loads(path.read_text()))
+    name = path.stem.split("-")[0]
+    written = next(generate_many(schema, 1))
+    body = io.BytesIO(MARKER + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")))
+    body.seek(HEADER_BYTES)
+    fastavro.schemaless_writer(body, schema, written)
+    defaults = {item["name"]: item["default"] for item in SCHEMAS[name]["fields"] if "default" in item}
+    assert decode(body.getvalue()) == (name, defaults | written) and len(defaults | written) == len(SCHEMAS[name]["fields"])

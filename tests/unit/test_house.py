@@ -339,8 +339,8 @@ def assert_energy(told: Told, outcome):
     for key, day in outcome.days.items():
         record = found[key]
         assert record["kwh"] == pytest.approx(day.kwh, rel=1e-9, abs=1e-18)
-        assert (record["readings"], record["duplicates"], record["covered_s"], record["max_gap_s"], record["final"]) == (
-            len(day.readings), day.duplicates, day.covered_ms / 1000, outcome.max_gap_ms[key] / 1000, outcome.final[key])
+        assert (record["readings"], record["duplicates"], record["refused"], record["covered_s"], record["max_gap_s"], record["final"]) == (
+            len(day.readings), day.duplicates, day.refused, day.covered_ms / 1000, outcome.max_gap_ms[key] / 1000, outcome.final[key])
 
 
 def assert_thresholds(told: Told, outcome, setting: Settings):
@@ -370,8 +370,8 @@ def assert_alerts(told: Told, outcome):
 
 def assert_counts(told: Told, keyed: Keyed, outcome):
     """Fail when what was counted is not what was told; told is all that keyed gave."""
-    assert [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")] == [
-        outcome.used, outcome.duplicates, outcome.late.total()]
+    assert [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "refused", "late")] == [
+        outcome.used, outcome.duplicates, outcome.refused, outcome.late.total()]
     topics = Counter(topic for topic, _, _ in told.messages)
     assert {name[2]: number for name, number in keyed.counted.items() if name[0] == "results"} == {
         topic: topics[topic] for topic in RESULTS}

@@ -27,7 +27,7 @@ def run(bursts, rules, batches=None):
         verdict, _ = house.take(sections, int(readings.bursts["newest_ms"].max()), rules)
         for row in sections[(verdict == LATE) | (verdict == OVERLAPPING)]:
             day = EPOCH + timedelta(days=int(row["day"]))
-            late[day] = late.get(day, 0) + int(row["readings"])
+            late[day] = late.get(day, 0) + int(row["readings"] + row["refused"])
         if house.over_by_now(rules) > house.closed_day or not bursts:
             rows, final = house.results(rules)
             for row, is_final in zip(rows, final.tolist()):
@@ -116,9 +116,35 @@ def test_state_of_a_house_stays_small():
         return burst(start, start + 300_000, {m: [(start + m, 1.0), (start + 150_000, 2.0)] for m in range(1, 21)})
 
     _, _, house = run([at(i) for i in range(3 * 288)], RULES, [100] * 9)
-    assert SECTION.itemsize == 92
+    assert SECTION.itemsize == 100
     assert len(house.sections) == 40
-    assert len(house.to_bytes()) == 40 * 92 + 29 + len(NEW_YORK)
+    assert len(house.to_bytes()) == 40 * 100 + 29 + len(NEW_YORK)
+
+
+def test_state_of_the_last_release_is_read():
+    state = bytes.fromhex(
+        "013047c4662f010000e83a00000000000000000000ffffff7f10000000416d65726963612f4e65775f596f726b01000000ea3a000000d2c3662f0100"
+        "0060bcc4662f0100000200000000000000000000000000000000d2c3662f0100003047c4662f01000000004843c0c62d000000000000000000000000"
+        "003075000000000000307500000000000002000000ea3a000000d2c3662f01000060bcc4662f01").ljust(229, b"\0")
+    bursts = [burst(START_MS, START_MS + 60_000, {1: [(START_MS, 100), (START_MS + 30_000, 200)], 2: []})]
+    _, _, expected = run(bursts, RULES)
+    found = HouseDays.from_bytes(state)
+    assert found.sections.tolist() == expected.sections.tolist() and found.to_bytes() == expected.to_bytes()
+
+
+def test_a_negative_clamp_costs_its_own_readings_and_its_meter_has_a_row():
+    # An hour, a reading each 10 s: 400 W and 80 W hold for 3590 s until the newest reading; meter 3 measures -0.4 W throughout.
+    times = [START_MS + s * 1000 for s in range(0, 3600, 10)]
+    of_meter = {1: [(t, 400) for t in times], 2: [(t, 80) for t in times], 3: [(t, -0.4) for t in times]}
+    with_clamp, _, _ = run([burst(START_MS, START_MS + HOUR_MS, of_meter)], RULES)
+    without, _, _ = run([burst(START_MS, START_MS + HOUR_MS, {m: of_meter[m] for m in (1, 2)})], RULES)
+    day = date(2011, 4, 18)
+    for results in (with_clamp, without):
+        energies = [kwh(results[m, day][0]["energy_mj"], results[m, day][0]["energy_rest"]) for m in (1, 2)]
+        assert energies == [pytest.approx(0.4 * 3590 / 3600, rel=1e-12), pytest.approx(0.08 * 3590 / 3600, rel=1e-12)]
+    clamp, _ = with_clamp[3, day]
+    assert {name: clamp[name].item() for name in ("readings", "refused", "covered_ms", "energy_mj", "max_gap_ms")} == {
+        "readings": 0, "refused": 360, "covered_ms": 0, "energy_mj": 0, "max_gap_ms": 3_590_000}
 
 
 @given(st.lists(st.tuples(st.floats(2**-17, 1e6, width=32), st.integers(1, 1_000_000)), min_size=1, max_size=50))
@@ -148,6 +174,7 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, data):
         assert kwh(row["energy_mj"], row["energy_rest"]) == pytest.approx(judged.kwh, rel=1e-9, abs=1e-18)
         assert row["readings"] == len(judged.readings)
         assert row["duplicates"] == judged.duplicates
+        assert row["refused"] == judged.refused
         assert row["covered_ms"] == judged.covered_ms
         assert row["max_gap_ms"] == expected.max_gap_ms[key]
         assert final == expected.final[key]

@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from jobs import readings as readings_module
 from jobs.readings import CANNOT_BE_READ, EARLIEST_MS, read, why_bad
 from smartmeter.codec import HEADER_BYTES, Burst, decode_burst, encode_burst
+from smartmeter.power import why_no_power
 from smartmeter.settings import Settings
+from tests.oracle import judged_readings, readings_of
 from tests.unit.logs import logs
 
 LATEST_MS = 1_400_000_000_000
@@ -59,15 +61,6 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     (changed(watts=[1, 2]), "counts that sum up to 5, 5 deltas and 2 watts"),
     (changed(meter_ids=[1, 0, 2]), "meter_id 0: it starts at 1"),
     (changed(meter_ids=[1, 2, 1]), "a meter listed twice"),
-    (changed(deltas=[0, 0, 5, 3, 6]), "a delta of 0 or less"),
-    (changed(deltas=[0, 4, 5, 3, -1]), "a delta of 0 or less"),
-    (changed(deltas=[-1, 4, 5, 3, 6]), "outside the burst's start and end"),
-    (changed(tick_ms=2**30, deltas=[0, 2**31 - 1, 5, 3, 6]), "outside the burst's start and end"),
-    (changed(deltas=[0, 4, 6, 3, 6]), "outside the burst's start and end"),
-    (changed(watts=[0, 1, float("nan"), 3, 4]), "no number"),
-    (changed(watts=[0, 1, float("inf"), 3, 4]), "more than a gigawatt"),
-    (changed(watts=[0, 1, 1.1e9, 3, 4]), "more than a gigawatt"),
-    (changed(watts=[0, 1, -0.5, 3, 4]), "negative"),
 ], ids=lambda value: value if isinstance(value, str) else "")
 def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(payload, reason):
     readings, reasons = read([encode_burst(GOOD), payload, encode_burst(GOOD)], LATEST_MS)
@@ -84,6 +77,43 @@ def test_a_burst_by_a_clock_that_was_never_set_is_refused_with_its_date(start_ms
     assert reasons == {1: why_bad(never_set, LATEST_MS, oldest_ms)} and f"starts on {shown}" in reasons[1] and "2001-01-01" in reasons[1]
     assert readings.bursts["message"].tolist() == [0, 2]
     assert read([never_set], LATEST_MS)[1] == {}, "where SMW_OLDEST_DATE accepts it"
+
+
+@pytest.mark.parametrize("watts", [-0.4, -1e-30, float("nan"), float("inf"), float("-inf"), 1.1e9, 2.0**32 - 1])
+def test_a_reading_that_is_no_power_is_refused_alone_and_the_one_before_it_holds_on(watts):
+    readings, reasons = read([encode_burst(GOOD), changed(watts=[watts, 1, watts, 3, watts]), encode_burst(GOOD)], LATEST_MS)
+    columns = readings.columns
+    assert reasons == {} and columns.count.tolist() == [3, 0, 2, 1, 0, 1, 3, 0, 2]
+    assert columns.gap_ms[5:-5].tolist() == [4000, 3000] and columns.watts[5:-5].tolist() == [1, 3]
+    assert [(channel, time_ms - GOOD.start_ms, n) for channel, time_ms, n in columns.refused.tolist()] == [(3, 0, 1), (3, 9000, 1), (5, 9000, 1)]
+    assert readings.bursts["newest_ms"].tolist() == [GOOD.start_ms + t for t in (9000, 4000, 9000)]
+
+
+@pytest.mark.parametrize("watts", [0, -0.0, 1e9, 1e-30])
+def test_any_power_that_is_possible_is_used(watts):
+    readings, _ = read([changed(watts=[watts] * 5)], LATEST_MS)
+    assert len(readings.columns.refused) == 0 and readings.columns.watts.tolist() == [np.float32(watts)] * 5
+
+
+@pytest.mark.parametrize("changes", [
+    dict(deltas=[0, 0, 5, 3, 6]), dict(deltas=[0, 4, -1, 3, 6]), dict(deltas=[-1, 4, 5, 3, 6]), dict(deltas=[0, 4, 6, 3, 6]),
+    dict(tick_ms=2**30, deltas=[0, 2**31 - 1, 5, 0, 0]), dict(tick_ms=2**31 - 1, deltas=[2**31 - 1, 2**31 - 1, 2**31 - 1, 0, 0]),
+], ids=str)
+def test_times_that_make_no_sense_cost_their_meter_alone(changes):
+    sound = [0] if "tick_ms" in changes else [3000, 6000]
+    if "tick_ms" in changes:
+        changes |= dict(counts=[3, 0, 1], deltas=changes["deltas"][:4], watts=[0, 1, 2, 3])
+    readings, reasons = read([changed(**changes)], LATEST_MS)
+    assert reasons == {} and readings.columns.count.tolist() == [0, 0, len(sound)]
+    assert readings.columns.gap_ms.tolist() == sound and readings.columns.watts.tolist() == [3, 4][:len(sound)]
+    assert readings.columns.refused.tolist() == [(0, GOOD.start_ms, 3)]
+
+
+@pytest.mark.parametrize("watts, why", [
+    (-0.4, "-0.4 W: a power is 0 or more"), (float("nan"), "not a number"), (1.0, None), (0.0, None), (1e9, None),
+    (2.0**32, "4.29497e+09 W: more than a gigawatt, the most that is accepted")])
+def test_why_a_reading_is_refused(watts, why):
+    assert why_no_power(watts) == why
 
 
 def test_a_message_is_refused_in_words_even_if_no_fault_is_found(monkeypatch):
@@ -127,6 +157,10 @@ def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_read
         assert (found["house_id"], readings.zones[found["zone"]], found["start_ms"], found["end_ms"]) == (
             burst.house_id, burst.timezone, burst.start_ms, burst.end_ms)
         columns = readings.columns
-        assert columns.meter_id.tolist() == burst.meter_ids.tolist() and columns.count.tolist() == burst.counts.tolist()
-        assert columns.gap_ms.tolist() == (burst.deltas.astype(np.int64) * burst.tick_ms).tolist()
-        assert columns.watts.tobytes() == burst.watts.tobytes()
+        assert columns.meter_id.tolist() == burst.meter_ids.tolist()
+        times = [time for count, end in zip(columns.count, np.cumsum(columns.count))
+                 for time in np.cumsum(columns.gap_ms[end - count:end]) + burst.start_ms]
+        assert list(zip(np.repeat(columns.meter_id, columns.count), times, columns.watts)) == list(readings_of(burst))
+        meters = np.repeat(columns.meter_id[columns.refused["channel"]], columns.refused["readings"])
+        refused = list(zip(meters, np.repeat(columns.refused["time_ms"], columns.refused["readings"])))
+        assert refused == [(meter, time_ms) for meter, time_ms, _, usable in judged_readings(burst) if not usable]

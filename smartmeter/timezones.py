@@ -1,0 +1,35 @@
+"""Time zones by the names of the IANA database, as the pinned package tzdata has it.
+
+Every part takes names and rules from there, never from the files of the machine it runs on: results do not depend on where a job runs, and
+no name from outside becomes a path.
+"""
+
+from __future__ import annotations
+
+import zoneinfo
+from functools import cache
+from importlib.resources import files
+
+NO_PLACES = {"Factory", "localtime", "posixrules"}
+"""Of the database's files those that name no place or rule of their own."""
+
+zoneinfo.reset_tzpath(())
+zoneinfo.ZoneInfo.clear_cache()
+
+
+@cache
+def names() -> frozenset[str]:
+    """The canonical names and their links, some 600."""
+    return frozenset((files("tzdata") / "zones").read_text().split()) - NO_PLACES
+
+
+def is_timezone(name: str) -> bool:
+    """Whether this is a name of the database."""
+    return name in names()
+
+
+def zone(name: str) -> zoneinfo.ZoneInfo:
+    """The time zone of a name. Raises ValueError for one that is not in the database."""
+    if not is_timezone(name):
+        raise ValueError(f"{name[:100]!r} is no IANA time zone")
+    return zoneinfo.ZoneInfo(name)
