@@ -87,7 +87,7 @@ class HouseState:
 
     def __init__(self, of_shard: Shard | MapState, house_id: int):
         self.of_shard, self.house_id = of_shard, house_id
-        self.small, self.large = pickle.loads(of_shard.get(str(house_id)))
+        self.small, self.large = pickle.loads(of_shard.get(str(house_id)) or b"")
         self.changed: dict[str, bytes | None] = {}  # large values that are not written yet; None: removed
 
     def get(self, name: str) -> bytes | None:
