@@ -52,7 +52,7 @@ NONE_THAT_MAKES_SENSE = [
 ]
 
 
-@pytest.mark.parametrize("value", NONE_THAT_MAKES_SENSE)
+@pytest.mark.parametrize("value", NONE_THAT_MAKES_SENSE, ids=range(len(NONE_THAT_MAKES_SENSE)))
 def test_another_message_has_kafkas_time_unless_that_lies_in_the_future(value):
     assert [span(value, timestamp_ms) for timestamp_ms in (-1, 0, START_MS, 2**63 - 1)] == [[-1, -1], [0, 0], [START_MS, START_MS], [NEVER, NEVER]]
 
