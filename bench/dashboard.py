@@ -52,8 +52,10 @@ FILL = {
     "meters": f"""
         SELECT house_id, meter_id, {{labels:Array(String)}}[meter_id], if(meter_id <= 2, 'mains', 'appliance'), now64(3) FROM {HOUSE_METER}""",
     "daily_energy": f"""
-        SELECT house_id, meter_id, date, (cityHash64(house_id, meter_id, date) % 3000) / if(meter_id <= 2, 200, 2000), 86400, 0,
-               86400, 3, 86400, true, toUnixTimestamp64Milli(now64(3)), 0
+        SELECT house_id, meter_id, date, (cityHash64(house_id, meter_id, date) % 3000) / if(meter_id <= 2, 200, 2000) AS kwh, 86400, 0,
+               86400, 3, 86400, true, toUnixTimestamp64Milli(now64(3)), 0,
+               arrayMap(hour -> toDateTime64(date, 3, 'America/New_York') + toIntervalHour(hour), range(24)), range(24),
+               arrayMap(hour -> kwh * (1 + cityHash64(house_id, meter_id, hour) % 3) / 48, range(24)), arrayWithConstant(24, 3600)
         FROM {HOUSE_METER} CROSS JOIN {DAY}""",
     "thresholds": f"""
         SELECT house_id, meter_id, date, toDateTime64(date, 3, 'America/New_York') + INTERVAL 1 HOUR,
@@ -137,7 +139,7 @@ def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, fl
         (queries.houses,), (queries.meters, house_id), (queries.totals,), (queries.health,), (queries.dead_letters, 20),
         (queries.energy_of_all, first, LAST), (queries.energy_of_house, house_id, first, LAST), (queries.zip_median, "60614", first, LAST),
         (queries.power, house_id, meters, midnight_s, midnight_s + 86_400, 120),
-        (queries.energy_by_hour, house_id, [1, 2], "America/New_York", first, LAST), (queries.appliance_energy, house_id, first, LAST),
+        (queries.energy_by_hour, house_id, first, LAST), (queries.appliance_energy, house_id, first, LAST),
         (queries.thresholds, house_id, meters, *day), (queries.energy_by_zip, first, LAST), (queries.alerts, 200),
         (queries.alert, "no such alert"), (queries.alerts_between, house_id, meters, *day), (queries.alert_labels,),
         (queries.replayed, first, LAST, 0), (queries.made_since, first, LAST, 0, 0),

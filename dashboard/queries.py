@@ -162,28 +162,24 @@ def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: 
         ORDER BY meter_id, start_s""", house_id=house_id, meter_ids=meter_ids, start_s=start_s, end_s=end_s, step_s=step_s)
 
 
-def energy_by_hour(db: Client, house_id: int, meter_ids: list[int], timezone: str, first: date, last: date) -> pd.DataFrame:
-    """date, hour (0 to 23, local), kwh: the daily energy of a house, shared among the hours as the meters' profiles have it.
+def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
+    """date, hour (0 to 23, local), kwh, known: the energy of a house by hour; an hour that comes twice is one row.
 
-    A day without a profile is shared evenly.
+    A day whose hours were not kept, as a part of it was received by an earlier release, is shared evenly, and known is False.
     """
     return _frame(db, f"""
-        WITH
-            minutes AS (
-                SELECT toTimeZone(minute, {{timezone:String}}) AS local, sum(mean_watts * readings) / sum(readings) AS mean
-                FROM power_profile FINAL
-                WHERE house_id = {{house_id:Int64}} AND meter_id IN {{meter_ids:Array(Int32)}}
-                  AND minute >= toDateTime({{first:Date32}}, 'UTC') - INTERVAL 1 DAY
-                  AND minute < toDateTime({{last:Date32}}, 'UTC') + INTERVAL 2 DAY
-                GROUP BY meter_id, minute),
-            hours AS (SELECT toDate32(local) AS date, toHour(local) AS hour, sum(mean) AS watts FROM minutes GROUP BY date, hour),
-            days AS (SELECT date, sum(watts) AS watts FROM hours GROUP BY date)
-        SELECT e.date AS date, n.hour AS hour, e.kwh * if(d.watts > 0, h.watts / d.watts, 1 / 24) AS kwh
-        FROM {house_day(OF_HOUSE)} AS e
-        CROSS JOIN (SELECT arrayJoin(range(24)) AS hour) AS n
-        LEFT JOIN hours AS h ON h.date = e.date AND h.hour = n.hour
-        LEFT JOIN days AS d ON d.date = e.date
-        ORDER BY date, hour""", house_id=house_id, meter_ids=meter_ids, timezone=timezone, first=first, last=last)
+        WITH days AS (
+            SELECT e.date AS date, m.kind AS kind, countIf(m.kind = 'mains') OVER (PARTITION BY e.date) AS mains,
+                   empty(e.hours) AS even, e.covered_s > 0 AND even AS unknown,
+                   if(even, range(24), e.hours) AS in_hours, if(even, arrayWithConstant(24, e.kwh / 24), e.hour_kwh) AS energies
+            FROM (SELECT * FROM daily_energy FINAL WHERE {OF_HOUSE}) AS e
+            LEFT JOIN (SELECT house_id, meter_id, kind FROM meters FINAL) AS m ON m.house_id = e.house_id AND m.meter_id = e.meter_id)
+        SELECT date, hour, sum(energy) AS kwh, max(unknown) = 0 AS known
+        FROM days
+        ARRAY JOIN in_hours AS hour, energies AS energy
+        WHERE kind = 'mains' OR mains = 0
+        GROUP BY date, hour
+        ORDER BY date, hour""", house_id=house_id, first=first, last=last)
 
 
 def appliance_energy(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import lz4.block
 import numpy as np
 
-from jobs.integral import ARRIVED, ARRIVED_1, arrivals, require_version, widened
+from jobs.integral import ARRIVED, ARRIVED_1, HOUR, arrivals, require_version, widened
 from jobs.minutes import PIECE, pieces
 from jobs.readings import BURST, REFUSED, Columns, Readings
 from jobs.runs import begins
@@ -33,9 +33,13 @@ HOUSE = np.dtype([
     ("sections", "i4"),  # how many of the batches' sections are this house's
     ("bins", "i4"),  # likewise
     ("minutes", "i4"),
+    ("hours", "i4"),
     ("carried", "i4"),
 ])
-_HEAD = struct.Struct("<IIIIIIII")
+NUMBERED = ("sections", "bins", "minutes", "hours", "carried")
+HOUSE_1 = np.dtype([field for field in HOUSE.descr if field[0] != "hours"])
+"""A house as state of version 1 has it."""
+_HEAD = struct.Struct("<IIIIIIIII")
 _HEAD_1 = struct.Struct("<IHIIIII")
 _WHOLE_HEAD = struct.Struct("<IIII")
 STATE_VERSION = 2
@@ -124,10 +128,10 @@ NO_WHOLE = Whole(np.empty(0, np.int64), Columns(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """b sections of one house in order of arrival, with h entries of their histograms, p minutes and n of their readings.
+    """b sections of one house in order of arrival, with h entries of their histograms, p minutes, q hours and n of their readings.
 
     The entries of the first section come first, then those of the next, as many as its `bins`; its minutes likewise, as
-    many as its `minutes`, and its readings, as many as its `carried`.
+    many as its `minutes`, its hours, as many as its `hours`, and its readings, as many as its `carried`.
     """
 
     house_id: int
@@ -137,6 +141,7 @@ class Batch:
     bin: np.ndarray  # uint16 (h,), of jobs.sketch
     count: np.ndarray  # uint32 (h,), readings in the bin
     minutes: np.ndarray  # PIECE (p,), of jobs.minutes
+    hours: np.ndarray  # HOUR (q,), of jobs.integral
     gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading that is carried; of the first, since first_ms
     watts: np.ndarray  # float32 (n,)
     whole: Whole = NO_WHOLE
@@ -165,18 +170,19 @@ class Batches:
     bin: np.ndarray
     count: np.ndarray
     minutes: np.ndarray
+    hours: np.ndarray
     gap_ms: np.ndarray
     watts: np.ndarray
     whole: Whole = NO_WHOLE
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches."""
-        s = h = p = n = 0
-        for house_id, zone, newest_ms, sections, bins, minutes, carried in self.houses.tolist():
+        s = h = p = q = n = 0
+        for house_id, zone, newest_ms, sections, bins, minutes, hours, carried in self.houses.tolist():
             own = self.sections[s:s + sections]
-            yield Batch(house_id, self.zones[zone], newest_ms, own, self.bin[h:h + bins], self.count[h:h + bins],
-                        self.minutes[p:p + minutes], self.gap_ms[n:n + carried], self.watts[n:n + carried], self.whole.of(own))
-            s, h, p, n = s + sections, h + bins, p + minutes, n + carried
+            yield Batch(house_id, self.zones[zone], newest_ms, own, self.bin[h:h + bins], self.count[h:h + bins], self.minutes[p:p + minutes],
+                        self.hours[q:q + hours], self.gap_ms[n:n + carried], self.watts[n:n + carried], self.whole.of(own))
+            s, h, p, q, n = s + sections, h + bins, p + minutes, q + hours, n + carried
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes]]:
         """Yield (shard, its batches packed) for each of `shards` that has any. The houses must be in the order of shards."""
@@ -186,9 +192,9 @@ class Batches:
 
     def part(self, begin: int, end: int) -> Batches:
         """The batches of the houses from begin to before end."""
-        s, h, p, n = (slice(*self._places[name][[begin, end]].tolist()) for name in ("sections", "bins", "minutes", "carried"))
-        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[h], self.count[h], self.minutes[p], self.gap_ms[n],
-                       self.watts[n], self.whole.of(self.sections[s]))
+        s, h, p, q, n = (slice(*self._places[name][[begin, end]].tolist()) for name in NUMBERED)
+        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[h], self.count[h], self.minutes[p], self.hours[q],
+                       self.gap_ms[n], self.watts[n], self.whole.of(self.sections[s]))
 
     def of(self, house_id: int) -> Batches:
         """The batches of one house."""
@@ -198,7 +204,7 @@ class Batches:
     @cached_property
     def _places(self) -> dict[str, np.ndarray]:
         """Where the sections, bins ... of each house begin, and where the last one's end."""
-        return {name: np.append(0, np.cumsum(self.houses[name])) for name in ("sections", "bins", "minutes", "carried")}
+        return {name: np.append(0, np.cumsum(self.houses[name])) for name in NUMBERED}
 
     def pack(self) -> bytes:
         """These batches as bytes, on their way from one worker to another, or in state.
@@ -206,9 +212,9 @@ class Batches:
         All but the powers, of which little would become less, are compressed: that costs less than carrying them through the JVM.
         """
         zones = "\n".join(self.zones).encode()
-        arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.gap_ms
+        arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.hours, self.gap_ms
         columns = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
-        sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.watts))
+        sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.hours, self.watts))
         return _HEAD.pack(_NO_SIZE + STATE_VERSION, len(columns), *sizes) + columns + self.watts.tobytes() + self.whole.pack()
 
 
@@ -216,16 +222,19 @@ def unpack(body: bytes) -> Batches:
     """The batches that were packed."""
     version = max(1, int.from_bytes(body[:4], "little") - _NO_SIZE)
     if version == 1:
-        head, arrived, sizes = _HEAD_1.size, ARRIVED_1, _HEAD_1.unpack_from(body)
+        head, house, arrived = _HEAD_1.size, HOUSE_1, ARRIVED_1
+        size, zones, houses, sections, entries, minutes, readings = _HEAD_1.unpack_from(body)
+        hours = 0
     else:
         require_version(version, STATE_VERSION)
-        head, arrived, sizes = _HEAD.size, ARRIVED, _HEAD.unpack_from(body)[1:]
-    size, zones, houses, sections, entries, minutes, readings = sizes
+        head, house, arrived = _HEAD.size, HOUSE, ARRIVED
+        _, size, zones, houses, sections, entries, minutes, hours, readings = _HEAD.unpack_from(body)
     columns, at, arrays = lz4.block.decompress(memoryview(body)[head:head + size]), zones, list[Any]()
-    for dtype, length in ((HOUSE, houses), (arrived, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes), (np.uint32, readings)):
+    for dtype, length in ((house, houses), (arrived, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes), (HOUR, hours),
+                          (np.uint32, readings)):
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
-    arrays[1] = widened(arrays[1], ARRIVED)
+    arrays[:2] = widened(arrays[0], HOUSE), widened(arrays[1], ARRIVED)
     arrays.append(np.frombuffer(body, np.float32, readings, head + size))
     arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes:]))
     return Batches(columns[:zones].decode().split("\n"), *arrays)
@@ -233,9 +242,9 @@ def unpack(body: bytes) -> Batches:
 
 def alone(batch: Batch) -> Batches:
     """One batch as batches."""
-    house = batch.house_id, 0, batch.newest_ms, len(batch.sections), len(batch.bin), len(batch.minutes), len(batch.watts)
-    return Batches([batch.timezone], np.array([house], HOUSE), batch.sections, batch.bin, batch.count, batch.minutes, batch.gap_ms, batch.watts,
-                   batch.whole)
+    house = batch.house_id, 0, batch.newest_ms, len(batch.sections), len(batch.bin), len(batch.minutes), len(batch.hours), len(batch.watts)
+    return Batches([batch.timezone], np.array([house], HOUSE), batch.sections, batch.bin, batch.count, batch.minutes, batch.hours,
+                   batch.gap_ms, batch.watts, batch.whole)
 
 
 def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted,
@@ -244,12 +253,12 @@ def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray,
 
     partition, offset: int (b,), of the message of each burst; whole: bool (b,), the bursts whose readings travel along (None: no burst's).
     """
-    sections = arrivals(readings, partition, offset, max_gap_ms)
+    sections, hours = arrivals(readings, partition, offset, max_gap_ms)
     bin, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
     houses = np.zeros(len(readings.bursts), HOUSE)
-    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin, counts, minutes, gap_ms, watts,
+    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin, counts, minutes, hours, gap_ms, watts,
                    NO_WHOLE if whole is None else Whole.among(readings.columns, whole))
 
 
@@ -273,6 +282,7 @@ def _add_up(houses, bursts, sections):
             house.sections += 1
             house.bins += sections[s].bins
             house.minutes += sections[s].minutes
+            house.hours += sections[s].hours
             house.carried += sections[s].carried
             s += 1
     return k

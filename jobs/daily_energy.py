@@ -1,7 +1,8 @@
 """The daily energy job: topic readings -> topics daily_energy, late and dead_letter.
 
     readings --> batches of sections, a house each (flow.batches)
-             --> DailyEnergy: the energy of each meter and local day, early while the day runs, final when it is over
+             --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.hours), early while
+                 the day runs, final when it is over
              --> results
 """
 
@@ -13,41 +14,70 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
+
 from jobs import flow
+from jobs.hours import Hours, gained, summed
 from jobs.house import Change, HouseState, Part
-from jobs.integral import HouseDays, Rules, kwh
+from jobs.integral import HouseDays, Rules, held_by_hour, kwh
+from jobs.local_hours import clock_hour
 from jobs.readings import midnights
+from jobs.runs import begins
 from smartmeter.settings import Settings
 
 
 class DailyEnergy(Part):
-    """Energy of each meter and day: at once when a day is over, else at most emit_every_s after a change."""
+    """Energy of each meter and day, and of its hours: at once when a day is over, else at most emit_every_s after a change."""
 
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
 
     def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+        hours, batch, house = Hours(change.state), change.batch, change.house
+        hours.add(gained(batch.sections, change.used, batch.hours, change.joined, house.timezone), house.clock_ms)
         if change.closes_a_day:
-            yield from self.results(change.house_id, change.house, change.now_ms)
-        elif change.all_sent_before and not change.house.all_sent:
+            yield from self.results(change.house_id, house, hours, change.now_ms)
+            hours.remove_through(house.over_by_now(self.rules))
+        elif change.all_sent_before and not house.all_sent:
             change.wake = True
+        hours.keep()
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
         if not house.all_sent:
-            yield from self.results(state.house_id, house, now_ms)
+            yield from self.results(state.house_id, house, Hours(state), now_ms)
 
-    def results(self, house_id: int, house: HouseDays, now_ms: int) -> Iterator[tuple[str, dict]]:
+    def results(self, house_id: int, house: HouseDays, hours: Hours, now_ms: int) -> Iterator[tuple[str, dict]]:
         rows, final = house.results(self.rules)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
+        held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
+        by_hour = hour_columns(rows, summed(hours.of_days(rows["day"].tolist()), held), house.timezone)
         columns = zip(rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
-                      kwh(rows["energy_mj"], rows["energy_rest"]).tolist(), final.tolist())
-        for (meter_id, day, readings, duplicates, refused, covered_ms, max_gap_ms), energy_kwh, is_final in columns:
+                      kwh(rows["energy_mj"], rows["energy_rest"]).tolist(), final.tolist(), by_hour)
+        for (meter_id, day, readings, duplicates, refused, covered_ms, max_gap_ms), energy_kwh, is_final, of_hours in columns:
             yield "daily_energy", {
                 "house_id": house_id, "meter_id": meter_id, "date": day, "kwh": energy_kwh, "readings": readings, "duplicates": duplicates,
                 "covered_s": covered_ms / 1000, "max_gap_s": max_gap_ms / 1000,
                 "day_s": int(bounds[day + 1] - bounds[day]) // 1000, "final": is_final, "revision": revision,
-                "refused": refused,
+                "refused": refused, **of_hours,
             }
+
+
+def hour_columns(rows: np.ndarray, hours: np.ndarray, timezone: str) -> Iterator[dict[str, list]]:
+    """Yield the fields of schema daily_energy that tell of a day's hours, for each row (RESULT), from HOUR by meter and day.
+
+    They are empty where the hours do not add up to the day: part of it was received by a release that did not keep them.
+    """
+    hours = hours[hours["covered_ms"] > 0]
+    starts, energies, covered_s = hours["start_ms"].tolist(), kwh(hours["energy_mj"], hours["energy_rest"]).tolist(), hours["covered_ms"] / 1000
+    first = begins(hours["meter_id"], hours["day"])
+    place = {tuple(key): n for n, key in enumerate(hours[["meter_id", "day"]][first].tolist())}
+    ends, columns = [*first[1:].tolist(), len(hours)], ("energy_mj", "energy_rest", "covered_ms")
+    sums = {name: np.add.reduceat(hours[name], first, dtype=np.int64) if len(first) else hours[name] for name in columns}
+    for row in rows:
+        n = place.get((int(row["meter_id"]), int(row["day"])))
+        some = slice(first[n], ends[n]) if n is not None and all(sums[name][n] == row[name] for name in columns) else slice(0)
+        yield {"hour_starts": starts[some], "hours": [clock_hour(timezone, start) for start in starts[some]],
+               "hour_kwh": energies[some], "hour_covered_s": covered_s[some].tolist()}
 
 
 if __name__ == "__main__":

@@ -52,7 +52,7 @@ BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
 """The batches of a shard, packed, or a dead letter (a message of that schema); the other is null."""
 MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYTES])
 
-LARGE = {"pane", "window", "versions", "waiting"}
+LARGE = {"pane", "window", "versions", "waiting", "hours"}
 """First parts of the names of what is large, or many, and seldom changes."""
 
 
@@ -134,6 +134,7 @@ class Change:
     all_sent_before: bool
     verdict: np.ndarray  # of each section, as HouseDays.take gives it
     links: np.ndarray  # LINK, the readings that follow each other
+    joined: np.ndarray  # JOINED, the readings that hold from one section to the next
     closes_a_day: bool
     now_ms: int
     thresholds: list[dict] = field(default_factory=list)  # versions (records) that came into force with it

@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from jobs.readings import NEVER, Readings, days_of, midnights
+from jobs.local_hours import HOUR_MS, NO_EDGES, edges_of, hour_of
+from jobs.readings import NEVER, Readings, days_of, midnights, midnights_of
 from smartmeter.compiled import compiled
 from smartmeter.settings import DAY_MS, Settings
 
@@ -57,9 +59,23 @@ _OF_BURST = [
     ("bins", "i4"),  # how many entries of the batch's histograms are this section's
     ("carried", "i4"),  # how many of the batch's readings are this section's
     ("minutes", "i4"),  # how many of the batch's minutes are this section's
+    ("hours", "i4"),  # how many of the batch's hours are this section's; 0 when all of it lies in one
 ]
-ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_1.descr, *_OF_BURST])
+ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_1.descr, *_OF_BURST[:-1]])
 """A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it; and as state of version 1 has it."""
+
+HOUR = np.dtype([
+    ("meter_id", "i4"),
+    ("day", "i4"),
+    ("start_ms", "i8"),  # of the local hour
+    ("energy_mj", "i8"),
+    ("energy_rest", "i8"),
+    ("covered_ms", "i4"),
+])
+"""36 bytes: what a meter's readings held within one local hour, or what that gains."""
+
+JOINED = np.dtype([("meter_id", "i4"), ("day", "i4"), ("last_ms", "i8"), ("held_ms", "i8"), ("last_watts", "f4")])
+"""The last reading of a section that was joined to the one behind it, and how long it held."""
 
 LINK = np.dtype([("meter_id", "i4"), ("last_ms", "i8"), ("next_ms", "i8")])
 """Two readings of a meter that follow each other, as far as is known: the last of a section, the first of the next."""
@@ -130,16 +146,17 @@ def kwh(energy_mj, energy_rest):
     return (energy_mj + energy_rest / REST_PER_MJ) / MJ_PER_KWH
 
 
-def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int) -> np.ndarray:
-    """The sections (ARRIVED) in many bursts: one a meter and local day that a burst touches, in order of arrival.
+def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
+    """(ARRIVED: the sections in many bursts, one a meter and local day that a burst touches, in order of arrival; HOUR of those
+    that lie in several hours, section by section).
 
     partition, offset: (b,), of the message of each burst. The `burst` column holds the index of the burst, and
     before_ms the newest reading of the same house in the bursts before it.
     """
-    first_day, days, midnight_ms = _local_days(readings)
-    sections = np.zeros(int(np.sum(days * readings.bursts["channels"])), ARRIVED)
-    _fill(sections, readings.columns, partition, offset, first_day, days, midnight_ms, max_gap_ms)
-    return sections
+    days = _local_days(readings)
+    sections = np.zeros(int(np.sum(days.count * readings.bursts["channels"])), ARRIVED)
+    hours = np.zeros(_most_hours(readings.columns, days), HOUR)
+    return sections, hours[:_fill(sections, hours, readings.columns, partition, offset, days, max_gap_ms)]
 
 
 def sections_in(readings: Readings) -> int:
@@ -148,37 +165,75 @@ def sections_in(readings: Readings) -> int:
     return int(np.sum(((bursts["end_ms"] - bursts["start_ms"] - 1) // DAY_MS + 2) * bursts["channels"]))
 
 
-def _local_days(readings: Readings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(first local day that each burst touches, how many; the midnights between the days of each burst, one burst after the other)."""
-    bursts = readings.bursts
-    first_day = days_of(readings.zones, bursts["zone"], bursts["start_ms"])
-    days = days_of(readings.zones, bursts["zone"], bursts["end_ms"] - 1) - first_day + 1
-    within = [midnights(readings.zones[bursts["zone"][b]])[first_day[b] + 1:first_day[b] + days[b]] for b in np.flatnonzero(days > 1)]
-    return first_day, days, np.concatenate(within) if within else np.empty(0, np.int64)
+class LocalDays(NamedTuple):
+    """The local days that b bursts touch, those of the first burst first."""
+
+    first: np.ndarray  # int64 (b,), the first day of each burst
+    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (b,), how many days it touches
+    midnight_ms: np.ndarray  # int64, begins of the days of each burst and, behind them, the end of its last one
+    edges: np.ndarray  # int64, of jobs.local_hours: of the days that have not 24 hours
+    edges_at: np.ndarray  # int64 (b, 2), where those of each burst begin and end
+
+
+def _local_days(readings: Readings) -> LocalDays:
+    bursts, zones = readings.bursts, readings.zones
+    first = days_of(zones, bursts["zone"], bursts["start_ms"])
+    last = days_of(zones, bursts["zone"], bursts["end_ms"] - 1)
+    count = last - first + 1
+    begins = np.cumsum(count + 1) - count - 1
+    burst = np.repeat(np.arange(len(bursts)), count + 1)
+    midnight_ms = midnights_of(zones, bursts["zone"][burst], first[burst] + np.arange(len(burst)) - begins[burst])
+    edges, edges_at, size = [NO_EDGES], np.zeros((len(bursts), 2), np.int64), 0
+    odd = np.diff(midnight_ms) != DAY_MS
+    odd[begins[1:] - 1] = False  # from the end of one burst's last day to the next burst
+    for b in dict.fromkeys(burst[:-1][odd].tolist()):
+        edges.append(edges_of(zones[bursts["zone"][b]], np.arange(first[b], last[b] + 1)))
+        edges_at[b] = size, size + len(edges[-1])
+        size += len(edges[-1])
+    return LocalDays(first, count, midnight_ms, np.concatenate(edges), edges_at)
 
 
 @compiled
-def _fill(sections, columns, partition, offset, first_day, days, midnight_ms, max_gap_ms):
-    """Fill in the sections of all bursts."""
-    s = n = channel = m = r = 0
+def _most_hours(columns, days):
+    """How many hours (HOUR) the sections of all bursts may need; none for a burst that lies in one hour of a day of 24."""
+    most = channel = m = 0
+    for b in range(len(columns.bursts)):
+        burst, begin_ms = columns.bursts[b], days.midnight_ms[m]
+        in_one = (days.midnight_ms[m + 1] - begin_ms == DAY_MS and days.count[b] == 1
+                  and (burst.start_ms - begin_ms) // HOUR_MS == (burst.end_ms - 1 - begin_ms) // HOUR_MS)
+        for count in columns.count[channel:channel + burst.channels]:
+            if count > 1 and not in_one:
+                most += (burst.end_ms - burst.start_ms) // HOUR_MS + 2 + days.edges_at[b, 1] - days.edges_at[b, 0]
+        channel += burst.channels
+        m += days.count[b] + 1
+    return most
+
+
+@compiled
+def _fill(sections, hours, columns, partition, offset, days, max_gap_ms):
+    """Fill in the sections of all bursts, and their hours. Returns how many hours there are."""
+    s = n = channel = m = h = r = 0
     house_id, newest_ms = 0, NEVER
     for b in range(len(columns.bursts)):
-        burst = columns.bursts[b]
+        burst, edges = columns.bursts[b], days.edges[days.edges_at[b, 0]:days.edges_at[b, 1]]
         if burst.house_id != house_id:
             house_id, newest_ms = burst.house_id, NEVER
         for _ in range(burst.channels):
             time_ms, begin_ms, end = burst.start_ms, burst.start_ms, n + columns.count[channel]
-            for d in range(days[b]):
+            for d in range(days.count[b]):
                 section = sections[s]
                 section.burst, section.partition, section.offset, section.before_ms = b, partition[b], offset[b], newest_ms
-                section.meter_id, section.day, section.start_ms = columns.meter_id[channel], first_day[b] + d, begin_ms
-                section.end_ms = begin_ms = midnight_ms[m + d] if d < days[b] - 1 else burst.end_ms
-                n, time_ms = _integrate(section, columns.gap_ms, columns.watts, n, end, time_ms, max_gap_ms)
+                section.meter_id, section.day, section.start_ms = columns.meter_id[channel], days.first[b] + d, begin_ms
+                section.end_ms = begin_ms = days.midnight_ms[m + d + 1] if d < days.count[b] - 1 else burst.end_ms
+                day = days.midnight_ms[m + d], days.midnight_ms[m + d + 1], edges
+                n, time_ms, section.hours = _integrate(section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_gap_ms)
+                h += section.hours
                 s += 1
-            r = _count_refused(sections[s - days[b]:s], columns.refused, r, channel)
+            r = _count_refused(sections[s - days.count[b]:s], columns.refused, r, channel)
             channel += 1
-        m += days[b] - 1
+        m += days.count[b] + 1
         newest_ms = max(newest_ms, burst.newest_ms)
+    return h
 
 
 @compiled
@@ -194,25 +249,74 @@ def _count_refused(sections, refused, r, channel):
 
 
 @compiled
-def _integrate(section, gap_ms, watts, at, end, time_ms, max_gap_ms):
+def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_gap_ms):
     """Let a section take in its channel's readings from index `at` on, those before the section's end.
 
-    time_ms: of the reading before. Returns the index after the section's last reading, and the time of that.
+    hours: to be filled in, when these readings lie in more than one hour of their day. day: as hour_of takes it. time_ms: of the
+    reading before. Returns the index after the section's last reading, the time of that, and how many hours were filled in.
     """
-    begin, whole, rest, covered_ms, longest_ms = at, np.int64(0), np.int64(0), np.int64(0), np.int64(0)
-    while at < end and time_ms + gap_ms[at] < section.end_ms:
+    begin, h, longest_ms = at, 0, np.int64(0)
+    if at < end and time_ms + gap_ms[at] < section.end_ms:
         time_ms += gap_ms[at]
-        if at == begin:
-            section.first_ms = time_ms
-        else:
+        section.first_ms, at = time_ms, at + 1
+    goes_on = at > begin
+    while goes_on:
+        hour_ms, until_ms = hour_of(time_ms, *day)
+        whole, rest, covered_ms, until_ms = np.int64(0), np.int64(0), np.int64(0), min(until_ms, section.end_ms)
+        while at < end and time_ms + gap_ms[at] < until_ms:
+            time_ms += gap_ms[at]
             held_ms = min(gap_ms[at], max_gap_ms)
             mj, mj_rest = energy(watts[at - 1], held_ms)
             whole, rest, covered_ms, longest_ms = whole + mj, rest + mj_rest, covered_ms + held_ms, max(longest_ms, gap_ms[at])
-        at += 1
+            at += 1
+        _add(section, whole, rest, covered_ms)
+        goes_on = at < end and time_ms + gap_ms[at] < section.end_ms
+        if h or goes_on:
+            h = _gain(hours, h, section.meter_id, section.day, hour_ms, whole, rest, covered_ms)
+        if goes_on:  # the next reading is of a later hour
+            held_ms = min(gap_ms[at], max_gap_ms)
+            _add(section, *energy(watts[at - 1], held_ms), held_ms)
+            h = hold(hours, h, section.meter_id, section.day, watts[at - 1], time_ms, held_ms, day)
+            time_ms, longest_ms, at = time_ms + gap_ms[at], max(longest_ms, gap_ms[at]), at + 1
     if at > begin:
-        section.readings, section.last_ms, section.last_watts = at - begin, time_ms, watts[at - 1]
-        section.energy_mj, section.energy_rest, section.covered_ms, section.max_gap_ms = whole, rest, covered_ms, longest_ms
-    return at, time_ms
+        section.readings, section.last_ms, section.last_watts, section.max_gap_ms = at - begin, time_ms, watts[at - 1], longest_ms
+    return at, time_ms, h
+
+
+@compiled
+def _add(total, energy_mj, energy_rest, covered_ms):
+    """Add to the energy of a section, a result or an hour."""
+    total.energy_mj += energy_mj
+    total.energy_rest += energy_rest
+    total.covered_ms += covered_ms
+
+
+@compiled
+def hold(hours, h, meter_id, day_number, watts, from_ms, held_ms, day):
+    """Add to hours[:h] what a reading holds within a local day, split where hours end; the last hour gains what is left of its integers.
+
+    day: as hour_of takes it. Returns how many hours there are then.
+    """
+    left_mj, left_rest = energy(watts, held_ms)
+    until_ms = from_ms + held_ms
+    hour_ms, end_ms = hour_of(from_ms, *day)
+    while end_ms < until_ms:
+        mj, rest = energy(watts, end_ms - from_ms)
+        h = _gain(hours, h, meter_id, day_number, hour_ms, mj, rest, end_ms - from_ms)
+        left_mj, left_rest, from_ms = left_mj - mj, left_rest - rest, end_ms
+        hour_ms, end_ms = hour_of(from_ms, *day)
+    return _gain(hours, h, meter_id, day_number, hour_ms, left_mj, left_rest, until_ms - from_ms)
+
+
+@compiled
+def _gain(hours, h, meter_id, day, start_ms, energy_mj, energy_rest, covered_ms):
+    """Add to the last of hours[:h], if it is this one, or else behind it. Returns how many there are then."""
+    last = hours[h - 1]
+    if h == 0 or last.start_ms != start_ms or last.meter_id != meter_id or last.day != day:
+        hours[h].meter_id, hours[h].day, hours[h].start_ms = meter_id, day, start_ms
+        h += 1
+    _add(hours[h - 1], energy_mj, energy_rest, covered_ms)
+    return h
 
 
 def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
@@ -237,21 +341,15 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_gap_ms):
         r, last_ms = _result_of(results, r, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
         result = results[r - 1]
         result.readings += section.readings
-        result.energy_mj += section.energy_mj
-        result.energy_rest += section.energy_rest
-        result.covered_ms += section.covered_ms
+        _add(result, section.energy_mj, section.energy_rest, section.covered_ms)
         result.max_gap_ms = max(result.max_gap_ms, section.max_gap_ms, section.first_ms - last_ms)
         last_ms = section.last_ms
-        following = _following(sections, s)
-        until_ms = min(clock_ms if following < 0 else sections[following].first_ms, section.last_ms + max_gap_ms)
+        until_ms = _held_until(sections, s, clock_ms, max_gap_ms)
         for day in range(section.day, section.day + 2):  # a reading holds for less than a day
             held_ms = min(until_ms, midnight_ms[day + 1]) - max(section.last_ms, midnight_ms[day])
             if held_ms > 0:
                 r, last_ms = _result_of(results, r, last_ms, section.meter_id, day, midnight_ms, clock_ms)
-                whole, rest = energy(section.last_watts, held_ms)
-                results[r - 1].energy_mj += whole
-                results[r - 1].energy_rest += rest
-                results[r - 1].covered_ms += held_ms
+                _add(results[r - 1], *energy(section.last_watts, held_ms), held_ms)
     _end_result(results, r, last_ms, midnight_ms, clock_ms)
     return r
 
@@ -276,6 +374,36 @@ def _add_unused(results, r, sections, midnight_ms, clock_ms):
         results[found].duplicates += section.duplicates
         results[found].refused += section.refused
     return r
+
+
+@compiled
+def _held_until(sections, s, clock_ms, max_gap_ms):
+    """Until when the last reading of a section holds that is not joined to the next."""
+    following = _following(sections, s)
+    return min(clock_ms if following < 0 else sections[following].first_ms, sections[s].last_ms + max_gap_ms)
+
+
+def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+    """HOUR: what `daily` adds to the sections, of their last readings; an hour may come several times."""
+    days = sections["day"]
+    edges = edges_of(timezone, np.concatenate((days, days + 1)))
+    hours = np.zeros(len(sections) * (max_gap_ms // HOUR_MS + 4 + len(edges)), HOUR)
+    return hours[:_hold_all(hours, sections, midnights(timezone), edges, clock_ms, max_gap_ms)]
+
+
+@compiled
+def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_gap_ms):
+    """Fill in the hours. Returns how many there are."""
+    h = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        until_ms = _held_until(sections, s, clock_ms, max_gap_ms) if section.readings else section.last_ms
+        for day in range(section.day, section.day + 2):
+            from_ms = max(section.last_ms, midnight_ms[day])
+            held_ms = min(until_ms, midnight_ms[day + 1]) - from_ms
+            if held_ms > 0:
+                h = hold(hours, h, section.meter_id, day, section.last_watts, from_ms, held_ms, (midnight_ms[day], midnight_ms[day + 1], edges))
+    return h
 
 
 @compiled
@@ -324,16 +452,17 @@ class HouseDays:
         """A house as its state has it; without one, that of a house that was never heard of, in that time zone."""
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
-    def take(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    def take(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Take in the sections (ARRIVED (b,)) of one or more bursts, newest_ms being their newest reading.
 
-        Returns (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE, uint8 (b,); LINK of each that is fresh to its neighbours).
+        Returns (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE, uint8 (b,); LINK of each that is fresh to its neighbours;
+        JOINED: the readings that hold from one section to the next, now that the two are one).
         """
-        self.sections, verdict, links, self.changed_from = _take(
+        self.sections, verdict, links, joined, self.changed_from = _take(
             self.sections, arrived, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
             rules.max_gap_ms, rules.allowed_lateness_ms)
         self.clock_ms = max(self.clock_ms, newest_ms)
-        return verdict, links
+        return verdict, links, joined
 
     def cuts(self, arrived: np.ndarray, can_be_cut: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
         """Where to cut those sections (ARRIVED (b,)) that overlap in part with what was received before them, so that no piece does.
@@ -399,9 +528,10 @@ class HouseDays:
 
 @compiled
 def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, max_gap_ms, allowed_lateness_ms):
-    """Let the sections of a house take in those that arrived. Returns (the sections then, verdict, links, changed_from)."""
+    """Let the sections of a house take in those that arrived. Returns (the sections then, verdict, links, joined, changed_from)."""
     held, size, reached_day = np.empty(len(sections) + len(arrived), SECTION), len(sections), _day_at(midnight_ms, clock_ms)
     verdict, links, found = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK), 0
+    joined, j = np.empty(2 * len(arrived), JOINED), 0
     held[:size] = sections
     for i in range(len(arrived)):
         section = arrived[i]
@@ -416,9 +546,9 @@ def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, ma
         if verdict[i] == FRESH:
             size = _insert(held, size, at, section)
             found = _link(held, size, at, links, found)
-            size = _join(held, size, at, max_gap_ms)
-            size = _join(held, size, at - 1, max_gap_ms)
-    return held[:size], verdict, links[:found], changed_from
+            size, j = _join(held, size, at, max_gap_ms, joined, j)
+            size, j = _join(held, size, at - 1, max_gap_ms, joined, j)
+    return held[:size], verdict, links[:found], joined[:j], changed_from
 
 
 @compiled
@@ -462,8 +592,10 @@ def _speak_for(held, size, at, section):
     """Let held take in the span of a section before held[at]. Returns the new size."""
     size = _insert(held, size, at, section)
     held[at].readings = 0
-    size = _join(held, size, at, 0)
-    return _join(held, size, at - 1, 0)
+    joined = np.empty(2, JOINED)
+    size, j = _join(held, size, at, 0, joined, 0)
+    size, _ = _join(held, size, at - 1, 0, joined, j)
+    return size
 
 
 @compiled
@@ -533,21 +665,21 @@ def _link(held, size, at, links, found):
 
 
 @compiled
-def _join(held, size, at, max_gap_ms):
-    """Make one of held[at] and the section behind it, where they touch on the same day. Returns the new size."""
+def _join(held, size, at, max_gap_ms, joined, j):
+    """Make one of held[at] and the section behind it, where they touch on the same day. Returns the new size, and that of `joined`."""
     if at < 0 or at + 1 >= size:
-        return size
+        return size, j
     here, there = held[at], held[at + 1]
     if here.meter_id != there.meter_id or here.day != there.day or here.end_ms != there.start_ms:
-        return size
+        return size, j
     if here.readings and there.readings:
         gap_ms = there.first_ms - here.last_ms
         held_ms = min(gap_ms, max_gap_ms)
-        whole, rest = energy(here.last_watts, held_ms)
-        here.energy_mj += whole
-        here.energy_rest += rest
-        here.covered_ms += held_ms
+        _add(here, *energy(here.last_watts, held_ms), held_ms)
         here.max_gap_ms = max(here.max_gap_ms, gap_ms)
+        joined[j].meter_id, joined[j].day, joined[j].last_ms = here.meter_id, here.day, here.last_ms
+        joined[j].held_ms, joined[j].last_watts = held_ms, here.last_watts
+        j += 1
     if there.readings:
         here.first_ms = here.first_ms if here.readings else there.first_ms
         here.last_ms, here.last_watts = there.last_ms, there.last_watts
@@ -555,10 +687,8 @@ def _join(held, size, at, max_gap_ms):
     here.readings += there.readings
     here.duplicates += there.duplicates
     here.refused += there.refused
-    here.energy_mj += there.energy_mj
-    here.energy_rest += there.energy_rest
-    here.covered_ms += there.covered_ms
+    _add(here, there.energy_mj, there.energy_rest, there.covered_ms)
     here.max_gap_ms = max(here.max_gap_ms, there.max_gap_ms)
     for other in range(at + 1, size - 1):
         held[other] = held[other + 1]
-    return size - 1
+    return size - 1, j

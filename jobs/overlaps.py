@@ -153,4 +153,5 @@ def _spliced(batch: Batch, of_section: np.ndarray, pieces: Batches) -> Batch:
 
     return replace(
         batch, sections=sections[np.argsort(place, kind="stable")], bin=entries("bins", "bin"), count=entries("bins", "count"),
-        minutes=entries("minutes", "minutes"), gap_ms=entries("carried", "gap_ms"), watts=entries("carried", "watts"), whole=NO_WHOLE)
+        minutes=entries("minutes", "minutes"), hours=entries("hours", "hours"), gap_ms=entries("carried", "gap_ms"), watts=entries("carried", "watts"),
+        whole=NO_WHOLE)

@@ -6,6 +6,7 @@ Which message is refused is found here; why, by the slower reader of smartmeter.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
@@ -359,9 +360,19 @@ def day_of(timezone: str, time_ms):
 
 def days_of(timezones: list[str], zone_at: np.ndarray, time_ms: np.ndarray) -> np.ndarray:
     """int64 (n,): the local day that holds each time, in the time zone timezones[zone_at]; both int (n,)."""
+    return _by_zone(timezones, zone_at, time_ms, day_of)
+
+
+def midnights_of(timezones: list[str], zone_at: np.ndarray, day: np.ndarray) -> np.ndarray:
+    """int64 (n,): the local midnight (ms) that begins each day, in the time zone timezones[zone_at]; both int (n,)."""
+    return _by_zone(timezones, zone_at, day, lambda name, days: midnights(name)[days])
+
+
+def _by_zone(timezones: list[str], zone_at: np.ndarray, values: np.ndarray, function: Callable[[str, np.ndarray], np.ndarray]) -> np.ndarray:
+    """int64 (n,): what a function gives for each value, and for the name of its time zone."""
     names = {name: number for number, name in enumerate(dict.fromkeys(timezones))}
-    number, day = np.array([names[name] for name in timezones])[zone_at], np.empty(len(time_ms), np.int64)
+    number, found = np.array([names[name] for name in timezones])[zone_at], np.empty(len(values), np.int64)
     for name, own in names.items():
         here = number == own
-        day[here] = day_of(name, time_ms[here])
-    return day
+        found[here] = function(name, values[here])
+    return found

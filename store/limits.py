@@ -30,6 +30,7 @@ class Limits(NamedTuple):
     ranges: list[tuple[str, int, int]]  # (field, lowest, highest)
     texts: list[tuple[str, int]]  # (field, most characters)
     nested: list[tuple[str, Limits]]  # (field that is an array of records, limits of each)
+    arrays: list[tuple[str, int, int]]  # (field that is an array of times, lowest, highest)
 
 
 def check_size(name: str, size: int) -> None:
@@ -50,12 +51,23 @@ def fit(name: str, record: dict) -> dict:
     if len(record.get("meters", ())) > MOST_METERS:
         raise CodecError(f"it has {len(record['meters']):,} meters: at most {MOST_METERS:,} are accepted")
     _check(LIMITS_OF[name], record)
+    if name == "daily_energy":
+        _check_hours(record)
     return record
 
 
 def nearest_ms(time_ms: int) -> int:
     """The time that ClickHouse has room for."""
     return min(max(time_ms, FIRST_MS), LAST_MS)
+
+
+def _check_hours(record: dict) -> None:
+    """Raise CodecError for hours of a day that the view energy_by_hour could not take apart: it would fail for all."""
+    lengths = [len(record[field]) for field in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")]
+    if len(set(lengths)) > 1:
+        raise CodecError(f"hour_starts, hours, hour_kwh and hour_covered_s have {lengths} entries: as many as each other are needed")
+    if not all(0 <= hour < 24 for hour in record["hours"]):
+        raise CodecError(f"hours are {record['hours']}: each lies from 0 to 23")
 
 
 def _check(limits: Limits, record: dict) -> None:
@@ -68,16 +80,21 @@ def _check(limits: Limits, record: dict) -> None:
     for field, of_each in limits.nested:
         for item in record[field]:
             _check(of_each, item)
+    for field, lowest, highest in limits.arrays:
+        if not all(lowest <= item <= highest for item in record[field]):
+            raise CodecError(f"{field} are {record[field]}: each lies in the years 1900 to 2299")
 
 
 def _limits(fields: list[dict]) -> Limits:
-    limits = Limits([], [], [])
+    limits = Limits([], [], [], [])
     for field in fields:
         name, kind = field["name"], field["type"]
         if kind == "string":
             limits.texts.append((name, LONGEST_NOTE if name == "note" else LONGEST_TEXT))
         elif isinstance(kind, dict) and (bounds := RANGE_OF.get(kind.get("logicalType", ""))):
             limits.ranges.append((name, *bounds))
+        elif isinstance(kind, dict) and isinstance(items := kind.get("items"), dict) and (bounds := RANGE_OF.get(items.get("logicalType", ""))):
+            limits.arrays.append((name, *bounds))
         elif isinstance(kind, dict) and isinstance(kind.get("items"), dict):
             limits.nested.append((name, _limits(kind["items"]["fields"])))
     return limits

@@ -43,14 +43,22 @@ CREATE TABLE IF NOT EXISTS daily_energy
     day_s      Int32   CODEC(Delta, ZSTD)      COMMENT 'length of the local day, s',
     final      Bool                            COMMENT 'true once no later revision follows',
     revision   Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'rises with each result: ms since 1970-01-01T00:00Z',
-    refused    Int64   CODEC(T64, ZSTD)        COMMENT 'readings left out: no possible power, or times not in order'
+    refused    Int64   CODEC(T64, ZSTD)        COMMENT 'readings left out: no possible power, or times not in order',
+    hour_starts    Array(DateTime64(3, 'UTC')) CODEC(Delta, ZSTD) COMMENT 'starts of the local hours in which some reading held, see energy_by_hour',
+    hours          Array(UInt8) CODEC(ZSTD)            COMMENT 'what the local clock shows at each of them, 0 to 23',
+    hour_kwh       Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy of each of these hours, kWh; they add up to kwh',
+    hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s'
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
 COMMENT 'Energy of each meter and local day, as known so far';
 
 ALTER TABLE daily_energy
-    ADD COLUMN IF NOT EXISTS refused Int64 CODEC(T64, ZSTD) COMMENT 'readings left out: no possible power, or times not in order';
+    ADD COLUMN IF NOT EXISTS refused Int64 CODEC(T64, ZSTD) COMMENT 'readings left out: no possible power, or times not in order',
+    ADD COLUMN IF NOT EXISTS hour_starts Array(DateTime64(3, 'UTC')) CODEC(Delta, ZSTD) COMMENT 'starts of the local hours in which some reading held, see energy_by_hour',
+    ADD COLUMN IF NOT EXISTS hours Array(UInt8) CODEC(ZSTD) COMMENT 'what the local clock shows at each of them, 0 to 23',
+    ADD COLUMN IF NOT EXISTS hour_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy of each of these hours, kWh; they add up to kwh',
+    ADD COLUMN IF NOT EXISTS hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s';
 
 CREATE TABLE IF NOT EXISTS thresholds
 (
@@ -182,6 +190,29 @@ SELECT
     e.day_s AS day_s,
     e.final AS final
 FROM daily_energy AS e FINAL
+LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
+    ON e.house_id = m.house_id AND e.meter_id = m.meter_id;
+
+-- Energy of each meter and local hour, from the row of its day: the hours of a day add up to it. Hours in which no reading held have no row,
+-- and no hour has one in a day of which a release without hours received a part; label and kind are empty while the meter is unknown.
+CREATE OR REPLACE VIEW energy_by_hour AS
+SELECT
+    e.house_id AS house_id,
+    e.meter_id AS meter_id,
+    m.label AS label,
+    m.kind AS kind,
+    e.hour_start AS hour_start,
+    e.date AS date,
+    e.hour AS hour,
+    e.energy AS kwh,
+    e.covered AS covered_s,
+    e.final AS final
+FROM
+(
+    SELECT house_id, meter_id, date, final, hour_start, hour, energy, covered
+    FROM daily_energy FINAL
+    ARRAY JOIN hour_starts AS hour_start, hours AS hour, hour_kwh AS energy, hour_covered_s AS covered
+) AS e
 LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
     ON e.house_id = m.house_id AND e.meter_id = m.meter_id;
 

@@ -52,7 +52,7 @@ COLUMNS = {
     "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
     "meters": ("house_id", "meter_id", "label", "kind", "updated"),
     "daily_energy": ("house_id", "meter_id", "date", "kwh", "readings", "duplicates", "covered_s", "max_gap_s", "day_s", "final", "revision",
-                     "refused"),
+                     "refused", "hour_starts", "hours", "hour_kwh", "hour_covered_s"),
     "thresholds": ("house_id", "meter_id", "date", "valid_from", "valid_to", "quantile", "window_days", "percentile_watts", "readings",
                    "covered_s", "warming_up", "limit_watts", "revision"),
     "alerts": ("alert_id", "house_id", "meter_id", "date", "start", "end", "open", "retracted", "readings", "peak_watts",

@@ -11,30 +11,40 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from fractions import Fraction
+from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
 EPOCH = date(1970, 1, 1)
 ONE_DAY = timedelta(days=1)
 MINUTE_MS, SETTLED_AFTER_MS = 60_000, 10_000
+QUARTER_MS = 900_000
+"""No clock shows a full hour, or is changed, at any other time: offsets are whole quarters of an hour since 1973."""
 OFF_WATTS = 1e-5
 """A reading of so much or less is left out of the thresholds."""
 MOST_WATTS = 1e9
 
 
 @dataclass
-class Day:
-    """One meter and local day. Energy in W ms, times in ms."""
+class Hour:
+    """One meter and local hour. Energy in W ms, times in ms."""
 
     energy: Fraction = Fraction(0)
     covered_ms: int = 0
-    readings: list[int] = field(default_factory=list)
-    duplicates: int = 0
-    refused: int = 0
 
     @property
     def kwh(self) -> float:
         return float(self.energy / 3_600_000_000)
+
+
+@dataclass
+class Day(Hour):
+    """One meter and local day."""
+
+    readings: list[int] = field(default_factory=list)
+    duplicates: int = 0
+    refused: int = 0
+    hours: dict[tuple[int, timedelta], Hour] = field(default_factory=lambda: defaultdict(Hour))  # by what `wall_hour` gives; none that holds nothing
 
 
 @dataclass
@@ -119,6 +129,7 @@ class Outcome:
     max_gap_ms: dict[tuple[int, int, date], int]
     final: dict[tuple[int, int, date], bool]
     late: Counter  # (house, date) -> readings that came after their day was closed
+    zones: dict[int, ZoneInfo] = field(default_factory=dict)  # of each house
     minutes: dict[tuple[int, int, int], Minute] = field(default_factory=dict)  # (house, meter, start of the minute in ms)
     thresholds: dict[tuple[int, date], Version] = field(default_factory=dict)
     alerts: dict[str, Alert] = field(default_factory=dict)  # by alert_id
@@ -181,6 +192,18 @@ def local_date(zone: ZoneInfo, time_ms: int) -> date:
     return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone).date()
 
 
+def hours_of(zone: ZoneInfo, starts: list[int], hours: list[int], kwh: list[float], covered_s: list[float]) -> dict:
+    """The hours of a row, as Day.hours has them: (hour, offset) -> (kwh, covered_ms). Fails where a start is not that of such an hour."""
+    found = {}
+    for start_ms, *row in zip(starts, hours, kwh, covered_s, strict=True):
+        own = wall_hour(zone, start_ms // QUARTER_MS)
+        assert start_ms % QUARTER_MS == 0 and own[0] == row[0] and own not in found
+        assert wall_hour(zone, start_ms // QUARTER_MS - 1) != own, "it begins earlier"
+        found[own] = row[1], round(row[2] * 1000)
+    assert starts == sorted(starts)
+    return found
+
+
 def midnight_ms(zone: ZoneInfo, day: date) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
@@ -195,7 +218,7 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
     spans: dict[tuple[int, int], list] = defaultdict(list)
     clock: dict[int, int] = {}
     visited: dict[int, set[date]] = defaultdict(set)  # dates of the versions that were in force after a burst
-    zones: dict[int, ZoneInfo] = {}
+    zones = outcome.zones
     for burst in bursts:
         house, zone = burst.house_id, ZoneInfo(burst.timezone)
         zones[house] = zone
@@ -247,7 +270,25 @@ def _integrate(outcome, house, meter, readings, zone, clock_ms, max_gap_ms):
             stop_ms = min(until_ms, midnight_ms(zone, day + timedelta(days=1)))
             outcome.days[house, meter, day].energy += Fraction(watts) * (stop_ms - time_ms)
             outcome.days[house, meter, day].covered_ms += stop_ms - time_ms
+            _add_to_hours(outcome.days[house, meter, day], zone, watts, time_ms, stop_ms)
             time_ms = stop_ms
+
+
+def _add_to_hours(day, zone, watts, time_ms, stop_ms):
+    while time_ms < stop_ms:
+        quarter = time_ms // QUARTER_MS
+        until_ms = min(stop_ms, (quarter + 1) * QUARTER_MS)
+        hour = day.hours[wall_hour(zone, quarter)]
+        hour.energy += Fraction(watts) * (until_ms - time_ms)
+        hour.covered_ms += until_ms - time_ms
+        time_ms = until_ms
+
+
+@lru_cache(maxsize=100_000)
+def wall_hour(zone: ZoneInfo, quarter: int) -> tuple[int, timedelta]:
+    """(hour that a local clock shows in a quarter of an hour since 1970, its offset to UTC): no two hours of a day have both in common."""
+    local = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(zone)
+    return local.hour, local.utcoffset()
 
 
 def _profile(outcome, house, meter, readings, clock_ms):

@@ -135,11 +135,10 @@ def percent(value: float, base: float) -> str:
     return f"{100 * (value / base - 1):+.0f} %" if base else "–"
 
 
-def show_cost(house: House, meters: pd.DataFrame, first, last) -> None:
+def show_cost(house: House, first, last) -> None:
     st.subheader("Cost")
     tariff = pick_tariff()
-    mains = meters[meters["kind"] == "mains"]["meter_id"].tolist() or meters["meter_id"].tolist()
-    hours = queries.energy_by_hour(results(), house.house_id, mains, house.zone.key, first, last)
+    hours = queries.energy_by_hour(results(), house.house_id, first, last)
     if hours.empty:
         st.info("There are no results of these days.")
         return
@@ -148,6 +147,9 @@ def show_cost(house: House, meters: pd.DataFrame, first, last) -> None:
         st.metric("Cost", f"{cost['cost'].sum():,.2f}", border=True, help="In the currency that the prices are in.")
         st.metric("A day", f"{cost['cost'].mean():,.2f}", border=True)
     st.altair_chart(charts.columns_by_day(cost, "cost", "cost"), alt="Cost by day")
+    if tariff.price != tariff.peak_price and (unknown := hours[hours["known"] == 0]["date"].nunique()):
+        st.caption(f"{unknown} of {hours['date'].nunique()} days have no energy by hour, as an earlier release received a part of them: theirs is spread "
+                   "evenly over the day. A replay of these days makes the cost exact.")
     csv_button(cost, f"cost_{house.house_id}.csv")
 
 
@@ -181,4 +183,4 @@ if not (meters["kind"] == "mains").any():
     st.caption(f"No meter of this house is known as its mains: its energy is the sum of its {len(meters)} meters.")
 show_power(house, meters)
 show_energy(days, median, house)
-show_cost(house, meters, first, last)
+show_cost(house, first, last)

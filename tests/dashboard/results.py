@@ -47,6 +47,15 @@ ENERGY = {
     (5, 4): {SPRING: 2.0, SAT: 1.5, SUN: 2},
     (6, 7): {SUN: 1.5},
 }
+HOURS = {
+    (1, 1, SAT): [(SUN, "03:00", 23, 12)],
+    (1, 1, SUN): [(SUN, "14:00", 10, 7), (SUN, "16:00", 12, 7)],
+    (5, 2, SUN): [(SUN, "00:00", 1, 0.25), (SUN, "01:00", 1, 0.25), (SUN, "12:00", 12, 0.5)],  # 1 o'clock, and once more
+    (5, 4, SUN): [(SUN, "01:00", 1, 1.0), (SUN, "12:00", 12, 1.0)],
+    (5, 2, SPRING): [(SPRING, "00:00", 0, 0.1), (SPRING, "01:00", 2, 0.3)],  # there was no 1 o'clock
+    (5, 4, SPRING): [(SPRING, "00:00", 0, 0.5), (SPRING, "01:00", 2, 1.5)],
+}
+"""Start (UTC), local hour and kWh; the hours of other days are not known."""
 HALF_COVERED = {(1, 1, SAT), (5, 4, SPRING)}
 LABELS = {(1, 1): "mains", (1, 2): "refrigerator", (1, 3): "oven", (2, 1): "mains", (2, 2): "refrigerator", (3, 1): "mains", (3, 2): "heater",
           (4, 1): "mains", (5, 2): "kettle", (5, 4): "washer"}
@@ -79,14 +88,19 @@ def meters() -> list[tuple]:
 
 
 def daily_energy() -> list[tuple]:
-    rows = [(1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1, 0)]  # as it was known before
+    rows = [(1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1, 0, [], [], [], [])]  # as it was known before
     for (house_id, meter_id), kwh_of in ENERGY.items():
         for day, kwh in kwh_of.items():
             day_s = {5: {SPRING: 23 * 3600, SUN: 25 * 3600}}.get(house_id, {}).get(day, 86_400)
             covered_s = day_s / 2 if (house_id, meter_id, day) in HALF_COVERED else day_s
             rows.append((house_id, meter_id, day, kwh, 1_497_000 if house_id == 4 else 100, 0, covered_s, day_s - covered_s, day_s,
-                         day != MON, NEWEST_MS if day == MON else LONG_AGO, 0))
+                         day != MON, NEWEST_MS if day == MON else LONG_AGO, 0, *hours(house_id, meter_id, day)))
     return rows
+
+
+def hours(house_id: int, meter_id: int, day: date) -> tuple[list, list, list, list]:
+    known = HOURS.get((house_id, meter_id, day), [])
+    return [utc(on, at) for on, at, _, _ in known], [hour for *_, hour, _ in known], [float(kwh) for *_, kwh in known], [3600.0] * len(known)
 
 
 def thresholds() -> list[tuple]:

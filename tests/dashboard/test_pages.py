@@ -192,6 +192,17 @@ def test_what_a_day_costs(visit):
     assert (metrics(app)["Cost"], app.query_params["tariff"]) == ("7.00", "0.5,0.5,10,13,1")
 
 
+def test_the_cost_of_a_day_whose_hours_were_not_kept_says_so(visit):
+    # Friday's 10 kWh evenly: 3 of 24 hours at 1, the others at 0.25; Saturday's 12 kWh at 23 o'clock
+    app = visit("home", **{"from": str(FRI), "to": str(SAT)}, tariff="0.25,1,10,13,1")
+    assert metrics(app)["Cost"] == "6.44"
+    [caption] = [caption.value for caption in app.caption if "energy by hour" in caption.value]
+    assert caption.startswith("1 of 2 days have no energy by hour")
+    for tariff, days in (("0.25,1,10,12,1", (SAT, SUN)), ("0.25,0.25,10,12,1", (FRI, SAT))):
+        app = visit("home", **dict(zip(("from", "to"), map(str, days))), tariff=tariff)
+        assert not any("energy by hour" in caption.value for caption in app.caption)
+
+
 def test_what_was_picked_is_kept_from_page_to_page(visit):
     app = visit("home", house="2", tariff="0.25,0.25,16,21,0", **{"from": str(SAT), "to": str(SUN)})
     app = ran(app.switch_page("views/appliances.py"))

@@ -144,36 +144,32 @@ def test_power_ends_before_the_end_and_steps_count_from_the_start(db):
     assert rows(queries.power(db, 2, [1], at, at + HOUR, MINUTE)) == []
 
 
-def by_hour(db, house_id, meter_ids, timezone, day) -> dict[int, float]:
-    """The hours of a day that are not 0; all 24 are there."""
-    found = queries.energy_by_hour(db, house_id, meter_ids, timezone, day, day)
-    assert rows(found, "date", "hour") == [(day, hour) for hour in range(24)]
-    return {hour: kwh for _, hour, kwh in rows(found) if kwh}
+def by_hour(db, house_id, day) -> tuple[dict[int, float], bool]:
+    """(hour -> kWh of a day, whether its hours are known)."""
+    found = queries.energy_by_hour(db, house_id, day, day)
+    [known] = set(found["known"])
+    return {hour: kwh for _, hour, kwh, _ in rows(found)}, bool(known)
 
 
-def test_a_day_is_shared_among_the_hours_as_its_profile_has_it(db):
-    # 10:00 and 10:01: 300 + 700 W, the first from two parts; 12:00: 1000 W. So half of 14 kWh each
-    assert by_hour(db, 1, [1], "America/New_York", SUN) == {10: pytest.approx(7), 12: pytest.approx(7)}
-    # the one minute is Saturday's last, by the house's clock
-    assert by_hour(db, 1, [1], "America/New_York", SAT) == {23: 12}
+def test_a_house_has_the_hours_of_its_mains(db):
+    assert by_hour(db, 1, SUN) == ({10: 7, 12: 7}, True)
+    assert by_hour(db, 1, SAT) == ({23: 12}, True)
 
 
-def test_a_day_without_a_profile_is_shared_evenly(db):
-    assert by_hour(db, 1, [1], "America/New_York", FRI) == dict.fromkeys(range(24), pytest.approx(10 / 24))
+def test_a_day_whose_hours_were_not_kept_is_shared_evenly(db):
+    assert by_hour(db, 1, FRI) == (dict.fromkeys(range(24), pytest.approx(10 / 24)), False)
 
 
-def test_an_hour_that_came_twice_has_both(db):
-    # 1000 W at 01:30, then 1500 and 500 W at 01:30 once more, 3000 W at 12:00: half of 1 + 2 kWh each
-    assert by_hour(db, 5, [2, 4], "Europe/London", SUN) == {1: pytest.approx(1.5), 12: pytest.approx(1.5)}
+def test_an_hour_that_came_twice_has_both_and_without_mains_all_meters_count(db):
+    assert by_hour(db, 5, SUN) == ({1: 1.5, 12: 1.5}, True)
 
 
 def test_an_hour_that_never_came_has_nothing(db):
-    # 1000 W at 00:30, 3000 W at 02:30: a quarter and three quarters of 0.4 + 2.0 kWh
-    assert by_hour(db, 5, [2, 4], "Europe/London", SPRING) == {0: pytest.approx(0.6), 2: pytest.approx(1.8)}
+    assert by_hour(db, 5, SPRING) == ({0: pytest.approx(0.6), 2: pytest.approx(1.8)}, True)
 
 
 def test_the_parts_of_the_days_add_up_to_the_days(db):
-    hours = queries.energy_by_hour(db, 1, [1], "America/New_York", FRI, MON)
+    hours = queries.energy_by_hour(db, 1, FRI, MON)
     assert rows(hours.groupby("date", as_index=False)["kwh"].sum()) == close([(FRI, 10.0), (SAT, 12.0), (SUN, 14.0), (MON, 3.0)])
 
 
@@ -275,7 +271,7 @@ def test_without_results_there_is_nothing_but_columns(nothing, db):
     for function, *arguments in (
         (queries.houses,), (queries.meters, 1), (queries.dead_letters, 20), (queries.energy_of_all, *ALL), (queries.energy_of_house, 1, *ALL),
         (queries.zip_median, "10001", *ALL), (queries.power, 1, [1], seconds(SUN, "14:00"), seconds(SUN, "15:00"), MINUTE),
-        (queries.energy_by_hour, 1, [1], "UTC", *ALL), (queries.appliance_energy, 1, *ALL), (queries.thresholds, 1, [1, 3], start, end),
+        (queries.energy_by_hour, 1, *ALL), (queries.appliance_energy, 1, *ALL), (queries.thresholds, 1, [1, 3], start, end),
         (queries.doubtful_days, *ALL, 0, 9), (queries.energy_by_zip, *ALL), (queries.alerts, 200), (queries.alert, OVEN), (queries.alerts_between, 1, [3], start, end),
     ):
         without, with_results = function(nothing, *arguments), function(db, *arguments)

@@ -16,7 +16,7 @@ from smartmeter.settings import ROOT
 from smartmeter.topics import RESULTS
 from store.client import reader
 from store.sink import group
-from tests.oracle import Outcome
+from tests.oracle import Outcome, hours_of
 from tests.waiting import STILL_S, until
 
 TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
@@ -86,6 +86,9 @@ def judge_energy(client: Client, expected: Outcome) -> None:
         assert row["covered_s"] == day.covered_ms / 1000
         assert row["max_gap_s"] == expected.max_gap_ms[key] / 1000
         assert row["final"] == expected.final[key]
+        hours = hours_of(expected.zones[key[0]], list(map(ms, row["hour_starts"])), row["hours"], row["hour_kwh"], row["hour_covered_s"])
+        assert hours == {own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in day.hours.items()}
+        assert sum(row["hour_kwh"]) == pytest.approx(row["kwh"], rel=1e-12) and sum(row["hour_covered_s"]) == pytest.approx(row["covered_s"], rel=1e-12)
 
 
 def judge_thresholds(client: Client, expected: Outcome) -> None:

@@ -23,8 +23,11 @@ def house(house_id, zip_code, updated=0):
 
 
 def energy(house_id, meter_id, kwh, *, day=DAY, covered_s=86400.0, max_gap_s=1.0, readings=10, duplicates=0, final=True, revision=1,
-           refused=0):
-    return (house_id, meter_id, day, kwh, readings, duplicates, covered_s, max_gap_s, 86400, final, revision, refused)
+           refused=0, hours=()):
+    """hours: (seconds into the day, local hour, kWh, s covered)."""
+    starts, *columns = map(list, zip(*hours)) if hours else ([], [], [], [])
+    return (house_id, meter_id, day, kwh, readings, duplicates, covered_s, max_gap_s, 86400, final, revision, refused,
+            [day * 86_400_000 + 1000 * start_s for start_s in starts], *columns)
 
 
 def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watts=330.0, revision=1):
@@ -68,6 +71,28 @@ def test_only_the_newest_revision_shows(writer, reader, meters):
     assert writer.query("SELECT house_id, date, label, kwh, final FROM daily_energy_by_label").result_rows == [
         (1, date(2019, 4, 14), "refrigerator", 2.5, True)]
     assert reader.query("SELECT kwh FROM daily_energy").result_rows == [(2.5,)]
+
+
+def test_energy_by_hour_has_the_hours_of_the_newest_revision(writer, reader, meters):
+    insert(writer, "daily_energy", energy(1, 3, 2.5, hours=[(0, 23, 0.5, 600.0), (3600, 23, 2.0, 1800.0)], revision=8), energy(2, 99, 1.0))
+    insert(writer, "daily_energy", energy(1, 3, 1.0, hours=[(0, 23, 1.0, 60.0), (7200, 0, 0.0, 60.0)], revision=7, final=False),
+           energy(2, 98, 4.0, hours=[(3600, 1, 4.0, 3600.0)]))
+    for client in (writer, reader):
+        assert client.query("SELECT * FROM energy_by_hour ORDER BY house_id, hour_start").result_rows == [
+            (1, 3, "refrigerator", "appliance", time_of(0), date(2019, 4, 14), 23, 0.5, 600.0, True),
+            (1, 3, "refrigerator", "appliance", time_of(3600), date(2019, 4, 14), 23, 2.0, 1800.0, True),
+            (2, 98, "", "", time_of(3600), date(2019, 4, 14), 1, 4.0, 3600.0, True)]
+
+
+def test_a_table_of_the_release_before_gains_the_hours(writer, database):
+    insert(writer, "daily_energy", energy(1, 3, 2.5))
+    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s"):
+        writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
+    schema.create(writer, database)
+    insert(writer, "daily_energy", energy(1, 4, 1.0, hours=[(0, 0, 1.0, 3600.0)]))
+    assert writer.query("SELECT meter_id, kwh, hours, hour_kwh FROM daily_energy ORDER BY meter_id").result_rows == [
+        (3, 2.5, [], []), (4, 1.0, [0], [1.0])]
+    assert writer.query("SELECT meter_id, kwh FROM energy_by_hour").result_rows == [(4, 1.0)]
 
 
 def test_meter_without_description_shows_without_label(writer, meters):

@@ -184,15 +184,17 @@ def same(mine, theirs) -> bool:
     """Whether two batches are equal."""
     return (mine.house_id, mine.timezone, mine.newest_ms) == (theirs.house_id, theirs.timezone, theirs.newest_ms) and all(
         getattr(mine, name).dtype == getattr(theirs, name).dtype and getattr(mine, name).tolist() == getattr(theirs, name).tolist()
-        for name in ("sections", "bin", "count", "minutes", "gap_ms", "watts"))
+        for name in ("sections", "bin", "count", "minutes", "hours", "gap_ms", "watts"))
 
 
 def test_batches_are_what_their_bytes_say():
-    found = together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"))
+    found = together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"),
+                     at(2, 3550, {1: {3590: 1, 3610: 1}}, "Europe/London"))
     body = found.pack()
-    # The time zones' names, 36 bytes a house, 140 a section, 6 an entry of a histogram, 24 a minute, 4 a reading, compressed; 4 a reading as they are.
-    columns = len(f"{NEW_YORK}\nEurope/London") + 2 * 36 + 5 * 140 + 6 * len(found.bin) + 24 * 5 + 4 * 4
-    assert len(lz4.block.decompress(body[32:-16])) == columns > len(body) and body[-16:] == found.watts.tobytes()
+    # The time zones' names, 40 bytes a house, 144 a section, 6 an entry of a histogram, 24 a minute, 36 an hour, 4 a reading, compressed; 4 a
+    # reading as they are.
+    columns = len(f"{NEW_YORK}\nEurope/London") + 2 * 40 + 6 * 144 + 6 * len(found.bin) + 24 * 7 + 36 * 2 + 4 * 4
+    assert len(lz4.block.decompress(body[36:-16])) == columns > len(body) and body[-16:] == found.watts.tobytes()
     again = unpack(body)
     assert len(list(again)) == 2 and all(map(same, found, again))
     assert all(same(batch, other) for batch in found for other in unpack(alone(batch).pack()) if other.house_id == batch.house_id)
@@ -225,7 +227,7 @@ def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
     bursts, _ = log
     [whole] = batches(*bursts)
     pieces = [piece for n in range(0, len(bursts), size) for piece in batches(*bursts[n:n + size])]
-    for name in ("bin", "count", "minutes", "watts"):
+    for name in ("bin", "count", "minutes", "hours", "watts"):
         assert getattr(whole, name).tolist() == np.concatenate([getattr(batch, name) for batch in pieces]).tolist()
     sections = np.concatenate([batch.sections for batch in pieces])
     same = [name for name in ARRIVED.names if name not in ("burst", "offset", "before_ms")]
@@ -244,7 +246,7 @@ def test_histograms_minutes_and_readings_are_those_of_the_bursts(log):
     expected = Sketches.of(np.array([m for m, _ in every], np.int32), np.array([w for _, w in every], np.float32))
     assert Sketches.from_bins(meter_id, batch.bin, batch.count) == expected
     readings, _ = read([encode_burst(b) for b in bursts], 2**60)
-    sections = arrivals(readings, np.zeros(len(bursts), int), np.zeros(len(bursts), int), 1_000_000)
+    sections, _ = arrivals(readings, np.zeros(len(bursts), int), np.zeros(len(bursts), int), 1_000_000)
     ends = np.cumsum(sections["readings"])
     for section, end, carried, minutes in zip(sections, ends, carried_by(batch), minutes_of(batch)):
         own = slice(end - section["readings"], end)

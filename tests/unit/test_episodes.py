@@ -212,7 +212,7 @@ class House:
         """(episodes that are new or other than before, starts in s of those that are none any more) by some bursts."""
         batch = batch_of(*bursts)
         before = self.episodes()
-        verdict, links = self.days.take(batch.sections, batch.newest_ms, self.rules)
+        verdict, links, _ = self.days.take(batch.sections, batch.newest_ms, self.rules)
         found = runs_over(batch, verdict == FRESH, self.versions, self.spell.max_gap_ms)
         self.runs.add(found, links, self.days.sections, self.spell)
         changed, gone = changes(before, self.episodes())

@@ -37,7 +37,7 @@ from jobs.window import Window
 from smartmeter.codec import decode, encode, encode_burst
 from smartmeter.settings import Settings
 from smartmeter.topics import RESULTS
-from tests.oracle import EPOCH, Rule, judge, midnight_ms
+from tests.oracle import EPOCH, Rule, hours_of, judge, midnight_ms
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, ZONES_AND_DAYS, burst
 
 GRID_MS = 900_000
@@ -165,6 +165,8 @@ class Told:
             topic, key, payload = fitting(row, MESSAGE)
             _, record = decode(payload)
             before = self.final[topic].get(key)
+            if topic == "daily_energy" and record["hours"]:
+                assert_hours_add_up(record)
             if "revision" in record and before:
                 assert record["revision"] > before["revision"]
                 assert not before.get("final"), "a result after the final one"
@@ -204,6 +206,11 @@ def minutes_in(record: dict):
             time_ms += delta * 60_000
             yield (record["house_id"], meter, time_ms, record["part"]), tuple(row)
     assert next(rows, None) is None
+
+
+def assert_hours_add_up(record: dict):
+    assert sum(record["hour_kwh"]) == pytest.approx(record["kwh"], rel=1e-12, abs=1e-18)
+    assert sum(record["hour_covered_s"]) == pytest.approx(record["covered_s"], abs=1e-6)
 
 
 PARTS = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
@@ -341,6 +348,8 @@ def assert_energy(told: Told, outcome):
         assert record["kwh"] == pytest.approx(day.kwh, rel=1e-9, abs=1e-18)
         assert (record["readings"], record["duplicates"], record["refused"], record["covered_s"], record["max_gap_s"], record["final"]) == (
             len(day.readings), day.duplicates, day.refused, day.covered_ms / 1000, outcome.max_gap_ms[key] / 1000, outcome.final[key])
+        hours = hours_of(outcome.zones[key[0]], *(record[name] for name in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")))
+        assert hours == {own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in day.hours.items()}
 
 
 def assert_thresholds(told: Told, outcome, setting: Settings):
@@ -670,6 +679,20 @@ def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
     for time_ms in keyed.due(keyed.processing_timers | keyed.event_timers):
         told.hear(function.on_timer(time_ms, keyed))
     assert len(told.messages) == 4, "nothing is new"
+
+
+def test_a_day_begun_before_hours_were_kept_has_none_and_the_next_has_all():
+    told, keyed = Told(), Keyed()
+    for hours, parts in (((0, 10), [Thresholds(SETTING)]), ((10, 52), [DailyEnergy(SETTING), Thresholds(SETTING)])):
+        houses = Houses(SETTING, parts)
+        houses.open(keyed)
+        for [(keyed.key, row)] in rows_of(every_two_hours(*hours), [1], SETTING, Thresholds.wanted):
+            told.hear(houses.process_element(row, keyed))
+    first, second = (record for record in told.last("daily_energy").values() if record["final"])
+    assert (first["kwh"], first["hours"], first["hour_starts"], first["hour_kwh"]) == (pytest.approx(2.4), [], [], [])
+    assert (second["kwh"], second["hours"]) == (pytest.approx(2.4), list(range(24)))
+    assert second["hour_kwh"] == [pytest.approx(0.1)] * 24 and second["hour_covered_s"] == [3600] * 24
+    assert second["hour_starts"] == [START_MS + h * HOUR_MS for h in range(24, 48)]
 
 
 def test_houses_of_a_shard_take_turns_with_their_early_results():

@@ -22,9 +22,9 @@ def run(bursts, rules, batches=None):
         batch, bursts = bursts[:size], bursts[size:]
         readings, reasons = read([encode_burst(b) for b in batch], 2**60)
         assert not reasons
-        sections = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
+        sections, _ = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
         house = house or HouseDays.known(None, batch[0].timezone)
-        verdict, _ = house.take(sections, int(readings.bursts["newest_ms"].max()), rules)
+        verdict, _, _ = house.take(sections, int(readings.bursts["newest_ms"].max()), rules)
         for row in sections[(verdict == LATE) | (verdict == OVERLAPPING)]:
             day = EPOCH + timedelta(days=int(row["day"]))
             late[day] = late.get(day, 0) + int(row["readings"] + row["refused"])

@@ -23,6 +23,7 @@ def test_every_time_date_and_text_of_the_topics_is_limited():
     assert found["late"] == (["date", "end", "house_time", "start"], ["reason"])
     assert found["thresholds"] == (["date", "valid_from", "valid_to"], [])
     assert found["houses"] == (["updated"], ["city", "source", "state", "timezone", "zip"])
+    assert [field for field, *_ in LIMITS_OF["daily_energy"].arrays] == ["hour_starts"]
     [(field, of_meter)] = LIMITS_OF["houses"].nested
     assert field == "meters" and of_meter.texts == [("label", 1000)]
 
@@ -44,6 +45,15 @@ def test_a_time_is_stored_where_clickhouse_has_room_for_it(time_ms):
             fit("houses", {**HOUSE, "updated": time_ms})
     letter = {"partition": 0, "offset": 0, "received": time_ms, "reason": "x" * 5000, "payload": b"x"}
     assert fit("dead_letter", letter) == letter | {"received": min(max(time_ms, -2_208_988_800_000), 10_413_791_999_999)}
+
+
+@pytest.mark.parametrize("wrong", [
+    {"hours": [0]}, {"hour_kwh": []}, {"hours": [0, 24]}, {"hours": [-1, 0]}, {"hour_starts": [0, LAST_MS + 1]}, {"hour_covered_s": [1.0] * 3}])
+def test_hours_that_the_view_could_not_take_apart_are_refused(wrong):
+    day = {"date": 18000, "hour_starts": [0, 3_600_000], "hours": [0, 1], "hour_kwh": [1.0, 2.0], "hour_covered_s": [1.0, 2.0]}
+    assert fit("daily_energy", day) == day
+    with pytest.raises(CodecError, match="hour"):
+        fit("daily_energy", {**day, **wrong})
 
 
 def test_what_is_too_large_is_not_decoded():

@@ -74,7 +74,7 @@ def test_a_section_is_cut_where_what_was_received_begins_and_ends():
         (2, 50, 100, 5), (2, 100, 200, 10), (2, 200, 450, 25), (1, 440, 450, 1), (1, 450, 500, 5), (2, 440, 450, 1), (2, 450, 500, 5)]
     assert pieces.sections["offset"].tolist() == [100] * 8 + [101] * 4 and pieces.sections["burst"].tolist() == [0] * 8 + [1] * 4
     assert pieces.sections["before_ms"].tolist() == [NEVER] * 8 + [START_MS + 440_000] * 4
-    verdict, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
+    verdict, _, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
     assert verdict.tolist() == [FRESH, AGAIN, FRESH, AGAIN, FRESH, FRESH, AGAIN, FRESH, AGAIN, FRESH, AGAIN, FRESH]
 
 
@@ -102,7 +102,7 @@ def test_pieces_are_what_bursts_of_their_spans_are(received, arriving, shift_h):
     [sent] = unpack(alone(whole).pack())
     pieces = cut(sent, house, RULES, ALL)
     assert pieces.sections["readings"].sum() == whole.sections["readings"].sum() and not len(pieces.whole.number)
-    verdict, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
+    verdict, _, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
     assert set(verdict.tolist()) <= {FRESH, AGAIN}
     alone_each = [batch_of(at((s["start_ms"] - START_MS) // 1000, (s["end_ms"] - START_MS) // 1000, meters=(int(s["meter_id"]),))) for s in pieces.sections]
     same = [name for name in pieces.sections.dtype.names if name not in ("burst", "offset", "before_ms")]
