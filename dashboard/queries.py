@@ -116,7 +116,7 @@ def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int
             days AS (SELECT house_id, addDays(greatest(first, {{first:Date32}}), arrayJoin(range(toUInt32(greatest(0, 1 + dateDiff(
                          'day', greatest(first, {{first:Date32}}), least(last, {{last:Date32}}))))))) AS date FROM spans
                      UNION DISTINCT SELECT house_id, date FROM late_days),
-            results AS (SELECT house_id, date, 1 AS known, coverage_percent, longest_gap_s, readings, toInt64(0) AS refused, final
+            results AS (SELECT house_id, date, 1 AS known, coverage_percent, longest_gap_s, readings, refused, final
                         FROM data_quality WHERE {OF_DAYS})
         SELECT d.house_id AS house_id, h.city AS city, d.date AS date, r.known AS known, r.coverage_percent AS coverage_percent,
                r.longest_gap_s AS longest_gap_s, r.readings AS readings, r.refused AS refused,

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from zoneinfo import ZoneInfo
 
 import numpy as np
 
 from jobs.readings import midnights
 from smartmeter.compiled import compiled
 from smartmeter.settings import DAY_MS
+from smartmeter.timezones import zone
 
 HOUR_MS = 3_600_000
 STEP_MS = 900_000
@@ -77,7 +77,7 @@ def _offset_ms(timezone: str, time_ms: int) -> int:
 
 
 def _local(timezone: str, time_ms: int) -> datetime:
-    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)).astimezone(ZoneInfo(timezone))
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)).astimezone(zone(timezone))
 
 
 @lru_cache(maxsize=4096)
