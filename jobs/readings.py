@@ -319,7 +319,7 @@ def _zone(data, at, size, zones, known):
 
 
 MOST_MIDNIGHTS = 64
-"""Time zones whose midnights are kept, 0.7 MB each. Of any other they are made anew from its changes, in 0.2 ms."""
+"""Time zones whose midnights are kept, 0.7 MB each. Of any other they are made anew from its changes, in some 1.5 ms."""
 
 
 @lru_cache(maxsize=MOST_MIDNIGHTS)
