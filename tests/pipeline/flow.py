@@ -98,7 +98,7 @@ def all_read(settings: Settings, job: str = "pipeline") -> bool:
 def stored_readings(client: Client) -> int:
     """Readings that the tables account for."""
     return sum(client.query(f"SELECT sum({column}) FROM {table} FINAL").first_row[0] for table, column in (
-        ("daily_energy", "readings"), ("daily_energy", "duplicates"), ("late", "readings")))
+        ("daily_energy", "readings"), ("daily_energy", "duplicates"), ("daily_energy", "refused"), ("late", "readings")))
 
 
 def dead_letters(client: Client) -> list[bytes]:

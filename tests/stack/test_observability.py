@@ -39,7 +39,7 @@ DASHBOARD = json.loads((ROOT / "observability" / "grafana-dashboard.json").read_
 
 @pytest.fixture(scope="module")
 def log():
-    return make_log(seed=12)
+    return make_log(seed=14)
 
 
 @pytest.fixture(scope="module")

@@ -45,7 +45,7 @@ def test_csv_and_json(database, capfdbinary):
 def test_control_characters_do_not_reach_a_terminal(database, capfdbinary, monkeypatch):
     query = "SELECT concat('a', char(27), '[2J', char(10)) AS `x\x9b`"
     run(database, query)
-    assert capfdbinary.readouterr().out.decode() == "x\\x9b\n---------\na\\x1b[2J\\n\n(1 row)\n"
+    assert capfdbinary.readouterr().out.decode() == "x\\x9b\n----------\na\\x1b[2J\\n\n(1 row)\n"
     run(database, query, "--format", "csv")
     assert b"a\x1b[2J\n" in capfdbinary.readouterr().out  # a file or a program gets the text as it is
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)

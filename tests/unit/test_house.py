@@ -422,7 +422,7 @@ def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
     kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
     steady = list(range(0, 30 * HOUR_MS, min(max_gap_ms, 4 * HOUR_MS)))
     lengths = [30 * HOUR_MS, *draw(st.lists(
-        st.sampled_from([GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts))]
+        st.sampled_from([30 * HOUR_MS, GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts))]
     bursts, taken = [], defaultdict(list)  # what the meters took, sent or not
     for length in lengths:
         of_meter, share = {}, draw(st.sampled_from([1, 0.7, 1.5, 4]))
@@ -437,7 +437,8 @@ def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
             watts = [powers[n % 4] for n in range(len(times))]
             if bursts:
                 over = draw(st.sampled_from([0, 1000, 700.3, 3000]))
-                for n, spikes in draw(st.lists(st.tuples(st.integers(0, len(times) - 1), st.integers(1, 8)), max_size=3)):
+                places = st.tuples(st.integers(0, len(times) - 1), st.integers(1, 8))
+                for n, spikes in draw(st.lists(places, min_size=draw(st.integers(0, 1)), max_size=3)):
                     watts[n:n + spikes] = [w + over for w in watts[n:n + spikes]]
             of_meter[meter + 1] = [(at + t, w) for t, w in zip(times, watts)]
             taken[meter + 1] += of_meter[meter + 1]
