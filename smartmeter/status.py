@@ -52,6 +52,8 @@ RESULTS = f"""
            {A_TIME.format("(SELECT maxOrNull(start) FROM alert_list)")} AS newest_alert,
            (SELECT count() FROM open_alerts) AS open_alerts,
            (SELECT sum(readings) FROM late FINAL) AS late_readings,
+           (SELECT sum(refused) FROM daily_energy FINAL) AS refused_readings,
+           (SELECT count() FROM refused FINAL) AS refused_messages,
            (SELECT count() FROM dead_letter FINAL) AS dead_letters,
            {A_TIME.format("(SELECT maxOrNull(received) FROM dead_letter)")} AS newest_dead_letter,
            (SELECT argMaxOrNull(reason, (received, offset)) FROM dead_letter) AS newest_dead_letter_reason"""
@@ -273,8 +275,9 @@ def facts(status: dict) -> list[str]:
         lines += [
             f"newest:    day {known(found['newest_day'])}, minute {known(found['newest_minute'])}, alert {known(found['newest_alert'])}",
             f"alerts:    {found['open_alerts']:,} open",
-            f"refused:   {found['late_readings']:,} readings late, {found['dead_letters']:,} dead letters"
-            + (f"; the newest, of {found['newest_dead_letter']}: {printable(found['newest_dead_letter_reason'])}" if found["dead_letters"] else "")]
+            f"refused:   {found['late_readings']:,} readings late, {found['refused_readings']:,} of no possible power or time; "
+            f"{found['refused_messages']:,} messages in refused, {found['dead_letters']:,} in dead_letter"
+            + (f", the newest of {found['newest_dead_letter']}: {printable(found['newest_dead_letter_reason'])}" if found["dead_letters"] else "")]
     if status["disk"]:
         lines.append("disk:      " + ", ".join(f"{name.removesuffix('_bytes')} {amount(number)}" for name, number in status["disk"].items()))
     return lines

@@ -188,6 +188,7 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
     assert results["newest_day"] == max(day for _, _, day in expected.days).isoformat()
     assert results["open_alerts"] == sum(alert.open for alert in expected.alerts.values())
     assert (results["late_readings"], results["dead_letters"]) == (expected.late.total(), len(log.dead))
+    assert (results["refused_readings"], results["refused_messages"]) == (expected.refused, 1)
     assert results["newest_dead_letter_reason"]
     assert told["disk"]["kafka_bytes"] > 10_000 and told["disk"]["free_bytes"] > 0
 
@@ -196,7 +197,8 @@ def test_the_screen_tells_the_same(observed, log, expected):
     code, said = ask_status(observed)
     assert code == 0 and said.endswith("\nAll is well.\n")
     assert re.search(r"^kafka +up +127.0.0.1:\d+$", said, re.MULTILINE) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", said, re.MULTILINE)
-    assert f"{expected.late.total():,} readings late, {len(log.dead)} dead letters" in said
+    assert (f"{expected.late.total():,} readings late, {expected.refused:,} of no possible power or time; "
+            f"1 messages in refused, {len(log.dead)} in dead_letter, the newest of 20") in said
 
 
 def test_status_where_nothing_runs(observed, tmp_path):
