@@ -37,7 +37,7 @@ rest.address: 127.0.0.1
 rest.bind-address: 127.0.0.1
 rest.port: {rest_port}
 heartbeat.interval: 1000
-task.cancellation.timeout: 5000
+task.cancellation.timeout: 30000
 io.tmp.dirs: {folder}/tmp
 """
 
