@@ -135,14 +135,17 @@ def test_data_quality(writer, meters):
     assert answer.result_rows == [(3, 50.0, 75.0, 86400.0, 150, 3, 8641, False)]
 
 
-def test_a_table_of_the_last_release_gains_the_column_of_refused_readings(writer, database):
-    writer.command("DROP VIEW data_quality")
-    writer.command("DROP VIEW daily_energy_by_label")
-    writer.command("ALTER TABLE daily_energy DROP COLUMN refused")
-    writer.insert("daily_energy", [energy(1, 1, 1.5)[:-1]], column_names=COLUMNS["daily_energy"][:-1])
+def test_a_table_of_the_last_release_gains_the_columns_of_this_one(writer, database):
+    kept = COLUMNS["daily_energy"][:COLUMNS["daily_energy"].index("refused")]
+    for view in ("data_quality", "daily_energy_by_label", "energy_by_hour"):
+        writer.command(f"DROP VIEW {view}")
+    for column in COLUMNS["daily_energy"][len(kept):]:
+        writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
+    writer.insert("daily_energy", [energy(1, 1, 1.5)[:len(kept)]], column_names=kept)
     schema.create(writer, database)
-    insert(writer, "daily_energy", energy(1, 2, 2.5, refused=3))
+    insert(writer, "daily_energy", energy(1, 2, 2.5, refused=3, hours=[(0, 0, 2.5, 3600.0)]))
     assert writer.query("SELECT meter_id, kwh, refused FROM daily_energy_by_label ORDER BY meter_id").result_rows == [(1, 1.5, 0), (2, 2.5, 3)]
+    assert writer.query("SELECT meter_id, hour, kwh FROM energy_by_hour").result_rows == [(2, 0, 2.5)]
 
 
 def test_newest_revision_of_a_threshold_shows(writer, reader):
