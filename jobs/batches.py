@@ -152,12 +152,12 @@ class Batch:
         if not cuts:
             return None
         cut = cuts[len(cuts) // 2]
-        h, p, n = (int(self.sections[name][:cut].sum()) for name in ("bins", "minutes", "carried"))
+        h, p, q, n = (int(self.sections[name][:cut].sum()) for name in ("bins", "minutes", "hours", "carried"))
         until_ms = int(self.sections["before_ms"][cut])  # the newest reading of the first half
         first = Batch(self.house_id, self.timezone, until_ms, self.sections[:cut], self.bin[:h], self.count[:h], self.minutes[:p],
-                      self.gap_ms[:n], self.watts[:n], self.whole.of(self.sections[:cut]))
+                      self.hours[:q], self.gap_ms[:n], self.watts[:n], self.whole.of(self.sections[:cut]))
         return first, Batch(self.house_id, self.timezone, self.newest_ms, self.sections[cut:], self.bin[h:], self.count[h:], self.minutes[p:],
-                            self.gap_ms[n:], self.watts[n:], self.whole.of(self.sections[cut:]))
+                            self.hours[q:], self.gap_ms[n:], self.watts[n:], self.whole.of(self.sections[cut:]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from fractions import Fraction
+from itertools import pairwise
 
 import lz4.block
 import numpy as np
@@ -234,6 +235,20 @@ def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
     assert whole.sections[same].tolist() == sections[same].tolist()
     assert whole.newest_ms == max(batch.newest_ms for batch in pieces)
     assert carried_by(whole) == [section for batch in pieces for section in carried_by(batch)]
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs())
+def test_halves_of_a_batch_hold_their_own_bursts_and_together_all(log):
+    for batch in batches(*log[0]):
+        halves = batch.halves() or (batch,)
+        for name in ("sections", "bin", "count", "minutes", "hours", "gap_ms", "watts"):
+            assert np.concatenate([getattr(half, name) for half in halves]).tobytes() == getattr(batch, name).tobytes()
+        assert len(halves) == min(2, len(set(batch.sections["burst"].tolist())))
+        for half, (first, last) in zip(halves, pairwise([-1, *(half.sections["burst"].max() for half in halves)])):
+            assert first < half.sections["burst"].min() <= last and half.newest_ms <= batch.newest_ms
+            assert [half.sections[name].sum() for name in ("bins", "minutes", "hours", "carried")] == [
+                len(half.bin), len(half.minutes), len(half.hours), len(half.watts)]
 
 
 @settings(max_examples=100, deadline=None)
