@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
@@ -118,8 +119,33 @@ def to_csv(table: pd.DataFrame) -> str:
     return pd.concat(columns, axis=1).to_csv(index=False, header=[plain(name) for name in table.columns], quoting=csv.QUOTE_NONNUMERIC) if columns else ""
 
 
+SAVE = """
+export default function ({ data, parentElement, setTriggerValue }) {
+    if (!data || data.id === parentElement.saved) return;
+    parentElement.saved = data.id;
+    const link = document.createElement("a");
+    link.href = URL.createObjectURL(new Blob([data.text], { type: "text/csv" }));
+    link.download = data.name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 60000);
+    setTriggerValue("saved", data.id);
+}
+"""
+
+_save = st.components.v2.component("save", html="<span hidden></span>", js=SAVE)
+
+
 def csv_button(table: pd.DataFrame | Callable[[], pd.DataFrame], file_name: str, key: str | None = None) -> None:
-    """Offer a table as a CSV file; a function is called once the file is wanted."""
-    data = (lambda: to_csv(table())) if callable(table) else to_csv(table)
-    st.download_button("CSV", data, file_name, "text/csv", key=key or file_name, icon=":material/download:",
-                       on_click="ignore", disabled=isinstance(table, pd.DataFrame) and table.empty)
+    """Offer a table as a CSV file; a function is called once the file is wanted.
+
+    What a function gives reaches the browser as a message. Streamlit's own deferred download would lose it on pages that refresh: each refresh,
+    of any session, takes away what is offered.
+    """
+    key, icon = key or file_name, ":material/download:"
+    if isinstance(table, pd.DataFrame):
+        st.download_button("CSV", to_csv(table), file_name, "text/csv", key=key, icon=icon, on_click="ignore", disabled=table.empty)
+        return
+    file = f"{key} file"
+    if st.button("CSV", key=key, icon=icon):
+        st.session_state[file] = {"id": time.time_ns(), "name": file_name, "text": to_csv(table())}
+    _save(key=f"{key} save", data=st.session_state.get(file), on_saved_change=lambda: st.session_state.pop(file, None))

@@ -124,7 +124,7 @@ def whole(page: Page) -> None:
 def downloaded(page: Page, n: int = 0) -> pd.DataFrame:
     """What the page's n-th button CSV saves."""
     with page.expect_download() as download:
-        page.locator("[data-testid=stDownloadButton] button").nth(n).click()
+        page.locator("[data-testid=stDownloadButton] button, [data-testid=stButton] button", has_text=re.compile("CSV$")).nth(n).click()
     return pd.read_csv(download.value.path(), float_precision="round_trip")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import time
 from dataclasses import replace
@@ -283,6 +284,21 @@ def listed(app) -> list[str]:
     return app.dataframe[0].value["alert_id"].tolist() if app.dataframe else []
 
 
+def labels(buttons) -> list[str]:
+    return [button.label for button in buttons]
+
+
+def labelled(app, label: str):
+    """The button of that label."""
+    [found] = [button for button in app.button if button.label == label]
+    return found
+
+
+def components(app, name: str) -> list:
+    """What the components of that name were mounted with."""
+    return [found.proto for found in app.get("bidi_component") if found.proto.component_name == name]
+
+
 def test_alerts_are_told_in_each_houses_time(visit):
     app = visit("alerts")
     assert app.dataframe[0].value[["state", "house_id", "city", "label", "began", "minutes", "seen"]].values.tolist() == [
@@ -347,14 +363,14 @@ def test_one_alert(visit):
     assert texts(app.text) == ["oven, New York", "ann@example.org: the roast"]
     assert drawn(app) == [["rect", "rule", "area", "line", "rect", "point"]]
     assert app.text_input[0].value == "the roast"
-    assert [button.label for button in app.button] == ["Open the house", "Change the note", "Take back"]
+    assert labels(app.button) == ["CSV", "Open the house", "Change the note", "Take back"]
 
 
 def test_an_acknowledgement_without_a_note_or_a_login(visit):
     app = visit("alerts", alert=KETTLE)
     assert texts(app.success) == ["Acknowledged at 2026-10-25 02:00:00"]
     assert texts(app.text) == ["kettle, London"]
-    assert [button.label for button in app.button] == ["Open the house", "Change the note", "Take back"]
+    assert labels(app.button) == ["CSV", "Open the house", "Change the note", "Take back"]
 
 
 def test_an_alert_of_which_little_is_known(visit):
@@ -362,13 +378,21 @@ def test_an_alert_of_which_little_is_known(visit):
     assert texts(app.subheader) == ["House 6, 2026-10-25 23:30:00"]
     assert texts(app.text) == ["meter 7"]
     assert texts(app.info) == ["The power of these minutes is not stored yet: it comes some 10 s after a minute is over."]
-    assert [button.label for button in app.button] == ["Open the house", "Acknowledge"]
+    assert labels(app.button) == ["CSV", "Open the house", "Acknowledge"]
 
 
 def test_an_alert_that_is_none_any_more(visit):
     app = visit("alerts", alert=NO_ALERT)
     assert texts(app.info) == ["The alert that was picked is not there (any more): later readings may have shown that it was none."]
-    assert listed(app) == NEWEST_FIRST and not app.button
+    assert listed(app) == NEWEST_FIRST and labels(app.button) == ["CSV"]
+
+
+def test_all_alerts_are_saved_and_offered_until_the_browser_has_them(visit):
+    app = ran(labelled(visit("alerts"), "CSV").click())
+    [proto] = components(app, "save")
+    file = json.loads(proto.json)
+    assert file["name"] == "alerts.csv" and pd.read_csv(io.StringIO(file["text"]))["alert_id"].tolist() == NEWEST_FIRST
+    assert components(ran(app), "save") == [proto]
 
 
 def test_from_an_alert_to_its_house(visit):
@@ -385,8 +409,8 @@ def test_news_are_the_alerts_that_came_since_the_page_was_opened(dashboard_on, c
     [first, second, *_] = results.alerts()
 
     def told(app) -> list[dict]:
-        [component] = app.get("bidi_component")
-        return json.loads(component.proto.json)
+        [proto] = components(app, "notifications")
+        return json.loads(proto.json)
 
     results.insert(writer, alerts=[first], meters=results.meters())
     app = ran(dashboard_on(settings)("alerts").toggle(key="notices").set_value(True))
@@ -403,8 +427,8 @@ def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
     ):
         app = visit("alerts", alert=alert_id)
         app.text_input[0].set_value(note)
-        ran(next(found for found in app.button if found.label == button).click())
-    ran(visit("alerts", alert=OVEN).button[2].click())
+        ran(labelled(app, button).click())
+    ran(labelled(visit("alerts", alert=OVEN), "Take back").click())
     sent = records(with_topics, "acknowledgements")
     assert all(before <= record.pop("acknowledged") <= time.time() * 1000 for record in sent)
     assert sorted(sent, key=lambda record: (record["house_id"], record["withdrawn"])) == [
@@ -417,7 +441,7 @@ def test_an_acknowledgement_that_kafka_does_not_take_is_told(dashboard_on, store
     monkeypatch.setattr(acknowledgements, "SENT_WITHIN_S", 0.5)
     app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))("alerts", alert=KETTLE)
     app.text_input[0].set_value("tea")
-    app = ran(app.button[1].click())
+    app = ran(labelled(app, "Change the note").click())
     assert texts(app.error)[0].startswith("It is not acknowledged: no Kafka broker answers at 127.0.0.1:1: ")
     assert not app.toast
 
@@ -635,7 +659,7 @@ def test_nothing_is_shown_before_a_login(visit, name):
     app.query_params.update(house="1", alert=OVEN, date=str(SUN))
     app = ran(app.switch_page(f"views/{name}.py"))
     assert texts(app.title) == ["Smart Meter Watchdog"]
-    assert [button.label for button in app.button] == ["Log in"]
+    assert labels(app.button) == ["Log in"]
     assert [element.type for element in app.main if element.type != "main"] == ["title", "button"]
 
 
@@ -645,4 +669,4 @@ def test_who_is_logged_in_sees_the_pages(visit):
     app = ran(app.switch_page("views/home.py"))
     assert texts(app.title) == ["Home"] and metrics(app)["Energy, kWh"] == "39.0"
     assert texts(app.sidebar.caption) == ["Logged in as ann@example.org"]
-    assert [button.label for button in app.sidebar.button] == ["Log out"]
+    assert labels(app.sidebar.button) == ["Log out"]
