@@ -152,7 +152,7 @@ class Batch:
         if not cuts:
             return None
         cut = cuts[len(cuts) // 2]
-        h, p, q, n = (int(self.sections[name][:cut].sum()) for name in ("bins", "minutes", "hours", "carried"))
+        h, p, q, n = (int(self.sections[name][:cut].sum()) for name in NUMBERED[1:])
         until_ms = int(self.sections["before_ms"][cut])  # the newest reading of the first half
         first = Batch(self.house_id, self.timezone, until_ms, self.sections[:cut], self.bin[:h], self.count[:h], self.minutes[:p],
                       self.hours[:q], self.gap_ms[:n], self.watts[:n], self.whole.of(self.sections[:cut]))

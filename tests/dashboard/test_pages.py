@@ -295,8 +295,8 @@ def labelled(app, label: str):
 
 
 def components(app, name: str) -> list:
-    """What the components of that name were mounted with."""
-    return [found.proto for found in app.get("bidi_component") if found.proto.component_name == name]
+    """The data of the components of that name."""
+    return [json.loads(found.proto.json) for found in app.get("bidi_component") if found.proto.component_name == name]
 
 
 def test_alerts_are_told_in_each_houses_time(visit):
@@ -389,10 +389,9 @@ def test_an_alert_that_is_none_any_more(visit):
 
 def test_all_alerts_are_saved_and_offered_until_the_browser_has_them(visit):
     app = ran(labelled(visit("alerts"), "CSV").click())
-    [proto] = components(app, "save")
-    file = json.loads(proto.json)
+    [file] = components(app, "save")
     assert file["name"] == "alerts.csv" and pd.read_csv(io.StringIO(file["text"]))["alert_id"].tolist() == NEWEST_FIRST
-    assert components(ran(app), "save") == [proto]
+    assert components(ran(app), "save") == [file]
 
 
 def test_from_an_alert_to_its_house(visit):
@@ -409,8 +408,8 @@ def test_news_are_the_alerts_that_came_since_the_page_was_opened(dashboard_on, c
     [first, second, *_] = results.alerts()
 
     def told(app) -> list[dict]:
-        [proto] = components(app, "notifications")
-        return json.loads(proto.json)
+        [data] = components(app, "notifications")
+        return data
 
     results.insert(writer, alerts=[first], meters=results.meters())
     app = ran(dashboard_on(settings)("alerts").toggle(key="notices").set_value(True))

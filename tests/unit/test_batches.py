@@ -21,6 +21,7 @@ from tests.oracle import readings_of
 from tests.unit.logs import NEW_YORK, START_MS, burst, logs
 
 MIDNIGHT_MS = START_MS + 86_400_000
+ARRAYS = ("sections", "bin", "count", "minutes", "hours", "gap_ms", "watts")
 ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
 
 
@@ -185,7 +186,7 @@ def same(mine, theirs) -> bool:
     """Whether two batches are equal."""
     return (mine.house_id, mine.timezone, mine.newest_ms) == (theirs.house_id, theirs.timezone, theirs.newest_ms) and all(
         getattr(mine, name).dtype == getattr(theirs, name).dtype and getattr(mine, name).tolist() == getattr(theirs, name).tolist()
-        for name in ("sections", "bin", "count", "minutes", "hours", "gap_ms", "watts"))
+        for name in ARRAYS)
 
 
 def test_batches_are_what_their_bytes_say():
@@ -242,7 +243,7 @@ def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
 def test_halves_of_a_batch_hold_their_own_bursts_and_together_all(log):
     for batch in batches(*log[0]):
         halves = batch.halves() or (batch,)
-        for name in ("sections", "bin", "count", "minutes", "hours", "gap_ms", "watts"):
+        for name in ARRAYS:
             assert np.concatenate([getattr(half, name) for half in halves]).tobytes() == getattr(batch, name).tobytes()
         assert len(halves) == min(2, len(set(batch.sections["burst"].tolist())))
         for half, (first, last) in zip(halves, pairwise([-1, *(half.sections["burst"].max() for half in halves)])):
