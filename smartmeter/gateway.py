@@ -14,6 +14,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 from smartmeter import logs
+from smartmeter.hosts import Gate
 from smartmeter.settings import Settings
 
 PUSH_EVERY_S = 5
@@ -47,6 +48,17 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     pushed: Pushed
+    gate: Gate
+
+    def parse_request(self) -> bool:
+        """Whether the request can be answered; what the gate refuses has been answered then."""
+        if not super().parse_request():
+            return False
+        reason = self.gate.refusal({name.lower(): value for name, value in self.headers.items()})
+        if reason:
+            self.close_connection = True  # its body is not read
+            self._answer(403, f"{reason}\n".encode())
+        return not reason
 
     def do_GET(self):
         if self.path == "/metrics":
@@ -79,7 +91,7 @@ def main() -> int:
     logs.configure("metrics")
     settings = Settings.load()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Handler.pushed = Pushed()
+    Handler.pushed, Handler.gate = Pushed(), Gate(settings, settings.metrics_address)
     with ThreadingHTTPServer((settings.metrics_address, settings.flink_metrics_port), Handler) as server:
         server.serve_forever()
     return 0

@@ -54,6 +54,10 @@ class Settings:
     flink_metrics_port: int = _setting(9249, "port of the metrics of the local stack's Flink; 0: none")
     sink_metrics_port: int = _setting(9250, "port of the sink's metrics; 0: none")
 
+    allowed_hosts: str = _setting(
+        "", "further host names, by commas, at which endpoint, dashboard and metrics may be reached, such as a proxy's; others are refused")
+    allowed_origins: str = _setting("", "origins, by commas, whose pages may send them requests from a browser, such as https://play.example; *: all")
+
     kafka: str = _setting("127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
     kafka_tls: bool = _setting(False, "connect to Kafka by TLS")
     kafka_ca: str = _setting("", "PEM file of the authorities whose Kafka certificates are trusted; empty: those of the system")
@@ -82,6 +86,9 @@ class Settings:
     clickhouse_password: str = _secret("password of that user; the local endpoint makes one up and keeps it in SMW_HOME")
     clickhouse_reader: str = _setting("reader", "read-only user of the dashboard and of ./smw sql")
     clickhouse_reader_password: str = _secret("password of the read-only user")
+    clickhouse_queries: int = _setting(4, "queries of a user that the local endpoint runs at the same time; more wait for up to 10 s")
+    clickhouse_memory_mb: int = _setting(2000, "memory, in MB, that the read-only user's queries may take at the local endpoint, each its share")
+    clickhouse_insert_mb: int = _setting(512, "most, in MB, that one request of the writer may hold at the local endpoint, when unpacked")
     retention_days: int = _setting(0, "days after which results leave the tables; 0: never")
     profile_days: int = _setting(0, "days after which the power profile leaves the tables; 0: never")
     sink_batch_rows: int = _setting(100_000, "most rows that the sink puts into one insert")
@@ -162,6 +169,9 @@ class Settings:
             ("replication", 0 <= self.replication < 2**15, "0 or more"),
             ("readings_retention_days", 0 <= self.readings_retention_days <= 36_500, "0 to 36500"),
             ("readings_retention_gb", 0 <= self.readings_retention_gb < 1e9, "0 or more"),
+            ("clickhouse_queries", 1 <= self.clickhouse_queries <= 100, "1 to 100"),
+            ("clickhouse_memory_mb", self.clickhouse_memory_mb >= 100, "100 or more"),
+            ("clickhouse_insert_mb", self.clickhouse_insert_mb >= 1, "1 or more"),
             ("log_mb", self.log_mb > 0, "more than 0"),
             ("log_files", self.log_files >= 2, "2 or more"),
         ):

@@ -182,7 +182,7 @@ def start_dashboard(processes: Processes, settings: Settings) -> None:
     """Start the dashboard at settings.dashboard_address and _port."""
     require_free_port(f"{settings.dashboard_address}:{settings.dashboard_port}", "SMW_DASHBOARD_PORT")
     processes.start("dashboard", [
-        sys.executable, "-P", "-m", "streamlit", "run", str(ROOT / "dashboard" / "app.py"),
+        sys.executable, "-P", "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py"),
         "--server.address", settings.dashboard_address, "--server.port", str(settings.dashboard_port),
         "--logger.messageFormat", "%(levelname)s %(message)s"], settings.environ())
     url = dashboard_url(settings)

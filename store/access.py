@@ -9,25 +9,35 @@ the engine's own parser makes of the statement, so that no spelling of it slips 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 STATEMENTS = {"SelectWithUnionQuery", "ExplainQuery", "ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery", "UseQuery"}
 TABLE_FUNCTIONS = {"generate_series", "generateSeries", "merge", "numbers", "numbers_mt", "values", "view", "zeros", "zeros_mt"}
 FORBIDDEN_NAMES = {"file"}
 
-# The engine's parser has no tree for these; they take a name and nothing else.
+# The engine's parser has no tree for these; they take a name and nothing else, or, to be described, a query.
+_NAME = r"(?: \w+ | `[\w\ \-]+` | \"[\w\ \-]+\" )"
+_FORMAT = r"(\s+FORMAT\s+\w+)? \s* ;? \s*"
 _NAMES_ONLY = re.compile(
-    r"""\s* (DESC|DESCRIBE|EXISTS|SHOW\s+CREATE) (\s+(TABLE|VIEW|DATABASE))? \s+ \w+(\.\w+)? (\s+FORMAT\s+\w+)? \s* ;? \s*""",
+    rf"""\s* (DESC|DESCRIBE|EXISTS|SHOW\s+CREATE) (\s+(TABLE|VIEW|DATABASE))? \s+ {_NAME} (\s*\.\s*{_NAME})? {_FORMAT}""",
     re.IGNORECASE | re.VERBOSE,
 )
+_OF_A_QUERY = re.compile(rf"\s* (DESC|DESCRIBE) (\s+TABLE)? \s* \( (?P<query>.*) \) {_FORMAT}", re.IGNORECASE | re.VERBOSE | re.DOTALL)
 
 
-def refusal(sql: str, tree: dict | None) -> str | None:
+def refusal(sql: str, tree: dict | None, parse: Callable[[str], dict | None]) -> str | None:
     """Why the reader may not run a statement, in words; None if it may.
 
     tree: its syntax tree as made by ClickHouse's parseQueryToJSON; None where that knows no such statement.
+    parse: makes the tree of another statement.
     """
     if tree is None:
-        return None if _NAMES_ONLY.fullmatch(sql) else "statements of this kind are not allowed"
+        if _NAMES_ONLY.fullmatch(sql):
+            return None
+        described = _OF_A_QUERY.fullmatch(sql)
+        tree = parse(described["query"]) if described else None
+        if tree is None or tree["type"] != "SelectWithUnionQuery":
+            return "statements of this kind are not allowed"
     if tree["type"] not in STATEMENTS:
         return f"statements of the type {tree['type']} are not allowed"
     for node in _nodes(tree):

@@ -1,10 +1,9 @@
 """ClickHouse's HTTP protocol over the embedded engine: `python -m store.endpoint`.
 
-Serves curl, clickhouse-connect and other HTTP clients of ClickHouse on the loopback address of SMW_CLICKHOUSE_URL,
+Serves curl, clickhouse-connect, JDBC and other HTTP clients of ClickHouse on the loopback address of SMW_CLICKHOUSE_URL,
 with the data in SMW_HOME. Two users: the writer (its password is made up at the first start and kept in SMW_HOME,
 unless one is set) and the read-only reader, who is also taken where a request names no user.
-Not served: sessions that span requests (a session_id is ignored), compressed answers (they are sent plain), the
-block compression of compress=1, and multipart forms.
+docs/clients.md lists what clients may send, the limits, and what is not served.
 """
 
 from __future__ import annotations
@@ -13,66 +12,68 @@ import base64
 import binascii
 import errno
 import fcntl
-import gzip
-import io
 import ipaddress
 import json
 import logging
+import re
+import resource
 import secrets
 import signal
 import socket
 import ssl
 import sys
+import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-import lz4.frame
+import anyio
 import uvicorn
-from backports import zstd
+from anyio.to_thread import run_sync
 from starlette.applications import Starlette
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
-from starlette.responses import PlainTextResponse, Response, StreamingResponse
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from smartmeter import logs
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
+from smartmeter.hosts import Gate, OwnHost, listed
 from smartmeter.settings import Settings, SettingsError, write_private
+from store import bodies, native
 from store.client import password_file, writer_password
-from store.engine import Engine, Query, QueryError
+from store.engine import Engine, Query, Result, Summary
+from store.errors import QueryError
+from store.lanes import Lane
 
 log = logging.getLogger("endpoint")
 
-AUTHENTICATION_FAILED, NOT_IMPLEMENTED, UNKNOWN_COMPRESSION_METHOD, CANNOT_DECOMPRESS = 516, 48, 89, 271
+AUTHENTICATION_FAILED, NOT_IMPLEMENTED, BAD_ARGUMENTS, QUERY_WAS_CANCELLED = 516, 48, 36, 394
+READER_BODY_BYTES = 1 << 20
+"""Most that a reader's statement may hold; the engine itself takes 256 KiB, unless a setting of the writer lets it take more."""
+WHOLE_ANSWER_S = 300
+"""Longest time that an answer may take, to the reader's last byte."""
+KILL_EVERY_S = 0.5
 
 # URL parameters of the protocol; every other one is a setting.
 PROTOCOL_PARAMETERS = {
-    "buffer_size", "client_protocol_version", "compress", "database", "decompress", "default_format",
+    "add_http_cors_header", "buffer_size", "client_protocol_version", "compress", "database", "decompress", "default_format",
     "enable_http_compression", "http_headers_progress_interval_ms", "password", "query", "query_id", "quota_key", "role",
     "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "user", "wait_end_of_query",
 }
 
-
-def _decompress_lz4(data: bytes) -> bytes:
-    """All frames of the data; lz4.frame.decompress would stop after the first, and clickhouse-connect sends one a block."""
-    with lz4.frame.open(io.BytesIO(data)) as frames:
-        return frames.read()
-
-
-DECOMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes, "identity": bytes, "gzip": gzip.decompress, "lz4": _decompress_lz4, "zstd": zstd.decompress,
-}
-
 # HTTP status of an error, as ClickHouse's own server gives it; 500 for all others.
 STATUS_OF_CODE = {
-    **dict.fromkeys([6, 26, 27, 33, 36, 38, 41, 43, 53, 62, 69, 70, 72, 117, 190, 321, 427, 456, 457], 400),
+    **dict.fromkeys([6, 26, 27, 33, BAD_ARGUMENTS, 38, 41, 43, 53, 62, 69, 70, 72, 117, 190, 321, 427, 456, 457], 400),
     **dict.fromkeys([192, 193, 512, AUTHENTICATION_FAILED], 403),
     **dict.fromkeys([46, 47, 50, 56, 60, 63, 73, 78, 81, 115, 336, 511], 404),
-    159: 408,
+    **dict.fromkeys([159, 209], 408),
+    **dict.fromkeys([202], 429),
+    **dict.fromkeys([307], 413),
     NOT_IMPLEMENTED: 501,
 }
 
@@ -81,41 +82,91 @@ class Endpoint:
     """The HTTP face of an engine."""
 
     def __init__(self, engine: Engine, settings: Settings):
-        self._engine = engine
+        self._engine, self._settings = engine, settings
         self._reader = settings.clickhouse_reader
         self._passwords = {
             settings.clickhouse_user: writer_password(settings),
             settings.clickhouse_reader: settings.clickhouse_reader_password,
         }
-        self.app = Starlette(routes=[
-            Route("/ping", lambda request: PlainTextResponse("Ok.\n")),
-            Route("/", self._answer, methods=["GET", "POST"]),
-        ])
+        self._lanes = {user: Lane(settings.clickhouse_queries) for user in self._passwords}
+        self._killers = anyio.CapacityLimiter(2)
+        gate = Gate(settings, urlsplit(settings.clickhouse_url).hostname or "")
+        self.app = Starlette(
+            routes=[
+                Route("/ping", _ok),
+                Route("/replicas_status", _ok),
+                Route("/", _Answers(self)),
+            ],
+            middleware=[
+                Middleware(OwnHost, gate=gate),
+                Middleware(CORSMiddleware, allow_origins=listed(settings.allowed_origins), allow_methods=["GET", "POST"], allow_headers=["*"],
+                           expose_headers=["X-ClickHouse-Exception-Code", "X-ClickHouse-Format", "X-ClickHouse-Query-Id", "X-ClickHouse-Summary"]),
+            ])
 
-    async def _answer(self, request: Request) -> Response:
+    async def answer(self, scope, receive, send) -> None:
+        """Answer one request for the path /. What ends it early leaves no statement running."""
+        request = Request(scope, receive)
         headers = {
-            "X-ClickHouse-Query-Id": request.query_params.get("query_id") or str(uuid.uuid4()),
+            "X-ClickHouse-Query-Id": str(uuid.uuid4()),
             "X-ClickHouse-Timezone": self._engine.timezone,
             "X-ClickHouse-Server-Display-Name": "chdb",
         }
+        if request.method not in ("GET", "HEAD", "POST", "OPTIONS"):
+            return await PlainTextResponse("Method Not Allowed\n", 405, {"Allow": "GET, HEAD, POST, OPTIONS"})(scope, receive, send)
+        if request.method == "OPTIONS":
+            return await PlainTextResponse("", 204, {"Allow": "GET, HEAD, POST, OPTIONS"})(scope, receive, send)
         try:
-            user = self._authenticate(request)
-            text = await _statement(request)
-            if not text.strip():
-                return PlainTextResponse("Ok.\n", headers=headers)
-            query = self._query(request, user, text)
-            result = await run_in_threadpool(self._engine.run, query)
+            headers["X-ClickHouse-Query-Id"] = _query_id(request) or headers["X-ClickHouse-Query-Id"]
+            await self._run(request, send, headers)
         except QueryError as error:
             headers["X-ClickHouse-Exception-Code"] = str(error.code)
-            return PlainTextResponse(self._message(error), STATUS_OF_CODE.get(error.code, 500), headers)
-        tag = secrets.token_hex(8)
-        headers |= {
-            "X-ClickHouse-Format": result.format,
-            "X-ClickHouse-Summary": json.dumps({"read_rows": str(result.rows_read), "written_rows": str(result.rows_written)}),
-            "X-ClickHouse-Exception-Tag": tag,
-        }
-        media_type = "application/json" if result.format.startswith("JSON") else "text/plain; charset=UTF-8"
-        return StreamingResponse(self._body(result.chunks, tag), headers=headers, media_type=media_type)
+            await PlainTextResponse(self._message(error), STATUS_OF_CODE.get(error.code, 500), headers)(scope, receive, send)
+        except ClientDisconnect:
+            log.info("query %s: the client has gone", headers["X-ClickHouse-Query-Id"])
+
+    async def _run(self, request: Request, send, headers: dict[str, str]) -> None:
+        """Read the statement, wait for its turn, run it and send what it gives. Raises QueryError until the first byte is sent."""
+        user = self._authenticate(request)
+        reader = user == self._reader
+        limit = READER_BODY_BYTES if reader else self._settings.clickhouse_insert_mb * 1_000_000
+        if request.headers.get("Content-Type", "").startswith("multipart/"):
+            raise QueryError.named(NOT_IMPLEMENTED, "Multipart forms are not supported: send parameters in the URL", "NOT_IMPLEMENTED")
+        body = await bodies.read(request, limit)
+        lane = self._lanes[user]
+        async with lane.place():
+            parameters = request.query_params
+            text = await lane.run(bodies.unpack, body, request.headers.get("Content-Encoding", ""), parameters.get("decompress") == "1", limit)
+            url_part = parameters.get("query", "").encode()
+            text = url_part + b"\n" + text if url_part and text else url_part or text
+            if not text.strip():
+                return await PlainTextResponse("Ok.\n", headers=headers)(request.scope, request.receive, send)
+            query = self._query(request, reader, text)
+            async with self._killed_when_client_goes(request, query):
+                await _Sending(self, lane, request, send, headers, query).run()
+
+    @asynccontextmanager
+    async def _killed_when_client_goes(self, request: Request, query: Query) -> AsyncIterator[None]:
+        """Within it the statement is killed as soon as the client is not there any more, or its time is over."""
+
+        async def watch() -> None:
+            with anyio.move_on_after(WHOLE_ANSWER_S if query.reader else None):
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+            while True:  # it may not run yet
+                with suppress(QueryError):
+                    await run_sync(self._engine.kill, query.token, limiter=self._killers)
+                await anyio.sleep(KILL_EVERY_S)
+
+        failure = None
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(watch)
+            try:
+                yield
+            except (QueryError, ClientDisconnect) as error:
+                failure = error  # raised in here it would be one of a group
+            tasks.cancel_scope.cancel()
+        if failure:
+            raise failure
 
     def _authenticate(self, request: Request) -> str:
         """The user of a request. Raises QueryError for a user or a password that is wrong."""
@@ -123,36 +174,139 @@ class Endpoint:
         user = user or self._reader
         known = self._passwords.get(user)
         if known is None or not secrets.compare_digest(known.encode(), password.encode()):
-            raise _error(AUTHENTICATION_FAILED, f"{user}: Authentication failed: password is incorrect, or there is no user with such name",
-                         "AUTHENTICATION_FAILED")
+            raise _unknown(f"{user}: Authentication failed: password is incorrect, or there is no user with such name")
         return user
 
-    def _query(self, request: Request, user: str, text: bytes) -> Query:
-        parameters, reader = request.query_params, user == self._reader
+    def _query(self, request: Request, reader: bool, text: bytes) -> Query:
+        parameters, memory = request.query_params, self._settings.clickhouse_memory_mb * 1_000_000
         return Query(
             text,
             database=parameters.get("database") or request.headers.get("X-ClickHouse-Database", ""),
-            format=parameters.get("default_format") or request.headers.get("X-ClickHouse-Format", "TabSeparated"),
+            format=_format(request),
             settings={k: v for k, v in parameters.items() if k not in PROTOCOL_PARAMETERS and not k.startswith("param_")},
             parameters={k.removeprefix("param_"): v for k, v in parameters.items() if k.startswith("param_")},
             reader=reader,
-            readonly=1 if reader else 2 if request.method == "GET" else 0,
+            readonly=1 if reader else 0 if request.method == "POST" else 2,
+            memory_bytes=memory // self._settings.clickhouse_queries if reader else memory,
         )
-
-    def _body(self, chunks: Iterator[bytes], tag: str) -> Iterator[bytes]:
-        """The answer; an error that comes when part of it has been sent ends it in the way that ClickHouse does."""
-        try:
-            yield from chunks
-        except QueryError as error:
-            message = self._message(error)
-            yield f"\r\n__exception__\r\n{tag}\r\n{message}{len(message.encode())} {tag}\r\n__exception__\r\n".encode()
 
     def _message(self, error: QueryError) -> str:
         return f"{error} (version {self._engine.version})\n"
 
 
-def _error(code: int, message: str, name: str) -> QueryError:
-    return QueryError(code, f"Code: {code}. DB::Exception: {message}. ({name})")
+class _Answers:
+    """The ASGI application of the path /, for all methods."""
+
+    def __init__(self, endpoint: Endpoint):
+        self._endpoint = endpoint
+
+    async def __call__(self, scope, receive, send):
+        await self._endpoint.answer(scope, receive, send)
+
+
+class _Sending:
+    """One statement that runs, and its answer on its way to the client."""
+
+    def __init__(self, endpoint: Endpoint, lane: Lane, request: Request, send, headers: dict[str, str], query: Query):
+        self._endpoint, self._lane, self._request, self._send, self._headers, self._query = endpoint, lane, request, send, headers, query
+        self._version = _version(request)
+        self._packed = request.query_params.get("compress") == "1"
+        self._started_ns = time.monotonic_ns()
+
+    async def run(self) -> None:
+        """Run it to its end. Raises QueryError until the first byte is sent."""
+        result = await self._lane.run(self._endpoint._engine.run, self._query)
+        try:
+            first = await self._lane.run(_first_two, result.chunks, lambda data: self._form(result, data))
+            tag = secrets.token_hex(8)
+            await self._begin(result, tag)
+            await self._send_all(result, first, tag)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._lane.run(result.chunks.close)
+
+    async def _begin(self, result: Result, tag: str) -> None:
+        media_type = "application/json" if result.format.startswith("JSON") else "text/plain; charset=UTF-8"
+        headers = self._headers | {
+            "Content-Type": media_type,
+            "X-ClickHouse-Format": result.format,
+            "X-ClickHouse-Summary": _summary(result.summary, time.monotonic_ns() - self._started_ns),
+            "X-ClickHouse-Exception-Tag": tag,
+        }
+        raw = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers.items()]
+        await self._send({"type": "http.response.start", "status": 200, "headers": raw})
+
+    async def _send_all(self, result: Result, first: list[bytes], tag: str) -> None:
+        """The answer; an error that comes when part of it has been sent ends it in the way that ClickHouse does."""
+        for part in first:
+            await self._part(part)
+        try:
+            while (part := await self._lane.run(next, result.chunks, None)) is not None:
+                await self._part(await self._lane.run(self._form, result, part))
+        except QueryError as error:
+            if error.code == QUERY_WAS_CANCELLED:
+                log.info("query %s was cancelled: its client has gone, or it took too long", self._headers["X-ClickHouse-Query-Id"])
+            message = self._endpoint._message(error)
+            end = f"\r\n__exception__\r\n{tag}\r\n{message}{len(message.encode())} {tag}\r\n__exception__\r\n".encode()
+            await self._part(bodies.pack(end) if self._packed else end)
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _part(self, data: bytes) -> None:
+        """Send a part. Raises ClientDisconnect when the client reads nothing for too long."""
+        try:
+            with anyio.fail_after(bodies.SILENCE_S):
+                await self._send({"type": "http.response.body", "body": data, "more_body": True})
+        except TimeoutError:
+            raise ClientDisconnect from None
+
+    def _form(self, result: Result, data: bytes) -> bytes:
+        """A chunk in the form that the client asked for."""
+        if result.format == "Native":
+            data = native.of_version(data, self._version)
+        return bodies.pack(data) if self._packed else data
+
+
+def _first_two(chunks: Iterator[bytes], form) -> list[bytes]:
+    """The first chunks of an answer: a short one is whole then, with its summary, and its errors come in front of it."""
+    return [form(chunk) for _, chunk in zip(range(2), chunks)]
+
+
+def _summary(summary: Summary, elapsed_ns: int) -> str:
+    return json.dumps({
+        "read_rows": str(summary.read_rows), "read_bytes": str(summary.read_bytes), "written_rows": str(summary.written_rows),
+        "written_bytes": str(summary.written_bytes), "total_rows_to_read": str(summary.read_rows), "result_rows": str(summary.result_rows),
+        "result_bytes": str(summary.result_bytes), "elapsed_ns": str(elapsed_ns),
+    }, separators=(",", ":"))
+
+
+async def _ok(request: Request) -> PlainTextResponse:
+    return PlainTextResponse("Ok.\n")
+
+
+def _query_id(request: Request) -> str:
+    """The query_id that the client gave. Raises QueryError for one that no header can carry."""
+    query_id = request.query_params.get("query_id", "")
+    if len(query_id) > 200 or not re.fullmatch(r"[ -~]*", query_id):
+        raise QueryError.named(BAD_ARGUMENTS, "query_id takes up to 200 printable ASCII characters", "BAD_ARGUMENTS")
+    return query_id
+
+
+def _format(request: Request) -> str:
+    name = request.query_params.get("default_format") or request.headers.get("X-ClickHouse-Format", "TabSeparated")
+    if not re.fullmatch(r"\w+", name, re.ASCII):
+        raise QueryError.named(73, f"Unknown format {name!r}", "UNKNOWN_FORMAT")
+    return name
+
+
+def _version(request: Request) -> int:
+    text = request.query_params.get("client_protocol_version", "0")
+    if not re.fullmatch(r"\d{1,9}", text, re.ASCII):
+        raise QueryError.named(BAD_ARGUMENTS, f"client_protocol_version takes a number, not {text!r}", "BAD_ARGUMENTS")
+    return int(text)
+
+
+def _unknown(reason: str) -> QueryError:
+    return QueryError.named(AUTHENTICATION_FAILED, reason, "AUTHENTICATION_FAILED")
 
 
 def _credentials(request: Request) -> tuple[str, str]:
@@ -165,27 +319,9 @@ def _credentials(request: Request) -> tuple[str, str]:
         try:
             user, _, password = base64.b64decode(encoded, validate=True).decode().partition(":")
         except (binascii.Error, UnicodeDecodeError):
-            raise _error(AUTHENTICATION_FAILED, "The header Authorization is malformed", "AUTHENTICATION_FAILED") from None
+            raise _unknown("The header Authorization is malformed") from None
         return user, password
     return parameters.get("user", ""), parameters.get("password", "")
-
-
-async def _statement(request: Request) -> bytes:
-    """The statement with its data: the URL's part, a line break, the body."""
-    if request.query_params.get("compress") == "1" or request.query_params.get("decompress") == "1":
-        raise _error(NOT_IMPLEMENTED, "compress=1 and decompress=1 are not supported: use Content-Encoding", "NOT_IMPLEMENTED")
-    if request.headers.get("Content-Type", "").startswith("multipart/"):
-        raise _error(NOT_IMPLEMENTED, "Multipart forms are not supported: send parameters in the URL", "NOT_IMPLEMENTED")
-    encoding = request.headers.get("Content-Encoding", "")
-    if encoding not in DECOMPRESS:
-        raise _error(UNKNOWN_COMPRESSION_METHOD, f"Unknown compression method {encoding}", "UNKNOWN_COMPRESSION_METHOD")
-    body = await request.body()
-    try:
-        body = await run_in_threadpool(DECOMPRESS[encoding], body)
-    except Exception as error:  # each library has its own kinds
-        raise _error(CANNOT_DECOMPRESS, f"The body is not {encoding}: {error}", "CANNOT_DECOMPRESS") from None
-    url_part = request.query_params.get("query", "").encode()
-    return url_part + b"\n" + body if url_part and body else url_part or body
 
 
 def _bind(settings: Settings) -> socket.socket:
@@ -240,6 +376,12 @@ def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
     return settings.clickhouse_certificate, settings.clickhouse_key
 
 
+def _allow_many_connections() -> None:
+    """As many as the system lets this process have: clients that only wait shall not keep others out."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
 def _make_password(settings: Settings) -> None:
     """At the first start, where none is set, a password for the writer."""
     if not writer_password(settings):
@@ -255,6 +397,7 @@ def serve(settings: Settings) -> None:
         engine = Engine(folder, settings.clickhouse_database)
         try:
             app = Endpoint(engine, settings).app
+            _allow_many_connections()
             log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse_url, folder)
             config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
                                     ssl_certfile=certificate, ssl_keyfile=key)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -16,42 +17,30 @@ from pathlib import Path
 
 from chdb.session import Session
 
-from store import access
+from store import access, native
+from store.errors import QueryError
 
 CONFIG = Path(__file__).parent / "chdb" / "config.xml"
 
 # Formats whose pieces, put one after another, are what the whole would be. Others (with a header, a footer or
 # aligned columns) are made in one piece.
-STREAMED_FORMATS = {"CSV", "JSONEachRow", "Native", "RowBinary", "TSV", "TabSeparated"}
+STREAMED_FORMATS = {"CSV", "JSONCompactEachRow", "JSONEachRow", "Native", "RowBinary", "TSV", "TabSeparated"}
+
+# Formats that begin with their columns: how many strings a column has there.
+HEADED_FORMATS = {"RowBinaryWithNames": 1, "RowBinaryWithNamesAndTypes": 2}
 
 # With final=1 a row that came again shows once, whether or not the tables have been merged since.
-READER_SETTINGS = {"final": "1", "max_execution_time": "60", "max_memory_usage": "2000000000"}
+READER_SETTINGS = {"final": "1", "max_execution_time": "60"}
 READER_MAY_SET = {"final", "max_result_rows", "result_overflow_mode", "max_threads"}
 
-BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY, ACCESS_DENIED = 36, 115, 164, 497
+# What is made in one piece is not in the engine's account of memory. Text of a value is up to 10 times as long as the
+# value, and some formats repeat the names of columns, which are of the statement's length together, in each row.
+TEXT_OF_VALUE = 10
+
+BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY = 36, 115, 164
 
 _INSERT = re.compile(rb"(?P<statement>\s*INSERT\s.*?)(?P<settings>\bSETTINGS\s+\w+\s*=.*?)?\bFORMAT\s+(?P<format>\w+)[ \t]*(\r?\n|$)",
                      re.IGNORECASE | re.DOTALL)
-_CODE = re.compile(r"Code: (\d+)\. ")
-
-
-class QueryError(Exception):
-    """An error of ClickHouse: its code and its message, "Code: 60. DB::Exception: ... (UNKNOWN_TABLE)"."""
-
-    def __init__(self, code: int, message: str):
-        super().__init__(message)
-        self.code = code
-
-    @classmethod
-    def of(cls, error: Exception) -> QueryError:
-        """The error that chDB's exception tells of."""
-        text = str(error)
-        found = _CODE.search(text)
-        return cls(int(found[1]), text[found.start():].strip()) if found else cls(1001, f"Code: 1001. DB::Exception: {text}")
-
-    @classmethod
-    def denied(cls, reason: str) -> QueryError:
-        return cls(ACCESS_DENIED, f"Code: {ACCESS_DENIED}. DB::Exception: reader: Not enough privileges: {reason}. (ACCESS_DENIED)")
 
 
 @dataclass(frozen=True)
@@ -59,7 +48,8 @@ class Query:
     """One statement with what belongs to it.
 
     text: the statement, for an INSERT followed by a line break and the data. parameters: values of {name:Type}, in
-    ClickHouse's escaped form. readonly: as the setting of that name (0, 1 or 2).
+    ClickHouse's escaped form. readonly: as the setting of that name (0, 1 or 2). memory_bytes: what it may take.
+    token: what Engine.kill() finds it by.
     """
 
     text: bytes
@@ -69,16 +59,38 @@ class Query:
     parameters: dict[str, str] = field(default_factory=dict)
     reader: bool = False
     readonly: int = 0
+    memory_bytes: int = 2_000_000_000
+    token: str = field(default_factory=lambda: secrets.token_hex(16))
+
+
+@dataclass
+class Summary:
+    """What a statement has read, written and given so far."""
+
+    read_rows: int = 0
+    read_bytes: int = 0
+    written_rows: int = 0
+    written_bytes: int = 0
+    result_rows: int = 0
+    result_bytes: int = 0
+
+    def add(self, answer) -> None:
+        """Count an answer of chDB, or a piece of one."""
+        self.read_rows += answer.storage_rows_read()
+        self.read_bytes += answer.storage_bytes_read()
+        self.written_rows += answer.rows_written()
+        self.written_bytes += answer.bytes_written()
+        self.result_rows += answer.rows_read() + answer.rows_written()
+        self.result_bytes += answer.bytes_read() + answer.bytes_written()
 
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement gave. chunks must be read to the end, or closed. rows_*: 0 where they are not yet known."""
+    """What a statement gave. chunks must be read to the end, or closed; the summary grows meanwhile."""
 
     chunks: Generator[bytes]
     format: str
-    rows_read: int = 0
-    rows_written: int = 0
+    summary: Summary
 
 
 class Engine:
@@ -103,15 +115,24 @@ class Engine:
         chunks = None
         try:
             session.query(f"USE {_quote(query.database or self._database, '`')}")
-            _set(session, query)
             result = _run(session, query)
             chunks = _closing(session, result.chunks)
             next(chunks)  # now the session is the generator's to close, and the first chunk, or an error, is there
-            return Result(chunks, result.format, result.rows_read, result.rows_written)
+            return Result(chunks, result.format, result.summary)
         except Exception as error:
             if chunks is None:
                 session.close()
             raise error if isinstance(error, QueryError) else QueryError.of(error) from None
+
+    def kill(self, token: str) -> None:
+        """End the statement of a Query.token, should it run."""
+        session = self._open()
+        try:
+            session.query(f"KILL QUERY WHERE Settings['log_comment'] = {_quote(token)} ASYNC")
+        except RuntimeError as error:
+            raise QueryError.of(error) from None
+        finally:
+            session.close()
 
     def _open(self) -> Session:
         try:
@@ -134,46 +155,71 @@ def _closing(session: Session, chunks: Generator[bytes]) -> Generator[bytes]:
         session.close()
 
 
-def _reader_may_set(name: str, value: str) -> bool:
-    """Whether a reader may have a setting; the time that a query may take can only be made shorter."""
-    if name == "max_execution_time":
-        return bool(re.fullmatch(r"\d+(\.\d+)?", value)) and 0 < float(value) <= float(READER_SETTINGS[name])
-    return name in READER_MAY_SET
+def _of_reader(settings: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """(settings that a reader may have, the others); a query's time is cut to the longest that one may take."""
+    allowed = {name: value for name, value in settings.items() if name in READER_MAY_SET}
+    rest = {name: value for name, value in settings.items() if name not in READER_MAY_SET}
+    if re.fullmatch(r"\d+(\.\d+)?", limit := rest.get("max_execution_time", "")):
+        longest = READER_SETTINGS["max_execution_time"]
+        allowed["max_execution_time"] = limit if 0 < float(limit) <= float(longest) else longest  # 0: no limit is asked for
+        del rest["max_execution_time"]
+    return READER_SETTINGS | allowed, rest
 
 
-def _set(session: Session, query: Query) -> None:
+def _set(session: Session, query: Query, streamed: bool) -> None:
     """The settings: first those that are allowed, then the read-only mode, in which the engine refuses the rest."""
-    first, rest = query.settings, {}
+    first, rest = query.settings, dict[str, str]()
+    limits = {"max_memory_usage": str(query.memory_bytes)}
     if query.reader:
-        first = READER_SETTINGS | {k: v for k, v in query.settings.items() if _reader_may_set(k, v)}
-        rest = {k: v for k, v in query.settings.items() if not _reader_may_set(k, v)}
-    for settings in (first, {"readonly": str(query.readonly)} if query.readonly else {}, rest):
+        first, rest = _of_reader(query.settings)
+        if not streamed:
+            limits["max_result_bytes"] = str(query.memory_bytes // TEXT_OF_VALUE)
+            rows = query.memory_bytes // (100 + len(query.text))
+            limits["max_result_rows"] = str(min(rows, int(asked) or rows if (asked := first.get("max_result_rows", "")).isdecimal() else rows))
+        first |= limits
+    else:
+        first = limits | first
+    for settings in (first | {"log_comment": query.token}, {"readonly": str(query.readonly)} if query.readonly else {}, rest):
         for name, value in settings.items():
             if not re.fullmatch(r"\w+", name):
-                raise QueryError(UNKNOWN_SETTING, f"Code: {UNKNOWN_SETTING}. DB::Exception: Unknown setting {name!r}. (UNKNOWN_SETTING)")
+                raise QueryError.named(UNKNOWN_SETTING, f"Unknown setting {name!r}", "UNKNOWN_SETTING")
             session.query(f"SET {name} = {_quote(value)}")
 
 
 def _run(session: Session, query: Query) -> Result:
     if (insert := _INSERT.match(query.text)) and _takes_data(session, insert):
+        _set(session, query, streamed=True)
         return _insert(session, query, insert)
     sql = _decode(query.text)
     tree = _syntax_tree(session, sql)
-    if query.reader and (reason := access.refusal(sql, tree)):
+    if query.reader and (reason := access.refusal(sql, tree, lambda inner: _syntax_tree(session, inner))):
         raise QueryError.denied(reason)
     tree = tree or {}
     format = tree.get("format_ast", {}).get("name", query.format)
-    if tree.get("type") == "SelectWithUnionQuery" and format in STREAMED_FORMATS:
-        stream = session.send_query(sql, format, params=query.parameters)
-        return Result(_pieces(stream), format)
+    streamed = tree.get("type") == "SelectWithUnionQuery" and (format in STREAMED_FORMATS or format in HEADED_FORMATS)
+    _set(session, query, streamed)
+    summary = Summary()
+    if streamed:
+        return Result(_pieces(session, query, sql, format, summary), format, summary)
     whole = session.query(sql, query.format, params=query.parameters)
-    return Result(_one(whole.bytes()), format, whole.storage_rows_read(), whole.rows_written())
+    summary.add(whole)
+    return Result(_one(whole.bytes()), format, summary)
 
 
-def _pieces(stream) -> Generator[bytes]:
-    with stream:
+def _pieces(session: Session, query: Query, sql: str, format: str, summary: Summary) -> Generator[bytes]:
+    """The answer piece by piece; of formats with a header each piece has one, and only the first is wanted."""
+    header = None
+    with session.send_query(sql, format, params=query.parameters) as stream:
         for piece in stream:
-            yield piece.bytes()
+            summary.add(piece)
+            data = piece.bytes()
+            if header is None:
+                header = native.header_bytes(data, HEADED_FORMATS[format]) if format in HEADED_FORMATS else 0
+                yield data
+            else:
+                yield data[header:]
+    if header is None and format in HEADED_FORMATS:  # no rows are no pieces
+        yield session.query(sql, format, params=query.parameters).bytes()
 
 
 def _one(data: bytes) -> Generator[bytes]:
@@ -191,11 +237,13 @@ def _takes_data(session: Session, insert: re.Match) -> bool:
 
 def _insert(session: Session, query: Query, insert: re.Match) -> Result:
     if query.readonly:
-        raise QueryError(READONLY, f"Code: {READONLY}. DB::Exception: Cannot execute query in readonly mode. (READONLY)")
+        raise QueryError.named(READONLY, "Cannot execute query in readonly mode", "READONLY")
     statement, settings, format = (_decode(insert[part] or b"") for part in ("statement", "settings", "format"))
     with _in_memory(memoryview(query.text)[insert.end():]) as path:
         result = session.query(f"{statement} FROM INFILE {_quote(path)} {settings} FORMAT {format}")
-    return Result(_one(b""), query.format, 0, result.rows_written())
+    summary = Summary()
+    summary.add(result)
+    return Result(_one(b""), query.format, summary)
 
 
 @contextmanager
@@ -227,7 +275,7 @@ def _decode(text: bytes) -> str:
     try:
         return text.decode()
     except UnicodeDecodeError:
-        raise QueryError(BAD_ARGUMENTS, f"Code: {BAD_ARGUMENTS}. DB::Exception: The statement is not UTF-8. (BAD_ARGUMENTS)") from None
+        raise QueryError.named(BAD_ARGUMENTS, "The statement is not UTF-8", "BAD_ARGUMENTS") from None
 
 
 def _escape(text: str) -> str:

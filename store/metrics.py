@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from socketserver import TCPServer, ThreadingMixIn
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, start_http_server
+from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 
 from smartmeter.errors import UserError
+from smartmeter.hosts import Gate, wsgi_own_host
 from smartmeter.offsets import Lags
 from smartmeter.settings import Settings
 
@@ -43,15 +47,32 @@ class SinkMetrics:
         self.unstored.set_function(lambda: unstored(lags))
         address = f"{settings.metrics_address}:{settings.sink_metrics_port}"
         try:
-            server, _ = start_http_server(settings.sink_metrics_port, settings.metrics_address, self.registry)
+            app = wsgi_own_host(make_wsgi_app(self.registry), Gate(settings, settings.metrics_address))
+            server = make_server(settings.metrics_address, settings.sink_metrics_port, app, _Server, _Quiet)
         except OSError as error:
             raise UserError(f"the sink's metrics cannot be served at {address} ({error.strerror}): end the program that uses it, "
                             "or set SMW_SINK_METRICS_PORT to another port, or to 0 for none") from None
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield
         finally:
             server.shutdown()
             server.server_close()
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    daemon_threads = True
+
+    def server_bind(self) -> None:
+        """Without the look-up of its own name in DNS that http.server makes, which may take seconds."""
+        TCPServer.server_bind(self)
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+
+class _Quiet(WSGIRequestHandler):
+    def log_message(self, *_) -> None:
+        """Requests are not logged."""
 
 
 def unstored(lags: Lags) -> float:

@@ -1,0 +1,109 @@
+"""Which requests our HTTP servers answer: those to a host name of their own, and from no page of somewhere else.
+
+A web page that a user looks at can send requests to this machine. It cannot read the answers, unless its own host name
+leads to this machine (DNS rebinding): then the header Host has that name. Other requests of a page bear an Origin, or, where
+a browser sends none (an image, a script), Sec-Fetch-Site. Programs send neither.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Mapping
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+
+from smartmeter.settings import Settings
+
+FOREIGN_SITES = {"cross-site", "same-site"}
+
+
+class Gate:
+    """Judges requests to a server that listens at `address`, a host name or an IP address.
+
+    pages: whether it serves pages, to which links of other sites may lead.
+    """
+
+    def __init__(self, settings: Settings, address: str, pages: bool = False):
+        self._further = set(listed(settings.allowed_hosts.lower()))
+        self._names = {"localhost", socket.gethostname().lower(), address.lower()} | self._further
+        self._any_address = (ip := _ip(address)) is not None and ip.is_unspecified  # an IP address cannot be rebound
+        self._origins = set(listed(settings.allowed_origins))
+        self._pages = pages
+
+    def refusal(self, headers: Mapping[str, str]) -> str | None:
+        """Why a request is refused, as one sentence; None if it is admitted. Names of headers are in lower case."""
+        host, origin = headers.get("host"), headers.get("origin")
+        if host is not None and not self._is_own(_host_name(host)):
+            return f"The host name {host[:100]!r} is not one of this server: add it to SMW_ALLOWED_HOSTS if it shall be"
+        if "*" in self._origins:
+            return None
+        if origin is not None:
+            if origin in self._origins or _same_origin(origin, host) or _host_name(urlsplit(origin).netloc) in self._further:
+                return None
+            return f"Pages of {origin[:100]!r} may not send requests to this server: add that to SMW_ALLOWED_ORIGINS if they shall"
+        if headers.get("sec-fetch-site") in FOREIGN_SITES and not (self._pages and headers.get("sec-fetch-dest") == "document"):
+            return "Pages of other sites may not send requests to this server"
+        return None
+
+    def _is_own(self, name: str) -> bool:
+        ip = _ip(name)
+        return name in self._names or (ip is not None and (ip.is_loopback or self._any_address))
+
+
+class OwnHost:
+    """ASGI middleware that answers what a gate refuses with 403 and the reason."""
+
+    def __init__(self, app, gate: Gate):
+        self._app, self._gate = app, gate
+
+    async def __call__(self, scope, receive, send):
+        reason = self._gate.refusal(Headers(scope=scope)) if scope["type"] in ("http", "websocket") else None
+        if reason is None:
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await send({"type": "websocket.close", "code": 1008, "reason": reason})
+        else:
+            await PlainTextResponse(reason + "\n", 403)(scope, receive, send)
+
+
+def wsgi_own_host(app, gate: Gate):
+    """A WSGI application that answers what a gate refuses with 403 and the reason."""
+
+    def checked(environ, start_response):
+        headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
+        if reason := gate.refusal(headers):
+            start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
+            return [f"{reason}\n".encode()]
+        return app(environ, start_response)
+
+    return checked
+
+
+def listed(names: str) -> list[str]:
+    """The parts of a list that is separated by commas."""
+    return [name for part in names.split(",") if (name := part.strip())]
+
+
+def _host_name(host: str) -> str:
+    """The name in host:port, in lower case; empty where it is no such thing."""
+    try:
+        parts = urlsplit(f"//{host}")
+        plain = parts.username is None and not parts.path and not parts.query and not parts.fragment
+        return (parts.hostname or "").rstrip(".") if plain else ""
+    except ValueError:
+        return ""
+
+
+def _same_origin(origin: str, host: str | None) -> bool:
+    parts = urlsplit(origin)
+    return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.netloc.lower() == (host or "").lower()
+
+
+def _ip(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(name)
+    except ValueError:
+        return None

@@ -1,0 +1,156 @@
+"""Bodies of requests to the endpoint: read, checked and unpacked, within bounds of time and size."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable
+from struct import Struct
+from typing import Protocol
+
+import anyio
+import lz4.block
+import lz4.frame
+from backports import zstd
+from clickhouse_cityhash.cityhash import CityHash128
+from starlette.requests import Request
+
+from store.errors import QueryError
+
+SILENCE_S = 30
+"""Longest time in which no part of a body, or of an answer, gets through."""
+
+BLOCK_BYTES = 1 << 20
+"""Most that a block of an answer holds, unpacked."""
+
+_CHECKSUM, _HEADER = Struct("<QQ"), Struct("<BII")  # method, size packed with this header, size unpacked
+_NONE, _LZ4, _ZSTD = 0x02, 0x82, 0x90
+
+
+class Unpacker(Protocol):
+    """What zlib's, lz4's and zstd's objects have in common; the rest of them differs."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+
+
+UNPACKERS: dict[str, Callable[[], Unpacker]] = {
+    "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
+    "lz4": lz4.frame.LZ4FrameDecompressor, "zstd": zstd.ZstdDecompressor,
+}
+
+
+async def read(request: Request, limit: int) -> bytes:
+    """The body as it was sent, of up to `limit` bytes. Raises QueryError for a longer one, and for one that stops coming."""
+    length = request.headers.get("Content-Length", "")
+    if length.isdecimal() and int(length) > limit:
+        raise _too_long(limit)
+    parts: list[bytes] = []
+    size, stream = 0, aiter(request.stream())
+    while True:
+        try:
+            with anyio.fail_after(SILENCE_S):
+                part = await anext(stream, None)
+        except TimeoutError:
+            raise QueryError.named(209, f"The body stopped coming for {SILENCE_S} s", "SOCKET_TIMEOUT") from None
+        if part is None:
+            return b"".join(parts)
+        size += len(part)
+        if size > limit:
+            raise _too_long(limit)
+        parts.append(part)
+
+
+def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
+    """A body unpacked to up to `limit` bytes.
+
+    encoding: its Content-Encoding. blocks: whether it is of ClickHouse's compressed blocks, as decompress=1 says.
+    Raises QueryError for what cannot be unpacked, or would be longer.
+    """
+    if encoding not in ("", "identity"):
+        if encoding not in UNPACKERS:
+            raise QueryError.named(89, f"Unknown compression method {encoding!r}; known are {', '.join(UNPACKERS)}", "UNKNOWN_COMPRESSION_METHOD")
+        try:
+            body = _unpack_frames(body, UNPACKERS[encoding], limit)
+        except QueryError:
+            raise
+        except Exception as error:  # each library has its own kinds
+            raise QueryError.named(271, f"The body is not {encoding}: {error}", "CANNOT_DECOMPRESS") from None
+    return _unpack_blocks(body, limit) if blocks else body
+
+
+def _unpack_frames(data: bytes, unpacker: Callable[[], Unpacker], limit: int) -> bytes:
+    """All frames of the data: clickhouse-connect sends one a block."""
+    parts, size = [], 0
+    while data:
+        one = unpacker()
+        while not one.eof:
+            part = one.decompress(data, limit + 1 - size)
+            size += len(part)
+            if size > limit:
+                raise _too_long(limit)
+            parts.append(part)
+            data = getattr(one, "unconsumed_tail", b"")
+            if not part and not data and not one.eof:
+                raise EOFError("it ends early")
+        data = one.unused_data
+    return b"".join(parts)
+
+
+def _unpack_blocks(data: bytes, limit: int) -> bytes:
+    parts, size, at = [], 0, 0
+    while at < len(data):
+        try:
+            method, packed, unpacked = _HEADER.unpack_from(data, at + _CHECKSUM.size)
+            end = at + _CHECKSUM.size + packed
+            size += unpacked
+            if size > limit:
+                raise _too_long(limit)
+            if packed < _HEADER.size or end > len(data) or data[at:at + _CHECKSUM.size] != _checksum(data[at + _CHECKSUM.size:end]):
+                raise ValueError("a block's checksum is wrong")
+            parts.append(_unpack_block(method, data[at + _CHECKSUM.size + _HEADER.size:end], unpacked))
+        except QueryError:
+            raise
+        except Exception as error:  # each library has its own kinds
+            raise QueryError.named(271, f"The body is not of compressed blocks: {error}", "CANNOT_DECOMPRESS") from None
+        at = end
+    return b"".join(parts)
+
+
+def _unpack_block(method: int, data: bytes, size: int) -> bytes:
+    if method == _LZ4:
+        block = lz4.block.decompress(data, uncompressed_size=size)
+    elif method == _ZSTD:
+        block = zstd.ZstdDecompressor().decompress(data, size + 1)
+    elif method == _NONE:
+        block = data
+    else:
+        raise ValueError(f"its method {method:#x} is not known")
+    if len(block) != size:
+        raise ValueError(f"a block has {len(block)} bytes and not {size}")
+    return block
+
+
+def pack(data: bytes) -> bytes:
+    """Data as ClickHouse's compressed blocks: a checksum of 16 bytes, a header of 9, LZ4; as compress=1 asks for.
+
+    The form is that of ClickHouse's CompressedWriteBuffer; the checksum is CityHash128 in version 1.0.2.
+    """
+    blocks: list[bytes] = []
+    for start in range(0, len(data), BLOCK_BYTES):
+        part = data[start:start + BLOCK_BYTES]
+        packed = lz4.block.compress(part, store_size=False)
+        block = _HEADER.pack(_LZ4, len(packed) + _HEADER.size, len(part)) + packed
+        blocks += _checksum(block), block
+    return b"".join(blocks)
+
+
+def _checksum(block: bytes) -> bytes:
+    halves = CityHash128(block)  # the low one is in front
+    return _CHECKSUM.pack(halves >> 64, halves & 0xFFFF_FFFF_FFFF_FFFF)
+
+
+def _too_long(limit: int) -> QueryError:
+    return QueryError.named(307, f"The body is longer than {limit} bytes", "TOO_MANY_BYTES")

@@ -1,0 +1,54 @@
+"""How many queries of each user run at the same time, apart from those of the others."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TypeVar
+
+import anyio
+from anyio.to_thread import run_sync
+
+from store.errors import QueryError
+
+WAIT_S = 10
+"""Longest time that a query waits for its turn."""
+MOST_WAITING = 100
+
+T = TypeVar("T")
+
+
+class Lane:
+    """A user's places for queries, and threads for as many."""
+
+    def __init__(self, places: int):
+        self._places = anyio.Semaphore(places)
+        self._threads = anyio.CapacityLimiter(places)
+        self._waiting = 0
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """A place for one query. Raises QueryError (202) when none gets free in time, or too many wait."""
+        if self._waiting >= MOST_WAITING:
+            raise _too_many()
+        self._waiting += 1
+        try:
+            with anyio.fail_after(WAIT_S):
+                await self._places.acquire()
+        except TimeoutError:
+            raise _too_many() from None
+        finally:
+            self._waiting -= 1
+        try:
+            yield
+        finally:
+            self._places.release()
+
+    async def run(self, function: Callable[..., T], *arguments) -> T:
+        """The result of a function that blocks, run on one of the lane's threads; to be called with a place."""
+        return await run_sync(function, *arguments, limiter=self._threads)
+
+
+def _too_many() -> QueryError:
+    return QueryError.named(202, "Too many simultaneous queries of this user: try again, or raise SMW_CLICKHOUSE_QUERIES",
+                            "TOO_MANY_SIMULTANEOUS_QUERIES")
