@@ -141,17 +141,19 @@ class Endpoint:
             if not text.strip():
                 return await PlainTextResponse("Ok.\n", headers=headers)(request.scope, request.receive, send)
             query = self._query(request, reader, text)
-            async with self._killed_when_client_goes(request, query):
-                await _Sending(self, lane, request, send, headers, query).run()
+            async with self._killed_when_client_goes(request, query) as gone:
+                await _Sending(self, lane, request, send, headers, query, gone).run()
 
     @asynccontextmanager
-    async def _killed_when_client_goes(self, request: Request, query: Query) -> AsyncIterator[None]:
-        """Within it the statement is killed as soon as the client is not there any more, or its time is over."""
+    async def _killed_when_client_goes(self, request: Request, query: Query) -> AsyncIterator[anyio.Event]:
+        """Within it the statement is killed, and the event set, as soon as the client is not there any more or its time is over."""
+        gone = anyio.Event()
 
         async def watch() -> None:
             with anyio.move_on_after(WHOLE_ANSWER_S if query.reader else None):
                 while (await request.receive())["type"] != "http.disconnect":
                     pass
+            gone.set()
             while True:  # it may not run yet
                 with suppress(QueryError):
                     await run_sync(self._engine.kill, query.token, limiter=self._killers)
@@ -161,7 +163,7 @@ class Endpoint:
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(watch)
             try:
-                yield
+                yield gone
             except (QueryError, ClientDisconnect) as error:
                 failure = error  # raised in here it would be one of a group
             tasks.cancel_scope.cancel()
@@ -207,8 +209,8 @@ class _Answers:
 class _Sending:
     """One statement that runs, and its answer on its way to the client."""
 
-    def __init__(self, endpoint: Endpoint, lane: Lane, request: Request, send, headers: dict[str, str], query: Query):
-        self._endpoint, self._lane, self._request, self._send, self._headers, self._query = endpoint, lane, request, send, headers, query
+    def __init__(self, endpoint: Endpoint, lane: Lane, request: Request, send, headers: dict[str, str], query: Query, gone: anyio.Event):
+        self._endpoint, self._lane, self._send, self._headers, self._query, self._gone = endpoint, lane, send, headers, query, gone
         self._version = _version(request)
         self._packed = request.query_params.get("compress") == "1"
         self._started_ns = time.monotonic_ns()
@@ -252,7 +254,9 @@ class _Sending:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _part(self, data: bytes) -> None:
-        """Send a part. Raises ClientDisconnect when the client reads nothing for too long."""
+        """Send a part. Raises ClientDisconnect when the client has gone, or reads nothing for too long."""
+        if self._gone.is_set():
+            raise ClientDisconnect
         try:
             with anyio.fail_after(bodies.SILENCE_S):
                 await self._send({"type": "http.response.body", "body": data, "more_body": True})

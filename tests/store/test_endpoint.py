@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
@@ -20,7 +21,7 @@ from backports import zstd
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from smartmeter import stack
-from store import client
+from store import bodies, client, native
 from tests.ports import on_free_ports
 from tests.store.conftest import run_endpoint
 from tests.waiting import STILL_S, until
@@ -96,7 +97,7 @@ def test_insert_of_values_and_of_a_select(table):
 
 
 def test_body_that_cannot_be_decompressed(clickhouse):
-    for encoding, code in (("gzip", "271"), ("lz4", "271"), ("zstd", "271"), ("br", "89")):
+    for encoding, code in (("gzip", "271"), ("deflate", "271"), ("lz4", "271"), ("zstd", "271"), ("br", "89")):
         _, headers, _ = send(clickhouse, body=b"no such thing", headers={"Content-Encoding": encoding})
         assert headers["X-ClickHouse-Exception-Code"] == code
 
@@ -230,8 +231,9 @@ def test_reader_may_limit_a_query(clickhouse, database, reader):
     _, headers, _ = send(clickhouse, "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1", headers=as_writer(clickhouse), max_execution_time="0.2")
     assert headers["X-ClickHouse-Exception-Code"] == "159"
     assert send(clickhouse, "SELECT sum(sipHash64(number)) FROM numbers(100000000000)", max_execution_time="0.2")[0] == 408
-    assert send(clickhouse, "SELECT 1", max_execution_time="60")[0] == 200
-    assert [send(clickhouse, "SELECT 1", max_execution_time=longer)[1]["X-ClickHouse-Exception-Code"] for longer in ("0", "61", "-1", "1e9")] == ["164"] * 4
+    longest = "SELECT getSetting('max_execution_time')"
+    assert [send(clickhouse, longest, max_execution_time=asked)[2] for asked in ("60", "5.5", "0", "61", "900")] == [b"60\n", b"5.5\n", b"60\n", b"60\n", b"60\n"]
+    assert [send(clickhouse, "SELECT 1", max_execution_time=wrong)[1]["X-ClickHouse-Exception-Code"] for wrong in ("-1", "1e9")] == ["164"] * 2
 
 
 def test_reader_may_look_around(database, reader):
@@ -240,6 +242,132 @@ def test_reader_may_look_around(database, reader):
     assert reader.query("EXISTS meters").result_rows == [(1,)]
     assert "ReplacingMergeTree" in reader.query("SHOW CREATE TABLE meters").first_row[0]
     assert reader.query("SELECT 'file' AS name, count() FROM numbers(3)").result_rows == [("file", 3)]
+
+
+def test_reader_may_describe_by_any_quotes(database):
+    name = database.clickhouse_database
+    for table in ("late", "`late`", '"late"', f"{name}.late", f"`{name}`.`late`", f'"{name}" . "late"', f"{name}.`late`"):
+        for statement in ("DESCRIBE TABLE", "DESC", "EXISTS TABLE", "EXISTS", "SHOW CREATE TABLE"):
+            assert send(database, f"{statement} {table}", database=name)[0] == 200, (statement, table)
+    assert send(database, "DESCRIBE TABLE (SELECT 1 AS a) FORMAT JSONEachRow")[2].startswith(b'{"name":"a","type":"UInt8"')
+
+
+@pytest.mark.parametrize("sql", ["DESCRIBE `{path}`", "DESCRIBE TABLE (SELECT file('{path}'))", "DESC (SELECT * FROM file('{path}', 'LineAsString'))", 'EXISTS "{path}"',
+                                 "DESC (SELECT 1) INTO OUTFILE '{path}.out'", "DESC (INSERT INTO t VALUES (1))", "DESCRIBE url('http://127.0.0.1:1/')", "DESC (SELECT 1 /*)", "DESC (SELECT 1) , (SELECT 2)"])
+def test_reader_describes_no_files(clickhouse, tmp_path, sql):
+    (tmp_path / "secret").write_text("do not read\n")
+    status, _, body = send(clickhouse, sql.format(path=tmp_path / "secret"))
+    assert status >= 400 and b"do not read" not in body and not (tmp_path / "secret.out").exists()
+
+
+def test_a_query_id_that_no_header_can_carry_is_refused_and_leaves_nothing_behind(clickhouse):
+    for _ in range(3):
+        for query_id in ("a\r\nX:1", "€", "x" * 201):
+            status, headers, body = send(clickhouse, method="GET", query="SELECT 1", query_id=query_id)
+            assert (status, headers["X-ClickHouse-Exception-Code"]) == (400, "36") and "X" not in headers
+            assert body.startswith(b"Code: 36. DB::Exception: query_id takes")
+    assert send(clickhouse, "SELECT 1", default_format="a\r\nX:1")[1]["X-ClickHouse-Exception-Code"] == "73"
+    assert send(clickhouse, "SELECT 1", query_id="a b")[1]["X-ClickHouse-Query-Id"] == "a b"
+
+
+def running(settings) -> int:
+    return int(send(settings, "SELECT count() FROM system.processes WHERE query LIKE '%sipHash64%' AND query NOT LIKE '%processes%'", headers=as_writer(settings))[2])
+
+
+def test_a_query_whose_client_has_gone_is_ended(clickhouse):
+    address = urlsplit(clickhouse.clickhouse_url)
+    for format in ("TSV", "JSON"):
+        for _ in range(clickhouse.clickhouse_queries + 1):
+            connection = http.client.HTTPConnection(address.hostname, address.port)
+            connection.request("POST", "/", f"SELECT sum(sipHash64(number)) FROM numbers(100000000000) FORMAT {format}")
+            until(lambda: running(clickhouse))
+            connection.close()
+            until(lambda: not running(clickhouse))
+    assert send(clickhouse, "SELECT 1")[2] == b"1\n"
+
+
+def test_a_client_that_does_not_read_to_the_end_leaves_its_place(clickhouse):
+    address = urlsplit(clickhouse.clickhouse_url)
+    for _ in range(clickhouse.clickhouse_queries + 1):
+        with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=30)) as connection:
+            connection.request("POST", "/", "SELECT number, repeat('x', 1000) FROM numbers(100000000)")
+            assert connection.getresponse().read(10)
+    assert send(clickhouse, "SELECT 1")[2] == b"1\n"
+
+
+def test_bodies_have_bounds(clickhouse):
+    for encoding, pack in (("gzip", gzip.compress), ("lz4", lz4.frame.compress), ("zstd", zstd.compress)):
+        status, headers, _ = send(clickhouse, body=pack(bytes(500_000_000)), headers={"Content-Encoding": encoding})
+        assert (status, headers["X-ClickHouse-Exception-Code"]) == (413, "307")
+    status, headers, _ = send(clickhouse, "SELECT '" + "x" * 1_048_570 + "'")
+    assert (status, headers["X-ClickHouse-Exception-Code"]) == (413, "307")
+
+
+@pytest.mark.parametrize("sql", ["SELECT groupArray(toString(number)) FROM numbers(100000000)", "SELECT length(repeat('x', 1000000000))", "SELECT arraySum(range(200000000))"])
+def test_memory_has_bounds(clickhouse, sql):
+    assert send(clickhouse, sql)[1]["X-ClickHouse-Exception-Code"] == "241"
+
+
+def test_what_is_made_in_one_piece_has_bounds(clickhouse):
+    assert send(clickhouse, "SELECT repeat('x', 1000) FROM numbers(1000000) FORMAT JSON")[1]["X-ClickHouse-Exception-Code"] == "396"
+    alias = "a" * 100_000
+    assert send(clickhouse, f"SELECT 1 AS {alias} FROM numbers(100000) FORMAT JSON")[1]["X-ClickHouse-Exception-Code"] == "396"
+
+
+def test_readers_wait_for_their_turn_and_hold_up_nobody_else(clickhouse):
+    slow = "SELECT sleep(3)"
+    with ThreadPoolExecutor(150) as pool:
+        answers = [pool.submit(send, clickhouse, slow) for _ in range(150)]
+        until(lambda: int(send(clickhouse, "SELECT count() FROM system.processes WHERE query = 'SELECT sleep(3)'", headers=as_writer(clickhouse))[2]) == clickhouse.clickhouse_queries)
+        assert send(clickhouse, method="GET", path="/ping")[2] == b"Ok.\n"
+        assert send(clickhouse, "SELECT 1", headers=as_writer(clickhouse))[2] == b"1\n"
+        assert not all(answer.done() for answer in answers)
+        codes = [answer.result()[1].get("X-ClickHouse-Exception-Code") for answer in answers]
+    assert set(codes) == {None, "202"} and codes.count(None) >= clickhouse.clickhouse_queries
+    assert send(clickhouse, "SELECT 1")[2] == b"1\n"
+
+
+def test_compressed_blocks_both_ways(table):
+    settings, name = table
+    data = bodies.pack(b"1,a\n2,b\n")
+    assert send(settings, query=f"INSERT INTO {name} FORMAT CSV", body=data, headers=as_writer(settings), decompress="1")[0] == 200
+    packed = send(settings, f"SELECT * FROM {name} ORDER BY a", compress="1")[2]
+    assert bodies.unpack(packed, "", True, 100) == b"1\ta\n2\tb\n"
+    assert send(settings, body=b"SELECT 1", decompress="1")[1]["X-ClickHouse-Exception-Code"] == "271"
+
+
+def test_native_as_clients_expect_it_that_name_their_protocol(clickhouse):
+    """What clickhouse-go sends first, and the bytes that it takes for an answer."""
+    hello = dict(default_format="Native", client_protocol_version="54460", database="default")
+    status, _, body = send(clickhouse, "SELECT toUInt32(7) AS n, 'x' AS s", headers=basic("reader", ""), **hello)
+    assert (status, body) == (200, native.BLOCK_INFO + b"\x02\x01" + b"\x01n\x06UInt32\x00\x07\0\0\0" + b"\x01s\x06String\x00\x01x")
+    old = send(clickhouse, "SELECT toUInt32(7) AS n", default_format="Native")[2]
+    assert old == b"\x01\x01\x01n\x06UInt32\x07\0\0\0"
+
+
+def test_summary_and_what_clients_look_at(table):
+    settings, name = table
+    send(settings, query=f"INSERT INTO {name} FORMAT CSV", body=b"1,a\n2,b\n", headers=as_writer(settings))
+    summary = json.loads(send(settings, f"SELECT * FROM {name}")[1]["X-ClickHouse-Summary"])
+    assert {key: summary[key] for key in ("read_rows", "written_rows", "result_rows")} == {"read_rows": "2", "written_rows": "0", "result_rows": "2"}
+    assert int(summary["read_bytes"]) > 0 and int(summary["result_bytes"]) > 0 and int(summary["elapsed_ns"]) > 0
+    assert send(settings, method="GET", path="/replicas_status")[::2] == (200, b"Ok.\n")
+    assert send(settings, method="OPTIONS")[0] == 204
+    assert send(settings, "SELECT 1", add_http_cors_header="1")[::2] == (200, b"1\n")
+
+
+def test_formats_with_a_header_come_whole(clickhouse):
+    body = send(clickhouse, "SELECT number FROM numbers(300000)", default_format="RowBinaryWithNamesAndTypes")[2]
+    assert body == b"\x01\x06number\x06UInt64" + b"".join(n.to_bytes(8, "little") for n in range(300_000))
+    assert send(clickhouse, "SELECT number FROM numbers(0)", default_format="RowBinaryWithNames")[2] == b"\x01\x06number"
+
+
+def test_only_its_own_host_and_pages(clickhouse):
+    own = urlsplit(clickhouse.clickhouse_url).netloc
+    for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
+        assert send(clickhouse, method="GET", query="SELECT 1", headers=headers)[0] == 403
+    for headers in ({"Host": "localhost"}, {"Origin": f"http://{own}"}, {"Sec-Fetch-Site": "none"}):
+        assert send(clickhouse, method="GET", query="SELECT 1", headers=headers)[::2] == (200, b"1\n")
 
 
 def test_one_request_does_not_see_the_settings_of_another(table):

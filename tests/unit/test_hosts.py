@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import http.client
+import socket
+import threading
+from contextlib import closing
+from http.server import ThreadingHTTPServer
+
 import pytest
 
+from smartmeter import gateway
 from smartmeter.hosts import Gate
 from smartmeter.settings import Settings
+from store.metrics import SinkMetrics
 
 FAR = Settings(allowed_hosts="meters.example, proxy", allowed_origins="https://play.example")
 
@@ -57,3 +65,23 @@ def test_all_origins():
     everyone = gate(settings=Settings(allowed_origins="*"))
     assert everyone.refusal({"host": "localhost", "origin": "http://evil.example", "sec-fetch-site": "cross-site"}) is None
     assert everyone.refusal({"host": "evil.example"})
+
+
+def answer(port: int, host: str, method: str = "GET") -> int:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request(method, "/metrics", headers={"Host": host})
+        return connection.getresponse().status
+
+
+def test_metrics_of_the_sink_and_of_flink():
+    with socket.create_server(("127.0.0.1", 0)) as held:
+        port = held.getsockname()[1]
+    settings = Settings(sink_metrics_port=port)
+    with SinkMetrics(("late",)).served(settings, "group", ()):
+        assert (answer(port, "localhost"), answer(port, "evil.example")) == (200, 403)
+    gateway.Handler.pushed, gateway.Handler.gate = gateway.Pushed(), Gate(settings, settings.metrics_address)
+    with ThreadingHTTPServer(("127.0.0.1", 0), gateway.Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert [answer(server.server_port, host) for host in ("127.0.0.1", "evil.example")] == [200, 403]
+        assert answer(server.server_port, "evil.example", "DELETE") == 403
+        server.shutdown()
