@@ -41,6 +41,7 @@ BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY = 36, 115, 164
 
 _INSERT = re.compile(rb"(?P<statement>\s*INSERT\s.*?)(?P<settings>\bSETTINGS\s+\w+\s*=.*?)?\bFORMAT\s+(?P<format>\w+)[ \t]*(\r?\n|$)",
                      re.IGNORECASE | re.DOTALL)
+_FORMAT = re.compile(r"\bFORMAT (\w+)($| SETTINGS )")
 
 
 @dataclass(frozen=True)
@@ -194,8 +195,8 @@ def _run(session: Session, query: Query) -> Result:
     tree = _syntax_tree(session, sql)
     if query.reader and (reason := access.refusal(sql, tree, lambda inner: _syntax_tree(session, inner))):
         raise QueryError.denied(reason)
+    format = _format(session, sql, tree) or query.format
     tree = tree or {}
-    format = tree.get("format_ast", {}).get("name", query.format)
     streamed = tree.get("type") == "SelectWithUnionQuery" and (format in STREAMED_FORMATS or format in HEADED_FORMATS)
     _set(session, query, streamed)
     summary = Summary()
@@ -204,6 +205,15 @@ def _run(session: Session, query: Query) -> Result:
     whole = session.query(sql, query.format, params=query.parameters)
     summary.add(whole)
     return Result(_one(whole.bytes()), format, summary)
+
+
+def _format(session: Session, sql: str, tree: dict | None) -> str | None:
+    """The format that a statement names; where there is no tree it is read from ClickHouse's own spelling of the statement."""
+    if tree is not None:
+        return tree.get("format_ast", {}).get("name")
+    spelt = session.query("SELECT formatQuerySingleLine({sql:String})", "RawBLOB", params={"sql": _escape(sql)}).bytes().decode()
+    found = _FORMAT.search(spelt.rstrip())
+    return found[1] if found else None
 
 
 def _pieces(session: Session, query: Query, sql: str, format: str, summary: Summary) -> Generator[bytes]:

@@ -309,7 +309,9 @@ def test_memory_has_bounds(clickhouse, sql):
 
 
 def test_what_is_made_in_one_piece_has_bounds(clickhouse):
-    assert send(clickhouse, "SELECT repeat('x', 1000) FROM numbers(1000000) FORMAT JSON")[1]["X-ClickHouse-Exception-Code"] == "396"
+    assert send(clickhouse, "SELECT repeat(toString(number), 200) FROM numbers(100000) FORMAT JSON")[1]["X-ClickHouse-Exception-Code"] == "396"
+    constant = "SELECT repeat('x', 1000) FROM numbers(1000000) FORMAT JSON"  # which the engine counts once
+    assert send(clickhouse, constant)[1]["X-ClickHouse-Exception-Code"] == "241"
     alias = "a" * 100_000
     assert send(clickhouse, f"SELECT 1 AS {alias} FROM numbers(100000) FORMAT JSON")[1]["X-ClickHouse-Exception-Code"] == "396"
 
@@ -343,6 +345,14 @@ def test_native_as_clients_expect_it_that_name_their_protocol(clickhouse):
     assert (status, body) == (200, native.BLOCK_INFO + b"\x02\x01" + b"\x01n\x06UInt32\x00\x07\0\0\0" + b"\x01s\x06String\x00\x01x")
     old = send(clickhouse, "SELECT toUInt32(7) AS n", default_format="Native")[2]
     assert old == b"\x01\x01\x01n\x06UInt32\x07\0\0\0"
+
+
+def test_native_of_statements_that_the_parser_has_no_tree_for(table):
+    settings, name = table
+    for statement, rows in ((f"DESCRIBE TABLE {name}", 2), (f"EXISTS TABLE {name}", 1), (f"SHOW CREATE TABLE {name}", 1), ("SHOW TABLES FROM system LIKE 'one'", 1)):
+        for sql, parameters in ((statement, {"default_format": "Native"}), (f"{statement} FORMAT Native", {}), (f"{statement}\nFORMAT\nNative ;", {})):
+            status, headers, body = send(settings, sql, client_protocol_version="54454", **parameters)
+            assert (status, headers["X-ClickHouse-Format"], body[:8], body[9]) == (200, "Native", native.BLOCK_INFO, rows), sql
 
 
 def test_summary_and_what_clients_look_at(table):
