@@ -3,8 +3,7 @@
 Flink's own REST port takes a program from whoever reaches it, any web page in a browser on this machine included: it checks neither Host nor
 Origin, lets a page of any origin read, and ends jobs at a GET. So browsers and ./smw go through this server, which
 
-- answers only to a Host of this machine, so that no name that a page has made point here (DNS rebinding) reads anything;
-- takes what has an Origin from its own pages alone;
+- answers only to its own Host and Origin (smartmeter.hosts);
 - passes on what reads, and a savepoint as JSON, which a page of another origin cannot send without asking first. Nothing else.
 """
 
@@ -24,15 +23,14 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.background import BackgroundTask
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from smartmeter import logs, rest_keys
+from smartmeter.hosts import Gate, OwnHost
 from smartmeter.settings import Settings
 
-LOOPBACK_NAMES = ["127.0.0.1", "localhost"]
 SAVEPOINT = re.compile(r"/jobs/[0-9a-f]{32}/(stop|savepoints)")
 ENDS_OR_RUNS = {"yarn-cancel", "yarn-stop", "jars"}
 """Parts of a path by which a GET ends a job, or runs a program."""
@@ -43,10 +41,8 @@ LONGEST_BODY_BYTES = 10_000
 TIMEOUT_S = 30
 
 
-def refusal(method: str, path: str, host: str, origin: str | None, content_type: str) -> str | None:
+def refusal(method: str, path: str, content_type: str) -> str | None:
     """Why a request is not passed on; None where it is. path: as the server has decoded it."""
-    if origin not in (None, f"http://{host}"):
-        return f"the origin {origin} is not this page's"
     if method in ("GET", "HEAD"):
         return f"{method} {path} changes something" if ENDS_OR_RUNS & set(path.split("/")) else None
     if method != "POST" or not SAVEPOINT.fullmatch(path):
@@ -54,7 +50,7 @@ def refusal(method: str, path: str, host: str, origin: str | None, content_type:
     return None if content_type == "application/json" else f"{method} {path} takes application/json"
 
 
-def app(flink: str, verify: ssl.SSLContext | None = None) -> Starlette:
+def app(flink: str, gate: Gate, verify: ssl.SSLContext | None = None) -> Starlette:
     """The server, before a Flink whose REST API is at the URL flink."""
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict]:
@@ -63,13 +59,13 @@ def app(flink: str, verify: ssl.SSLContext | None = None) -> Starlette:
 
     return Starlette(
         routes=[Route("/{path:path}", pass_on, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])],
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=LOOPBACK_NAMES, www_redirect=False)], lifespan=lifespan)
+        middleware=[Middleware(OwnHost, gate=gate)], lifespan=lifespan)
 
 
 async def pass_on(request: Request) -> Response:
     """Flink's answer, or 403 with the reason, or 502 where no Flink answers."""
     headers, path = request.headers, request.scope["path"]
-    if reason := refusal(request.method, path, headers["host"], headers.get("origin"), headers.get("content-type", "")):
+    if reason := refusal(request.method, path, headers.get("content-type", "")):
         return PlainTextResponse(f"{reason}\n", 403)
     body = b""
     async for part in request.stream():
@@ -91,14 +87,16 @@ async def pass_on(request: Request) -> Response:
 def main() -> None:
     logs.configure("flink_page")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
+    settings = Settings.load()
     parser = argparse.ArgumentParser(prog="python -m smartmeter.flink_page", description=__doc__.partition("\n")[0])
     parser.add_argument("flink", metavar="HOST:PORT", help="where Flink answers REST")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of the keys with which it is asked by TLS (default: plain HTTP)")
     parser.add_argument("--address", default="127.0.0.1", help="address to listen at (default: 127.0.0.1); within a container 0.0.0.0")
-    parser.add_argument("--port", type=int, default=Settings.load().flink_ui_port, help="port to listen at (default: SMW_FLINK_UI_PORT)")
+    parser.add_argument("--port", type=int, default=settings.flink_ui_port, help="port to listen at (default: SMW_FLINK_UI_PORT)")
     args = parser.parse_args()
     scheme, context = ("https", rest_keys.client_context(args.keys)) if args.keys else ("http", None)
-    uvicorn.run(app(f"{scheme}://{args.flink}", context), host=args.address, port=args.port, log_config=None, access_log=False, server_header=False)
+    gate = Gate(settings, args.address, pages=True)
+    uvicorn.run(app(f"{scheme}://{args.flink}", gate, context), host=args.address, port=args.port, log_config=None, access_log=False, server_header=False)
 
 
 if __name__ == "__main__":

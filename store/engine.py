@@ -31,7 +31,12 @@ HEADED_FORMATS = {"RowBinaryWithNames": 1, "RowBinaryWithNamesAndTypes": 2}
 
 # With final=1 a row that came again shows once, whether or not the tables have been merged since.
 READER_SETTINGS = {"final": "1", "max_execution_time": "60"}
-READER_MAY_SET = {"final", "max_result_rows", "result_overflow_mode", "max_threads"}
+READER_MAY_SET = {
+    "final", "max_result_rows", "result_overflow_mode", "max_threads",
+    "date_time_output_format", "join_use_nulls", "output_format_json_quote_64bit_integers", "session_timezone",
+}
+WITHOUT_EFFECT_ON_READER = {"async_insert", "network_compression_method", "network_zstd_compression_level", "wait_for_async_insert"}
+"""Settings of inserts and of ClickHouse's native protocol, which clients send with each statement: clickhouse-jdbc the first, clickhouse-go the second."""
 
 # What is made in one piece is not in the engine's account of memory. Text of a value is up to 10 times as long as the
 # value, and some formats repeat the names of columns, which are of the statement's length together, in each row.
@@ -157,9 +162,9 @@ def _closing(session: Session, chunks: Generator[bytes]) -> Generator[bytes]:
 
 
 def _of_reader(settings: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(settings that a reader may have, the others); a query's time is cut to the longest that one may take."""
+    """(settings that a reader may have, those that the engine is to refuse); a query's time is cut to the longest that one may take."""
     allowed = {name: value for name, value in settings.items() if name in READER_MAY_SET}
-    rest = {name: value for name, value in settings.items() if name not in READER_MAY_SET}
+    rest = {name: value for name, value in settings.items() if name not in READER_MAY_SET | WITHOUT_EFFECT_ON_READER}
     if re.fullmatch(r"\d+(\.\d+)?", limit := rest.get("max_execution_time", "")):
         longest = READER_SETTINGS["max_execution_time"]
         allowed["max_execution_time"] = limit if 0 < float(limit) <= float(longest) else longest  # 0: no limit is asked for

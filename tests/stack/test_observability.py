@@ -249,7 +249,8 @@ def asked(settings, method: str, path: str, headers: dict[str, str] | None = Non
 
 @pytest.mark.parametrize("headers, status", [
     ({}, 200), ({"Host": "localhost:1"}, 200), ({"Origin": "http://localhost:1", "Host": "localhost:1"}, 200),
-    ({"Host": "evil.example"}, 400), ({"Host": "127.0.0.1.evil.example"}, 400), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403)])
+    ({"Host": "evil.example"}, 403), ({"Host": "127.0.0.1.evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
+    ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}, 403)])
 def test_flinks_page_answers_to_its_own_host_and_origin(observed, headers, status):
     for path in ("/", "/overview"):
         assert asked(observed, "GET", path, headers) == status

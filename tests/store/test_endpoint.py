@@ -227,6 +227,15 @@ def test_reader_cannot_change_settings(clickhouse, settings):
     assert send(clickhouse, "SELECT 1", **settings)[1]["X-ClickHouse-Exception-Code"] == "164"
 
 
+def test_reader_may_send_what_clients_send_with_each_statement(clickhouse):
+    sent = dict(async_insert="0", network_compression_method="lz4", wait_for_async_insert="1", wait_end_of_query="1", session_id="s", session_timeout="60")
+    assert send(clickhouse, "SELECT getSetting('async_insert')", **sent)[::2] == (200, b"true\n")  # the engine's own
+    shown = send(clickhouse, "SELECT toUInt64(1) AS n, toDateTime(0) AS t FORMAT JSONEachRow", output_format_json_quote_64bit_integers="1",
+                 date_time_output_format="iso", session_timezone="Asia/Tokyo")
+    assert shown[::2] == (200, b'{"n":"1","t":"1969-12-31T15:00:00Z"}\n')
+    assert send(clickhouse, "SELECT getSetting('max_execution_time'), getSetting('readonly')", **sent)[2] == b"60\t1\n"
+
+
 def test_reader_may_limit_a_query(clickhouse, database, reader):
     _, headers, _ = send(clickhouse, "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1", headers=as_writer(clickhouse), max_execution_time="0.2")
     assert headers["X-ClickHouse-Exception-Code"] == "159"

@@ -17,7 +17,7 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 from dashboard import queries
 from smartmeter import stack
 from smartmeter.settings import ROOT, Settings
-from store import client, engine, schema
+from store import client, engine, errors, schema
 from store.sink import COLUMNS
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
@@ -47,7 +47,7 @@ def endpoint_with_rights_of(user: str, settings: Settings):
 def refused(client, statement: str) -> bool:
     with pytest.raises(DatabaseError) as error:
         client.command(statement)
-    return error.value.code == engine.ACCESS_DENIED
+    return error.value.code == errors.ACCESS_DENIED
 
 
 def test_the_writer_does_its_work_and_the_reader_reads(tmp_path):
