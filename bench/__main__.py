@@ -14,6 +14,7 @@ BENCHMARKS = {
     "live": "from a reading to its alert in ClickHouse",
     "long": "as many readings as you like, streamed through",
     "dashboard": "its queries and pages",
+    "readers": "many of them at the local endpoint at once",
 }
 
 

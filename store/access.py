@@ -16,8 +16,9 @@ TABLE_FUNCTIONS = {"generate_series", "generateSeries", "merge", "numbers", "num
 FORBIDDEN_NAMES = {"file"}
 
 # The engine's parser has no tree for these; they take a name and nothing else, or, to be described, a query.
+# Repetitions are possessive (++): whatever is sent is matched in linear time.
 _NAME = r"(?: \w+ | `[\w\ \-]+` | \"[\w\ \-]+\" )"
-_FORMAT = r"(\s+FORMAT\s+\w+)? \s* ;? \s*"
+_FORMAT = r"(\s++FORMAT\s++\w++)? \s*+ ;?+ \s*+"
 _NAMES_ONLY = re.compile(
     rf"""\s* (DESC|DESCRIBE|EXISTS|SHOW\s+CREATE) (\s+(TABLE|VIEW|DATABASE))? \s+ {_NAME} (\s*\.\s*{_NAME})? {_FORMAT}""",
     re.IGNORECASE | re.VERBOSE,

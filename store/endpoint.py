@@ -52,9 +52,9 @@ from store.lanes import Lane
 
 log = logging.getLogger("endpoint")
 
-AUTHENTICATION_FAILED, NOT_IMPLEMENTED, BAD_ARGUMENTS, QUERY_WAS_CANCELLED = 516, 48, 36, 394
-READER_BODY_BYTES = 1 << 20
-"""Most that a reader's statement may hold; the engine itself takes 256 KiB, unless a setting of the writer lets it take more."""
+AUTHENTICATION_FAILED, NOT_IMPLEMENTED, BAD_ARGUMENTS = 516, 48, 36
+READER_BODY_BYTES = 256 << 10
+"""Most that a reader's statement may hold, as in ClickHouse (max_query_size)."""
 WHOLE_ANSWER_S = 300
 """Longest time that an answer may take, to the reader's last byte."""
 KILL_EVERY_S = 0.5
@@ -122,7 +122,7 @@ class Endpoint:
             headers["X-ClickHouse-Exception-Code"] = str(error.code)
             await PlainTextResponse(self._message(error), STATUS_OF_CODE.get(error.code, 500), headers)(scope, receive, send)
         except ClientDisconnect:
-            log.info("query %s: the client has gone", headers["X-ClickHouse-Query-Id"])
+            log.info("query %s: the client has gone, reads nothing, or its time is over", headers["X-ClickHouse-Query-Id"])
 
     async def _run(self, request: Request, send, headers: dict[str, str]) -> None:
         """Read the statement, wait for its turn, run it and send what it gives. Raises QueryError until the first byte is sent."""
@@ -168,7 +168,7 @@ class Endpoint:
                 failure = error  # raised in here it would be one of a group
             tasks.cancel_scope.cancel()
         if failure:
-            raise failure
+            raise ClientDisconnect if gone.is_set() else failure
 
     def _authenticate(self, request: Request) -> str:
         """The user of a request. Raises QueryError for a user or a password that is wrong."""
@@ -246,8 +246,6 @@ class _Sending:
             while (part := await self._lane.run(next, result.chunks, None)) is not None:
                 await self._part(await self._lane.run(self._form, result, part))
         except QueryError as error:
-            if error.code == QUERY_WAS_CANCELLED:
-                log.info("query %s was cancelled: its client has gone, or it took too long", self._headers["X-ClickHouse-Query-Id"])
             message = self._endpoint._message(error)
             end = f"\r\n__exception__\r\n{tag}\r\n{message}{len(message.encode())} {tag}\r\n__exception__\r\n".encode()
             await self._part(bodies.pack(end) if self._packed else end)

@@ -193,7 +193,7 @@ def _set(session: Session, query: Query, streamed: bool) -> None:
 
 
 def _run(session: Session, query: Query) -> Result:
-    if (insert := _INSERT.match(query.text)) and _takes_data(session, insert):
+    if not query.reader and (insert := _INSERT.match(query.text)) and _takes_data(session, insert):
         _set(session, query, streamed=True)
         return _insert(session, query, insert)
     sql = _decode(query.text)

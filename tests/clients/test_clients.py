@@ -17,7 +17,7 @@ from tests.clients.conftest import SUM
 def test_jdbc(late, columns, version):
     base = f"jdbc:clickhouse://{urlsplit(late.clickhouse_url).netloc}/{late.clickhouse_database}"
     urls = [f"{base}?{options}" for options in ("", "compress=false", "clickhouse.jdbc.v1=true", "clickhouse.jdbc.v1=true&compress=false")]
-    run = subprocess.run(["java", "-cp", f"{ROOT}/jars/jdbc/{version}/*", f"{ROOT}/tests/clients/T.java", *urls], capture_output=True, text=True, timeout=180)
+    run = subprocess.run(["java", "-cp", f"{ROOT}/jars/jdbc/{version}/*", f"{ROOT}/tests/clients/T.java", late.clickhouse_database, *urls], capture_output=True, text=True, timeout=180)
     assert (run.returncode, run.stdout.split("\n")) == (0, [f"1 9|{SUM}|1|{columns}|O'Brien|60"] * 4 + [""]), run.stderr
 
 

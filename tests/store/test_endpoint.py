@@ -7,8 +7,11 @@ import gzip
 import http.client
 import json
 import os
+import re
 import signal
+import socket
 import stat
+import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
@@ -33,7 +36,7 @@ def send(settings, sql="", *, method="POST", headers=None, body=None, path="/", 
     with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=30)) as connection:
         if parameters:
             path += "?" + urlencode(parameters)
-        connection.request(method, path, body=sql.encode() if body is None else body, headers=headers or {})
+        connection.request(method, path, body=sql.encode() if body is None else body, headers=headers or {}, encode_chunked="Transfer-Encoding" in (headers or {}))
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
 
@@ -230,9 +233,9 @@ def test_reader_cannot_change_settings(clickhouse, settings):
 def test_reader_may_send_what_clients_send_with_each_statement(clickhouse):
     sent = dict(async_insert="0", network_compression_method="lz4", wait_for_async_insert="1", wait_end_of_query="1", session_id="s", session_timeout="60")
     assert send(clickhouse, "SELECT getSetting('async_insert')", **sent)[::2] == (200, b"true\n")  # the engine's own
-    shown = send(clickhouse, "SELECT toUInt64(1) AS n, toDateTime(0) AS t FORMAT JSONEachRow", output_format_json_quote_64bit_integers="1",
-                 date_time_output_format="iso", session_timezone="Asia/Tokyo")
-    assert shown[::2] == (200, b'{"n":"1","t":"1969-12-31T15:00:00Z"}\n')
+    shown = send(clickhouse, "SELECT toUInt64(1) AS n, toDateTime(0) AS t FORMAT JSONEachRow", output_format_json_quote_64bit_integers="1", session_timezone="Asia/Tokyo")
+    assert shown[::2] == (200, b'{"n":"1","t":"1970-01-01 09:00:00"}\n')
+    assert send(clickhouse, "SELECT toDateTime(0)", date_time_output_format="iso")[2] == b"1970-01-01T00:00:00Z\n"
     assert send(clickhouse, "SELECT getSetting('max_execution_time'), getSetting('readonly')", **sent)[2] == b"60\t1\n"
 
 
@@ -304,11 +307,28 @@ def test_a_client_that_does_not_read_to_the_end_leaves_its_place(clickhouse):
     assert send(clickhouse, "SELECT 1")[2] == b"1\n"
 
 
+def test_a_request_that_is_given_up_logs_one_line(clickhouse, processes):
+    address = urlsplit(clickhouse.clickhouse_url)
+    slow = "SELECT sum(sipHash64(number)) FROM numbers(100000000000)"
+    long = "SELECT number, repeat('x', 1000) FROM numbers(100000000)"
+    before = len(processes.log("endpoint").read_text())
+    sent = {"in_body": (slow, 100_000, 0), "before_answer": (slow, len(slow), 0), "in_answer": (long, len(long), 10)}
+    for name, (sql, length, bytes_read) in sent.items():
+        with socket.create_connection((address.hostname, address.port)) as connection:
+            connection.sendall(f"POST /?query_id={name} HTTP/1.1\r\nHost: localhost\r\nContent-Length: {length}\r\n\r\n{sql}".encode())
+            connection.recv(bytes_read) if bytes_read else until(lambda: name == "in_body" or running(clickhouse))
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # ends with a reset
+        until(lambda: f"query {name}: the client has gone" in processes.log("endpoint").read_text())
+    until(lambda: not running(clickhouse))
+    lines = [line for line in processes.log("endpoint").read_text()[before:].splitlines() if not re.search(r"query [0-9a-f-]{36}: ", line)]
+    assert len(lines) == len(sent), lines  # those with an id of the endpoint's making are of other tests
+
+
 def test_bodies_have_bounds(clickhouse):
     for encoding, pack in (("gzip", gzip.compress), ("lz4", lz4.frame.compress), ("zstd", zstd.compress)):
         status, headers, _ = send(clickhouse, body=pack(bytes(500_000_000)), headers={"Content-Encoding": encoding})
         assert (status, headers["X-ClickHouse-Exception-Code"]) == (413, "307")
-    status, headers, _ = send(clickhouse, "SELECT '" + "x" * 1_048_570 + "'")
+    status, headers, _ = send(clickhouse, "SELECT '" + "x" * 262_140 + "'")
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (413, "307")
 
 
@@ -354,6 +374,16 @@ def test_native_as_clients_expect_it_that_name_their_protocol(clickhouse):
     assert (status, body) == (200, native.BLOCK_INFO + b"\x02\x01" + b"\x01n\x06UInt32\x00\x07\0\0\0" + b"\x01s\x06String\x00\x01x")
     old = send(clickhouse, "SELECT toUInt32(7) AS n", default_format="Native")[2]
     assert old == b"\x01\x01\x01n\x06UInt32\x07\0\0\0"
+
+
+def test_what_the_client_for_node_sends(clickhouse):
+    """A ping, then a statement in chunks with its format behind it; JSON with integers of 64 bits as numbers."""
+    headers = basic("reader", "") | {"User-Agent": "clickhouse-js/1.23.1 (lv:nodejs/v20.20.2; os:linux)", "Connection": "keep-alive"}
+    assert send(clickhouse, method="GET", path="/ping", headers=headers)[::2] == (200, b"Ok.\n")
+    sql = iter([b"SELECT toUInt64(7) AS n ", b"\nFORMAT JSONEachRow"])
+    status, answer, body = send(clickhouse, body=sql, headers=headers | {"Accept-Encoding": "gzip", "Transfer-Encoding": "chunked"},
+                                query_id="a184b7fd-1ef1-4d3c-805e-e8e8ecede16b", enable_http_compression="1")
+    assert (status, body, answer["X-ClickHouse-Query-Id"]) == (200, b'{"n":7}\n', "a184b7fd-1ef1-4d3c-805e-e8e8ecede16b")
 
 
 def test_native_of_statements_that_the_parser_has_no_tree_for(table):
