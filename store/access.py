@@ -14,6 +14,8 @@ from collections.abc import Callable
 STATEMENTS = {"SelectWithUnionQuery", "ExplainQuery", "ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery", "UseQuery"}
 TABLE_FUNCTIONS = {"generate_series", "generateSeries", "merge", "numbers", "numbers_mt", "values", "view", "zeros", "zeros_mt"}
 FORBIDDEN_NAMES = {"file"}
+MOST_TABLES = 64
+"""Tables and subqueries that a statement may join: at some thousands the engine overflows its stack and ends."""
 
 # The engine's parser has no tree for these; they take a name and nothing else, or, to be described, a query.
 # Repetitions are possessive (++): whatever is sent is matched in linear time.
@@ -41,7 +43,11 @@ def refusal(sql: str, tree: dict | None, parse: Callable[[str], dict | None]) ->
             return "statements of this kind are not allowed"
     if tree["type"] not in STATEMENTS:
         return f"statements of the type {tree['type']} are not allowed"
+    tables = 0
     for node in _nodes(tree):
+        tables += node.get("type") == "TablesInSelectQueryElement"
+        if tables > MOST_TABLES:
+            return f"more than {MOST_TABLES} tables are not allowed"
         if "out_file" in node:
             return "INTO OUTFILE is not allowed"
         if node.get("param_type") == "Identifier":

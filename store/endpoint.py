@@ -15,6 +15,7 @@ import fcntl
 import ipaddress
 import json
 import logging
+import os
 import re
 import resource
 import secrets
@@ -27,6 +28,7 @@ import uuid
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 import anyio
@@ -119,6 +121,8 @@ class Endpoint:
             headers["X-ClickHouse-Query-Id"] = _query_id(request) or headers["X-ClickHouse-Query-Id"]
             await self._run(request, send, headers)
         except QueryError as error:
+            if error.fatal:
+                _end_with_the_engine(error)
             headers["X-ClickHouse-Exception-Code"] = str(error.code)
             await PlainTextResponse(self._message(error), STATUS_OF_CODE.get(error.code, 500), headers)(scope, receive, send)
         except ClientDisconnect:
@@ -376,6 +380,12 @@ def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
         raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url}: for that the local endpoint takes SMW_CLICKHOUSE_CERTIFICATE and "
                         f"SMW_CLICKHOUSE_KEY, PEM files that belong together ({error.strerror or error})") from None
     return settings.clickhouse_certificate, settings.clickhouse_key
+
+
+def _end_with_the_engine(error: QueryError) -> NoReturn:
+    """End the process, for who supervises it to start it again: an engine that has crashed refuses all from then on."""
+    log.critical("The engine has crashed, so the endpoint ends: %s", error)
+    os._exit(1)  # the engine's threads do not let it end otherwise
 
 
 def _allow_many_connections() -> None:

@@ -181,7 +181,7 @@ def _set(session: Session, query: Query, streamed: bool) -> None:
         if not streamed:
             limits["max_result_bytes"] = str(query.memory_bytes // TEXT_OF_VALUE)
             rows = query.memory_bytes // (100 + len(query.text))
-            limits["max_result_rows"] = str(min(rows, int(asked) or rows if (asked := first.get("max_result_rows", "")).isdecimal() else rows))
+            limits["max_result_rows"] = str(min(rows, int(asked) or rows if re.fullmatch(r"\d{1,19}", asked := first.get("max_result_rows", "")) else rows))
         first |= limits
     else:
         first = limits | first

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 ACCESS_DENIED = 497
+ABORTED = 236
 
 _CODE = re.compile(r"Code: (\d+)\. ")
 
@@ -15,6 +16,11 @@ class QueryError(Exception):
     def __init__(self, code: int, message: str):
         super().__init__(message)
         self.code = code
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the engine has crashed, and will never answer again."""
+        return self.code == ABORTED and "fatal error" in str(self)
 
     @classmethod
     def of(cls, error: Exception) -> QueryError:

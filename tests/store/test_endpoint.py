@@ -13,7 +13,7 @@ import socket
 import stat
 import struct
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
@@ -322,6 +322,34 @@ def test_a_request_that_is_given_up_logs_one_line(clickhouse, processes):
     until(lambda: not running(clickhouse))
     lines = [line for line in processes.log("endpoint").read_text()[before:].splitlines() if not re.search(r"query [0-9a-f-]{36}: ", line)]
     assert len(lines) == len(sent), lines  # those with an id of the endpoint's making are of other tests
+
+
+JOINS = "SELECT 1 FROM numbers(1) AS a0" + "".join(f" CROSS JOIN numbers(1) AS a{n}" for n in range(1, 5000))
+"""The engine overflows its stack at it, and crashes."""
+
+
+@pytest.mark.parametrize("sql, code", [
+    (JOINS, "497"), (f"EXPLAIN {JOINS}", "497"), (f"DESCRIBE ({JOINS})", "497"), ("SELECT " + "(" * 80_000 + "1" + ")" * 80_000, "306"),
+    ("SELECT 1" + "+1" * 80_000, "167"), ("SELECT " + ",".join("1" * 120_000), "168"), ("SELECT [1] AS a0" + "".join(f", [a{n - 1}, a{n - 1}] AS a{n}" for n in range(1, 30)), "36"),
+    # A search that takes the square of their length would go on for hours, and let nothing else run.
+    ("DESC t" + " " * 250_000 + "SETTINGS max_threads = 1", "497"), ("INSERT " + "SETTINGS a=" * 23_000, "62"), ("DESC (SELECT 1)" + " " * 250_000 + "SETTINGS max_threads = 1", "497"),
+], ids=lambda value: value[:20].replace(" ", "_"))
+def test_statements_that_are_made_to_exhaust_the_endpoint(clickhouse, sql, code):
+    assert send(clickhouse, sql)[1]["X-ClickHouse-Exception-Code"] == code
+    assert send(clickhouse, "SELECT 1")[2] == b"1\n"
+
+
+def test_an_endpoint_whose_engine_has_crashed_ends(own_endpoint):
+    settings = own_endpoint.settings
+    with ThreadPoolExecutor(1) as pool:
+        crash = pool.submit(send, settings, JOINS, headers=as_writer(settings))
+        with suppress(http.client.HTTPException, OSError):  # nobody answers it, or it finds what the crash has left
+            until(lambda: own_endpoint.process.poll() is not None or send(settings, "SELECT 1")[0] != 200)
+        assert own_endpoint.process.wait(timeout=STILL_S) == 1
+        assert crash.exception()
+    assert "FATAL endpoint: The engine has crashed" in own_endpoint.process.stderr.read()
+    own_endpoint.start()
+    assert send(settings, "SELECT 1")[2] == b"1\n"
 
 
 def test_bodies_have_bounds(clickhouse):
