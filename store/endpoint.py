@@ -268,7 +268,7 @@ class _Sending:
     def _form(self, result: Result, data: bytes) -> bytes:
         """A chunk in the form that the client asked for."""
         if result.format == "Native":
-            data = native.of_version(data, self._version)
+            data = native.of_version(data, self._version, result.streamed)
         return bodies.pack(data) if self._packed else data
 
 

@@ -12,7 +12,7 @@ import re
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from chdb.session import Session
@@ -92,11 +92,15 @@ class Summary:
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement gave. chunks must be read to the end, or closed; the summary grows meanwhile."""
+    """What a statement gave. chunks must be read to the end, or closed; the summary grows meanwhile.
+
+    streamed: whether they are computed as they are read; each chunk of Native is one block then.
+    """
 
     chunks: Generator[bytes]
     format: str
     summary: Summary
+    streamed: bool = False
 
 
 class Engine:
@@ -124,7 +128,7 @@ class Engine:
             result = _run(session, query)
             chunks = _closing(session, result.chunks)
             next(chunks)  # now the session is the generator's to close, and the first chunk, or an error, is there
-            return Result(chunks, result.format, result.summary)
+            return replace(result, chunks=chunks)
         except Exception as error:
             if chunks is None:
                 session.close()
@@ -206,7 +210,7 @@ def _run(session: Session, query: Query) -> Result:
     _set(session, query, streamed)
     summary = Summary()
     if streamed:
-        return Result(_pieces(session, query, sql, format, summary), format, summary)
+        return Result(_pieces(session, query, sql, format, summary), format, summary, streamed)
     whole = session.query(sql, query.format, params=query.parameters)
     summary.add(whole)
     return Result(_one(whole.bytes()), format, summary)

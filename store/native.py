@@ -27,11 +27,16 @@ _ALIASES = {"Point": "Tuple(Float64, Float64)", "Ring": "Array(Point)", "LineStr
 _NAMED = re.compile(r"(?:`(?:[^`\\]|\\.)*`|\w+)\s+(?=[A-Z])")
 
 
-def of_version(blocks: bytes, version: int) -> bytes:
-    """Whole blocks of version 0 as blocks of another. Raises QueryError for columns of a type that is not known here."""
-    if version < WITH_BLOCK_INFO:
+def of_version(blocks: bytes, version: int, one_block: bool = False) -> bytes:
+    """Whole blocks of version 0 as blocks of another; one_block: it is known to be one.
+
+    Raises QueryError for columns of a type that is not known here, where they have to be looked into.
+    """
+    if version < WITH_BLOCK_INFO or not blocks:
         return blocks
     custom = b"\0" if version >= WITH_CUSTOM_SERIALIZATION else b""
+    if one_block and not custom:
+        return BLOCK_INFO + blocks
     parts: list[bytes] = []
     cursor = _Cursor(blocks)
     while cursor.at < len(blocks):

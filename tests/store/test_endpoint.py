@@ -404,6 +404,11 @@ def test_native_as_clients_expect_it_that_name_their_protocol(clickhouse):
     assert old == b"\x01\x01\x01n\x06UInt32\x07\0\0\0"
 
 
+def test_clickhouse_connect_reads_types_of_no_fixed_form(clickhouse):
+    rows = client.reader(clickhouse).query("SELECT number, CAST(concat('{\"a\": ', toString(number), '}'), 'JSON') AS j FROM numbers(200000)").result_rows
+    assert len(rows) == 200_000 and rows[-1] == (199_999, {"a": 199_999})
+
+
 def test_what_the_client_for_node_sends(clickhouse):
     """A ping, then a statement in chunks with its format behind it; JSON with integers of 64 bits as numbers."""
     headers = basic("reader", "") | {"User-Agent": "clickhouse-js/1.23.1 (lv:nodejs/v20.20.2; os:linux)", "Connection": "keep-alive"}

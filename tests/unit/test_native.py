@@ -52,6 +52,14 @@ def test_versions():
     assert native.of_version(b"", 54_460) == b""
 
 
+def test_one_block_is_of_any_type_where_none_has_to_be_looked_into():
+    data = block(1, ("JSON", b"?"), ("UInt8", b"!"))
+    assert native.of_version(data, 54_453, one_block=True) == native.BLOCK_INFO + data
+    assert native.of_version(b"", 54_453, one_block=True) == b""
+    with pytest.raises(QueryError):
+        native.of_version(data, 54_454, one_block=True)
+
+
 def test_a_block_without_rows_has_no_data():
     assert native.of_version(block(0, ("LowCardinality(String)", b""), ("String", b"")), 54_454) == with_byte(0, ("LowCardinality(String)", b""), ("String", b""))
 
