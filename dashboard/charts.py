@@ -28,6 +28,7 @@ WHOLE_PERCENT = 99
 
 DAY_OVER_YEAR = "[timeFormat(datum.value, '%d %b'), timeFormat(datum.value, '%Y')]"
 
+HALF_A_LABEL_PX = 40
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)  # minutes between the labels of a time axis
 
 
@@ -69,7 +70,8 @@ class Span:
             if (local.hour * 60 + local.minute) % minutes == 0:
                 texts[at_s] = f"{local:%H:%M}" if local.hour or local.minute else [f"{local:%a} {local.day} {local:%b}", f"{local:%Y}"]
         return alt.X("start_s:Q", scale=alt.Scale(domain=[self.start_s, self.end_s], nice=False), axis=alt.Axis(
-            values=list(texts), labelExpr=f"({json.dumps(texts)})[datum.value]", labelOverlap="greedy", title=f"local time ({self.zone.key})"))
+            values=list(texts), labelExpr=f"({json.dumps(texts)})[datum.value]", labelOverlap="greedy", labelFlush=HALF_A_LABEL_PX,
+            title=f"local time ({self.zone.key})"))
 
     def every_step(self, power: pd.DataFrame) -> pd.DataFrame:
         """Power (queries.power) of one meter with a row for each step, empty where there was no reading, and the local time."""

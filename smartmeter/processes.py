@@ -36,6 +36,9 @@ STACK_LOG = "stack.log"
 """What the supervisor of a stack has mended."""
 JVM_OUT_OF_MEMORY = 3
 JVM_LAST_WORDS = "Terminating due to java.lang.OutOfMemoryError"
+CRASHED = 70
+"""Code with which a program of ours ends that has crashed; EX_SOFTWARE of sysexits.h."""
+CRASHES = {CRASHED, *(-number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV))}
 OF_PROGRAM = " PythonDriver: "
 """How Flink's client begins what a job's Python program has printed."""
 PYTHON_ERROR = re.compile(r"(: )?[a-zA-Z_][\w.]*(Error|Exception|Exit|Interrupt|Warning)\b")
@@ -44,7 +47,7 @@ FATAL = re.compile(r"\S+ (?:ERROR|FATAL) \w+: (?P<message>CliFrontend: .*|.*(?:\
 
 
 class Watch(NamedTuple):
-    """On a process that may be of no use any more although it runs, or that may run out of memory."""
+    """On a process that may be of no use any more although it runs, run out of memory, or crash."""
 
     fault: Callable[[], str | None]
     """What it suffers from, in words; None where that is nothing."""
@@ -120,7 +123,7 @@ class Processes:
         """Start again what is watched and of no use. Raises UserError when a process has ended that should not have, with the reason."""
         for name, child in list(self.children.items()):
             code, watch = child.poll(), self.watched.get(name)
-            if watch and (fault := watch.fault() if code is None else self._memory_fault(name, code)):
+            if watch and (fault := watch.fault() if code is None else self._fault_of_end(name, code)):
                 self._start_again(name, fault)
             elif code is not None and not (code == 0 and name in self.ending):
                 raise UserError(self._why_ended(name, code))
@@ -133,17 +136,19 @@ class Processes:
         self.stop(name)
         start_again()
 
-    def _memory_fault(self, name: str, code: int) -> str | None:
-        """What to say of a JVM that has ended for want of memory (-XX:+ExitOnOutOfMemoryError); None for any other end."""
+    def _fault_of_end(self, name: str, code: int) -> str | None:
+        """What to say of a program that has crashed, or a JVM that has ended for want of memory (-XX:+ExitOnOutOfMemoryError); None for any other end."""
+        if code in CRASHES:
+            return "has crashed"
         told = code == JVM_OUT_OF_MEMORY and any(line.startswith(JVM_LAST_WORDS) for line in self.said(name))
         return "has run out of memory" if told else None
 
     def _why_ended(self, name: str, code: int) -> str:
         """A sentence on a process that has ended: its own, else the fatal cause of its log, else how its log ends."""
+        if fault := self._fault_of_end(name, code):
+            return f"{name} {fault}; its log is {self.log(name)}"
         if code < 0:
             return f"{name} was ended from outside, by {signal.Signals(-code).name}; its log is {self.log(name)}"
-        if fault := self._memory_fault(name, code):
-            return f"{name} {fault}; its log is {self.log(name)}"
         lines = self.said(name)
         if own := next(filter(None, map(OWN_SENTENCE.fullmatch, reversed(lines))), None):
             return own[1]

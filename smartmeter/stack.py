@@ -145,10 +145,11 @@ def create_topics(settings: Settings) -> None:
 
 
 def start_endpoint(processes: Processes, settings: Settings) -> None:
-    """Start the ClickHouse endpoint at settings.clickhouse_url; its data is kept in settings.home."""
+    """Start the ClickHouse endpoint at settings.clickhouse_url, and again whenever it crashes; its data is kept in settings.home."""
     require_free_port(urlsplit(settings.clickhouse_url).netloc, "SMW_CLICKHOUSE_URL")
     processes.start("endpoint", [sys.executable, "-P", "-m", "store.endpoint"], settings.environ())
     processes.wait_until(lambda: endpoint_answers(settings), f"no ClickHouse endpoint answers at {settings.clickhouse_url}")
+    processes.watched["endpoint"] = Watch(lambda: None, lambda: start_endpoint(processes, settings))
 
 
 def endpoint_answers(settings: Settings) -> bool:

@@ -45,6 +45,7 @@ from smartmeter import logs
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
 from smartmeter.hosts import Gate, OwnHost, listed
+from smartmeter.processes import CRASHED
 from smartmeter.settings import Settings, SettingsError, write_private
 from store import bodies, native
 from store.client import password_file, writer_password
@@ -385,7 +386,7 @@ def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
 def _end_with_the_engine(error: QueryError) -> NoReturn:
     """End the process, for who supervises it to start it again: an engine that has crashed refuses all from then on."""
     log.critical("The engine has crashed, so the endpoint ends: %s", error)
-    os._exit(1)  # the engine's threads do not let it end otherwise
+    os._exit(CRASHED)  # the engine's threads do not let it end otherwise
 
 
 def _allow_many_connections() -> None:

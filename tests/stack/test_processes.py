@@ -9,7 +9,7 @@ import pytest
 
 from smartmeter import logs, machine, stack
 from smartmeter.errors import UserError
-from smartmeter.processes import MARK, Processes, Watch, end, marked
+from smartmeter.processes import CRASHED, MARK, Processes, Watch, end, marked
 from smartmeter.settings import JARS
 from tests.waiting import until
 
@@ -174,6 +174,21 @@ def test_what_runs_out_of_memory_is_started_again_where_it_is_watched(tmp_path):
         processes.start("other", OUT_OF_MEMORY, {})
         processes.children["other"].wait(60)
         with pytest.raises(UserError, match="^other has run out of memory; its log is "):
+            processes.check()
+
+
+@pytest.mark.parametrize("end", ["kill -SEGV $$", f"exit {CRASHED}"])
+def test_what_crashes_is_started_again_where_it_is_watched(tmp_path, end):
+    with Processes(tmp_path) as processes:
+        processes.start("endpoint", ["bash", "-c", end], {})
+        processes.watched["endpoint"] = Watch(lambda: None, lambda: processes.start("endpoint", ["sleep", "300"], {}))
+        processes.children["endpoint"].wait()
+        processes.check()
+        assert processes.children["endpoint"].poll() is None
+        assert "endpoint has crashed: it is started again." in processes.log("stack").read_text()
+        processes.start("kafka", ["bash", "-c", end], {})
+        processes.children["kafka"].wait()
+        with pytest.raises(UserError, match=f"^kafka has crashed; its log is {tmp_path}/logs/kafka.log$"):
             processes.check()
 
 

@@ -24,6 +24,7 @@ from backports import zstd
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from smartmeter import stack
+from smartmeter.processes import CRASHED, Processes
 from store import bodies, client, native
 from tests.ports import on_free_ports
 from tests.store.conftest import run_endpoint
@@ -339,17 +340,20 @@ def test_statements_that_are_made_to_exhaust_the_endpoint(clickhouse, sql, code)
     assert send(clickhouse, "SELECT 1")[2] == b"1\n"
 
 
-def test_an_endpoint_whose_engine_has_crashed_ends(own_endpoint):
-    settings = own_endpoint.settings
-    with ThreadPoolExecutor(1) as pool:
+def test_an_endpoint_whose_engine_has_crashed_is_started_again(tmp_path):
+    settings = on_free_ports(tmp_path)
+    with Processes(tmp_path) as own, ThreadPoolExecutor(1) as pool:
+        stack.start_endpoint(own, settings)
+        first = own.children["endpoint"]
         crash = pool.submit(send, settings, JOINS, headers=as_writer(settings))
         with suppress(http.client.HTTPException, OSError):  # nobody answers it, or it finds what the crash has left
-            until(lambda: own_endpoint.process.poll() is not None or send(settings, "SELECT 1")[0] != 200)
-        assert own_endpoint.process.wait(timeout=STILL_S) == 1
+            until(lambda: first.poll() is not None or send(settings, "SELECT 1")[0] != 200)
+        assert first.wait(timeout=STILL_S) == CRASHED
         assert crash.exception()
-    assert "FATAL endpoint: The engine has crashed" in own_endpoint.process.stderr.read()
-    own_endpoint.start()
-    assert send(settings, "SELECT 1")[2] == b"1\n"
+        own.check()
+        assert send(settings, "SELECT 1")[2] == b"1\n"
+        assert "FATAL endpoint: The engine has crashed" in own.log("endpoint").with_suffix(".log.1").read_text()
+        assert "endpoint has crashed: it is started again." in own.log("stack").read_text()
 
 
 def test_bodies_have_bounds(clickhouse):
