@@ -19,6 +19,9 @@ from store.errors import QueryError
 SILENCE_S = 30
 """Longest time in which no part of a body, or of an answer, gets through."""
 
+WHOLE_S = 300
+"""Longest time that a body, or the answer to a reader, may take."""
+
 BLOCK_BYTES = 1 << 20
 """Most that a block of an answer holds, unpacked."""
 
@@ -48,13 +51,13 @@ async def read(request: Request, limit: int) -> bytes:
     if length.isdecimal() and int(length) > limit:
         raise _too_long(limit)
     parts: list[bytes] = []
-    size, stream = 0, aiter(request.stream())
+    size, stream, end_s = 0, aiter(request.stream()), anyio.current_time() + WHOLE_S
     while True:
         try:
-            with anyio.fail_after(SILENCE_S):
+            with anyio.fail_after(min(SILENCE_S, end_s - anyio.current_time())):
                 part = await anext(stream, None)
         except TimeoutError:
-            raise QueryError.named(209, f"The body stopped coming for {SILENCE_S} s", "SOCKET_TIMEOUT") from None
+            raise QueryError.named(209, f"The body stopped coming for {SILENCE_S} s, or took more than {WHOLE_S} s", "SOCKET_TIMEOUT") from None
         if part is None:
             return b"".join(parts)
         size += len(part)

@@ -58,8 +58,6 @@ log = logging.getLogger("endpoint")
 AUTHENTICATION_FAILED, NOT_IMPLEMENTED, BAD_ARGUMENTS = 516, 48, 36
 READER_BODY_BYTES = 256 << 10
 """Most that a reader's statement may hold, as in ClickHouse (max_query_size)."""
-WHOLE_ANSWER_S = 300
-"""Longest time that an answer may take, to the reader's last byte."""
 KILL_EVERY_S = 0.5
 
 # URL parameters of the protocol; every other one is a setting.
@@ -155,7 +153,7 @@ class Endpoint:
         gone = anyio.Event()
 
         async def watch() -> None:
-            with anyio.move_on_after(WHOLE_ANSWER_S if query.reader else None):
+            with anyio.move_on_after(bodies.WHOLE_S if query.reader else None):
                 while (await request.receive())["type"] != "http.disconnect":
                     pass
             gone.set()

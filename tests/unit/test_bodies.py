@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import zlib
 
+import anyio
 import lz4.frame
 import pytest
 from backports import zstd
 from hypothesis import given
 from hypothesis import strategies as st
+from starlette.requests import Request
 
 from store import bodies
 from store.errors import QueryError
@@ -77,3 +79,16 @@ def test_blocks_that_are_wrong_or_too_long():
     assert code_of(bytes([block[0] ^ 1]) + block[1:], blocks=True) == 271
     assert code_of(block * 4, blocks=True) == 307
     assert code_of(b"SELECT 1", blocks=True) == 271
+
+
+@pytest.mark.parametrize("name, every_s", [("SILENCE_S", 60), ("WHOLE_S", 0.02)])
+def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch, name, every_s):
+    monkeypatch.setattr(bodies, name, 0.2)
+
+    async def receive():
+        await anyio.sleep(every_s)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    with pytest.raises(QueryError) as error:
+        anyio.run(bodies.read, Request({"type": "http", "method": "POST", "headers": []}, receive), 1000)
+    assert error.value.code == 209
