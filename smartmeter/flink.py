@@ -67,8 +67,14 @@ class Flink:
         return self._ask(f"/jobs/{job_id}")["state"]
 
     def progress(self, job_id: str) -> tuple | None:
-        """What changes while a job is at work: its restarts, checkpoints, and records read and written. None while its tasks do not all run."""
+        """What changes while a job is at work: its restarts, checkpoints, and records read and written.
+
+        None while its tasks do not all run, and once it has the savepoint with which it stops.
+        """
         job, checkpoints = self._ask(f"/jobs/{job_id}"), self._ask(f"/jobs/{job_id}/checkpoints")
+        newest = _newest(checkpoints, "completed", "savepoint")
+        if newest and newest["checkpoint_type"] == "SYNC_SAVEPOINT":
+            return None
         if not job["vertices"] or any(vertex["status"] not in ("RUNNING", "FINISHED") for vertex in job["vertices"]):
             return None
         counts = ((vertex["metrics"]["read-records"], vertex["metrics"]["write-records"]) for vertex in job["vertices"])
@@ -76,9 +82,8 @@ class Flink:
 
     def newest_checkpoint(self, job_id: str) -> str | None:
         """The address of the newest checkpoint or savepoint of a job, or what it was restored from; None where there is none."""
-        latest = self._ask(f"/jobs/{job_id}/checkpoints")["latest"]
-        found = [state for name in ("completed", "savepoint", "restored") if (state := latest.get(name))]
-        return max(found, key=lambda state: state["id"])["external_path"] if found else None
+        newest = _newest(self._ask(f"/jobs/{job_id}/checkpoints"), "completed", "savepoint", "restored")
+        return newest["external_path"] if newest else None
 
     def running(self) -> list[str]:
         """The ids of all jobs that run."""
@@ -213,6 +218,12 @@ class Standstill:
         except UserError:
             return self.seen
         return progress if all(progress.values()) else None
+
+
+def _newest(checkpoints: dict, *kinds: str) -> dict | None:
+    """The newest of these kinds in Flink's answer on the checkpoints of a job; None where there is none."""
+    found = [state for kind in kinds if (state := checkpoints["latest"].get(kind))]
+    return max(found, key=lambda state: state["id"]) if found else None
 
 
 def reason(answer: str) -> str:

@@ -116,6 +116,19 @@ def test_a_job_stands_still_when_nothing_changes_or_flink_answers_no_more(monkey
     assert [standstill.is_found() for _ in answers] == [False] * (len(answers) - 1) + [found]
 
 
+@pytest.mark.parametrize("latest, judged", [
+    ({"completed": None, "savepoint": None}, True),
+    ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, False),
+    ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SAVEPOINT"}}, True),
+    ({"completed": {"id": 134, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, True)])
+def test_a_job_that_stops_with_a_savepoint_does_not_stand_still(monkeypatch, latest, judged):
+    vertex = {"status": "RUNNING", "metrics": {"read-records": 7, "write-records": 5}}
+    answers = {"/jobs/a": {"vertices": [vertex], "timestamps": {"RUNNING": 1}},
+               "/jobs/a/checkpoints": {"latest": latest, "counts": {"completed": 1, "restored": 0}}}
+    monkeypatch.setattr(Flink, "_ask", lambda self, path: answers[path])
+    assert Flink("x").progress("a") == ((1, 1, 0, (7, 5)) if judged else None)
+
+
 def test_a_machine_that_slept_has_no_job_that_hangs(monkeypatch):
     clock = iter((0, 6, 10_000, 10_006))
     monkeypatch.setattr(flink.time, "monotonic", lambda: next(clock))
