@@ -17,6 +17,7 @@ from smartmeter.topics import RESULTS
 from store.client import reader
 from store.sink import group
 from tests.oracle import Outcome, hours_of
+from tests.processes import CLOCK
 from tests.waiting import STILL_S, until
 
 TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
@@ -25,7 +26,7 @@ TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead
 def run_job(settings, name: str) -> None:
     """Run a job over a bounded topic, to its end."""
     with log_of(settings, name).open("w") as log:
-        done = subprocess.run(stack.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"), env=stack.flink_environ(settings),
+        done = subprocess.run(stack.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"), env=CLOCK | stack.flink_environ(settings),
                               stdout=log, stderr=log, timeout=STILL_S)
     assert done.returncode == 0, log_of(settings, name).read_text()[-5000:]
 
