@@ -410,7 +410,7 @@ def serve(settings: Settings) -> None:
             app = Endpoint(engine, settings).app
             _allow_many_connections()
             log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse_url, folder)
-            config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, timeout_graceful_shutdown=5,
+            config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=5,
                                     ssl_certfile=certificate, ssl_keyfile=key)
             uvicorn.Server(config).run(sockets=[sock])
         finally:

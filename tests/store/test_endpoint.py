@@ -448,6 +448,12 @@ def test_formats_with_a_header_come_whole(clickhouse):
     assert send(clickhouse, "SELECT number FROM numbers(0)", default_format="RowBinaryWithNames")[2] == b"\x01\x06number"
 
 
+def test_a_request_to_change_to_another_protocol_is_answered_in_this_one(clickhouse):
+    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+    assert send(clickhouse, "SELECT 1", headers=headers)[::2] == (200, b"1\n")
+    assert send(clickhouse, method="GET", query="SELECT 1", headers=headers)[::2] == (200, b"1\n")
+
+
 def test_only_its_own_host_and_pages(clickhouse):
     own = urlsplit(clickhouse.clickhouse_url).netloc
     for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
