@@ -35,6 +35,7 @@ from smartmeter.savepoints import newest_state, restore_options, state_to_start_
 from smartmeter.settings import JARS, ROOT, Settings
 
 LOOPBACK = "127.0.0.1"
+FLINK_PAGE = "flink_page"
 FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
 FLINK = Path(sysconfig.get_path("purelib")) / "pyflink"
 END_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
@@ -234,11 +235,11 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
 
 
 def start_page(processes: Processes, settings: Settings, job: str, rest_port: int) -> None:
-    """Start what serves the web page of a job's Flink, in the place of one that served an earlier Flink's."""
-    if (name := f"{job}_page") in processes.children:
-        processes.stop(name)
+    """Start what serves the web page of a job's Flink, in the place of what served an earlier Flink's."""
+    if FLINK_PAGE in processes.children:
+        processes.stop(FLINK_PAGE)
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
-    processes.start(name, [
+    processes.start(FLINK_PAGE, [
         sys.executable, "-P", "-m", "smartmeter.flink_page", f"{LOOPBACK}:{rest_port}", f"--keys={rest_keys_of(settings, job)}"], settings.environ())
 
 

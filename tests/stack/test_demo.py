@@ -63,7 +63,7 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     assert int(used.replace(",", "")) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
     assert [line.split()[0] for line in lines if re.match(r" +\d+  \w+.* 2  ", line)] == ["1", "2"]
     assert re.search(r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.MULTILINE)
-    assert running(home).keys() == {"kafka", "endpoint", "sink", "metrics", "pipeline", "pipeline_page", "generator", "dashboard"}
+    assert running(home).keys() == {"kafka", "endpoint", "sink", "metrics", "pipeline", "flink_page", "generator", "dashboard"}
     assert not list(home.glob("*/leftover"))
     assert stack.answers(re.search(r"^Dashboard: +(\S+)$", output, re.MULTILINE)[1])
     addresses = {f"SMW_{name}": re.search(pattern, output)[1] for name, pattern in (

@@ -288,11 +288,10 @@ def test_flinks_own_port_speaks_with_holders_of_its_key_alone(observed, processe
 
 # Logs
 
-@pytest.mark.parametrize("name", ["kafka", "endpoint", "sink", "pipeline", "pipeline_page"])
+@pytest.mark.parametrize("name", ["kafka", "endpoint", "sink", "pipeline", "flink_page"])
 def test_each_line_of_each_log_is_in_the_format(observed, processes, name):
     lines = processes.log(name).read_text().splitlines()
-    part = "flink_page" if name == "pipeline_page" else name
-    assert lines and {(found := logs.LINE.fullmatch(line)) and found["part"] for line in lines} == {part}
+    assert lines and {(found := logs.LINE.fullmatch(line)) and found["part"] for line in lines} == {name}
 
 
 def test_the_jobs_log_has_what_its_python_workers_say(observed, processes):

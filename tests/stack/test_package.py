@@ -82,7 +82,7 @@ def test_a_stack_sets_itself_up_and_counts_every_reading(smw):
     process = smw("stack")
     assert any(line == "Ctrl-C stops it.\n" for line in process.stdout)
     pid_files = list((smw.home / "run").glob("*.pid"))
-    assert {pid_file.stem for pid_file in pid_files} == {"kafka", "endpoint", "sink", "metrics", "pipeline", "pipeline_page"}
+    assert {pid_file.stem for pid_file in pid_files} == {"kafka", "endpoint", "sink", "metrics", "pipeline", "flink_page"}
     said, _ = smw("generate", "--houses", "1", "--days", "1").communicate()
     produced = re.findall(r"^produced ([\d,]+) readings", said, re.MULTILINE)[-1]
     query = "SELECT sum(readings) FROM daily_energy FINAL"

@@ -103,8 +103,7 @@ def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_
     savepoints.run(args(stop=True), settings)
     path = capsys.readouterr().out.splitlines()[-1]
     assert processes.children["daily_energy"].wait(STILL_S) == 0
-    for name in ("daily_energy", "daily_energy_page"):
-        processes.stop(name)
+    processes.stop("daily_energy")
     assert records(settings, "thresholds") == []
     send(settings, 3, 3)
     job(replace(settings, parallelism=2), savepoint=path)
