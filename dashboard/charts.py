@@ -190,7 +190,7 @@ def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
 def ranking(shares: pd.DataFrame) -> Layers:
     """Energy and share of the mains by appliance (label, kwh, share_percent), in their order."""
     base = alt.Chart(shares).encode(
-        y=alt.Y("label:N", sort=shares["label"].tolist(), title=None, axis=alt.Axis(labelLimit=160)), x=alt.X("kwh:Q", title="energy, kWh"),
+        y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)), x=alt.X("kwh:Q", title="energy, kWh"),
         tooltip=["label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
                  alt.Tooltip("share_percent:Q", title="share of the mains, %", format=".1f")])
     texts = base.mark_text(align="left", dx=4, color=GREY).encode(text=alt.Text("share_percent:Q", format=".1f"))

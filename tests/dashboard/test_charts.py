@@ -176,6 +176,14 @@ def test_the_map_is_that_of_the_states_or_of_the_world(place, projection):
     assert drawn["projection"]["type"] == projection
 
 
+def test_labels_of_a_ranking_are_data_and_in_order():
+    """In a list to sort by, Vega takes "constructor" for JavaScript's, and draws nothing."""
+    drawn = charts.ranking(pd.DataFrame({"label": ["oven", "constructor"], "kwh": [2.0, 1.0], "share_percent": [None, None]})).to_dict()
+    [rows] = drawn.pop("datasets").values()
+    assert [row["label"] for row in rows] == ["oven", "constructor"]
+    assert "constructor" not in json.dumps(drawn) and all(layer["encoding"]["y"]["sort"] is None for layer in drawn["layer"])
+
+
 @pytest.mark.parametrize("chart", [
     lambda: charts.columns_by_day(days(), "kwh", "energy, kWh"),
     lambda: charts.stacked_days(*charts.ranked(days(label=["oven", "kettle", "oven"]), "date", "kwh")),
