@@ -14,7 +14,6 @@ import random
 import statistics
 import sys
 import time
-from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -144,13 +143,7 @@ def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, fl
         (queries.alert, "no such alert"), (queries.alerts_between, house_id, meters, *day), (queries.alert_labels,),
         (queries.replayed, first, LAST, 0), (queries.made_since, first, LAST, 0, 0),
     ]
-    return {ask.__name__: statistics.median(seconds(partial(ask, db, *arguments)) for _ in range(QUERY_RUNS)) for ask, *arguments in asked}
-
-
-def seconds(action: Callable) -> float:
-    begun = time.monotonic()
-    action()
-    return time.monotonic() - begun
+    return {ask.__name__: statistics.median(measure.seconds(partial(ask, db, *arguments)) for _ in range(QUERY_RUNS)) for ask, *arguments in asked}
 
 
 def time_pages(settings: Settings) -> dict[str, dict[str, float]]:

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, fields, replace
 from datetime import UTC, datetime
@@ -251,3 +251,10 @@ def machine() -> dict:
         "kernel": platform.release(), "python": platform.python_version(), "java": re.search(r'"(.+?)"', java)[1], "kafka": kafka[0],
         **{package: version(package) for package in PACKAGES}, **dict(peers),
     }
+
+
+def seconds(action: Callable) -> float:
+    """How long a call takes."""
+    begun = time.monotonic()
+    action()
+    return time.monotonic() - begun

@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         rows = [[n] for n in range(ROWS)]
         codes, answered_s, inserts_s, pings_s = load(here, args, lambda: client.insert("bench", rows, column_names=["n"]), usage)
         stored = client.query("SELECT count() FROM bench").first_row[0]
-        after_s = seconds(lambda: ask(here, "/", QUERY))
+        after_s = measure.seconds(lambda: ask(here, "/", QUERY))
     reached = [Target("slowest insert of the writer, s", max(inserts_s), most=LIMIT_S), Target("slowest /ping, s", max(pings_s), most=LIMIT_S)]
     figures = dict(readers=args.readers, answers={str(code): count for code, count in codes.most_common()}, median_s=statistics.median(answered_s),
                    longest_s=max(answered_s), inserts=len(inserts_s), rows_missing=ROWS * len(inserts_s) - stored, slowest_insert_s=max(inserts_s),
@@ -77,7 +77,7 @@ def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: 
 
     def repeat(action: Callable, taken_s: list[float]) -> None:
         while time.monotonic() < end:
-            taken_s.append(seconds(action))
+            taken_s.append(measure.seconds(action))
             time.sleep(EVERY_S)
 
     threads = [threading.Thread(target=read) for _ in range(args.readers)]
@@ -101,9 +101,3 @@ def ask(settings: Settings, path: str, sql: str = "") -> str:
             return " ".join(filter(None, (str(answer.status), answer.headers.get("X-ClickHouse-Exception-Code"))))
     except OSError as error:
         return type(error).__name__
-
-
-def seconds(action: Callable) -> float:
-    begun = time.monotonic()
-    action()
-    return time.monotonic() - begun
