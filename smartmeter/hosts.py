@@ -10,7 +10,7 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Mapping
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
@@ -41,7 +41,7 @@ class Gate:
         if "*" in self._origins:
             return None
         if origin is not None:
-            if origin in self._origins or _same_origin(origin, host) or _host_name(urlsplit(origin).netloc) in self._further:
+            if origin in self._origins or _same_origin(origin, host) or _host_name(_parts(origin).netloc) in self._further:
                 return None
             return f"Pages of {origin[:100]!r} may not send requests to this server: add that to SMW_ALLOWED_ORIGINS if they shall"
         if headers.get("sec-fetch-site") in FOREIGN_SITES and not (self._pages and headers.get("sec-fetch-dest") == "document"):
@@ -98,8 +98,16 @@ def _host_name(host: str) -> str:
 
 
 def _same_origin(origin: str, host: str | None) -> bool:
-    parts = urlsplit(origin)
+    parts = _parts(origin)
     return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.netloc.lower() == (host or "").lower()
+
+
+def _parts(origin: str) -> SplitResult:
+    """The parts of an origin; empty ones where it is no such thing."""
+    try:
+        return urlsplit(origin)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def _ip(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
