@@ -6,7 +6,7 @@ import argparse
 import sys
 from importlib import import_module
 
-from smartmeter import cli
+from commands import cli
 
 BENCHMARKS = {
     "comparison": "the jobs against other engines, on one topic; what ./smw bench does without a name",

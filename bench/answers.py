@@ -15,9 +15,9 @@ from pathlib import Path
 import pandas as pd
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from smartmeter import topics
-from smartmeter.codec import decode
-from smartmeter.framing import framing
+from smartmeter.messages import topics
+from smartmeter.messages.codec import decode
+from smartmeter.messages.framing import framing
 from smartmeter.settings import Settings
 
 KWH_TOLERANCE = 1e-6

@@ -21,12 +21,12 @@ from pathlib import Path
 
 from bench import answers, measure
 from bench.measure import Run, Target, shown
-from generator.commands import produce
+from generator.history import produce
 from generator.synthetic import synthetic_houses
-from smartmeter import topics
 from smartmeter.errors import UserError
-from smartmeter.processes import Processes
+from smartmeter.messages import topics
 from smartmeter.settings import ROOT, Settings
+from stack.processes import Processes
 
 FIRST_DAY = date(2011, 4, 18)
 PEERS_PYTHON = ROOT / ".venv-bench" / "bin" / "python"

@@ -14,10 +14,11 @@ import numpy as np
 
 from generator.bursts import bursts_of_day
 from generator.houses import House, HouseDay
-from generator.producer import Producer
 from generator.synthetic import SyntheticHouse
-from smartmeter.codec import HEADERS, Burst, encode_burst
-from smartmeter.topics import key
+from smartmeter.kafka.producer import Producer
+from smartmeter.messages.codec import Burst, encode_burst
+from smartmeter.messages.schemas import HEADERS
+from smartmeter.messages.topics import key
 
 METERS = 20
 READINGS_PER_DAY = 2 * 86_400 + 18 * 28_800

@@ -24,8 +24,8 @@ from bench import measure
 from bench.measure import Target, shown
 from dashboard import queries
 from generator.places import places
-from smartmeter import stack
 from smartmeter.settings import Settings
+from stack import services
 from store import schema, sink
 from store.client import reader, writer
 from tests.browser import CHROMIUM, PAGES
@@ -89,10 +89,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Make the data set, measure, print and save."""
     first = LAST - timedelta(days=args.days - 1)
     with measure.workplace(settings) as (here, processes):
-        stack.start_endpoint(processes, here)
+        services.start_endpoint(processes, here)
         sizes = fill(here, args.houses, args.days, first)
         queries_s = time_queries(here, max(1, args.houses // 2), first)
-        stack.start_dashboard(processes, here)
+        services.start_dashboard(processes, here)
         pages_s, alerts_s = time_pages(here), time_alerts(here)
     slowest = max(pages_s, key=lambda name: pages_s[name]["first_figure"])
     reached = [Target(f"first figure of the slowest page ({slowest}), s", pages_s[slowest]["first_figure"], most=LIMIT_S)]
@@ -151,7 +151,7 @@ def time_pages(settings: Settings) -> dict[str, dict[str, float]]:
     found = {}
     with sync_playwright() as playwright:
         for name in PAGES:
-            url = f"{stack.dashboard_url(settings)}/{'' if name == 'overview' else name}"
+            url = f"{services.dashboard_url(settings)}/{'' if name == 'overview' else name}"
             runs = [open_page(playwright.chromium.launch(**CHROMIUM), url) for _ in range(PAGE_RUNS)]
             found[name] = dict(zip(("heading", "first_figure", "whole"), map(statistics.median, zip(*runs))))
     return found
@@ -178,7 +178,7 @@ def time_alerts(settings: Settings) -> list[float]:
     client, taken_s = writer(settings, settings.database), []
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(**CHROMIUM).new_page()
-        page.goto(f"{stack.dashboard_url(settings)}/alerts?of_house={NO_HOUSE}")
+        page.goto(f"{services.dashboard_url(settings)}/alerts?of_house={NO_HOUSE}")
         page.get_by_text("There is no such alert.").wait_for()
         for n in range(1, ALERTS + 1):
             time.sleep(random.uniform(0.5, 1.5))

@@ -22,11 +22,11 @@ import numpy as np
 from bench import measure
 from bench.copies import METERS, READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Target, Usage, shown
-from generator.local_days import local_date, midnight_ms
-from generator.producer import Producer
-from smartmeter import stack
-from smartmeter.processes import Processes
+from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import local_date, midnight_ms
 from smartmeter.settings import Settings
+from stack import local_flink, services
+from stack.processes import Processes
 from store import client
 
 HISTORY_DAYS = 2
@@ -51,9 +51,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, print and save. Returns 1 when an alert is missing or readings are."""
     with measure.workplace(settings) as (here, processes):
-        stack.start_endpoint(processes, here)
-        stack.start_sink(processes, here)
-        stack.start_job(processes, here)
+        services.start_endpoint(processes, here)
+        services.start_sink(processes, here)
+        local_flink.start_job(processes, here)
         history = send_history(here, args.houses)
         print(f"{history:,} readings of history sent", file=sys.stderr)
         wait_until_used(here, processes, history)

@@ -21,15 +21,17 @@ from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource
 from bench import measure
 from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Target, Usage, shown
-from generator.local_days import midnight_ms
-from generator.producer import Producer
-from smartmeter import kafka, stack, topics
-from smartmeter.codec import decode
 from smartmeter.errors import UserError
-from smartmeter.framing import framing
-from smartmeter.offsets import Offsets
-from smartmeter.processes import Processes
+from smartmeter.kafka import connection
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import midnight_ms
+from smartmeter.messages import topics
+from smartmeter.messages.codec import decode
+from smartmeter.messages.framing import framing
 from smartmeter.settings import Settings
+from stack import local_flink
+from stack.processes import Processes
 
 FIRST_MS = midnight_ms(date(2011, 4, 18), TIMEZONE)
 MOST_DAYS = 5_000  # they would reach into the future
@@ -58,7 +60,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UserError(f"--houses {args.houses}: so many readings of so few houses would reach into the future; give more houses")
     with measure.workplace(settings) as (here, processes):
         small_segments(here)
-        stack.start_job(processes, here)
+        local_flink.start_job(processes, here)
         with Stream(here, processes, args.readings) as stream:
             stream.send(Copies(args.houses, BURST_S), math.ceil(days * 86_400 / BURST_S))
             stream.finish()
@@ -69,7 +71,7 @@ def small_segments(settings: Settings) -> None:
     """Let Kafka cut the topic readings into segments small enough to be removed one by one, and soon."""
     changes = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in SEGMENT.items()]
     resource = ConfigResource(ResourceType.TOPIC, topics.topic(settings, "readings"), incremental_configs=changes)
-    client = kafka.admin(settings)
+    client = connection.admin(settings)
     for altered in client.incremental_alter_configs([resource]).values():
         altered.result()
 
@@ -80,11 +82,11 @@ class Stream:
     def __init__(self, settings: Settings, processes: Processes, expected: int):
         self.settings, self.processes, self.expected = settings, processes, expected
         self.sent, self.used_of = 0, Used(settings)
-        self.usage = Usage(processes, stack.PIPELINE_JOB.stem)
+        self.usage = Usage(processes, local_flink.PIPELINE_JOB.stem)
         self.looks: list[tuple[float, int, float, float]] = []  # (s, readings used, MB of memory, MB in Kafka)
         self.begun = self.told = 0.0
-        self._admin = kafka.admin(settings)
-        self._committed = Offsets(settings, ("readings",), settings.topic_prefix + stack.PIPELINE_JOB.stem)
+        self._admin = connection.admin(settings)
+        self._committed = Offsets(settings, ("readings",), settings.topic_prefix + local_flink.PIPELINE_JOB.stem)
 
     def __enter__(self) -> Stream:
         return self

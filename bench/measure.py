@@ -22,10 +22,12 @@ from itertools import takewhile
 from pathlib import Path
 
 from bench.peers import FAILED
-from smartmeter import stack, topics
 from smartmeter.errors import UserError
-from smartmeter.processes import Processes, innermost_cause, marked
+from smartmeter.kafka import topic_admin
+from smartmeter.messages import topics
 from smartmeter.settings import ROOT, Settings
+from stack import broker, local_flink, ports
+from stack.processes import Processes, innermost_cause, marked
 
 SAMPLE_S = 0.2
 STATE_CHANGE = re.compile(r"^(\S+) .* \(\d+/\d+\) \(\S+\) switched from \w+ to (RUNNING|FINISHED)")
@@ -137,11 +139,11 @@ def workplace(settings: Settings, **changes) -> Iterator[tuple[Settings, Process
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        settings = stack.with_free_ports(replace(settings, home=Path(folder), flink_metrics_port=0, sink_metrics_port=0, **changes))
+        settings = ports.with_free_ports(replace(settings, home=Path(folder), flink_metrics_port=0, sink_metrics_port=0, **changes))
         with Processes(settings.home) as processes:
             try:
-                stack.start_broker(processes, settings)
-                stack.create_topics(settings)
+                broker.start_broker(processes, settings)
+                topic_admin.create_topics(settings)
                 yield settings, processes
             except UserError:
                 kept = shutil.copytree(processes.logs, home / "bench" / "logs", dirs_exist_ok=True)
@@ -164,7 +166,7 @@ def run_to_end(processes: Processes, name: str) -> Usage:
 
 def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float, Usage]:
     """Run a job that reads the topic to its end. Returns the seconds in which its tasks ran, and what it used."""
-    stack.start_job(processes, settings, job, ends=True)
+    local_flink.start_job(processes, settings, job, ends=True)
     usage = run_to_end(processes, job.stem)
     return task_seconds(processes.log(job.stem)), usage
 

@@ -20,8 +20,8 @@ from urllib.parse import urlsplit
 
 from bench import measure
 from bench.measure import Target, Usage
-from smartmeter import stack
 from smartmeter.settings import Settings
+from stack import services
 from store.client import writer
 
 QUERY = "SELECT uniqExact(cityHash64(number)) FROM numbers(5000000)"
@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, print and save."""
     with measure.workplace(settings) as (here, processes):
-        stack.start_endpoint(processes, here)
+        services.start_endpoint(processes, here)
         client = writer(here)
         client.command("CREATE TABLE bench (n Int64) ENGINE = MergeTree ORDER BY n")
         usage = Usage(processes, "endpoint")

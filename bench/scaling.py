@@ -22,11 +22,12 @@ from pathlib import Path
 from bench import measure
 from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Run, Target, shown
-from generator.local_days import midnight_ms
-from generator.producer import Producer
-from smartmeter import stack
-from smartmeter.processes import Processes
+from smartmeter.kafka import topic_admin
+from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import midnight_ms
 from smartmeter.settings import Settings
+from stack import local_flink
+from stack.processes import Processes
 
 FIRST_MS = midnight_ms(date(2011, 4, 18), TIMEZONE)
 BURST_S = 300
@@ -103,7 +104,7 @@ def backlogs(todo: list[Case], settings: Settings) -> dict[Case, int]:
 
 
 def fill(settings: Settings, case: Case) -> int:
-    stack.create_topics(settings)
+    topic_admin.create_topics(settings)
     copies = Copies(case.houses, case.burst_s, case.every_s)
     with Producer(settings) as producer:
         return sum(copies.send_step(producer, step, FIRST_MS + step * copies.burst_ms) for step in range(case.steps))
@@ -113,7 +114,7 @@ def measured(case: Case, readings: int, settings: Settings, processes: Processes
     """One run of the pipeline over a case's topic."""
     print(f"{case.kind} {case.size:,} ...", end=" ", file=sys.stderr, flush=True)
     with on_cores(case.parallelism):
-        seconds, usage = measure.run_job(case.settings(settings), processes, stack.PIPELINE_JOB)
+        seconds, usage = measure.run_job(case.settings(settings), processes, local_flink.PIPELINE_JOB)
     print(f"{seconds:.1f} s", file=sys.stderr)
     return Run(f"{case.kind} {case.size}", case.kind, f"{case.size:,}", readings, seconds, usage.cpu_s, usage.peak_mb)
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from bench import live
 from bench.copies import Copies
-from generator.producer import Producer
-from smartmeter.codec import decode_burst, encode_burst
+from smartmeter.kafka.producer import Producer
+from smartmeter.messages.codec import decode_burst, encode_burst
 from smartmeter.settings import Settings
 
 HOURS = range(12, 13)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jobs import flow
 from jobs.daily_energy import DailyEnergy
+from jobs.flink import flow
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 

@@ -8,10 +8,11 @@ import streamlit as st
 from confluent_kafka import KafkaException, Producer
 
 from dashboard.connection import settings
-from smartmeter import kafka, topics
-from smartmeter.codec import encode
 from smartmeter.errors import UserError
-from smartmeter.framing import framing
+from smartmeter.kafka import connection
+from smartmeter.messages import topics
+from smartmeter.messages.codec import encode
+from smartmeter.messages.framing import framing
 
 LONGEST_NOTE = 500
 SENT_WITHIN_S = 5
@@ -19,7 +20,7 @@ SENT_WITHIN_S = 5
 
 @st.cache_resource(show_spinner=False)
 def producer() -> Producer:
-    return Producer(kafka.client(settings()) | {"enable.idempotence": True, "delivery.timeout.ms": SENT_WITHIN_S * 1000})
+    return Producer(connection.client(settings()) | {"enable.idempotence": True, "delivery.timeout.ms": SENT_WITHIN_S * 1000})
 
 
 def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False) -> None:
@@ -38,5 +39,5 @@ def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False
     except (KafkaException, BufferError, SystemError) as error:  # one after which the client gives up may be a SystemError's cause
         raise UserError(f"Kafka at {settings().kafka} does not take it: {error.__cause__ or error}") from None
     if failures or undelivered:
-        fault = kafka.why_not(settings()) or f"Kafka says: {failures[0].str() if failures else 'nothing'}"
+        fault = connection.why_not(settings()) or f"Kafka says: {failures[0].str() if failures else 'nothing'}"
         raise UserError(f"It is not acknowledged: {fault}")

@@ -49,7 +49,7 @@ class Replays:
             return
         log = settings().home.resolve() / "logs" / "replay_of_dashboard.log"
         private_folder(log.parent)
-        command = [sys.executable, "-P", "-m", "smartmeter", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
+        command = [sys.executable, "-P", "-m", "commands", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         assert process.stdout
         output = Output(process.stdout, log, "replay", Bound.of(settings()))

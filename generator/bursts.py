@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from smartmeter.codec import Burst
+from smartmeter.messages.codec import Burst
 
 if TYPE_CHECKING:
     from generator.houses import House, HouseDay

@@ -18,7 +18,7 @@ import numpy as np
 
 from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, lines_of, note, read_channel
 from generator.houses import House, HouseDay, Meter, Readings
-from generator.local_days import day_bounds_ms, local_date
+from smartmeter.local_days import day_bounds_ms, local_date
 from smartmeter.settings import Settings, variable
 
 TIMEZONE_OF_MAINS_LABEL = {"mains": "America/New_York", "aggregate": "Europe/London"}

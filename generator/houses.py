@@ -12,9 +12,9 @@ from datetime import date
 import numpy as np
 
 from generator.bursts import bursts_of_day
-from generator.local_days import zone
 from generator.places import Place
-from smartmeter.codec import Burst
+from smartmeter.messages.codec import Burst
+from smartmeter.timezones import zone
 
 Readings = tuple[np.ndarray, np.ndarray]
 """(times_ms int64, watts float32) of one meter, times rising."""

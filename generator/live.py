@@ -11,11 +11,11 @@ from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
 from generator.houses import House, in_order
-from generator.producer import Producer
-from smartmeter import kafka
-from smartmeter.codec import Burst
+from smartmeter.kafka import connection
+from smartmeter.kafka.producer import Producer
+from smartmeter.messages.codec import Burst
+from smartmeter.messages.topics import topic
 from smartmeter.settings import Settings
-from smartmeter.topics import topic
 
 BURST_S = 5
 TIMEOUT_S = 10
@@ -53,7 +53,7 @@ def reached_ms(settings: Settings) -> int:
 
     Raises UserError when Kafka does not tell, which takes a topic that was just made some time.
     """
-    client, name = kafka.admin(settings), topic(settings, "readings")
+    client, name = connection.admin(settings), topic(settings, "readings")
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
@@ -63,5 +63,5 @@ def reached_ms(settings: Settings) -> int:
             return min((time_ms for time_ms in newest if time_ms >= 0), default=0)
         except KafkaException as error:
             if time.monotonic() > deadline:
-                raise kafka.failure(error, settings) from None
+                raise connection.failure(error, settings) from None
             time.sleep(POLL_S)

@@ -18,9 +18,9 @@ from generator.channels import AS_WATTS, DatasetError, ReadingOptions
 from generator.clean_days import MAX_GAP_S, CleanDays
 from generator.datasets import measured_houses
 from generator.houses import House, HouseDay, Readings
-from generator.local_days import dates, day_bounds_ms, wall_clock_parts
 from generator.places import draw_place, places
 from smartmeter.folders import private_folder
+from smartmeter.local_days import dates, day_bounds_ms, wall_clock_parts
 from smartmeter.settings import Settings
 
 HOUSE_SPREAD = 0.20

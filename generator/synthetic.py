@@ -19,8 +19,8 @@ from pathlib import Path
 import numpy as np
 
 from generator.houses import House, HouseDay, Meter
-from generator.local_days import dates, day_bounds_ms
 from generator.places import draw_place
+from smartmeter.local_days import dates, day_bounds_ms
 
 APPLIANCE_PERIOD_S = 3
 SPIKES_PER_DAY = 0.3

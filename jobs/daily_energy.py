@@ -1,7 +1,7 @@
 """The daily energy job: topic readings -> topics daily_energy, late and dead_letter.
 
     readings --> batches of sections, a house each (flow.batches)
-             --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.hours), early while
+             --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.core.hours), early while
                  the day runs, final when it is over
              --> results
 """
@@ -16,13 +16,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from jobs import flow
-from jobs.hours import Hours, gained, summed
-from jobs.house import Change, HouseState, Part
-from jobs.integral import HouseDays, Rules, held_by_hour, kwh
-from jobs.local_hours import clock_hour
-from jobs.readings import midnights
-from jobs.runs import begins
+from jobs.core.energy import kwh
+from jobs.core.hours import Hours, gained, summed
+from jobs.core.house_days import HouseDays, Rules
+from jobs.core.local_hours import clock_hour
+from jobs.core.runs import begins
+from jobs.core.stage import Change, Part
+from jobs.core.state import HouseState
+from jobs.core.totals import held_by_hour
+from jobs.flink import flow
+from smartmeter.local_days import midnights
 from smartmeter.settings import Settings
 
 

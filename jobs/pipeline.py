@@ -12,8 +12,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from jobs import flow
 from jobs.daily_energy import DailyEnergy
+from jobs.flink import flow
 from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds

@@ -2,7 +2,7 @@
 
     readings --> batches of sections with what each adds to its minutes, a house each (flow.batches)
              --> PowerProfile: lowest, mean and highest power of each meter and minute, once the minute is settled
-                 (jobs.minutes)
+                 (jobs.core.minutes)
              --> results
 """
 
@@ -17,13 +17,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from jobs import flow
-from jobs.batches import Wanted
-from jobs.house import Change, HouseState, Part
-from jobs.integral import HouseDays
-from jobs.minutes import MINUTE_MS, Minutes, columns, mean_watts
-from jobs.readings import day_of
-from jobs.runs import begins
+from jobs.core.batches import Wanted
+from jobs.core.house_days import HouseDays
+from jobs.core.minutes import MINUTE_MS, Minutes, columns, mean_watts
+from jobs.core.runs import begins
+from jobs.core.stage import Change, Part
+from jobs.core.state import HouseState
+from jobs.flink import flow
+from smartmeter.local_days import day_of
 
 MOST_MINUTES = 20_000
 """In a record: some 300 kB of the 1 MB that Kafka's producer takes."""

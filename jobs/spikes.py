@@ -3,7 +3,7 @@
     readings   --> batches of sections with their readings, a house each (flow.batches)  --+
     thresholds --> versions, by house                                                    --+
              --> Spikes: a batch waits until versions have come for all of its time, then its readings are held
-                 against the version of their own time; those over their limit make episodes (jobs.episodes)
+                 against the version of their own time; those over their limit make episodes (jobs.core.episodes)
              --> results
 """
 
@@ -20,16 +20,21 @@ import numpy as np
 from pyflink.common import Row
 from pyflink.datastream import KeyedCoProcessFunction
 
-from jobs import flow
-from jobs.batches import Batch, Wanted, alone, unpack
-from jobs.episodes import LOWEST, Runs, Spell, Versions, may_be_over, openings, runs_over
-from jobs.episodes import changes as changes_of
-from jobs.guard import reason_of
-from jobs.house import MESSAGE, Change, Houses, HouseState, Part, refused
-from jobs.integral import HouseDays, Rules, StateFault, kwh
-from jobs.readings import day_of, midnights
-from jobs.window import Limits
-from smartmeter.codec import decode_as
+from jobs.core.batches import Batch, Wanted, alone, unpack
+from jobs.core.energy import kwh
+from jobs.core.episodes import LOWEST, Runs, Spell, Versions, may_be_over, openings, runs_over
+from jobs.core.episodes import changes as changes_of
+from jobs.core.guard import reason_of
+from jobs.core.house_days import HouseDays, Rules
+from jobs.core.late import refused
+from jobs.core.stage import Change, Part
+from jobs.core.state import HouseState
+from jobs.core.state_version import StateFault
+from jobs.core.window import Limits
+from jobs.flink import flow
+from jobs.flink.operator import MESSAGE, Houses
+from smartmeter.local_days import day_of, midnights
+from smartmeter.messages.codec import decode_as
 from smartmeter.settings import Settings
 
 NO_THRESHOLD = "the topics ended before a threshold for its time had come"
@@ -207,9 +212,9 @@ class SpikesJoin(KeyedCoProcessFunction):
 def main():
     settings = Settings.load()
     tables = flow.environment("spikes", settings)
-    batches = flow.batches(tables, settings, Spikes(settings).wanted)
+    batches = tables.batches(tables, settings, Spikes(settings).wanted)
     joined = (
-        batches.connect(flow.thresholds(tables, settings))
+        batches.connect(tables.thresholds(tables, settings))
         .process(SpikesJoin(settings), output_type=MESSAGE).name("spikes").uid("spikes")
     )
     flow.send(tables, settings, joined)

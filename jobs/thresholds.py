@@ -2,7 +2,7 @@
 
     readings --> batches of sections with histograms of their power, a house each (flow.batches)
              --> Thresholds: a sketch of each meter and local day; when a day is over, a version of the house's
-                 thresholds from the sketches of the last days (jobs.sketch, jobs.window)
+                 thresholds from the sketches of the last days (jobs.core.sketch, jobs.core.window)
              --> results
 """
 
@@ -16,13 +16,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from jobs import flow
-from jobs.batches import Wanted
-from jobs.house import Change, Part
-from jobs.integral import HouseDays, Rules, daily
-from jobs.panes import Panes
-from jobs.readings import NEVER, day_of, midnights
-from jobs.window import Limits, Window
+from jobs.core.batches import Wanted
+from jobs.core.house_days import HouseDays, Rules
+from jobs.core.panes import Panes
+from jobs.core.stage import Change, Part
+from jobs.core.totals import daily
+from jobs.core.window import Limits, Window
+from jobs.flink import flow
+from smartmeter.local_days import NEVER, day_of, midnights
 from smartmeter.settings import Settings
 
 

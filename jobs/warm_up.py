@@ -11,15 +11,15 @@ from operator import or_
 import numpy as np
 from pyflink.common import Row
 
-from jobs.batches import house_batches
+from jobs.core.batches import house_batches
+from jobs.core.overlaps import Horizon
+from jobs.core.readings import read
 from jobs.daily_energy import DailyEnergy
-from jobs.house import END_OF_TIME_MS, Houses
-from jobs.overlaps import Horizon
+from jobs.flink.operator import END_OF_TIME_MS, Houses
 from jobs.power_profile import PowerProfile
-from jobs.readings import read
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
-from smartmeter.codec import Burst, encode_burst
+from smartmeter.messages.codec import Burst, encode_burst
 from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000

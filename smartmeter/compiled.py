@@ -27,7 +27,7 @@ finally:
 def sources_stamp(root: Path) -> str:
     """A hash of all sources under root that have compiled functions."""
     stamp = hashlib.sha256()
-    for source in sorted(path for folder in ("jobs", "smartmeter") for path in (root / folder).glob("*.py")):
+    for source in sorted(path for folder in ("jobs", "smartmeter") for path in (root / folder).rglob("*.py")):
         if b"\n@compiled" in (text := source.read_bytes()):
             stamp.update(text)
     return stamp.hexdigest()

@@ -7,8 +7,10 @@ no name from outside becomes a path.
 from __future__ import annotations
 
 import zoneinfo
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
+
+from smartmeter.errors import UserError
 
 NO_PLACES = {"Factory", "localtime", "posixrules"}
 """Of the database's files those that name no place or rule of their own."""
@@ -28,8 +30,9 @@ def is_timezone(name: str) -> bool:
     return name in names()
 
 
+@lru_cache
 def zone(name: str) -> zoneinfo.ZoneInfo:
-    """The time zone of a name. Raises ValueError for one that is not in the database."""
+    """The time zone of a name. Raises UserError for one that is not in the database."""
     if not is_timezone(name):
-        raise ValueError(f"{name[:100]!r} is no IANA time zone")
+        raise UserError(f"unknown time zone {name[:100]!r}: give an IANA name such as Europe/London")
     return zoneinfo.ZoneInfo(name)

@@ -42,10 +42,9 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from smartmeter import logs
-from smartmeter.errors import UserError
+from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder
 from smartmeter.hosts import Gate, OwnHost, listed
-from smartmeter.processes import CRASHED
 from smartmeter.settings import Settings, SettingsError, write_private
 from store import bodies, native
 from store.client import password_file, writer_password

@@ -6,9 +6,9 @@ import json
 from datetime import date
 from typing import NamedTuple
 
-from smartmeter.codec import SCHEMA_DIR, CodecError
+from smartmeter.messages.schemas import SCHEMA_DIR, CodecError
+from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import DAY_MS
-from smartmeter.topics import SCHEMA_OF
 
 MOST_BYTES = {"houses": 512 << 10, "acknowledgements": 64 << 10}
 """Of a message of a topic that others may write; decoded, it takes up to 200 times as much memory."""

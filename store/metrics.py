@@ -13,7 +13,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
 
 from smartmeter.errors import UserError
 from smartmeter.hosts import Gate, wsgi_own_host
-from smartmeter.offsets import Lags
+from smartmeter.kafka.offsets import Lags
 from smartmeter.settings import Settings
 
 KAFKA_TIMEOUT_S = 3.0

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
-from smartmeter.codec import CodecError, Profile
+from smartmeter.messages.codec import Profile
+from smartmeter.messages.schemas import CodecError
 
 COLUMNS = ("house_id", "meter_id", "minute", "part", "readings", "min_watts", "mean_watts", "max_watts")
 

@@ -24,11 +24,13 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from smartmeter import codec, kafka, logs
+from smartmeter import logs
 from smartmeter.errors import UserError
-from smartmeter.framing import RegistryFault, framing
+from smartmeter.kafka import connection
+from smartmeter.messages import codec, schemas
+from smartmeter.messages.framing import RegistryFault, framing
+from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.settings import Settings, SettingsError
-from smartmeter.topics import SCHEMA_OF, topic
 from store import client as clickhouse
 from store import limits, profile, schema
 from store.metrics import SinkMetrics
@@ -138,10 +140,10 @@ class Sink:
         self._stopping = True
 
     def run(self) -> None:
-        kafka.require_broker(self._settings)
+        connection.require_broker(self._settings)
         self._framing = framing(self._settings)
         self._consumer = Consumer({
-            **kafka.consumer(self._settings, group(self._settings)),
+            **connection.consumer(self._settings, group(self._settings)),
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
             "topic.metadata.refresh.interval.ms": 5000,
@@ -198,7 +200,7 @@ class Sink:
         except RegistryFault:
             raise
         except Exception as error:  # whatever a message holds, it stops nothing
-            self._refuse(message, batch, str(error) if isinstance(error, codec.CodecError) else f"{type(error).__name__}: {error}")
+            self._refuse(message, batch, str(error) if isinstance(error, schemas.CodecError) else f"{type(error).__name__}: {error}")
         batch.offsets[topic, partition] = offset + 1
 
     def _refuse(self, message: Message, batch: Batch, reason: str) -> None:
@@ -214,10 +216,10 @@ class Sink:
 
         Raises UserError where the user has no right.
         """
-        if error.code() in kafka.RIGHTS_MISSING:
-            raise UserError(kafka.no_right(error, self._settings))
+        if error.code() in connection.RIGHTS_MISSING:
+            raise UserError(connection.no_right(error, self._settings))
         if error.code() in AWAY:
-            if not self._away and (sentence := kafka.why_not(self._settings)):
+            if not self._away and (sentence := connection.why_not(self._settings)):
                 self._away = True
                 log.warning("waiting: %s", sentence)
         elif error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE):

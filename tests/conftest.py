@@ -7,8 +7,9 @@ from dataclasses import replace
 import hypothesis
 import pytest
 
-from smartmeter import stack
-from smartmeter.processes import Processes
+from smartmeter.kafka import topic_admin
+from stack import broker, services
+from stack.processes import Processes
 from tests.ports import on_free_ports
 
 hypothesis.settings.register_profile(  # the first call of a compiled function waits for its compiler, and machines are slow or busy
@@ -42,14 +43,14 @@ def processes(stack_home):
 @pytest.fixture(scope="session")
 def kafka(stack_settings, processes):
     """Settings whose .kafka is a running broker. A test sets a topic_prefix of its own and creates its topics."""
-    stack.start_broker(processes, stack_settings)
+    broker.start_broker(processes, stack_settings)
     return stack_settings
 
 
 @pytest.fixture(scope="session")
 def clickhouse(stack_settings, processes):
     """Settings whose .clickhouse_url is a running endpoint. A test sets a clickhouse_database of its own."""
-    stack.start_endpoint(processes, stack_settings)
+    services.start_endpoint(processes, stack_settings)
     return stack_settings
 
 
@@ -57,5 +58,5 @@ def clickhouse(stack_settings, processes):
 def with_topics(kafka, request):
     """The settings of `kafka` with topics that belong to one test alone."""
     settings = replace(kafka, topic_prefix=f"{request.node.name}.".translate(str.maketrans("[]/", "...")))
-    stack.create_topics(settings)
+    topic_admin.create_topics(settings)
     return settings

@@ -8,11 +8,11 @@ from datetime import timedelta
 
 import numpy as np
 
-from generator.commands import in_order
+from commands.generate import in_order
 from generator.houses import House
-from generator.local_days import local_date
-from generator.producer import Producer
-from smartmeter.codec import Burst
+from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import local_date
+from smartmeter.messages.codec import Burst
 
 HISTORY_DAYS = 2
 HISTORY_BURST_S = 300

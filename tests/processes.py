@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from smartmeter.processes import marked
+from stack.processes import marked
 
 CLOCK = {name: os.environ[name] for name in ("LD_PRELOAD", "TEST_CLOCK_AHEAD_S") if name in os.environ}
 """What ./smw test --clock has set: for processes that take nothing else from the environment."""

@@ -16,9 +16,10 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from smartmeter import kafka, machine, stack
-from smartmeter.processes import Processes
+from smartmeter.kafka import connection
 from smartmeter.settings import JARS, Settings
+from stack import broker, machine
+from stack.processes import Processes
 from tests.certificates import Authority
 
 SECURITY_PROPERTIES = """\
@@ -50,27 +51,27 @@ def start_broker(processes: Processes, settings: Settings, authority: Authority)
     keystore.write_bytes(b"".join(file.read_bytes() for file in reversed(authority.issue(host))))
     data, properties = settings.home / "kafka", settings.home / "kafka.properties"
     places = dict(address=settings.kafka, controller_port=settings.kafka_controller_port)
-    properties.write_text(stack.BROKER_PROPERTIES.format(**places, data=data) + SECURITY_PROPERTIES.format(
+    properties.write_text(broker.BROKER_PROPERTIES.format(**places, data=data) + SECURITY_PROPERTIES.format(
         **places, user=settings.kafka_user, password=settings.kafka_password, keystore=keystore, authority=authority.file))
     java = [machine.java(), "-Xms128m", "-Xmx512m", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
     subprocess.run([*java, "kafka.tools.StorageTool", "format", f"--cluster-id={secrets.token_urlsafe(16)}", "--config", str(properties),
                     "--add-scram", f"SCRAM-SHA-512=[name={settings.kafka_user},password={settings.kafka_password}]"],
                    check=True, capture_output=True)
     processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
-    processes.wait_until(lambda: stack.broker_answers(settings), "no secured broker answers")
+    processes.wait_until(lambda: broker.broker_answers(settings), "no secured broker answers")
 
 
 def add_user(settings: Settings, name: str, password: str) -> None:
     """Add a user, or give it another password. settings: those of the admin."""
     change = UserScramCredentialUpsertion(name, ScramCredentialInfo(ScramMechanism.SCRAM_SHA_512, 4096), password.encode())
-    admin = kafka.admin(settings)
+    admin = connection.admin(settings)
     for future in admin.alter_user_scram_credentials([change]).values():
         future.result()
 
 
 def allow(settings: Settings, rights: list[tuple[str, ResourceType, str, AclOperation]]) -> None:
     """Give users rights: (user, kind, name, operation). settings: those of the admin."""
-    admin = kafka.admin(settings)
+    admin = connection.admin(settings)
     acls = [AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
             for user, kind, name, operation in rights]
     for future in admin.create_acls(acls).values():

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from smartmeter import kafka, topics
-from smartmeter.codec import decode
-from smartmeter.framing import framing
+from smartmeter.kafka import connection
+from smartmeter.messages import topics
+from smartmeter.messages.codec import decode
+from smartmeter.messages.framing import framing
 
 
 def messages(settings, name: str) -> list:
     """All messages of a topic, those of a partition in their order."""
-    consumer = Consumer(kafka.client(settings) | {"group.id": "none", "enable.partition.eof": True})
+    consumer = Consumer(connection.client(settings) | {"group.id": "none", "enable.partition.eof": True})
     full = topics.topic(settings, name)
     consumer.assign([TopicPartition(full, p, OFFSET_BEGINNING) for p in range(settings.partitions)])
     found, ends = [], 0

@@ -20,8 +20,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from smartmeter.processes import innermost_cause
 from smartmeter.settings import Settings
+from stack.processes import innermost_cause
 
 CORES = 2
 FAILED = "failed: "

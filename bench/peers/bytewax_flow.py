@@ -28,8 +28,8 @@ from confluent_kafka import OFFSET_BEGINNING
 
 from bench.peers import CORES, arguments, carry_out, report
 from bench.peers.house_days import HouseDays, Summary, summarise
-from smartmeter.codec import HEADER_BYTES, SCHEMAS
-from smartmeter.stack import LOOPBACK, listener_near
+from smartmeter.messages.schemas import HEADER_BYTES, SCHEMAS
+from stack.ports import LOOPBACK, listener_near
 
 BEGUN = multiprocessing.Value("d", math.inf)
 """When the first partition was opened: before, the processes look for each other."""

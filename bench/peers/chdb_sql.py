@@ -27,7 +27,7 @@ from chdb.session import Session
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from bench.peers import CORES, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, carry_out, report
-from smartmeter.codec import Burst, decode_burst
+from smartmeter.messages.codec import Burst, decode_burst
 
 BURSTS_A_FILE = 20_000
 LATENESS_MS = round(RULE.allowed_lateness_s * 1000)

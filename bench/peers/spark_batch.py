@@ -25,7 +25,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 
 from bench.peers import CORES, JARS, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, carry_out, report
-from smartmeter.codec import HEADER_BYTES, SCHEMA_DIR
+from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR
 
 PARTITIONS = 8
 GAMMA = 1.01 / 0.99

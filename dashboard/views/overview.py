@@ -12,8 +12,8 @@ from dashboard import charts, queries
 from dashboard.connection import explained, results, settings
 from dashboard.controls import csv_button, is_today, no_results_yet
 from smartmeter.errors import UserError
-from smartmeter.offsets import Lags
-from smartmeter.topics import RESULTS, topic
+from smartmeter.kafka.offsets import Lags
+from smartmeter.messages.topics import RESULTS, topic
 from store.sink import group
 
 JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile", "replay")

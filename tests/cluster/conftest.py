@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from smartmeter import stack
 from smartmeter.errors import UserError
-from smartmeter.flink import Flink
-from smartmeter.processes import MARK, Processes, marked
 from smartmeter.settings import ROOT
+from stack import local_flink, ports
+from stack.flink import Flink
+from stack.processes import MARK, Processes, marked
 from tests.processes import CLOCK
 from tests.waiting import STILL_S
 
@@ -47,11 +47,11 @@ class Cluster:
 
     def __init__(self, processes: Processes, folder: Path):
         self.processes, self.folder = processes, folder
-        with stack.listener_near(0) as rpc, stack.listener_near(0) as rest:
+        with ports.listener_near(0) as rpc, ports.listener_near(0) as rest:
             rpc_port, rest_port = rpc.getsockname()[1], rest.getsockname()[1]
         self.address = f"127.0.0.1:{rest_port}"
         self.flink = Flink(self.address)
-        self.home = stack.FLINK
+        self.home = local_flink.FLINK
         [java_options] = [line.split(": ", 1)[1] for line in (self.home / "conf" / "config.yaml").read_text().splitlines()
                           if line.strip().startswith("all: ")]
         shutil.copytree(self.home / "conf", folder / "conf")

@@ -12,9 +12,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from smartmeter import savepoints, stack
-from smartmeter.flink import TaskManagers
+from smartmeter import state_folders
+from smartmeter.kafka import topic_admin
 from smartmeter.settings import Settings
+from stack import services
+from stack.flink import TaskManagers
 from store.client import reader
 from tests.cluster.conftest import SLOTS
 from tests.pipeline.conftest import all_stored, judge_tables
@@ -45,8 +47,8 @@ def settings(kafka, clickhouse, processes, request, tmp_path):
     name = request.node.name
     settings = replace(clickhouse, topic_prefix=f"{name}.", clickhouse_database=name, checkpoint_dir=str(tmp_path), checkpoint_every_s=1.0,
                        window_days=WINDOW_DAYS)
-    stack.create_topics(settings)
-    stack.start_sink(processes, settings)
+    topic_admin.create_topics(settings)
+    services.start_sink(processes, settings)
     yield settings
     processes.stop("sink")
 
@@ -108,7 +110,7 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
     produce(settings, log.messages[:100])  # checkpoints need no worker that has nothing to do
     [again] = until(lambda: cluster.tend() or [job_id for job_id in cluster.flink.jobs() if job_id != id_of["spikes"] and cluster.flink.progress(job_id)])
     newest = urlsplit(cluster.flink.newest_checkpoint(again)).path  # file:/ where it was restored, file:/// where it is the job's own
-    assert newest.startswith(f"{savepoints.folder_at(settings.checkpoint_dir)}/{settings.topic_prefix}spikes/")
+    assert newest.startswith(f"{state_folders.folder_at(settings.checkpoint_dir)}/{settings.topic_prefix}spikes/")
     places += cluster.smw(settings, "savepoint", "--stop").split()
     assert {Path(place.strip()).parent.name for place in places} == {settings.topic_prefix + job for job in ALONE if job != "thresholds"}
     assert "spikes has stood still for 11 s: it is started again." in stopped.communicate(timeout=STILL_S)[1] and stopped.returncode == 0

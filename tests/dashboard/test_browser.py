@@ -14,11 +14,11 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from bench.copies import METERS, houses_of
 from bench.live import caught_up, watched_meters
-from generator.local_days import day_bounds_ms
-from generator.producer import Producer
-from smartmeter import stack
-from smartmeter.processes import Processes
+from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import day_bounds_ms
 from smartmeter.settings import Settings
+from stack import lifecycle, services
+from stack.processes import Processes
 from store.client import reader, writer
 from tests.browser import CHROMIUM, PAGES, PATIENCE_MS
 from tests.dashboard.results import insert
@@ -63,13 +63,13 @@ def has_tables(settings: Settings) -> bool:
 def settings(processes):
     """A stack of its own that has processed two days and today's beginning of some houses, and its dashboard."""
     settings = on_free_ports(processes.run.parent, checkpoint_every_s=1.0)
-    stack.start(processes, settings)
+    lifecycle.start(processes, settings)
     processes.wait_until(lambda: has_tables(settings), "the sink makes no tables")
     with Producer(settings) as producer:
         send_history(producer, houses_of(METERS, HOUSES))
     until(lambda: not processes.check() and caught_up(settings, HOUSES) and all_read(settings) and all_stored(settings),
           progress=lambda: stored_readings(reader(settings)))
-    stack.start_dashboard(processes, settings)
+    services.start_dashboard(processes, settings)
     return settings
 
 
@@ -97,8 +97,8 @@ def new_page(chromium, settings):
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda m: errors.append(f"{m.text} {m.location['url']}") if m.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("requestfailed", lambda request: errors.append(request.url) if not request.url.startswith(stack.dashboard_url(settings)) else None)
-        page.goto(f"{stack.dashboard_url(settings)}/{path}")
+        page.on("requestfailed", lambda request: errors.append(request.url) if not request.url.startswith(services.dashboard_url(settings)) else None)
+        page.goto(f"{services.dashboard_url(settings)}/{path}")
         page.get_by_role("heading", level=1).wait_for()
         return page
 
@@ -322,7 +322,7 @@ def test_the_page_waits_for_clickhouse_and_goes_on_by_itself(new_page, processes
     page.get_by_text("ClickHouse does not answer").first.wait_for()
     page.get_by_role("link", name="Home").click()
     page.get_by_text("ClickHouse does not answer").first.wait_for()
-    stack.start_endpoint(processes, settings)
+    services.start_endpoint(processes, settings)
     expect(page.get_by_role("heading", level=1)).to_have_text("Home")
     whole(page)
     expect(metric(page, "Energy, kWh")).to_be_visible()

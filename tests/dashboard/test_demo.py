@@ -6,8 +6,8 @@ import argparse
 
 import pytest
 
-from smartmeter import demo
-from smartmeter.demo import Totals
+from commands import demo
+from commands.demo import Totals
 
 
 @pytest.fixture

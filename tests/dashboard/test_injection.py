@@ -6,8 +6,8 @@ import pytest
 from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
 
 from dashboard import queries
-from smartmeter import stack
-from smartmeter.processes import Processes
+from stack import services
+from stack.processes import Processes
 from store import client, schema
 from tests.dashboard import results
 from tests.dashboard.conftest import database, metrics, ran, texts
@@ -213,7 +213,7 @@ def with_passwords(tmp_path):
     """Settings with passwords for both users, and an endpoint of its own that has them."""
     settings = on_free_ports(tmp_path, clickhouse_password="of the writer", clickhouse_reader_password="of the reader")
     with Processes(tmp_path) as processes:
-        stack.start_endpoint(processes, settings)
+        services.start_endpoint(processes, settings)
         yield settings
 
 

@@ -16,7 +16,7 @@ from starlette.applications import Starlette
 from starlette.responses import JSONResponse, RedirectResponse
 from starlette.routing import Route
 
-from smartmeter import stack
+from stack import ports, services
 from store import schema
 from store.client import writer
 from tests.browser import PAGES, browser_page
@@ -41,8 +41,8 @@ class Provider:
         app = Starlette(routes=[
             Route("/.well-known/openid-configuration", self.configuration), Route("/keys", self.keys),
             Route("/authorize", self.authorize), Route("/token", self.token, methods=["POST"])])
-        self.socket = stack.listener_near(0)
-        self.url = f"http://{stack.LOOPBACK}:{self.socket.getsockname()[1]}"
+        self.socket = ports.listener_near(0)
+        self.url = f"http://{ports.LOOPBACK}:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
         self.thread = threading.Thread(target=self.server.run, kwargs={"sockets": [self.socket]})
 
@@ -82,10 +82,10 @@ def dashboard(clickhouse, processes, tmp_path, monkeypatch):
     schema.create(writer(settings), settings)
     with Provider() as provider:
         secrets = tmp_path / "secrets.toml"
-        secrets.write_text(SECRETS.format(dashboard=stack.dashboard_url(settings), provider=provider.url))
+        secrets.write_text(SECRETS.format(dashboard=services.dashboard_url(settings), provider=provider.url))
         monkeypatch.setenv("STREAMLIT_SECRETS_FILES", str(secrets))
-        stack.start_dashboard(processes, settings)
-        yield stack.dashboard_url(settings)
+        services.start_dashboard(processes, settings)
+        yield services.dashboard_url(settings)
         processes.stop("dashboard")
 
 

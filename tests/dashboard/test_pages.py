@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from dashboard import acknowledgements
 from dashboard.replays import change
-from smartmeter.topics import topic
+from smartmeter.messages.topics import topic
 from store import client
 from tests.browser import PAGES
 from tests.dashboard import results

@@ -11,9 +11,11 @@ from dataclasses import replace
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewPartitions
 
-from smartmeter import kafka, stack, topics
-from smartmeter.processes import Processes, marked
+from smartmeter.kafka import connection
+from smartmeter.messages import topics
 from smartmeter.settings import JARS, Settings
+from stack import broker, ports
+from stack.processes import Processes, marked
 from tests.waiting import STILL_S
 
 NODES = (1, 2, 3)
@@ -32,14 +34,14 @@ class Brokers:
 
     def __init__(self, processes: Processes, settings: Settings):
         self.processes = processes
-        ports = [stack.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0)) for _ in NODES]
+        ports = [ports.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0)) for _ in NODES]
         self.address = {node: of_node.kafka for node, of_node in zip(NODES, ports)}
         self.settings = replace(settings, kafka=",".join(self.address.values()))
         voters = ",".join(f"{node}@127.0.0.1:{of_node.kafka_controller_port}" for node, of_node in zip(NODES, ports))
         cluster_id = secrets.token_urlsafe(16)
         for node, of_node in zip(NODES, ports):
             data = settings.home / f"kafka{node}"
-            self.properties(node).write_text(stack.BROKER_PROPERTIES.format(
+            self.properties(node).write_text(broker.BROKER_PROPERTIES.format(
                 address=of_node.kafka, controller_port=of_node.kafka_controller_port, data=data,
             ) + OF_A_CLUSTER.format(node=node, voters=voters))  # of a property that is there twice the last holds
             subprocess.run([*JAVA, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.properties(node))],
@@ -72,7 +74,7 @@ class Brokers:
 
     def complete(self) -> bool:
         try:
-            cluster = kafka.admin(self.settings).list_topics(timeout=2)
+            cluster = connection.admin(self.settings).list_topics(timeout=2)
         except KafkaException:
             return False
         return len(cluster.brokers) == len(NODES) and all(
@@ -81,11 +83,11 @@ class Brokers:
     def leader(self, name: str, partition: int = 0) -> int:
         """The node that leads a partition of a topic."""
         full = topics.topic(self.settings, name)
-        return kafka.admin(self.settings).list_topics(timeout=STILL_S).topics[full].partitions[partition].leader
+        return connection.admin(self.settings).list_topics(timeout=STILL_S).topics[full].partitions[partition].leader
 
     def add_partitions(self, total: int) -> None:
         """Let all topics have so many partitions."""
-        admin = kafka.admin(self.settings)
+        admin = connection.admin(self.settings)
         names = [topics.topic(self.settings, name) for name in topics.SCHEMA_OF]
         for added in admin.create_partitions([NewPartitions(name, total) for name in names]).values():
             added.result()

@@ -6,8 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from smartmeter import kafka as connection
-from smartmeter import stack
+from smartmeter.kafka import connection, topic_admin
 from smartmeter.settings import Settings
 from store.sink import group
 from tests.faults.logs import faulty_log
@@ -25,7 +24,7 @@ def log() -> Log:
 def processed(kafka, clickhouse, log) -> Settings:
     """The settings whose topics of results hold all of the log's. One partition, so that all messages have an order."""
     settings = replace(kafka, topic_prefix="faults.", partitions=1, bounded=True, window_days=2)
-    stack.create_topics(settings)
+    topic_admin.create_topics(settings)
     produce(settings, log.messages)
     run_job(settings, "pipeline")
     return settings

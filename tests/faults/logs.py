@@ -11,7 +11,8 @@ from zoneinfo import ZoneInfo
 import fastavro
 import numpy as np
 
-from smartmeter.codec import HEADERS, SCHEMAS, Burst, encode_burst
+from smartmeter.messages.codec import Burst, encode_burst
+from smartmeter.messages.schemas import HEADERS, SCHEMAS
 from tests.oracle import midnight_ms
 from tests.pipeline.logs import BURST_MS, Log, disturb, house_bursts
 

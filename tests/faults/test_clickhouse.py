@@ -9,8 +9,8 @@ from itertools import cycle
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from smartmeter import stack
-from smartmeter.processes import Processes
+from stack import ports, services
+from stack.processes import Processes
 from store import client as clickhouse_client
 from store.client import reader
 from store.sink import Sink
@@ -62,13 +62,13 @@ class SmallDisk:
 
 
 def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
-    settings = replace(stack.with_free_ports(replace(unread, clickhouse_url="http://127.0.0.1:0")), home=tmp_path, kafka=unread.kafka,
+    settings = replace(ports.with_free_ports(replace(unread, clickhouse_url="http://127.0.0.1:0")), home=tmp_path, kafka=unread.kafka,
                        sink_batch_rows=20_000)
     disk = SmallDisk(tmp_path / "clickhouse", "5m")
     with Processes(tmp_path) as processes:
         processes.start("endpoint", disk.command(sys.executable, "-P", "-m", "store.endpoint"), settings.environ())
-        processes.wait_until(lambda: stack.endpoint_answers(settings), "no endpoint answers")
-        stack.start_sink(processes, settings)
+        processes.wait_until(lambda: services.endpoint_answers(settings), "no endpoint answers")
+        services.start_sink(processes, settings)
         said = processes.log("sink")
         until(lambda: "waiting: " in said.read_text())
         client = reader(settings)

@@ -12,10 +12,11 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from smartmeter import stack
-from smartmeter.codec import encode_burst
-from smartmeter.offsets import Offsets
-from smartmeter.processes import Processes
+from smartmeter.kafka import topic_admin
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.messages.codec import encode_burst
+from stack import local_flink, services
+from stack.processes import Processes
 from store.client import reader
 from tests.faults.brokers import Brokers
 from tests.pipeline.flow import Flow, all_read, judge_stack, settings_of_a_stack
@@ -57,10 +58,10 @@ def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
     with Processes(tmp_path) as processes:
         brokers = Brokers(processes, settings)
         settings = brokers.settings
-        stack.create_topics(settings)
-        stack.start_endpoint(processes, settings)
-        stack.start_sink(processes, settings)
-        stack.start_job(processes, settings)
+        topic_admin.create_topics(settings)
+        services.start_endpoint(processes, settings)
+        services.start_sink(processes, settings)
+        local_flink.start_job(processes, settings)
 
         calm = Flow(settings, parts[BEFORE], CALM_S, shares=2)
         calm.start()

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
-from smartmeter import stack
-from smartmeter.offsets import Offsets
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.messages.topics import RESULTS
 from smartmeter.settings import ROOT
-from smartmeter.topics import RESULTS
+from stack import local_flink, services
 from store.client import reader
 from store.sink import group
 from tests.oracle import Outcome, hours_of
@@ -26,7 +26,7 @@ TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead
 def run_job(settings, name: str) -> None:
     """Run a job over a bounded topic, to its end."""
     with log_of(settings, name).open("w") as log:
-        done = subprocess.run(stack.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"), env=CLOCK | stack.flink_environ(settings),
+        done = subprocess.run(local_flink.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"), env=CLOCK | local_flink.flink_environ(settings),
                               stdout=log, stderr=log, timeout=STILL_S)
     assert done.returncode == 0, log_of(settings, name).read_text()[-5000:]
 
@@ -38,7 +38,7 @@ def log_of(settings, name: str) -> Path:
 
 def store_all(settings, processes) -> Client:
     """Have a sink of its own store all results. Returns a client on the tables."""
-    stack.start_sink(processes, settings)
+    services.start_sink(processes, settings)
     client = until(lambda: reader(settings))
     until(lambda: all_stored(settings))
     processes.stop("sink")

@@ -9,11 +9,12 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 
-from smartmeter import kafka, topics
-from smartmeter.offsets import Offsets
-from smartmeter.processes import Processes
+from commands.status import TOPICS_OF
+from smartmeter.kafka import connection
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.messages import topics
 from smartmeter.settings import Settings
-from smartmeter.status import TOPICS_OF
+from stack.processes import Processes
 from tests.oracle import Outcome, Rule, judge
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
@@ -42,7 +43,7 @@ class Flow(threading.Thread):
         self.undelivered = len(messages)
 
     def run(self):
-        producer = Producer(kafka.client(self.settings) | {"enable.idempotence": True, "topic.metadata.refresh.interval.ms": 500})
+        producer = Producer(connection.client(self.settings) | {"enable.idempotence": True, "topic.metadata.refresh.interval.ms": 500})
         for share in self.shares:
             while not self.called_for.acquire(blocking=False):
                 producer.poll(0.1)

@@ -11,8 +11,10 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from confluent_kafka import Producer
 
-from smartmeter import kafka, topics
-from smartmeter.codec import Burst, CodecError, decode_burst, encode, encode_burst
+from smartmeter.kafka import connection
+from smartmeter.messages import topics
+from smartmeter.messages.codec import Burst, decode_burst, encode, encode_burst
+from smartmeter.messages.schemas import CodecError
 from tests.oracle import midnight_ms, readings_of
 from tests.unit.logs import burst as burst_of
 from tests.waiting import STILL_S
@@ -132,7 +134,7 @@ def produce(settings, messages, timestamps=()) -> None:
     """Send (key, value) to the topic readings, a fifth by each codec; their timestamps are those that are given, or a millisecond apart."""
     name = topics.topic(settings, "readings")
     for codec, part in zip(CODECS, np.array_split(np.arange(len(messages)), len(CODECS))):
-        producer = Producer(CLIENT | kafka.client(settings) | {"enable.idempotence": True, "compression.type": codec})
+        producer = Producer(CLIENT | connection.client(settings) | {"enable.idempotence": True, "compression.type": codec})
         for i in part.tolist():
             key, value = messages[i]
             producer.produce(name, value, key, timestamp=timestamps[i] if timestamps else FIRST_TIMESTAMP_MS + i)
@@ -142,7 +144,7 @@ def produce(settings, messages, timestamps=()) -> None:
 @contextmanager
 def produced_in_transactions(settings, messages) -> Iterator[None]:
     """Send (key, value) to the topic readings in transactions. In front of each, and at the end, one with 50 times the power is aborted; the last is open."""
-    producer = Producer(CLIENT | kafka.client(settings) | {"transactional.id": settings.topic_prefix, "transaction.timeout.ms": 900_000})
+    producer = Producer(CLIENT | connection.client(settings) | {"transactional.id": settings.topic_prefix, "transaction.timeout.ms": 900_000})
     producer.init_transactions()
     parts = [messages[at:at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
     at = FIRST_TIMESTAMP_MS

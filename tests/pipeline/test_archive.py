@@ -9,11 +9,12 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import TopicPartition
 
-from smartmeter import archive_files, kafka, stack
-from smartmeter.codec import encode_burst
-from smartmeter.offsets import Offsets
+from smartmeter.kafka import connection, topic_admin
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.messages import archive_files
+from smartmeter.messages.codec import encode_burst
+from smartmeter.messages.topics import topic
 from smartmeter.settings import ROOT
-from smartmeter.topics import topic
 from store.client import reader
 from tests.pipeline.conftest import TABLES, judge_tables, run_job, store_all, values
 from tests.pipeline.flow import expected_of
@@ -33,7 +34,7 @@ def settings(clickhouse, kafka):
 @pytest.fixture(scope="module")
 def original(settings, processes):
     """A client on the tables of the log as it was processed first. The producer of house 2 gives Kafka seconds for a time."""
-    stack.create_topics(settings)
+    topic_admin.create_topics(settings)
     start_of, timestamps = {encode_burst(burst): burst.start_ms for burst in LOG.bursts}, []
     for _, value in LOG.messages:
         timestamps.append(start_of.get(value) or timestamps[-1])
@@ -68,7 +69,7 @@ def lose_readings(settings) -> None:
     """What retention does: the topic's messages go, all of them."""
     with Offsets(settings, ("readings",), "none") as offsets:
         ends = [TopicPartition(*place, end) for place, (_, end) in offsets.bounds().items()]
-        client = kafka.admin(settings)  # its futures end with it
+        client = connection.admin(settings)  # its futures end with it
         for deleted in client.delete_records(ends).values():
             deleted.result()
         assert all(begin == end for begin, end in offsets.bounds().values())
@@ -81,7 +82,7 @@ def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, f
         assert values(client, table) == values(original, table), table
     assert len(values(client, "late")) > 20 and len(values(client, "dead_letter")) == len(LOG.dead) > 10
     judge_tables(client, expected_of(settings, LOG), ended=True)
-    assert topic(replace(settings, replay_archived=True), "readings") not in kafka.admin(settings).list_topics(timeout=STILL_S).topics
+    assert topic(replace(settings, replay_archived=True), "readings") not in connection.admin(settings).list_topics(timeout=STILL_S).topics
 
 
 @pytest.mark.parametrize("command, sentence", [

@@ -10,9 +10,9 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from smartmeter import stack
-from smartmeter.processes import Processes, marked
 from smartmeter.settings import Settings
+from stack import broker, lifecycle, local_flink, services
+from stack.processes import Processes, marked
 from store.client import reader
 from tests.pipeline.flow import Flow, judge_stack, settings_of_a_stack
 from tests.pipeline.logs import make_log
@@ -30,7 +30,7 @@ class Stack:
     def __init__(self, processes: Processes, settings: Settings):
         self.processes, self.settings = processes, settings
         self.start = {
-            "kafka": stack.start_broker, "endpoint": stack.start_endpoint, "sink": stack.start_sink, "pipeline": stack.start_job}
+            "kafka": broker.start_broker, "endpoint": services.start_endpoint, "sink": services.start_sink, "pipeline": local_flink.start_job}
 
     def pids(self, name: str) -> list[int]:
         return marked(self.processes.run / f"{name}.pid")
@@ -67,7 +67,7 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
     log = make_log(7, houses)
     settings = settings_of_a_stack(tmp_path)
     with Processes(settings.home) as processes:
-        stack.start(processes, settings)
+        lifecycle.start(processes, settings)
         client = until(lambda: reader(settings))
         flow = Flow(settings, log.messages, A_KILL_S * (len(kills) + 1), shares=len(kills) + 1)
         flow.start()

@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from smartmeter import stack
-from smartmeter.codec import encode_burst
+from smartmeter.kafka import topic_admin
+from smartmeter.messages.codec import encode_burst
 from smartmeter.settings import Settings
 from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
 from tests.pipeline.flow import expected_of
@@ -49,7 +49,7 @@ def clients(settings_of, processes, log):
     """Name of a run -> a client on the tables into which it brought the log."""
     clients = {}
     for name, settings in settings_of.items():
-        stack.create_topics(settings)
+        topic_admin.create_topics(settings)
         with produced_in_transactions(settings, log.messages):
             run_job(settings, "pipeline")
         clients[name] = store_all(settings, processes)

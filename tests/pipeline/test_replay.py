@@ -15,14 +15,15 @@ import pandas as pd
 import pytest
 
 from dashboard import queries
-from generator import commands
-from generator.producer import Producer
+from generator import history
 from generator.synthetic import synthetic_houses
-from smartmeter import stack
-from smartmeter.codec import Burst
-from smartmeter.offsets import Offsets
+from smartmeter.kafka import topic_admin
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.kafka.producer import Producer
+from smartmeter.messages.codec import Burst
+from smartmeter.messages.topics import RESULTS
 from smartmeter.settings import ROOT
-from smartmeter.topics import RESULTS
+from stack import services
 from store.client import reader, writer
 from tests.pipeline.conftest import run_job, store_all, values
 from tests.processes import python_workers
@@ -60,13 +61,13 @@ def produce(settings, burst_s: int) -> None:
         def send(self, name, key, payload, timestamp_ms, *others):
             super().send(name, key, payload, KAFKA_TIME_OF.get(key, int)(timestamp_ms), *others)
 
-    stack.create_topics(settings)
+    topic_admin.create_topics(settings)
     with WithOtherTimes(settings) as producer:
         for burst in of_a_clock_ahead():
             producer.send_burst(burst)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(commands, "Producer", WithOtherTimes)
-        commands.produce(HOUSES, FIRST, FIRST + timedelta(days=DAYS), burst_s, float("inf"), settings)
+        patch.setattr(history, "Producer", WithOtherTimes)
+        history.produce(HOUSES, FIRST, FIRST + timedelta(days=DAYS), burst_s, float("inf"), settings)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_a_replay_of_one_house_over_the_old_results_mends_them(original, setting
         damage.command(f"ALTER TABLE {table} DELETE WHERE house_id = 2 AND {where} SETTINGS mutations_sync = 2")
     damage.command(f"INSERT INTO daily_energy (house_id, meter_id, date, kwh, revision) VALUES (2, 1, '{FROM}', 99, 1)")
     assert len(values(original, "daily_energy")) < len(before["daily_energy"])
-    stack.start_sink(processes, settings)
+    services.start_sink(processes, settings)
     replay(settings, "--from", str(FROM), "--to", str(TO), "--house", "2")
     processes.stop("sink")
     for table in REPLAYED:

@@ -22,14 +22,15 @@ import pytest
 from confluent_kafka import KafkaError
 from confluent_kafka.admin import AclOperation, ResourceType
 
-from generator.producer import Producer, ProducerError
 from generator.synthetic import synthetic_houses
-from smartmeter import kafka, stack
 from smartmeter.errors import UserError
-from smartmeter.offsets import Lags
-from smartmeter.processes import Processes
+from smartmeter.kafka import connection, topic_admin
+from smartmeter.kafka.offsets import Lags
+from smartmeter.kafka.producer import Producer, ProducerError
+from smartmeter.messages.topics import RESULTS, SCHEMA_OF
 from smartmeter.settings import ROOT, Settings
-from smartmeter.topics import RESULTS, SCHEMA_OF
+from stack import local_flink, services
+from stack.processes import Processes
 from store.client import reader
 from store.sink import Sink
 from tests import secured
@@ -77,13 +78,13 @@ def authority(home):
 
 
 @pytest.fixture(scope="module")
-def services(home):
-    with Processes(home) as services:
-        yield services
+def processes(home):
+    with Processes(home) as processes:
+        yield processes
 
 
 @pytest.fixture(scope="module")
-def admin(home, authority, services):
+def admin(home, authority, processes):
     """Settings of the admin of a broker that has all topics, and the documented users with the documented rights."""
     free = on_free_ports(home)
     certificate, key = authority.issue("127.0.0.1")
@@ -92,8 +93,8 @@ def admin(home, authority, services):
         kafka_password=f"{MARK}-admin", clickhouse_url=free.clickhouse_url.replace("http:", "https:"), clickhouse_ca=str(authority.file),
         clickhouse_certificate=str(certificate), clickhouse_key=str(key), clickhouse_password=PASSWORD, clickhouse_reader_password=PASSWORD + "r",
         checkpoint_every_s=1.0, window_days=2)
-    secured.start_broker(services, settings, authority)
-    stack.create_topics(settings)
+    secured.start_broker(processes, settings, authority)
+    topic_admin.create_topics(settings)
     for user in USERS:
         secured.add_user(settings, user, PASSWORD + user)
     secured.allow(settings, documented_rights())
@@ -110,17 +111,17 @@ def log():
 
 
 @pytest.fixture(scope="module")
-def flow(admin, services, log):
+def flow(admin, processes, log):
     """The whole flow, running, once all of the log is stored. Returns a client on the tables."""
     with Producer(of_user(admin, "generator")) as producer:
         producer.send_house(synthetic_houses(1, seed=1)[0].record())
     produce(of_user(admin, "generator"), log.messages)
-    stack.start_endpoint(services, admin)
-    stack.start_sink(services, of_user(admin, "sink"))
-    stack.start_job(services, of_user(admin, "jobs"))
+    services.start_endpoint(processes, admin)
+    services.start_sink(processes, of_user(admin, "sink"))
+    local_flink.start_job(processes, of_user(admin, "jobs"))
     client = until(lambda: reader(admin))
     until(lambda: stored_readings(client) == log.readings - log.dead_readings and all_stored(of_user(admin, "dashboard")))
-    services.check()
+    processes.check()
     return client
 
 
@@ -129,18 +130,18 @@ def test_results_are_what_the_oracle_finds(flow, admin, log):
     assert flow.query("SELECT house_id FROM houses FINAL").result_rows == [(1,)]
 
 
-def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow, admin, services):
+def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow, admin, processes):
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, f"{MARK} another")
-    until(lambda: services.log("sink").read_text().count("waiting: Kafka at") and "SaslAuthenticationException" in services.log("pipeline").read_text())
+    until(lambda: processes.log("sink").read_text().count("waiting: Kafka at") and "SaslAuthenticationException" in processes.log("pipeline").read_text())
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, PASSWORD + user)
     more = make_log(4, {9: ("UTC", date(2011, 3, 12))})
     produce(of_user(admin, "generator"), more.messages)
     newest = max(date for _, _, date in expected_of(admin, more).days)
     until(lambda: flow.query("SELECT max(date) FROM daily_energy FINAL WHERE house_id = 9").first_row[0] == newest)
-    services.check()
-    said = services.log("sink").read_text()
+    processes.check()
+    said = processes.log("sink").read_text()
     assert said.count("waiting:") == said.count("refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD") == 1
 
 
@@ -219,12 +220,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence_by_every_part(wrong, admin, services, home):
+def test_what_is_wrong_is_told_in_one_sentence_by_every_part(wrong, admin, processes, home):
     changes, sentence = WRONG[wrong]
     settings = replace(admin, **changes | {name: value for name, value in (
         ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.replace("localhost", "127.0.0.1")))
         if changes.get(name)})
-    for part in (Producer, stack.create_topics, lambda settings: Sink(settings).run(), lambda settings: stack.start_job(services, settings),
+    for part in (Producer, topic_admin.create_topics, lambda settings: Sink(settings).run(), lambda settings: local_flink.start_job(processes, settings),
                  lambda settings: Lags(settings, {"pipeline": ("readings",)}).by_group(2)):
         with pytest.raises(UserError, match=f"^{sentence}") as error:
             part(settings)
@@ -232,23 +233,23 @@ def test_what_is_wrong_is_told_in_one_sentence_by_every_part(wrong, admin, servi
 
 
 def test_a_user_may_be_what_is_missing(admin):
-    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it wants a user" in kafka.why_not(replace(admin, kafka_user="", kafka_password=""), patience_s=1)
+    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it wants a user" in connection.why_not(replace(admin, kafka_user="", kafka_password=""), patience_s=1)
 
 
 def test_tls_or_a_user_where_there_is_none(request, admin):
     plain = request.getfixturevalue("kafka").kafka
-    assert "takes no TLS at this port" in kafka.why_not(replace(admin, kafka=plain))
-    assert "takes no users by SCRAM-SHA-512 at this port" in kafka.why_not(replace(admin, kafka=plain, kafka_tls=False, kafka_ca=""))
+    assert "takes no TLS at this port" in connection.why_not(replace(admin, kafka=plain))
+    assert "takes no users by SCRAM-SHA-512 at this port" in connection.why_not(replace(admin, kafka=plain, kafka_tls=False, kafka_ca=""))
 
 
 def test_programs_end_with_the_sentence(admin):
     settings = replace(of_user(admin, "jobs"), kafka_password=f"{MARK} wrong")
     commands = {
-        "smw": [sys.executable, "-P", "-m", "smartmeter", "topics"],
+        "smw": [sys.executable, "-P", "-m", "commands", "topics"],
         "sink": [sys.executable, "-P", "-m", "store.sink"],
-        "flink": stack.flink_run_command(settings, stack.PIPELINE_JOB),
+        "flink": local_flink.flink_run_command(settings, local_flink.PIPELINE_JOB),
     }
-    running = {name: subprocess.Popen(command, env=os.environ | stack.flink_environ(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    running = {name: subprocess.Popen(command, env=os.environ | local_flink.flink_environ(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                for name, command in commands.items()}
     said = {name: process.communicate(timeout=STILL_S)[0] for name, process in running.items()}
     assert [process.returncode for process in running.values()] == [1, 1, FLINK_PROGRAM_FAILED]
@@ -263,12 +264,12 @@ def test_rights_that_are_missing_are_told(admin):
     with pytest.raises(ProducerError, match="^Kafka at .* does not let user sink do that .*authorization failed"), Producer(of_user(admin, "sink")) as producer:
         producer.send_house(synthetic_houses(1, seed=1)[0].record())
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*[Aa]uthorization failed"):
-        stack.create_topics(of_user(admin, "generator"))
+        topic_admin.create_topics(of_user(admin, "generator"))
 
 
 def test_topics_that_are_there_take_no_right_to_create_them(admin):
     secured.allow(admin, [("generator", ResourceType.TOPIC, name, AclOperation.DESCRIBE) for name in SCHEMA_OF])
-    until(lambda: stack.create_topics(of_user(admin, "generator")) is None)
+    until(lambda: topic_admin.create_topics(of_user(admin, "generator")) is None)
 
 
 def test_no_user_may_more_than_is_documented(admin):
@@ -283,7 +284,7 @@ def test_no_user_may_more_than_is_documented(admin):
 def written(settings: Settings, name: str) -> int | None:
     """The code of the error with which Kafka refuses a message."""
     errors = []
-    client = confluent_kafka.Producer(kafka.client(settings))
+    client = confluent_kafka.Producer(connection.client(settings))
     client.produce(name, b"?", on_delivery=lambda error, _: errors.append(error and error.code()))
     client.flush(10)
     return errors[0]
@@ -308,6 +309,6 @@ def test_what_is_wrong_with_clickhouse_is_told_in_one_sentence(flow, admin, home
 
 
 def test_smw_sql_over_tls(flow, admin):
-    done = subprocess.run([sys.executable, "-P", "-m", "smartmeter", "sql", "SELECT min(house_id) AS first FROM houses", "--format", "csv"],
+    done = subprocess.run([sys.executable, "-P", "-m", "commands", "sql", "SELECT min(house_id) AS first FROM houses", "--format", "csv"],
                           env=os.environ | admin.environ(), capture_output=True, text=True, timeout=STILL_S)
     assert (done.stdout, done.stderr) == ('"first"\n1\n', "")

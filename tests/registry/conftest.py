@@ -15,9 +15,9 @@ from urllib.request import Request, urlopen
 import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
-from smartmeter import stack
 from smartmeter.settings import ROOT
-from smartmeter.stack import LOOPBACK
+from stack import ports, services
+from stack.ports import LOOPBACK
 from tests.certificates import Authority
 
 JARS = ROOT / "jars" / "registry"
@@ -39,7 +39,7 @@ def registry(processes, tmp_path_factory) -> Registry:
     """A registry in memory, which lets no subject change in a way that later readers could not read."""
     authority = Authority(tmp_path_factory.mktemp("authority"))
     certificate, key = authority.issue(LOOPBACK)
-    with stack.listener_near(0) as plain, stack.listener_near(0) as secure:
+    with ports.listener_near(0) as plain, ports.listener_near(0) as secure:
         port, secure_port = (held.getsockname()[1] for held in (plain, secure))
     [jar] = JARS.glob("*-runner.jar")
     options = {"http.host": LOOPBACK, "http.port": port, "http.ssl-port": secure_port, "http.insecure-requests": "enabled",
@@ -47,7 +47,7 @@ def registry(processes, tmp_path_factory) -> Registry:
     processes.start("registry", ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
                                  *(f"-Dquarkus.{name}={value}" for name, value in options.items()), "-jar", str(jar)], {})
     url = f"http://{LOOPBACK}:{port}{API}"
-    processes.wait_until(lambda: stack.answers(f"{url}/subjects"), "no registry answers")
+    processes.wait_until(lambda: services.answers(f"{url}/subjects"), "no registry answers")
     SchemaRegistryClient({"url": url}).set_compatibility(level="BACKWARD")
     return Registry(url, f"https://{LOOPBACK}:{secure_port}{API}", authority.file)
 
@@ -57,7 +57,7 @@ class Door:
 
     def __init__(self, target: str):
         self.target, self.asked = target, []
-        with stack.listener_near(0) as held:
+        with ports.listener_near(0) as held:
             self.port = held.getsockname()[1]
         self.url = f"http://{LOOPBACK}:{self.port}"
 

@@ -6,7 +6,7 @@ import json
 
 from confluent_kafka.schema_registry import Schema
 
-from smartmeter.codec import SCHEMA_DIR
+from smartmeter.messages.schemas import SCHEMA_DIR
 
 ADDED = {"name": "firmware", "type": "string", "default": "", "doc": "A field that we do not know."}
 

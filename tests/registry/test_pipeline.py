@@ -13,10 +13,11 @@ import pytest
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
-from smartmeter import stack
-from smartmeter.codec import MARKER, SCHEMA_DIR, decode
-from smartmeter.framing import framing
-from smartmeter.topics import RESULTS, SCHEMA_OF, topic
+from smartmeter.kafka import topic_admin
+from smartmeter.messages.codec import decode
+from smartmeter.messages.framing import framing
+from smartmeter.messages.schemas import MARKER, SCHEMA_DIR
+from smartmeter.messages.topics import RESULTS, SCHEMA_OF, topic
 from tests.pipeline.conftest import judge_tables, log_of, run_job, store_all
 from tests.pipeline.flow import expected_of
 from tests.pipeline.logs import NO_BURST, make_log, produce
@@ -69,7 +70,7 @@ def tables(settings, processes, client, door, later_id, log, dead):
         lambda message: foreign(decode(message)[1], place),
         lambda message: later(decode(message)[1] | {"firmware": "2.1"}, place),
     ])
-    stack.create_topics(settings)
+    topic_admin.create_topics(settings)
     produce(settings, [(key, value if (value or b"") in log.dead else next(ways)(value)) for key, value in log.messages]
             + [(b"1", value) for value in dead[len(log.dead):]])
     fault = threading.Thread(target=shut_until_the_job_waits, args=(door, log_of(settings, "pipeline")))

@@ -20,16 +20,17 @@ from pyflink.common import Row
 
 from dashboard import connection
 from dashboard.acknowledgements import acknowledge
-from generator.producer import Producer
-from jobs.house import HouseState
+from jobs.core.state import HouseState
 from jobs.spikes import SpikesJoin
 from jobs.warm_up import Flink
-from smartmeter import stack
-from smartmeter.codec import HEADER_BYTES, HEADERS, SCHEMA_DIR, Burst, CodecError, decode, encode, encode_burst
 from smartmeter.errors import UserError
-from smartmeter.framing import framing
+from smartmeter.kafka.producer import Producer
+from smartmeter.messages.codec import Burst, decode, encode, encode_burst
+from smartmeter.messages.framing import framing
+from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, SCHEMA_DIR, CodecError
+from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.settings import ROOT, Settings
-from smartmeter.topics import SCHEMA_OF, topic
+from stack import services
 from store.client import reader
 from tests.pipeline.conftest import rows
 from tests.registry.conftest import PASSWORDS
@@ -170,7 +171,7 @@ def test_tls(settings, registry):
 
 
 @pytest.mark.parametrize("command", [
-    ["smartmeter", "topics"], ["smartmeter", "generate", "--houses", "1", "--days", "1"], ["store.sink"],
+    ["commands", "topics"], ["commands", "generate", "--houses", "1", "--days", "1"], ["store.sink"],
 ], ids=["topics", "generate", "sink"])
 def test_a_program_that_finds_no_registry_ends_with_a_sentence(kafka, registry, command):
     away = registry.url.replace("/apis", "/nothing")
@@ -234,7 +235,7 @@ def test_the_sink_waits_for_a_registry_that_is_away_and_can_be_stopped_meanwhile
     settings = through(door, replace(with_topics, clickhouse_url=clickhouse.clickhouse_url, clickhouse_database="of_registry"))
     framing(settings)
     log = processes.log("sink")
-    stack.start_sink(processes, settings)
+    services.start_sink(processes, settings)
     tables = until(lambda: reader(settings))
     first = register(client, settings, "late", with_field("late"))
     body = encode("late", LATE)[HEADER_BYTES:] + b"\0"
@@ -248,7 +249,7 @@ def test_the_sink_waits_for_a_registry_that_is_away_and_can_be_stopped_meanwhile
         sink = processes.children["sink"]
         processes.stop("sink")
         assert sink.returncode == 0 and "stopped while it waited" in log.read_text()
-    stack.start_sink(processes, settings)
+    services.start_sink(processes, settings)
     until(lambda: sorted(row["offset"] for row in rows(tables, "late")) == [2, 3])
     processes.stop("sink")
 

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import compose
 
-from smartmeter import stack
-from smartmeter.processes import Processes
 from smartmeter.settings import JARS, ROOT, Settings
+from stack import ports
+from stack.processes import Processes
 from tests.processes import CLOCK
 from tests.waiting import STILL_S
 
@@ -79,7 +79,7 @@ class Containers:
         self.brokers = [name for name in services if name.startswith("kafka")]
         ends = [(name, port) for name, ports in (LISTENS | dict.fromkeys(self.brokers, KAFKA_LISTENS)).items() for port in ports]
         with ExitStack() as held:  # all at once, so that they differ
-            self._port_of = {end: held.enter_context(stack.listener_near(0)).getsockname()[1] for end in ends}
+            self._port_of = {end: held.enter_context(ports.listener_near(0)).getsockname()[1] for end in ends}
         (folder / "without").mkdir()
         (folder / "without" / "chdb.py").write_text("raise ImportError('the image has no chdb')\n")
 

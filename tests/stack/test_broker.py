@@ -7,11 +7,13 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import ConfigResource
 
-from smartmeter import kafka, stack, topic_settings
+from commands import topics
 from smartmeter.errors import UserError
-from smartmeter.processes import Processes
+from smartmeter.kafka import connection, topic_admin
+from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import Settings
-from smartmeter.topics import SCHEMA_OF
+from stack import broker, ports
+from stack.processes import Processes
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S
 
@@ -42,35 +44,35 @@ def read(settings, count: int) -> list[tuple[int, int]]:
 
 def topic_config(settings, topic: str, *names: str) -> list[str]:
     resource = ConfigResource(ConfigResource.Type.TOPIC, topic)
-    client = kafka.admin(settings)
+    client = connection.admin(settings)
     config = client.describe_configs([resource])[resource].result(timeout=STILL_S)
     return [config[name].value for name in names]
 
 
 def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
     with Processes(settings.home) as processes:
-        stack.start_broker(processes, settings)
-        stack.create_topics(settings)
+        broker.start_broker(processes, settings)
+        topic_admin.create_topics(settings)
         produce(settings, b"first")
-    settings = stack.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0))
+    settings = ports.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0))
     with Processes(settings.home) as processes:
-        stack.start_broker(processes, settings)
-        stack.create_topics(settings)  # those that are there stay as they are
+        broker.start_broker(processes, settings)
+        topic_admin.create_topics(settings)  # those that are there stay as they are
         produce(settings, b"second!")
         assert read(settings, 2) == [(5, APRIL_2011_MS), (7, APRIL_2011_MS)]
         assert topic_config(settings, "readings", "retention.ms", "max.message.bytes") == ["-1", "8388608"]
         assert topic_config(settings, "dead_letter", "max.message.bytes") == ["9437184"]
         assert topic_config(settings, "houses", "cleanup.policy") == ["compact"]
-        described = kafka.admin(settings).list_topics(timeout=STILL_S).topics
+        described = connection.admin(settings).list_topics(timeout=STILL_S).topics
         assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)
 
 
 def test_topics_are_mended_and_what_was_changed_is_told(with_topics):
     prefix, week = with_topics.topic_prefix, str(7 * 86_400_000)
-    assert list(topic_settings.mend(with_topics)) == []
+    assert list(topic_admin.mend(with_topics)) == []
     assert topic_config(with_topics, prefix + "alerts", "cleanup.policy", "max.compaction.lag.ms", "segment.ms") == ["compact", week, week]
     limited = replace(with_topics, readings_retention_days=400, readings_retention_gb=2.0, partitions=8, replication=3)
-    changes = list(topic_settings.mend(limited))
+    changes = list(topic_admin.mend(limited))
     assert f"{prefix}readings: retention.ms is 34560000000 now, and was -1" in changes
     assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes", "segment.ms", "min.insync.replicas") == [
         "34560000000", "500000000", "86400000", "2"]
@@ -78,8 +80,8 @@ def test_topics_are_mended_and_what_was_changed_is_told(with_topics):
     left = [change for change in changes if "left as it is" in change]
     assert sum(" has 4 partitions, and SMW_PARTITIONS is 8" in change for change in left) == len(SCHEMA_OF)
     assert sum(" has 1 copies of each message and SMW_REPLICATION is 3" in change for change in left) == len(SCHEMA_OF)
-    assert list(topic_settings.mend(limited)) == left
-    assert topic_settings.run(None, with_topics) == 0
+    assert list(topic_admin.mend(limited)) == left
+    assert topics.run(None, with_topics) == 0
     assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes") == ["-1", "-1"]
 
 
@@ -87,28 +89,28 @@ def test_a_port_that_is_taken_is_named_with_its_setting(settings):
     host, port = settings.kafka.split(":")
     with socket.create_server((host, int(port))), Processes(settings.home) as processes:
         with pytest.raises(UserError, match=f"port {port} at 127.0.0.1 is not free .*set SMW_KAFKA to another"):
-            stack.start_broker(processes, settings)
+            broker.start_broker(processes, settings)
         assert processes.children == {}
 
 
 @pytest.mark.parametrize("secured", [dict(kafka_tls=True), dict(kafka_user="ann", kafka_password="secret")])
 def test_the_local_broker_says_that_it_takes_neither_tls_nor_users(settings, secured):
     with Processes(settings.home) as processes, pytest.raises(UserError, match="unset SMW_KAFKA_TLS and SMW_KAFKA_USER"):
-        stack.start_broker(processes, replace(settings, **secured))
+        broker.start_broker(processes, replace(settings, **secured))
 
 
 @pytest.mark.parametrize("kafka", ["localhost", ":9092", "localhost:http", ""])
 def test_an_address_that_is_none(kafka):
     with pytest.raises(UserError, match=f"SMW_KAFKA={kafka}: it takes host:port"):
-        stack.with_free_ports(Settings(kafka=kafka))
+        ports.with_free_ports(Settings(kafka=kafka))
 
 
 def test_free_ports_are_kept_and_taken_ones_replaced():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        free = stack.with_free_ports(Settings(kafka="127.0.0.1:0", kafka_controller_port=0, flink_ui_port=0,
+        free = ports.with_free_ports(Settings(kafka="127.0.0.1:0", kafka_controller_port=0, flink_ui_port=0,
                                               clickhouse_url=f"http://127.0.0.1:{port}"))
-        again = stack.with_free_ports(free)
+        again = ports.with_free_ports(free)
     assert free == again
     assert free.clickhouse_url != f"http://127.0.0.1:{port}"
     assert len({free.kafka, f"127.0.0.1:{free.kafka_controller_port}", f"127.0.0.1:{free.flink_ui_port}"}) == 3

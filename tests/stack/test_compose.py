@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from smartmeter import stack
 from smartmeter.settings import ROOT, Settings, variable
+from stack import machine
 from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, docker_compose, services
 
 ONE, THREE = services(COMPOSE), services(COMPOSE, CLUSTER)
@@ -103,7 +103,7 @@ def test_nothing_outside_reaches_flinks_own_port_and_a_jvm_without_memory_ends()
     for switch in ("web.submit.enable=false", "web.cancel.enable=false", "web.rescale.enable=false", "web.access-control-allow-origin=http://127.0.0.1:8081"):
         assert switch in str(ONE["jobmanager"]["command"])
     for name, variable_name in (("jobmanager", "FLINK_ENV_JAVA_OPTS_JM"), ("taskmanager", "FLINK_ENV_JAVA_OPTS_TM")):
-        assert ONE[name]["environment"][variable_name] == stack.END_WITHOUT_MEMORY
+        assert ONE[name]["environment"][variable_name] == machine.END_WITHOUT_MEMORY
 
 
 def test_the_broker_is_that_of_the_tests():

@@ -11,12 +11,14 @@ from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from generator.live import reached_ms
-from smartmeter import kafka, stack
-from smartmeter.flink import Flink
-from smartmeter.framing import REGISTRY_MARKER
-from smartmeter.processes import Processes
+from smartmeter.kafka import connection
+from smartmeter.messages.framing import REGISTRY_MARKER
+from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import Settings
-from smartmeter.topics import SCHEMA_OF
+from stack.broker import broker_answers
+from stack.flink import Flink
+from stack.processes import Processes
+from stack.services import start_endpoint
 from store.client import reader
 from tests.processes import command_line
 from tests.registry.evolved import with_type
@@ -43,12 +45,12 @@ def settings_at(containers: Containers, broker: str, home) -> Settings:
 
 def brokers_known(settings: Settings) -> int:
     """How many brokers there are, as one of them tells; 0 where it does not answer."""
-    return stack.broker_answers(settings) and len(kafka.admin(settings).list_topics(timeout=5).brokers)
+    return broker_answers(settings) and len(connection.admin(settings).list_topics(timeout=5).brokers)
 
 
 def copies(settings: Settings) -> set[tuple[int, str]]:
     """(copies of a message, and how many of them must have it before it counts as sent) of the project's topics."""
-    admin = kafka.admin(settings)
+    admin = connection.admin(settings)
     topics = admin.list_topics(timeout=STILL_S).topics
     asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in SCHEMA_OF])
     return {(len(partition.replicas), found.result()["min.insync.replicas"].value)
@@ -93,7 +95,7 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
         containers.start("taskmanager", number)
     until(lambda: containers.healthy("taskmanager"))
     containers.start("pipeline")
-    stack.start_endpoint(processes, settings)  # in the place of ClickHouse's server
+    start_endpoint(processes, settings)  # in the place of ClickHouse's server
     containers.start("sink")
     containers.start("generator", **{"20": "2", "7": "2"})
     flink = Flink(containers.address("jobmanager", 8081))

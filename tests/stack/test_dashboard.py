@@ -6,9 +6,9 @@ import subprocess
 
 import pytest
 
-from smartmeter import stack
-from smartmeter.processes import marked
 from smartmeter.settings import ROOT
+from stack import ports, services
+from stack.processes import marked
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S
 
@@ -27,16 +27,16 @@ def test_it_says_where_it_is_and_leaves_nothing_behind(settings, tmp_path):
     dashboard = start(settings)
     url = f"http://127.0.0.1:{settings.dashboard_port}"
     assert dashboard.stdout.readline() == f"Dashboard: {url}\n"
-    assert stack.answers(url)
+    assert services.answers(url)
     [pid_file] = tmp_path.glob("dashboard/run/*.pid")
     assert marked(pid_file)
     dashboard.send_signal(signal.SIGINT)
     assert dashboard.wait(timeout=STILL_S) == 130
-    assert not marked(pid_file) and not stack.answers(url)
+    assert not marked(pid_file) and not services.answers(url)
 
 
 def test_a_taken_port_is_told_in_one_sentence(settings):
-    with stack.listener_near(settings.dashboard_port):
+    with ports.listener_near(settings.dashboard_port):
         dashboard = start(settings)
         output, _ = dashboard.communicate(timeout=STILL_S)
     assert dashboard.returncode == 1

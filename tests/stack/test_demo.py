@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from smartmeter import stack
-from smartmeter.demo import Progress, Totals, generated
-from smartmeter.processes import end, marked
+from commands.demo import Progress, Totals, generated
 from smartmeter.settings import ROOT
+from stack import services
+from stack.processes import end, marked
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
 
@@ -65,7 +65,7 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     assert re.search(r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.MULTILINE)
     assert running(home).keys() == {"kafka", "endpoint", "sink", "metrics", "pipeline", "flink_page", "generator", "dashboard"}
     assert not list(home.glob("*/leftover"))
-    assert stack.answers(re.search(r"^Dashboard: +(\S+)$", output, re.MULTILINE)[1])
+    assert services.answers(re.search(r"^Dashboard: +(\S+)$", output, re.MULTILINE)[1])
     addresses = {f"SMW_{name}": re.search(pattern, output)[1] for name, pattern in (
         ("CLICKHOUSE_URL", r"SMW_CLICKHOUSE_URL=(\S+)"), ("KAFKA", r"Kafka: +(\S+)"), ("FLINK_UI_PORT", r"Flink: .*:(\d+)"))}
 

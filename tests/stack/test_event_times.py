@@ -9,10 +9,10 @@ import pytest
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
 
-from smartmeter import event_times, kafka, topic_log
-from smartmeter.codec import Burst, encode_burst
-from smartmeter.offsets import Offsets
-from smartmeter.topics import topic
+from smartmeter.kafka import connection, event_times, topic_log
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.messages.codec import Burst, encode_burst
+from smartmeter.messages.topics import topic
 
 FIRST_MS, MINUTE_MS, COUNT = 1_303_099_200_000, 60_000, 5000
 EMPTY = Burst(7, "UTC", 0, 0, 1000, np.array([1], np.int32), np.array([0], np.int32), np.empty(0, np.int32), np.empty(0, np.float32))
@@ -29,7 +29,7 @@ def looked_at(monkeypatch):
 
 def send(settings, minutes) -> None:
     """Send a burst of each minute, with seconds for Kafka's time, in transactions of which every second is aborted."""
-    producer = Producer(kafka.client(settings) | {"transactional.id": settings.topic_prefix})
+    producer = Producer(connection.client(settings) | {"transactional.id": settings.topic_prefix})
     producer.init_transactions()
     for end in (producer.abort_transaction, producer.commit_transaction):
         producer.begin_transaction()
@@ -60,7 +60,7 @@ def test_a_time_is_found_by_the_bursts_own_time_and_each_message_is_looked_at_on
     assert start(with_topics, tmp_path, COUNT + 1) == 2 * COUNT + 204
     assert start(with_topics, tmp_path, 50) <= aborted + 49 and sum(looked_at) == COUNT + 100
 
-    client = kafka.admin(with_topics)  # its futures end with it
+    client = connection.admin(with_topics)  # its futures end with it
     name = topic(with_topics, "readings")
     client.delete_topics([name])[name].result()
     again = replace(with_topics, topic_prefix=f"{with_topics.topic_prefix}again.")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 from generator.live import bursts_since, reached_ms
-from generator.local_days import local_date, midnight_ms, now_ms
 from generator.synthetic import synthetic_houses
+from smartmeter.local_days import local_date, midnight_ms, now_ms
 from smartmeter.settings import ROOT
 from tests.topics import records
 from tests.waiting import STILL_S, until
@@ -21,7 +21,7 @@ BURST_S = 2
 def live_until_now(settings) -> None:
     """Run it until it has sent more, and all up to the present, then interrupt it."""
     before_ms = reached_ms(settings)
-    command = [sys.executable, "-m", "smartmeter", "generate", "--houses", "2", "--days", "1", "--burst-s", str(BURST_S), "--live"]
+    command = [sys.executable, "-m", "commands", "generate", "--houses", "2", "--days", "1", "--burst-s", str(BURST_S), "--live"]
     generator = subprocess.Popen(command, cwd=ROOT, env=os.environ | settings.environ())
     until(lambda: before_ms < reached_ms(settings) > 1000 * (time.time() - 3 * BURST_S), progress=lambda: reached_ms(settings))
     generator.send_signal(signal.SIGINT)

@@ -17,10 +17,14 @@ import yaml
 from confluent_kafka import Producer
 from prometheus_client.parser import text_string_to_metric_families
 
-from smartmeter import gateway, logs, rest_keys, stack, status, topics
-from smartmeter.flink import Flink
-from smartmeter.offsets import Lags
+from commands import status
+from smartmeter import logs
+from smartmeter.kafka import topic_admin
+from smartmeter.kafka.offsets import Lags
+from smartmeter.messages import topics
 from smartmeter.settings import ROOT, Settings
+from stack import local_flink, metrics_gateway, ports, rest_keys, services
+from stack.flink import Flink
 from store import schema
 from store.client import reader, writer
 from store.metrics import unstored
@@ -45,7 +49,7 @@ def log():
 @pytest.fixture(scope="module")
 def settings(kafka, clickhouse):
     with ExitStack() as held:
-        flink, flink_metrics, sink_metrics = (held.enter_context(stack.listener_near(0)).getsockname()[1] for _ in range(3))
+        flink, flink_metrics, sink_metrics = (held.enter_context(ports.listener_near(0)).getsockname()[1] for _ in range(3))
     return replace(clickhouse, topic_prefix="observed.", clickhouse_database="observed", window_days=2, checkpoint_every_s=1.0,
                    flink_ui_port=flink, flink_metrics_port=flink_metrics, sink_metrics_port=sink_metrics)
 
@@ -58,11 +62,11 @@ def expected(log, settings):
 @pytest.fixture(scope="module")
 def observed(settings, processes, log):
     """The settings of a pipeline that has read the log, and whose sink has stored all; it still runs."""
-    stack.create_topics(settings)
+    topic_admin.create_topics(settings)
     produce(settings, log.messages)
-    stack.start_gateway(processes, settings)
-    stack.start_sink(processes, settings)
-    stack.start_job(processes, settings)
+    services.start_gateway(processes, settings)
+    services.start_sink(processes, settings)
+    local_flink.start_job(processes, settings)
     until(lambda: all_read(settings) and all_stored(settings))
     producer = Producer({"bootstrap.servers": settings.kafka})
     producer.produce(topics.topic(settings, "alerts"), b"not Avro", b"?")  # a compacted topic takes no message without a key
@@ -83,7 +87,7 @@ def flink(observed, log):
 
 def scraped(settings, part: str) -> dict[str, dict[tuple, float]]:
     """Name of a sample -> values of its labels topic or table, and subtask_index -> value; as Prometheus' own parser reads them."""
-    with urllib.request.urlopen(stack.metrics_urls(settings)[part], timeout=STILL_S) as answer:
+    with urllib.request.urlopen(services.metrics_urls(settings)[part], timeout=STILL_S) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     found: dict[str, dict[tuple, float]] = {}
     for sample in (sample for family in families for sample in family.samples):
@@ -140,13 +144,13 @@ def test_what_is_unstored_is_not_known_while_kafka_is_away():
 
 
 def test_what_was_pushed_long_ago_is_served_no_more(monkeypatch):
-    pushed = gateway.Pushed()
+    pushed = metrics_gateway.Pushed()
     pushed.put("/metrics/job/a", b"a 1\n")
-    now = gateway.time.monotonic()
-    monkeypatch.setattr(gateway.time, "monotonic", lambda: now + gateway.STALE_S * 0.5)
+    now = metrics_gateway.time.monotonic()
+    monkeypatch.setattr(metrics_gateway.time, "monotonic", lambda: now + metrics_gateway.STALE_S * 0.5)
     pushed.put("/metrics/job/b", b"b 1\n")
     assert pushed.text() == b"a 1\nb 1\n"
-    monkeypatch.setattr(gateway.time, "monotonic", lambda: now + gateway.STALE_S * 1.25)
+    monkeypatch.setattr(metrics_gateway.time, "monotonic", lambda: now + metrics_gateway.STALE_S * 1.25)
     assert pushed.text() == b"b 1\n"
     pushed.remove("/metrics/job/b")
     assert pushed.text() == b""
@@ -275,7 +279,7 @@ def test_no_page_of_another_origin_runs_or_ends_anything(observed):
 def test_flinks_own_port_speaks_with_holders_of_its_key_alone(observed, processes):
     [option] = [word for word in command_line(processes.children["pipeline"].pid).split(b"\0") if word.startswith(b"rest.bind-port=")]
     port = int(option.partition(b"=")[2])
-    keys = stack.rest_keys_of(observed, "pipeline")
+    keys = local_flink.rest_keys_of(observed, "pipeline")
     assert {file.stat().st_mode & 0o777 for file in keys.iterdir()} == {0o600} and keys.stat().st_mode & 0o777 == 0o700
     for url in (f"https://127.0.0.1:{port}/overview", f"http://127.0.0.1:{port}/overview"):
         with pytest.raises((OSError, http.client.HTTPException)):
@@ -330,4 +334,4 @@ def test_all_metrics_of_the_document_are_there(flink, observed):
 def test_prometheus_is_told_the_usual_ports():
     jobs = yaml.safe_load((ROOT / "observability" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
-    assert targets == {part: [url.split("/")[2]] for part, url in stack.metrics_urls(Settings()).items()}
+    assert targets == {part: [url.split("/")[2]] for part, url in services.metrics_urls(Settings()).items()}

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from smartmeter import kafka
-from smartmeter.offsets import Lags, Offsets
-from smartmeter.topics import topic
+from smartmeter.kafka import connection
+from smartmeter.kafka.offsets import Lags, Offsets
+from smartmeter.messages.topics import topic
 from tests.waiting import until
 
 
 @pytest.fixture
 def producer(with_topics):
-    producer = Producer(kafka.client(with_topics) | {"transactional.id": with_topics.topic_prefix})
+    producer = Producer(connection.client(with_topics) | {"transactional.id": with_topics.topic_prefix})
     producer.init_transactions()
     return producer
 
@@ -26,7 +26,7 @@ def lag_of(with_topics):
     assert until(lambda: lags.by_group(10)) == {"a group": None}  # the broker's first group is only being set up
 
     def lag_of(committed: int) -> tuple[int, int]:
-        consumer = Consumer(kafka.consumer(with_topics, "a group"))
+        consumer = Consumer(connection.consumer(with_topics, "a group"))
         consumer.commit(offsets=[TopicPartition(name, 0, committed)], asynchronous=False)
         consumer.close()
         with Offsets(with_topics, ("readings",), "a group") as offsets:

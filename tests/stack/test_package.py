@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 import smartmeter
-from smartmeter.processes import marked
 from smartmeter.settings import ROOT, variable
+from stack.processes import marked
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
 
-PACKAGES = ("smartmeter", "jobs", "generator", "store", "dashboard")
+PACKAGES = ("smartmeter", "jobs", "generator", "store", "dashboard", "stack", "commands")
 
 
 @pytest.fixture(scope="module")

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 
-from smartmeter import logs, machine, stack
-from smartmeter.errors import UserError
-from smartmeter.processes import CRASHED, MARK, Processes, Watch, end, marked
+from smartmeter import logs
+from smartmeter.errors import CRASHED, UserError
 from smartmeter.settings import JARS
+from stack import machine
+from stack.processes import MARK, Processes, Watch, end, marked
 from tests.waiting import until
 
 # A process with a child of its own, of which neither minds SIGTERM; it says when it is ready.
@@ -160,7 +161,7 @@ def test_what_is_lost_though_it_runs_is_started_again(tmp_path):
 
 
 # A real JVM that runs out of memory, as those of a stack do.
-OUT_OF_MEMORY = [machine.java(), "-XX:MaxMetaspaceSize=9m", stack.END_WITHOUT_MEMORY, "-cp", str(JARS / "kafka" / "*"), "kafka.Kafka"]
+OUT_OF_MEMORY = [machine.java(), "-XX:MaxMetaspaceSize=9m", machine.END_WITHOUT_MEMORY, "-cp", str(JARS / "kafka" / "*"), "kafka.Kafka"]
 
 
 def test_what_runs_out_of_memory_is_started_again_where_it_is_watched(tmp_path):

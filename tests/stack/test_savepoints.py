@@ -12,14 +12,16 @@ from pathlib import Path
 
 import pytest
 
-from generator.commands import produce
+from commands import savepoint
+from commands.status import mended
+from generator.history import produce
 from generator.synthetic import synthetic_houses
-from smartmeter import savepoints, stack
+from smartmeter import state_folders
 from smartmeter.errors import UserError
-from smartmeter.offsets import Offsets
-from smartmeter.processes import marked
+from smartmeter.kafka.offsets import Offsets
 from smartmeter.settings import ROOT, Settings
-from smartmeter.status import mended
+from stack import local_flink, ports, savepoints
+from stack.processes import marked
 from tests.processes import python_workers
 from tests.topics import records
 from tests.waiting import STILL_S, until
@@ -31,14 +33,14 @@ METERS = sum(len(house.meters) for house in HOUSES)
 
 @pytest.fixture
 def settings(with_topics, tmp_path):
-    return replace(stack.with_free_flink_port(with_topics), home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2, stalled_s=20)
+    return replace(ports.with_free_flink_port(with_topics), home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2, stalled_s=20)
 
 
 @pytest.fixture
 def job(processes, settings):
     """Starts the pipeline, which ends with the test."""
     def start(settings=settings, **options):
-        stack.start_job(processes, settings, **options)
+        local_flink.start_job(processes, settings, **options)
 
     yield start
     if "pipeline" in processes.children:
@@ -98,9 +100,9 @@ def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkp
 
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):
     send(settings, 0, 3)
-    stack.start_job(processes, replace(settings, parallelism=1), ROOT / "jobs" / "daily_energy.py", ends=True)
+    local_flink.start_job(processes, replace(settings, parallelism=1), ROOT / "jobs" / "daily_energy.py", ends=True)
     processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", STILL_S)
-    savepoints.run(args(stop=True), settings)
+    savepoint.run(args(stop=True), settings)
     path = capsys.readouterr().out.splitlines()[-1]
     assert processes.children["daily_energy"].wait(STILL_S) == 0
     processes.stop("daily_energy")
@@ -115,7 +117,7 @@ def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_
     for house in HOUSES:  # the day that was open then counts, with what has come since: nothing
         mains = newest[house.house_id, last_date][0]
         assert (mains["meter_id"], mains["covered_s"], mains["readings"]) == (1, 3 * 86_400, 2 * 86_400)
-    savepoints.run(args(stop=False), settings)
+    savepoint.run(args(stop=False), settings)
     assert savepoints.require_savepoint(capsys.readouterr().out.splitlines()[-1])
 
 
@@ -125,7 +127,7 @@ def day_of_readings() -> int:
 
 def args(stop: bool) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
-    savepoints.add_arguments(parser)
+    savepoint.add_arguments(parser)
     return parser.parse_args(["--stop"] * stop)
 
 
@@ -135,9 +137,9 @@ def test_what_is_no_savepoint_is_named(tmp_path):
 
 
 def test_no_flink_is_one_sentence(tmp_path):
-    settings = stack.with_free_flink_port(Settings(home=tmp_path))
+    settings = ports.with_free_flink_port(Settings(home=tmp_path))
     with pytest.raises(UserError, match=f"^no Flink answers at http://127.0.0.1:{settings.flink_ui_port}: start one"):
-        savepoints.run(args(stop=False), settings)
+        savepoint.run(args(stop=False), settings)
 
 
 def test_the_newest_complete_state_is_found(tmp_path):
@@ -161,7 +163,7 @@ def test_the_newest_complete_state_is_found(tmp_path):
 
 def test_state_that_lies_elsewhere_is_taken_at_its_address():
     settings = Settings(checkpoint_dir="s3://bucket/x/", topic_prefix="x.")
-    assert savepoints.savepoints_of(settings, "spikes") == "s3://bucket/x/savepoints/x.spikes"
+    assert state_folders.savepoints_of(settings, "spikes") == "s3://bucket/x/savepoints/x.spikes"
     assert savepoints.require_savepoint("s3://bucket/savepoint-1") == "s3://bucket/savepoint-1"
     assert savepoints.restore_options("s3://bucket/savepoint-1") == ["--fromSavepoint", "s3://bucket/savepoint-1"]
 

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import pytest
 
-from smartmeter import stack
 from smartmeter.settings import Settings
+from stack import services
 from store import client, schema
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
@@ -44,7 +44,7 @@ class OwnEndpoint:
 
     def start(self) -> None:
         self.process = run_endpoint(self.settings)
-        until(lambda: stack.endpoint_answers(self.settings))
+        until(lambda: services.endpoint_answers(self.settings))
 
     def end(self, number: int) -> int:
         """Send a signal and wait for the end. Returns the exit code."""

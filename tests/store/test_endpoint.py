@@ -23,8 +23,9 @@ import pytest
 from backports import zstd
 from clickhouse_connect.driver.exceptions import DatabaseError
 
-from smartmeter import stack
-from smartmeter.processes import CRASHED, Processes
+from smartmeter.errors import CRASHED
+from stack import ports, services
+from stack.processes import Processes
 from store import bodies, client, native
 from tests.ports import on_free_ports
 from tests.store.conftest import run_endpoint
@@ -343,7 +344,7 @@ def test_statements_that_are_made_to_exhaust_the_endpoint(clickhouse, sql, code)
 def test_an_endpoint_whose_engine_has_crashed_is_started_again(tmp_path):
     settings = on_free_ports(tmp_path)
     with Processes(tmp_path) as own, ThreadPoolExecutor(1) as pool:
-        stack.start_endpoint(own, settings)
+        services.start_endpoint(own, settings)
         first = own.children["endpoint"]
         crash = pool.submit(send, settings, JOINS, headers=as_writer(settings))
         with suppress(http.client.HTTPException, OSError):  # nobody answers it, or it finds what the crash has left
@@ -493,7 +494,7 @@ def failure(settings):
 
 def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_path):
     settings = own_endpoint.settings
-    elsewhere = stack.with_free_ports(settings)
+    elsewhere = ports.with_free_ports(settings)
     assert "is taken" in failure(replace(settings, home=tmp_path / "other"))
     assert "in use by another endpoint" in failure(elsewhere)
     (tmp_path / "a_file").touch()
@@ -509,7 +510,7 @@ def test_passwords_that_are_set_hold(tmp_path):
     settings = on_free_ports(tmp_path, clickhouse_password="w", clickhouse_reader_password="r")
     process = run_endpoint(settings)
     try:
-        until(lambda: stack.endpoint_answers(settings))
+        until(lambda: services.endpoint_answers(settings))
         assert client.writer(settings).command("SELECT 1") == 1
         assert send(settings, "SELECT 1")[0] == 403
         assert send(settings, "SELECT 1", headers=basic("reader", "r"))[0] == 200

@@ -15,8 +15,8 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from dashboard import queries
-from smartmeter import stack
 from smartmeter.settings import ROOT, Settings
+from stack import services
 from store import client, engine, errors, schema
 from store.sink import COLUMNS
 from tests.ports import on_free_ports
@@ -37,7 +37,7 @@ def endpoint_with_rights_of(user: str, settings: Settings):
         (settings.home / name).write_text(re.sub("<grants>.*</grants>", f"<grants>{rights}</grants>", (own / name).read_text(), flags=re.DOTALL))
     process = subprocess.Popen([sys.executable, "-c", WITH_CONFIG, str(settings.home / "config.xml")], env=os.environ | replace(settings, clickhouse_database="endpoint").environ())
     try:
-        until(lambda: stack.endpoint_answers(settings))
+        until(lambda: services.endpoint_answers(settings))
         yield client.writer(settings)
     finally:
         process.terminate()

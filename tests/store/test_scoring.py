@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from generator.scoring import Score, score
 from generator.synthetic import Spike, write_ground_truth
-from smartmeter.scoring import Score, score
 from store.sink import COLUMNS
 
 MINUTE_MS = 60_000

@@ -15,8 +15,8 @@ from dataclasses import replace
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
-from smartmeter import codec, topics
 from smartmeter.errors import UserError
+from smartmeter.messages import codec, schemas, topics
 from store import client
 from store.sink import GROUP, TOPICS, Batch, Sink
 from tests.ports import on_free_ports
@@ -237,7 +237,7 @@ def many_meters(count):
 LAST_INT, LAST_LONG = 2**31 - 1, 2**63 - 1
 POISON = {  # topic -> messages that cannot be stored
     "houses": [
-        b"", b"\0" * 1000, b"\0\0\0\0\7rest", codec.encode("late", LATE), codec.encode("house", HOUSE)[:-1], codec.HEADERS["house"],
+        b"", b"\0" * 1000, b"\0\0\0\0\7rest", codec.encode("late", LATE), codec.encode("house", HOUSE)[:-1], schemas.HEADERS["house"],
         {**HOUSE, "updated": LAST_LONG}, {**HOUSE, "updated": -LAST_LONG}, {**HOUSE, "zip": "7" * 1001}, {**HOUSE, "meters": many_meters(10_001)},
         {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 1001, "kind": "mains"}]},
         codec.encode("house", {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 600_000, "kind": "mains"}]}),
@@ -301,7 +301,7 @@ def test_a_flood_of_messages_that_cannot_be_stored_fills_no_log(settings, caplog
     dict(min_watts=[1.0] * 5), dict(mean_watts=[1.0]), dict(max_watts=[1.0] * 3)])
 def test_a_profile_whose_columns_disagree_is_refused(wrong):
     batch = Batch()
-    with pytest.raises(codec.CodecError, match="they disagree"):
+    with pytest.raises(schemas.CodecError, match="they disagree"):
         batch.add("power_profile", codec.encode("power_profile", profile() | wrong))
     assert len(batch) == 0 and batch.profiles == []
 

@@ -9,9 +9,9 @@ from dataclasses import replace
 
 import pytest
 
+from commands import sql
 from smartmeter.errors import UserError
-from smartmeter.stack import with_free_ports
-from store import sql
+from stack.ports import with_free_ports
 
 
 def run(settings, *arguments):

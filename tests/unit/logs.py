@@ -6,8 +6,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 from hypothesis import strategies as st
 
-from jobs.integral import Rules
-from smartmeter.codec import Burst
+from jobs.core.house_days import Rules
+from smartmeter.messages.codec import Burst
 from tests.oracle import midnight_ms
 
 HOUR_MS = 3_600_000

@@ -11,10 +11,10 @@ import fastavro
 import numpy as np
 import pytest
 
-from smartmeter import archive_files
-from smartmeter.archive_files import Files, cut, files, merged, path_of, read
-from smartmeter.codec import Burst, encode_burst
 from smartmeter.errors import UserError
+from smartmeter.messages import archive_files
+from smartmeter.messages.archive_files import Files, cut, files, merged, path_of, read
+from smartmeter.messages.codec import Burst, encode_burst
 from smartmeter.settings import DAY_MS
 
 DAYS = range(20_000, 20_003)

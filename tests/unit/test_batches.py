@@ -10,13 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.batches import Wanted, alone, house_batches, unpack
-from jobs.integral import ARRIVED, arrivals
-from jobs.minutes import PIECE
-from jobs.readings import NEVER, read
-from jobs.shards import shard_of
-from jobs.sketch import Sketches, bin_of
-from smartmeter.codec import encode_burst
+from jobs.core.batches import Wanted, alone, house_batches, unpack
+from jobs.core.minutes import PIECE
+from jobs.core.readings import read
+from jobs.core.sections import ARRIVED, arrivals
+from jobs.core.shards import shard_of
+from jobs.core.sketch import Sketches, bin_of
+from smartmeter.local_days import NEVER
+from smartmeter.messages.codec import encode_burst
 from tests.oracle import readings_of
 from tests.unit.logs import NEW_YORK, START_MS, burst, logs
 

@@ -16,10 +16,10 @@ from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Run, Target, Usage
 from bench.peers import why
 from bench.sender import RAISED_S, RAISED_WATTS, Spikes
-from smartmeter.codec import decode_burst, encode_burst
 from smartmeter.errors import UserError
-from smartmeter.processes import Processes
+from smartmeter.messages.codec import decode_burst, encode_burst
 from smartmeter.settings import ROOT, Settings
+from stack.processes import Processes
 
 LOG = """\
 2026-11-25T02:00:00.000Z INFO pipeline: ExecutionGraph: Source (1/2) (b1_0) switched from CREATED to SCHEDULED.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from smartmeter.processes import fatal_cause
+from stack.processes import fatal_cause
 
 WITHOUT_HARM = """\
 2026-11-28T00:54:46.855Z WARN {part}: ChannelManager: Request was refused, asking again

@@ -8,8 +8,9 @@ import pytest
 from generator.clean_days import CleanDays, is_clean
 from generator.datasets import measured_houses
 from generator.houses import HouseDay
-from generator.local_days import day_bounds_ms, local_date, wall_clock_parts, zone
 from smartmeter.errors import UserError
+from smartmeter.local_days import day_bounds_ms, local_date, wall_clock_parts
+from smartmeter.timezones import zone
 
 DAY_S = 86_400
 

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from smartmeter.cli import parser
+from commands.cli import parser
 from smartmeter.settings import ROOT
 from tests.waiting import STILL_S
 

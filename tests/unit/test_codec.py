@@ -12,22 +12,8 @@ from fastavro.utils import generate_many
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmeter.codec import (
-    HEADER_BYTES,
-    HEADERS,
-    MARKER,
-    SCHEMA_DIR,
-    SCHEMAS,
-    Burst,
-    CodecError,
-    Profile,
-    decode,
-    decode_burst,
-    decode_profile,
-    encode,
-    encode_burst,
-    parsed,
-)
+from smartmeter.messages.codec import Burst, Profile, decode, decode_burst, decode_profile, encode, encode_burst
+from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, MARKER, SCHEMA_DIR, SCHEMAS, CodecError, parsed
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1)

@@ -10,7 +10,7 @@ import pytest
 from smartmeter.settings import ROOT
 
 CALLEE = "from smartmeter.compiled import compiled\n\n@compiled\ndef double(x):\n    return x * {factor}\n"
-CALLER = "from jobs.callee import double\nfrom smartmeter.compiled import compiled\n\n@compiled\ndef more(x):\n    return double(x) + 1\n"
+CALLER = "from jobs.core.callee import double\nfrom smartmeter.compiled import compiled\n\n@compiled\ndef more(x):\n    return double(x) + 1\n"
 CALL = "from jobs.caller import more; print(more(5), sum(more.stats.cache_hits.values()), sum(more.stats.cache_misses.values()))"
 
 
@@ -18,10 +18,10 @@ CALL = "from jobs.caller import more; print(more(5), sum(more.stats.cache_hits.v
 def project(tmp_path_factory):
     """A folder with a compiled function that calls one of another file, both compiled once."""
     root = tmp_path_factory.mktemp("project")
-    for folder in ("jobs", "smartmeter"):
+    for folder in ("jobs", "jobs/core", "smartmeter"):
         (root / folder).mkdir()
     shutil.copy(ROOT / "smartmeter" / "compiled.py", root / "smartmeter")
-    (root / "jobs" / "callee.py").write_text(CALLEE.format(factor=2))
+    (root / "jobs" / "core" / "callee.py").write_text(CALLEE.format(factor=2))
     (root / "jobs" / "caller.py").write_text(CALLER)
     assert call(root) == "11 0 1"
     return root
@@ -37,7 +37,7 @@ def copy(project, tmp_path):
     """A copy of it elsewhere, with other times."""
     root = tmp_path / "copy"
     shutil.copytree(project, root)
-    for file in root.glob("*/*.py"):
+    for file in root.rglob("*.py"):
         os.utime(file, (1, 1))
     return root
 
@@ -51,14 +51,14 @@ def test_a_copy_elsewhere_has_nothing_compiled(project, tmp_path):
 
 def test_a_change_of_what_it_calls_has_it_compiled_anew(project, tmp_path):
     root = copy(project, tmp_path)
-    (root / "jobs" / "callee.py").write_text(CALLEE.format(factor=3))
+    (root / "jobs" / "core" / "callee.py").write_text(CALLEE.format(factor=3))
     assert call(root) == "16 0 1"
     assert call(root) == "16 1 0"
 
 
 def test_a_folder_that_cannot_be_written_keeps_it_in_the_users_own(project, tmp_path):
     root = copy(project, tmp_path)
-    for folder in ("jobs", "smartmeter"):
+    for folder in ("jobs", "jobs/core", "smartmeter"):
         shutil.rmtree(root / folder / "__pycache__", ignore_errors=True)
         (root / folder / "__pycache__").touch()  # as little to be written to as a read-only folder, to root as well
     assert call(root) == "11 0 1"

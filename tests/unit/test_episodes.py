@@ -3,22 +3,13 @@
 import numpy as np
 import pytest
 
-from jobs.batches import Wanted, house_batches
-from jobs.episodes import (
-    EPISODE,
-    LIMIT,
-    RUN,
-    UNKNOWN,
-    VERSION,
-    Runs,
-    Spell,
-    Versions,
-    changes,
-    runs_over,
-)
-from jobs.integral import FRESH, HouseDays, Rules, kwh
-from jobs.readings import NEVER, midnights, read
-from smartmeter.codec import encode_burst
+from jobs.core.batches import Wanted, house_batches
+from jobs.core.energy import kwh
+from jobs.core.episodes import EPISODE, LIMIT, RUN, UNKNOWN, VERSION, Runs, Spell, Versions, changes, runs_over
+from jobs.core.house_days import FRESH, HouseDays, Rules
+from jobs.core.readings import read
+from smartmeter.local_days import NEVER, midnights
+from smartmeter.messages.codec import encode_burst
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
 
 DAY = 15_082  # days since 1970-01-01 of 2011-04-18, whose midnight in New York is START_MS

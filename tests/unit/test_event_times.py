@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmeter.codec import HEADERS, Burst, encode_burst
-from smartmeter.event_times import BLOCK, NEVER, _load, _save, _start, times
+from smartmeter.kafka.event_times import BLOCK, NEVER, _load, _save, _start, times
+from smartmeter.messages.codec import Burst, encode_burst
+from smartmeter.messages.schemas import HEADERS
 from smartmeter.settings import DAY_MS, Settings
 
 START_MS = 1_303_099_200_000

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from smartmeter.folders import OF_DATA, private_folder, private_home
-from smartmeter.processes import Processes
 from smartmeter.settings import Settings
+from stack.processes import Processes
 
 
 def mode(path):

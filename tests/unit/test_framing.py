@@ -7,9 +7,10 @@ from fastavro.utils import generate_many
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmeter.codec import HEADER_BYTES, SCHEMAS, CodecError, decode, encode
-from smartmeter.framing import Framing, framing
-from smartmeter.registry import Registry, RegistryFraming
+from smartmeter.messages.codec import decode, encode
+from smartmeter.messages.framing import Framing, framing
+from smartmeter.messages.registry import Registry, RegistryFraming
+from smartmeter.messages.schemas import HEADER_BYTES, SCHEMAS, CodecError
 from smartmeter.settings import Settings
 
 RECORDS = {name: next(generate_many(schema, 1)) for name, schema in SCHEMAS.items()}

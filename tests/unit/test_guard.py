@@ -11,16 +11,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import flow
+from jobs.core.batches import Wanted, house_batches
+from jobs.core.house_days import HouseDays
+from jobs.core.readings import LATEST_MS, MOST_METERS, MOST_SECTIONS, read, why_bad
+from jobs.core.stage import Part
+from jobs.core.state_version import StateFault
 from jobs.daily_energy import DailyEnergy
-from jobs.flow import MOST_BYTES_AT_ONCE, Messages, ToBatches
-from jobs.house import STAYS, Houses, Part
-from jobs.integral import HouseDays, StateFault
+from jobs.flink.operator import STAYS, Houses
+from jobs.flink.tables import LATEST_RECEIVED_MS
+from jobs.flink.to_batches import MOST_BYTES_AT_ONCE, MOST_SECTIONS_AT_ONCE, Messages, ToBatches
 from jobs.power_profile import PowerProfile
-from jobs.readings import LATEST_MS, MOST_METERS, MOST_SECTIONS, read, why_bad
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
-from smartmeter.codec import Burst, CodecError, decode, decode_burst, encode_burst
+from smartmeter.messages.codec import Burst, decode, decode_burst, encode_burst
+from smartmeter.messages.schemas import CodecError
 from smartmeter.settings import DAY_MS, Settings
 from smartmeter.timezones import names
 from tests.unit.logs import HOUR_MS, START_MS, burst
@@ -28,7 +32,6 @@ from tests.unit.test_house import Keyed, MapState, MetricGroup, state_of
 
 SHARDS = 2
 EXTREMES = [0, 1, -1, 2**31 - 1, -(2**31)]
-LATEST_RECEIVED_MS = flow.LATEST_RECEIVED_MS
 
 
 class Context:
@@ -47,7 +50,7 @@ def parts(setting):
 
 def to_batches(payloads, received_ms=0, first_offset=0, counted=None):
     """The rows that ToBatches makes of messages of partition 3, without those that are null."""
-    function = ToBatches(Settings(), flow.Wanted(True, 99.0, True), list(range(SHARDS)))
+    function = ToBatches(Settings(), Wanted(True, 99.0, True), list(range(SHARDS)))
     function.open(Context(Counter() if counted is None else counted))
     n = len(payloads)
     times = pd.Series(pd.to_datetime(np.full(n, received_ms, "datetime64[ms]"), utc=True))
@@ -139,12 +142,12 @@ def good(house_id, hour=0, offset_ms=0):
 
 
 def test_a_message_on_which_decoding_fails_is_a_dead_letter_and_the_others_are_used(monkeypatch, caplog):
-    def broken(readings, *rest, whole=flow.house_batches):
+    def broken(readings, *rest, whole=house_batches):
         if 13 in readings.bursts["house_id"]:
             raise ZeroDivisionError("thirteen")
         return whole(readings, *rest)
 
-    monkeypatch.setattr(flow, "house_batches", broken)
+    monkeypatch.setattr("jobs.flink.to_batches.house_batches", broken)
     payloads, counted, keyed = [good(house) for house in (1, 2, 13, 3, 4, 13, 5)], Counter(), Keyed()
     with caplog.at_level(logging.ERROR):
         rows = to_batches(payloads, START_MS, counted=counted)
@@ -231,9 +234,9 @@ def test_large_messages_are_worked_on_in_parts(monkeypatch):
     assert [part.offset.tolist() for part in messages.of_bounded_size()] == [[0, 1], [2], [3], [4, 5]]
     assert [len(part) for part in Messages([], *[np.arange(0)] * 3).of_bounded_size()] == [0]
     calls = []
-    monkeypatch.setattr(flow, "house_batches", lambda readings, *rest, whole=flow.house_batches: (
+    monkeypatch.setattr("jobs.flink.to_batches.house_batches", lambda readings, *rest, whole=house_batches: (
         calls.append(len(readings.bursts)), whole(readings, *rest))[1])
     keyed = Keyed()
     houses(to_batches([of_meters(MOST_METERS, 1, house) for house in range(1, 24)] + [good(99)]), keyed, [])
-    assert max(calls) <= flow.MOST_SECTIONS_AT_ONCE // (2 * MOST_METERS) and sum(calls) == 24
+    assert max(calls) <= MOST_SECTIONS_AT_ONCE // (2 * MOST_METERS) and sum(calls) == 24
     assert keyed.counted["readings_used"] == 1

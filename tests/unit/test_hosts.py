@@ -10,9 +10,9 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 
-from smartmeter import gateway
 from smartmeter.hosts import Gate
 from smartmeter.settings import Settings
+from stack import metrics_gateway
 from store.metrics import SinkMetrics
 
 FAR = Settings(allowed_hosts="meters.example, proxy", allowed_origins="https://play.example")
@@ -79,8 +79,8 @@ def test_metrics_of_the_sink_and_of_flink():
     settings = Settings(sink_metrics_port=port)
     with SinkMetrics(("late",)).served(settings, "group", ()):
         assert (answer(port, "localhost"), answer(port, "evil.example")) == (200, 403)
-    gateway.Handler.pushed, gateway.Handler.gate = gateway.Pushed(), Gate(settings, settings.metrics_address)
-    with ThreadingHTTPServer(("127.0.0.1", 0), gateway.Handler) as server:
+    metrics_gateway.Handler.pushed, metrics_gateway.Handler.gate = metrics_gateway.Pushed(), Gate(settings, settings.metrics_address)
+    with ThreadingHTTPServer(("127.0.0.1", 0), metrics_gateway.Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert [answer(server.server_port, host) for host in ("127.0.0.1", "evil.example")] == [200, 403]
         assert answer(server.server_port, "evil.example", "DELETE") == 403

@@ -8,12 +8,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from jobs.core.energy import HOUR, kwh
+from jobs.core.hours import MOST_GATHERED, Hours, gained, summed
+from jobs.core.house_days import FRESH, HouseDays, Rules
+from jobs.core.local_hours import clock_hour, edges_of, hour_of
+from jobs.core.readings import read
+from jobs.core.sections import arrivals
+from jobs.core.totals import daily, held_by_hour
 from jobs.daily_energy import hour_columns
-from jobs.hours import MOST_GATHERED, Hours, gained, summed
-from jobs.integral import FRESH, HOUR, HouseDays, Rules, arrivals, daily, held_by_hour, kwh
-from jobs.local_hours import clock_hour, edges_of, hour_of
-from jobs.readings import midnights, read
-from smartmeter.codec import encode_burst
+from smartmeter.local_days import midnights
+from smartmeter.messages.codec import encode_burst
 from tests.oracle import EPOCH, hours_of, judge, midnight_ms
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, logs
 

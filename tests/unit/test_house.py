@@ -19,24 +19,26 @@ from pyflink.common import Row, Types
 from pyflink.common.typeinfo import BasicType, BasicTypeInfo, PrimitiveArrayTypeInfo, RowTypeInfo, TypeInformation
 from pyflink.datastream.state import MapStateDescriptor
 
-from jobs.batches import Batch, house_batches, unpack
+from jobs.core.batches import Batch, house_batches, unpack
+from jobs.core.episodes import Runs, Versions
+from jobs.core.house_days import OVERLAPPING, HouseDays
+from jobs.core.late import REFUSALS
+from jobs.core.minutes import Minutes
+from jobs.core.overlaps import LOOK_BACK_MS, Horizon
+from jobs.core.panes import Panes
+from jobs.core.readings import read
+from jobs.core.shards import shard_of
+from jobs.core.state import LARGE, HouseState
+from jobs.core.window import Window
 from jobs.daily_energy import DailyEnergy
-from jobs.episodes import Runs, Versions
-from jobs.house import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, HOUSES, LARGE, MESSAGE, REFUSALS, Houses, HouseState
-from jobs.integral import OVERLAPPING, HouseDays
-from jobs.metrics import GROUP
-from jobs.minutes import Minutes
-from jobs.overlaps import LOOK_BACK_MS, Horizon
-from jobs.panes import Panes
+from jobs.flink.metrics import GROUP
+from jobs.flink.operator import BATCHES, BYTES, EARLY_HOUSES, END_OF_TIME_MS, HOUSES, MESSAGE, Houses
 from jobs.power_profile import PowerProfile
-from jobs.readings import read
-from jobs.shards import shard_of
 from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting
 from jobs.thresholds import Thresholds
-from jobs.window import Window
-from smartmeter.codec import decode, encode, encode_burst
+from smartmeter.messages.codec import decode, encode, encode_burst
+from smartmeter.messages.topics import RESULTS
 from smartmeter.settings import Settings
-from smartmeter.topics import RESULTS
 from tests.oracle import EPOCH, Rule, hours_of, judge, midnight_ms
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, ZONES_AND_DAYS, burst
 

@@ -8,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.integral import LATE, OVERLAPPING, SECTION, HouseDays, Rules, arrivals, energies, kwh
-from jobs.readings import midnights, read
-from smartmeter.codec import encode_burst
+from jobs.core.energy import energies, kwh
+from jobs.core.house_days import LATE, OVERLAPPING, HouseDays, Rules
+from jobs.core.readings import read
+from jobs.core.sections import SECTION, arrivals
+from smartmeter.local_days import midnights
+from smartmeter.messages.codec import encode_burst
 from tests.oracle import EPOCH, judge
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, logs
 

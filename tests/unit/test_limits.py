@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmeter.codec import CodecError
-from smartmeter.topics import SCHEMA_OF
+from smartmeter.messages.schemas import CodecError
+from smartmeter.messages.topics import SCHEMA_OF
 from store.limits import FIRST_MS, LAST_MS, LIMITS_OF, MOST_BYTES, check_size, fit
 
 HOUSE = {"house_id": 7, "timezone": "UTC", "source": "", "zip": "", "city": "", "state": "", "latitude": None, "longitude": None, "population": None,

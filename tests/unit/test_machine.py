@@ -5,8 +5,8 @@ import threading
 
 import pytest
 
-from smartmeter import machine
 from smartmeter.errors import UserError
+from stack import machine
 
 
 @pytest.fixture

@@ -4,11 +4,12 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.batches import Batch, Wanted, alone, house_batches, unpack
-from jobs.integral import AGAIN, FRESH, HouseDays, Rules
-from jobs.overlaps import LOOK_BACK_MS, Horizon, cut
-from jobs.readings import BURST, NEVER, read
-from smartmeter.codec import encode_burst
+from jobs.core.batches import Batch, Wanted, alone, house_batches, unpack
+from jobs.core.house_days import AGAIN, FRESH, HouseDays, Rules
+from jobs.core.overlaps import LOOK_BACK_MS, Horizon, cut
+from jobs.core.readings import BURST, read
+from smartmeter.local_days import NEVER
+from smartmeter.messages.codec import encode_burst
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
 
 ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from jobs.integral import ARRIVED
-from jobs.panes import ENTRY, MOST_GATHERED, Panes
-from jobs.readings import NEVER
-from jobs.sketch import Sketches
+from jobs.core.panes import ENTRY, MOST_GATHERED, Panes
+from jobs.core.sections import ARRIVED
+from jobs.core.sketch import Sketches
+from smartmeter.local_days import NEVER
 
 
 class State(dict):

@@ -13,11 +13,11 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs import power_profile
+from jobs.core.minutes import PART, Minutes, mean_watts
 from jobs.daily_energy import DailyEnergy
-from jobs.house import Houses
-from jobs.minutes import PART, Minutes, mean_watts
+from jobs.flink.operator import Houses
 from jobs.power_profile import PowerProfile
-from smartmeter.codec import decode, decode_profile
+from smartmeter.messages.codec import decode, decode_profile
 from smartmeter.settings import Settings
 from tests.oracle import local_date
 from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst

@@ -7,13 +7,14 @@ from datetime import UTC, date, datetime
 import pytest
 from confluent_kafka.admin import AdminClient
 
-from generator import commands, local_days
-from generator.local_days import local_date, midnight_ms
-from generator.producer import Producer
+from commands import generate
 from generator.synthetic import synthetic_houses
-from smartmeter import kafka
-from smartmeter.codec import decode, encode
+from smartmeter import local_days
 from smartmeter.errors import UserError
+from smartmeter.kafka import connection
+from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import local_date, midnight_ms
+from smartmeter.messages.codec import decode, encode
 from smartmeter.settings import Settings
 
 
@@ -25,7 +26,7 @@ def free_port():
 
 def parsed(*words):
     parser = argparse.ArgumentParser()
-    commands.add_arguments_generate(parser)
+    generate.add_arguments(parser)
     return parser.parse_args(words)
 
 
@@ -35,7 +36,7 @@ def test_no_broker_is_one_sentence_within_ten_seconds(monkeypatch):
     monkeypatch.setattr(AdminClient, "list_topics", lambda self, timeout: waited.append(timeout) or list_topics(self, timeout=timeout))
     with pytest.raises(UserError) as error:
         Producer(Settings(kafka=address))
-    assert sum(waited) < 10 > kafka.PATIENCE_S
+    assert sum(waited) < 10 > connection.PATIENCE_S
     assert str(error.value).startswith(f"no Kafka broker answers at {address}: ")
     assert "\n" not in str(error.value)
 
@@ -43,7 +44,7 @@ def test_no_broker_is_one_sentence_within_ten_seconds(monkeypatch):
 def test_bursts_of_all_houses_in_the_order_of_time():
     houses = synthetic_houses(3, seed=1, timezone="UTC") + synthetic_houses(5, seed=1)[3:]
     starts, last_end, readings = [], {}, 0
-    for burst in commands.in_order(houses, date(2024, 5, 1), date(2024, 5, 2), 3600):
+    for burst in generate.in_order(houses, date(2024, 5, 1), date(2024, 5, 2), 3600):
         starts.append(burst.start_ms)
         assert last_end.setdefault(burst.house_id, burst.start_ms) == burst.start_ms  # a house's bursts tile its day
         last_end[burst.house_id] = burst.end_ms
@@ -65,7 +66,7 @@ def test_the_days_end_before_today_wherever_the_houses_are(now, timezone, tmp_pa
     now_ms = round(datetime.fromisoformat(now).replace(tzinfo=UTC).timestamp() * 1000)
     monkeypatch.setattr(local_days, "now_ms", lambda: now_ms)
     words = ["--days", "1", "--houses", "20", *(["--timezone", timezone] if timezone else [])]
-    houses, first, end = commands.plan(parsed(*words), Settings(home=tmp_path))
+    houses, first, end = generate.plan(parsed(*words), Settings(home=tmp_path))
     assert (end - first).days == 1
     assert all(midnight_ms(end, house.timezone) <= now_ms for house in houses)  # a whole day, and none of it in the future
     assert min(local_date(now_ms, house.timezone) for house in houses) == end
@@ -83,7 +84,7 @@ def test_the_days_end_before_today_wherever_the_houses_are(now, timezone, tmp_pa
 ])
 def test_bad_arguments(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
-        commands.generate(parsed(*words), Settings(home=tmp_path))
+        generate.run(parsed(*words), Settings(home=tmp_path))
 
 
 @pytest.mark.parametrize("words", [["--speed", "fast"], ["--speed", "0"], ["--start", "yesterday"]])
@@ -96,4 +97,4 @@ def test_arguments_that_do_not_parse(words, capsys):
 def test_home_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Not a directory; .* SMW_HOME one that can be written"):
-        commands.generate(parsed("--houses", "1"), Settings(home=tmp_path / "file" / "home"))
+        generate.run(parsed("--houses", "1"), Settings(home=tmp_path / "file" / "home"))

@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs import readings as readings_module
-from jobs.readings import CANNOT_BE_READ, EARLIEST_MS, read, why_bad
-from smartmeter.codec import HEADER_BYTES, Burst, decode_burst, encode_burst
+from jobs.core import readings as readings_module
+from jobs.core.readings import CANNOT_BE_READ, EARLIEST_MS, read, why_bad
+from smartmeter.messages.codec import Burst, decode_burst, encode_burst
+from smartmeter.messages.schemas import HEADER_BYTES
 from smartmeter.power import why_no_power
 from smartmeter.settings import Settings
 from tests.oracle import judged_readings, readings_of

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.sketch import ALPHA, BINS, EDGES, GAMMA, LEAST_WATTS, MOST_WATTS, VALUES, Sketches, bin_of, histograms
+from jobs.core.sketch import ALPHA, BINS, EDGES, GAMMA, LEAST_WATTS, MOST_WATTS, VALUES, Sketches, bin_of, histograms
 
 NEXT_TO_LEAST = float(np.nextafter(np.float32(LEAST_WATTS), np.float32(1)))
 QUANTILES = [0, 0.05, 0.25, 0.5, 0.9, 0.99, 1]

@@ -7,9 +7,11 @@ from dataclasses import replace
 
 import pytest
 
-from smartmeter import flink, logs, status
-from smartmeter.flink import Flink, Standstill
+from commands import status
+from smartmeter import logs
 from smartmeter.settings import Settings
+from stack import flink
+from stack.flink import Flink, Standstill
 
 NOW_S = 1_800_000_000.0
 WELL = dict(

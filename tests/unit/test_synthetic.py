@@ -6,8 +6,8 @@ from datetime import date, timedelta
 import numpy as np
 import pytest
 
-from generator.local_days import dates
 from generator.synthetic import Spike, synthetic_houses, write_ground_truth
+from smartmeter.local_days import dates
 
 DAY = date(2024, 5, 7)
 

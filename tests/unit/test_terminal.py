@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartmeter.terminal import CONTROL, printable
-from store.sql import table
+from smartmeter.text_tables import table
 
 
 @pytest.mark.parametrize("text, shown", [

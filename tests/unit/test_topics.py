@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from smartmeter.messages.topics import COMPACTED, RESULTS, SCHEMA_OF, key, topic
 from smartmeter.settings import Settings
-from smartmeter.topics import COMPACTED, RESULTS, SCHEMA_OF, key, topic
 
 ALERT = {"alert_id": "7/1/1555200000123", "house_id": 7, "meter_id": 1, "date": 18000, "partition": 3, "offset": 9}
 

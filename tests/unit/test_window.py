@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from jobs.integral import RESULT
-from jobs.sketch import VALUES, Sketches, bin_of
-from jobs.window import METER_DAY, Limits, Window, meter_days
+from jobs.core.sketch import VALUES, Sketches, bin_of
+from jobs.core.totals import RESULT
+from jobs.core.window import METER_DAY, Limits, Window, meter_days
 from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000

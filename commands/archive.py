@@ -1,0 +1,144 @@
+"""./smw archive: days of the topic readings into Avro files, and from them into Kafka again for ./smw replay --archive."""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+from smartmeter.errors import UserError
+from smartmeter.folders import PRIVATE
+from smartmeter.kafka import event_times, topic_log
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.messages import archive_files
+from smartmeter.messages.archive_files import EPOCH, USUAL, Files, Message, folder_of
+from smartmeter.messages.codec import Burst
+from smartmeter.messages.framing import framing
+from smartmeter.messages.schemas import CodecError
+from smartmeter.pace import Pace
+from smartmeter.settings import DAY_MS, SMW, Settings
+
+GROUP = "archive"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw archive."""
+    parser.add_argument("--from", dest="first", type=_date, required=True, metavar="DATE", help="first day (UTC), such as 2026-11-01")
+    parser.add_argument("--to", dest="last", type=_date, required=True, metavar="DATE", help="last day (UTC)")
+    parser.add_argument("--houses", type=_houses, metavar="FIRST-LAST", help="these houses only (default: all)")
+    parser.add_argument("--into", type=Path, default=USUAL, metavar="DIR", help=f"folder of the archive (default: {USUAL})")
+
+
+@dataclass
+class Counts:
+    """What is in some files."""
+
+    files: int = 0
+    messages: int = 0
+    bursts: int = 0
+    readings: int = 0
+    bytes: int = 0
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Archive some days of what is in the topic now. Raises UserError when that cannot be done, or not all is found in the files."""
+    if args.last < args.first:
+        raise UserError(f"--from {args.first} --to {args.last}: give the last day not before the first")
+    days = range((args.first - EPOCH).days, (args.last - EPOCH).days + 1)
+    folder = folder_of(settings, args.into)
+    with _alone(folder):
+        files = Files(folder, days)
+        archived = copy(settings, files, days, args.houses)
+        if not archived.messages:
+            raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} to {args.last}" +
+                            (f" of the houses {args.houses[0]} to {args.houses[-1]}" if args.houses else ""))
+        found = check(files)
+    print(f"{folder}: {found.files:,} files of {found.bytes:,} bytes, {found.bursts:,} bursts with {found.readings:,} readings"
+          f" and {found.messages - found.bursts:,} messages that are no burst; all were read once more")
+    if found.messages < archived.messages or found.readings < archived.readings:
+        raise UserError(f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, and the files have "
+                        f"{found.messages:,} with {found.readings:,}: archive these days again")
+    return 0
+
+
+def copy(settings: Settings, files: Files, days: range, houses: range | None) -> Counts:
+    """Copy the messages of some days (UTC, days since 1970-01-01) and houses from the topic into files. Returns what was copied."""
+    copied = Counts()
+    for day, message, burst in topic_from(settings, days[0] * DAY_MS):
+        if day in days and not (burst and houses and burst.house_id not in houses):
+            files.add(message, day, burst.house_id if burst else 0)
+            copied.messages += 1
+            copied.readings += len(burst.watts) if burst else 0
+    return copied
+
+
+def check(files: Files) -> Counts:
+    """Complete the files, and read each of them. Returns what is in them."""
+    found, pace = Counts(), Pace("files completed and read once more", len(files))
+    for path in files.complete():
+        found.files += 1
+        found.bytes += path.stat().st_size
+        for message in archive_files.read(path):
+            found.messages += 1
+            found.bursts += bool(message.rest)
+            found.readings += message.readings
+        pace.add(1)
+    return found
+
+
+def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[int, Message, Burst | None]]:
+    """What is in the topic readings now, as (day, message, its burst), from the first that reaches that time or later on.
+
+    The day is that of a burst's start, or of Kafka's timestamp where there is no burst that makes sense: UTC, days since 1970-01-01. One partition comes
+    after the other, so that all is in the order of partition and offset. Raises UserError.
+    """
+    group_id = settings.topic_prefix + GROUP
+    with Offsets(settings, ("readings",), group_id) as offsets:
+        bounds = offsets.bounds()
+    starts = event_times.starts(settings, event_times.folder_of(settings), bounds, first_ms)
+    ranges = {place: (starts[place], end) for place, (_, end) in bounds.items()}
+    for (_, partition), found in topic_log.messages(settings, group_id, ranges, "messages read"):
+        days = event_times.times(settings, found)[:, 0] // DAY_MS
+        for day, message in zip(days.tolist(), found):
+            offset = message.offset()
+            assert offset is not None  # what is no error has one
+            yield day, *archive_files.cut(partition, offset, message.timestamp()[1], message.key(), _received(settings, message.value()))
+
+
+def _received(settings: Settings, value: bytes | None) -> bytes | None:
+    """A message in single-object framing, which needs no registry to be read; as it is where it is of no schema of ours."""
+    with suppress(CodecError):
+        return value and framing(settings).received(value)
+    return value
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Make the folder of an archive; no other run writes into it meanwhile. Raises UserError."""
+    try:
+        folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
+        with (folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            yield
+    except BlockingIOError:
+        raise UserError(f"another {SMW} archive writes into {folder}: wait for its end") from None
+    except OSError as error:
+        raise UserError(f"{error.filename or folder}: {error.strerror}; the archive needs a folder that can be written, and room in it") from None
+
+
+def _date(text: str) -> date:
+    try:
+        return date.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a date such as 2026-11-01") from None
+
+
+def _houses(text: str) -> range:
+    first, _, last = text.partition("-")
+    if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
+        raise argparse.ArgumentTypeError(f"{text!r} are no houses such as 1-100")
+    return range(int(first), int(last) + 1)

@@ -1,0 +1,78 @@
+"""The command line: ./smw COMMAND. What the user can mend is told in one sentence on standard error."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from contextlib import suppress
+
+from commands import archive, dashboard, demo, generate, replay, savepoint, setup, sql, stack, status, submit, topics
+from smartmeter import __version__
+from smartmeter.errors import UserError
+from smartmeter.folders import private_home
+from smartmeter.messages.schemas import CodecError
+from smartmeter.settings import INSTALLED, Settings, SettingsError
+from smartmeter.terminal import printable
+from stack import lifecycle
+from stack.processes import STOP_SIGNALS
+
+INTERRUPTED = 130
+OF_WHAT_RUNS = (archive.run, replay.run, savepoint.run, status.run)
+"""Commands that find what they need in the folder of the stack, or demo, that runs."""
+COMMANDS = (
+    ("demo", demo, "start everything, produce some days of some houses, show the results"),
+    ("stack", stack, "start Kafka, ClickHouse, the sink and the pipeline, and keep them until Ctrl-C"),
+    ("generate", generate, "produce readings, synthetic or from a data set"),
+    ("replay", replay, "process past days again, from what Kafka or an archive keeps"),
+    ("archive", archive, "copy days of readings from Kafka into Avro files, and check these"),
+    ("status", status, "show what runs, how far it is, and what it has found last"),
+    ("savepoint", savepoint, "keep the state of a running job, to start one from it later"),
+    ("submit", submit, "start a job on a Flink cluster of your own"),
+    ("dashboard", dashboard, "show the results in a browser, until Ctrl-C"),
+    ("sql", sql, "query the results"),
+    ("topics", topics, "create the topics in the Kafka cluster, and correct the settings of those that exist"),
+    ("setup", setup, "fetch the jars and compile the loops ahead of the other commands"),
+)
+CHECKOUT_ONLY = (  # the script ./smw itself runs these two
+    ("test", None, "run the tests; takes pytest's arguments"),
+    ("bench", None, "measure speed, against other engines and the targets; ./smw bench --help lists the benchmarks"),
+)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code: 0, 1 for what went wrong, 2 for wrong arguments, 130 for Ctrl-C."""
+    return carry_out(parser().parse_args(argv))
+
+
+def carry_out(args: argparse.Namespace) -> int:
+    """Run the command that was asked for; returns as main does."""
+    for number in STOP_SIGNALS:
+        signal.signal(number, signal.default_int_handler)  # all of them stop it as Ctrl-C does
+    try:
+        settings = Settings.load()
+        if settings.home.is_dir():
+            with suppress(OSError):  # it is another user's
+                private_home(settings.home)
+        return args.run(args, lifecycle.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings)
+    except (UserError, SettingsError, CodecError, ConnectionError) as error:
+        print("smw:", printable(str(error), keep="\n"), file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+        return INTERRUPTED
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = argparse.ArgumentParser(prog="smw", description="Smart Meter Watchdog", allow_abbrev=False,
+                                     epilog="Settings are environment variables; smartmeter/settings.py lists them.")
+    parser.add_argument("--version", action="version", version=f"smw {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, module, help_text in (*COMMANDS, *(() if INSTALLED else CHECKOUT_ONLY)):
+        command = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".", allow_abbrev=False)
+        if module:
+            command.set_defaults(run=module.run)
+            if hasattr(module, "add_arguments"):
+                module.add_arguments(command)
+    return parser

@@ -1,0 +1,21 @@
+"""./smw dashboard: the results in a browser, until Ctrl-C."""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from smartmeter.logs import Bound
+from smartmeter.settings import Settings
+from stack import services
+from stack.processes import Processes
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Run the dashboard on the results of a stack that runs, or will. Raises UserError when it ends by itself."""
+    with Processes(settings.home.resolve() / "dashboard", Bound.of(settings)) as processes:
+        services.start_dashboard(processes, settings)
+        print(f"Dashboard: {services.dashboard_url(settings)}\nCtrl-C stops it.")
+        while True:
+            processes.check()
+            time.sleep(1)

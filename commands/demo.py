@@ -1,0 +1,256 @@
+"""./smw demo: the whole system on some days of some houses, from an empty start to a table of the results."""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import shutil
+import sys
+import time
+from dataclasses import dataclass, replace
+
+from clickhouse_connect.driver.client import Client
+
+from commands import generate
+from generator.channels import NOTE
+from generator.scoring import score
+from smartmeter.errors import UserError
+from smartmeter.kafka import topic_admin
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.logs import Bound
+from smartmeter.messages.topics import RESULTS
+from smartmeter.settings import SMW, Settings, variable
+from smartmeter.text_tables import table
+from stack import broker, lifecycle, local_flink, machine, ports, services
+from stack.processes import Processes
+from store.client import reader
+from store.sink import group
+
+GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit")
+STALLED_S = 600
+LINE_EVERY_S = 5
+
+TOTALS = """
+    SELECT (SELECT sum(readings) FROM daily_energy FINAL),
+           (SELECT sum(duplicates) FROM daily_energy FINAL),
+           (SELECT sum(refused) FROM daily_energy FINAL),
+           (SELECT sum(readings) FROM late FINAL),
+           (SELECT count() FROM dead_letter FINAL),
+           (SELECT count() FROM daily_energy FINAL)"""
+
+HOUSES = """
+    WITH
+        house_days AS (
+            SELECT house_id, date, countIf(kind = 'mains') > 0 AS has_mains, if(has_mains, sumIf(kwh, kind = 'mains'), sum(kwh)) AS kwh,
+                   100 * if(has_mains, sumIf(covered_s, kind = 'mains') / sumIf(day_s, kind = 'mains'), sum(covered_s) / sum(day_s)) AS covered
+            FROM daily_energy_by_label
+            GROUP BY house_id, date),
+        labels AS (SELECT house_id, label, sum(kwh) AS label_kwh FROM appliance_share GROUP BY house_id, label)
+    SELECT d.house_id AS house, any(h.city) AS city, count() AS days, countIf(covered >= 99) AS whole_days, round(sum(d.kwh), 2) AS kwh,
+           if(whole_days > 0, round(avgIf(d.kwh, covered >= 99), 2), NULL) AS kwh_a_whole_day,
+           if(max(has_mains), 'mains', 'all meters') AS measured_by, round(avg(covered), 1) AS covered_percent,
+           any(t.top_label) AS top_appliance, if(max(has_mains), round(100 * any(t.top_kwh) / nullIf(sum(d.kwh), 0), 1), NULL) AS share_percent
+    FROM house_days AS d
+    LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = d.house_id
+    LEFT JOIN (SELECT house_id, argMax(label, label_kwh) AS top_label, max(label_kwh) AS top_kwh FROM labels GROUP BY house_id) AS t ON t.house_id = d.house_id
+    GROUP BY d.house_id
+    ORDER BY d.house_id"""
+
+MOST_ALERTS = 5
+LARGEST_ALERTS = f"""
+    SELECT house_id AS house, label, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
+           round(duration_s / 60, 1) AS minutes, round(peak_watts) AS peak_watts, round(limit_watts) AS limit_watts,
+           round(excess_kwh, 2) AS excess_kwh, open
+    FROM alert_list
+    ORDER BY excess_kwh DESC
+    LIMIT {MOST_ALERTS}"""
+
+WHERE_TO_LOOK = """
+Dashboard:       {dashboard}
+Results by day:  {smw}sql "SELECT * FROM daily_energy_by_label WHERE house_id = 1 ORDER BY date, kwh DESC"
+Shares:          {smw}sql "SELECT * FROM appliance_share ORDER BY share_percent DESC LIMIT 10"
+Alerts:          {smw}sql "SELECT * FROM alert_list ORDER BY start DESC LIMIT 10"
+Data quality:    {smw}sql "SELECT * FROM data_quality ORDER BY coverage_percent LIMIT 10"
+How it works:    docs/design.md"""
+
+
+@dataclass
+class Totals:
+    """Readings (dead letters: messages) in the results so far, and the rows that hold them."""
+
+    used: int = 0
+    duplicate: int = 0
+    refused: int = 0
+    late: int = 0
+    dead: int = 0
+    rows: int = 0
+
+    @property
+    def processed(self) -> int:
+        return self.used + self.duplicate + self.refused + self.late
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw demo: those of ./smw generate and one more."""
+    generate.add_arguments(parser)
+    parser.add_argument("--stop", action="store_true", help="stop everything once the results are shown (default: at Ctrl-C)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Run the demo in a folder of its own, from an empty start. Raises UserError when a part of it fails."""
+    machine.set_up()
+    settings = replace(settings, home=lifecycle.demo_home(settings))
+    with Processes(settings.home, Bound.of(settings)) as processes:
+        generate.plan(args, settings)  # a mistake in the arguments is told before anything is wiped
+        wipe(settings)
+        settings = ports.with_free_ports(settings)
+        print("Starting Kafka, ClickHouse, the sink and Flink ...", file=sys.stderr)
+        broker.start_broker(processes, settings)
+        topic_admin.create_topics(settings)
+        processes.start("generator", generate_command(args), settings.environ(), ends=True)
+        services.start_endpoint(processes, settings)
+        services.start_sink(processes, settings)
+        services.start_gateway(processes, settings)
+        local_flink.start_job(processes, settings, ends=True)
+        client = reader_when_ready(processes, settings)
+        if not args.stop:
+            services.start_dashboard(processes, settings)
+            print(f"Watch it come in: {services.dashboard_url(settings)}", file=sys.stderr)
+        produced, totals = follow(processes, settings, client)
+        print(report(settings, client, produced, totals, args, processes.said("generator")))
+        if not args.stop:
+            lifecycle.stay(processes)
+            print("The pipeline has been stopped with a savepoint; so ends the demo.")
+    return 0 if totals.processed == produced else 1
+
+
+def wipe(settings: Settings) -> None:
+    """Remove what an earlier demo computed, and what was kept of it; which house came of which source stays as it was."""
+    for name in ("kafka", "clickhouse", "checkpoints", "savepoints", "archive", "tmp"):
+        shutil.rmtree(settings.home / name, ignore_errors=True)
+
+
+def generate_command(args: argparse.Namespace) -> list[str]:
+    """./smw generate with those of its options that were given."""
+    options = [f"--{name.replace('_', '-')}={value}" for name in GENERATE_OPTIONS
+               if (value := getattr(args, name)) is not None]
+    if args.strict:
+        options.append("--strict")
+    return [sys.executable, "-P", "-m", "commands", "generate", *options]
+
+
+def reader_when_ready(processes: Processes, settings: Settings) -> Client:
+    """A client on the tables, once the sink has made them all."""
+    def ready() -> bool:
+        try:
+            return reader(settings).command("EXISTS data_quality") == 1
+        except UserError:
+            return False
+
+    processes.wait_until(ready, "the sink has not made its tables")
+    return reader(settings)
+
+
+def follow(processes: Processes, settings: Settings, client: Client) -> tuple[int, Totals]:
+    """Show progress until all that was produced is in the results and stored, or nothing has moved for STALLED_S.
+
+    A job that stands still has time to be started again before.
+
+    Returns the readings produced and what became of them.
+    """
+    progress = Progress()
+    while True:
+        processes.check()
+        generating = processes.children["generator"].poll() is None
+        produced, left_s = generated("\n".join(processes.said("generator")))
+        totals = Totals(*client.query(TOTALS).result_rows[0])
+        done = not generating and totals.processed == produced and all_stored(settings)
+        progress.update(produced, totals, left_s if generating else 0, done)
+        if done or (not generating and progress.still_s() > settings.stalled_s + STALLED_S):
+            return produced, totals
+        time.sleep(1)
+
+
+def all_stored(settings: Settings) -> bool:
+    """Whether the sink has stored all results that are in Kafka."""
+    with Offsets(settings, RESULTS, group(settings)) as results:
+        return results.lag() == 0
+
+
+class Progress:
+    """A line of progress: on a terminal rewritten each time, elsewhere a new one every LINE_EVERY_S."""
+
+    def __init__(self):
+        self.begun = self.idle_until = self.moved = time.monotonic()
+        self.shown = -math.inf
+        self.last = None
+
+    def update(self, produced: int, totals: Totals, generator_left_s: float, done: bool) -> None:
+        now = time.monotonic()
+        if (produced, totals) != self.last:
+            self.last, self.moved = (produced, totals), now
+        if not totals.processed:
+            self.idle_until = now
+        terminal = sys.stderr.isatty()
+        if terminal or done or now - self.shown >= LINE_EVERY_S:
+            self.shown = now
+            line = self.line(produced, totals, generator_left_s, now)
+            print(f"\r\033[K{line}" if terminal else line, end="" if terminal and not done else "\n",
+                  file=sys.stderr, flush=True)
+
+    def line(self, produced: int, totals: Totals, generator_left_s: float, now: float) -> str:
+        line = (f"{now - self.begun:.0f} s: {produced:,} readings produced, {totals.processed:,} processed, "
+                f"{totals.rows:,} rows stored")
+        if now > self.idle_until:
+            rate = totals.processed / (now - self.idle_until)
+            left_s = generator_left_s + (produced - totals.processed) / rate
+            line += f"; {rate / 1e6:.2f} M readings/s, about {left_s:.0f} s left"
+        return line
+
+    def still_s(self) -> float:
+        """Seconds since anything has changed."""
+        return time.monotonic() - self.moved
+
+
+def generated(log: str) -> tuple[int, float]:
+    """(readings produced so far, seconds left to produce the rest) as the generator's log says."""
+    lines = re.findall(r"^produced ([\d,]+) readings(?:.*, ([\d,]+) s left)?", log, re.MULTILINE)
+    produced, left_s = lines[-1] if lines else ("0", "")
+    return int(produced.replace(",", "")), float(left_s.replace(",", "") or 0)
+
+
+def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace,
+           generator_said: list[str]) -> str:
+    """The results by house and in total, the alerts, what became of the readings, and where to look next."""
+    houses = client.query(HOUSES)
+    lines = [
+        table(houses.column_names, houses.result_rows), total(list(houses.named_results())), "",
+        alerts(client, settings, args), "",
+        f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.refused:,} refused + {totals.late:,} late; "
+        f"{totals.dead:,} messages in dead_letter",
+    ]
+    if notes := list(dict.fromkeys(line.removeprefix(NOTE) for line in generator_said if line.startswith(NOTE))):
+        lines += ["", "Of the data:", *(f"- {note}" for note in notes)]
+    if totals.processed != produced:
+        lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
+    if not args.stop:
+        url = f"{variable('clickhouse_url')}={settings.clickhouse_url} "
+        smw = ("" if settings.clickhouse_url == Settings().clickhouse_url else url) + f"{SMW} "
+        lines += [WHERE_TO_LOOK.format(smw=smw, dashboard=services.dashboard_url(settings)), lifecycle.addresses(settings), "Ctrl-C stops it."]
+    return "\n".join(lines)
+
+
+def total(houses: list[dict]) -> str:
+    """The energy of all houses."""
+    days, whole = (sum(house[name] for house in houses) for name in ("days", "whole_days"))
+    kwh = sum(house["kwh"] for house in houses)
+    return f"{kwh:,.2f} kWh of {len(houses):,} houses on {days:,} days of theirs, {whole:,} of which were measured for 99 % or more"
+
+
+def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
+    """The largest alerts, and of how many; for synthetic houses also how many of the spikes that were put in they tell of."""
+    largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
+    shown = len(largest.result_rows)
+    lines = f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
+    return lines if args.data else f"{lines}\n\n{score(client, settings.home / 'ground_truth.csv')}"

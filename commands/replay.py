@@ -1,0 +1,164 @@
+"""./smw replay: past days once more, from Kafka's log or an archive through the same job, over the old results or beside them."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import sys
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from confluent_kafka import KafkaError, KafkaException
+
+from smartmeter.errors import UserError
+from smartmeter.kafka import connection, event_times, topic_admin
+from smartmeter.kafka.offsets import Offsets, specific_offsets
+from smartmeter.logs import Bound
+from smartmeter.messages import archive_files
+from smartmeter.messages.topics import RESULTS
+from smartmeter.settings import SMW, Settings, SettingsError
+from stack import local_flink, machine, ports, services
+from stack.processes import Processes
+from store.client import writer_password
+from store.sink import group
+
+STALLED_S = 600  # Flink alone takes minutes to start on a small machine that is busy
+LINE_EVERY_S = 2
+POLL_S = 0.3
+PATIENCE_S = 10
+CHECKPOINT_EVERY_S = 2.0  # how often the job tells how far it is
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw replay."""
+    parser.add_argument("--from", dest="first", required=True, metavar="DATE", help="first local day, such as 2026-11-01")
+    parser.add_argument("--to", dest="last", required=True, metavar="DATE", help="last local day")
+    parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
+    parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
+                        "database smartmeter_NAME (default: over them)")
+    parser.add_argument("--with-late", action="store_true", help="use readings that came after their day was closed, such as by a clock that was "
+                        "ahead: what the house sent of later days is left out; needs --house, and is best done a day at a time")
+    parser.add_argument("--archive", type=Path, nargs="?", const=archive_files.USUAL, metavar="DIR",
+                        help=f"read the files of {SMW} archive, which are in DIR or in {archive_files.USUAL} (default: what Kafka keeps)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Replay some days, by the Kafka and the ClickHouse of a running stack. Raises UserError when that cannot be done."""
+    if args.with_late and not args.house:
+        raise UserError("--with-late takes the readings of one house in another order than they came: give it with --house")
+    folder, index = archive_files.folder_of(settings, args.archive) if args.archive else None, event_times.folder_of(settings)
+    try:
+        settings = replace(
+            settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
+            replay_from=args.first, replay_to=args.last, replay_house=args.house, replay_with_late=args.with_late, into=args.into,
+            replay_archived=folder is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="",
+            flink_metrics_port=0, sink_metrics_port=0)
+    except SettingsError:
+        raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
+                        "the last not before the first, and a name of letters, digits and underscores") from None
+    machine.set_up()
+    with Processes(settings.home, Bound.of(settings)) as processes, archived.in_kafka(settings, folder) if folder else nullcontext():
+        shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
+        settings = ports.with_free_flink_port(settings)
+        topic_admin.create_topics(settings)
+        progress = Progress(settings, index)
+        if not progress.messages:
+            raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} or the days before or after it")
+        print(progress.begin(), file=sys.stderr)
+        settings = replace(settings, replay_offsets=specific_offsets({partition: start for (_, partition), start in progress.starts.items()}))
+        if settings.into:
+            services.start_sink(processes, settings)
+        local_flink.start_job(processes, settings, ends=True)
+        follow(processes, progress)
+    print(f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {settings.database}.daily_energy '
+          f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\"")
+    return 0
+
+
+def follow(processes: Processes, progress: Progress) -> None:
+    """Show progress until the job has ended and the sink has stored all that it made. Raises UserError when it stalls."""
+    shown = moved = time.monotonic()
+    before = None
+    while True:
+        processes.check()
+        ended = processes.children[local_flink.PIPELINE_JOB.stem].poll() is not None
+        now, left = time.monotonic(), progress.unstored() if ended else progress.unread()
+        if ended and not left:
+            return
+        if (ended, left) != before:
+            before, moved = (ended, left), now
+        patience_s = STALLED_S + (0 if ended else progress.settings.stalled_s)  # one that stands still is started again before
+        if now - moved > patience_s:
+            raise UserError(f"the results are not stored: is the stack's sink running ({SMW} stack)?" if ended else
+                            f"the job has not gone on for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}")
+        if now - shown >= LINE_EVERY_S:
+            shown = now
+            print(progress.line(ended, left), file=sys.stderr)
+        time.sleep(POLL_S)
+
+
+class Progress:
+    """How much of the topic readings a replay has to read, how far it is, and how many results are not stored yet."""
+
+    def __init__(self, settings: Settings, index: Path):
+        self.settings = settings
+        group_id = event_times.group(settings)
+        forget_group(settings, group_id)
+        self.readings = Offsets(settings, ("readings",), group_id)
+        self.results = Offsets(settings, RESULTS, group(settings))
+        self.bounds = self.readings.bounds()
+        self.starts = ({place: begin for place, (begin, _) in self.bounds.items()} if settings.replay_archived else
+                       event_times.starts(settings, index, self.bounds, settings.replay_start_ms))
+        self.messages = self.unread()
+        self.begun = self.reading_since = time.monotonic()
+
+    def begin(self) -> str:
+        """What will be read; and a warning where Kafka has deleted what an exact repeat needs."""
+        line = f"Reading {self.messages:,} messages of Kafka's log ..."
+        if any(begin and self.starts[place] == begin for place, (begin, _) in self.bounds.items()):
+            line += ("\nKafka has deleted messages that came before these: if they were of the days replayed or of the "
+                     f"{self.settings.window_days} before, results will differ from the old ones.")
+        return line
+
+    def unread(self) -> int:
+        """Messages that the job has not read, as of its last checkpoint."""
+        committed = self.readings.committed()
+        return sum(max(end - max(committed[place], self.starts[place]), 0) for place, (_, end) in self.bounds.items())
+
+    def unstored(self) -> int:
+        """Results that the sink has not stored."""
+        return self.results.lag()
+
+    def line(self, ended: bool, left: int) -> str:
+        """A line of progress."""
+        seconds = time.monotonic() - self.begun
+        if ended:
+            return f"{seconds:.0f} s: all {self.messages:,} messages read; {left:,} results to be stored"
+        read = self.messages - left
+        if not read:
+            self.reading_since = time.monotonic()
+            return f"{seconds:.0f} s: Flink is starting"
+        rate = read / max(time.monotonic() - self.reading_since, LINE_EVERY_S)
+        return (f"{seconds:.0f} s: {read:,} of {self.messages:,} messages read, {rate:,.0f} messages/s, "
+                f"about {left / rate:.0f} s left")
+
+
+def forget_group(settings: Settings, group_id: str) -> None:
+    """Remove the offsets that an earlier replay committed, which would be taken for this one's. Raises UserError."""
+    client = connection.admin(settings)  # its futures end with it
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        [deleted] = client.delete_consumer_groups([group_id], request_timeout=PATIENCE_S).values()
+        try:
+            return deleted.result()
+        except KafkaException as error:
+            fault = error.args[0]
+            if fault.code() == KafkaError.GROUP_ID_NOT_FOUND:
+                return None
+            if fault.code() == KafkaError.NON_EMPTY_GROUP:
+                raise UserError("another replay is running by the same Kafka: wait for its end") from None
+            if fault.code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
+                raise connection.failure(error, settings) from None
+            time.sleep(POLL_S)

@@ -1,0 +1,35 @@
+"""./smw savepoint: the state of running jobs, kept to start one from it later."""
+
+from __future__ import annotations
+
+import argparse
+
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+from smartmeter.state_folders import address, folder_at, savepoints_of
+from stack.flink import JOBS, Flink
+from stack.savepoints import require_shared
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw savepoint."""
+    parser.add_argument("folder", nargs="?", help="folder or address to put it in (default: one in SMW_CHECKPOINT_DIR or SMW_HOME, "
+                        "where the job finds it by itself)")
+    parser.add_argument("--stop", action="store_true", help="stop the job with it")
+    parser.add_argument("--job", choices=JOBS, help="this job alone (default: each that runs)")
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="where a Flink cluster's JobManager answers REST "
+                        "(default: the local Flink, at SMW_FLINK_UI_PORT)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Take a savepoint of each job that runs, and print where it is. Raises UserError."""
+    if args.jobmanager and not args.folder:
+        require_shared(settings)
+    flink = Flink(args.jobmanager or f"127.0.0.1:{settings.flink_ui_port}")
+    jobs = {job_id: name for job_id, name in flink.jobs().items() if args.job in (None, name)}
+    if not jobs:
+        raise UserError(f"no job {args.job or ''} runs in the Flink at {flink.url}".replace("  ", " "))
+    for job_id, name in jobs.items():
+        place = flink.savepoint(job_id, address(args.folder) if args.folder else savepoints_of(settings, name), args.stop)
+        print(folder_at(place) or place)
+    return 0

@@ -1,0 +1,301 @@
+"""./smw status: what runs, how far it is, and what it has found last, in one screen or as JSON.
+
+All parts are asked at once, at the addresses that the settings give, whether they run on this machine or elsewhere; what does not answer is
+told with its reason. docs/observability.md lists the names of the JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+
+from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+
+from smartmeter import logs
+from smartmeter.errors import UserError
+from smartmeter.kafka.offsets import Lags, Offsets
+from smartmeter.messages.topics import topic
+from smartmeter.settings import SMW, Settings
+from smartmeter.terminal import printable
+from smartmeter.text_tables import table
+from stack import ports, services
+from stack.flink import RECENT_S, Flink
+from stack.processes import STACK_LOG
+from store import client as clickhouse
+from store import sink
+
+ASK_S = 3
+BLOCK_BYTES = 512
+TOPICS_OF = {
+    "pipeline": ("readings",), "daily_energy": ("readings",), "thresholds": ("readings",), "spikes": ("readings", "thresholds"),
+    "power_profile": ("readings",)}
+"""Job -> the topics that it reads."""
+FOLDERS = ("kafka", "clickhouse", "checkpoints", "savepoints", "logs")
+GOOD = ("RUNNING", "INITIALIZING", "CREATED")
+PLACES_SHOWN = 3
+RATE_S = 60
+"""Over which time Flink counts what is read."""
+SECOND_LOOK_S = 12
+TIME_CHARACTERS = len("2026-11-25T12:00:00")
+
+A_TIME = "formatDateTime({}, '%FT%TZ', 'UTC')"
+RESULTS = f"""
+    SELECT toString((SELECT maxOrNull(date) FROM daily_energy)) AS newest_day,
+           {A_TIME.format("(SELECT maxOrNull(minute) FROM power_profile WHERE minute >= (SELECT max(date) FROM daily_energy) - 1)")} AS newest_minute,
+           {A_TIME.format("(SELECT maxOrNull(start) FROM alert_list)")} AS newest_alert,
+           (SELECT count() FROM open_alerts) AS open_alerts,
+           (SELECT sum(readings) FROM late FINAL) AS late_readings,
+           (SELECT sum(refused) FROM daily_energy FINAL) AS refused_readings,
+           (SELECT count() FROM refused FINAL) AS refused_messages,
+           (SELECT count() FROM dead_letter FINAL) AS dead_letters,
+           {A_TIME.format("(SELECT maxOrNull(received) FROM dead_letter)")} AS newest_dead_letter,
+           (SELECT argMaxOrNull(reason, (received, offset)) FROM dead_letter) AS newest_dead_letter_reason"""
+"""Times as text: a message's time may be any, and Python's end with the year 9999."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw status."""
+    parser.add_argument("--json", action="store_true", help="print the same as JSON")
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of the Flink to be asked (default: the local one)")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Print the status. Returns 1 when something that is needed is down, else 0."""
+    status = look(settings, args.jobmanager or f"{ports.LOOPBACK}:{settings.flink_ui_port}")
+    print(json.dumps(status, indent=1) if args.json else screen(status))
+    return 1 if status["problems"] else 0
+
+
+def look(settings: Settings, jobmanager: str) -> dict:
+    """All that is known, by the names of the JSON; None for what is not known."""
+    flink = Flink(jobmanager, ASK_S)
+    urls = services.metrics_urls(settings)
+    questions = {
+        "kafka": lambda: lags(settings),
+        "clickhouse": lambda: services.endpoint_answers(settings),
+        "results": lambda: results(settings),
+        "flink": flink.described_jobs,
+        "registry": lambda: registry_answers(settings),
+        "sink": lambda: "sink" in urls and services.answers(urls["sink"]),
+        "dashboard": lambda: services.answers(f"{services.dashboard_url(settings)}/_stcore/health"),
+        "disk": lambda: disk(settings),
+    }
+    with ThreadPoolExecutor(len(questions)) as pool:
+        answers = dict(zip(questions, pool.map(answer, questions.values())))
+    (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
+        answers[name] for name in ("kafka", "registry", "results", "flink"))
+    is_up = {name: bool(found) for name, (found, _) in answers.items()}
+    parts = [
+        part("kafka", settings.kafka, not no_kafka, no_kafka),
+        part("registry", settings.schema_registry_url, not no_registry, no_registry),
+        part("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
+        part("flink", flink.url, not no_flink, no_flink),
+        part("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
+        part("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
+    ]
+    parts = [part for part in parts if part["at"]]
+    problems = [part["reason"] for part in parts if not part["up"] and part["part"] != "dashboard"]
+    if is_up["clickhouse"] and no_results:
+        problems.append(no_results)
+    if not no_flink:
+        problems += job_problems(jobs, flink.url, settings)
+        problems += unread_problems(settings, flink, jobs, unread or {})
+    problems += mended(settings)
+    return {
+        "time": iso_s(time.time()), "problems": problems, "parts": parts, "jobs": jobs or [],
+        "unread_messages": unread and {name: messages for name, messages in unread.items() if name != "sink"},
+        "unstored_messages": unread and unread["sink"], "results": found, "disk": answers["disk"][0],
+    }
+
+
+def answer(question: Callable) -> tuple:
+    """(what the question gives, None), or (None, why it gives nothing)."""
+    try:
+        return question(), None
+    except UserError as error:
+        return None, str(error)
+
+
+def part(name: str, at: str | None, up: bool, reason: str | None) -> dict:
+    return {"part": name, "at": at, "up": up, "reason": None if up else reason}
+
+
+def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
+    """What is wrong with the jobs, or was within the last minutes, in words."""
+    running = {job["name"] for job in jobs if job["state"] in GOOD}
+    wrong = [f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running]
+    for job in jobs:
+        if job["recent_failures"]:
+            wrong.append(failure(job, settings))
+        elif job["recent_failed_checkpoints"]:
+            wrong.append(f"of the last checkpoints of {job['name']} {job['recent_failed_checkpoints']} have failed: {job['checkpoint_failure']}")
+        newest_s = max(job["checkpoint_unix_s"] or 0, job["running_since_unix_s"])
+        if job["state"] == "RUNNING" and (passed_s := time.time() - newest_s) > settings.standstill_s:
+            wrong.append(f"the job {job['name']} has completed no checkpoint for {passed_s:.0f} s")
+    return wrong if jobs else [f"no job runs in the Flink at {url}"]
+
+
+def failure(job: dict, settings: Settings) -> str:
+    """How often a job has failed within the last minutes, when and why last, and at which message, or before which."""
+    number = job["recent_failures"]
+    times = "once" if number == 1 else f"{number} times"
+    said = f"the job {job['name']} has failed {times} in the last {RECENT_S // 60} minutes, last at {iso_s(job['failure_unix_s'])}: {job['failure']}"
+    if message := job["failure_message"]:
+        return f"{said}; at the message of partition {message['partition']}, offset {message['offset']}"
+    begins = unread_from(settings, job["name"])
+    return said + (f"; what it has not read begins with {', '.join(begins)}" if begins else "")
+
+
+def unread_from(settings: Settings, job: str) -> list[str]:
+    """Where a job goes on, for the first partitions that it has not read to their end."""
+    with suppress(UserError), Offsets(settings, TOPICS_OF[job], settings.topic_prefix + job) as offsets:
+        committed = offsets.committed()
+        unread = [(name, partition, max(committed[name, partition], begin)) for (name, partition), (begin, end) in offsets.bounds().items()
+                  if committed[name, partition] < end]
+        return [f"{name} partition {partition} offset {offset}" for name, partition, offset in unread[:PLACES_SHOWN]]
+    return []
+
+
+def unread_problems(settings: Settings, flink: Flink, jobs: list[dict], unread: dict[str, int | None]) -> list[str]:
+    """Jobs that have read nothing for a minute though there is something to read.
+
+    Flink counts a little behind, and Kafka is told at each checkpoint. So what looks like that is looked at once more.
+    """
+    def idle(jobs: list[dict]) -> set[str]:
+        return {job["name"] for job in jobs if job["state"] == "RUNNING" and job["records_per_s"] == 0
+                and time.time() - job["running_since_unix_s"] > RATE_S}
+
+    suspects = {name: before for name in idle(jobs) if (before := unread.get(name))}
+    if not suspects:
+        return []
+    time.sleep(SECOND_LOOK_S)
+    try:
+        still_idle, now = idle(flink.described_jobs()), lags(settings)
+    except UserError as error:
+        return [str(error)]
+    return [f"the job {name} reads nothing, though {now[name]:,} messages are unread" for name, before in suspects.items()
+            if name in still_idle and (now.get(name) or 0) >= before]
+
+
+def mended(settings: Settings) -> list[str]:
+    """What the supervisor of the local stack has started again within the last minutes."""
+    log, since = settings.home / "logs" / STACK_LOG, datetime.fromtimestamp(time.time() - RECENT_S, UTC)
+    lines = map(logs.LINE.fullmatch, log.read_text(errors="replace").splitlines()) if log.is_file() else ()
+    return [f"{line['message'].removesuffix('.')} ({line[0][:TIME_CHARACTERS]}Z)" for line in lines
+            if line and datetime.fromisoformat(line[0].partition(" ")[0]) > since]
+
+
+def lags(settings: Settings) -> dict[str, int | None]:
+    """Messages that each job, and the sink, has not committed; a job that has committed nothing is left out. Raises UserError."""
+    topics_of = {settings.topic_prefix + job: tuple(topic(settings, name) for name in names) for job, names in TOPICS_OF.items()}
+    asked = Lags(settings, topics_of | {sink.group(settings): tuple(topic(settings, name) for name in sink.TOPICS)})
+    found = asked.by_group(ASK_S)
+    of_sink = found.pop(sink.group(settings))
+    return {group.removeprefix(settings.topic_prefix): lag for group, lag in found.items() if lag is not None} | {"sink": of_sink}
+
+
+def registry_answers(settings: Settings) -> None:
+    """Ask the schema registry, where there is one. Raises UserError when it does not answer."""
+    if settings.schema_registry_url:
+        from smartmeter.messages.registry import Registry  # its client takes a third of a second to load
+
+        Registry.of(settings).ask(lambda client: client.get_subjects())
+
+
+def results(settings: Settings) -> dict:
+    """What is newest in the tables. Raises UserError."""
+    try:
+        [row] = clickhouse.reader(settings).query(RESULTS).named_results()
+    except ClickHouseError as error:
+        raise UserError(clickhouse.reason(error, settings)) from None
+    return row
+
+
+def disk(settings: Settings) -> dict[str, int]:
+    """Bytes of each folder of the local stack that is there, and what is free beside them."""
+    present = [settings.home / name for name in FOLDERS if (settings.home / name).is_dir()]
+    free = {"free_bytes": shutil.disk_usage(settings.home).free} if present else {}
+    return {f"{folder.name}_bytes": size(folder) for folder in present} | free
+
+
+def size(folder: Path) -> int:
+    """Bytes of the files of a folder, of which some may go meanwhile."""
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(OSError):
+                total += os.lstat(os.path.join(path, name)).st_blocks * BLOCK_BYTES
+    return total
+
+
+def iso_s(unix_s: float) -> str:
+    """A time in UTC."""
+    return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
+# The screen
+
+def screen(status: dict) -> str:
+    """The status as text."""
+    lines = [f"Smart Meter Watchdog at {status['time']}", "", parts_table(status["parts"])]
+    if status["jobs"]:
+        lines += ["", jobs_table(status["jobs"])]
+    lines += ["", *facts(status)]
+    lines += ["", *(f"! {problem}" for problem in status["problems"])] if status["problems"] else ["", "All is well."]
+    return printable("\n".join(lines), keep="\n")
+
+
+def parts_table(parts: list[dict]) -> str:
+    return plain(("part", "state", "where"), [(p["part"], "up" if p["up"] else "down", p["at"]) for p in parts])
+
+
+def jobs_table(jobs: list[dict]) -> str:
+    names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
+    now = time.time()
+    return plain(names, [(
+        job["name"], job["state"], iso_s(job["since_unix_s"]), known(job["parallelism"]),
+        known(job["restarts"]), known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
+        known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
+
+
+def facts(status: dict) -> list[str]:
+    """Lags, results and disk, a line each."""
+    unread, found = status["unread_messages"], status["results"]
+    lines = [
+        "unread:    " + ("?" if unread is None else ", ".join(f"{name} {lag:,} messages" for name, lag in unread.items()) or "no job has read yet"),
+        "unstored:  " + known(status["unstored_messages"], "{:,} messages".format)]
+    if found:
+        lines += [
+            f"newest:    day {known(found['newest_day'])}, minute {known(found['newest_minute'])}, alert {known(found['newest_alert'])}",
+            f"alerts:    {found['open_alerts']:,} open",
+            f"refused:   {found['late_readings']:,} readings late, {found['refused_readings']:,} of no possible power or time; "
+            f"{found['refused_messages']:,} messages in refused, {found['dead_letters']:,} in dead_letter"
+            + (f", the newest of {found['newest_dead_letter']}: {printable(found['newest_dead_letter_reason'])}" if found["dead_letters"] else "")]
+    if status["disk"]:
+        lines.append("disk:      " + ", ".join(f"{name.removesuffix('_bytes')} {amount(number)}" for name, number in status["disk"].items()))
+    return lines
+
+
+def plain(names: tuple[str, ...], rows: list[tuple]) -> str:
+    """A table without the number of its rows."""
+    return table(names, rows).rpartition("\n")[0]
+
+
+def known(value, form: Callable = str) -> str:
+    return "?" if value is None else form(value)
+
+
+def amount(number: int) -> str:
+    """Bytes, in words."""
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if number >= factor:
+            return f"{number / factor:.1f} {unit}"
+    return f"{number / 1e3:.0f} kB"

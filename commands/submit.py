@@ -1,0 +1,147 @@
+"""./smw submit: a job on a Flink cluster, which takes its code and the Python packages that it needs to the nodes by itself.
+
+The code is unpacked on PYTHONPATH there, the packages are a virtual environment for the nodes' own Python.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import subprocess
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from commands.arguments import add_from_savepoint
+from smartmeter.errors import UserError
+from smartmeter.folders import private_folder
+from smartmeter.messages.framing import framing
+from smartmeter.settings import ROOT, SMW, Settings
+from stack import machine, savepoints
+from stack.flink import JOBS, POLL_S, Flink, Standstill, reason
+from stack.local_flink import FLINK, flink_environ
+from stack.packages import packed, tell
+
+PATIENCE_S = 600
+STAY_POLL_S = 5
+SUBMITTED = r"submitted with JobID (\w+)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw submit."""
+    parser.add_argument("job", choices=JOBS, help="pipeline is all of the others in one")
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", required=True, help="where the cluster's JobManager answers REST")
+    add_from_savepoint(parser)
+    parser.add_argument("--installed", action="store_true", help="send neither code nor packages: the nodes have them, as in the project's image")
+    parser.add_argument("--stay", action="store_true", help="stay until the job ends, or watch the one that runs already; for a supervisor, "
+                        "which calls this again when it fails")
+
+
+def run(args: argparse.Namespace, settings: Settings) -> int:
+    """Submit a job, and return once it is at work, or has ended; it goes on by itself. Raises UserError."""
+    flink = Flink(args.jobmanager)
+    running = [job_id for job_id, name in flink.jobs().items() if name == args.job] if args.stay else []
+    job_id = running[0] if running else start(flink, args, settings)
+    print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}", flush=True)
+    while args.stay and stands_still(flink, job_id, settings):
+        tell(f"{args.job} has stood still for {settings.standstill_s:.0f} s: it is started again.")
+        job_id = start_again(flink, job_id, args, settings)
+    return 0
+
+
+def start_again(flink: Flink, job_id: str, args: argparse.Namespace, settings: Settings) -> str:
+    """End a job that stands still, and submit it again from its newest checkpoint. Returns its new id. Raises UserError."""
+    state = flink.newest_checkpoint(job_id)
+    flink.cancel(job_id)
+    deadline = time.monotonic() + PATIENCE_S
+    while job_id in flink.jobs():
+        if time.monotonic() > deadline:
+            raise UserError(f"the job cannot be ended in the Flink at {flink.url}: end the TaskManagers that it runs on")
+        time.sleep(STAY_POLL_S)
+    return start(flink, args, settings, state)
+
+
+def start(flink: Flink, args: argparse.Namespace, settings: Settings, state: str | None = None) -> str:
+    """Submit a job, and wait until it is at work; state: the address of what it goes on from, if not its newest. Returns its id. Raises UserError."""
+    if args.installed:
+        machine.require_java()
+    else:
+        machine.set_up()
+    framing(settings)
+    require_room(flink, args.job, settings)
+    state = state or savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
+    job_id = submit(flink, args.job, settings, state, args.installed)
+    tell(f"Starting it as job {job_id} from {state or 'the beginning of its topic'} ...")
+    wait_until_at_work(flink, job_id)
+    return job_id
+
+
+def require_room(flink: Flink, job: str, settings: Settings) -> None:
+    """Raise UserError when a job cannot run in a Flink, or runs there already."""
+    mine, its = metadata.version("apache-flink"), flink.version()
+    if mine != its:
+        raise UserError(f"the Flink at {flink.url} is of version {its}, and the jobs need {mine}")
+    savepoints.require_shared(settings)
+    if job in flink.jobs().values():
+        raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it by {SMW} savepoint --stop --job {job}")
+    free, slots = flink.slots()
+    if free < settings.parallelism:
+        raise UserError(f"the Flink at {flink.url} has {free} free slots of {slots}, and SMW_PARALLELISM={settings.parallelism} takes as many: "
+                        "start more TaskManagers, stop a job, or set it lower")
+
+
+def submit(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool) -> str:
+    """Have Flink's client submit a job, with all that it needs unless the nodes have that installed. Returns its id. Raises UserError.
+
+    Settings, secrets among them, are in the client's environment alone.
+    """
+    kept, logs = settings.home.resolve() / "submit", settings.home.resolve() / "logs"
+    private_folder(kept)
+    private_folder(logs)
+    with TemporaryDirectory(dir=kept) as folder:
+        sent = ["--pyExecutable", "python"] if installed else packed(kept, Path(folder))
+        tell(f"Sending {job} to the Flink at {flink.url} ...")
+        with open(logs / f"submit_{job}.log", "w+") as log:
+            ended = subprocess.run([
+                str(FLINK / "bin" / "flink"), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
+                *sent, "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
+            ], env=os.environ | flink_environ(settings, f"submit_{job}"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            log.seek(0)
+            said = log.read()
+    if ended.returncode:
+        raise UserError(f"{job} could not be submitted: {reason(said)}; all that Flink's client says is in {log.name}")
+    submitted = re.search(SUBMITTED, said)
+    assert submitted, f"Flink's client names no job; all that it says is in {log.name}"
+    return submitted[1]
+
+
+def wait_until_at_work(flink: Flink, job_id: str) -> None:
+    """Wait until all tasks of a job run. Raises UserError, and cancels it, when one fails or it takes too long."""
+    deadline = time.monotonic() + PATIENCE_S
+    try:
+        while not flink.is_at_work(job_id):
+            if time.monotonic() > deadline:
+                raise UserError(f"the job has not started in {PATIENCE_S} s; its logs are at {flink.url}")
+            time.sleep(POLL_S)
+    except UserError:
+        if job_id in flink.jobs():
+            flink.cancel(job_id)
+        raise
+
+
+def stands_still(flink: Flink, job_id: str, settings: Settings) -> bool:
+    """Wait until a job stands still (true), or is stopped, such as with a savepoint (false).
+
+    Raises UserError when it ends otherwise, or Flink knows of it no more.
+    """
+    standstill = Standstill(flink, settings.standstill_s, job_id)
+    while job_id in flink.jobs():
+        if standstill.is_found():
+            return True
+        time.sleep(STAY_POLL_S)
+    if (state := flink.state(job_id)) != "FINISHED":
+        raise UserError(f"the job is {state} in the Flink at {flink.url}")
+    return False

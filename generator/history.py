@@ -1,0 +1,74 @@
+"""Sends the readings of past days to Kafka."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import date
+
+from generator.houses import House, in_order
+from smartmeter import local_days
+from smartmeter.errors import UserError
+from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import midnight_ms
+from smartmeter.messages.codec import Burst
+from smartmeter.settings import Settings
+
+HISTORY_BURST_S = 300
+
+PROGRESS_EVERY_S = 2
+
+
+def first_today(houses: Sequence[House]) -> date:
+    """The earliest of the houses' local dates: the days before are over at each of them."""
+    now_ms = local_days.now_ms()
+    return min(local_days.local_date(now_ms, house.timezone) for house in houses)
+
+
+@dataclass
+class Totals:
+    """What was produced so far, and in how many seconds."""
+
+    bursts: int = 0
+    readings: int = 0
+    seconds: float = 0.0
+
+
+def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
+    """Sends the houses, then their readings of the local days [first, end) at speed times real time, with a line of
+    progress on standard error every 2 s. Raises ProducerError, and DatasetError for a fault in the data."""
+    begun, shown, totals = time.monotonic(), time.monotonic(), Totals()
+    burst_s = burst_s or int(min(max(speed, 1), HISTORY_BURST_S))
+    first_end_ms = None
+    with Producer(settings) as producer:
+        for house in houses:
+            producer.send_house(house.record())
+        for burst in in_order(houses, first, end, burst_s):
+            first_end_ms = first_end_ms or burst.end_ms
+            due = begun + (burst.end_ms - first_end_ms) / 1000 / speed
+            while (ahead := due - time.monotonic()) > 0:
+                producer.wait(min(ahead, PROGRESS_EVERY_S))
+            producer.send_burst(burst)
+            totals.bursts += 1
+            totals.readings += len(burst.watts)
+            totals.seconds = time.monotonic() - begun
+            if begun + totals.seconds > shown + PROGRESS_EVERY_S:
+                shown = begun + totals.seconds
+                print(_progress(totals, burst, first_end_ms, end, houses), file=sys.stderr)
+    totals.seconds = time.monotonic() - begun
+    if not totals.readings:
+        raise UserError("no reading in these days: give days that the data has")
+    print(f"produced {totals.readings:,} readings of {len(houses)} houses in {totals.bursts:,} bursts, "
+          f"{totals.seconds:.1f} s: {totals.readings / totals.seconds:,.0f} readings/s")
+    return totals
+
+
+def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: Sequence[House]) -> str:
+    line = f"produced {totals.readings:,} readings, {totals.readings / totals.seconds:,.0f} readings/s"
+    done_ms = burst.end_ms - first_end_ms
+    if end < date.max and done_ms:
+        left_ms = max(midnight_ms(end, house.timezone) for house in houses) - burst.end_ms
+        line += f", {totals.seconds * left_ms / done_ms:,.0f} s left"
+    return line

@@ -1,0 +1,50 @@
+"""What keeps one message from stopping the stream: whatever fails is narrowed down to it, and it becomes a dead letter.
+
+Only what a message holds is its own fault. State that cannot be read or written is not: StateFault passes, and Flink starts the job again.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TypeVar
+
+from jobs.core.state_version import StateFault
+
+LONGEST_REASON = 1000
+"""Characters of a dead letter's reason."""
+
+Work = TypeVar("Work")
+Result = TypeVar("Result")
+log = logging.getLogger("guard")
+
+
+class Guard:
+    """Does work piece by piece, and logs each kind of failure once."""
+
+    def __init__(self) -> None:
+        self.logged: set[str] = set()
+
+    def each(self, work: Work, do: Callable[[Work], list[Result]], halves: Callable[[Work], tuple[Work, Work] | None],
+             failed: Callable[[Work, str], list[Result]]) -> list[Result]:
+        """The results of do(work). Where that raises, of each of its halves instead; where it has none, failed(work, reason)."""
+        try:
+            return do(work)
+        except StateFault:
+            raise
+        except Exception as error:
+            if parts := halves(work):
+                return [result for part in parts for result in self.each(part, do, halves, failed)]
+            self.log(error)
+            return failed(work, reason_of(error))
+
+    def log(self, error: Exception) -> None:
+        """Log a failure with its traceback, unless one of its kind was before."""
+        if (kind := type(error).__name__) not in self.logged:
+            self.logged.add(kind)
+            log.error("a message fails, and becomes a dead letter; further ones of this kind (%s) are not logged", kind, exc_info=error)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a message is a dead letter whose work raised an error."""
+    return f"the job fails on it: {type(error).__name__}: {error}"[:LONGEST_REASON]

@@ -1,0 +1,128 @@
+"""Energy of each meter and local hour, from the same integers as the day's, so that the hours of a day add up to it to the last bit.
+
+A section that is new, and two that are joined, add to the hours in which they held (`gained`). What the last readings of sections hold
+beyond that may still change, and is added when results are asked for (jobs.core.totals.held_by_hour).
+
+Most batches add to the present hour, which is kept with what changes often. Hours that are over are one value a day, and what comes for
+them later is gathered first.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+
+import numpy as np
+
+from jobs.core.energy import HOUR, hold
+from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
+from jobs.core.state_version import require_version
+from smartmeter.compiled import compiled
+from smartmeter.local_days import midnights
+
+STATE_VERSION = 1
+_HEAD = struct.Struct("<BH")
+
+MOST_GATHERED = 64
+"""Hours of meters that are over and not in their day's value yet: 2.3 kB."""
+
+
+def gained(sections: np.ndarray, used: np.ndarray, hours: np.ndarray, joined: np.ndarray, timezone: str) -> np.ndarray:
+    """HOUR: what sections (ARRIVED (b,)) that are used (bool (b,)) add to hours, and those that were joined (JOINED).
+
+    hours: those of the sections that lie in several of them. An hour may come several times.
+    """
+    edges = edges_of(timezone, sections["day"])
+    most = len(sections) + len(hours) + int(np.sum(joined["held_ms"] // HOUR_MS + 2 + len(edges)))
+    found = np.zeros(most, HOUR)
+    return found[:_gain(found, sections, used, hours, joined, midnights(timezone), edges)]
+
+
+@compiled
+def _gain(found, sections, used, hours, joined, midnight_ms, edges):
+    """Fill in what is gained. Returns how many hours that are."""
+    f = h = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        if used[s] and section.hours:
+            found[f:f + section.hours] = hours[h:h + section.hours]
+            f += section.hours
+        elif used[s] and section.covered_ms:
+            hour, f = found[f], f + 1
+            hour.meter_id, hour.day = section.meter_id, section.day
+            hour.start_ms, _ = hour_of(section.first_ms, midnight_ms[section.day], midnight_ms[section.day + 1], edges)
+            hour.energy_mj, hour.energy_rest, hour.covered_ms = section.energy_mj, section.energy_rest, section.covered_ms
+        h += section.hours
+    for j in range(len(joined)):
+        one = joined[j]
+        f = hold(found, f, one.meter_id, one.day, one.last_watts, one.last_ms, one.held_ms, (midnight_ms[one.day], midnight_ms[one.day + 1], edges))
+    return f
+
+
+def summed(*some: np.ndarray) -> np.ndarray:
+    """HOUR by meter, day and start, each once: the sums of some."""
+    hours = np.concatenate(some)
+    return hours[:_sum_up(hours, hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))])]
+
+
+@compiled
+def _sum_up(sums, hours):
+    """Fill in the sums of hours that are in order. Returns how many there are."""
+    n = 0
+    for i in range(len(hours)):
+        hour, last = hours[i], sums[n - 1]
+        if n and last.start_ms == hour.start_ms and last.day == hour.day and last.meter_id == hour.meter_id:
+            last.energy_mj += hour.energy_mj
+            last.energy_rest += hour.energy_rest
+            last.covered_ms += hour.covered_ms
+        else:
+            sums[n] = hour
+            n += 1
+    return n
+
+
+class Hours:
+    """The hours of the open days of a house. state: bytes by name, with get, put and remove."""
+
+    def __init__(self, state):
+        self.state = state
+        known = state.get("present_hours") or _HEAD.pack(STATE_VERSION, 0)
+        version, days = _HEAD.unpack_from(known)
+        require_version(version, STATE_VERSION)
+        self.days = np.frombuffer(known, "<i4", days, _HEAD.size).tolist()  # those with a value of their own
+        self.present = np.frombuffer(known, HOUR, offset=_HEAD.size + 4 * days)
+
+    def add(self, hours: np.ndarray, clock_ms: int) -> None:
+        """Add what hours (HOUR) gain. clock_ms: the house's newest reading."""
+        if len(hours):
+            self.present = summed(self.present, hours)
+            over = self.present["start_ms"] + HOUR_MS <= clock_ms
+            if np.count_nonzero(over) > MOST_GATHERED:
+                self._put(self.present[over])
+                self.present = self.present[~over]
+
+    def _put(self, hours: np.ndarray) -> None:
+        """Put hours (HOUR) to the values of their days."""
+        for day in set(hours["day"].tolist()):
+            self.state.put(f"hours/{day}", summed(self._of(day), hours[hours["day"] == day]).tobytes())
+            if day not in self.days:
+                self.days.append(day)
+
+    def of_days(self, days: Iterable[int]) -> np.ndarray:
+        """HOUR of some local days."""
+        days = set(days)
+        return np.concatenate([self.present[np.isin(self.present["day"], list(days))], *map(self._of, days.intersection(self.days))])
+
+    def remove_through(self, day: int) -> None:
+        """Drop a local day and those before it."""
+        self.present = self.present[self.present["day"] > day]
+        for old in [d for d in self.days if d <= day]:
+            self.state.remove(f"hours/{old}")
+            self.days.remove(old)
+
+    def keep(self) -> None:
+        """Write the present hours, and which days have a value."""
+        self.state.put("present_hours", _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes())
+
+    def _of(self, day: int) -> np.ndarray:
+        return np.frombuffer(self.state.get(f"hours/{day}") or b"", HOUR)

@@ -1,0 +1,307 @@
+"""The open days of one house, from readings that come in any order, some of them twice or late.
+
+A reading holds until the meter's next one, but no longer than max_gap_ms and not beyond the house's newest reading; its energy is its power
+times that time (left rectangle, the interval clipped, as in NILMTK's totalenergy). Sections that touch are joined. So a house needs one section a
+meter and day, however many readings it sends.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.core.energy import add, energy
+from jobs.core.sections import ARRIVED, SECTION, SECTION_1
+from jobs.core.state_version import require_version, widened
+from jobs.core.totals import daily, following
+from smartmeter.compiled import compiled
+from smartmeter.local_days import NEVER, midnights
+from smartmeter.settings import Settings
+
+STATE_VERSION = 2
+_HEAD = struct.Struct("<Bqiqii")
+
+JOINED = np.dtype([("meter_id", "i4"), ("day", "i4"), ("last_ms", "i8"), ("held_ms", "i8"), ("last_watts", "f4")])
+"""The last reading of a section that was joined to the one behind it, and how long it held."""
+
+LINK = np.dtype([("meter_id", "i4"), ("last_ms", "i8"), ("next_ms", "i8")])
+"""Two readings of a meter that follow each other, as far as is known: the last of a section, the first of the next."""
+
+FRESH, AGAIN, OVERLAPPING, LATE = range(4)
+"""What becomes of a section that arrives: used; dropped and counted, as its span was received before; refused, as
+part of it was and its readings are not there to be cut (jobs.core.overlaps); refused, as its day was closed."""
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How long a reading holds, and how long after midnight (on the house's own clock) a day stays open, in ms."""
+
+    max_gap_ms: int
+    allowed_lateness_ms: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rules:
+        """The rules that the settings give."""
+        return cls(round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000))
+
+
+@dataclass(eq=False)
+class HouseDays:
+    """The open days of one house: the keyed state of the daily energy job."""
+
+    timezone: str
+    clock_ms: int  # the newest reading; NEVER before the first
+    closed_day: int  # this local day and all before it are closed
+    revision: int  # of the last result
+    changed_from: int  # first local day whose results are not yet sent; ALL_SENT when there is none
+    sections: np.ndarray  # SECTION, joined; of closed days only each meter's last with readings is kept
+
+    ALL_SENT = 2**31 - 1
+
+    @classmethod
+    def known(cls, state: bytes | None, timezone: str) -> HouseDays:
+        """A house as its state has it; without one, that of a house that was never heard of, in that time zone."""
+        return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
+
+    def take(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Take in the sections (ARRIVED (b,)) of one or more bursts, newest_ms being their newest reading.
+
+        Returns (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE, uint8 (b,); LINK of each that is fresh to its neighbours;
+        JOINED: the readings that hold from one section to the next, now that the two are one).
+        """
+        self.sections, verdict, links, joined, self.changed_from = _take(
+            self.sections, arrived, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
+            rules.max_gap_ms, rules.allowed_lateness_ms)
+        self.clock_ms = max(self.clock_ms, newest_ms)
+        return verdict, links, joined
+
+    def cuts(self, arrived: np.ndarray, can_be_cut: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+        """Where to cut those sections (ARRIVED (b,)) that overlap in part with what was received before them, so that no piece does.
+
+        can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising; sections that stay whole have none.
+        """
+        return _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day, rules.allowed_lateness_ms)
+
+    def over_by_now(self, rules: Rules) -> int:
+        """The last local day that is over, on the house's own clock. It is still to be closed if it is after closed_day."""
+        return int(_day_at(midnights(self.timezone), self.clock_ms - rules.allowed_lateness_ms)) - 1
+
+    @property
+    def all_sent(self) -> bool:
+        """Whether nothing has changed since the last results."""
+        return self.changed_from == self.ALL_SENT
+
+    def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+        """(RESULT rows of open days that are new since the last call, whether each is final)."""
+        rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_gap_ms)
+        over = self.over_by_now(rules)
+        changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
+        rows = rows[changed & (rows["day"] > self.closed_day)]
+        self.changed_from = self.ALL_SENT
+        return rows, rows["day"] <= over
+
+    def close(self, rules: Rules) -> None:
+        """Close the days that are over: they take no more readings, and are forgotten."""
+        over = self.over_by_now(rules)
+        if over > self.closed_day:
+            self.closed_day = over
+            self._forget_closed()
+
+    def next_revision(self, now_ms: int) -> int:
+        """A revision higher than all before it: the present time, where that is."""
+        self.revision = max(self.revision + 1, now_ms)
+        return self.revision
+
+    def _forget_closed(self) -> None:
+        """Drop the sections of closed days, but for each meter's last reading, which may hold into the next day."""
+        closed = self.sections["day"] <= self.closed_day
+        heard = np.flatnonzero(closed & (self.sections["readings"] > 0))
+        keep = ~closed
+        keep[heard[np.diff(self.sections["meter_id"][heard], append=-1) != 0]] = True
+        self.sections = self.sections[keep]
+
+    def to_bytes(self) -> bytes:
+        """This state in a stable form, as kept in checkpoints."""
+        zone = self.timezone.encode()
+        head = _HEAD.pack(STATE_VERSION, self.clock_ms, self.closed_day, self.revision, self.changed_from, len(zone))
+        return head + zone + self.sections.tobytes()
+
+    @classmethod
+    def from_bytes(cls, state: bytes) -> HouseDays:
+        """The state that to_bytes gave."""
+        version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
+        if version != 1:
+            require_version(version, STATE_VERSION)
+        body = _HEAD.size + size
+        sections = widened(np.frombuffer(state, SECTION_1 if version == 1 else SECTION, offset=body), SECTION)
+        return cls(state[_HEAD.size:body].decode(), clock_ms, closed_day, revision, changed_from, sections)
+
+
+@compiled
+def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, max_gap_ms, allowed_lateness_ms):
+    """Let the sections of a house take in those that arrived. Returns (the sections then, verdict, links, joined, changed_from)."""
+    held, size, reached_day = np.empty(len(sections) + len(arrived), SECTION), len(sections), _day_at(midnight_ms, clock_ms)
+    verdict, links, found = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK), 0
+    joined, j = np.empty(2 * len(arrived), JOINED), 0
+    held[:size] = sections
+    for i in range(len(arrived)):
+        section = arrived[i]
+        if _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
+            verdict[i] = LATE
+            continue
+        changed_from = min(changed_from, reached_day, section.day - 1)  # a reading of the day before may hold on into it
+        at = _place(held, size, section)
+        verdict[i] = _compare(held, size, at, section)
+        if verdict[i] == AGAIN:
+            held[at - 1].duplicates += section.readings + section.refused
+        if verdict[i] == FRESH:
+            size = _insert(held, size, at, section)
+            found = _link(held, size, at, links, found)
+            size, j = _join(held, size, at, max_gap_ms, joined, j)
+            size, j = _join(held, size, at - 1, max_gap_ms, joined, j)
+    return held[:size], verdict, links[:found], joined[:j], changed_from
+
+
+@compiled
+def _cuts(sections, arrived, can_be_cut, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
+    """See HouseDays.cuts. The spans are taken as by _take, the pieces in place of their sections.
+
+    A section fills the holes that it covers for good, and makes one new hole at most: so many pieces are new, and no more.
+    """
+    held, size = np.empty(2 * len(sections) + 3 * len(arrived), SECTION), len(sections)
+    held[:size] = sections
+    of_section, start_ms, pieces, piece = np.empty(64, np.int64), np.empty(64, np.int64), 0, np.empty(1, ARRIVED)
+    for i in range(len(arrived)):
+        section = arrived[i]
+        if _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
+            continue
+        at = _place(held, size, section)
+        verdict = _compare(held, size, at, section)
+        if verdict == FRESH:
+            size = _speak_for(held, size, at, section)
+        if verdict != OVERLAPPING or not can_be_cut[i]:
+            continue
+        piece[0], rest = section, piece[0]
+        while rest.start_ms < section.end_ms:
+            if pieces == len(of_section):
+                of_section, start_ms = np.append(of_section, of_section), np.append(start_ms, start_ms)
+            of_section[pieces], start_ms[pieces] = i, rest.start_ms
+            pieces += 1
+            at, rest.end_ms = _place(held, size, rest), section.end_ms
+            if at > 0 and held[at - 1].meter_id == rest.meter_id and held[at - 1].end_ms > rest.start_ms:
+                rest.end_ms = min(held[at - 1].end_ms, section.end_ms)
+            else:
+                if at < size and held[at].meter_id == rest.meter_id:
+                    rest.end_ms = min(held[at].start_ms, section.end_ms)
+                size = _speak_for(held, size, at, rest)
+            rest.start_ms = rest.end_ms
+    return of_section[:pieces], start_ms[:pieces]
+
+
+@compiled
+def _speak_for(held, size, at, section):
+    """Let held take in the span of a section before held[at]. Returns the new size."""
+    size = _insert(held, size, at, section)
+    held[at].readings = 0
+    joined = np.empty(2, JOINED)
+    size, j = _join(held, size, at, 0, joined, 0)
+    size, _ = _join(held, size, at - 1, 0, joined, j)
+    return size
+
+
+@compiled
+def _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
+    """Whether the day of a section (ARRIVED) was closed when it came."""
+    time_ms = max(section.before_ms, clock_ms) - allowed_lateness_ms
+    return section.day <= closed_day or time_ms >= midnight_ms[section.day + 1]
+
+
+@compiled
+def _day_at(midnight_ms, time_ms):
+    """The local day that holds a time; see midnights."""
+    return np.searchsorted(midnight_ms, time_ms, side="right") - 1
+
+
+@compiled
+def _place(held, size, section):
+    """Index of the first section that is behind this one: of a later meter, or of the same one and beginning later."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        if (held[middle].meter_id, held[middle].start_ms) <= (section.meter_id, section.start_ms):
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _compare(held, size, at, section):
+    """FRESH, AGAIN or OVERLAPPING: whether the sections before and behind `at` cover none, all or some of a section's time."""
+    if at > 0 and held[at - 1].meter_id == section.meter_id and held[at - 1].end_ms > section.start_ms:
+        return AGAIN if held[at - 1].end_ms >= section.end_ms else OVERLAPPING
+    if at < size and held[at].meter_id == section.meter_id and held[at].start_ms < section.end_ms:
+        return OVERLAPPING
+    return FRESH
+
+
+@compiled
+def _insert(held, size, at, section):
+    """Put a section (ARRIVED) before held[at]. Returns the new size."""
+    for other in range(size, at, -1):
+        held[other] = held[other - 1]
+    new = held[at]
+    new.meter_id, new.day, new.start_ms, new.end_ms = section.meter_id, section.day, section.start_ms, section.end_ms
+    new.readings, new.duplicates, new.first_ms, new.last_ms = section.readings, section.duplicates, section.first_ms, section.last_ms
+    new.last_watts, new.energy_mj, new.energy_rest = section.last_watts, section.energy_mj, section.energy_rest
+    new.covered_ms, new.max_gap_ms, new.refused = section.covered_ms, section.max_gap_ms, section.refused
+    return size + 1
+
+
+@compiled
+def _link(held, size, at, links, found):
+    """Add the links of a section to its meter's readings before and behind it. Returns how many there are now."""
+    if held[at].readings:
+        before = at - 1
+        while before >= 0 and held[before].meter_id == held[at].meter_id and held[before].readings == 0:
+            before -= 1
+        if before >= 0 and held[before].meter_id == held[at].meter_id:
+            links[found].meter_id, links[found].last_ms, links[found].next_ms = held[at].meter_id, held[before].last_ms, held[at].first_ms
+            found += 1
+        behind = following(held[:size], at)
+        if behind >= 0:
+            links[found].meter_id, links[found].last_ms, links[found].next_ms = held[at].meter_id, held[at].last_ms, held[behind].first_ms
+            found += 1
+    return found
+
+
+@compiled
+def _join(held, size, at, max_gap_ms, joined, j):
+    """Make one of held[at] and the section behind it, where they touch on the same day. Returns the new size, and that of `joined`."""
+    if at < 0 or at + 1 >= size:
+        return size, j
+    here, there = held[at], held[at + 1]
+    if here.meter_id != there.meter_id or here.day != there.day or here.end_ms != there.start_ms:
+        return size, j
+    if here.readings and there.readings:
+        gap_ms = there.first_ms - here.last_ms
+        held_ms = min(gap_ms, max_gap_ms)
+        add(here, *energy(here.last_watts, held_ms), held_ms)
+        here.max_gap_ms = max(here.max_gap_ms, gap_ms)
+        joined[j].meter_id, joined[j].day, joined[j].last_ms = here.meter_id, here.day, here.last_ms
+        joined[j].held_ms, joined[j].last_watts = held_ms, here.last_watts
+        j += 1
+    if there.readings:
+        here.first_ms = here.first_ms if here.readings else there.first_ms
+        here.last_ms, here.last_watts = there.last_ms, there.last_watts
+    here.end_ms = there.end_ms
+    here.readings += there.readings
+    here.duplicates += there.duplicates
+    here.refused += there.refused
+    add(here, there.energy_mj, there.energy_rest, there.covered_ms)
+    here.max_gap_ms = max(here.max_gap_ms, there.max_gap_ms)
+    for other in range(at + 1, size - 1):
+        held[other] = held[other + 1]
+    return size - 1, j

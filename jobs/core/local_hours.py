@@ -1,0 +1,86 @@
+"""The local hours of a day: where each begins, in any time zone.
+
+A local hour begins when the clock shows a full hour, and when the clocks change. So the hours of a day fill it without a hole, an hour
+that comes twice is two hours, and one that the change cuts is shorter. An hour is named by its start in UTC.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+
+import numpy as np
+
+from smartmeter.compiled import compiled
+from smartmeter.local_days import midnights
+from smartmeter.settings import DAY_MS
+from smartmeter.timezones import zone
+
+HOUR_MS = 3_600_000
+STEP_MS = 900_000
+"""No clock changes and changes back within a quarter of an hour."""
+
+NO_EDGES = np.empty(0, np.int64)
+
+
+@compiled
+def hour_of(time_ms, begin_ms, end_ms, edges):
+    """(start, end) of the local hour that holds a time, in ms.
+
+    begin_ms, end_ms: the local day that holds it. edges: int64, rising, the starts of hours in the days that have not 24 of them, as
+    `edges_of` gives them.
+    """
+    if end_ms - begin_ms == DAY_MS:
+        start_ms = begin_ms + (time_ms - begin_ms) // HOUR_MS * HOUR_MS
+        return start_ms, start_ms + HOUR_MS
+    after = np.searchsorted(edges, time_ms, side="right")
+    return edges[after - 1], min(edges[after], end_ms) if after < len(edges) else end_ms
+
+
+def edges_of(timezone: str, days: np.ndarray) -> np.ndarray:
+    """int64, rising: the starts (ms) of all hours in those of some local days (int (n,)) that have not 24 hours."""
+    bounds = midnights(timezone)
+    odd = days[bounds[days + 1] - bounds[days] != DAY_MS]
+    return np.concatenate([_starts(timezone, day) for day in sorted(set(odd.tolist()))]) if len(odd) else NO_EDGES
+
+
+@lru_cache(maxsize=4096)
+def _starts(timezone: str, day: int) -> np.ndarray:
+    """int64, rising: the starts (ms) of the hours of a local day, worked out by its clock."""
+    begin_ms, end_ms = midnights(timezone)[day:day + 2].tolist()
+    starts, since_ms = [], begin_ms
+    while since_ms < end_ms:
+        offset_ms, until_ms = _offset_ms(timezone, since_ms), _change(timezone, since_ms, end_ms)
+        first_ms = -(-(since_ms + offset_ms) // HOUR_MS) * HOUR_MS - offset_ms
+        starts += [since_ms, *range(first_ms + HOUR_MS * (first_ms == since_ms), until_ms, HOUR_MS)]
+        since_ms = until_ms
+    return np.array(starts, np.int64)
+
+
+def _change(timezone: str, since_ms: int, end_ms: int) -> int:
+    """The first time after since_ms, in ms, at which the clocks change; end_ms when that is not before."""
+    offset_ms = _offset_ms(timezone, since_ms)
+    for at_ms in range(since_ms, end_ms, STEP_MS):
+        same, other = at_ms, min(at_ms + STEP_MS, end_ms)
+        if _offset_ms(timezone, other) != offset_ms:
+            while other - same > 1:
+                middle = (same + other) // 2
+                same, other = (middle, other) if _offset_ms(timezone, middle) == offset_ms else (same, middle)
+            return other
+    return end_ms
+
+
+def _offset_ms(timezone: str, time_ms: int) -> int:
+    offset = _local(timezone, time_ms).utcoffset()
+    assert offset is not None
+    return offset // timedelta(milliseconds=1)
+
+
+def _local(timezone: str, time_ms: int) -> datetime:
+    return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=time_ms)).astimezone(zone(timezone))
+
+
+@lru_cache(maxsize=4096)
+def clock_hour(timezone: str, time_ms: int) -> int:
+    """The hour, 0 to 23, that a local clock shows."""
+    return _local(timezone, time_ms).hour

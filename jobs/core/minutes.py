@@ -1,0 +1,200 @@
+"""The power of each meter over each minute (UTC): lowest, mean and highest reading, from readings that come in any order.
+
+What a section adds to a minute is a *piece*. A minute is *settled*, told and forgotten when the house's clock is
+SETTLED_AFTER_MS past its end. Pieces that come before join into its main part. One that comes later is told at once, as a
+*part* of its own named by the start of its section: sections of a meter that are used never overlap, so no name comes
+twice, and nothing need be kept of what was told. Which of the two a piece is depends on the house's newest reading before its
+burst, never on how bursts were batched.
+
+Means are of whole mW. Integer sums do not depend on their order, so results are the same to the last bit however the
+readings were cut. A minute has at most 60,000 readings of a meter, each at a ms of its own and a gigawatt at most
+(smartmeter.power.MOST_WATTS), so a sum does not overflow.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jobs.core.readings import Readings
+from jobs.core.state_version import require_version
+from smartmeter.compiled import compiled
+
+MINUTE_MS = 60_000
+SETTLED_AFTER_MS = 10_000
+PLUS_ZERO = np.float32(0)
+"""Makes a plain 0 of -0.0: which of the two is the lowest would depend on their order."""
+
+STATE_VERSION = 1
+_HEAD = struct.Struct("<B")
+
+PIECE = np.dtype([
+    ("minute", "i4"),  # minutes since 1970-01-01T00:00Z
+    ("readings", "i4"),
+    ("min_watts", "f4"),
+    ("max_watts", "f4"),
+    ("sum_mw", "i8"),
+])
+"""24 bytes."""
+
+PART = np.dtype([
+    ("part", "i8"),  # 0: the main part; else the start in ms of the section that came later
+    ("meter_id", "i4"),
+    *PIECE.descr,
+])
+"""36 bytes."""
+
+
+def pieces(sections: np.ndarray, readings: Readings) -> np.ndarray:
+    """PIECE of all minutes that have readings, section by section and rising; fills in sections["minutes"]."""
+    found = np.empty(len(readings.columns.watts), PIECE)
+    return found[:_fill(found, sections, readings.columns.gap_ms, readings.columns.watts)].copy()
+
+
+@compiled
+def _fill(pieces, sections, gap_ms, watts):
+    """Fill in the pieces of all sections. Returns how many there are."""
+    n = p = 0
+    for s in range(len(sections)):
+        begin, time_ms, end = p, sections[s].first_ms, n + sections[s].readings
+        while n < end:
+            minute = time_ms // MINUTE_MS
+            until_ms, first = (minute + 1) * MINUTE_MS, n
+            low, high, sum_mw = np.float32(np.inf), PLUS_ZERO, np.int64(0)
+            while n < end and time_ms < until_ms:
+                low, high, sum_mw = min(low, watts[n]), max(high, watts[n]), sum_mw + whole_mw(watts[n])
+                n += 1
+                if n < end:
+                    time_ms += gap_ms[n]
+            piece = pieces[p]
+            piece.minute, piece.readings, piece.min_watts, piece.max_watts, piece.sum_mw = minute, n - first, low + PLUS_ZERO, high, sum_mw
+            p += 1
+        sections[s].minutes = p - begin
+    return p
+
+
+@compiled
+def whole_mw(watts):
+    """A power in mW."""
+    return np.int64(np.rint(np.float64(watts) * 1000))
+
+
+@compiled
+def mean_watts(minutes):
+    """float32 (n,): the mean of each PART, within 0.5 mW and the precision of a float32."""
+    means = np.empty(len(minutes), np.float32)
+    for i in range(len(minutes)):
+        mean = np.float32(minutes[i].sum_mw / (minutes[i].readings * 1000))
+        means[i] = min(max(mean, minutes[i].min_watts), minutes[i].max_watts)
+    return means
+
+
+@dataclass(eq=False)
+class Minutes:
+    """The main parts (PART) of the minutes of a house that are not settled: the keyed state of the power profile job."""
+
+    open: np.ndarray = field(default_factory=lambda: np.empty(0, PART))
+
+    def to_bytes(self) -> bytes:
+        """These minutes in a stable form, as kept in checkpoints."""
+        return _HEAD.pack(STATE_VERSION) + self.open.tobytes()
+
+    @classmethod
+    def from_bytes(cls, state: bytes | None) -> Minutes:
+        """The minutes that to_bytes gave; none for None."""
+        if state is None:
+            return cls()
+        require_version(state[0], STATE_VERSION)
+        return cls(np.frombuffer(state, PART, offset=_HEAD.size))
+
+    def take(self, sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, before_ms: int, clock_ms: int) -> np.ndarray:
+        """Take in the pieces (PIECE) of the sections (ARRIVED (b,)) that are used (bool (b,)).
+
+        before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what is to be told (PART, by part,
+        meter and minute): minutes that are settled now, and what came later.
+        """
+        self.open, told = _take(self.open, sections, pieces, used, before_ms, clock_ms)
+        return told[np.argsort(told["part"], kind="stable")] if len(told) and told["part"].any() else told
+
+
+@compiled
+def _take(open_minutes, sections, pieces, used, before_ms, clock_ms):
+    """(minutes that stay open, those to be told), both PART by meter and minute."""
+    every, n = np.empty(len(open_minutes) + len(pieces), PART), len(open_minutes)
+    every[:n] = open_minutes
+    n = _add_pieces(every, n, sections, pieces, used, before_ms)
+    place = np.empty(n, np.int64)
+    for i in range(n):
+        place[i] = np.int64(every[i].meter_id) << 32 | every[i].minute
+    return _settle(every, np.argsort(place, kind="mergesort"), clock_ms)
+
+
+@compiled
+def _add_pieces(every, n, sections, pieces, used, clock_ms):
+    """Fill in every[n:], a PART for each piece of the sections that are used. Returns how many there are then."""
+    p = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        for piece in pieces[p:p + section.minutes]:
+            if used[s]:
+                came_late = settled_ms(piece.minute) <= max(section.before_ms, clock_ms)
+                part = every[n]
+                part.part, part.meter_id = section.start_ms if came_late else 0, section.meter_id
+                part.minute, part.readings, part.sum_mw = piece.minute, piece.readings, piece.sum_mw
+                part.min_watts, part.max_watts = piece.min_watts, piece.max_watts
+                n += 1
+        p += section.minutes
+    return n
+
+
+@compiled
+def settled_ms(minute):
+    """What the house's clock shows when a minute is settled."""
+    return (np.int64(minute) + 1) * MINUTE_MS + SETTLED_AFTER_MS
+
+
+@compiled
+def _settle(every, order, clock_ms):
+    """(those that stay open, those to be told) of PARTs, which `order` puts in order; main parts of the same meter and minute made one."""
+    kept, told, k, t = np.empty_like(every), np.empty_like(every), 0, 0
+    for i in order:
+        part = every[i]
+        if part.part:
+            told[t] = part
+            t += 1
+        elif settled_ms(part.minute) <= clock_ms:
+            t = _count_in(told, t, part)
+        else:
+            k = _count_in(kept, k, part)
+    return kept[:k], told[:t]
+
+
+@compiled
+def _count_in(parts, n, part):
+    """Add a main part to the last of parts[:n], if it is of the same meter and minute, or behind it. Returns how many there are then."""
+    last = parts[n - 1]
+    if n > 0 and last.part == 0 and last.minute == part.minute and last.meter_id == part.meter_id:
+        last.readings += part.readings
+        last.sum_mw += part.sum_mw
+        last.min_watts, last.max_watts = min(last.min_watts, part.min_watts), max(last.max_watts, part.max_watts)
+        return n
+    parts[n] = part
+    return n + 1
+
+
+@compiled
+def columns(minutes):
+    """(meters, minutes of each, minutes since the meter's previous one or, of its first, since the first of all), int32, of PARTs by
+    meter and minute."""
+    meter_ids, counts, deltas = np.empty(len(minutes), np.int32), np.empty(len(minutes), np.int32), np.empty(len(minutes), np.int32)
+    meters, start = 0, minutes["minute"].min()
+    for i in range(len(minutes)):
+        if i == 0 or minutes[i].meter_id != minutes[i - 1].meter_id:
+            meter_ids[meters], counts[meters], deltas[i] = minutes[i].meter_id, 1, minutes[i].minute - start
+            meters += 1
+        else:
+            counts[meters - 1] += 1
+            deltas[i] = minutes[i].minute - minutes[i - 1].minute
+    return meter_ids[:meters], counts[:meters], deltas

@@ -1,0 +1,158 @@
+"""Bursts that overlap in part with what was received before: a reading of a meter counts once, and what is new is used.
+
+Bursts are reduced to sections before it is known what their house has received. So the readings of those that may overlap travel along
+(Horizon tells which), and where one does, its sections are cut (cut) into pieces that are new and pieces that were received.
+Each piece is then a burst of its own to all that follows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from jobs.core.batches import NO_WHOLE, Batch, Batches, Wanted, Whole, house_batches
+from jobs.core.house_days import HouseDays, Rules
+from jobs.core.readings import BURST, REFUSED, Columns, Readings
+from smartmeter.compiled import compiled
+from smartmeter.local_days import NEVER
+from smartmeter.settings import DAY_MS
+
+HOUSES = 2**18
+"""Most houses that a worker remembers, 32 bytes each: 8 MB. Those whose ids are equal modulo their number share a place."""
+
+LOOK_BACK_MS = 2 * DAY_MS
+"""How long a house's bursts travel whole after one before which others may have come that this worker has not seen. What is older than
+the local day before a house's newest reading is late whatever it holds."""
+
+SEEN = np.dtype([
+    ("house_id", "i8"),  # 0: nobody
+    ("unseen_ms", "i8"),  # what came before this worker's first burst of the house may reach so far; or NEVER
+    ("end_ms", "i8"),  # of the burst that reaches furthest
+    ("clock_ms", "i8"),  # the newest reading
+])
+
+
+class Horizon:
+    """What a worker remembers of the bursts that it has reduced to sections: until when those of each house reach.
+
+    A hint: a burst that travels whole for nothing costs time, and one that does not and yet overlaps in part is reported as late.
+    """
+
+    def __init__(self, allowed_lateness_ms: int, houses: int = HOUSES):
+        self.seen = np.zeros(houses, SEEN)
+        self.over_after_ms = allowed_lateness_ms + LOOK_BACK_MS
+        self.from_start: dict[int, bool] = {}  # partition -> whether this worker has seen it from its first message on
+
+    def passed(self, bursts: np.ndarray, partition: np.ndarray, offset: np.ndarray) -> np.ndarray:
+        """bool (b,): which of the bursts (BURST (b,), those of a house in order of arrival) may overlap with earlier ones.
+
+        partition, offset: int (m,), of the messages that they came in, in order of arrival.
+        """
+        for p in set(partition.tolist()).difference(self.from_start):
+            self.from_start[p] = bool(offset[partition == p][0] == 0)
+        from_start = np.array([self.from_start[p] for p in partition.tolist()], bool)
+        may_overlap = np.empty(len(bursts), bool)
+        _pass(self.seen, bursts, from_start, self.over_after_ms, may_overlap)
+        return may_overlap
+
+
+@compiled
+def _pass(seen, bursts, from_start, over_after_ms, may_overlap):
+    """See Horizon.passed. All but those that begin where everything before them ends may overlap, unless they are late for sure."""
+    for b in range(len(bursts)):
+        burst = bursts[b]
+        house = seen[burst.house_id % len(seen)]
+        if house.house_id != burst.house_id:
+            is_first = house.house_id == 0 and from_start[burst.message]
+            house.house_id, house.end_ms, house.clock_ms = burst.house_id, NEVER, NEVER
+            house.unseen_ms = NEVER if is_first else burst.end_ms + LOOK_BACK_MS
+        goes_on = burst.start_ms == house.end_ms and burst.start_ms >= house.unseen_ms
+        may_overlap[b] = not goes_on and burst.end_ms + over_after_ms > house.clock_ms
+        house.end_ms, house.clock_ms = max(house.end_ms, burst.end_ms), max(house.clock_ms, burst.newest_ms)
+
+
+def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:
+    """A batch, not yet taken in by its house, whose sections are cut where they overlap in part and their readings are there.
+
+    No piece of them overlaps in part with the house's sections, or with those before it in the batch.
+    """
+    if not len(batch.whole.number):
+        return batch
+    of_section, start_ms = house.cuts(batch.sections, np.isin(batch.sections["burst"], batch.whole.number), rules)
+    if not len(of_section):
+        return replace(batch, whole=NO_WHOLE)
+    columns = _columns(batch, of_section, start_ms)
+    nowhere = np.zeros(len(of_section), np.int64)
+    pieces = house_batches(Readings([batch.timezone], columns), nowhere, nowhere, rules.max_gap_ms, wanted)
+    for name in ("burst", "partition", "offset", "before_ms"):
+        pieces.sections[name] = batch.sections[name][of_section]
+    return _spliced(batch, of_section, pieces)
+
+
+def _columns(batch: Batch, of_section: np.ndarray, start_ms: np.ndarray) -> Columns:
+    """Each piece of the sections as a burst of one channel."""
+    sections = batch.sections[of_section]
+    bursts = np.zeros(len(sections), BURST)
+    bursts["house_id"], bursts["start_ms"], bursts["channels"] = batch.house_id, start_ms, 1
+    goes_on = np.append(of_section[1:] == of_section[:-1], False)
+    bursts["end_ms"] = np.where(goes_on, np.append(start_ms[1:], 0), sections["end_ms"])
+    most = int(batch.sections["readings"][np.unique(of_section)].sum())
+    columns = Columns(bursts, sections["meter_id"].astype(np.int64), np.zeros(len(sections), np.int64), np.empty(most, np.int64), np.empty(most, np.float32),
+                      np.empty(len(batch.whole.columns.refused), REFUSED))
+    refused = _fill(columns, sections, *_channels(batch.whole), batch.whole.columns)
+    return columns._replace(refused=columns.refused[:refused])
+
+
+def _channels(whole: Whole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(number of its burst, start of that in ms, index of its first reading) of each channel of some bursts, int64 (s,)."""
+    channels, count = whole.columns.bursts["channels"], whole.columns.count
+    return whole.number.repeat(channels), whole.columns.bursts["start_ms"].repeat(channels), np.cumsum(count) - count
+
+
+@compiled
+def _fill(pieces, sections, number, start_ms, first, whole):
+    """Fill in the readings of the pieces, which are in the order of the channels (number, start_ms, first) and of time.
+
+    sections: those of the pieces, as many as these. Returns how many refusals are theirs, which are filled in too.
+    """
+    c, n, r, refused, at, time_ms = -1, 0, 0, 0, 0, np.int64(0)
+    for p in range(len(sections)):
+        piece, section = pieces.bursts[p], sections[p]
+        while c < 0 or number[c] != section.burst or whole.meter_id[c] != section.meter_id:
+            c += 1
+            at, time_ms = first[c], start_ms[c]
+        piece.newest_ms, before_ms = NEVER, piece.start_ms
+        while at < first[c] + whole.count[c] and time_ms + whole.gap_ms[at] < piece.end_ms:
+            time_ms += whole.gap_ms[at]
+            if time_ms >= piece.start_ms:
+                pieces.gap_ms[n], pieces.watts[n] = time_ms - before_ms, whole.watts[at]
+                piece.newest_ms = before_ms = time_ms
+                pieces.count[p] += 1
+                n += 1
+            at += 1
+        while r < len(whole.refused) and (whole.refused[r].channel < c or (whole.refused[r].channel == c and whole.refused[r].time_ms < piece.end_ms)):
+            refusal = whole.refused[r]
+            if refusal.channel == c and refusal.time_ms >= piece.start_ms:
+                pieces.refused[refused].channel = p
+                pieces.refused[refused].time_ms, pieces.refused[refused].readings = refusal.time_ms, refusal.readings
+                refused += 1
+            r += 1
+    return refused
+
+
+def _spliced(batch: Batch, of_section: np.ndarray, pieces: Batches) -> Batch:
+    """A batch with the pieces of some sections in their places."""
+    kept = np.ones(len(batch.sections), bool)
+    kept[of_section] = False
+    place = np.concatenate([np.flatnonzero(kept), of_section])
+    sections = np.concatenate([batch.sections[kept], pieces.sections])
+
+    def entries(number: str, column: str) -> np.ndarray:
+        own = getattr(batch, column)[np.repeat(kept, batch.sections[number])]
+        return np.concatenate([own, getattr(pieces, column)])[np.argsort(np.repeat(place, sections[number]), kind="stable")]
+
+    return replace(
+        batch, sections=sections[np.argsort(place, kind="stable")], bin=entries("bins", "bin"), count=entries("bins", "count"),
+        minutes=entries("minutes", "minutes"), hours=entries("hours", "hours"), gap_ms=entries("carried", "gap_ms"), watts=entries("carried", "watts"),
+        whole=NO_WHOLE)

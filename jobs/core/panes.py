@@ -1,0 +1,110 @@
+"""The sketches of a house's local days, kept so that a batch which adds to them costs little.
+
+What batches add to a day is gathered first, and merged into the day's sketches when there is much of it: these are many times larger.
+"""
+
+from __future__ import annotations
+
+import struct
+
+import numpy as np
+
+from jobs.core.sketch import Sketches
+from smartmeter.compiled import compiled
+from smartmeter.local_days import NEVER
+
+ENTRY = np.dtype([("meter_id", "<i4"), ("bin", "<u2"), ("count", "<u4")])
+"""10 bytes: how many readings a bin of a meter's sketch has more."""
+
+MOST_GATHERED = 400
+"""Entries of a day: 4 kB."""
+_DUE = struct.Struct("<q")
+
+
+class Panes:
+    """The panes of a house, and when its window is due to move. state: bytes by name, with get, put and remove."""
+
+    def __init__(self, state):
+        self.state = state
+        known = state.get("panes") or _DUE.pack(NEVER)
+        [self.due_ms] = _DUE.unpack_from(known)
+        self.days = np.frombuffer(known, np.int32, offset=_DUE.size).tolist()
+
+    def add(self, sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> None:
+        """Count in the sections (ARRIVED (b,)) that are used (bool (b,)), whose histograms are bin and count."""
+        if len(bin):
+            for day in set(sections["day"].tolist()):
+                gathered = _gather(self._gathered(day), day, sections, used, bin, count)
+                if len(gathered):
+                    self._put(day, gathered)
+
+    def _put(self, day: int, gathered: np.ndarray) -> None:
+        if day not in self.days:
+            self.days.append(day)
+        self.state.put(f"gathered/{day}", gathered.tobytes())
+        if len(gathered) > MOST_GATHERED:
+            self.merge(day)
+
+    def merge(self, day: int) -> Sketches:
+        """The sketches of a local day, kept as one value from now on."""
+        merged = self.get(day)
+        if day in self.days:
+            self.state.remove(f"gathered/{day}")
+            self.state.put(f"pane/{day}", merged.to_bytes())
+        return merged
+
+    def get(self, day: int) -> Sketches:
+        """The sketches of a local day; empty ones where there are none."""
+        merged = self.state.get(f"pane/{day}")
+        gathered = self._gathered(day)
+        return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(
+            Sketches.from_bins(gathered["meter_id"], gathered["bin"], gathered["count"]))
+
+    def remove_before(self, day: int) -> Sketches:
+        """Drop the days before one. Returns their sketches, merged."""
+        old = [d for d in self.days if d < day]
+        merged = Sketches.empty().merge(*map(self.get, old))
+        for d in old:
+            self.state.remove(f"gathered/{d}")
+            self.state.remove(f"pane/{d}")
+            self.days.remove(d)
+        return merged
+
+    def keep(self) -> None:
+        """Write which panes there are, and when the window is due."""
+        self.state.put("panes", _DUE.pack(self.due_ms) + np.array(self.days, np.int32).tobytes())
+
+    def _gathered(self, day: int) -> np.ndarray:
+        return np.frombuffer(self.state.get(f"gathered/{day}") or b"", ENTRY)
+
+
+@compiled
+def _gather(gathered, day, sections, used, bin, count):
+    """The entries gathered and those of a day's sections that are used, by meter and bin."""
+    every, size, b = np.empty(len(gathered) + len(bin), ENTRY), len(gathered), 0
+    every[:size] = gathered
+    for s in range(len(sections)):
+        for own in range(b, b + sections[s].bins):
+            if used[s] and sections[s].day == day:
+                size = _count_in(every, size, sections[s].meter_id, bin[own], count[own])
+        b += sections[s].bins
+    return every[:size]
+
+
+@compiled
+def _count_in(entries, size, meter_id, bin, count):
+    """Add to the entry of a meter and bin among entries[:size], or put one in its place. Returns how many there are then."""
+    low, high = 0, size
+    while low < high:
+        middle = (low + high) // 2
+        if entries[middle].meter_id < meter_id or (entries[middle].meter_id == meter_id and entries[middle].bin < bin):
+            low = middle + 1
+        else:
+            high = middle
+    if low < size and entries[low].meter_id == meter_id and entries[low].bin == bin:
+        entries[low].count += count
+        return size
+    for other in range(size, low, -1):
+        entries[other] = entries[other - 1]
+    entries[low].meter_id, entries[low].bin, entries[low].count = meter_id, bin, count
+    return size + 1

@@ -1,0 +1,317 @@
+"""Many messages of the topic readings, decoded and checked together into flat columns.
+
+What is done to each reading is written as plain loops, which Numba compiles: decoding and checking take some 2 ns a reading.
+Which message is refused is found here; why, by the slower reader of smartmeter.messages.codec, which has words for it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import NamedTuple
+
+import numpy as np
+
+from jobs.core.shards import shard_of
+from smartmeter.compiled import compiled
+from smartmeter.local_days import EPOCH, LAST_DAY, NEVER
+from smartmeter.messages.codec import Burst, decode_burst
+from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, CodecError
+from smartmeter.messages.varints import BAD, read_floats, read_ints, read_long
+from smartmeter.power import is_power
+from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS
+from smartmeter.timezones import is_timezone
+
+EARLIEST_MS = 2 * DAY_MS
+LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
+MOST_METERS = 10_000
+"""Of a burst."""
+MOST_SECTIONS = 20_000
+"""Of a burst: its meters times the days of 24 hours that it touches at most."""
+LATEST_MS = (LAST_DAY - EPOCH.date()).days * DAY_MS - 4 * DAY_MS
+"""No burst may end later, wherever the present is: midnights are known until then."""
+LONGEST_ZONE = 100
+"""Bytes of a time zone's name; the longest has 32."""
+
+BURST = np.dtype([
+    ("message", "i8"),  # index of the message that it came in
+    ("house_id", "i8"),
+    ("zone", "i8"),  # index of its time zone
+    ("start_ms", "i8"),
+    ("end_ms", "i8"),
+    ("newest_ms", "i8"),  # time of its newest reading, or NEVER
+    ("channels", "i8"),
+])
+REFUSED = np.dtype([
+    ("channel", "i8"),
+    ("time_ms", "i8"),  # of the reading; the burst's start where the channel's times make no sense
+    ("readings", "i8"),
+])
+"""Readings that are refused while the rest of their burst is used."""
+
+CANNOT_BE_READ = "it cannot be read"
+"""Should the slower reader find no fault: no message may stop the stream."""
+
+LEAST_READING_BYTES = 5
+"""Of a message: a byte or more for a delta, four for the power."""
+
+_HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
+
+
+class Columns(NamedTuple):
+    """b bursts with s channels (a channel: one meter in one burst) and n readings: house by house, as they arrived."""
+
+    bursts: np.ndarray  # BURST (b,)
+    meter_id: np.ndarray  # int64 (s,)
+    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of a channel; they sum up to n
+    gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; of its first, since the burst's start
+    watts: np.ndarray  # float32 (n,)
+    refused: np.ndarray  # REFUSED (r,), by channel and time; they are not among the n readings
+
+
+@dataclass(frozen=True, eq=False)
+class Readings:
+    """The bursts in many messages, and the names of their time zones."""
+
+    zones: list[str]
+    columns: Columns
+
+    @property
+    def bursts(self) -> np.ndarray:
+        """BURST (b,)"""
+        return self.columns.bursts
+
+
+def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int = EARLIEST_MS) -> tuple[Readings, dict[int, str]]:
+    """The readings in many messages, and index of message -> reason for those that cannot be used.
+
+    latest_ms: a burst that ends after it lies too far in the future; oldest_ms: one that starts before it is too old. The houses are in the
+    order of their shards, of which there are so many.
+    """
+    latest_ms = min(latest_ms, LATEST_MS)
+    data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
+    zones, columns = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)
+    unknown = [number for number, name in enumerate(zones) if not is_timezone(name)]
+    unusable = np.isin(columns.bursts["zone"], unknown) | (columns.bursts["start_ms"] < oldest_ms)
+    if unusable.any():
+        usable = np.ones(len(payloads), bool)
+        usable[columns.bursts["message"][unusable]] = False
+        zones, columns = _decode(data, ends, usable, latest_ms, shards)
+    good = set(columns.bursts["message"].tolist()) if len(columns.bursts) < len(payloads) else range(len(payloads))
+    return Readings(zones, columns), {
+        i: why_bad(payload, latest_ms, oldest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good}
+
+
+def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str | None:
+    """What makes a message one that cannot be used, in words; None when it can be."""
+    latest_ms = min(latest_ms, LATEST_MS)
+    try:
+        burst = decode_burst(payload)
+    except CodecError as error:
+        return str(error)
+    return _disorder(burst, latest_ms) or _too_old(burst, oldest_ms)
+
+
+def _disorder(burst: Burst, latest_ms: int) -> str | None:
+    """What is wrong with a burst as a whole, in words; None when its columns fit together."""
+    if burst.house_id < 1:
+        return f"house_id {burst.house_id}: it starts at 1"
+    if not EARLIEST_MS <= burst.start_ms < burst.end_ms:
+        return f"start {burst.start_ms} and end {burst.end_ms}: the start is {EARLIEST_MS} or more, and before the end"
+    if burst.end_ms - burst.start_ms > LONGEST_MS:
+        return f"it spans {(burst.end_ms - burst.start_ms) / 1000:.0f} s: at most {LONGEST_MS // 1000} s are accepted"
+    if burst.end_ms > latest_ms:
+        return f"it ends at {burst.end_ms} ms: that lies too far in the future"
+    if burst.tick_ms < 1:
+        return f"tick_ms {burst.tick_ms}: it is 1 or more"
+    if len(burst.timezone) > LONGEST_ZONE or not is_timezone(burst.timezone):
+        return f"timezone {burst.timezone[:LONGEST_ZONE]!r} is no IANA time zone"
+    channels, counts = len(burst.meter_ids), burst.counts
+    if channels > MOST_METERS:
+        return f"{channels} meters: at most {MOST_METERS} are accepted in a message"
+    if (sections := channels * days_touched(burst.start_ms, burst.end_ms)) > MOST_SECTIONS:
+        return f"{channels} meters over {sections // channels} days: at most {MOST_SECTIONS} of their product are accepted in a message"
+    if len(counts) != channels:
+        return f"{channels} meter_ids and {len(counts)} counts: as many as each other are needed"
+    if channels and counts.min() < 0:
+        return "a negative count"
+    if counts.sum() != len(burst.deltas) or len(burst.deltas) != len(burst.watts):
+        return f"counts that sum up to {counts.sum()}, {len(burst.deltas)} deltas and {len(burst.watts)} watts: all three must agree"
+    if channels and burst.meter_ids.min() < 1:
+        return f"meter_id {burst.meter_ids.min()}: it starts at 1"
+    if len(set(burst.meter_ids.tolist())) < channels:
+        return "a meter listed twice"
+    return None
+
+
+def _too_old(burst: Burst, oldest_ms: int) -> str | None:
+    """That a burst is older than any that is accepted, in words; None when it is not."""
+    if burst.start_ms >= oldest_ms:
+        return None
+    start, oldest = (EPOCH + timedelta(milliseconds=ms) for ms in (burst.start_ms, oldest_ms))
+    return f"it starts on {start:%Y-%m-%d}, as by a clock that was never set: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
+
+
+def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
+    """(names of time zones, the columns of the good ones among the messages that are wanted), which end at `ends` of data."""
+    most, house_id = len(data) // LEAST_READING_BYTES, np.empty(len(ends), np.int64)
+    _house_ids(data, ends, house_id)
+    order = np.lexsort((house_id, shard_of(house_id, shards)))
+    zones = np.empty((len(ends), 2), np.int64)
+    most_meters = min(len(data) // 2, len(ends) * MOST_METERS)
+    columns = Columns(np.empty(len(ends), BURST), np.empty(most_meters, np.int64), np.empty(most_meters, np.int64),
+                      np.empty(most, np.int64), np.empty(most, np.float32), np.empty(most, REFUSED))
+    sizes = _decode_all(data, ends, order[wanted[order]], latest_ms, zones, columns)
+    names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[:sizes[-1]].tolist()]
+    bursts, channels, readings, refused, _ = sizes
+    return names, Columns(*(column[:size] for column, size in zip(columns, (bursts, channels, channels, readings, readings, refused))))
+
+
+@compiled
+def _house_ids(data, ends, house_id):
+    """Fill in the house of each message; of those that are too short, any number."""
+    begin = 0
+    for i, end in enumerate(ends):
+        house_id[i], _ = read_long(data, begin + HEADER_BYTES, end)
+        begin = end
+
+
+@compiled
+def _decode_all(data, ends, order, latest_ms, zones, columns):
+    """Fill zones (begin and end of each name in data) and columns from the good messages.
+
+    Returns (bursts, channels, readings, refused, zones).
+    """
+    b = s = n = r = z = 0
+    for message in order:
+        begin = ends[message - 1] if message else 0
+        burst = columns.bursts[b]
+        more_s, more_n, more_r, z = _decode_burst(data, begin, ends[message], latest_ms, zones, z, burst, columns, s, n, r)
+        if more_s != BAD:
+            burst.message = message
+            b, s, n, r = b + 1, more_s, more_n, more_r
+    return b, s, n, r, z
+
+
+@compiled
+def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n, r):
+    """Decode a message into columns, from channel s, reading n and refusal r on.
+
+    Returns these after it, BAD for a message of no use; and the zones.
+    """
+    if end - at < HEADER_BYTES or np.any(data[at:at + HEADER_BYTES] != _HEADER):
+        return BAD, BAD, BAD, z
+    burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
+    size, at = read_long(data, at, end)
+    if at == BAD or not 0 <= size <= min(end - at, LONGEST_ZONE):
+        return BAD, BAD, BAD, z
+    zone, at = at, at + size
+    burst.start_ms, at = read_long(data, at, end)
+    burst.end_ms, at = read_long(data, at, end)
+    tick_ms, at = read_long(data, at, end)
+    if not (at != BAD and burst.house_id > 0 and EARLIEST_MS <= burst.start_ms < burst.end_ms <= latest_ms
+            and burst.end_ms - burst.start_ms <= LONGEST_MS and 1 <= tick_ms < 2**31):
+        return BAD, BAD, BAD, z
+    at, meters_end = read_ints(data, at, end, columns.meter_id[:s + MOST_METERS], s)
+    at, counts_end = read_ints(data, at, end, columns.count[:s + MOST_METERS], s)
+    at, deltas_end = read_ints(data, at, end, columns.gap_ms, n)
+    at, watts_end = read_floats(data, at, end, columns.watts, n)
+    if not (at == end and meters_end == counts_end and deltas_end == watts_end):
+        return BAD, BAD, BAD, z
+    burst.channels = meters_end - s
+    if not (burst.channels * days_touched(burst.start_ms, burst.end_ms) <= MOST_SECTIONS
+            and _meters_fit(columns.meter_id[s:meters_end])
+            and _counts_fit(columns.count[s:meters_end], watts_end - n)):
+        return BAD, BAD, BAD, z
+    n, r = _keep_readings(burst, tick_ms, columns, s, n, r)
+    burst.zone, z = _zone(data, zone, size, zones, z)
+    return meters_end, n, r, z
+
+
+@compiled
+def days_touched(start_ms, end_ms):
+    """How many local days a span touches at most, but for those that a change of clocks may add."""
+    return (end_ms - start_ms - 1) // DAY_MS + 2
+
+
+@compiled
+def _meters_fit(meter_id):
+    """Whether these are meters, each once."""
+    rising = np.sort(meter_id)
+    return len(rising) == 0 or (rising[0] >= 1 and np.all(rising[1:] != rising[:-1]))
+
+
+@compiled
+def _counts_fit(counts, readings):
+    """Whether these are counts that sum up to so many readings."""
+    return np.all(counts >= 0) and np.sum(counts) == readings
+
+
+@compiled
+def _keep_readings(burst, tick_ms, columns, s, n, r):
+    """Make times in ms of the ticks in columns.gap_ms, and refuse the readings of the burst that make no sense.
+
+    Fills in the burst's newest_ms. Returns where the readings from n on that are kept end, and where the refusals from r on do.
+    """
+    burst.newest_ms, kept = NEVER, n
+    for channel in range(s, s + burst.channels):
+        count = columns.count[channel]
+        gaps_ms = columns.gap_ms[n:n + count]
+        elapsed_ms, in_order, valid = np.int64(0), True, True
+        for i in range(count):
+            gaps_ms[i] *= tick_ms
+            elapsed_ms += gaps_ms[i]
+            in_order &= (gaps_ms[i] > 0) & (gaps_ms[i] <= LONGEST_MS) | (i == 0) & (gaps_ms[i] == 0)
+        for watts in columns.watts[n:n + count]:
+            valid &= is_power(watts)
+        in_order &= burst.start_ms + elapsed_ms < burst.end_ms
+        end = n + count
+        if not in_order:
+            r = _refuse(columns.refused, r, channel, burst.start_ms, count)
+            columns.count[channel] = 0
+        elif valid and kept == n:
+            kept = end
+        else:
+            elapsed_ms, kept, r = _keep_valid(burst, columns, channel, n, kept, r)
+        n = end
+        if columns.count[channel]:
+            burst.newest_ms = max(burst.newest_ms, burst.start_ms + elapsed_ms)
+    return kept, r
+
+
+@compiled
+def _keep_valid(burst, columns, channel, n, kept, r):
+    """Move the valid readings of a channel, which begin at n, to `kept`; refuse the others.
+
+    Returns (time of the last valid one since the burst's start, end of those kept, end of the refusals).
+    """
+    begin, elapsed_ms, last_ms = kept, np.int64(0), np.int64(0)
+    for i in range(n, n + columns.count[channel]):
+        elapsed_ms += columns.gap_ms[i]
+        if is_power(columns.watts[i]):
+            columns.gap_ms[kept], columns.watts[kept] = elapsed_ms - last_ms, columns.watts[i]
+            last_ms, kept = elapsed_ms, kept + 1
+        else:
+            r = _refuse(columns.refused, r, channel, burst.start_ms + elapsed_ms, 1)
+    columns.count[channel] = kept - begin
+    return last_ms, kept, r
+
+
+@compiled
+def _refuse(refused, r, channel, time_ms, readings):
+    """Note down a refusal. Returns how many there are then."""
+    refused[r].channel, refused[r].time_ms, refused[r].readings = channel, time_ms, readings
+    return r + 1
+
+
+@compiled
+def _zone(data, at, size, zones, known):
+    """(number of the time zone whose name is in data, how many are known with it)."""
+    for number in range(known - 1, -1, -1):
+        begin, end = zones[number]
+        if end - begin == size and np.all(data[begin:end] == data[at:at + size]):
+            return number, known
+    zones[known, 0], zones[known, 1] = at, at + size
+    return known, known + 1
+
+

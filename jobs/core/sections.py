@@ -1,0 +1,190 @@
+"""Sections: what one burst holds of one meter on one local day.
+
+A section spans an unbroken time of a local day. It has the energy between its first and its last reading, split by local hour.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jobs.core.energy import HOUR, add, energy, gain, hold
+from jobs.core.local_hours import HOUR_MS, NO_EDGES, edges_of, hour_of
+from jobs.core.readings import Readings
+from smartmeter.compiled import compiled
+from smartmeter.local_days import NEVER, days_of, midnights_of
+from smartmeter.settings import DAY_MS
+
+SECTION = np.dtype([
+    ("meter_id", "i4"),
+    ("day", "i4"),  # local day, days since 1970-01-01
+    ("start_ms", "i8"),  # span that is spoken for, within the day
+    ("end_ms", "i8"),
+    ("readings", "i8"),
+    ("duplicates", "i8"),  # readings that came again for this span
+    ("first_ms", "i8"),  # first and last reading; without readings they have no meaning
+    ("last_ms", "i8"),
+    ("last_watts", "f4"),
+    ("energy_mj", "i8"),  # between first and last reading
+    ("energy_rest", "i8"),
+    ("covered_ms", "i8"),
+    ("max_gap_ms", "i8"),
+    ("refused", "i8"),  # readings of this span that are no power
+])
+"""100 bytes. A house of 20 meters with 2 days open holds 40 of them: 4 kB."""
+
+SECTION_1 = np.dtype(SECTION.descr[:-1])
+"""As state of version 1 has it."""
+
+_OF_BURST = [
+    ("burst", "i4"),  # bursts of the house in this batch, numbered in the order they arrived
+    ("partition", "i4"),  # of the message
+    ("offset", "i8"),
+    ("before_ms", "i8"),  # newest reading of the house's earlier bursts in this batch
+    ("peak_watts", "f4"),  # highest reading
+    ("bins", "i4"),  # how many entries of the batch's histograms are this section's
+    ("carried", "i4"),  # how many of the batch's readings are this section's
+    ("minutes", "i4"),  # how many of the batch's minutes are this section's
+    ("hours", "i4"),  # how many of the batch's hours are this section's; 0 when all of it lies in one
+]
+
+ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_1.descr, *_OF_BURST[:-1]])
+"""A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it; and as state of version 1 has it."""
+
+
+def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
+    """(ARRIVED: the sections in many bursts, one a meter and local day that a burst touches, in order of arrival; HOUR of those
+    that lie in several hours, section by section).
+
+    partition, offset: (b,), of the message of each burst. The `burst` column holds the index of the burst, and
+    before_ms the newest reading of the same house in the bursts before it.
+    """
+    days = _local_days(readings)
+    sections = np.zeros(int(np.sum(days.count * readings.bursts["channels"])), ARRIVED)
+    hours = np.zeros(_most_hours(readings.columns, days), HOUR)
+    return sections, hours[:_fill(sections, hours, readings.columns, partition, offset, days, max_gap_ms)]
+
+
+def sections_in(readings: Readings) -> int:
+    """How many sections many bursts give, at most: each is taken to touch a day more than it is long."""
+    bursts = readings.bursts
+    return int(np.sum(((bursts["end_ms"] - bursts["start_ms"] - 1) // DAY_MS + 2) * bursts["channels"]))
+
+
+class LocalDays(NamedTuple):
+    """The local days that b bursts touch, those of the first burst first."""
+
+    first: np.ndarray  # int64 (b,), the first day of each burst
+    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (b,), how many days it touches
+    midnight_ms: np.ndarray  # int64, begins of the days of each burst and, behind them, the end of its last one
+    edges: np.ndarray  # int64, of jobs.core.local_hours: of the days that have not 24 hours
+    edges_at: np.ndarray  # int64 (b, 2), where those of each burst begin and end
+
+
+def _local_days(readings: Readings) -> LocalDays:
+    bursts, zones = readings.bursts, readings.zones
+    first = days_of(zones, bursts["zone"], bursts["start_ms"])
+    last = days_of(zones, bursts["zone"], bursts["end_ms"] - 1)
+    count = last - first + 1
+    begins = np.cumsum(count + 1) - count - 1
+    burst = np.repeat(np.arange(len(bursts)), count + 1)
+    midnight_ms = midnights_of(zones, bursts["zone"][burst], first[burst] + np.arange(len(burst)) - begins[burst])
+    edges, edges_at, size = [NO_EDGES], np.zeros((len(bursts), 2), np.int64), 0
+    odd = np.diff(midnight_ms) != DAY_MS
+    odd[begins[1:] - 1] = False  # from the end of one burst's last day to the next burst
+    for b in dict.fromkeys(burst[:-1][odd].tolist()):
+        edges.append(edges_of(zones[bursts["zone"][b]], np.arange(first[b], last[b] + 1)))
+        edges_at[b] = size, size + len(edges[-1])
+        size += len(edges[-1])
+    return LocalDays(first, count, midnight_ms, np.concatenate(edges), edges_at)
+
+
+@compiled
+def _most_hours(columns, days):
+    """How many hours (HOUR) the sections of all bursts may need; none for a burst that lies in one hour of a day of 24."""
+    most = channel = m = 0
+    for b in range(len(columns.bursts)):
+        burst, begin_ms = columns.bursts[b], days.midnight_ms[m]
+        in_one = (days.midnight_ms[m + 1] - begin_ms == DAY_MS and days.count[b] == 1
+                  and (burst.start_ms - begin_ms) // HOUR_MS == (burst.end_ms - 1 - begin_ms) // HOUR_MS)
+        for count in columns.count[channel:channel + burst.channels]:
+            if count > 1 and not in_one:
+                most += (burst.end_ms - burst.start_ms) // HOUR_MS + 2 + days.edges_at[b, 1] - days.edges_at[b, 0]
+        channel += burst.channels
+        m += days.count[b] + 1
+    return most
+
+
+@compiled
+def _fill(sections, hours, columns, partition, offset, days, max_gap_ms):
+    """Fill in the sections of all bursts, and their hours. Returns how many hours there are."""
+    s = n = channel = m = h = r = 0
+    house_id, newest_ms = 0, NEVER
+    for b in range(len(columns.bursts)):
+        burst, edges = columns.bursts[b], days.edges[days.edges_at[b, 0]:days.edges_at[b, 1]]
+        if burst.house_id != house_id:
+            house_id, newest_ms = burst.house_id, NEVER
+        for _ in range(burst.channels):
+            time_ms, begin_ms, end = burst.start_ms, burst.start_ms, n + columns.count[channel]
+            for d in range(days.count[b]):
+                section = sections[s]
+                section.burst, section.partition, section.offset, section.before_ms = b, partition[b], offset[b], newest_ms
+                section.meter_id, section.day, section.start_ms = columns.meter_id[channel], days.first[b] + d, begin_ms
+                section.end_ms = begin_ms = days.midnight_ms[m + d + 1] if d < days.count[b] - 1 else burst.end_ms
+                day = days.midnight_ms[m + d], days.midnight_ms[m + d + 1], edges
+                n, time_ms, section.hours = _integrate(section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_gap_ms)
+                h += section.hours
+                s += 1
+            r = _count_refused(sections[s - days.count[b]:s], columns.refused, r, channel)
+            channel += 1
+        m += days.count[b] + 1
+        newest_ms = max(newest_ms, burst.newest_ms)
+    return h
+
+
+@compiled
+def _count_refused(sections, refused, r, channel):
+    """Count the refused readings of a channel, from index r on, in the sections of their days. Returns the index of the next channel's."""
+    d = 0
+    while r < len(refused) and refused[r].channel == channel:
+        while refused[r].time_ms >= sections[d].end_ms:
+            d += 1
+        sections[d].refused += refused[r].readings
+        r += 1
+    return r
+
+
+@compiled
+def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_gap_ms):
+    """Let a section take in its channel's readings from index `at` on, those before the section's end.
+
+    hours: to be filled in, when these readings lie in more than one hour of their day. day: as hour_of takes it. time_ms: of the
+    reading before. Returns the index after the section's last reading, the time of that, and how many hours were filled in.
+    """
+    begin, h, longest_ms = at, 0, np.int64(0)
+    if at < end and time_ms + gap_ms[at] < section.end_ms:
+        time_ms += gap_ms[at]
+        section.first_ms, at = time_ms, at + 1
+    goes_on = at > begin
+    while goes_on:
+        hour_ms, until_ms = hour_of(time_ms, *day)
+        whole, rest, covered_ms, until_ms = np.int64(0), np.int64(0), np.int64(0), min(until_ms, section.end_ms)
+        while at < end and time_ms + gap_ms[at] < until_ms:
+            time_ms += gap_ms[at]
+            held_ms = min(gap_ms[at], max_gap_ms)
+            mj, mj_rest = energy(watts[at - 1], held_ms)
+            whole, rest, covered_ms, longest_ms = whole + mj, rest + mj_rest, covered_ms + held_ms, max(longest_ms, gap_ms[at])
+            at += 1
+        add(section, whole, rest, covered_ms)
+        goes_on = at < end and time_ms + gap_ms[at] < section.end_ms
+        if h or goes_on:
+            h = gain(hours, h, section.meter_id, section.day, hour_ms, whole, rest, covered_ms)
+        if goes_on:  # the next reading is of a later hour
+            held_ms = min(gap_ms[at], max_gap_ms)
+            add(section, *energy(watts[at - 1], held_ms), held_ms)
+            h = hold(hours, h, section.meter_id, section.day, watts[at - 1], time_ms, held_ms, day)
+            time_ms, longest_ms, at = time_ms + gap_ms[at], max(longest_ms, gap_ms[at]), at + 1
+    if at > begin:
+        section.readings, section.last_ms, section.last_watts, section.max_gap_ms = at - begin, time_ms, watts[at - 1], longest_ms
+    return at, time_ms, h

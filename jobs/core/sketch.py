@@ -1,0 +1,233 @@
+"""DDSketch of the power of many meters at once: quantiles within 1 %, from counts in bins that grow by 2 %.
+
+Source: Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB
+2019. A reading x falls in bin i when EDGES[i] < x <= EDGES[i + 1]; each edge is GAMMA times the one before, rounded
+down to a float32, so that every bin is as narrow as the paper's or narrower, and the guarantee holds without a slack.
+
+The bins are fixed: BINS = 1267, from LEAST_WATTS to just over MOST_WATTS. A meter counts as off at LEAST_WATTS and
+below, and such readings are left out. The last bin (over 992.4 kW) takes all that lies beyond: the guarantee ends at
+MOST_WATTS, and the quantile of greater readings is 1.0023 MW. The paper's collapsing stores instead join bins by what
+came before. Here the bin depends on the value alone, so that merging and subtracting are exact and have no order.
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+
+import numpy as np
+
+from jobs.core.runs import begins
+from jobs.core.state_version import StateFault
+from smartmeter.compiled import compiled
+
+ALPHA = 0.01
+"""Relative accuracy of a quantile."""
+GAMMA = (1 + ALPHA) / (1 - ALPHA)
+LEAST_WATTS = 1e-5
+MOST_WATTS = 1e6
+SKETCH_VERSION = 1
+_BIN_BITS = 11
+_BIN_MASK = 2**_BIN_BITS - 1
+_HEAD = struct.Struct("<BBI")
+_ROW = np.dtype([("meter_id", "<i4"), ("bins", "<u2")])
+
+
+def _edges() -> np.ndarray:
+    """float32 (BINS + 1,): the edges of the bins, in W."""
+    edges = [_next_below(LEAST_WATTS)]
+    while edges[-1] < MOST_WATTS:
+        edges.append(_next_below(float(edges[-1]) * GAMMA))
+    return np.array(edges)
+
+
+def _next_below(value: float) -> np.float32:
+    """The greatest float32 less than a positive value."""
+    nearest = np.float32(value)
+    return nearest if float(nearest) < value else np.nextafter(nearest, np.float32(0))
+
+
+EDGES = _edges()
+BINS = len(EDGES) - 1
+VALUES = EDGES[:-1].astype(np.float64) * (1 + ALPHA)
+"""What a bin stands for, in W: 2 * lower * GAMMA / (1 + GAMMA), at most ALPHA from both of its edges."""
+
+
+def _cells() -> np.ndarray:
+    """int32 (65536,): what added to the bits of a float32 gives its bin in the upper 16 bits; see bin_of.
+
+    In a cell with an edge that includes 0xFFFF less the edge's lower 16 bits: a float above the edge carries into the
+    upper bits, and so into the next bin.
+    """
+    edge_bits = EDGES[:-1].view(np.int32).astype(np.int64)
+    cell = np.arange(2**16)
+    bin_below = np.searchsorted(edge_bits >> 16, cell) - 1
+    bin_below[np.float32(np.inf).view(np.int32) >> 16:] = -1
+    room = np.zeros(2**16, np.int64)
+    room[edge_bits >> 16] = 0xFFFF - (edge_bits & 0xFFFF)
+    return (((bin_below - cell) << 16) + room).astype(np.int32)
+
+
+_CELLS = _cells()
+
+
+def bin_of(watts: np.ndarray) -> np.ndarray:
+    """int32 (n,): the bin of each reading (float32, W), 0 to BINS - 1; -1 for those that do not count.
+
+    These are LEAST_WATTS and less, infinity and NaN. No logarithm is taken: the upper 16 bits of a float32 (sign,
+    exponent, 7 bits of the mantissa) name a cell at most 2**-7 wide, which holds one edge of the 2 % bins at most.
+    So one table look-up and one addition find the bin, and the same one on every machine.
+    """
+    bits = np.asarray(watts, np.float32).view(np.int32)
+    bins = _CELLS[np.right_shift(bits, 16, dtype=np.intp)]
+    bins += bits
+    bins >>= 16
+    return bins
+
+
+def histograms(readings: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(bins, bin, count) of the histogram of each of s sections: how many bins it has, int64 (s,); each of them, uint16 (b,), rising, and
+    the readings in it, uint32 (b,), one section's after the other's.
+
+    readings: int64 (s,), of each section; watts: float32 (n,), section by section. Readings that do not count are in none.
+    """
+    bins, bin, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
+    entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin, count)
+    return bins, bin[:entries].copy(), count[:entries].copy()
+
+
+@compiled
+def _count(readings, bits, cells, bins, bin, count):
+    """Fill in bins, bin and count; bits: those of the float32. Returns how many entries there are. See bin_of for the bin of a reading."""
+    tally, seen = np.zeros(BINS, np.uint32), np.empty(BINS, np.int64)
+    n = entries = 0
+    for s in range(len(readings)):
+        found = 0
+        for b in bits[n:n + readings[s]]:
+            own = np.int32(cells[np.uint32(b) >> 16] + b) >> 16
+            if own >= 0:
+                if tally[own] == 0:
+                    seen[found] = own
+                    found += 1
+                tally[own] += 1
+        for own in np.sort(seen[:found]):
+            bin[entries], count[entries], tally[own] = own, tally[own], 0
+            entries += 1
+        bins[s] = found
+        n += readings[s]
+    return entries
+
+
+def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(group << 11 | bin, readings in it), int64 and rising, of readings that are each in a group (int)."""
+    bins = bin_of(watts)
+    counted = bins >= 0
+    keys = np.sort(((group << _BIN_BITS) | bins)[counted])
+    firsts = begins(keys)
+    return keys[firsts].astype(np.int64), np.diff(firsts, append=len(keys))
+
+
+@dataclass(frozen=True, eq=False)
+class Sketches:
+    """The sketches of any number of meters, k bins together; equal when all their bins are.
+
+    keys: int64 (k,), meter_id << 11 | bin, rising and each once; counts: int64 (k,), readings in the bin, 1 or more.
+    """
+
+    keys: np.ndarray
+    counts: np.ndarray
+
+    @classmethod
+    def empty(cls) -> Sketches:
+        """No meter at all."""
+        return cls(np.empty(0, np.int64), np.empty(0, np.int64))
+
+    @classmethod
+    def of(cls, meter_id, watts: np.ndarray) -> Sketches:
+        """The sketches of readings (float32 (n,), W) of one meter, or of the meter (int32 (n,)) of each."""
+        return cls(*_tally(np.asarray(meter_id, np.int64), watts))
+
+    @classmethod
+    def from_bins(cls, meter_id, bin: np.ndarray, count: np.ndarray) -> Sketches:
+        """The sketches of counted bins (int (b,), 0 to BINS - 1), each with its count and meter (or one meter for all).
+
+        They come in any order, and the counts of what repeats are summed.
+        """
+        keys = (np.asarray(meter_id, np.int64) << _BIN_BITS) | bin
+        return cls(*_summed(keys, np.asarray(count, np.int64)))
+
+    def merge(self, *others: Sketches) -> Sketches:
+        """The sketches of the readings of all of them."""
+        every = (self, *others)
+        keys, counts = np.concatenate([s.keys for s in every]), np.concatenate([s.counts for s in every])
+        return Sketches(*_summed(keys, counts))
+
+    def subtract(self, other: Sketches) -> Sketches:
+        """The sketches without the readings of `other`; ValueError when they do not hold them all."""
+        keys, counts = _summed(np.concatenate([self.keys, other.keys]), np.concatenate([self.counts, -other.counts]))
+        if np.any(counts < 0):
+            raise ValueError(f"meter {keys[counts < 0][0] >> _BIN_BITS}: what is subtracted was never merged in")
+        return Sketches(keys, counts)
+
+    def above(self, watts: float) -> Sketches:
+        """The sketches of the readings in bins whose value is greater than `watts`: of those over it, within ALPHA."""
+        high = VALUES[self.keys & _BIN_MASK] > watts
+        return Sketches(self.keys[high], self.counts[high])
+
+    def quantile(self, q: float) -> tuple[np.ndarray, np.ndarray]:
+        """(meter_ids int32 (m,), watts float64 (m,)): the q-quantile of each meter, rising by meter_id.
+
+        Of n readings in rising order it is the one of rank floor(q * (n - 1)), from 0 (the paper's definition), within
+        ALPHA of its power. ValueError when q is not in 0 to 1.
+        """
+        if not 0 <= q <= 1:
+            raise ValueError(f"quantile {q}: it lies between 0 and 1")
+        meter_ids, readings = self.readings()
+        rank = np.floor(q * (readings - 1)).astype(np.int64)
+        before = np.cumsum(readings) - readings
+        at = np.searchsorted(np.cumsum(self.counts), before + rank, side="right")
+        return meter_ids, VALUES[self.keys[at] & _BIN_MASK]
+
+    def readings(self) -> tuple[np.ndarray, np.ndarray]:
+        """(meter_ids int32 (m,), readings int64 (m,)) of every meter that has any, rising by meter_id."""
+        meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
+        firsts = begins(meter_id)
+        return meter_id[firsts], np.add.reduceat(self.counts, firsts)
+
+    def to_bytes(self) -> bytes:
+        """The sketches in a stable form: 6 bytes, 6 more a meter and 6 a bin (10 where a count is 2**32 or more)."""
+        meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
+        firsts = begins(meter_id)
+        rows = np.empty(len(firsts), _ROW)
+        rows["meter_id"], rows["bins"] = meter_id[firsts], np.diff(firsts, append=len(meter_id))
+        width = 8 if np.any(self.counts >= 2**32) else 4
+        bins, counts = (self.keys & _BIN_MASK).astype("<u2"), self.counts.astype(f"<u{width}")
+        return _HEAD.pack(SKETCH_VERSION, width, len(rows)) + rows.tobytes() + bins.tobytes() + counts.tobytes()
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> Sketches:
+        """The sketches that to_bytes gave; ValueError when another version did."""
+        version, width, meters = _HEAD.unpack_from(data)
+        if version != SKETCH_VERSION:
+            raise StateFault(f"sketches of version {version}, where {SKETCH_VERSION} is understood")
+        rows = np.frombuffer(data, _ROW, meters, _HEAD.size)
+        begin = _HEAD.size + rows.nbytes
+        k = int(rows["bins"].sum(dtype=np.int64))
+        bins = np.frombuffer(data, "<u2", k, begin)
+        counts = np.frombuffer(data, f"<u{width}", k, begin + bins.nbytes)
+        meter_id = np.repeat(rows["meter_id"].astype(np.int64), rows["bins"])
+        return cls((meter_id << _BIN_BITS) | bins, counts.astype(np.int64))
+
+    def __eq__(self, other) -> bool:
+        if not isinstance(other, Sketches):
+            return NotImplemented
+        return np.array_equal(self.keys, other.keys) and np.array_equal(self.counts, other.counts)
+
+
+def _summed(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(keys, counts) with each key once, rising, its counts added up, and those that come to 0 left out."""
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    firsts = begins(keys)
+    sums = np.add.reduceat(counts[order], firsts)
+    return keys[firsts][sums != 0], sums[sums != 0]

@@ -1,0 +1,134 @@
+"""The totals of a day, from the sections of a house.
+
+The last reading of a section holds until the meter's next reading, but no longer than max_gap_ms and not beyond the house's newest reading. That
+energy is added only here, when a result is due: it may change until the day is closed.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jobs.core.energy import HOUR, add, energy, hold
+from jobs.core.local_hours import HOUR_MS, edges_of
+from smartmeter.compiled import compiled
+from smartmeter.local_days import midnights
+
+RESULT = np.dtype([
+    ("meter_id", "i4"), ("day", "i4"), ("readings", "i8"), ("duplicates", "i8"), ("refused", "i8"),
+    ("energy_mj", "i8"), ("energy_rest", "i8"), ("covered_ms", "i8"), ("max_gap_ms", "i8"),
+])
+
+
+def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+    """The totals (RESULT) of each meter and day with readings, be they refused, or with one that holds into it; by meter, then day.
+
+    sections: of one house, joined; clock_ms: its newest reading.
+    """
+    results = np.zeros(3 * len(sections), RESULT)
+    measured = _add_up(results, sections, midnights(timezone), clock_ms, max_gap_ms)
+    every = _add_unused(results, measured, sections, midnights(timezone), clock_ms)
+    return results[:every] if every == measured else np.sort(results[:every], order=("meter_id", "day"))
+
+
+@compiled
+def _add_up(results, sections, midnight_ms, clock_ms, max_gap_ms):
+    """Fill in the results. Returns how many there are. While a result is worked on, its max_gap_ms leaves out what follows last_ms."""
+    r = last_ms = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        if section.readings == 0:
+            continue
+        r, last_ms = _result_of(results, r, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
+        result = results[r - 1]
+        result.readings += section.readings
+        add(result, section.energy_mj, section.energy_rest, section.covered_ms)
+        result.max_gap_ms = max(result.max_gap_ms, section.max_gap_ms, section.first_ms - last_ms)
+        last_ms = section.last_ms
+        until_ms = _held_until(sections, s, clock_ms, max_gap_ms)
+        for day in range(section.day, section.day + 2):  # a reading holds for less than a day
+            held_ms = min(until_ms, midnight_ms[day + 1]) - max(section.last_ms, midnight_ms[day])
+            if held_ms > 0:
+                r, last_ms = _result_of(results, r, last_ms, section.meter_id, day, midnight_ms, clock_ms)
+                add(results[r - 1], *energy(section.last_watts, held_ms), held_ms)
+    _end_result(results, r, last_ms, midnight_ms, clock_ms)
+    return r
+
+
+@compiled
+def _add_unused(results, r, sections, midnight_ms, clock_ms):
+    """Count duplicates and refused readings in the results, or in new ones behind the r that are there. Returns how many there are then."""
+    at, measured = 0, r
+    for s in range(len(sections)):
+        section = sections[s]
+        if section.duplicates == 0 and section.refused == 0:
+            continue
+        while at < measured and (results[at].meter_id, results[at].day) < (section.meter_id, section.day):
+            at += 1
+        found = at
+        if at == measured or results[at].meter_id != section.meter_id or results[at].day != section.day:
+            found = r - 1
+            if r == measured or results[found].meter_id != section.meter_id or results[found].day != section.day:
+                found, r = r, r + 1
+                results[found].meter_id, results[found].day = section.meter_id, section.day
+                results[found].max_gap_ms = max(0, min(midnight_ms[section.day + 1], clock_ms) - midnight_ms[section.day])
+        results[found].duplicates += section.duplicates
+        results[found].refused += section.refused
+    return r
+
+
+@compiled
+def _held_until(sections, s, clock_ms, max_gap_ms):
+    """Until when the last reading of a section holds that is not joined to the next."""
+    behind = following(sections, s)
+    return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + max_gap_ms)
+
+
+def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+    """HOUR: what `daily` adds to the sections, of their last readings; an hour may come several times."""
+    days = sections["day"]
+    edges = edges_of(timezone, np.concatenate((days, days + 1)))
+    hours = np.zeros(len(sections) * (max_gap_ms // HOUR_MS + 4 + len(edges)), HOUR)
+    return hours[:_hold_all(hours, sections, midnights(timezone), edges, clock_ms, max_gap_ms)]
+
+
+@compiled
+def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_gap_ms):
+    """Fill in the hours. Returns how many there are."""
+    h = 0
+    for s in range(len(sections)):
+        section = sections[s]
+        until_ms = _held_until(sections, s, clock_ms, max_gap_ms) if section.readings else section.last_ms
+        for day in range(section.day, section.day + 2):
+            from_ms = max(section.last_ms, midnight_ms[day])
+            held_ms = min(until_ms, midnight_ms[day + 1]) - from_ms
+            if held_ms > 0:
+                h = hold(hours, h, section.meter_id, day, section.last_watts, from_ms, held_ms, (midnight_ms[day], midnight_ms[day + 1], edges))
+    return h
+
+
+@compiled
+def _result_of(results, r, last_ms, meter_id, day, midnight_ms, clock_ms):
+    """(r, last_ms) with the result of a meter and day as results[r - 1]: the last one, or a new one behind it."""
+    if r > 0 and results[r - 1].meter_id == meter_id and results[r - 1].day == day:
+        return r, last_ms
+    _end_result(results, r, last_ms, midnight_ms, clock_ms)
+    results[r].meter_id, results[r].day = meter_id, day
+    return r + 1, midnight_ms[day]
+
+
+@compiled
+def _end_result(results, r, last_ms, midnight_ms, clock_ms):
+    """Let the longest gap of the last result take in what lies between its last reading and its end, or the newest reading."""
+    if r > 0:
+        results[r - 1].max_gap_ms = max(results[r - 1].max_gap_ms, min(midnight_ms[results[r - 1].day + 1], clock_ms) - last_ms)
+
+
+@compiled
+def following(sections, s):
+    """Index of the next section of the same meter that has readings, or -1."""
+    for other in range(s + 1, len(sections)):
+        if sections[other].meter_id != sections[s].meter_id:
+            break
+        if sections[other].readings:
+            return other
+    return -1

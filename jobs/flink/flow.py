@@ -1,0 +1,88 @@
+"""What the jobs have in common: Flink's settings, and the way from the topic readings to the topics of results.
+
+    readings --> many messages a call, to a batch a house (jobs.flink.to_batches) --> key by shard of houses --> Houses --> results
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from functools import reduce
+from operator import or_
+
+from pyflink.common import Configuration
+from pyflink.datastream import DataStream, StreamExecutionEnvironment
+from pyflink.table import StreamTableEnvironment
+
+from jobs.core.stage import Part
+from jobs.flink.operator import MESSAGE, Houses
+from jobs.flink.tables import batches, results
+from smartmeter.kafka import connection
+from smartmeter.settings import JARS, Settings
+from smartmeter.state_folders import checkpoints_of
+
+MESSAGES_PER_CALL = 250
+"""Messages in one Arrow batch: few enough for their columns to stay in a processor's cache."""
+
+MESSAGES_PER_BUNDLE = 20_000
+"""Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
+
+
+def run(name: str, parts_of: Callable[[Settings], list[Part]]) -> None:
+    """Submit the job `name` and stay with it until it ends; settings come from SMW_ environment variables."""
+    settings = Settings.load()
+    name = "replay" if settings.replayed_days else name
+    tables, parts = environment(name, settings), parts_of(settings)
+    messages = (
+        batches(tables, settings, reduce(or_, (part.wanted for part in parts)))
+        .process(Houses(settings, parts), output_type=MESSAGE).name("houses").uid("houses")
+    )
+    send(tables, settings, messages)
+
+
+def environment(name: str, settings: Settings) -> StreamTableEnvironment:
+    """A table environment for the job `name`, set up as `settings` say. Ends the process when Kafka cannot be used."""
+    if sentence := connection.why_not(settings):
+        sys.exit(f"smw: {sentence}")
+    options = {
+        "pipeline.name": name,
+        "pipeline.object-reuse": "true",
+        "pipeline.max-parallelism": str(settings.max_parallelism),
+        "parallelism.default": str(settings.parallelism),
+        "python.fn-execution.bundle.time": str(settings.bundle_ms),
+        "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
+        "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
+        "table.exec.uid.generation": "ALWAYS",
+        "table.local-time-zone": "UTC",
+        "restart-strategy.type": "exponential-delay",
+        "restart-strategy.exponential-delay.max-backoff": "10 s",
+        "state.backend.type": settings.state_backend,
+        "execution.checkpointing.incremental": "true",
+    }
+    if settings.checkpoint_every_s > 0:
+        options |= {
+            "execution.checkpointing.interval": f"{settings.checkpoint_every_s * 1000:.0f} ms",
+            "execution.checkpointing.storage": "filesystem",
+            "execution.checkpointing.dir": checkpoints_of(settings, name),
+            "execution.checkpointing.num-retained": "3",
+            "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
+        }
+    # A local Flink would else run all Python workers as threads of this process, under one interpreter lock.
+    os.environ.setdefault("_python_worker_execution_mode", "process")
+    configuration = Configuration()
+    for key, value in options.items():
+        configuration.set_string(key, value)
+    env = StreamExecutionEnvironment.get_execution_environment(configuration)
+    env.add_jars(*(jar.as_uri() for jar in sorted((JARS / "flink").glob("*.jar"))))
+    return StreamTableEnvironment.create(env)
+
+
+def send(tables: StreamTableEnvironment, settings: Settings, messages: DataStream) -> None:
+    """Send messages (MESSAGE) to their topics; returns when the job has ended, or at once where flink run was told --detached."""
+    results(tables, settings)
+    job = tables.from_data_stream(messages).execute_insert("results")
+    if tables.get_config().get("execution.attached", "true") == "true":
+        job.wait()
+
+

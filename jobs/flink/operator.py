@@ -1,0 +1,221 @@
+"""What every job does with the batches of houses; what it makes of them is the business of its parts.
+
+    a shard's batches, one a house
+          --> sections that overlap in part with what was received are cut (jobs.core.overlaps)
+          --> which of their sections are new, and which repeated or late (HouseDays.take)
+          --> each part in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
+          --> days that are over are closed
+
+Flink's key is a shard of houses, and the state of a shard one map. So all that a bundle of messages changes in a shard is written by
+one request, where a state for itself would take one each.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from functools import reduce
+from operator import or_
+
+import numpy as np
+from pyflink.common import Row, Types
+from pyflink.datastream import KeyedProcessFunction
+from pyflink.datastream.state import MapStateDescriptor
+
+from jobs.core.batches import Batch, Wanted, unpack
+from jobs.core.guard import Guard
+from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules
+from jobs.core.late import refusals
+from jobs.core.overlaps import cut
+from jobs.core.stage import Change, Part
+from jobs.core.state import NO_STATE, HouseState, Shard
+from jobs.core.state_version import StateFault
+from jobs.flink.metrics import Counts, own_group
+from smartmeter.messages import topics
+from smartmeter.messages.codec import decode, encode
+from smartmeter.messages.framing import framing
+from smartmeter.settings import DAY_MS, Settings
+
+END_OF_TIME_MS = 2**63 - 1
+"""Event time of the last watermark, which only a source that has come to its end sends."""
+
+EARLY_HOUSES = 4
+"""Houses of a shard whose early results are told each time its timer fires: the more wait, the longer each of them does."""
+
+BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
+BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
+"""The batches of a shard, packed, or a dead letter (a message of that schema); the other is null."""
+MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYTES])
+
+STAYS = " (in a later step: the message stays in the topic, at this place)"
+"""Added to the reason of a dead letter without a payload."""
+
+HOUSES, WAITING, OPEN_ALERTS = "houses", "waiting", "open_alerts"
+"""Keys of a shard's state: its houses, those that are to be woken, and how many of its alerts are open."""
+
+_NAME_OF = {FRESH: "readings_used", AGAIN: "readings_duplicate", OVERLAPPING: "readings_late", LATE: "readings_late"}
+COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
+"""What the readings of a section count as, by its verdict."""
+
+COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_opened", "alerts_closed")
+
+
+class Houses(KeyedProcessFunction):
+    """Keeps the open days of each house, and sends what the parts make of them."""
+
+    def __init__(self, settings: Settings, parts: list[Part]):
+        self.rules = Rules.of(settings)
+        self.framing = framing(settings)
+        self.topic_of = {name: topics.topic(settings, name) for name in topics.RESULTS}
+        self.days = settings.replayed_days
+        self.wake_after_ms = max(1, round(settings.emit_every_s * 1000))
+        self.parts = parts
+        self.wanted = reduce(or_, (part.wanted for part in parts), Wanted())
+
+    def open(self, runtime_context):
+        self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
+        self.guard = Guard()
+        group = own_group(runtime_context.get_metrics_group())
+        self.counts = Counts(group, COUNTED, topics.RESULTS)
+        self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since
+        group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
+
+    def process_element(self, row, ctx):
+        batches, dead_letter = row
+        if dead_letter:
+            yield from self.messages([("dead_letter", decode(dead_letter)[1])])
+            self.counts.tell()
+            return
+        arrived = unpack(batches)
+        self.know(arrived.houses["house_id"].tolist(), ctx)
+        for batch in arrived:
+            yield from self.guarded(batch, lambda state, batch: self.add(state, batch, ctx))
+        self.counts.tell()
+
+    def guarded(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
+        """The messages that do(state, batch) yields; the house's new state is kept.
+
+        Should it fail on some of the batch's messages, these become dead letters, and what they would have changed is forgotten.
+        """
+        return self.guard.each(batch, lambda part: self.attempt(part, do), Batch.halves, self.failed)
+
+    def attempt(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
+        state, untold = HouseState(self.of_shard, batch.house_id), self.counts.untold()
+        try:
+            rows = list(do(state, batch))
+        except Exception:
+            self.counts.restore(untold)
+            raise
+        state.keep()
+        return rows
+
+    def failed(self, batch: Batch, reason: str) -> list[Row]:
+        """The dead letter of the one message of a batch, without its bytes, which are not at hand any more."""
+        self.counts.add("messages_failed")
+        return list(self.messages([("dead_letter", {
+            "partition": int(section["partition"]), "offset": int(section["offset"]), "received": int(batch.sections["end_ms"].max()),
+            "reason": reason + STAYS, "payload": b"",
+        }) for section in batch.sections[:1]]))
+
+    def on_timer(self, timestamp, ctx):
+        ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
+        for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
+            state = HouseState(self.of_shard, house_id)
+            if not (days := state.get("days")):  # all that it has sent has failed
+                continue
+            house, untold = HouseDays.from_bytes(days), self.counts.untold()
+            try:
+                rows = [row for part in self.parts for row in self.messages(part.wake(state, house, now_ms(), ended))]
+            except StateFault:
+                raise
+            except Exception as error:  # its early results wait for its next batch
+                self.counts.restore(untold)
+                self.guard.log(error)
+                continue
+            yield from rows
+            state.put("days", house.to_bytes())
+            state.keep()
+        self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
+        self.counts.tell()
+
+    def all_houses(self) -> list[int]:
+        """The houses of the present shard."""
+        return np.frombuffer(self.of_shard.get(HOUSES) or b"", np.int64).tolist()
+
+    def know(self, house_ids: list[int], ctx) -> None:
+        """Let houses belong to the present shard from now on.
+
+        With the first of them since the start its timers are registered once more. PyFlink 2.2 leaves those out of a checkpoint that were
+        registered in the bundle that the checkpoint ended: they are in the task's mailbox then, behind the checkpoint.
+        """
+        if (shard := ctx.get_current_key()) not in self.open_alerts:
+            self.open_alerts[shard] = int.from_bytes(self.of_shard.get(OPEN_ALERTS) or b"")
+            ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
+            if waiting := self.waiting():
+                self.wait(waiting, ctx.timer_service())
+        known = self.all_houses()
+        if new := sorted(set(house_ids).difference(known)):
+            self.of_shard.put(HOUSES, np.array([*known, *new], np.int64).tobytes())
+            for house_id in new:
+                self.of_shard.put(str(house_id), NO_STATE)
+
+    def waiting(self) -> list[int]:
+        """The houses of the present shard that are to be woken."""
+        return np.frombuffer(self.of_shard.get(WAITING) or b"", np.int64).tolist()
+
+    def wait(self, houses: list[int], timers) -> None:
+        """Let these houses wait to be woken, some of them when the shard's timer fires."""
+        self.of_shard.put(WAITING, np.array(houses, np.int64).tobytes())
+        if houses:
+            timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
+
+    def add(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
+        """Yield the messages that follow from a batch; the house's new state is still to be kept."""
+        change = self.take_in(state, batch)
+        yield from self.messages(refusals(change))
+        for part in self.parts:
+            yield from self.messages(part.take(change))
+        if change.closes_a_day:
+            change.house.close(self.rules)
+        change.state.put("days", change.house.to_bytes())
+        self.count(change, ctx.get_current_key())
+        if change.wake and change.house_id not in (waiting := self.waiting()):
+            if waiting:
+                self.of_shard.put(WAITING, np.array([*waiting, change.house_id], np.int64).tobytes())
+            else:
+                self.wait([change.house_id], ctx.timer_service())
+
+    def take_in(self, state: HouseState, batch: Batch) -> Change:
+        """Let a house take in a batch."""
+        house = HouseDays.known(state.get("days"), batch.timezone)
+        before = house.timezone, house.clock_ms, house.all_sent
+        house.timezone = batch.timezone
+        batch = cut(batch, house, self.rules, self.wanted)
+        taken = house.take(batch.sections, batch.newest_ms, self.rules)
+        return Change(batch, state, house, *before, *taken, closes_a_day=house.over_by_now(self.rules) > house.closed_day, now_ms=now_ms())
+
+    def count(self, change: Change, shard: int) -> None:
+        """Count what has become of a batch's readings, and of alerts."""
+        readings, refused = (np.bincount(change.verdict, change.batch.sections[name], len(COUNTED_AS)).astype(int).tolist()
+                             for name in ("readings", "refused"))
+        for verdict, name in enumerate(COUNTED_AS):
+            self.counts.add(name, readings[verdict])
+            self.counts.add("readings_refused" if verdict == FRESH else name, refused[verdict])
+        if change.opened or change.closed:
+            self.counts.add("alerts_opened", change.opened)
+            self.counts.add("alerts_closed", change.closed)
+            self.open_alerts[shard] += change.opened - change.closed
+            self.of_shard.put(OPEN_ALERTS, self.open_alerts[shard].to_bytes(8))
+
+    def messages(self, results: Iterable[tuple[str, dict]]) -> Iterator[Row]:
+        """(topic, record) as messages (MESSAGE); of a replay those of its days."""
+        for name, record in results:
+            if self.days is None or record.get("date", record.get("received", 0) // DAY_MS) in self.days:
+                self.counts.add(("results", name))
+                yield Row(self.topic_of[name], topics.key(name, record), self.framing.sent(encode(topics.SCHEMA_OF[name], record)))
+
+
+def now_ms() -> int:
+    return round(time.time() * 1000)
+
+

@@ -1,0 +1,161 @@
+"""From messages of the topic readings to batches of houses: a function of Flink's Table API, many messages a call."""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from pyflink.table import DataTypes
+from pyflink.table.udf import ScalarFunction
+
+from jobs.core.batches import Batches, Wanted, house_batches
+from jobs.core.guard import LONGEST_REASON, Guard
+from jobs.core.overlaps import Horizon
+from jobs.core.readings import read
+from jobs.core.sections import sections_in
+from jobs.flink.metrics import Counts, own_group
+from smartmeter.local_days import NEVER, days_of
+from smartmeter.messages.codec import encode
+from smartmeter.messages.framing import framing
+from smartmeter.settings import Settings
+
+MOST_BYTES_AT_ONCE = 16 << 20
+"""Of messages that are decoded together; that takes up to 15 times as much memory."""
+
+MOST_SECTIONS_AT_ONCE = 200_000
+"""Sections (144 bytes each) that messages may give together."""
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
+
+OF_SHARD = DataTypes.ROW([
+    DataTypes.FIELD("shard", DataTypes.BIGINT()),
+    DataTypes.FIELD("batches", DataTypes.BYTES()),
+    DataTypes.FIELD("dead_letter", DataTypes.BYTES()),
+])
+"""What to_batches gives: the batches of a shard of houses, packed, or a dead letter; all null beyond the last."""
+
+
+@dataclass(frozen=True)
+class Messages:
+    """m messages of the topic readings."""
+
+    payloads: list[bytes]
+    partition: np.ndarray  # int (m,)
+    offset: np.ndarray  # int (m,)
+    received_ms: np.ndarray  # int64 (m,), their times in Kafka
+
+    def __len__(self) -> int:
+        return len(self.payloads)
+
+    def halves(self) -> tuple[Messages, Messages] | None:
+        """The first half of them, and the others; None for a single one."""
+        middle = len(self) // 2
+        return (self[:middle], self[middle:]) if middle else None
+
+    def __getitem__(self, part: slice) -> Messages:
+        return Messages(self.payloads[part], self.partition[part], self.offset[part], self.received_ms[part])
+
+    def of_bounded_size(self) -> Iterator[Messages]:
+        """Yield them in parts of MOST_BYTES_AT_ONCE, or of one message."""
+        begin = size = 0
+        for i, payload in enumerate(self.payloads):
+            if size + len(payload) > MOST_BYTES_AT_ONCE and i > begin:
+                yield self[begin:i]
+                begin, size = i, 0
+            size += len(payload)
+        yield self[begin:]
+
+
+class ToBatches(ScalarFunction):
+    """From messages to a row (OF_SHARD) a shard of houses, many messages a call; as many rows as messages, the rest null."""
+
+    def __init__(self, settings: Settings, wanted: Wanted, keys: list[int]):
+        self.max_gap_ms = round(settings.max_gap_s * 1000)
+        self.max_ahead_ms = round(settings.max_ahead_s * 1000)
+        self.oldest_ms = settings.oldest_ms
+        self.allowed_lateness_ms = round(settings.allowed_lateness_s * 1000)
+        self.only_house = settings.replay_house
+        self.last_day = settings.replayed_days[-1] if settings.replayed_days and settings.replay_with_late else None
+        self.wanted, self.keys = wanted, keys
+        self.framing = framing(settings)
+
+    def open(self, function_context):
+        keep_freed_memory()
+        self.horizon = Horizon(self.allowed_lateness_ms)
+        group = own_group(function_context.get_metric_group())
+        self.counts = Counts(group, ("bursts", "readings", "dead_letters", "messages_failed"))
+        self.guard = Guard()
+        self.newest_reading_s = 0
+        group.gauge("newest_reading_s", lambda: self.newest_reading_s)
+
+    def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
+        received_ms = timestamp.to_numpy("datetime64[ms]").astype(np.int64)
+        messages = Messages([payload or b"" for payload in value], partition.to_numpy(), offset.to_numpy(), received_ms)
+        rows = [row for part in messages.of_bounded_size() for row in self.rows_of(part)]
+        self.counts.tell()
+        rows += [(None,) * 3] * (len(value) - len(rows))
+        return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
+
+    def rows_of(self, messages: Messages) -> list[tuple]:
+        """The rows (OF_SHARD) of messages, of which there are as many or fewer. A message that makes this fail is a dead letter."""
+        return self.guard.each(messages, self.rows, Messages.halves, self.failed)
+
+    def rows(self, messages: Messages) -> list[tuple]:
+        payloads, refused = self.framing.all_received(messages.payloads)
+        if self.last_day is not None:
+            payloads = self.without_later(payloads)
+        readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
+        if sections_in(readings) > MOST_SECTIONS_AT_ONCE and (parts := messages.halves()):
+            return [row for part in parts for row in self.rows_of(part)]
+        reasons |= refused
+        partitions, offsets = (column[readings.bursts["message"]] for column in (messages.partition, messages.offset))
+        may_overlap = self.horizon.passed(readings.bursts, messages.partition, messages.offset)
+        batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted, may_overlap)
+        if self.only_house:
+            batches, reasons = batches.of(self.only_house), {}
+        rows: list[tuple] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
+        rows += [self.dead_letter(messages, i, reason) for i, reason in reasons.items()]
+        self.count(readings.bursts["newest_ms"], batches, reasons)
+        return rows
+
+    def failed(self, messages: Messages, reason: str) -> list[tuple]:
+        """The row of the one message on which all else failed."""
+        self.counts.add("messages_failed")
+        self.counts.add("dead_letters")
+        return [] if self.only_house else [self.dead_letter(messages, 0, reason)]
+
+    def dead_letter(self, messages: Messages, i: int, reason: str) -> tuple:
+        offset = int(messages.offset[i])
+        return self.keys[offset % len(self.keys)], None, encode("dead_letter", {
+            "partition": int(messages.partition[i]), "offset": offset, "received": int(messages.received_ms[i]),
+            "reason": reason[:LONGEST_REASON], "payload": messages.payloads[i]})
+
+    def without_later(self, messages: list[bytes]) -> list[bytes]:
+        """The messages, empty where a burst begins once the last day of a replay may be closed: none closes it, or a day before, too early."""
+        readings, _ = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
+        begun = days_of(readings.zones, readings.bursts["zone"], readings.bursts["start_ms"] - self.allowed_lateness_ms)
+        later = set(readings.bursts["message"][begun > self.last_day].tolist())
+        return [b"" if i in later else message for i, message in enumerate(messages)]
+
+    def count(self, newest_ms: np.ndarray, batches: Batches, reasons: dict[int, str]) -> None:
+        """Tell Flink what was in a call's messages. Of their newest readings the middle one counts: no house whose clock is wrong does."""
+        self.counts.add("bursts", len(newest_ms))
+        self.counts.add("readings", int(batches.sections["readings"].sum() + batches.sections["refused"].sum()))
+        self.counts.add("dead_letters", len(reasons))
+        if len(known := newest_ms[newest_ms > NEVER]):
+            self.newest_reading_s = int(np.median(known)) // 1000
+
+
+def keep_freed_memory() -> None:
+    """Let this process reuse the memory of large arrays, where glibc would hand it back and fault it in each time.
+
+    Half the time of vectorised work on batches of a few MB is otherwise spent in page faults.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, 32 << 20)
+        libc.mallopt(M_TRIM_THRESHOLD, 256 << 20)

@@ -1,5 +1,0 @@
-import sys
-
-from smartmeter.cli import main
-
-sys.exit(main())

@@ -1,0 +1,76 @@
+"""The topic archived.readings: filled from the files of an archive, for a replay."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+
+from confluent_kafka import KafkaError, KafkaException
+
+from smartmeter.errors import UserError
+from smartmeter.kafka import connection, topic_admin
+from smartmeter.kafka.producer import Producer
+from smartmeter.messages import archive_files
+from smartmeter.messages.topics import topic
+from smartmeter.pace import Pace
+from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, Settings
+
+STALLED_S = 60
+
+DAYS_AFTER = LONGEST_BURST_DAYS + 3
+"""Days that a replay reads beyond its last one: in them a house's clock closes that day, and brings what came late."""
+
+
+def needed_days(settings: Settings) -> range:
+    """The days (UTC, days since 1970-01-01) whose files a replay needs, to make the same results as before."""
+    days = settings.replayed_days
+    assert days, "there is no replay"
+    return range(settings.replay_start_ms // DAY_MS, days[-1] + 1 + DAYS_AFTER)
+
+
+@contextmanager
+def in_kafka(settings: Settings, folder: Path) -> Iterator[None]:
+    """Have the topic from which a replay reads filled with what it needs of an archive; it is deleted afterwards. Raises UserError."""
+    found = archive_files.files(folder, needed_days(settings), settings.replay_house)
+    if not found:
+        raise UserError(f"{folder} has no readings of {settings.replay_from} or the days before or after it")
+    first = min(path.parent.name for paths in found.values() for path in paths)
+    print(f"The archive of what is needed begins with {first.removeprefix('date=')}: if there were readings of these houses before, results may "
+          "differ from the old ones.", file=sys.stderr)
+    _delete(settings)  # what a replay that was killed has left
+    topic_admin.create_topics(settings)
+    try:
+        _fill(settings, found.values())
+        yield
+    finally:
+        _delete(settings)
+
+
+def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
+    """Send the messages of an archive to the topic of the replay, those of a house in their old order."""
+    messages, pace = 0, Pace("files of the archive looked through", sum(map(len, of_each_range)))
+    for path in chain.from_iterable(of_each_range):
+        messages += sum(1 for _ in archive_files.read(path))
+        pace.add(1)
+    pace = Pace("messages of the archive sent to Kafka", messages)
+    with Producer(settings) as producer:
+        for paths in of_each_range:
+            for message in archive_files.merged(paths):
+                producer.send("readings", message.key, message.value, message.timestamp_ms, message.partition % settings.partitions,
+                              {"partition": b"%d" % message.partition, "offset": b"%d" % message.offset})
+                pace.add(1)
+
+
+def _delete(settings: Settings) -> None:
+    """Delete the topic of the replay, if it is there."""
+    name = topic(settings, "readings")
+    client = connection.admin(settings)  # its futures end with it
+    [deleted] = client.delete_topics([name], operation_timeout=STALLED_S).values()
+    try:
+        deleted.result()
+    except KafkaException as error:
+        if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART:
+            raise connection.failure(error, settings) from None

@@ -1,0 +1,144 @@
+"""Where in the topic readings a time begins: by the time that bursts themselves tell, whatever their producer gave Kafka as the time of a message.
+
+Kafka finds messages by its own timestamps. A producer may set those to seconds, to nanoseconds, to the time of sending or to nothing, and a replay that asked
+Kafka would leave out its houses. So each message is looked at once, and an index is kept in a file: of every thousand messages or so, the newest time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import numpy as np
+from confluent_kafka import KafkaException, Message, TopicCollection
+
+from smartmeter.compiled import compiled
+from smartmeter.errors import UserError
+from smartmeter.kafka import connection, topic_log
+from smartmeter.kafka.offsets import Place
+from smartmeter.messages.framing import framing
+from smartmeter.messages.schemas import HEADER_BYTES, HEADERS
+from smartmeter.messages.topics import topic
+from smartmeter.messages.varints import BAD, read_long
+from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, Settings
+
+BLOCK = np.dtype([("partition", "i8"), ("behind", "i8"), ("newest_ms", "i8")])
+"""Messages of a partition that follow each other: the offset behind the last of them, and the newest of their times."""
+
+BLOCK_MESSAGES = 1000
+FRONT_BYTES = 128
+"""Enough of a message for all that comes before its arrays."""
+NEVER = np.iinfo(np.int64).min
+LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
+TIMEOUT_S = 10
+
+_HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
+
+
+def starts(settings: Settings, folder: Path, bounds: dict[Place, tuple[int, int]], time_ms: int) -> dict[Place, int]:
+    """For each partition in the bounds (first offset, one behind the last): an offset in front of which no message is of that time or later.
+
+    The index is brought up to date, in a file in the folder. Raises UserError where Kafka cannot be used.
+    """
+    file = folder / f"{_topic_id(settings)}.npy"
+    blocks = _updated(settings, _load(file), bounds)
+    _save(file, blocks)
+    return {place: _start(blocks[blocks["partition"] == place[1]], *bound, time_ms) for place, bound in bounds.items()}
+
+
+def folder_of(settings: Settings) -> Path:
+    """The folder of the index."""
+    return settings.home.resolve() / "index"
+
+
+def times(settings: Settings, messages: list[Message]) -> np.ndarray:
+    """int64 (m, 2): first and last time, in ms, of each message: of its burst. Where it has none that makes sense, both are Kafka's timestamp,
+    or NEVER where that lies in the future too."""
+    latest_ms = round((time.time() + settings.max_ahead_s) * 1000)
+    received, _ = framing(settings).all_received([message.value() or b"" for message in messages])
+    spans = np.empty((len(messages), 2), np.int64)
+    fronts = [payload[:FRONT_BYTES] for payload in received]
+    _spans(np.frombuffer(b"".join(fronts), np.uint8), np.cumsum(list(map(len, fronts)), dtype=np.int64), settings.oldest_ms, latest_ms, spans)
+    for i in np.flatnonzero(spans[:, 1] == NEVER).tolist():
+        timestamp_ms = messages[i].timestamp()[1]
+        spans[i] = timestamp_ms if timestamp_ms <= latest_ms else NEVER
+    return spans
+
+
+@compiled
+def _spans(data, ends, oldest_ms, latest_ms, spans):
+    """Fill in start and end of the burst in each message, of whose front bytes data has those up to `ends`; NEVER where they make no sense."""
+    at = 0
+    for i, end in enumerate(ends):
+        spans[i] = NEVER
+        if end - at >= HEADER_BYTES and np.all(data[at:at + HEADER_BYTES] == _HEADER):
+            _, at = read_long(data, at + HEADER_BYTES, end)
+            size, at = read_long(data, at, end)
+            if at != BAD and 0 <= size <= end - at:
+                start_ms, at = read_long(data, at + size, end)
+                end_ms, at = read_long(data, at, end)
+                if at != BAD and oldest_ms <= start_ms < end_ms <= latest_ms and end_ms - start_ms <= LONGEST_MS:
+                    spans[i] = start_ms, end_ms
+        at = end
+
+
+def _updated(settings: Settings, blocks: np.ndarray, bounds: dict[Place, tuple[int, int]]) -> np.ndarray:
+    """The blocks with those of the messages that came since."""
+    ends = {partition: end for (_, partition), (_, end) in bounds.items()}
+    blocks = blocks[[behind <= ends.get(partition, 0) for partition, behind, _ in blocks.tolist()]] if len(blocks) else blocks
+    known = {partition: int(blocks["behind"][blocks["partition"] == partition].max()) for partition in np.unique(blocks["partition"]).tolist()}
+    unseen = {place: (max(begin, known.get(place[1], 0)), end) for place, (begin, end) in bounds.items()}
+    found: list[tuple[int, int, int]] = []
+    count = BLOCK_MESSAGES  # of the last block: it is full
+    for (_, partition), messages in topic_log.messages(settings, group(settings), unseen, "messages looked at for the time of their readings"):
+        behind, newest_ms = (messages[-1].offset() or 0) + 1, int(times(settings, messages)[:, 1].max())
+        if count < BLOCK_MESSAGES and found[-1][0] == partition:
+            newest_ms, count = max(newest_ms, found.pop()[2]), count + len(messages)
+        else:
+            count = len(messages)
+        found.append((partition, behind, newest_ms))
+    return np.concatenate([blocks, np.array(found, BLOCK)])
+
+
+def _start(blocks: np.ndarray, begin: int, end: int, time_ms: int) -> int:
+    """Where the first of a partition's blocks that reach a time begins, within bounds."""
+    reach = np.flatnonzero(blocks["newest_ms"] >= time_ms)
+    if not len(reach):
+        return end
+    return max(begin, int(blocks["behind"][reach[0] - 1])) if reach[0] else begin
+
+
+def group(settings: Settings) -> str:
+    """The consumer group of a replay; what looks at the topic for it does not join it."""
+    return f"{settings.topic_prefix}replay"
+
+
+def _topic_id(settings: Settings) -> str:
+    """Kafka's name for the topic that is there now; one that is made anew has another. Raises UserError."""
+    name, client = topic(settings, "readings"), connection.admin(settings)  # its futures end with it
+    try:
+        return str(client.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result().topic_id)
+    except KafkaException as error:
+        raise connection.failure(error, settings) from None
+
+
+def _load(file: Path) -> np.ndarray:
+    """The blocks in a file; none where it is not there, or is damaged."""
+    with suppress(OSError, ValueError, EOFError):
+        if (blocks := np.load(file, allow_pickle=False)).dtype == BLOCK:
+            return blocks
+    return np.empty(0, BLOCK)
+
+
+def _save(file: Path, blocks: np.ndarray) -> None:
+    """Put the blocks into a file, whole or not at all. Raises UserError."""
+    try:
+        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with NamedTemporaryFile(dir=file.parent, delete=False) as written:
+            np.save(written, blocks)
+        os.replace(written.name, file)
+    except OSError as error:
+        raise UserError(f"{error.filename or file}: {error.strerror}; the index of times needs a folder that can be written, and room in it") from None

@@ -1,0 +1,173 @@
+"""How far a consumer group is in the topics.
+
+An end is the last stable offset: what lies behind it belongs to a transaction that is still open, and nobody may read it yet. Offsets before it may
+hold no message that is ever delivered: markers of transactions, and messages of aborted ones. A group that has consumed all messages has no lag, though its
+committed offset stands before such a gap (FLINK-33484).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterable
+
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
+
+from smartmeter.errors import UserError
+from smartmeter.kafka import connection
+from smartmeter.messages.topics import topic
+from smartmeter.settings import SMW, Settings
+
+TIMEOUT_S = 10
+POLL_S = 0.3
+MESSAGES_AT_A_TIME = 1000
+
+Place = tuple[str, int]
+"""(full name of a topic, partition)."""
+
+
+class Offsets:
+    """Offsets in some topics, as the broker tells them. Raises UserError where it does not."""
+
+    def __init__(self, settings: Settings, names: tuple[str, ...], group_id: str):
+        self._settings = settings
+        self._group = Group(settings, group_id)
+        self._admin = connection.admin(settings)
+        topics = self._ask(self._admin.list_topics, timeout=TIMEOUT_S).topics
+        wanted = [topic(settings, name) for name in names]
+        if missing := [full for full in wanted if full not in topics]:
+            raise UserError(f"Kafka at {settings.kafka} shows no topic {missing[0]}: make it by {SMW} topics, or let the user read it")
+        self._places = [(full, partition) for full in wanted for partition in topics[full].partitions]
+
+    def __enter__(self) -> Offsets:
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._group.close()
+
+    def bounds(self) -> dict[Place, tuple[int, int]]:
+        """The first offset that is kept, and the one behind the last that may be read, of each partition."""
+        return self._ask(bounds, self._admin, self._places, TIMEOUT_S)
+
+    def committed(self) -> dict[Place, int]:
+        """What the group has committed; 0 where nothing."""
+        return {place: max(offset, 0) for place, offset in self._ask(self._group.committed, self._places, TIMEOUT_S).items()}
+
+    def lag(self) -> int:
+        """Messages that the group has not committed."""
+        return self._group.lag(self.committed(), self.bounds(), TIMEOUT_S)
+
+    def _ask(self, question, *arguments, **options):
+        deadline = time.monotonic() + TIMEOUT_S
+        while True:
+            try:
+                return question(*arguments, **options)
+            except KafkaException as error:
+                if error.args[0].code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
+                    raise connection.failure(error, self._settings) from None
+                time.sleep(POLL_S)
+
+
+class Lags:
+    """How far some groups are in their topics (full names), to be asked again and again.
+
+    Each group is asked by a consumer of its own, which does not join it: librdkafka's admin client would end the process where a
+    broker does not yet, or no longer, coordinate the group (librdkafka's issue 5040).
+    """
+
+    def __init__(self, settings: Settings, topics_of: dict[str, tuple[str, ...]]):
+        self._settings, self._topics_of = settings, topics_of
+        self._admin = connection.admin(settings)
+        self._groups = {group_id: Group(settings, group_id) for group_id in topics_of}
+
+    def by_group(self, timeout_s: float) -> dict[str, int | None]:
+        """Messages that each group has not committed; None for a group that has committed nothing.
+
+        Raises UserError where Kafka cannot be used.
+        """
+        try:
+            return self._by_group(timeout_s)
+        except KafkaException as error:
+            raise connection.failure(error, self._settings, timeout_s) from None
+
+    def _by_group(self, timeout_s: float) -> dict[str, int | None]:
+        known = self._admin.list_topics(timeout=timeout_s).topics
+        places_of = {group_id: [(name, partition) for name in names if name in known for partition in known[name].partitions]
+                     for group_id, names in self._topics_of.items()}
+        found = bounds(self._admin, {place for of_group in places_of.values() for place in of_group}, timeout_s)
+        lags: dict[str, int | None] = {}
+        for group_id, places in places_of.items():
+            committed = self._groups[group_id].committed(places, timeout_s)
+            is_known = any(offset >= 0 for offset in committed.values())
+            lags[group_id] = self._groups[group_id].lag(committed, found, timeout_s) if is_known else None
+        return lags
+
+
+class Group:
+    """A consumer group that is asked, by a consumer which does not join it; by several threads at a time."""
+
+    def __init__(self, settings: Settings, group_id: str):
+        self._consumer = Consumer(connection.consumer(settings, group_id) | {
+            "enable.partition.eof": True, "auto.offset.reset": "earliest", "queued.min.messages": 1, "fetch.wait.max.ms": 10})
+        self._looking = threading.Lock()
+        self._gaps: dict[Place, tuple[int, int]] = {}  # the newest that is known: its first offset, and the one behind its last
+
+    def close(self) -> None:
+        self._consumer.close()
+
+    def committed(self, places: Iterable[Place], timeout_s: float) -> dict[Place, int]:
+        """What the group has committed; below 0 where nothing. Raises KafkaException."""
+        asked = [TopicPartition(*place) for place in places]
+        found = self._consumer.committed(asked, timeout=timeout_s) if asked else []
+        return {(at.topic, at.partition): at.offset for at in found}
+
+    def lag(self, committed: dict[Place, int], bounds: dict[Place, tuple[int, int]], timeout_s: float) -> int:
+        """Messages from what is committed on. In the midst of a transactional topic, markers are counted as messages; at its end they are not."""
+        unread = {place: (max(offset, bounds[place][0]), bounds[place][1]) for place, offset in committed.items()}
+        unread = {place: (at, end) for place, (at, end) in unread.items() if at < end}
+        with self._looking:
+            firsts = self._first_messages(unread, timeout_s)
+        return sum(max(end - firsts[place], 0) for place, (_, end) in unread.items())
+
+    def _first_messages(self, unread: dict[Place, tuple[int, int]], timeout_s: float) -> dict[Place, int]:
+        """The offset of the first message at (from, to), `to` where there is none; `from` where that cannot be found out in time."""
+        firsts = {place: self._behind_gap(place, at) for place, (at, _) in unread.items()}
+        waiting = {place for place, (_, end) in unread.items() if firsts[place] < end}
+        if not waiting:
+            return firsts
+        self._consumer.assign([TopicPartition(*place, firsts[place]) for place in waiting])
+        deadline = time.monotonic() + timeout_s
+        while waiting and (left := deadline - time.monotonic()) > 0:
+            for message in self._consumer.consume(1, left) + self._consumer.consume(MESSAGES_AT_A_TIME, 0):
+                error, place, offset = message.error(), (message.topic(), message.partition() or 0), message.offset() or 0
+                if error and error.code() != KafkaError._PARTITION_EOF:
+                    waiting.clear()  # such as a user that may not read the topic
+                elif place in waiting:
+                    waiting.remove(place)
+                    self._gaps[place] = unread[place][0], offset
+                    firsts[place] = offset
+        self._consumer.unassign()
+        return firsts
+
+    def _behind_gap(self, place: Place, offset: int) -> int:
+        """The offset itself, or the one behind the gap that it is in."""
+        first, behind = self._gaps.get(place, (0, 0))
+        return behind if first <= offset < behind else offset
+
+
+def bounds(admin: AdminClient, places: Iterable[Place], timeout_s: float) -> dict[Place, tuple[int, int]]:
+    """The first offset that is kept, and the one behind the last that may be read, of each place. Raises KafkaException."""
+    begins, ends = (_listed(admin, places, spec, timeout_s) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
+    return {place: (begin, ends[place]) for place, begin in begins.items()}
+
+
+def _listed(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec, timeout_s: float) -> dict[Place, int]:
+    asked = {TopicPartition(*place): spec for place in places}
+    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout_s) if asked else {}
+    return {(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
+
+
+def specific_offsets(offset_of: dict[int, int]) -> str:
+    """Partition -> offset, as options of Flink's connector take it."""
+    return ";".join(f"partition:{partition},offset:{offset}" for partition, offset in sorted(offset_of.items()))

@@ -1,0 +1,107 @@
+"""Sends houses and bursts to Kafka."""
+
+from __future__ import annotations
+
+from queue import SimpleQueue
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka import Producer as KafkaProducer
+
+from smartmeter.errors import UserError
+from smartmeter.kafka import connection
+from smartmeter.messages.codec import Burst, encode, encode_burst
+from smartmeter.messages.framing import framing
+from smartmeter.messages.topics import key, topic
+from smartmeter.settings import Settings
+
+DELIVERY_S = 30
+BY_KEY = -1
+"""In place of a partition: the one that the key belongs to."""
+
+
+class ProducerError(UserError):
+    """Kafka did not take a message."""
+
+
+class Producer:
+    """An idempotent, compressed producer, in order for each house; at most 64 MB wait to be sent.
+
+    Use it in a with statement: leaving it waits until everything is delivered, and raises ProducerError if not. Making it
+    raises UserError where Kafka cannot be used.
+    """
+
+    def __init__(self, settings: Settings):
+        connection.require_broker(settings)
+        self._settings = settings
+        self._framing = framing(settings)
+        self._fault: KafkaError | None = None
+        self._refused: SimpleQueue[KafkaError] = SimpleQueue()  # of each message that was not delivered, why
+        self._kafka = KafkaProducer({
+            **connection.client(settings),
+            "enable.idempotence": True,
+            "compression.type": "lz4",
+            "linger.ms": 20,
+            "batch.size": 1_000_000,
+            "queue.buffering.max.kbytes": 65_536,
+            "delivery.timeout.ms": DELIVERY_S * 1000,
+            "delivery.report.only.error": True,
+            # Both run while a fatal error is pending. Python code, such as a function or a logger, may clear that; put is none.
+            "on_delivery": self._refused.put,
+            "log.queue": True,  # which nobody reads: what is wrong is raised
+        })
+
+    def __enter__(self) -> Producer:
+        return self
+
+    def __exit__(self, kind, *_) -> None:
+        if kind is not None:
+            self._kafka.purge()
+            return
+        self._deliver(self._kafka.flush, DELIVERY_S + 5)
+
+    def send_house(self, record: dict) -> None:
+        """Sends a record of schema house."""
+        self.send("houses", key("houses", record), self._framing.sent(encode("house", record)), record["updated"])
+
+    def send_burst(self, burst: Burst) -> None:
+        """Sends a burst; its Kafka timestamp is the burst's start."""
+        self.send("readings", key("readings", {"house_id": burst.house_id}), self._framing.sent(encode_burst(burst)), burst.start_ms)
+
+    def wait(self, seconds: float) -> None:
+        """Lets time pass while delivery goes on."""
+        self._deliver(self._kafka.poll, seconds)
+
+    def send(self, name: str, message_key: bytes | None, payload: bytes | None, timestamp_ms: int, partition: int = BY_KEY,
+             headers: dict[str, str | bytes | None] | None = None) -> None:
+        """Sends a message that is already encoded to topic `name`."""
+        while True:
+            try:
+                self._kafka.produce(topic(self._settings, name), payload, message_key, partition, timestamp=timestamp_ms, headers=headers)
+                return self.wait(0)
+            except BufferError:
+                self.wait(0.1)
+            except KafkaException as error:
+                self._check()
+                raise ProducerError(f"Kafka at {self._settings.kafka} refuses messages: {error.args[0].str()}") from None
+
+    def _deliver(self, until, seconds: float) -> None:
+        """Delivery goes on until a method of the client returns. An error after which it gives up comes out of that as an exception,
+        or as the innermost cause of a SystemError where a message fails by it."""
+        try:
+            until(seconds)
+        except (KafkaException, SystemError) as error:
+            cause: BaseException = error
+            while cause.__cause__:
+                cause = cause.__cause__
+            self._fault = cause.args[0]
+        self._check()
+
+    def _check(self) -> None:
+        if not self._fault and self._refused.empty():
+            return
+        undelivered = self._refused.qsize() + len(self._kafka)
+        self._fault = self._fault or self._refused.get()
+        if self._fault.code() in connection.RIGHTS_MISSING:
+            raise ProducerError(connection.no_right(self._fault, self._settings))
+        raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka} "
+                            f"({self._fault.str()}): see whether the broker is up, and produce the same days again")

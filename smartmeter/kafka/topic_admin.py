@@ -1,0 +1,84 @@
+"""Creates the topics, and corrects the configuration of those that exist."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, TopicMetadata
+
+from smartmeter.kafka import connection
+from smartmeter.messages import topics
+from smartmeter.messages.framing import framing
+from smartmeter.settings import Settings
+
+TIMEOUT_S = 10
+
+
+def mend(settings: Settings) -> Iterator[str]:
+    """Change the configuration of topics to what it should be; yields a sentence on each change, and on what has to be left."""
+    client = connection.admin(settings)
+    known = _known(client, {topics.topic(settings, name) for name in topics.SCHEMA_OF})
+    partitions = {full: len(found.partitions) for full, found in known.items()}
+    found = _configurations(client, list(partitions))
+    for name in topics.SCHEMA_OF:
+        full = topics.topic(settings, name)
+        wanted = topics.configuration(settings, name, partitions[full])
+        changed = {key: value for key, value in wanted.items() if found[full][key] != value}
+        if changed:
+            _change(client, full, changed)
+        for key, value in changed.items():
+            yield f"{full}: {key} is {value} now, and was {found[full][key]}"
+        yield from _left(settings, full, partitions[full], len(known[full].partitions[0].replicas))
+
+
+def _known(client: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
+    """Topic -> what is known of it; a broker may hear a moment later of one that another has just made. Raises KafkaException."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while missing := names - (known := client.list_topics(timeout=TIMEOUT_S).topics).keys():
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART, f"it does not know of {', '.join(sorted(missing))}"))
+        time.sleep(0.1)
+    return {name: known[name] for name in names}
+
+
+def _configurations(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    """Topic -> its configuration, with what it has from its broker."""
+    answers = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=TIMEOUT_S)
+    return {resource.name: {key: entry.value for key, entry in answer.result().items()} for resource, answer in answers.items()}
+
+
+def _change(client: AdminClient, name: str, values: dict[str, str]) -> None:
+    entries = [ConfigEntry(key, value, incremental_operation=AlterConfigOpType.SET) for key, value in values.items()]
+    resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
+    [answer] = client.incremental_alter_configs([resource], request_timeout=TIMEOUT_S).values()
+    answer.result()
+
+
+def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
+    """What differs, and is the user's to change."""
+    if partitions != settings.partitions:
+        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.partitions}; left as it is, as houses would move to other "
+               "partitions, away from what they sent before: see docs/retention.md")
+    if settings.replication not in (0, replication):
+        yield (f"{name}: it has {replication} copies of each message and SMW_REPLICATION is {settings.replication}; left as it is, as copies are moved between "
+               "brokers by kafka-reassign-partitions.sh")
+
+
+def create_topics(settings: Settings) -> None:
+    """Create the topics that are not there yet, and have a registry know their schemas. Raises UserError when either cannot be used, or refuses."""
+    framing(settings)
+    connection.require_broker(settings)
+    client = connection.admin(settings)  # its futures end with it
+    there = client.list_topics(timeout=connection.PATIENCE_S).topics
+    new = [
+        NewTopic(full, settings.partitions, settings.replication or -1, config=topics.configuration(settings, name, settings.partitions))
+        for name in topics.SCHEMA_OF if (full := topics.topic(settings, name)) not in there
+    ]
+    for created in client.create_topics(new, request_timeout=5).values() if new else ():
+        try:
+            created.result()
+        except KafkaException as error:
+            if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
+                raise connection.failure(error, settings) from None

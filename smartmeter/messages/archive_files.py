@@ -1,0 +1,250 @@
+"""The files of an archive: messages of the topic readings in Avro object container files, which any Avro tool reads.
+
+    readings/date=2026-11-01/houses=000001-000100.avro    bursts, each with its columns
+    unreadable/date=2026-11-01/messages.avro              messages that are no burst
+
+The date is that of a burst's start, in UTC; of what has no start that makes sense, that of its Kafka timestamp. A record is a message's place
+(PLACE), then the burst's own bytes as they were in Kafka: they are copied, not encoded anew, so that what comes back is what was there. A file is in
+the order of partition and offset.
+"""
+
+from __future__ import annotations
+
+import heapq
+import io
+import json
+import os
+import zlib
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import fastavro
+
+from smartmeter.errors import UserError
+from smartmeter.messages.codec import Burst, decode_burst
+from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR, CodecError
+from smartmeter.settings import Settings
+
+EPOCH = date(1970, 1, 1)
+HOUSES_PER_FILE = 100
+CODEC = "zstandard"
+BLOCK_BYTES = 256 << 10
+MOST_WAITING_BYTES = 256 << 20
+PARTIAL = ".partial"
+USUAL = Path("SMW_HOME", "archive")
+"""Stands for the folder `archive` in settings.home."""
+
+
+def _record(name: str, time: str | dict, fields: list[dict]) -> dict:
+    return {"type": "record", "name": name, "namespace": "smartmeter", "fields": [
+        {"name": "partition", "type": "int", "doc": "Partition of the topic readings that the message was in."},
+        {"name": "offset", "type": "long", "doc": "Its offset there."},
+        {"name": "timestamp", "type": time, "doc": "Its Kafka timestamp, in ms since 1970-01-01T00:00Z."},
+        {"name": "key", "type": ["null", "bytes"], "doc": "Its key."},
+        {"name": "head", "type": ["null", "bytes"], "doc": "What of the message comes before the burst; all of it where it is no burst."},
+        {"name": "crc32", "type": "long", "doc": "CRC-32 of all of it, by which damage is found."},
+        {"name": "rest_bytes", "type": "int", "doc": "Bytes of the burst, which follows."},
+        *fields]}
+
+
+TIME = {"type": "long", "logicalType": "timestamp-millis"}
+PLACE = fastavro.parse_schema(_record("Place", "long", []))
+BURST = _record("ArchivedBurst", TIME, json.loads((SCHEMA_DIR / "reading_burst.avsc").read_text())["fields"])
+UNREADABLE = _record("ArchivedMessage", TIME, [])
+
+
+def folder_of(settings: Settings, named: Path) -> Path:
+    """The folder of an archive, which may be USUAL."""
+    return settings.home / USUAL.name if named == USUAL else named
+
+
+class Message(NamedTuple):
+    """A message of the topic readings, cut in two where its burst begins."""
+
+    partition: int
+    offset: int
+    timestamp_ms: int
+    key: bytes | None
+    head: bytes | None
+    rest: bytes
+
+    @property
+    def value(self) -> bytes | None:
+        """The message as it was in Kafka."""
+        return None if self.head is None else self.head + self.rest
+
+    @property
+    def crc32(self) -> int:
+        return zlib.crc32(self.rest, zlib.crc32(self.head or b""))
+
+    @property
+    def readings(self) -> int:
+        """How many readings its burst has; 0 where it has none."""
+        return len(decode_burst(self.value or b"").watts) if self.rest else 0
+
+
+@dataclass
+class Records:
+    """Records that become one block, as fastavro's writer takes it."""
+
+    bytes_: io.BytesIO = field(default_factory=io.BytesIO)
+    num_records: int = 0
+
+    def add(self, message: Message) -> int:
+        """Add a message. Returns by how many bytes the records have grown."""
+        before = self.bytes_.tell()
+        fastavro.schemaless_writer(self.bytes_, PLACE, {
+            "partition": message.partition, "offset": message.offset, "timestamp": message.timestamp_ms,
+            "key": message.key, "head": message.head, "crc32": message.crc32, "rest_bytes": len(message.rest)})
+        self.bytes_.write(message.rest)
+        self.num_records += 1
+        return self.bytes_.tell() - before
+
+    def append_to(self, path: Path, schema: dict) -> None:
+        """Write them to the end of a file, as a block."""
+        with path.open("a+b") as file:
+            fastavro.write.Writer(file, schema, CODEC).write_block(self)
+
+
+class Files:
+    """Writes messages to many files at a time, each of which gets its name in the archive once all have come.
+
+    What waits for its block to be full is bounded, and no file stays open.
+    """
+
+    def __init__(self, folder: Path, days: range):
+        self._folder = folder
+        self._waiting: dict[Path, Records] = {}
+        self._waiting_bytes = 0
+        for day in days:  # what a run that was killed has left
+            for left in folder.glob(f"*/{_of_day(day)}/*{PARTIAL}"):
+                left.unlink()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, message: Message, day: int, house_id: int) -> None:
+        """Add a message to a day (days since 1970-01-01), behind those that were before it in Kafka. house_id: 0 where it is no burst."""
+        path = path_of(self._folder, day, house_id)
+        if path not in self._waiting:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._waiting[path] = Records()
+        self._waiting_bytes += self._waiting[path].add(message)
+        if self._waiting[path].bytes_.tell() >= BLOCK_BYTES:
+            self._write(path)
+        if self._waiting_bytes >= MOST_WAITING_BYTES:
+            self._write_all()
+
+    def complete(self) -> Iterator[Path]:
+        """Yield each file, in its place and with all that the archive held of it before."""
+        self._write_all()
+        for path in sorted(self._waiting):
+            written = _partial(path)
+            if path.exists():
+                written = path.with_suffix(f".united{PARTIAL}")
+                _write(written, merged([path, _partial(path)]), _schema(path))
+                _partial(path).unlink()
+            with written.open("rb") as file:
+                os.fsync(file.fileno())
+            written.rename(path)
+            yield path
+
+    def _write_all(self) -> None:
+        for path, records in self._waiting.items():
+            if records.num_records:
+                self._write(path)
+
+    def _write(self, path: Path) -> None:
+        self._waiting_bytes -= self._waiting[path].bytes_.tell()
+        self._waiting[path].append_to(_partial(path), _schema(path))
+        self._waiting[path] = Records()
+
+
+def cut(partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[Message, Burst | None]:
+    """(message, its burst) of what is in the topic; None where it is no burst of a house."""
+    with suppress(CodecError):
+        if value and (burst := decode_burst(value)).house_id >= 1:
+            return Message(partition, offset, timestamp_ms, key, value[:HEADER_BYTES], value[HEADER_BYTES:]), burst
+    return Message(partition, offset, timestamp_ms, key, value, b""), None
+
+
+def read(path: Path) -> Iterator[Message]:
+    """The messages of a file. Raises UserError where it is damaged."""
+    try:
+        with path.open("rb") as file:
+            block: Any
+            for block in fastavro.block_reader(file):
+                for _ in range(block.num_records):
+                    yield _next_message(block.bytes_)
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}") from None
+    except Exception as error:  # fastavro and the decompressor raise many kinds on damaged bytes
+        raise UserError(f"{path} is damaged ({str(error) or type(error).__name__}): take it away, and archive its day again") from None
+
+
+def _next_message(records: io.BytesIO) -> Message:
+    place: Any = fastavro.schemaless_reader(records, PLACE, None)
+    message = Message(place["partition"], place["offset"], place["timestamp"], place["key"], place["head"], records.read(place["rest_bytes"]))
+    if message.crc32 != place["crc32"]:
+        raise ValueError(f"offset {message.offset} of partition {message.partition} is not as it was written")
+    return message
+
+
+def merged(paths: Iterable[Path]) -> Iterator[Message]:
+    """The messages of some files in the order of partition and offset, each once.
+
+    Raises UserError where two files have another message for the same place: they come from two topics.
+    """
+    last = None
+    for message in heapq.merge(*map(read, paths), key=lambda message: message[:2]):
+        if last is None or message[:2] != last[:2]:
+            yield message
+        elif message != last:
+            raise UserError(f"the archive has another message at offset {message.offset} of partition {message.partition} than Kafka: it is "
+                            "of another topic, or of one that was made anew; give this one a folder of its own (--into)")
+        last = message
+
+
+def path_of(folder: Path, day: int, house_id: int) -> Path:
+    """The file that a message of a day (days since 1970-01-01) belongs to; house_id: 0 where it is no burst."""
+    if not house_id:
+        return folder / "unreadable" / _of_day(day) / "messages.avro"
+    first = (house_id - 1) // HOUSES_PER_FILE * HOUSES_PER_FILE + 1
+    return folder / "readings" / _of_day(day) / f"houses={first:06}-{first + HOUSES_PER_FILE - 1:06}.avro"
+
+
+def files(folder: Path, days: range, house_id: int = 0) -> dict[str, list[Path]]:
+    """The complete files of some days by the name that they have each day; of one house: that of its range alone."""
+    wanted = path_of(folder, 0, house_id).name if house_id else "*.avro"
+    found: dict[str, list[Path]] = {}
+    for day in days:
+        for path in sorted(folder.glob(f"*/{_of_day(day)}/{wanted}")):
+            found.setdefault(path.name, []).append(path)
+    return found
+
+
+def _of_day(day: int) -> str:
+    return f"date={EPOCH + timedelta(days=day)}"
+
+
+def _partial(path: Path) -> Path:
+    return path.with_suffix(PARTIAL)
+
+
+def _schema(path: Path) -> dict:
+    return BURST if path.name.startswith("houses=") else UNREADABLE
+
+
+def _write(path: Path, messages: Iterable[Message], schema: dict) -> None:
+    records = Records()
+    for message in messages:
+        records.add(message)
+        if records.bytes_.tell() >= BLOCK_BYTES:
+            records.append_to(path, schema)
+            records = Records()
+    if records.num_records:
+        records.append_to(path, schema)

@@ -1,0 +1,275 @@
+"""Avro messages: single-object framing, and a vectorised reader and writer for records that are nearly all arrays.
+
+A message is C3 01, the 8-byte little-endian CRC-64-AVRO fingerprint of the writer's schema, then the record
+(Avro specification, "Single-object encoding"). fastavro serves every schema. Bursts and power profiles are nearly all
+arrays, and an Avro array of floats is a block of packed little-endian float32, one of small ints a byte each, so NumPy
+reads and writes those without a loop of Python's. Whatever block structure Avro allows is read.
+"""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from functools import partial
+from typing import cast
+
+import fastavro
+import numpy as np
+
+from smartmeter.messages.schemas import EARLIER, HEADER_BYTES, HEADERS, SCHEMAS, CodecError, schema_name
+from smartmeter.messages.varints import BAD, MOST_BLOCKS, int_block, write_ints
+
+
+class _Malformed(ValueError):
+    """What is wrong with the bytes of a record, in words."""
+
+
+class Columns:
+    """A record that is nearly all arrays; its fields are in the order of its schema."""
+
+    def __eq__(self, other) -> bool:
+        """Equal in every field; NaN equals NaN."""
+        return isinstance(other, type(self)) and all(
+            np.array_equal(mine, theirs, equal_nan=True) if isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
+            else np.array_equal(mine, theirs)
+            for mine, theirs in zip(vars(self).values(), vars(other).values())
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Burst(Columns):
+    """What m meters of a house measured in [start_ms, end_ms): n readings, those of meter_ids[0] first."""
+
+    house_id: int
+    timezone: str
+    start_ms: int
+    end_ms: int
+    tick_ms: int
+    meter_ids: np.ndarray  # int32 (m,)
+    counts: np.ndarray  # int32 (m,), readings of each meter
+    deltas: np.ndarray  # int32 (n,), ticks since the meter's previous reading, its first since start_ms
+    watts: np.ndarray  # float32 (n,)
+
+
+@dataclass(frozen=True, eq=False)
+class Profile(Columns):
+    """Lowest, mean and highest power of m meters of a house over n minutes (UTC), those of meter_ids[0] first."""
+
+    house_id: int
+    date: int  # local day, days since 1970-01-01
+    part: int  # 0, or the start in ms of a span that came later
+    start: int  # of the first minute, in ms since 1970-01-01T00:00Z
+    meter_ids: np.ndarray  # int32 (m,)
+    counts: np.ndarray  # int32 (m,), minutes of each meter
+    deltas: np.ndarray  # int32 (n,), minutes since the meter's previous one, its first since start
+    readings: np.ndarray  # int32 (n,)
+    min_watts: np.ndarray  # float32 (n,)
+    mean_watts: np.ndarray  # float32 (n,)
+    max_watts: np.ndarray  # float32 (n,)
+
+
+def encode(name: str, record: dict) -> bytes:
+    """A record of schema `name` as a message; times in ms and dates in days since 1970-01-01 are plain ints.
+
+    A record of a schema that is nearly all arrays may have NumPy's (int32, float32): it is written without a loop.
+    Raises CodecError for a record that does not fit the schema.
+    """
+    if any(isinstance(value, np.ndarray) for value in record.values()):
+        return _write(name, [record[item["name"]] for item in SCHEMAS[name]["fields"]])
+    out = io.BytesIO(HEADERS[name])
+    out.seek(HEADER_BYTES)
+    try:
+        fastavro.schemaless_writer(out, SCHEMAS[name], record, strict_allow_default=True)
+    except (ValueError, TypeError, KeyError, OverflowError, AttributeError) as error:
+        raise CodecError(f"record does not fit schema {name}: {error}") from error
+    return out.getvalue()
+
+
+def decode(payload: bytes) -> tuple[str, dict]:
+    """(schema name, record) of a message. Raises CodecError for anything else."""
+    name = schema_name(payload)
+    _, written_as = EARLIER.get(payload[:HEADER_BYTES], (name, None))
+    return name, read_record(name, payload, HEADER_BYTES, written_as)
+
+
+def read_record(name: str, payload: bytes, at: int, written_as: dict | None = None) -> dict:
+    """The record of schema `name` from position `at` of a message on, which may be written as another version of it.
+
+    Raises CodecError for anything else.
+    """
+    body = io.BytesIO(payload)
+    body.seek(at)
+    try:
+        record = cast(dict, fastavro.schemaless_reader(body, written_as or SCHEMAS[name], SCHEMAS[name] if written_as else None))
+    except Exception as error:  # fastavro raises many kinds on malformed bytes
+        raise CodecError(f"malformed {name}: {str(error) or type(error).__name__}") from error
+    if body.tell() != len(payload):
+        raise CodecError(f"malformed {name}: {len(payload) - body.tell()} bytes too many")
+    return record
+
+
+def decode_as(name: str, payload: bytes) -> dict:
+    """The record of schema `name` in a message. Raises CodecError for anything else."""
+    found, record = decode(payload)
+    if found != name:
+        raise CodecError(f"a message of schema {found}, where {name} was expected")
+    return record
+
+
+def encode_burst(burst: Burst) -> bytes:
+    """A burst as a message, each array in one block. Raises CodecError for values beyond 32 or 64 bits."""
+    return _write("reading_burst", vars(burst).values())
+
+
+def decode_burst(payload: bytes) -> Burst:
+    """The burst in a message. Raises CodecError for anything else; what its numbers mean is not judged here."""
+    return Burst(*_read("reading_burst", payload))
+
+
+def decode_profile(payload: bytes) -> Profile:
+    """The power profile in a message. Raises CodecError for anything else; what its numbers mean is not judged here."""
+    return Profile(*_read("power_profile", payload))
+
+
+def _write(name: str, values) -> bytes:
+    """A message of schema `name`, the values of its fields in their order, each array in one block."""
+    return b"".join((HEADERS[name], *(write(value) for (_, write), value in zip(_KINDS[name], values))))
+
+
+def _read(name: str, payload: bytes) -> list:
+    """The values of the fields in a message of schema `name`, in their order."""
+    if payload[:HEADER_BYTES] != HEADERS[name]:
+        raise CodecError(f"a message of schema {schema_name(payload)}, where a {name} was expected")
+    values, at = [], HEADER_BYTES
+    try:
+        for read, _ in _KINDS[name]:
+            value, at = read(payload, at)
+            values.append(value)
+        if at != len(payload):
+            raise _Malformed(f"{len(payload) - at} bytes too many")
+    except IndexError as error:
+        raise CodecError(f"malformed {name}: it ends too early") from error
+    except _Malformed as error:
+        raise CodecError(f"malformed {name}: {error}") from error
+    return values
+
+
+def _write_long(value: int) -> bytes:
+    """The zigzag varint (Avro specification, "Binary encoding") of a 64-bit value."""
+    if not -(2**63) <= value < 2**63:
+        raise CodecError(f"{value} is beyond 64 bits")
+    rest, out = (value << 1) ^ (value >> 63), bytearray()
+    while rest > 0x7F:
+        out.append(rest & 0x7F | 0x80)
+        rest >>= 7
+    out.append(rest)
+    return bytes(out)
+
+
+def _write_text(text: str) -> bytes:
+    body = text.encode()
+    return _write_long(len(body)) + body
+
+
+def _write_int_array(values: np.ndarray) -> bytes:
+    if not len(values):
+        return b"\0"
+    if values.dtype != np.int32:
+        raise CodecError(f"an int array is int32, not {values.dtype}")
+    out = np.empty(5 * len(values), np.uint8)
+    return _write_long(len(values)) + out[:write_ints(values, out)].tobytes() + b"\0"
+
+
+def _write_float_array(values: np.ndarray) -> bytes:
+    if not len(values):
+        return b"\0"
+    return _write_long(len(values)) + values.astype("<f4", copy=False).tobytes() + b"\0"
+
+
+def _read_long(payload: bytes, at: int) -> tuple[int, int]:
+    """(value, position after it) of the zigzag varint at `at`."""
+    byte = payload[at]
+    value, shift = byte & 0x7F, 7
+    at += 1
+    while byte > 0x7F:
+        if shift > 63:
+            raise _Malformed("a number of more than 10 bytes")
+        byte = payload[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+    value = (value >> 1) ^ -(value & 1)
+    if not -(2**63) <= value < 2**63:
+        raise _Malformed("a number beyond 64 bits")
+    return value, at
+
+
+def _read_int(payload: bytes, at: int) -> tuple[int, int]:
+    value, at = _read_long(payload, at)
+    if not -(2**31) <= value < 2**31:
+        raise _Malformed("an int beyond 32 bits")
+    return value, at
+
+
+def _read_text(payload: bytes, at: int) -> tuple[str, int]:
+    size, at = _read_long(payload, at)
+    if not 0 <= size <= len(payload) - at:
+        raise _Malformed(f"a text of {size} bytes")
+    try:
+        return payload[at:at + size].decode(), at + size
+    except UnicodeDecodeError:
+        raise _Malformed("a text that is not UTF-8") from None
+
+
+def _read_array(read_block, payload: bytes, at: int) -> tuple[np.ndarray, int]:
+    """(array, position after it): blocks of items until an empty one; a negative count is followed by a size."""
+    blocks: list[np.ndarray] = []
+    while True:
+        count, at = _read_long(payload, at)
+        if count == 0:
+            break
+        if len(blocks) == MOST_BLOCKS:
+            raise _Malformed(f"an array of more than {MOST_BLOCKS} blocks")
+        if count < 0:
+            count, (_, at) = -count, _read_long(payload, at)
+        if count > len(payload) - at:  # an item takes a byte or more
+            raise _Malformed(f"an array block of {count} items in {len(payload) - at} bytes")
+        block, at = read_block(payload, at, count)
+        blocks.append(block)
+    if len(blocks) == 1:
+        return blocks[0], at
+    return np.concatenate(blocks) if blocks else read_block(b"", 0, 0)[0], at
+
+
+def _read_floats(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
+    if 4 * count > len(payload) - at:
+        raise IndexError
+    return np.frombuffer(payload, "<f4", count, at), at + 4 * count
+
+
+def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
+    values = np.empty(count, np.int32)
+    end = int_block(np.frombuffer(payload, np.uint8), at, len(payload), count, values, 0)
+    if end != BAD:
+        return values, end
+    while True:  # as far as what is wrong
+        _, at = _read_int(payload, at)
+
+
+_KIND_OF = {
+    "long": (_read_long, _write_long),
+    "int": (_read_int, _write_long),
+    "string": (_read_text, _write_text),
+    "int array": (partial(_read_array, _read_ints), _write_int_array),
+    "float array": (partial(_read_array, _read_floats), _write_float_array),
+}
+
+
+def _kind(schema) -> tuple:
+    """(reader, writer) of a field, by its type."""
+    if isinstance(schema, str):
+        return _KIND_OF[schema]
+    return _KIND_OF[f"{schema['items']} array" if schema["type"] == "array" else schema["type"]]
+
+
+_KINDS = {name: [_kind(item["type"]) for item in SCHEMAS[name]["fields"]] for name in ("reading_burst", "power_profile")}
+"""Schema -> (reader, writer) of each of its fields."""

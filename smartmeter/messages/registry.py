@@ -1,0 +1,215 @@
+"""The schema registry, by the API of Confluent's, which others offer too, and the framing of messages that names its ids."""
+
+from __future__ import annotations
+
+import json
+import logging
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+
+import fastavro
+import httpx2
+from avro.compatibility import ReaderWriterCompatibilityChecker
+from avro.errors import AvroException
+from avro.schema import parse
+from cachetools import TTLCache
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from smartmeter.errors import UserError
+from smartmeter.messages.codec import encode, read_record
+from smartmeter.messages.framing import REGISTRY_MARKER, Framing, RegistryFault
+from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEMAS, CodecError, parsed
+from smartmeter.messages.topics import SCHEMA_OF, topic
+from smartmeter.settings import Settings
+
+ID_END = len(REGISTRY_MARKER) + 4
+TIMEOUT_S = 5.0
+RETRY_S = (0.5, 1, 2, 5)
+REFUSED_FOR_S = 60
+"""How long an id that is none is not asked for again."""
+
+NOT_FOUND = (40401, 40402, 40403)
+"""Error codes of the API: no such subject, version, schema. A 404 without one is no answer of a registry."""
+
+log = logging.getLogger("registry")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Where the registry is, and who asks it: all that a worker on another machine needs."""
+
+    url: str
+    user: str = ""
+    password: str = field(default="", repr=False)
+    authorities: str = field(default="", repr=False)  # certificates that are trusted, as PEM; empty: the usual ones
+
+    @classmethod
+    def of(cls, settings: Settings) -> Registry:
+        """Raises UserError when the certificates cannot be read."""
+        ca = settings.schema_registry_ca
+        try:
+            authorities = Path(ca).read_text() if ca else ""
+            ssl.create_default_context(cadata=authorities)
+        except (OSError, ValueError) as error:
+            raise UserError(f"SMW_SCHEMA_REGISTRY_CA={ca}: it cannot be read as a PEM file of certificates ({error})") from None
+        return cls(settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password, authorities)
+
+    def ask(self, question: Callable):
+        """What it answers to question(client); None where it does not have what is asked for. Raises RegistryFault."""
+        try:
+            return question(_client(self))
+        except SchemaRegistryError as error:
+            if error.error_code in NOT_FOUND:
+                return None
+            raise RegistryFault(self._refusal(error)) from None
+        except (httpx2.HTTPError, ValueError) as error:
+            raise RegistryFault(self._silence(error)) from None
+
+    def agree(self, subject: str, name: str) -> int:
+        """The id of our schema `name` in a subject; it is registered there if need be.
+
+        Raises UserError when it is incompatible with what the subject holds, RegistryFault.
+        """
+        ours = (SCHEMA_DIR / f"{name}.avsc").read_text().strip()  # as Confluent's own serializers do
+        schema = Schema(ours, "AVRO")
+        if known := self.ask(lambda client: client.lookup_schema(subject, schema)):
+            return known.schema_id
+        latest = self.ask(lambda client: client.get_latest_version(subject))
+        if latest and not self.ask(lambda client: client.test_compatibility_all_versions(subject, schema)):
+            raise UserError(
+                f"avro/{name}.avsc is incompatible with what the schema registry at {self.url} has of subject {subject}"
+                f"{_where(ours, latest.schema.schema_str)}: leave the type of a field as it was and give a new one a default, or let "
+                "SMW_TOPIC_PREFIX name topics of its own")
+        return self.ask(lambda client: client.register_schema(subject, schema))
+
+    def _refusal(self, error: SchemaRegistryError) -> str:
+        who = f"the user {self.user}" if self.user else "anyone without a user"
+        if error.http_status_code == 401:
+            return (f"the schema registry at {self.url} does not let in {who}: set SMW_SCHEMA_REGISTRY_USER and "
+                    "SMW_SCHEMA_REGISTRY_PASSWORD")
+        if error.http_status_code == 403:
+            return f"the schema registry at {self.url} does not let {who} read or register schemas: give that right, or set SMW_SCHEMA_REGISTRY_USER"
+        if error.http_status_code == 404:
+            return (f"no schema registry answers at {self.url} (404): SMW_SCHEMA_REGISTRY_URL takes the address of an API like Confluent's; "
+                    "Apicurio's ends with /apis/ccompat/v7")
+        return f"the schema registry at {self.url} refuses: {' '.join(str(error.error_message).split())} ({error.http_status_code})"
+
+    def _silence(self, error: Exception) -> str:
+        _, untrusted, reason = str(error).partition("certificate verify failed: ")
+        if untrusted:
+            return (f"the certificate of the schema registry at {self.url} is not trusted ({reason.partition(' (_ssl')[0]}): "
+                    "set SMW_SCHEMA_REGISTRY_CA to the PEM file of the authority that signed it")
+        return (f"no schema registry answers at {self.url} ({error or type(error).__name__}): start it, or set SMW_SCHEMA_REGISTRY_URL to "
+                "where it is")
+
+
+@cache
+def _client(registry: Registry) -> SchemaRegistryClient:
+    properties = {"url": registry.url, "timeout": TIMEOUT_S, "max.retries": 0}
+    if registry.user:
+        properties["basic.auth.user.info"] = f"{registry.user}:{registry.password}"
+    if not registry.authorities:
+        return SchemaRegistryClient(properties)
+    with NamedTemporaryFile("w", suffix=".pem") as file:  # the client takes a file, and reads it at once
+        file.write(registry.authorities)
+        file.flush()
+        return SchemaRegistryClient(properties | {"ssl.ca.location": file.name})
+
+
+def _where(ours: str, theirs: str) -> str:
+    """In which fields two schemas do not fit each other, in words; empty when that cannot be told."""
+    for reader, writer in ((ours, theirs), (theirs, ours)):
+        try:
+            found = ReaderWriterCompatibilityChecker().get_compatibility(parse(reader), parse(writer))
+        except AvroException:
+            break
+        if places := sorted({int(place.split("/")[2]) for place in found.locations if place.startswith("/fields/")}):
+            return " in " + ", ".join(json.loads(reader)["fields"][place]["name"] for place in places)
+    return ""
+
+
+def registry_framing(settings: Settings) -> RegistryFraming:
+    """The framing with the registry's ids of our schemas, which it has from now on. Raises UserError."""
+    registry = Registry.of(settings)
+    return RegistryFraming(registry, {schema: registry.agree(f"{topic(settings, name)}-value", schema) for name, schema in SCHEMA_OF.items()})
+
+
+@dataclass(frozen=True)
+class Writer:
+    """How the records under an id were written: by our schema `name`, or by another version of it."""
+
+    name: str
+    version: dict | None = None
+
+
+class RegistryFraming(Framing):
+    """Messages with the id of their schema; how those of our own schemas are written is known, any other id is asked for once."""
+
+    def __init__(self, registry: Registry, ids: dict[str, int]):
+        """ids: name of a schema -> its id."""
+        self._registry = registry
+        self._header_of = {HEADERS[name]: REGISTRY_MARKER + number.to_bytes(4, "big") for name, number in ids.items()}
+        self._writer_of = {number: Writer(name) for name, number in ids.items()}
+        self._refused: TTLCache[int, str] = TTLCache(1000, REFUSED_FOR_S)  # id -> reason
+
+    def sent(self, message: bytes) -> bytes:
+        return self._header_of[message[:HEADER_BYTES]] + message[HEADER_BYTES:]
+
+    def received(self, payload: bytes, given_up: Callable[[], bool] = lambda: False) -> bytes:
+        if not payload.startswith(REGISTRY_MARKER):
+            return payload
+        if len(payload) < ID_END:
+            raise CodecError("it ends within the id of its schema")
+        writer = self._writer(int.from_bytes(payload[1:ID_END], "big"), given_up)
+        if writer.version is None:
+            return HEADERS[writer.name] + payload[ID_END:]
+        return encode(writer.name, read_record(writer.name, payload, ID_END, writer.version))
+
+    def _writer(self, number: int, given_up: Callable[[], bool]) -> Writer:
+        """How the records under an id were written. Raises CodecError when that is of no use, RegistryFault when it is given up."""
+        if number in self._writer_of:
+            return self._writer_of[number]
+        if reason := self._refused.get(number):
+            raise CodecError(reason)
+        try:
+            self._writer_of[number] = _writer(number, self._patiently(lambda client: client.get_schema(number), given_up))
+        except CodecError as error:
+            self._refused[number] = str(error)
+            raise
+        return self._writer_of[number]
+
+    def _patiently(self, question: Callable, given_up: Callable[[], bool]):
+        """What the registry answers, however long it is away: no message is refused because nobody could be asked."""
+        failures = 0
+        while True:
+            try:
+                return self._registry.ask(question)
+            except RegistryFault as fault:
+                if given_up():
+                    raise
+                if not failures:
+                    log.warning("waiting: %s", fault)
+            time.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
+            failures += 1
+
+
+def _writer(number: int, schema: Schema | None) -> Writer:
+    """How records are written under an id, by its schema. Raises CodecError when it is none of ours."""
+    if schema is None:
+        raise CodecError(f"the schema registry has no schema with the id {number}")
+    if schema.schema_type != "AVRO":
+        raise CodecError(f"the schema with the id {number} is not of Avro but {schema.schema_type}")
+    try:
+        version, canonical = parsed(json.loads(schema.schema_str or ""))
+    except Exception as error:  # fastavro raises many kinds
+        raise CodecError(f"the schema with the id {number} cannot be used: {error}") from error
+    for name, ours in SCHEMAS.items():
+        if isinstance(version, dict) and version.get("name") == ours["name"]:
+            return Writer(name, None if canonical == fastavro.schema.to_parsing_canonical_form(ours) else version)
+    raise CodecError(f"the schema with the id {number} is none of those in avro/")

@@ -1,0 +1,67 @@
+"""The schemas in avro/, and how a message names the one it was written with.
+
+A message is C3 01, the 8-byte little-endian CRC-64-AVRO fingerprint of the writer's schema, then the record
+(Avro specification, "Single-object encoding").
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import fastavro
+
+from smartmeter.settings import RESOURCES
+
+SCHEMA_DIR = RESOURCES / "avro"
+
+MARKER = b"\xc3\x01"
+
+HEADER_BYTES = len(MARKER) + 8
+
+
+class CodecError(ValueError):
+    """A message that cannot be decoded, or a record that does not fit its schema."""
+
+
+def _without_logical_types(schema):
+    """The schema with times and dates as plain numbers; its fingerprint is the same."""
+    if isinstance(schema, dict):
+        return {k: _without_logical_types(v) for k, v in schema.items() if k != "logicalType"}
+    if isinstance(schema, list):
+        return [_without_logical_types(item) for item in schema]
+    return schema
+
+
+def parsed(schema) -> tuple[dict, str]:
+    """(schema as fastavro takes it, its canonical form) of a schema as JSON has it; times and dates become plain numbers."""
+    schema = fastavro.parse_schema(_without_logical_types(schema))
+    return schema, fastavro.schema.to_parsing_canonical_form(schema)
+
+
+def _load(path: Path):
+    schema, canonical = parsed(json.loads(path.read_text()))
+    return schema, bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+
+_LOADED = {path.stem: _load(path) for path in sorted(SCHEMA_DIR.glob("*.avsc"))}
+
+SCHEMAS = {name: schema for name, (schema, _) in _LOADED.items()}
+
+HEADERS = {name: MARKER + fingerprint for name, (_, fingerprint) in _LOADED.items()}
+
+_NAME_OF = {header: name for name, header in HEADERS.items()}
+
+EARLIER = {MARKER + fingerprint: (path.stem.split("-")[0], schema)
+            for path in sorted((SCHEMA_DIR / "earlier").glob("*.avsc")) for schema, fingerprint in [_load(path)]}
+"""Header -> (name, schema) of what earlier releases wrote, and topics may still hold."""
+
+
+def schema_name(payload: bytes) -> str:
+    """Name of the schema that a message was written with, by this release or an earlier one. Raises CodecError when it is none of ours."""
+    header = payload[:HEADER_BYTES]
+    name = _NAME_OF.get(header) or EARLIER.get(header, (None,))[0]
+    if name is None:
+        if payload[:2] != MARKER:
+            raise CodecError(f"no Avro single-object message: it begins with {payload[:2].hex() or 'nothing'}, not c301")
+        raise CodecError(f"schema fingerprint {payload[2:HEADER_BYTES].hex()} is none of those in avro/")
+    return name

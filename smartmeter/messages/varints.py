@@ -1,0 +1,94 @@
+"""Arrays of Avro in compiled loops: zigzag varints and packed floats, in whatever blocks Avro allows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from smartmeter.compiled import compiled
+
+MOST_BLOCKS = 10_000
+"""Of an array. Writers make one, or one in some kB."""
+
+BAD = -1
+"""In place of a position, where something cannot be read."""
+
+
+@compiled
+def write_ints(values, out):
+    """Write the zigzag varints of int32 to out. Returns how many bytes they take."""
+    at = 0
+    for value in values:
+        rest = np.uint32((value << 1) ^ (value >> 31))
+        while rest > 0x7F:
+            out[at] = rest & 0x7F | 0x80
+            rest >>= np.uint32(7)
+            at += 1
+        out[at] = rest
+        at += 1
+    return at
+
+
+@compiled
+def read_long(data, at, end):
+    """(value, position after it) of the zigzag varint (Avro specification, "Binary encoding") at `at`; BAD where there is none."""
+    value, shift = np.uint64(0), np.uint64(0)
+    while 0 <= at < end and shift < 70:
+        byte = np.uint64(data[at])
+        if shift == 63 and byte > 1:
+            break
+        value |= (byte & np.uint64(0x7F)) << shift
+        at, shift = at + 1, shift + np.uint64(7)
+        if byte < 0x80:
+            return np.int64(value >> np.uint64(1)) ^ -np.int64(value & np.uint64(1)), at
+    return np.int64(0), BAD
+
+
+@compiled
+def _block(data, at, end):
+    """(items in the block of an array at `at`, 0 for its end; position after its head, or BAD). A negative count is followed by a size."""
+    count, at = read_long(data, at, end)
+    if count < 0:
+        count = -count
+        _, at = read_long(data, at, end)
+    return (count, at) if 0 <= count <= end - at else (np.int64(0), BAD)
+
+
+@compiled
+def read_ints(data, at, end, into, k):
+    """Read an array of ints into into[k:]. Returns (position after it, or BAD; k after the last)."""
+    for _ in range(MOST_BLOCKS + 1):
+        count, at = _block(data, at, end)
+        if at == BAD or count == 0:
+            return at, k
+        if count > len(into) - k:
+            return BAD, k
+        at, k = int_block(data, at, end, count, into, k), k + count
+    return BAD, k
+
+
+@compiled
+def int_block(data, at, end, count, into, k):
+    """Read so many ints into into[k:]. Returns the position after them, or BAD."""
+    for i in range(k, k + count):
+        if at < end and data[at] < 0x80:
+            value, at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1
+        else:
+            value, at = read_long(data, at, end)
+        if at == BAD or not -(2**31) <= value < 2**31:
+            return BAD
+        into[i] = value
+    return at
+
+
+@compiled
+def read_floats(data, at, end, into, k):
+    """Read an array of floats into into[k:]. Returns (position after it, or BAD; k after the last)."""
+    for _ in range(MOST_BLOCKS + 1):
+        count, at = _block(data, at, end)
+        if at == BAD or count == 0:
+            return at, k
+        if count > len(into) - k or 4 * count > end - at:
+            return BAD, k
+        into[k:k + count] = data[at:at + 4 * count].view(np.float32)
+        at, k = at + 4 * count, k + count
+    return BAD, k

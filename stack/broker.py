@@ -1,0 +1,72 @@
+"""The local Kafka broker, in KRaft mode."""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+
+from confluent_kafka import KafkaException
+
+from smartmeter import logs
+from smartmeter.errors import UserError
+from smartmeter.folders import private_folder
+from smartmeter.kafka import connection
+from smartmeter.settings import JARS, Settings
+from stack import machine
+from stack.machine import END_WITHOUT_MEMORY
+from stack.ports import LOOPBACK, is_listening, require_free_port
+from stack.processes import Processes
+
+BROKER_PROPERTIES = """\
+process.roles=broker,controller
+node.id=1
+listeners=PLAINTEXT://{address},CONTROLLER://127.0.0.1:{controller_port}
+advertised.listeners=PLAINTEXT://{address}
+controller.listener.names=CONTROLLER
+controller.quorum.voters=1@127.0.0.1:{controller_port}
+log.dirs={data}
+auto.create.topics.enable=false
+group.initial.rebalance.delay.ms=0
+offsets.topic.num.partitions=1
+offsets.topic.replication.factor=1
+transaction.state.log.num.partitions=1
+transaction.state.log.replication.factor=1
+transaction.state.log.min.isr=1
+log.cleaner.dedupe.buffer.size=16777216
+message.max.bytes=8388608
+# A message's time is that of its readings, which may be years ago: no message is too old, none is deleted by age.
+log.message.timestamp.type=CreateTime
+log.message.timestamp.before.max.ms=9223372036854775807
+log.message.timestamp.after.max.ms=9223372036854775807
+log.retention.ms=-1
+"""
+
+
+def start_broker(processes: Processes, settings: Settings) -> None:
+    """Start the broker at settings.kafka; its data is kept in settings.home/kafka."""
+    if settings.kafka_tls or settings.kafka_user:
+        raise UserError("the local broker takes neither TLS nor users: unset SMW_KAFKA_TLS and SMW_KAFKA_USER")
+    require_free_port(settings.kafka, "SMW_KAFKA")
+    require_free_port(f"{LOOPBACK}:{settings.kafka_controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
+    data = settings.home / "kafka"
+    private_folder(data)
+    properties = settings.home / "kafka.properties"
+    properties.write_text(BROKER_PROPERTIES.format(
+        address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
+    java = [machine.java(), "-Xms128m", "-Xmx768m", END_WITHOUT_MEMORY, *logs.java_options("kafka", "WARN"), "-cp", str(JARS / "kafka" / "*")]
+    if not (data / "meta.properties").exists():
+        cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
+        subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
+                       check=True, capture_output=True)
+    processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
+    processes.wait_until(lambda: broker_answers(settings), f"no Kafka broker answers at {settings.kafka}")
+
+
+def broker_answers(settings: Settings) -> bool:
+    if not is_listening(settings.kafka):
+        return False
+    try:
+        connection.admin(settings).list_topics(timeout=1)
+        return True
+    except KafkaException:
+        return False

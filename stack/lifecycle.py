@@ -1,0 +1,55 @@
+"""The local stack as a whole: started, kept, found by other commands."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from smartmeter.kafka.topic_admin import create_topics
+from smartmeter.settings import Settings
+from stack.broker import start_broker
+from stack.local_flink import PIPELINE_JOB, start_job
+from stack.ports import LOOPBACK
+from stack.processes import Processes, marked
+from stack.services import metrics_urls, start_endpoint, start_gateway, start_sink
+
+
+def start(processes: Processes, settings: Settings, savepoint: str | None = None) -> None:
+    """Start all of it: broker and topics, endpoint, sink, job (from the savepoint, where one is given)."""
+    start_broker(processes, settings)
+    create_topics(settings)
+    start_endpoint(processes, settings)
+    start_sink(processes, settings)
+    start_gateway(processes, settings)
+    start_job(processes, settings, ends=True, savepoint=savepoint)
+
+
+def stay(processes: Processes) -> None:
+    """Keep the stack until its job is stopped with a savepoint. Raises UserError when one of its processes ends by itself."""
+    while processes.children[PIPELINE_JOB.stem].poll() != 0:
+        processes.check()
+        time.sleep(1)
+
+
+def demo_home(settings: Settings) -> Path:
+    """The folder of ./smw demo, which begins anew each time, so that it takes nothing from the stack that is there."""
+    return settings.home.resolve() / "demo"
+
+
+def of_what_runs(settings: Settings) -> Settings:
+    """The settings for what runs at settings.kafka: those of the demo, while its broker is there, else as they are."""
+    home = demo_home(settings)
+    properties = home / "kafka.properties"
+    is_demo = properties.is_file() and f"listeners=PLAINTEXT://{settings.kafka}," in properties.read_text() and marked(home / "run" / "kafka.pid")
+    return replace(settings, home=home) if is_demo else settings
+
+
+def addresses(settings: Settings) -> str:
+    """Where the parts of the stack answer, in a few lines of text."""
+    return f"""
+Kafka:       {settings.kafka}
+ClickHouse:  {settings.clickhouse_url} (user {settings.clickhouse_reader}, read-only)
+Flink:       http://{LOOPBACK}:{settings.flink_ui_port}
+Metrics:     {' '.join(metrics_urls(settings).values()) or 'none'}
+Logs:        {settings.home / 'logs'}"""

@@ -1,0 +1,134 @@
+"""A job on a Flink of its own on this machine, watched and started again."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import sysconfig
+from collections.abc import Sequence
+from pathlib import Path
+
+from smartmeter import logs
+from smartmeter.folders import private_folder
+from smartmeter.kafka import connection
+from smartmeter.settings import ROOT, Settings
+from stack import metrics_gateway, rest_keys
+from stack.flink import Flink, Standstill, TaskManagers
+from stack.machine import END_WITHOUT_MEMORY
+from stack.ports import LOOPBACK, listener_near, require_free_port
+from stack.processes import Processes, Watch
+from stack.savepoints import newest_state, restore_options, state_to_start_from
+
+FLINK_PAGE = "flink_page"
+FLINK = Path(sysconfig.get_path("purelib")) / "pyflink"
+PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
+
+
+def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False,
+              savepoint: str | None = None) -> None:
+    """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port.
+
+    It goes on from the savepoint, else from its newest checkpoint or savepoint, else it begins anew. ends: it may end
+    by itself. Raises UserError when Kafka cannot be used: Flink would try again for ever.
+
+    PyFlink 2.2 may end the TaskManager when tasks are cancelled, such as when a Python worker has died. A Flink within one process
+    starts no other, and its job would wait for ever. So both are started again then, as when the job stands still or memory runs out.
+    """
+    connection.require_broker(settings)
+    page = f"{LOOPBACK}:{settings.flink_ui_port}"
+    shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
+    private_folder(settings.home / "tmp")  # for the job, which holds the password of Kafka
+    if not settings.checkpoint_dir:
+        private_folder(settings.home / "checkpoints")
+        private_folder(settings.home / "savepoints")
+    state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
+    with listener_near(0) as held:
+        rest_port = held.getsockname()[1]
+    command = flink_run_command(settings, job_file, restore_options(state), rest_port)
+    start_page(processes, settings, job_file.stem, rest_port)
+    processes.start(job_file.stem, command, flink_environ(settings, job_file.stem), ends)
+
+    def start_again() -> None:
+        none_since = newest_state(settings, job_file.stem) == newest
+        start_job(processes, settings, job_file, ends, savepoint if none_since else None)
+
+    flink = Flink(page, timeout_s=1)
+    task_managers, standstill = TaskManagers(flink), Standstill(flink, settings.standstill_s)
+
+    def fault() -> str | None:
+        if task_managers.are_lost():
+            return "has lost its TaskManager"
+        return f"has stood still for {settings.standstill_s:.0f} s" if standstill.is_found() else None
+
+    processes.watched[job_file.stem] = Watch(fault, start_again)
+
+
+def start_page(processes: Processes, settings: Settings, job: str, rest_port: int) -> None:
+    """Start what serves the web page of a job's Flink, in the place of what served an earlier Flink's."""
+    if FLINK_PAGE in processes.children:
+        processes.stop(FLINK_PAGE)
+    require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
+    processes.start(FLINK_PAGE, [
+        sys.executable, "-P", "-m", "stack.flink_page", f"{LOOPBACK}:{rest_port}", f"--keys={rest_keys_of(settings, job)}"], settings.environ())
+
+
+def rest_keys_of(settings: Settings, job: str) -> Path:
+    """The folder of the keys of the REST port of a job's Flink."""
+    return settings.home.resolve() / "run" / "rest_keys" / job
+
+
+def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = (), rest_port: int = 0) -> list[str]:
+    """The command line that runs a job on a Flink within its own process, until the job ends.
+
+    rest_port: where it answers REST; 0: at one that is free. It speaks with holders of a key alone, which this makes: a page in a browser could
+    find any port. So nothing needs what can submit or end jobs, and that is off beside.
+    """
+    keys = rest_keys_of(settings, job_file.stem)
+    rest_keys.make(keys)
+    values = {
+        "taskmanager.numberOfTaskSlots": settings.parallelism,
+        "rest.bind-port": rest_port,
+        "rest.bind-address": LOOPBACK,
+        **rest_keys.flink_options(keys),
+        "web.submit.enable": "false",
+        "web.cancel.enable": "false",
+        "web.rescale.enable": "false",
+        "web.access-control-allow-origin": f"http://{LOOPBACK}:{settings.flink_ui_port}",
+        "io.tmp.dirs": settings.home / "tmp",
+        "python.pythonpath": ROOT,
+        **reporter_options(settings),
+    }
+    return [
+        str(FLINK / "bin" / "flink"), "run", "--target", "local", *options,
+        *(part for name, value in values.items() for part in ("-D", f"{name}={value}")),
+        "-pyexec", sys.executable, "-pyclientexec", sys.executable,
+        "-py", str(job_file),
+    ]
+
+
+def reporter_options(settings: Settings) -> dict[str, str]:
+    """Options that let Flink push its metrics to stack.metrics_gateway."""
+    if not settings.flink_metrics_port:
+        return {}
+    options = {
+        "factory.class": "org.apache.flink.metrics.prometheus.PrometheusPushGatewayReporterFactory",
+        "hostUrl": f"http://{settings.metrics_address}:{settings.flink_metrics_port}",
+        "jobName": "flink",
+        "randomJobNameSuffix": "false",
+        "interval": f"{metrics_gateway.PUSH_EVERY_S} s",
+    }
+    return {f"metrics.reporter.prom.{name}": value for name, value in options.items()}
+
+
+def flink_environ(settings: Settings, job: str = "flink") -> dict[str, str]:
+    """The environment of that command: the settings, and how Flink's JVM runs and logs.
+
+    No password is in it: when a job fails, Flink logs the environment of its Python workers, which is this.
+    Flink has little to compute here. A JVM's second compiler would cost more than the whole job does for the first minute.
+    """
+    options = ["-Xmx1g", END_WITHOUT_MEMORY, "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
+    # A Flink within one process takes no reporter from its plugins. What this variable names goes onto Flink's own class path.
+    classes = [*map(str, FLINK.glob("plugins/metrics-prometheus/*.jar")), *os.environ.get("HADOOP_CLASSPATH", "").split(":")]
+    return settings.environ_without_secrets(settings.home / "run") | {
+        "FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": " ".join(options), "HADOOP_CLASSPATH": ":".join(filter(None, classes))}

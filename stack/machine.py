@@ -1,0 +1,98 @@
+"""What Kafka and Flink need on this machine: Java, the jars of pom.xml, the loops of jobs/ compiled."""
+
+from __future__ import annotations
+
+import fcntl
+import filecmp
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jobs.core.energy import energies
+from smartmeter.errors import UserError
+from smartmeter.settings import JARS, RESOURCES, ROOT
+
+JAVA_VERSIONS = ("17", "21")
+END_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
+"""A JVM that has lost a thread to the want of memory stands still, and seems to run."""
+
+
+def set_up() -> None:
+    """Look for Java, fetch the jars and compile the loops, where that has not been done. Raises UserError."""
+    if " " in str(ROOT):
+        raise UserError(f"Flink cannot run in a folder with a space in its path: move or rename {ROOT}")
+    require_java()
+    for done, do in ((jars_are_there, fetch_jars), (loops_are_compiled, compile_loops)):
+        if not done():
+            with one_at_a_time():
+                if not done():
+                    do()
+
+
+def java() -> str:
+    """The Java that is used: that of JAVA_HOME, else the first one on the PATH."""
+    return os.path.join(home, "bin", "java") if (home := os.environ.get("JAVA_HOME")) else "java"
+
+
+def require_java() -> None:
+    """Raise UserError when there is no Java, or one that Flink does not run on."""
+    try:
+        said = subprocess.run([java(), "-version"], capture_output=True, text=True).stderr
+    except OSError:
+        said = ""
+    found = re.search(r' version "(\d+)', said)
+    if not found or found[1] not in JAVA_VERSIONS:
+        raise UserError(f"Java {JAVA_VERSIONS[0]} is needed, and {java()} is {f'version {found[1]}' if found else 'missing'}; install it, such as "
+                        "by: sudo apt install openjdk-17-jre-headless, and let JAVA_HOME name it if there are several")
+
+
+@contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Wait until no other process sets up; the lock is on the folder that the jars are in."""
+    try:
+        JARS.parent.mkdir(parents=True, exist_ok=True)
+        folder = os.open(JARS.parent, os.O_RDONLY)
+    except OSError as error:
+        raise UserError(f"{error.filename} cannot be written ({error.strerror}): let XDG_DATA_HOME name a folder that can") from None
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def jars_are_there() -> bool:
+    fetched = JARS / "pom.xml"
+    return fetched.exists() and filecmp.cmp(fetched, RESOURCES / "pom.xml", shallow=False)
+
+
+def fetch_jars() -> None:
+    """Have Maven fetch what pom.xml lists. Raises UserError when it cannot."""
+    if not shutil.which("mvn"):
+        raise UserError("Maven is missing; install it, such as by: sudo apt install maven")
+    print(f"Fetching the jars of pom.xml into {JARS} ...", file=sys.stderr)
+    shutil.rmtree(JARS, ignore_errors=True)
+    pom = RESOURCES / "pom.xml"
+    options = ["--quiet", "--batch-mode", "-Dstyle.color=never", f"-Djars={JARS}"]
+    done = subprocess.run(["mvn", *options, "--file", str(pom), "package"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    if done.returncode:
+        print(done.stdout, file=sys.stderr)
+        raise UserError("the jars could not be fetched (see above); the next call tries again")
+    shutil.copy(pom, JARS)
+
+
+def loops_are_compiled() -> bool:
+    """Whether Numba has kept what it compiled once; after a change of code, the first job compiles it anew."""
+    return any(Path(energies.stats.cache_path or "").glob("energy.energies-*.nbi"))
+
+
+def compile_loops() -> None:
+    """Have the loops of jobs/ compiled, so that no job has to wait for that. Raises UserError when it fails."""
+    print("Compiling the loops of jobs/ ...", file=sys.stderr)
+    if subprocess.run([sys.executable, "-P", "-m", "jobs.warm_up"], stdout=sys.stderr).returncode:
+        raise UserError("the loops of jobs/ could not be compiled (see above)")

@@ -1,0 +1,101 @@
+"""Flink's metrics for Prometheus: `python -m stack.metrics_gateway`, as the local stack runs it.
+
+Flink's own Prometheus reporter listens at all addresses of a machine and cannot be told otherwise. So the local stack lets
+Flink push its metrics here (its PrometheusPushGateway reporter), and serves what was pushed last at SMW_METRICS_ADDRESS. What is older than
+STALE_S is served no more: that Flink has ended.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from smartmeter import logs
+from smartmeter.hosts import Gate
+from smartmeter.settings import Settings
+
+PUSH_EVERY_S = 5
+STALE_S = 6 * PUSH_EVERY_S
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+
+class Pushed:
+    """The metrics that were pushed last, by what pushed them (the path of its URL)."""
+
+    def __init__(self):
+        self._lock, self._of = threading.Lock(), {}
+
+    def put(self, path: str, text: bytes) -> None:
+        with self._lock:
+            self._of[path] = time.monotonic(), text
+
+    def remove(self, path: str) -> None:
+        with self._lock:
+            self._of.pop(path, None)
+
+    def text(self) -> bytes:
+        """Those that are not stale."""
+        with self._lock:
+            self._of = {path: (at, text) for path, (at, text) in self._of.items() if time.monotonic() - at < STALE_S}
+            return b"".join(text for _, text in self._of.values())
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Prometheus' text at /metrics; what is PUT, POSTed or DELETEd below it is that of one Flink."""
+
+    protocol_version = "HTTP/1.1"
+    pushed: Pushed
+    gate: Gate
+
+    def parse_request(self) -> bool:
+        """Whether the request can be answered; what the gate refuses has been answered then."""
+        if not super().parse_request():
+            return False
+        reason = self.gate.refusal({name.lower(): value for name, value in self.headers.items()})
+        if reason:
+            self.close_connection = True  # its body is not read
+            self._answer(403, f"{reason}\n".encode())
+        return not reason
+
+    def do_GET(self):
+        if self.path == "/metrics":
+            self._answer(200, self.pushed.text())
+        else:
+            self._answer(404, b"metrics are at /metrics\n")
+
+    def do_PUT(self):
+        self.pushed.put(self.path, self.rfile.read(int(self.headers["Content-Length"])))
+        self._answer(202)
+
+    do_POST = do_PUT
+
+    def do_DELETE(self):
+        self.pushed.remove(self.path)
+        self._answer(202)
+
+    def _answer(self, status: int, body: bytes = b"") -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", CONTENT_TYPE)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_) -> None:
+        """Requests are not logged."""
+
+
+def main() -> int:
+    logs.configure("metrics")
+    settings = Settings.load()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    Handler.pushed, Handler.gate = Pushed(), Gate(settings, settings.metrics_address)
+    with ThreadingHTTPServer((settings.metrics_address, settings.flink_metrics_port), Handler) as server:
+        server.serve_forever()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

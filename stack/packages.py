@@ -1,0 +1,111 @@
+"""The code and the Python packages of the jobs, packed for the nodes of a Flink cluster.
+
+The code is unpacked on PYTHONPATH there; the packages are a virtual environment for the nodes' own Python.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path, PurePosixPath
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from smartmeter.settings import INSTALLED, ROOT
+
+CODE_FOLDERS = ("jobs", "smartmeter", *(() if INSTALLED else ("avro",)))
+
+PACKAGES = ("apache-flink", "attrs", "authlib", "avro", "cachetools", "confluent-kafka", "fastavro", "httpx", "httpx2", "lz4", "numba")
+"""What the jobs import, beside what these bring with them."""
+
+FLINK_ITSELF = "apache-flink-libraries"
+"""The package that is left out, as a cluster has it already."""
+
+LEFT_OUT = {"..", "tests"}
+"""Folders of a package: scripts for this environment's own bin, and its tests."""
+
+SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
+
+
+def packed(kept: Path, folder: Path) -> list[str]:
+    """The options of flink run by which code and packages go with a job."""
+    packages, code = packed_packages(kept, folder), packed_code(folder)
+    tell(f"Code and packages that go with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB")
+    return ["--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python"]
+
+
+def packed_code(folder: Path) -> Path:
+    """A zip file, in a folder, of the code with the loops that are compiled."""
+    packed = folder / "code.zip"
+    with zipfile.ZipFile(packed, "w") as archive:
+        for file in (file for name in CODE_FOLDERS for file in (ROOT / name).rglob("*")):
+            if file.is_file() and file.suffix != ".pyc":
+                archive.write(file, file.relative_to(ROOT))
+    return packed
+
+
+def packed_packages(kept: Path, folder: Path) -> Path:
+    """An archive of the packages: the one that is kept of these requirements, else a new one, made in a folder.
+
+    A tar file keeps times, so that Python has nothing to compile anew; a little compression makes it fast to send.
+    """
+    python = os.path.realpath(sys.executable)
+    packages = required(PACKAGES)
+    versions = sorted(f"{package.name}=={package.version}" for package in packages)
+    packed = kept / f"packages-{hashlib.sha256(repr((python, versions)).encode()).hexdigest()[:16]}.tar.gz"
+    if packed.exists():
+        return packed
+    unfinished = folder / packed.name
+    with tarfile.open(unfinished, "w:gz", compresslevel=1) as archive:
+        for i, package in enumerate(packages, 1):
+            for file in package.files or ():
+                if not LEFT_OUT & set(file.parts) and (path := Path(str(file.locate()))).is_file():
+                    archive.add(path, str(SITE_PACKAGES / file))
+            tell(f"Packing the Python packages that the jobs need, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
+        add_interpreter(archive, python)
+    for old in kept.glob("packages-*"):
+        old.unlink()
+    return unfinished.rename(packed)
+
+
+def add_interpreter(archive: tarfile.TarFile, python: str) -> None:
+    """What makes a folder of packages a virtual environment of an interpreter."""
+    link = tarfile.TarInfo("bin/python")
+    link.type, link.linkname = tarfile.SYMTYPE, python
+    archive.addfile(link)
+    text = f"home = {os.path.dirname(python)}\n".encode()
+    configuration = tarfile.TarInfo("pyvenv.cfg")
+    configuration.size = len(text)
+    archive.addfile(configuration, io.BytesIO(text))
+
+
+def required(names: tuple[str, ...]) -> list[metadata.Distribution]:
+    """The installed packages of these names, and those that they require."""
+    found: dict[str, metadata.Distribution] = {}
+    open_names = list(names)
+    while open_names:
+        if (name := canonicalize_name(open_names.pop())) not in found and name != FLINK_ITSELF:
+            found[name] = metadata.distribution(name)
+            open_names += requirements(found[name])
+    return list(found.values())
+
+
+def requirements(package: metadata.Distribution) -> Iterator[str]:
+    """The names of the packages that one requires here, without its extras."""
+    for requirement in map(Requirement, package.requires or []):
+        if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
+            yield requirement.name
+
+
+def tell(line: str, last: bool = True) -> None:
+    """A line of progress; on a terminal it takes the place of the one before, unless that was a last one."""
+    terminal = sys.stderr.isatty()
+    if terminal or last:
+        print(f"\r\033[K{line}" if terminal else line, end="\n" if last else "", file=sys.stderr, flush=True)

@@ -1,0 +1,75 @@
+"""Ports of this machine: taken, free, or a listener at one."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+from contextlib import ExitStack
+from dataclasses import replace
+from urllib.parse import urlsplit
+
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+
+LOOPBACK = "127.0.0.1"
+
+FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
+
+
+def with_free_ports(settings: Settings) -> Settings:
+    """The settings with a free port in place of each that is taken, or 0 (but for metrics, where that is none); all are on the loopback address."""
+    wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
+              urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port,
+              settings.flink_metrics_port, settings.sink_metrics_port]
+    with ExitStack() as held:  # all at once, so that they differ
+        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics = (
+            held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
+    return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
+                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard,
+                   flink_metrics_port=settings.flink_metrics_port and flink_metrics,
+                   sink_metrics_port=settings.sink_metrics_port and sink_metrics)
+
+
+def with_free_flink_port(settings: Settings) -> Settings:
+    """The settings with a free port for Flink's web page."""
+    with listener_near(0) as held:
+        return replace(settings, flink_ui_port=held.getsockname()[1])
+
+
+def listener_near(port: int) -> socket.socket:
+    """A socket that listens at `port`, or at a free one that the system does not give to outgoing connections."""
+    for candidate in [*[port] * (port > 0), *random.sample(range(10_000, FIRST_OUTGOING_PORT), 1000)]:
+        try:
+            return socket.create_server((LOOPBACK, candidate))
+        except OSError:
+            continue
+    raise UserError(f"no port from 10000 to {FIRST_OUTGOING_PORT} is free at {LOOPBACK}")
+
+
+def require_free_port(address: str, variable: str) -> None:
+    """Raise UserError, naming the setting, when `address` (host:port) cannot be listened at."""
+    host, port = host_and_port(address, variable)
+    try:
+        socket.create_server((host, port)).close()
+    except OSError as error:
+        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno or 0)}): "
+                        f"end the program that uses it, or set {variable} to another") from error
+
+
+def is_listening(address: str) -> bool:
+    """Whether anything accepts connections at `address` (host:port)."""
+    host, port = address.rsplit(":", 1)
+    try:
+        socket.create_connection((host, int(port)), timeout=1).close()
+        return True
+    except OSError:
+        return False
+
+
+def host_and_port(address: str, variable: str) -> tuple[str, int]:
+    """The parts of host:port. Raises UserError, naming the setting, for anything else."""
+    host, _, port = address.rpartition(":")
+    if not host or not port.isdigit():
+        raise UserError(f"{variable}={address}: it takes host:port, such as {LOOPBACK}:9092")
+    return host, int(port)
