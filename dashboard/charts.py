@@ -29,6 +29,7 @@ WHOLE_PERCENT = 99
 DAY_OVER_YEAR = "[timeFormat(datum.value, '%d %b'), timeFormat(datum.value, '%Y')]"
 
 HALF_A_LABEL_PX = 40
+INWARD_PX = -2  # a glyph may reach a little beyond the end of its text
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)  # minutes between the labels of a time axis
 
 
@@ -71,7 +72,7 @@ class Span:
                 texts[at_s] = f"{local:%H:%M}" if local.hour or local.minute else [f"{local:%a} {local.day} {local:%b}", f"{local:%Y}"]
         return alt.X("start_s:Q", scale=alt.Scale(domain=[self.start_s, self.end_s], nice=False), axis=alt.Axis(
             values=list(texts), labelExpr=f"({json.dumps(texts)})[datum.value]", labelOverlap="greedy", labelFlush=HALF_A_LABEL_PX,
-            title=f"local time ({self.zone.key})"))
+            labelFlushOffset=INWARD_PX, title=f"local time ({self.zone.key})"))
 
     def every_step(self, power: pd.DataFrame) -> pd.DataFrame:
         """Power (queries.power) of one meter with a row for each step, empty where there was no reading, and the local time."""
