@@ -13,6 +13,7 @@ from pathlib import Path
 from smartmeter.errors import UserError
 from smartmeter.folders import PRIVATE
 from smartmeter.kafka import event_times, topic_log
+from smartmeter.kafka.consumers import ARCHIVE, group_of
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import archive_files
 from smartmeter.messages.archive_files import EPOCH, USUAL, Files, Message, folder_of
@@ -21,8 +22,6 @@ from smartmeter.messages.framing import framing
 from smartmeter.messages.schemas import CodecError
 from smartmeter.pace import Pace
 from smartmeter.settings import DAY_MS, SMW, Settings
-
-GROUP = "archive"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,7 +95,7 @@ def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[int, Message
     The day is that of a burst's start, or of Kafka's timestamp where there is no burst that makes sense: UTC, days since 1970-01-01. One partition comes
     after the other, so that all is in the order of partition and offset. Raises UserError.
     """
-    group_id = settings.topic_prefix + GROUP
+    group_id = group_of(settings, ARCHIVE)
     with Offsets(settings, ("readings",), group_id) as offsets:
         bounds = offsets.bounds()
     starts = event_times.starts(settings, event_times.folder_of(settings), bounds, first_ms)

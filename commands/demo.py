@@ -17,6 +17,7 @@ from generator.channels import NOTE
 from generator.scoring import score
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
+from smartmeter.kafka.consumers import sink_group
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.logs import Bound
 from smartmeter.messages.topics import RESULTS
@@ -25,7 +26,6 @@ from smartmeter.text_tables import table
 from stack import broker, lifecycle, local_flink, machine, ports, services
 from stack.processes import Processes
 from store.client import reader
-from store.sink import group
 
 GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit")
 STALLED_S = 600
@@ -174,7 +174,7 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
 
 def all_stored(settings: Settings) -> bool:
     """Whether the sink has stored all results that are in Kafka."""
-    with Offsets(settings, RESULTS, group(settings)) as results:
+    with Offsets(settings, RESULTS, sink_group(settings)) as results:
         return results.lag() == 0
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from confluent_kafka import KafkaError, KafkaException
 
 from smartmeter.errors import UserError
-from smartmeter.kafka import connection, event_times, topic_admin
+from smartmeter.kafka import archived, connection, event_times, topic_admin
+from smartmeter.kafka.consumers import REPLAY, group_of, sink_group
 from smartmeter.kafka.offsets import Offsets, specific_offsets
 from smartmeter.logs import Bound
 from smartmeter.messages import archive_files
@@ -22,7 +23,6 @@ from smartmeter.settings import SMW, Settings, SettingsError
 from stack import local_flink, machine, ports, services
 from stack.processes import Processes
 from store.client import writer_password
-from store.sink import group
 
 STALLED_S = 600  # Flink alone takes minutes to start on a small machine that is busy
 LINE_EVERY_S = 2
@@ -104,10 +104,10 @@ class Progress:
 
     def __init__(self, settings: Settings, index: Path):
         self.settings = settings
-        group_id = event_times.group(settings)
+        group_id = group_of(settings, REPLAY)
         forget_group(settings, group_id)
         self.readings = Offsets(settings, ("readings",), group_id)
-        self.results = Offsets(settings, RESULTS, group(settings))
+        self.results = Offsets(settings, RESULTS, sink_group(settings))
         self.bounds = self.readings.bounds()
         self.starts = ({place: begin for place, (begin, _) in self.bounds.items()} if settings.replay_archived else
                        event_times.starts(settings, index, self.bounds, settings.replay_start_ms))

@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 
 from smartmeter.errors import UserError
+from smartmeter.kafka.consumers import JOBS
 from smartmeter.settings import Settings
 from smartmeter.state_folders import address, folder_at, savepoints_of
-from stack.flink import JOBS, Flink
+from stack.flink import Flink
 from stack.savepoints import require_shared
 
 

@@ -21,8 +21,8 @@ from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
 from smartmeter import logs
 from smartmeter.errors import UserError
-from smartmeter.kafka.offsets import Lags, Offsets
-from smartmeter.messages.topics import topic
+from smartmeter.kafka.consumers import JOBS, ConsumerLags, group_of
+from smartmeter.kafka.offsets import Offsets
 from smartmeter.settings import SMW, Settings
 from smartmeter.terminal import printable
 from smartmeter.text_tables import table
@@ -30,14 +30,9 @@ from stack import ports, services
 from stack.flink import RECENT_S, Flink
 from stack.processes import STACK_LOG
 from store import client as clickhouse
-from store import sink
 
 ASK_S = 3
 BLOCK_BYTES = 512
-TOPICS_OF = {
-    "pipeline": ("readings",), "daily_energy": ("readings",), "thresholds": ("readings",), "spikes": ("readings", "thresholds"),
-    "power_profile": ("readings",)}
-"""Job -> the topics that it reads."""
 FOLDERS = ("kafka", "clickhouse", "checkpoints", "savepoints", "logs")
 GOOD = ("RUNNING", "INITIALIZING", "CREATED")
 PLACES_SHOWN = 3
@@ -156,7 +151,7 @@ def failure(job: dict, settings: Settings) -> str:
 
 def unread_from(settings: Settings, job: str) -> list[str]:
     """Where a job goes on, for the first partitions that it has not read to their end."""
-    with suppress(UserError), Offsets(settings, TOPICS_OF[job], settings.topic_prefix + job) as offsets:
+    with suppress(UserError), Offsets(settings, JOBS[job], group_of(settings, job)) as offsets:
         committed = offsets.committed()
         unread = [(name, partition, max(committed[name, partition], begin)) for (name, partition), (begin, end) in offsets.bounds().items()
                   if committed[name, partition] < end]
@@ -194,12 +189,9 @@ def mended(settings: Settings) -> list[str]:
 
 
 def lags(settings: Settings) -> dict[str, int | None]:
-    """Messages that each job, and the sink, has not committed; a job that has committed nothing is left out. Raises UserError."""
-    topics_of = {settings.topic_prefix + job: tuple(topic(settings, name) for name in names) for job, names in TOPICS_OF.items()}
-    asked = Lags(settings, topics_of | {sink.group(settings): tuple(topic(settings, name) for name in sink.TOPICS)})
-    found = asked.by_group(ASK_S)
-    of_sink = found.pop(sink.group(settings))
-    return {group.removeprefix(settings.topic_prefix): lag for group, lag in found.items() if lag is not None} | {"sink": of_sink}
+    """Messages that each job, and the sink, has not committed; without jobs that have committed nothing. Raises UserError."""
+    found = ConsumerLags(settings).by_name(ASK_S)
+    return {job: found[job] for job in JOBS if found[job] is not None} | {"sink": found["sink"]}
 
 
 def registry_answers(settings: Settings) -> None:

@@ -18,10 +18,11 @@ from tempfile import TemporaryDirectory
 from commands.arguments import add_from_savepoint
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
+from smartmeter.kafka.consumers import JOBS
 from smartmeter.messages.framing import framing
 from smartmeter.settings import ROOT, SMW, Settings
 from stack import machine, savepoints
-from stack.flink import JOBS, POLL_S, Flink, Standstill, reason
+from stack.flink import POLL_S, Flink, Standstill, reason
 from stack.local_flink import FLINK, flink_environ
 from stack.packages import packed, tell
 

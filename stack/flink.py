@@ -11,11 +11,9 @@ from urllib.parse import quote
 from urllib.request import Request, urlopen
 
 from smartmeter.errors import UserError
+from smartmeter.kafka.consumers import JOBS
 from smartmeter.settings import SMW
 from stack.processes import innermost_cause
-
-JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile")
-"""The jobs of this project, by their names in Flink; a cluster may run others beside them."""
 
 PYTHON_ERROR = re.compile(r"[A-Z]\w*: ")
 ENDED = {"FINISHED", "FAILED", "CANCELED", "SUSPENDED"}

@@ -27,6 +27,7 @@ from confluent_kafka import (
 from smartmeter import logs
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
+from smartmeter.kafka.consumers import STORED, sink_group
 from smartmeter.messages import codec, schemas
 from smartmeter.messages.framing import RegistryFault, framing
 from smartmeter.messages.topics import SCHEMA_OF, topic
@@ -35,8 +36,6 @@ from store import client as clickhouse
 from store import limits, profile, schema
 from store.metrics import SinkMetrics
 
-GROUP = "smw-sink"
-TOPICS = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "power_profile", "late", "dead_letter")
 AT_ONCE = ("alerts", "acknowledgements")
 """Tables whose rows do not wait for more."""
 RETRY_S = (0.5, 1, 2, 5)
@@ -67,11 +66,6 @@ COLUMNS = {
 }
 
 log = logging.getLogger("sink")
-
-
-def group(settings: Settings) -> str:
-    """The sink's consumer group; one for each set of results."""
-    return topic(settings, f"{settings.into}.{GROUP}" if settings.into else GROUP)
 
 
 def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
@@ -128,7 +122,7 @@ class Sink:
 
     def __init__(self, settings: Settings):
         self._settings = settings
-        self._name_of = {topic(settings, name): name for name in TOPICS}
+        self._name_of = {topic(settings, name): name for name in STORED}
         self._stopping = False
         self._stored: Counter[str] = Counter()
         self._refused = self._refused_before = 0  # messages; when progress was last reported
@@ -143,7 +137,7 @@ class Sink:
         connection.require_broker(self._settings)
         self._framing = framing(self._settings)
         self._consumer = Consumer({
-            **connection.consumer(self._settings, group(self._settings)),
+            **connection.consumer(self._settings, sink_group(self._settings)),
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
             "topic.metadata.refresh.interval.ms": 5000,
@@ -151,7 +145,7 @@ class Sink:
             "error_cb": self._on_error,
         })
         try:
-            with self._metrics.served(self._settings, group(self._settings), tuple(self._name_of)):
+            with self._metrics.served(self._settings, sink_group(self._settings), tuple(self._name_of)):
                 if self._until_it_works(self._connect):
                     self._consume()
         except RegistryFault:  # stopped while it waited for one; what is not stored is read again

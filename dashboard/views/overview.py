@@ -12,11 +12,8 @@ from dashboard import charts, queries
 from dashboard.connection import explained, results, settings
 from dashboard.controls import csv_button, is_today, no_results_yet
 from smartmeter.errors import UserError
-from smartmeter.kafka.offsets import Lags
-from smartmeter.messages.topics import RESULTS, topic
-from store.sink import group
+from smartmeter.kafka.consumers import ConsumerLags
 
-JOBS = ("pipeline", "daily_energy", "thresholds", "spikes", "power_profile", "replay")
 KAFKA_PATIENCE_S = 2
 REFRESH_S = 2
 MOST_REASONS = 20
@@ -60,21 +57,20 @@ def show_day(label: str, day: pd.DataFrame, houses: int, meaning: str) -> None:
 def lags() -> None:
     """How many messages each job that has run, and the sink, has still to read."""
     try:
-        found = kafka().by_group(KAFKA_PATIENCE_S)
+        found = consumer_lags().by_name(KAFKA_PATIENCE_S)
     except UserError as error:
         st.warning(str(error), icon=":material/cloud_off:")
         return
     with st.container(horizontal=True):
-        for name, lag in zip((*JOBS, "sink"), found.values()):
+        for name, lag in found.items():
             if lag is not None:
                 st.metric(f"Lag of {name}", f"{lag:,}", border=True, help="Messages not yet read, as of the last checkpoint.")
 
 
 @st.cache_resource(show_spinner=False)
-def kafka() -> Lags:
-    """The lags of the jobs and, at last, of the sink."""
-    groups = {settings().topic_prefix + job: (topic(settings(), "readings"),) for job in JOBS}
-    return Lags(settings(), groups | {group(settings()): tuple(topic(settings(), name) for name in RESULTS)})
+def consumer_lags() -> ConsumerLags:
+    """What all sessions of this dashboard share."""
+    return ConsumerLags(settings())
 
 
 def in_words(count: int) -> str:

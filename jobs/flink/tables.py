@@ -17,6 +17,7 @@ from jobs.core.shards import shard_of
 from jobs.flink.operator import BATCHES, BYTES
 from jobs.flink.to_batches import OF_SHARD, ToBatches
 from smartmeter.kafka import connection
+from smartmeter.kafka.consumers import group_of
 from smartmeter.kafka.offsets import Offsets, specific_offsets
 from smartmeter.messages.topics import LARGEST_DEAD_LETTER_BYTES, RESULTS, topic
 from smartmeter.settings import Settings
@@ -129,7 +130,7 @@ def thresholds(tables: StreamTableEnvironment, settings: Settings) -> KeyedStrea
 
 
 def _source_options(tables: StreamTableEnvironment, settings: Settings, name: str) -> str:
-    group_id = settings.topic_prefix + tables.get_config().get("pipeline.name", name)
+    group_id = group_of(settings, tables.get_config().get("pipeline.name", name))
     options = {
         "connector": "kafka",
         "topic": topic(settings, name),

@@ -18,6 +18,7 @@ from confluent_kafka import KafkaException, Message, TopicCollection
 from smartmeter.compiled import compiled
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection, topic_log
+from smartmeter.kafka.consumers import REPLAY, group_of
 from smartmeter.kafka.offsets import Place
 from smartmeter.messages.framing import framing
 from smartmeter.messages.schemas import HEADER_BYTES, HEADERS
@@ -93,7 +94,7 @@ def _updated(settings: Settings, blocks: np.ndarray, bounds: dict[Place, tuple[i
     unseen = {place: (max(begin, known.get(place[1], 0)), end) for place, (begin, end) in bounds.items()}
     found: list[tuple[int, int, int]] = []
     count = BLOCK_MESSAGES  # of the last block: it is full
-    for (_, partition), messages in topic_log.messages(settings, group(settings), unseen, "messages looked at for the time of their readings"):
+    for (_, partition), messages in topic_log.messages(settings, group_of(settings, REPLAY), unseen, "messages looked at for the time of their readings"):
         behind, newest_ms = (messages[-1].offset() or 0) + 1, int(times(settings, messages)[:, 1].max())
         if count < BLOCK_MESSAGES and found[-1][0] == partition:
             newest_ms, count = max(newest_ms, found.pop()[2]), count + len(messages)
@@ -109,11 +110,6 @@ def _start(blocks: np.ndarray, begin: int, end: int, time_ms: int) -> int:
     if not len(reach):
         return end
     return max(begin, int(blocks["behind"][reach[0] - 1])) if reach[0] else begin
-
-
-def group(settings: Settings) -> str:
-    """The consumer group of a replay; what looks at the topic for it does not join it."""
-    return f"{settings.topic_prefix}replay"
 
 
 def _topic_id(settings: Settings) -> str:

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from smartmeter.kafka import connection, topic_admin
+from smartmeter.kafka.consumers import sink_group
 from smartmeter.settings import Settings
-from store.sink import group
 from tests.faults.logs import faulty_log
 from tests.pipeline.conftest import run_job
 from tests.pipeline.flow import expected_of
@@ -44,6 +44,6 @@ def expected(processed, log):
 
 def forget_what_is_stored(settings: Settings) -> None:
     """Let the next sink store all results once more."""
-    admin, name = connection.admin(settings), group(settings)
+    admin, name = connection.admin(settings), sink_group(settings)
     if name in {known.group_id for known in admin.list_consumer_groups().result().valid}:
         admin.delete_consumer_groups([name])[name].result()

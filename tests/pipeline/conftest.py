@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from clickhouse_connect.driver.client import Client
 
+from smartmeter.kafka.consumers import sink_group
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages.topics import RESULTS
 from smartmeter.settings import ROOT
 from stack import local_flink, services
 from store.client import reader
-from store.sink import group
 from tests.oracle import Outcome, hours_of
 from tests.processes import CLOCK
 from tests.waiting import STILL_S, until
@@ -46,7 +46,7 @@ def store_all(settings, processes) -> Client:
 
 
 def all_stored(settings) -> bool:
-    with Offsets(settings, RESULTS, group(settings)) as results:
+    with Offsets(settings, RESULTS, sink_group(settings)) as results:
         return results.lag() == 0
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
 
-from commands.status import TOPICS_OF
 from smartmeter.kafka import connection
+from smartmeter.kafka.consumers import JOBS, group_of
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import topics
 from smartmeter.settings import Settings
@@ -92,7 +92,7 @@ def judge_stack(processes: Processes, settings: Settings, client: Client, log: L
 
 def all_read(settings: Settings, job: str = "pipeline") -> bool:
     """Whether a checkpoint of a job holds all of its topics."""
-    with Offsets(settings, TOPICS_OF[job], settings.topic_prefix + job) as offsets:
+    with Offsets(settings, JOBS[job], group_of(settings, job)) as offsets:
         return offsets.lag() == 0
 
 

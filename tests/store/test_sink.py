@@ -16,9 +16,10 @@ import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 
 from smartmeter.errors import UserError
+from smartmeter.kafka.consumers import STORED, sink_group
 from smartmeter.messages import codec, schemas, topics
 from store import client
-from store.sink import GROUP, TOPICS, Batch, Sink
+from store.sink import Batch, Sink
 from tests.ports import on_free_ports
 from tests.sinks import running
 from tests.waiting import STILL_S, until
@@ -79,9 +80,9 @@ def produce(settings, name, *records):
 
 def committed(settings):
     """Messages whose offsets the sink has committed, over all of its topics."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": topics.topic(settings, GROUP)})
+    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": sink_group(settings)})
     try:
-        places = [TopicPartition(topics.topic(settings, name), p) for name in TOPICS for p in range(settings.partitions)]
+        places = [TopicPartition(topics.topic(settings, name), p) for name in STORED for p in range(settings.partitions)]
         return sum(max(place.offset, 0) for place in consumer.committed(places, timeout=STILL_S))
     except KafkaException as error:  # the broker's first consumer group is only being set up
         assert error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE)
@@ -264,7 +265,7 @@ KAFKA_TIMES = (1, 1_555_200_000, 1_555_200_000_000_000_000, LAST_LONG)
 def test_a_message_that_cannot_be_stored_is_kept_as_it_came_and_takes_no_other_with_it(settings):
     expected = []
     producer = Producer({"bootstrap.servers": settings.kafka, "message.max.bytes": 8 << 20})
-    for name in TOPICS:
+    for name in STORED:
         messages = [(message, name in POISON) for message in POISON.get(name, ())] + [(message, False) for message in STORABLE.get(name, ())]
         for i, (message, is_poison) in enumerate(messages):
             value = message if isinstance(message, bytes) else codec.encode(topics.SCHEMA_OF[name], message)

@@ -1,0 +1,49 @@
+"""The consumers of the topics: each job, a replay and the sink; their consumer groups, and the topics that each reads.
+
+Jobs, `./smw status` and the dashboard all take them from here, so that a lag is the same figure everywhere.
+"""
+
+from __future__ import annotations
+
+from smartmeter.kafka.offsets import Lags
+from smartmeter.messages.topics import topic
+from smartmeter.settings import Settings
+
+JOBS = {
+    "pipeline": ("readings",),
+    "daily_energy": ("readings",),
+    "thresholds": ("readings",),
+    "spikes": ("readings", "thresholds"),
+    "power_profile": ("readings",),
+}
+"""Job, by its name in Flink -> the topics that it reads."""
+
+REPLAY = "replay"
+ARCHIVE = "archive"
+SINK = "smw-sink"
+STORED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "power_profile", "late", "dead_letter")
+"""The topics that the sink reads."""
+
+
+def group_of(settings: Settings, consumer: str) -> str:
+    """The consumer group of a job, a replay or an archive run."""
+    return settings.topic_prefix + consumer
+
+
+def sink_group(settings: Settings) -> str:
+    """The sink's consumer group; one for each set of results."""
+    return topic(settings, f"{settings.into}.{SINK}" if settings.into else SINK)
+
+
+class ConsumerLags:
+    """How far each job, a replay and the sink are behind; for repeated use."""
+
+    def __init__(self, settings: Settings):
+        topics_of = JOBS | {REPLAY: ("readings",)}
+        self._names = {group_of(settings, consumer): consumer for consumer in topics_of} | {sink_group(settings): "sink"}
+        full_names = {group_of(settings, consumer): tuple(topic(settings, name) for name in names) for consumer, names in topics_of.items()}
+        self._lags = Lags(settings, full_names | {sink_group(settings): tuple(topic(settings, name) for name in STORED)})
+
+    def by_name(self, timeout_s: float) -> dict[str, int | None]:
+        """Messages that each consumer has not committed; None for one that has committed nothing. Raises UserError where Kafka cannot be used."""
+        return {self._names[group_id]: lag for group_id, lag in self._lags.by_group(timeout_s).items()}
