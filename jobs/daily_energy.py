@@ -1,6 +1,6 @@
 """The daily energy job: topic readings -> topics daily_energy, late and dead_letter.
 
-    readings --> batches of sections, a house each (flow.batches)
+    readings --> batches of sections, a house each (kafka_tables.batches)
              --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.core.hours), early while
                  the day runs, final when it is over
              --> results

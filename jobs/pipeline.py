@@ -1,6 +1,6 @@
 """The whole pipeline as one job: topic readings, read and decoded once -> all topics of results.
 
-    readings --> batches of sections, histograms, minutes and readings, a house each (flow.batches)
+    readings --> batches of sections, histograms, minutes and readings, a house each (kafka_tables.batches)
              --> DailyEnergy, then Thresholds, then Spikes, which so has each version as soon as it is made; PowerProfile
              --> results
 """

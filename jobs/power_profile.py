@@ -1,6 +1,6 @@
 """The power profile job: topic readings -> topics power_profile, late and dead_letter.
 
-    readings --> batches of sections with what each adds to its minutes, a house each (flow.batches)
+    readings --> batches of sections with what each adds to its minutes, a house each (kafka_tables.batches)
              --> PowerProfile: lowest, mean and highest power of each meter and minute, once the minute is settled
                  (jobs.core.minutes)
              --> results

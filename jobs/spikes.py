@@ -1,6 +1,6 @@
 """The spikes job: topics readings and thresholds -> topics alerts, late and dead_letter.
 
-    readings   --> batches of sections with their readings, a house each (flow.batches)  --+
+    readings   --> batches of sections with their readings, a house each (kafka_tables.batches)  --+
     thresholds --> versions, by house                                                    --+
              --> Spikes: a batch waits until versions have come for all of its time, then its readings are held
                  against the version of their own time; those over their limit make episodes (jobs.core.episodes)
@@ -31,7 +31,7 @@ from jobs.core.stage import Change, Part
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
 from jobs.core.window import Limits
-from jobs.flink import flow
+from jobs.flink import flow, kafka_tables
 from jobs.flink.operator import MESSAGE, Houses
 from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.codec import decode_as
@@ -212,9 +212,9 @@ class SpikesJoin(KeyedCoProcessFunction):
 def main():
     settings = Settings.load()
     tables = flow.environment("spikes", settings)
-    batches = tables.batches(tables, settings, Spikes(settings).wanted)
+    batches = kafka_tables.batches(tables, settings, Spikes(settings).wanted)
     joined = (
-        batches.connect(tables.thresholds(tables, settings))
+        batches.connect(kafka_tables.thresholds(tables, settings))
         .process(SpikesJoin(settings), output_type=MESSAGE).name("spikes").uid("spikes")
     )
     flow.send(tables, settings, joined)

@@ -1,6 +1,6 @@
 """The thresholds job: topic readings -> topics thresholds, late and dead_letter.
 
-    readings --> batches of sections with histograms of their power, a house each (flow.batches)
+    readings --> batches of sections with histograms of their power, a house each (kafka_tables.batches)
              --> Thresholds: a sketch of each meter and local day; when a day is over, a version of the house's
                  thresholds from the sketches of the last days (jobs.core.sketch, jobs.core.window)
              --> results

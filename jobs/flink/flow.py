@@ -16,8 +16,8 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from jobs.core.stage import Part
+from jobs.flink.kafka_tables import batches, results
 from jobs.flink.operator import MESSAGE, Houses
-from jobs.flink.tables import batches, results
 from smartmeter.kafka import connection
 from smartmeter.settings import JARS, Settings
 from smartmeter.state_folders import checkpoints_of

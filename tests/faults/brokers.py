@@ -34,12 +34,12 @@ class Brokers:
 
     def __init__(self, processes: Processes, settings: Settings):
         self.processes = processes
-        ports = [ports.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0)) for _ in NODES]
-        self.address = {node: of_node.kafka for node, of_node in zip(NODES, ports)}
+        settings_of = [ports.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0)) for _ in NODES]
+        self.address = {node: of_node.kafka for node, of_node in zip(NODES, settings_of)}
         self.settings = replace(settings, kafka=",".join(self.address.values()))
-        voters = ",".join(f"{node}@127.0.0.1:{of_node.kafka_controller_port}" for node, of_node in zip(NODES, ports))
+        voters = ",".join(f"{node}@127.0.0.1:{of_node.kafka_controller_port}" for node, of_node in zip(NODES, settings_of))
         cluster_id = secrets.token_urlsafe(16)
-        for node, of_node in zip(NODES, ports):
+        for node, of_node in zip(NODES, settings_of):
             data = settings.home / f"kafka{node}"
             self.properties(node).write_text(broker.BROKER_PROPERTIES.format(
                 address=of_node.kafka, controller_port=of_node.kafka_controller_port, data=data,

@@ -196,8 +196,8 @@ def flink_answers(url: str):
 
 def test_no_secret_is_in_what_flink_says_of_a_table_that_it_cannot_make(admin):
     said = run(admin, "from pyflink.datastream import StreamExecutionEnvironment as E; from pyflink.table import StreamTableEnvironment as T; "
-                      "from jobs import flow; from smartmeter.settings import Settings; tables = T.create(E.get_execution_environment()); "
-                      "flow.readings(tables, Settings.load()); tables.sql_query('SELECT * FROM readings')")
+                      "from jobs.flink import kafka_tables; from smartmeter.settings import Settings; tables = T.create(E.get_execution_environment()); "
+                      "kafka_tables.readings(tables, Settings.load()); tables.sql_query('SELECT * FROM readings')")
     assert "Could not find any factory for identifier 'kafka'" in said and "sasl.jaas.config" in said
     assert MARK not in said
 

@@ -20,7 +20,7 @@ STUBBORN = ["bash", "-c", "trap '' TERM; sleep 300 & echo ready; while :; do sle
 PARENT = """
 import sys, time
 from pathlib import Path
-from smartmeter.processes import Processes
+from stack.processes import Processes
 with Processes(Path(sys.argv[1])) as processes:
     processes.start("stubborn", sys.argv[2:], {})
     processes.wait_until(lambda: processes.said("stubborn") == ["ready"], "not ready")

@@ -17,8 +17,8 @@ from jobs.core.readings import LATEST_MS, MOST_METERS, MOST_SECTIONS, read, why_
 from jobs.core.stage import Part
 from jobs.core.state_version import StateFault
 from jobs.daily_energy import DailyEnergy
+from jobs.flink.kafka_tables import LATEST_RECEIVED_MS
 from jobs.flink.operator import STAYS, Houses
-from jobs.flink.tables import LATEST_RECEIVED_MS
 from jobs.flink.to_batches import MOST_BYTES_AT_ONCE, MOST_SECTIONS_AT_ONCE, Messages, ToBatches
 from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
