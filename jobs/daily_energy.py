@@ -21,7 +21,7 @@ from jobs.core.hours import Hours, gained, summed
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import clock_hour
 from jobs.core.runs import begins
-from jobs.core.stage import Change, Part
+from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.totals import held_by_hour
 from jobs.flink import flow
@@ -29,7 +29,7 @@ from smartmeter.local_days import midnights
 from smartmeter.settings import Settings
 
 
-class DailyEnergy(Part):
+class DailyEnergy(Stage):
     """Energy of each meter and day, and of its hours: at once when a day is over, else at most emit_every_s after a change."""
 
     def __init__(self, settings: Settings):
@@ -52,7 +52,7 @@ class DailyEnergy(Part):
     def results(self, house_id: int, house: HouseDays, hours: Hours, now_ms: int) -> Iterator[tuple[str, dict]]:
         rows, final = house.results(self.rules)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
-        held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
+        held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         by_hour = hour_columns(rows, summed(hours.of_days(rows["day"].tolist()), held), house.timezone)
         columns = zip(rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
                       kwh(rows["energy_mj"], rows["energy_rest"]).tolist(), final.tolist(), by_hour)

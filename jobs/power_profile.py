@@ -21,7 +21,7 @@ from jobs.core.batches import Wanted
 from jobs.core.house_days import HouseDays
 from jobs.core.minutes import MINUTE_MS, Minutes, columns, mean_watts
 from jobs.core.runs import begins
-from jobs.core.stage import Change, Part
+from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.flink import flow
 from smartmeter.local_days import day_of
@@ -30,7 +30,7 @@ MOST_MINUTES = 20_000
 """In a record: some 300 kB of the 1 MB that Kafka's producer takes."""
 
 
-class PowerProfile(Part):
+class PowerProfile(Stage):
     """Each meter's minutes: told once they are settled, those still open at the end of a topic, and what comes later at once."""
 
     wanted = Wanted(minutes=True)

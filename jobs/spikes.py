@@ -27,7 +27,7 @@ from jobs.core.episodes import changes as changes_of
 from jobs.core.guard import reason_of
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.late import refused
-from jobs.core.stage import Change, Part
+from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
 from jobs.core.window import Limits
@@ -41,7 +41,7 @@ NO_THRESHOLD = "the topics ended before a threshold for its time had come"
 log = logging.getLogger("spikes")
 
 
-class Spikes(Part):
+class Spikes(Stage):
     """Alerts: an episode is told at once, again whenever it has changed, and taken back when it proves to be none."""
 
     def __init__(self, settings: Settings):
@@ -72,7 +72,7 @@ class Spikes(Part):
         versions = self.hear(change.state, change.thresholds)
         runs = Runs.from_bytes(state)
         before = runs.episodes(change.clock_before_ms, spell)
-        runs.add(runs_over(change.batch, change.used, versions, spell.max_gap_ms), change.links, house.sections, spell)
+        runs.add(runs_over(change.batch, change.used, versions, spell.max_sample_period_ms), change.links, house.sections, spell)
         after = runs.episodes(house.clock_ms, spell)
         changed, gone = changes_of(before, after)
         if len(changed) or len(gone):

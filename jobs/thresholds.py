@@ -19,7 +19,7 @@ import numpy as np
 from jobs.core.batches import Wanted
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.panes import Panes
-from jobs.core.stage import Change, Part
+from jobs.core.stage import Change, Stage
 from jobs.core.totals import daily
 from jobs.core.window import Limits, Window
 from jobs.flink import flow
@@ -27,7 +27,7 @@ from smartmeter.local_days import NEVER, day_of, midnights
 from smartmeter.settings import Settings
 
 
-class Thresholds(Part):
+class Thresholds(Stage):
     """A version of a house's thresholds for each local day that has readings, from the first on. Days without any share one."""
 
     wanted = Wanted(histograms=True)
@@ -49,7 +49,7 @@ class Thresholds(Part):
         house = change.house
         if house.clock_ms == NEVER:
             return
-        totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_gap_ms)
+        totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         totals = totals[totals["day"] > house.closed_day]
         visited = [self.date_in_force(house, clock_ms) for clock_ms in change.clocks_ms]
         if state := change.state.get("window"):
@@ -99,7 +99,7 @@ class Thresholds(Part):
             window.skip(date, panes.remove_before(date - self.window_days), self.window_days)
 
     def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
-        """The version that comes into force on a date, for the topic and for the parts behind this one."""
+        """The version that comes into force on a date, for the topic and for the stages after this one."""
         threshold = {
             "house_id": change.house_id, "date": date, "valid_from": window.valid_from_ms, "valid_to": window.valid_to_ms,
             "quantile": self.limits.quantile, "window_days": self.window_days, "meters": meters,

@@ -78,10 +78,10 @@ def burst(hour: float) -> bytes:
 def main() -> int:
     """Returns the number of messages that were made."""
     settings, flink = Settings(), Flink()
-    parts = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()]
-    houses = Houses(settings, parts)
+    stages = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()]
+    houses = Houses(settings, stages)
     houses.open(flink)
-    messages, horizon, wanted = 0, Horizon(houses.rules.allowed_lateness_ms), reduce(or_, (part.wanted for part in parts))
+    messages, horizon, wanted = 0, Horizon(houses.rules.allowed_lateness_ms), reduce(or_, (stage.wanted for stage in stages))
     for hours in np.array_split(np.append(np.arange(HOURS), OVERLAPPING_HOUR), 5):
         readings, _ = read([burst(hour) for hour in hours.tolist()], 2**60)
         places = np.zeros(len(hours), int), np.arange(len(hours))

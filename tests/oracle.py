@@ -208,7 +208,7 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None = None) -> Outcome:
+def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rule | None = None) -> Outcome:
     """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule.
 
     A burst speaks for its meters from its start to its end: what another says of the same time, after it, does not count.
@@ -250,21 +250,21 @@ def judge(bursts, max_gap_ms: int, allowed_lateness_ms: int, rule: Rule | None =
     for (house, meter), readings in kept.items():
         readings.sort()
         meters[house][meter] = readings
-        _integrate(outcome, house, meter, readings, zones[house], clock[house], max_gap_ms)
+        _integrate(outcome, house, meter, readings, zones[house], clock[house], max_sample_period_ms)
         _profile(outcome, house, meter, readings, clock[house])
     for key in outcome.days:
         _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     if rule:
         for house, clock_ms in clock.items():
             _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule)
-            _find_alerts(outcome, house, meters[house], zones[house], clock_ms, max_gap_ms, allowed_lateness_ms, rule.hold_ms)
+            _find_alerts(outcome, house, meters[house], zones[house], clock_ms, max_sample_period_ms, allowed_lateness_ms, rule.hold_ms)
     return outcome
 
 
-def _integrate(outcome, house, meter, readings, zone, clock_ms, max_gap_ms):
+def _integrate(outcome, house, meter, readings, zone, clock_ms, max_sample_period_ms):
     for i, (time_ms, watts) in enumerate(readings):
         outcome.days[house, meter, local_date(zone, time_ms)].readings.append(time_ms)
-        until_ms = min(readings[i + 1][0] if i + 1 < len(readings) else clock_ms, time_ms + max_gap_ms)
+        until_ms = min(readings[i + 1][0] if i + 1 < len(readings) else clock_ms, time_ms + max_sample_period_ms)
         while time_ms < until_ms:
             day = local_date(zone, time_ms)
             stop_ms = min(until_ms, midnight_ms(zone, day + timedelta(days=1)))
@@ -391,7 +391,7 @@ def sketched(watts: float) -> float:
     return BIN_EDGES[index] * 1.01
 
 
-def _find_alerts(outcome, house, meters, zone, clock_ms, max_gap_ms, allowed_lateness_ms, hold_ms):
+def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, allowed_lateness_ms, hold_ms):
     for meter, readings in meters.items():
         alert = last = None  # the episode so far, and the index of its last reading
         for i, (time_ms, watts) in enumerate(readings):
@@ -400,14 +400,14 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_gap_ms, allowed_lat
             if not found or found.warming_up or not watts > found.limit_watts:
                 continue
             since_ms = time_ms - readings[last][0] if alert else math.inf
-            if not ((last == i - 1 and since_ms <= max_gap_ms) or since_ms <= hold_ms):
+            if not ((last == i - 1 and since_ms <= max_sample_period_ms) or since_ms <= hold_ms):
                 day = local_date(zone, time_ms)
                 alert = Alert(house, meter, day, time_ms, found.percentile_watts, found.limit_watts, watts)
                 outcome.alerts[alert.alert_id] = alert
             last = i
             is_newest = i + 1 == len(readings)
-            alert.end = min(clock_ms if is_newest else readings[i + 1][0], time_ms + max_gap_ms)
-            alert.open = (is_newest and clock_ms < time_ms + max_gap_ms) or clock_ms < time_ms + hold_ms
+            alert.end = min(clock_ms if is_newest else readings[i + 1][0], time_ms + max_sample_period_ms)
+            alert.open = (is_newest and clock_ms < time_ms + max_sample_period_ms) or clock_ms < time_ms + hold_ms
             alert.readings += 1
             alert.peak_watts = max(alert.peak_watts, watts)
             alert.excess += (Fraction(watts) - Fraction(found.limit_watts)) * (alert.end - time_ms)

@@ -249,13 +249,13 @@ def alone(batch: Batch) -> Batches:
                    batch.gap_ms, batch.watts, batch.whole)
 
 
-def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int, wanted: Wanted,
+def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int, wanted: Wanted,
                   whole: np.ndarray | None = None) -> Batches:
     """A batch for each house and time zone among many bursts.
 
     partition, offset: int (b,), of the message of each burst; whole: bool (b,), the bursts whose readings travel along (None: no burst's).
     """
-    sections, hours = arrivals(readings, partition, offset, max_gap_ms)
+    sections, hours = arrivals(readings, partition, offset, max_sample_period_ms)
     bin, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)

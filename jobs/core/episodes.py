@@ -1,7 +1,7 @@
 """Spikes: readings over the limit that is in force at their time, and the episodes that they make.
 
-A *run* is readings of one meter that follow each other, all over their limit, none later than max_gap_ms after the
-one before. It holds until the next reading, or for max_gap_ms beyond its last. An *episode* is runs of which each
+A *run* is readings of one meter that follow each other, all over their limit, none later than max_sample_period_ms after the
+one before. It holds until the next reading, or for max_sample_period_ms beyond its last. An *episode* is runs of which each
 starts within hold_ms of the last reading of the one before, so that a load which flickers round its limit makes one.
 
 Runs come in pieces, as readings do. Each piece knows the reading that follows it, as far as that has arrived; pieces are
@@ -62,7 +62,7 @@ STATE_VERSION = 1
 class Spell:
     """How long a reading holds at most, and how long an episode goes on without a reading over the limit, in ms."""
 
-    max_gap_ms: int
+    max_sample_period_ms: int
     hold_ms: int
 
     @classmethod
@@ -155,7 +155,7 @@ def may_be_over(sections, lowest):
     return False
 
 
-def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_gap_ms: int) -> np.ndarray:
+def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_sample_period_ms: int) -> np.ndarray:
     """The runs (RUN) in those sections of a batch that are `used` (bool (b,))."""
     sections = batch.sections
     lowest = dict(versions.lowest().tolist())
@@ -167,7 +167,7 @@ def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_gap_ms: in
     if not len(over):
         return np.empty(0, RUN)
     between_ms = np.diff(time_ms[over])
-    breaks = (np.diff(over) > 1) | (np.diff(section[over]) != 0) | (between_ms > max_gap_ms)
+    breaks = (np.diff(over) > 1) | (np.diff(section[over]) != 0) | (between_ms > max_sample_period_ms)
     starts, ends = np.append(True, breaks), np.append(breaks, True)
     begin = np.flatnonzero(starts)
     first, last = over[starts], over[ends]
@@ -302,13 +302,13 @@ def _linked(runs: np.ndarray, spell: Spell) -> np.ndarray:
     """bool (r - 1,): whether each run (in order) and the one behind it belong to one episode."""
     here, there = runs[:-1], runs[1:]
     apart_ms = there["start_ms"] - here["last_ms"]
-    adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_gap_ms)
+    adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_sample_period_ms)
     return (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
 
 
 def _held_until(runs: np.ndarray, spell: Spell) -> np.ndarray:
     """Time until which the last reading of each run holds, as far as is known."""
-    return np.minimum(runs["next_ms"], runs["last_ms"] + spell.max_gap_ms)
+    return np.minimum(runs["next_ms"], runs["last_ms"] + spell.max_sample_period_ms)
 
 
 def _fold(runs: np.ndarray, linked: np.ndarray, spell: Spell) -> np.ndarray:

@@ -1,6 +1,6 @@
 """The open days of one house, from readings that come in any order, some of them twice or late.
 
-A reading holds until the meter's next one, but no longer than max_gap_ms and not beyond the house's newest reading; its energy is its power
+A reading holds until the meter's next one, but no longer than max_sample_period_ms and not beyond the house's newest reading; its energy is its power
 times that time (left rectangle, the interval clipped, as in NILMTK's totalenergy). Sections that touch are joined. So a house needs one section a
 meter and day, however many readings it sends.
 """
@@ -38,7 +38,7 @@ part of it was and its readings are not there to be cut (jobs.core.overlaps); re
 class Rules:
     """How long a reading holds, and how long after midnight (on the house's own clock) a day stays open, in ms."""
 
-    max_gap_ms: int
+    max_sample_period_ms: int
     allowed_lateness_ms: int
 
     @classmethod
@@ -73,7 +73,7 @@ class HouseDays:
         """
         self.sections, verdict, links, joined, self.changed_from = _take(
             self.sections, arrived, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
-            rules.max_gap_ms, rules.allowed_lateness_ms)
+            rules.max_sample_period_ms, rules.allowed_lateness_ms)
         self.clock_ms = max(self.clock_ms, newest_ms)
         return verdict, links, joined
 
@@ -95,7 +95,7 @@ class HouseDays:
 
     def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
         """(RESULT rows of open days that are new since the last call, whether each is final)."""
-        rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_gap_ms)
+        rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_sample_period_ms)
         over = self.over_by_now(rules)
         changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
         rows = rows[changed & (rows["day"] > self.closed_day)]
@@ -140,7 +140,7 @@ class HouseDays:
 
 
 @compiled
-def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, max_gap_ms, allowed_lateness_ms):
+def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, max_sample_period_ms, allowed_lateness_ms):
     """Let the sections of a house take in those that arrived. Returns (the sections then, verdict, links, joined, changed_from)."""
     held, size, reached_day = np.empty(len(sections) + len(arrived), SECTION), len(sections), _day_at(midnight_ms, clock_ms)
     verdict, links, found = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK), 0
@@ -159,8 +159,8 @@ def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, ma
         if verdict[i] == FRESH:
             size = _insert(held, size, at, section)
             found = _link(held, size, at, links, found)
-            size, j = _join(held, size, at, max_gap_ms, joined, j)
-            size, j = _join(held, size, at - 1, max_gap_ms, joined, j)
+            size, j = _join(held, size, at, max_sample_period_ms, joined, j)
+            size, j = _join(held, size, at - 1, max_sample_period_ms, joined, j)
     return held[:size], verdict, links[:found], joined[:j], changed_from
 
 
@@ -278,7 +278,7 @@ def _link(held, size, at, links, found):
 
 
 @compiled
-def _join(held, size, at, max_gap_ms, joined, j):
+def _join(held, size, at, max_sample_period_ms, joined, j):
     """Make one of held[at] and the section behind it, where they touch on the same day. Returns the new size, and that of `joined`."""
     if at < 0 or at + 1 >= size:
         return size, j
@@ -287,7 +287,7 @@ def _join(held, size, at, max_gap_ms, joined, j):
         return size, j
     if here.readings and there.readings:
         gap_ms = there.first_ms - here.last_ms
-        held_ms = min(gap_ms, max_gap_ms)
+        held_ms = min(gap_ms, max_sample_period_ms)
         add(here, *energy(here.last_watts, held_ms), held_ms)
         here.max_gap_ms = max(here.max_gap_ms, gap_ms)
         joined[j].meter_id, joined[j].day, joined[j].last_ms = here.meter_id, here.day, here.last_ms

@@ -84,7 +84,7 @@ def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:
         return replace(batch, whole=NO_WHOLE)
     columns = _columns(batch, of_section, start_ms)
     nowhere = np.zeros(len(of_section), np.int64)
-    pieces = house_batches(Readings([batch.timezone], columns), nowhere, nowhere, rules.max_gap_ms, wanted)
+    pieces = house_batches(Readings([batch.timezone], columns), nowhere, nowhere, rules.max_sample_period_ms, wanted)
     for name in ("burst", "partition", "offset", "before_ms"):
         pieces.sections[name] = batch.sections[name][of_section]
     return _spliced(batch, of_section, pieces)

@@ -53,7 +53,7 @@ ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_
 """A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it; and as state of version 1 has it."""
 
 
-def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_gap_ms: int) -> tuple[np.ndarray, np.ndarray]:
+def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int) -> tuple[np.ndarray, np.ndarray]:
     """(ARRIVED: the sections in many bursts, one a meter and local day that a burst touches, in order of arrival; HOUR of those
     that lie in several hours, section by section).
 
@@ -63,7 +63,7 @@ def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_
     days = _local_days(readings)
     sections = np.zeros(int(np.sum(days.count * readings.bursts["channels"])), ARRIVED)
     hours = np.zeros(_most_hours(readings.columns, days), HOUR)
-    return sections, hours[:_fill(sections, hours, readings.columns, partition, offset, days, max_gap_ms)]
+    return sections, hours[:_fill(sections, hours, readings.columns, partition, offset, days, max_sample_period_ms)]
 
 
 def sections_in(readings: Readings) -> int:
@@ -117,7 +117,7 @@ def _most_hours(columns, days):
 
 
 @compiled
-def _fill(sections, hours, columns, partition, offset, days, max_gap_ms):
+def _fill(sections, hours, columns, partition, offset, days, max_sample_period_ms):
     """Fill in the sections of all bursts, and their hours. Returns how many hours there are."""
     s = n = channel = m = h = r = 0
     house_id, newest_ms = 0, NEVER
@@ -133,7 +133,7 @@ def _fill(sections, hours, columns, partition, offset, days, max_gap_ms):
                 section.meter_id, section.day, section.start_ms = columns.meter_id[channel], days.first[b] + d, begin_ms
                 section.end_ms = begin_ms = days.midnight_ms[m + d + 1] if d < days.count[b] - 1 else burst.end_ms
                 day = days.midnight_ms[m + d], days.midnight_ms[m + d + 1], edges
-                n, time_ms, section.hours = _integrate(section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_gap_ms)
+                n, time_ms, section.hours = _integrate(section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_sample_period_ms)
                 h += section.hours
                 s += 1
             r = _count_refused(sections[s - days.count[b]:s], columns.refused, r, channel)
@@ -156,7 +156,7 @@ def _count_refused(sections, refused, r, channel):
 
 
 @compiled
-def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_gap_ms):
+def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_sample_period_ms):
     """Let a section take in its channel's readings from index `at` on, those before the section's end.
 
     hours: to be filled in, when these readings lie in more than one hour of their day. day: as hour_of takes it. time_ms: of the
@@ -172,7 +172,7 @@ def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_gap_ms)
         whole, rest, covered_ms, until_ms = np.int64(0), np.int64(0), np.int64(0), min(until_ms, section.end_ms)
         while at < end and time_ms + gap_ms[at] < until_ms:
             time_ms += gap_ms[at]
-            held_ms = min(gap_ms[at], max_gap_ms)
+            held_ms = min(gap_ms[at], max_sample_period_ms)
             mj, mj_rest = energy(watts[at - 1], held_ms)
             whole, rest, covered_ms, longest_ms = whole + mj, rest + mj_rest, covered_ms + held_ms, max(longest_ms, gap_ms[at])
             at += 1
@@ -181,7 +181,7 @@ def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_gap_ms)
         if h or goes_on:
             h = gain(hours, h, section.meter_id, section.day, hour_ms, whole, rest, covered_ms)
         if goes_on:  # the next reading is of a later hour
-            held_ms = min(gap_ms[at], max_gap_ms)
+            held_ms = min(gap_ms[at], max_sample_period_ms)
             add(section, *energy(watts[at - 1], held_ms), held_ms)
             h = hold(hours, h, section.meter_id, section.day, watts[at - 1], time_ms, held_ms, day)
             time_ms, longest_ms, at = time_ms + gap_ms[at], max(longest_ms, gap_ms[at]), at + 1

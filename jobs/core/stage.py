@@ -15,7 +15,7 @@ from smartmeter.local_days import NEVER
 
 @dataclass
 class Change:
-    """A batch that a house has taken in, and what the parts need to know about it."""
+    """A batch that a house has taken in, and what the stages need to know about it."""
 
     batch: Batch
     state: HouseState
@@ -29,7 +29,7 @@ class Change:
     closes_a_day: bool
     now_ms: int
     thresholds: list[dict] = field(default_factory=list)  # versions (records) that came into force with it
-    wake: bool = False  # whether a part wants to be woken a while later
+    wake: bool = False  # whether a stage wants to be woken a while later
     opened: int = 0  # alerts that have opened with it
     closed: int = 0  # alerts that are open no longer
 
@@ -51,7 +51,7 @@ class Change:
         return clocks_ms[clocks_ms > NEVER].tolist()
 
 
-class Part:
+class Stage:
     """What a job makes of the batches of a house: records for the topics of results."""
 
     wanted = Wanted()
@@ -61,5 +61,5 @@ class Part:
         raise NotImplementedError
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
-        """Yield what is due a while after a part wanted to be woken, or at the end of a bounded topic (ended)."""
+        """Yield what is due a while after a stage wanted to be woken, or at the end of a bounded topic (ended)."""
         yield from ()

@@ -1,6 +1,6 @@
 """The totals of a day, from the sections of a house.
 
-The last reading of a section holds until the meter's next reading, but no longer than max_gap_ms and not beyond the house's newest reading. That
+The last reading of a section holds until the meter's next reading, but no longer than max_sample_period_ms and not beyond the house's newest reading. That
 energy is added only here, when a result is due: it may change until the day is closed.
 """
 
@@ -19,19 +19,19 @@ RESULT = np.dtype([
 ])
 
 
-def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
     """The totals (RESULT) of each meter and day with readings, be they refused, or with one that holds into it; by meter, then day.
 
     sections: of one house, joined; clock_ms: its newest reading.
     """
     results = np.zeros(3 * len(sections), RESULT)
-    measured = _add_up(results, sections, midnights(timezone), clock_ms, max_gap_ms)
+    measured = _add_up(results, sections, midnights(timezone), clock_ms, max_sample_period_ms)
     every = _add_unused(results, measured, sections, midnights(timezone), clock_ms)
     return results[:every] if every == measured else np.sort(results[:every], order=("meter_id", "day"))
 
 
 @compiled
-def _add_up(results, sections, midnight_ms, clock_ms, max_gap_ms):
+def _add_up(results, sections, midnight_ms, clock_ms, max_sample_period_ms):
     """Fill in the results. Returns how many there are. While a result is worked on, its max_gap_ms leaves out what follows last_ms."""
     r = last_ms = 0
     for s in range(len(sections)):
@@ -44,7 +44,7 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_gap_ms):
         add(result, section.energy_mj, section.energy_rest, section.covered_ms)
         result.max_gap_ms = max(result.max_gap_ms, section.max_gap_ms, section.first_ms - last_ms)
         last_ms = section.last_ms
-        until_ms = _held_until(sections, s, clock_ms, max_gap_ms)
+        until_ms = _held_until(sections, s, clock_ms, max_sample_period_ms)
         for day in range(section.day, section.day + 2):  # a reading holds for less than a day
             held_ms = min(until_ms, midnight_ms[day + 1]) - max(section.last_ms, midnight_ms[day])
             if held_ms > 0:
@@ -77,27 +77,27 @@ def _add_unused(results, r, sections, midnight_ms, clock_ms):
 
 
 @compiled
-def _held_until(sections, s, clock_ms, max_gap_ms):
+def _held_until(sections, s, clock_ms, max_sample_period_ms):
     """Until when the last reading of a section holds that is not joined to the next."""
     behind = following(sections, s)
-    return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + max_gap_ms)
+    return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + max_sample_period_ms)
 
 
-def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_gap_ms: int) -> np.ndarray:
+def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
     """HOUR: what `daily` adds to the sections, of their last readings; an hour may come several times."""
     days = sections["day"]
     edges = edges_of(timezone, np.concatenate((days, days + 1)))
-    hours = np.zeros(len(sections) * (max_gap_ms // HOUR_MS + 4 + len(edges)), HOUR)
-    return hours[:_hold_all(hours, sections, midnights(timezone), edges, clock_ms, max_gap_ms)]
+    hours = np.zeros(len(sections) * (max_sample_period_ms // HOUR_MS + 4 + len(edges)), HOUR)
+    return hours[:_hold_all(hours, sections, midnights(timezone), edges, clock_ms, max_sample_period_ms)]
 
 
 @compiled
-def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_gap_ms):
+def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_sample_period_ms):
     """Fill in the hours. Returns how many there are."""
     h = 0
     for s in range(len(sections)):
         section = sections[s]
-        until_ms = _held_until(sections, s, clock_ms, max_gap_ms) if section.readings else section.last_ms
+        until_ms = _held_until(sections, s, clock_ms, max_sample_period_ms) if section.readings else section.last_ms
         for day in range(section.day, section.day + 2):
             from_ms = max(section.last_ms, midnight_ms[day])
             held_ms = min(until_ms, midnight_ms[day + 1]) - from_ms

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from math import isnan
 
 import numpy as np
@@ -32,8 +32,8 @@ METER_DAY = np.dtype([
     ("meter_id", "i4"),
     ("covered_ms", "i8"),
     ("readings", "i8"),
-    ("on_readings", "i8"),  # those over on_watts
-    ("on_watts", "f8"),  # their median; 0 where there are none
+    ("on_readings", "i8"),  # those over the cut-off of "on"
+    ("usual_watts", "f8"),  # their median; 0 where there are none
 ])
 """40 bytes."""
 
@@ -52,25 +52,43 @@ class Limits:
     on_watts: float
     margin: float
     mains_watts: float
-    min_watts: float
+    added_watts: float
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         """The rule that the settings give."""
-        return cls(**{item.name: getattr(settings, item.name) for item in fields(cls)})
+        return cls(settings.quantile, settings.on_watts, settings.margin, settings.mains_watts, settings.min_watts)
 
     @property
     def lowest_watts(self) -> float:
-        """No limit is lower: what a meter usually draws when on is more than on_watts."""
-        return min(self.on_watts * (1 + self.margin) + self.min_watts, self.mains_watts)
+        """No limit is lower: an appliance usually draws more than on_watts when on, and no percentile is below 0 W."""
+        return min(limit_of(False, self.on_watts, 0.0, *self._rule), limit_of(True, 0.0, 0.0, *self._rule))
+
+    @property
+    def _rule(self) -> tuple[float, float, float]:
+        return self.margin, self.mains_watts, self.added_watts
 
     def of_meters(self, meter_ids: np.ndarray, percentile_watts: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """(time covered in ms; limit in W, NaN while warming up) of each meter, int64 and float64 (m,). days: METER_DAY of the window."""
-        return _limits(meter_ids, percentile_watts, days, self.margin, self.mains_watts, self.min_watts)
+        return _limits(meter_ids, percentile_watts, days, *self._rule)
 
 
 @compiled
-def _limits(meter_ids, percentile_watts, days, margin, mains_watts, min_watts):
+def limit_of(always_on, usual_watts, percentile_watts, margin, mains_watts, added_watts):
+    """The limit of a meter, in W: the rule itself. It may not fall where the usual power or the percentile rises (Limits.lowest_watts).
+
+    >>> limit_of(False, 100.0, 0.0, 1.3, 7000.0, 30.0)
+    260.0
+    >>> limit_of(True, 0.0, 1500.0, 1.3, 7000.0, 30.0)
+    8500.0
+    """
+    if always_on:
+        return percentile_watts + mains_watts
+    return usual_watts * (1 + margin) + added_watts
+
+
+@compiled
+def _limits(meter_ids, percentile_watts, days, margin, mains_watts, added_watts):
     """See Limits.of_meters."""
     covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
     usual = np.empty(len(days))
@@ -82,14 +100,12 @@ def _limits(meter_ids, percentile_watts, days, margin, mains_watts, min_watts):
                 readings += days[d].readings
                 on_readings += days[d].on_readings
                 if days[d].on_readings > 0:
-                    usual[days_on] = days[d].on_watts
+                    usual[days_on] = days[d].usual_watts
                     days_on += 1
         if covered_ms[m] < LEAST_HISTORY_MS or days_on == 0:
             continue
-        if on_readings >= MOSTLY * readings:
-            limit_watts[m] = percentile_watts[m] + mains_watts
-        else:
-            limit_watts[m] = np.sort(usual[:days_on])[(days_on - 1) // 2] * (1 + margin) + min_watts
+        usual_watts = np.sort(usual[:days_on])[(days_on - 1) // 2]
+        limit_watts[m] = limit_of(on_readings >= MOSTLY * readings, usual_watts, percentile_watts[m], margin, mains_watts, added_watts)
     return covered_ms, limit_watts
 
 
@@ -153,5 +169,5 @@ def meter_days(totals: np.ndarray, sketches: Sketches, on_watts: float) -> np.nd
     on = sketches.above(on_watts)
     meter_ids, median = on.quantile(0.5)
     _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
-    rows["on_readings"][at], rows["on_watts"][at] = on.readings()[1][of_meter], median[of_meter]
+    rows["on_readings"][at], rows["usual_watts"][at] = on.readings()[1][of_meter], median[of_meter]
     return rows

@@ -15,7 +15,7 @@ from pyflink.common import Configuration
 from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
-from jobs.core.stage import Part
+from jobs.core.stage import Stage
 from jobs.flink.kafka_tables import batches, results
 from jobs.flink.operator import MESSAGE, Houses
 from smartmeter.kafka import connection
@@ -29,14 +29,14 @@ MESSAGES_PER_BUNDLE = 20_000
 """Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
 
 
-def run(name: str, parts_of: Callable[[Settings], list[Part]]) -> None:
+def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
     """Submit the job `name` and stay with it until it ends; settings come from SMW_ environment variables."""
     settings = Settings.load()
     name = "replay" if settings.replayed_days else name
-    tables, parts = environment(name, settings), parts_of(settings)
+    tables, stages = environment(name, settings), stages_of(settings)
     messages = (
-        batches(tables, settings, reduce(or_, (part.wanted for part in parts)))
-        .process(Houses(settings, parts), output_type=MESSAGE).name("houses").uid("houses")
+        batches(tables, settings, reduce(or_, (stage.wanted for stage in stages)))
+        .process(Houses(settings, stages), output_type=MESSAGE).name("houses").uid("houses")
     )
     send(tables, settings, messages)
 

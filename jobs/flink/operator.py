@@ -1,9 +1,9 @@
-"""What every job does with the batches of houses; what it makes of them is the business of its parts.
+"""What every job does with the batches of houses; what it makes of them is the business of its stages.
 
     a shard's batches, one a house
           --> sections that overlap in part with what was received are cut (jobs.core.overlaps)
           --> which of their sections are new, and which repeated or late (HouseDays.take)
-          --> each part in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
+          --> each stage in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
           --> days that are over are closed
 
 Flink's key is a shard of houses, and the state of a shard one map. So all that a bundle of messages changes in a shard is written by
@@ -27,7 +27,7 @@ from jobs.core.guard import Guard
 from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules
 from jobs.core.late import refusals
 from jobs.core.overlaps import cut
-from jobs.core.stage import Change, Part
+from jobs.core.stage import Change, Stage
 from jobs.core.state import NO_STATE, HouseState, Shard
 from jobs.core.state_version import StateFault
 from jobs.flink.metrics import Counts, own_group
@@ -61,16 +61,16 @@ COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_op
 
 
 class Houses(KeyedProcessFunction):
-    """Keeps the open days of each house, and sends what the parts make of them."""
+    """Keeps the open days of each house, and sends what the stages make of them."""
 
-    def __init__(self, settings: Settings, parts: list[Part]):
+    def __init__(self, settings: Settings, stages: list[Stage]):
         self.rules = Rules.of(settings)
         self.framing = framing(settings)
         self.topic_of = {name: topics.topic(settings, name) for name in topics.RESULTS}
         self.days = settings.replayed_days
         self.wake_after_ms = max(1, round(settings.emit_every_s * 1000))
-        self.parts = parts
-        self.wanted = reduce(or_, (part.wanted for part in parts), Wanted())
+        self.stages = stages
+        self.wanted = reduce(or_, (stage.wanted for stage in stages), Wanted())
 
     def open(self, runtime_context):
         self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
@@ -125,7 +125,7 @@ class Houses(KeyedProcessFunction):
                 continue
             house, untold = HouseDays.from_bytes(days), self.counts.untold()
             try:
-                rows = [row for part in self.parts for row in self.messages(part.wake(state, house, now_ms(), ended))]
+                rows = [row for stage in self.stages for row in self.messages(stage.wake(state, house, now_ms(), ended))]
             except StateFault:
                 raise
             except Exception as error:  # its early results wait for its next batch
@@ -173,8 +173,8 @@ class Houses(KeyedProcessFunction):
         """Yield the messages that follow from a batch; the house's new state is still to be kept."""
         change = self.take_in(state, batch)
         yield from self.messages(refusals(change))
-        for part in self.parts:
-            yield from self.messages(part.take(change))
+        for stage in self.stages:
+            yield from self.messages(stage.take(change))
         if change.closes_a_day:
             change.house.close(self.rules)
         change.state.put("days", change.house.to_bytes())

@@ -74,7 +74,7 @@ class ToBatches(ScalarFunction):
     """From messages to a row (OF_SHARD) a shard of houses, many messages a call; as many rows as messages, the rest null."""
 
     def __init__(self, settings: Settings, wanted: Wanted, keys: list[int]):
-        self.max_gap_ms = round(settings.max_gap_s * 1000)
+        self.max_sample_period_ms = round(settings.max_gap_s * 1000)
         self.max_ahead_ms = round(settings.max_ahead_s * 1000)
         self.oldest_ms = settings.oldest_ms
         self.allowed_lateness_ms = round(settings.allowed_lateness_s * 1000)
@@ -114,7 +114,7 @@ class ToBatches(ScalarFunction):
         reasons |= refused
         partitions, offsets = (column[readings.bursts["message"]] for column in (messages.partition, messages.offset))
         may_overlap = self.horizon.passed(readings.bursts, messages.partition, messages.offset)
-        batches = house_batches(readings, partitions, offsets, self.max_gap_ms, self.wanted, may_overlap)
+        batches = house_batches(readings, partitions, offsets, self.max_sample_period_ms, self.wanted, may_overlap)
         if self.only_house:
             batches, reasons = batches.of(self.only_house), {}
         rows: list[tuple] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]

@@ -124,10 +124,10 @@ def batch_of(*bursts, over_watts=20.0):
     return batch
 
 
-def found(batch, versions=ALWAYS_100_W, used=None, max_gap_ms=1_000_000):
+def found(batch, versions=ALWAYS_100_W, used=None, max_sample_period_ms=1_000_000):
     """The runs as (meter, start, last, next, readings, peak), times in s."""
     used = np.ones(len(batch.sections), bool) if used is None else np.array(used)
-    runs = runs_over(batch, used, versions, max_gap_ms)
+    runs = runs_over(batch, used, versions, max_sample_period_ms)
     assert runs.dtype == RUN
 
     def seconds(time_ms):
@@ -204,7 +204,7 @@ class House:
         batch = batch_of(*bursts)
         before = self.episodes()
         verdict, links, _ = self.days.take(batch.sections, batch.newest_ms, self.rules)
-        found = runs_over(batch, verdict == FRESH, self.versions, self.spell.max_gap_ms)
+        found = runs_over(batch, verdict == FRESH, self.versions, self.spell.max_sample_period_ms)
         self.runs.add(found, links, self.days.sections, self.spell)
         changed, gone = changes(before, self.episodes())
         if (over := self.days.over_by_now(self.rules)) > self.days.closed_day:

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from jobs.core.batches import Wanted, house_batches
 from jobs.core.house_days import HouseDays
 from jobs.core.readings import LATEST_MS, MOST_METERS, MOST_SECTIONS, read, why_bad
-from jobs.core.stage import Part
+from jobs.core.stage import Stage
 from jobs.core.state_version import StateFault
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.kafka_tables import LATEST_RECEIVED_MS
@@ -44,7 +44,7 @@ class Context:
         return MetricGroup(self.counted)
 
 
-def parts(setting):
+def stages(setting):
     return [DailyEnergy(setting), Thresholds(setting), Spikes(setting), PowerProfile()]
 
 
@@ -60,9 +60,9 @@ def to_batches(payloads, received_ms=0, first_offset=0, counted=None):
     return [row for row in frame.itertuples(index=False, name=None) if row[0] is not None]
 
 
-def houses(rows, keyed, parts):
+def houses(rows, keyed, stages):
     """(topic, record) that Houses makes of rows of ToBatches."""
-    function = Houses(Settings(), parts)
+    function = Houses(Settings(), stages)
     function.open(keyed)
     found = []
     for keyed.key, *row in rows:
@@ -72,7 +72,7 @@ def houses(rows, keyed, parts):
 
 def run(payloads, keyed, received_ms=0, first_offset=0):
     """(topic, record) of what the pipeline makes of messages."""
-    return houses(to_batches(payloads, received_ms, first_offset=first_offset), keyed, parts(Settings()))
+    return houses(to_batches(payloads, received_ms, first_offset=first_offset), keyed, stages(Settings()))
 
 
 # Any message
@@ -151,7 +151,7 @@ def test_a_message_on_which_decoding_fails_is_a_dead_letter_and_the_others_are_u
     payloads, counted, keyed = [good(house) for house in (1, 2, 13, 3, 4, 13, 5)], Counter(), Keyed()
     with caplog.at_level(logging.ERROR):
         rows = to_batches(payloads, START_MS, counted=counted)
-    found = houses(rows, keyed, parts(Settings()))
+    found = houses(rows, keyed, stages(Settings()))
     dead = [record for topic, record in found if topic == "dead_letter"]
     assert dead == [{"partition": 3, "offset": offset, "received": START_MS, "payload": payloads[offset],
                      "reason": "the job fails on it: ZeroDivisionError: thirteen"} for offset in (2, 5)]
@@ -160,7 +160,7 @@ def test_a_message_on_which_decoding_fails_is_a_dead_letter_and_the_others_are_u
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
 
 
-class Breaking(Part):
+class Breaking(Stage):
     """Fails on a batch that has a message of offset 1 or 4, after it has changed what it can."""
 
     def take(self, change):

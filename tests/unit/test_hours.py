@@ -21,7 +21,7 @@ from smartmeter.messages.codec import encode_burst
 from tests.oracle import EPOCH, hours_of, judge, midnight_ms
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, logs
 
-RULES = Rules(max_gap_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
+RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
 INTEGERS = ["energy_mj", "energy_rest", "covered_ms"]
 
 
@@ -41,7 +41,7 @@ class House:
     def take(self, *bursts):
         readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
         assert not reasons
-        sections, pieces = arrivals(readings, np.zeros(len(bursts), int), np.arange(len(bursts)), self.rules.max_gap_ms)
+        sections, pieces = arrivals(readings, np.zeros(len(bursts), int), np.arange(len(bursts)), self.rules.max_sample_period_ms)
         self.days = HouseDays.from_bytes(self.days) if self.days else HouseDays.known(None, bursts[0].timezone)
         verdict, _, joined = self.days.take(sections, int(readings.bursts["newest_ms"].max()), self.rules)
         hours = Hours(self.state)
@@ -55,9 +55,9 @@ class House:
 
     def results(self, hours):
         """(RESULT of open days, HOUR); fails when the hours do not add up to the day, to the last bit."""
-        rows = daily(self.days.sections, self.days.timezone, self.days.clock_ms, self.rules.max_gap_ms)
+        rows = daily(self.days.sections, self.days.timezone, self.days.clock_ms, self.rules.max_sample_period_ms)
         rows = rows[rows["day"] > self.days.closed_day]
-        held = held_by_hour(self.days.sections, self.days.timezone, self.days.clock_ms, self.rules.max_gap_ms)
+        held = held_by_hour(self.days.sections, self.days.timezone, self.days.clock_ms, self.rules.max_sample_period_ms)
         found = summed(hours.of_days(rows["day"].tolist()), held[held["day"] > self.days.closed_day])
         for row in rows:
             own = found[(found["meter_id"] == row["meter_id"]) & (found["day"] == row["day"])]
@@ -135,8 +135,8 @@ def test_a_day_that_was_received_in_part_before_hours_were_kept_has_none():
     house.state = State()
     with pytest.raises(AssertionError):
         house.take(after)
-    rows = daily(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_gap_ms)
-    held = held_by_hour(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_gap_ms)
+    rows = daily(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_sample_period_ms)
+    held = held_by_hour(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_sample_period_ms)
     assert list(hour_columns(rows, summed(Hours(house.state).of_days([int(rows["day"][0])]), held), NEW_YORK)) == [
         {"hour_starts": [], "hours": [], "hour_kwh": [], "hour_covered_s": []}]
 
@@ -158,7 +158,7 @@ def test_state_stays_small_and_what_is_over_is_one_value_a_day():
 def test_the_hours_of_any_log_add_up_at_any_time_and_are_the_oracles(log, data):
     bursts, rules = log
     zone = ZoneInfo(bursts[0].timezone)
-    expected = judge(bursts, rules.max_gap_ms, rules.allowed_lateness_ms)
+    expected = judge(bursts, rules.max_sample_period_ms, rules.allowed_lateness_ms)
     last = []
     for sizes in ([1], data.draw(st.lists(st.integers(1, 4), min_size=1, max_size=4))):
         house, results, rest = House(rules), {}, list(bursts)

@@ -215,7 +215,7 @@ def assert_hours_add_up(record: dict):
     assert sum(record["hour_covered_s"]) == pytest.approx(record["covered_s"], abs=1e-6)
 
 
-PARTS = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
+STAGES = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
 
 
 def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
@@ -239,7 +239,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
         begin += size
 
 
-def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS, restarts=()) -> tuple[Told, Told, Keyed]:
+def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) -> tuple[Told, Told, Keyed]:
     """(what the pipeline had told when all was taken in, what it has told after the end of the topic, its state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
@@ -247,11 +247,11 @@ def pipeline(bursts, sizes, setting: Settings, parts_of=PARTS, restarts=()) -> t
     told, keyed = Told(), Keyed()
 
     def houses():
-        made = Houses(setting, [part(setting) for part in parts_of])
+        made = Houses(setting, [stage(setting) for stage in stages_of])
         made.open(keyed)
         return made
 
-    wanted = functools.reduce(lambda a, b: a | b, (part(setting).wanted for part in parts_of))
+    wanted = functools.reduce(lambda a, b: a | b, (stage(setting).wanted for stage in stages_of))
     for rows in rows_of(bursts, sizes, setting, wanted, restarts):
         keyed.now_ms += 100
         function = houses()
@@ -417,12 +417,12 @@ LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off":
 
 
 @st.composite
-def house_logs(draw, house_id, max_gap_ms, most_bursts=12):
+def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
     """Bursts of one house in the order of the topic: days of steady use with spikes, gaps, repeats, overlaps and disorder."""
     zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
     start = at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
     kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
-    steady = list(range(0, 30 * HOUR_MS, min(max_gap_ms, 4 * HOUR_MS)))
+    steady = list(range(0, 30 * HOUR_MS, min(max_sample_period_ms, 4 * HOUR_MS)))
     lengths = [30 * HOUR_MS, *draw(st.lists(
         st.sampled_from([30 * HOUR_MS, GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts))]
     bursts, taken = [], defaultdict(list)  # what the meters took, sent or not
@@ -686,8 +686,8 @@ def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
 
 def test_a_day_begun_before_hours_were_kept_has_none_and_the_next_has_all():
     told, keyed = Told(), Keyed()
-    for hours, parts in (((0, 10), [Thresholds(SETTING)]), ((10, 52), [DailyEnergy(SETTING), Thresholds(SETTING)])):
-        houses = Houses(SETTING, parts)
+    for hours, stages in (((0, 10), [Thresholds(SETTING)]), ((10, 52), [DailyEnergy(SETTING), Thresholds(SETTING)])):
+        houses = Houses(SETTING, stages)
         houses.open(keyed)
         for [(keyed.key, row)] in rows_of(every_two_hours(*hours), [1], SETTING, Thresholds.wanted):
             told.hear(houses.process_element(row, keyed))

@@ -25,7 +25,7 @@ def run(bursts, rules, batches=None):
         batch, bursts = bursts[:size], bursts[size:]
         readings, reasons = read([encode_burst(b) for b in batch], 2**60)
         assert not reasons
-        sections, _ = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_gap_ms)
+        sections, _ = arrivals(readings, np.zeros(len(batch), int), np.arange(len(batch)), rules.max_sample_period_ms)
         house = house or HouseDays.known(None, batch[0].timezone)
         verdict, _, _ = house.take(sections, int(readings.bursts["newest_ms"].max()), rules)
         for row in sections[(verdict == LATE) | (verdict == OVERLAPPING)]:
@@ -44,7 +44,7 @@ def run(bursts, rules, batches=None):
     return results, {day: n for day, n in late.items() if n}, house
 
 
-RULES = Rules(max_gap_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
+RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
 
 
 def test_energy_is_power_times_the_time_to_the_next_reading():
@@ -165,7 +165,7 @@ def test_integer_energy_is_exact(pairs):
 def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, data):
     bursts, rules = log
     batches = data.draw(st.lists(st.integers(1, 4), min_size=len(bursts), max_size=len(bursts)))
-    expected = judge(bursts, rules.max_gap_ms, rules.allowed_lateness_ms)
+    expected = judge(bursts, rules.max_sample_period_ms, rules.allowed_lateness_ms)
     one, late_one, _ = run(bursts, rules)
     some, late_some, _ = run(bursts, rules, batches)
     assert late_one == late_some == {day: n for (_, day), n in expected.late.items()}

@@ -13,7 +13,7 @@ from smartmeter.messages.codec import encode_burst
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
 
 ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
-RULES = Rules(max_gap_ms=1_000_000, allowed_lateness_ms=48 * HOUR_MS)
+RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=48 * HOUR_MS)
 
 
 def passed(horizon: Horizon, *spans, first_offset=0, house_id=1) -> list[bool]:
@@ -55,7 +55,7 @@ def test_houses_that_share_a_place_are_never_taken_for_each_other():
 def batch_of(*bursts, whole=True) -> Batch:
     readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
     assert not reasons
-    [batch] = house_batches(readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], RULES.max_gap_ms, ALL, np.full(len(bursts), whole))
+    [batch] = house_batches(readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], RULES.max_sample_period_ms, ALL, np.full(len(bursts), whole))
     return batch
 
 

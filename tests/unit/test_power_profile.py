@@ -23,7 +23,7 @@ from tests.oracle import local_date
 from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst
 from tests.unit.test_house import Keyed, Told, assert_profile, cuts, days_since_1970, judged, midnight_ms, pipeline, rows_of
 
-PARTS = (DailyEnergy, lambda _: PowerProfile())
+STAGES = (DailyEnergy, lambda _: PowerProfile())
 SETTING = Settings()
 
 
@@ -55,10 +55,10 @@ def second_logs(draw):
 def test_any_log_gives_the_oracles_minutes_and_the_same_parts_however_it_is_batched(log, sizes, other_sizes):
     bursts, in_order = log
     outcome = judged(bursts, SETTING)
-    told, ended, _ = pipeline(bursts, sizes, SETTING, PARTS)
+    told, ended, _ = pipeline(bursts, sizes, SETTING, STAGES)
     assert_profile(told, outcome, ended=False)
     assert_profile(ended, outcome, ended=True)
-    _, other, _ = pipeline(bursts, other_sizes, SETTING, PARTS)
+    _, other, _ = pipeline(bursts, other_sizes, SETTING, STAGES)
     assert other.minutes() == ended.minutes()
     assert sum(row[0] for row in ended.minutes().values()) == sum(r["readings"] for r in ended.last("daily_energy").values())
     if in_order:
@@ -83,7 +83,7 @@ def test_the_logs_have_parts_enough():
     @hypothesis_settings(max_examples=100, deadline=None, derandomize=True, database=None)
     @given(second_logs())
     def look(log):
-        _, ended, _ = pipeline(log[0], [3], SETTING, PARTS)
+        _, ended, _ = pipeline(log[0], [3], SETTING, STAGES)
         minutes = ended.minutes()
         parts_of = Counter(key[:3] for key in minutes)
         seen.update(name for name, present in {
@@ -104,7 +104,7 @@ def seconds(start_s, end_s, **watts_at):
 
 def told_after(*bursts, size=1) -> list:
     """(minute, part in s or 0, *row) of what is told of these before the topic ends, times since START_MS."""
-    told, _, _ = pipeline(bursts, [size], SETTING, PARTS)
+    told, _, _ = pipeline(bursts, [size], SETTING, STAGES)
     return [((ms - START_MS) // 60_000, part and (part - START_MS) // 1000, *row) for (_, _, ms, part), row in told.minutes().items()]
 
 
@@ -130,7 +130,7 @@ def test_what_comes_later_is_a_part_of_its_own_and_what_comes_in_time_is_not(siz
 
 
 def test_at_the_end_of_the_topic_open_minutes_are_told_and_again_if_more_comes():
-    told, keyed, houses = Told(), Keyed(), Houses(SETTING, [part(SETTING) for part in PARTS])
+    told, keyed, houses = Told(), Keyed(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
     houses.open(keyed)
 
     def take(*bursts):
@@ -154,7 +154,7 @@ def test_at_the_end_of_the_topic_open_minutes_are_told_and_again_if_more_comes()
 
 
 def test_a_minute_told_at_the_end_of_the_topic_comes_again_with_more_readings():
-    _, ended, keyed = pipeline([FIRST[0]], [1], SETTING, PARTS)
+    _, ended, keyed = pipeline([FIRST[0]], [1], SETTING, STAGES)
     houses = Houses(SETTING, [PowerProfile()])
     houses.open(keyed)
     for [(keyed.key, row)] in rows_of([FIRST[1], seconds(65, 80, s79=1)], [1], SETTING, PowerProfile.wanted):
@@ -168,7 +168,7 @@ def test_records_are_cut_by_part_local_day_and_size(monkeypatch):
     bursts = [seconds(midnight_s - 300, midnight_s + 300, **{f"s{midnight_s - 300 + s}": s for s in range(0, 600, 30)}),
               seconds(midnight_s + 300, midnight_s + 400, **{f"s{midnight_s + 399}": 1})]
     monkeypatch.setattr(power_profile, "MOST_MINUTES", 3)
-    _, ended, _ = pipeline(bursts, [9], SETTING, PARTS)
+    _, ended, _ = pipeline(bursts, [9], SETTING, STAGES)
     day = days_since_1970(local_date(ZoneInfo(bursts[0].timezone), START_MS))
     found = [record for topic, record, _ in ended.messages if topic == "power_profile"]
     assert [(record["date"] - day, (record["start"] - START_MS) // 1000 - midnight_s, len(record["readings"])) for record in found] == [
@@ -178,12 +178,12 @@ def test_records_are_cut_by_part_local_day_and_size(monkeypatch):
 
 def test_a_replay_leaves_the_minutes_of_its_days_only():
     bursts = [seconds(s, s + 600, **{f"s{s + n}": 1 for n in range(0, 600, 60)}) for s in range(0, 3 * 86_400, 600)]
-    _, ended, _ = pipeline(bursts, [7], replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), PARTS)
+    _, ended, _ = pipeline(bursts, [7], replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), STAGES)
     assert sorted(ms for _, _, ms, _ in ended.minutes()) == [START_MS + 86_400_000 + 60_000 * n for n in range(1440)]
 
 
 def test_messages_are_those_of_the_columns_reader():
-    _, ended, _ = pipeline(FIRST, [1], SETTING, PARTS)
+    _, ended, _ = pipeline(FIRST, [1], SETTING, STAGES)
     [payload] = [payload for topic, _, payload in ended.messages if topic == "power_profile"]
     profile = decode_profile(payload)
     assert (profile.house_id, profile.part, profile.start, profile.meter_ids.tolist()) == (1, 0, START_MS, [1])

@@ -24,5 +24,5 @@ def test_every_compiled_loop_is_compiled_by_it(tmp_path):
                           capture_output=True, text=True, check=True)
     count, none = told.stdout.split(" ", 1)
     assert none.strip() == "[]"
-    modules = [importlib.import_module(f"jobs.{module.name}") for module in pkgutil.iter_modules(jobs.__path__)]
+    modules = [importlib.import_module(module.name) for module in pkgutil.walk_packages(jobs.__path__, "jobs.")]
     assert int(count) >= sum(hasattr(value, "py_func") for module in modules for value in vars(module).values())

@@ -1,15 +1,19 @@
 """The limit of a meter and the window of days that it is made from: hand-worked values."""
 
+import doctest
+
 import numpy as np
 import pytest
+from hypothesis import event, given
+from hypothesis import strategies as st
 
 from jobs.core.sketch import VALUES, Sketches, bin_of
 from jobs.core.totals import RESULT
-from jobs.core.window import METER_DAY, Limits, Window, meter_days
+from jobs.core.window import METER_DAY, Limits, Window, limit_of, meter_days
 from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000
-LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=1.5, mains_watts=7000.0, min_watts=20.0)
+LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=1.5, mains_watts=7000.0, added_watts=20.0)
 
 
 def days(*rows) -> np.ndarray:
@@ -32,7 +36,7 @@ def sketched(watts) -> float:
 # The limit of a meter
 
 def test_the_settings_give_the_rule():
-    assert Limits.of(Settings()) == Limits(quantile=0.97, on_watts=30.0, margin=1.3, mains_watts=7000.0, min_watts=30.0)
+    assert Limits.of(Settings()) == Limits(quantile=0.97, on_watts=30.0, margin=1.3, mains_watts=7000.0, added_watts=30.0)
 
 
 def test_a_meter_that_is_always_on_may_pass_its_percentile_by_what_an_appliance_draws():
@@ -62,6 +66,11 @@ def test_a_meter_is_warming_up_until_it_was_covered_for_23_hours():
 
 def test_a_meter_that_was_never_on_has_no_limit():
     assert limit(5.0, days((24, 100, 0, 0.0), (24, 100, 0, 0.0))) is None
+
+
+def test_the_examples_of_the_rule_are_right():
+    [examples] = doctest.DocTestFinder().find(limit_of.py_func, "limit_of", globs={"limit_of": limit_of})
+    assert doctest.DocTestRunner().run(examples) == (0, 2)
 
 
 # What a day leaves behind
@@ -173,3 +182,14 @@ def test_a_window_is_what_its_bytes_say():
     assert again.to_bytes() == window.to_bytes()
     with pytest.raises(ValueError, match="state version 5"):
         Window.from_bytes(b"\x05" + state[1:])
+
+
+@given(st.lists(st.lists(st.floats(0, 20_000, width=32), max_size=30), min_size=1, max_size=4), st.floats(0.01, 0.99), st.floats(0, 200),
+       st.floats(0, 3), st.floats(1, 9000), st.floats(1, 100))
+def test_no_limit_is_below_the_lowest(watts_of_days, quantile, on_watts, margin, mains_watts, added_watts):
+    limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts), Window(0)
+    for day, watts in enumerate(watts_of_days):
+        window.move(totals((1, day, len(watts), 24)), readings(m1=watts), Sketches.empty(), 7, on_watts)
+    found = [meter["limit_watts"] for meter in window.meters(limits) if meter["limit_watts"] is not None]
+    assert all(limit >= limits.lowest_watts for limit in found)
+    event("with a limit" if found else "without one")
