@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from smartmeter.folders import PRIVATE
 from smartmeter.kafka import event_times, topic_log
 from smartmeter.kafka.consumers import ARCHIVE, group_of
 from smartmeter.kafka.offsets import Offsets
+from smartmeter.locks import exclusive
 from smartmeter.messages import archive_files
 from smartmeter.messages.archive_files import EPOCH, USUAL, Files, Message, folder_of
 from smartmeter.messages.codec import Burst
@@ -120,8 +120,7 @@ def _alone(folder: Path) -> Iterator[None]:
     """Make the folder of an archive; no other run writes into it meanwhile. Raises UserError."""
     try:
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
-        with (folder / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with exclusive(folder / "lock"):
             yield
     except BlockingIOError:
         raise UserError(f"another {SMW} archive writes into {folder}: wait for its end") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import filecmp
 import os
 import re
@@ -15,6 +14,7 @@ from pathlib import Path
 
 from jobs.core.energy import energies
 from smartmeter.errors import UserError
+from smartmeter.locks import exclusive
 from smartmeter.settings import JARS, RESOURCES, ROOT
 
 JAVA_VERSIONS = ("17", "21")
@@ -56,14 +56,10 @@ def one_at_a_time() -> Iterator[None]:
     """Wait until no other process sets up; the lock is on the folder that the jars are in."""
     try:
         JARS.parent.mkdir(parents=True, exist_ok=True)
-        folder = os.open(JARS.parent, os.O_RDONLY)
     except OSError as error:
         raise UserError(f"{error.filename} cannot be written ({error.strerror}): let XDG_DATA_HOME name a folder that can") from None
-    try:
-        fcntl.flock(folder, fcntl.LOCK_EX)
+    with exclusive(JARS.parent, wait=True):
         yield
-    finally:
-        os.close(folder)
 
 
 def jars_are_there() -> bool:

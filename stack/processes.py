@@ -7,7 +7,6 @@ Linux only, as it reads /proc.
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import signal
@@ -15,7 +14,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
@@ -23,6 +22,7 @@ from typing import NamedTuple
 from smartmeter import logs
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder, private_home
+from smartmeter.locks import exclusive
 from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
 
 MARK = "SMW_PID_FILE"
@@ -65,21 +65,19 @@ class Processes:
         self.outputs: dict[str, Output] = {}
         self.ending: set[str] = set()
         self.watched: dict[str, Watch] = {}
+        self.locked = ExitStack()
 
     def __enter__(self) -> Processes:
         try:
             private_home(self.home)
             for folder in (self.logs, self.run):
                 private_folder(folder)
-            self.lock = open(self.run / "lock", "w")
+            self.locked.enter_context(exclusive(self.run / "lock"))
+        except BlockingIOError:
+            raise UserError(f"another smw runs in {self.run.parent}: stop it, or set SMW_HOME to another folder") from None
         except OSError as error:
             raise UserError(f"{error.filename} cannot be written ({error.strerror}): "
                             "let SMW_HOME name a folder that can") from error
-        try:
-            fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self.lock.close()
-            raise UserError(f"another smw runs in {self.run.parent}: stop it, or set SMW_HOME to another folder") from None
         for pid_file in self.run.glob("*.pid"):
             end(pid_file)
         return self
@@ -90,7 +88,7 @@ class Processes:
             for name in reversed(list(self.children)):
                 self.stop(name)
         finally:
-            self.lock.close()
+            self.locked.close()
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def start(self, name: str, command: list[str], environ: dict[str, str], ends: bool = False) -> None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import base64
 import binascii
 import errno
-import fcntl
 import ipaddress
 import json
 import logging
@@ -45,6 +44,7 @@ from smartmeter import logs
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder
 from smartmeter.hosts import Gate, OwnHost, listed
+from smartmeter.locks import exclusive
 from smartmeter.settings import Settings, SettingsError, write_private
 from store import bodies, native
 from store.client import password_file, writer_password
@@ -359,8 +359,7 @@ def _locked(folder: Path):
     """The data folder, made where it is missing and held against a second endpoint."""
     try:
         private_folder(folder)
-        with open(folder / "endpoint.lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with exclusive(folder / "endpoint.lock"):
             yield
     except BlockingIOError:
         raise UserError(f"{folder} is in use by another endpoint; stop that one, or set SMW_HOME to another folder") from None

@@ -1,0 +1,23 @@
+"""A lock between processes of this machine. The kernel releases it when its process ends, however that ends."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
+    """Hold the lock on a folder, or on a file that is created if it is missing.
+
+    Raises BlockingIOError when another process holds it, unless this is to wait; OSError when the path cannot be used.
+    """
+    descriptor = os.open(path, os.O_RDONLY) if path.is_dir() else os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        yield
+    finally:
+        os.close(descriptor)
