@@ -144,7 +144,7 @@ class Comparison:
         except UserError:
             self.logs.mkdir(parents=True, exist_ok=True)
             log = self.processes.log(program.name)
-            run.answers = f"failed: {measure.last_words(self.processes.said(program.name))}; its log is {shutil.copy(log, self.logs)}"
+            run.answers = f"failed: {measure.last_words(self.processes.printed(program.name))}; its log is {shutil.copy(log, self.logs)}"
             return run
         run.cpu_s, run.peak_mb = usage.cpu_s, usage.peak_mb
         if program.kind == PEER and any(whole.seconds for name in WHOLE for whole in self.runs_of.get(name, [])):
@@ -160,7 +160,7 @@ class Comparison:
         environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "SPARK_LOCAL_DIRS": str(scratch)}
         self.processes.start(program.name, command, environ, ends=True)
         usage = measure.run_to_end(self.processes, program.name)
-        return measure.reported(self.processes.said(program.name))["seconds"], usage
+        return measure.reported(self.processes.printed(program.name))["seconds"], usage
 
     def check(self, peer: str) -> str:
         """Whether a peer's results are ours, and how nearly."""

@@ -120,7 +120,7 @@ def send_live(settings: Settings, processes: Processes, args: argparse.Namespace
     processes.check()
     spent_s = time.monotonic() - begun
     cores = {name: (usage.cpu_s - before[name]) / spent_s for name, usage in usages.items()}
-    return measure.reported(processes.said("sender")), cores | {"watcher": (time.process_time() - own_s) / spent_s}
+    return measure.reported(processes.printed("sender")), cores | {"watcher": (time.process_time() - own_s) / spent_s}
 
 
 def wait_until_used(settings: Settings, processes: Processes, readings: int) -> float:

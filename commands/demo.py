@@ -118,7 +118,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             services.start_dashboard(processes, settings)
             print(f"Watch it come in: {services.dashboard_url(settings)}", file=sys.stderr)
         produced, totals = follow(processes, settings, client)
-        print(report(settings, client, produced, totals, args, processes.said("generator")))
+        print(report(settings, client, produced, totals, args, processes.printed("generator")))
         if not args.stop:
             lifecycle.stay(processes)
             print("The pipeline has been stopped with a savepoint; so ends the demo.")
@@ -163,7 +163,7 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
     while True:
         processes.check()
         generating = processes.children["generator"].poll() is None
-        produced, left_s = generated("\n".join(processes.said("generator")))
+        produced, left_s = generated("\n".join(processes.printed("generator")))
         totals = Totals(*client.query(TOTALS).result_rows[0])
         done = not generating and totals.processed == produced and all_stored(settings)
         progress.update(produced, totals, left_s if generating else 0, done)

@@ -36,12 +36,12 @@ def explained() -> Iterator[None]:
     try:
         yield
     except ClickHouseError as error:
-        say_and_wait(clickhouse.reason(error, settings()))
+        show_and_wait(clickhouse.reason(error, settings()))
     except UserError as error:
-        say_and_wait(str(error))
+        show_and_wait(str(error))
 
 
-def say_and_wait(sentence: str) -> None:
+def show_and_wait(sentence: str) -> None:
     """Show a sentence, and run the page again as soon as ClickHouse has the tables."""
     st.error(sentence, icon=":material/cloud_off:")
     st.caption("This page goes on by itself as soon as ClickHouse answers.")

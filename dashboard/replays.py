@@ -32,7 +32,7 @@ class Replay:
         return self.process.poll() is None
 
     @property
-    def said(self) -> list[str]:
+    def printed(self) -> list[str]:
         """The lines that it has printed."""
         return list(self.output.last)
 

@@ -48,7 +48,7 @@ class Spikes(Stage):
         self.rules, self.spell = Rules.of(settings), Spell.of(settings)
         self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
 
-    def hear(self, state: HouseState, thresholds: list[dict]) -> Versions:
+    def keep_new(self, state: HouseState, thresholds: list[dict]) -> Versions:
         """Keep new versions (records of schema threshold). Returns all that are at hand."""
         versions = Versions.from_bytes(state.get("versions"))
         for threshold in thresholds:
@@ -69,7 +69,7 @@ class Spikes(Stage):
     def look_at(self, change: Change) -> Iterator[tuple[str, dict]]:
         """Yield the alerts that a batch opens or changes."""
         house, spell, state = change.house, self.spell, change.state.get("runs")
-        versions = self.hear(change.state, change.thresholds)
+        versions = self.keep_new(change.state, change.thresholds)
         runs = Runs.from_bytes(state)
         before = runs.episodes(change.clock_before_ms, spell)
         runs.add(runs_over(change.batch, change.used, versions, spell.max_sample_period_ms), change.links, house.sections, spell)
@@ -154,7 +154,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.know(arrived.houses["house_id"].tolist(), ctx)
         for batch in arrived:
             yield from self.houses.guarded(batch, lambda state, batch: self.take(state, batch, ctx))
-        self.houses.counts.tell()
+        self.houses.counts.report()
 
     def take(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
         """Let a batch wait, or yield the messages that follow from it."""
@@ -169,7 +169,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.know([house_id], ctx)
         state = HouseState(self.houses.of_shard, house_id)
         try:
-            self.spikes.hear(state, [decode_as("threshold", self.houses.framing.received(payload))])
+            self.spikes.keep_new(state, [decode_as("threshold", self.houses.framing.received(payload))])
             state.keep()
         except StateFault:
             raise
@@ -177,7 +177,7 @@ class SpikesJoin(KeyedCoProcessFunction):
             log.warning("a message of the topic thresholds is left out: %s", reason_of(error))
         while batch := self.next_ready(house_id):
             yield from self.houses.guarded(batch, lambda state, batch: self.houses.add(state, batch, ctx))
-        self.houses.counts.tell()
+        self.houses.counts.report()
 
     def next_ready(self, house_id: int) -> Batch | None:
         """The first of the batches that wait, if its thresholds have come. It waits no longer."""
@@ -201,12 +201,12 @@ class SpikesJoin(KeyedCoProcessFunction):
                 self.houses.counts.add("readings_late", int(batch.sections["readings"].sum() + batch.sections["refused"].sum()))
                 yield from self.houses.messages(refused(house_id, house, batch.sections, NO_THRESHOLD))
             state.keep()
-        self.houses.counts.tell()
+        self.houses.counts.report()
 
     def ready(self, batch: Batch, state: HouseState) -> bool:
         """Whether thresholds are at hand for all the time of a batch that may be used."""
         oldest_ms = int(batch.sections["start_ms"].min(initial=batch.newest_ms))
-        return self.spikes.hear(state, []).cover(oldest_ms, batch.newest_ms)
+        return self.spikes.keep_new(state, []).cover(oldest_ms, batch.newest_ms)
 
 
 def main():

@@ -37,7 +37,7 @@ SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.versi
 def packed(kept: Path, folder: Path) -> list[str]:
     """The options of flink run by which code and packages go with a job."""
     packages, code = packed_packages(kept, folder), packed_code(folder)
-    tell(f"Code and packages that go with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB")
+    report(f"Code and packages that go with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB")
     return ["--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python"]
 
 
@@ -68,7 +68,7 @@ def packed_packages(kept: Path, folder: Path) -> Path:
             for file in package.files or ():
                 if not LEFT_OUT & set(file.parts) and (path := Path(str(file.locate()))).is_file():
                     archive.add(path, str(SITE_PACKAGES / file))
-            tell(f"Packing the Python packages that the jobs need, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
+            report(f"Packing the Python packages that the jobs need, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
         add_interpreter(archive, python)
     for old in kept.glob("packages-*"):
         old.unlink()
@@ -104,7 +104,7 @@ def requirements(package: metadata.Distribution) -> Iterator[str]:
             yield requirement.name
 
 
-def tell(line: str, last: bool = True) -> None:
+def report(line: str, last: bool = True) -> None:
     """A line of progress; on a terminal it takes the place of the one before, unless that was a last one."""
     terminal = sys.stderr.isatty()
     if terminal or last:

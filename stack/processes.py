@@ -136,7 +136,7 @@ class Processes:
         """What to say of a program that has crashed, or a JVM that has ended for want of memory (-XX:+ExitOnOutOfMemoryError); None for any other end."""
         if code in CRASHES:
             return "has crashed"
-        told = code == JVM_OUT_OF_MEMORY and any(line.startswith(JVM_LAST_WORDS) for line in self.said(name))
+        told = code == JVM_OUT_OF_MEMORY and any(line.startswith(JVM_LAST_WORDS) for line in self.printed(name))
         return "has run out of memory" if told else None
 
     def _why_ended(self, name: str, code: int) -> str:
@@ -145,7 +145,7 @@ class Processes:
             return f"{name} {fault}; its log is {self.log(name)}"
         if code < 0:
             return f"{name} was ended from outside, by {signal.Signals(-code).name}; its log is {self.log(name)}"
-        lines = self.said(name)
+        lines = self.printed(name)
         if own := next(filter(None, map(OWN_SENTENCE.fullmatch, reversed(lines))), None):
             return own[1]
         if cause := fatal_cause(lines):
@@ -161,7 +161,7 @@ class Processes:
                 raise UserError(f"{what} after {timeout_s:.0f} s; the logs are in {self.logs}")
             time.sleep(POLL_S)
 
-    def said(self, name: str) -> list[str]:
+    def printed(self, name: str) -> list[str]:
         """The newest lines that a process has printed; all of them, up to LINES_KEPT, where it has ended."""
         if name not in self.children or self.children[name].poll() is not None:
             self.outputs[name].join(PATIENCE_S)

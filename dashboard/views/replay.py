@@ -36,7 +36,7 @@ def progress() -> None:
 
 def show_state(replay: Replay) -> None:
     """A bar while the replay runs; afterwards whether it came to its end."""
-    said = replay.said
+    said = replay.printed
     if replay.running:
         read = next((found for line in reversed(said) if (found := READ.search(line))), None)
         all_read = any("messages read;" in line for line in said)

@@ -25,21 +25,21 @@ class Counts:
     def __init__(self, group: MetricGroup, names: Iterable[str], topics: Iterable[str] = ()):
         self._counters = {name: group.counter(name) for name in names} | {
             ("results", topic): group.add_group("topic", topic).counter("results") for topic in topics}
-        self._untold = Counter(dict.fromkeys(self._counters, 0))
+        self._unreported = Counter(dict.fromkeys(self._counters, 0))
 
     def add(self, name: str | tuple[str, str], number: int = 1) -> None:
-        self._untold[name] += number
+        self._unreported[name] += number
 
-    def untold(self) -> Counter:
+    def unreported(self) -> Counter:
         """What was added and is not told yet; see restore."""
-        return self._untold.copy()
+        return self._unreported.copy()
 
-    def restore(self, untold: Counter) -> None:
+    def restore(self, unreported: Counter) -> None:
         """Forget what was added since: the work that it counted has failed."""
-        self._untold = untold
+        self._unreported = unreported
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Let Flink know what was added since the last time."""
-        for name, number in self._untold.items():
+        for name, number in self._unreported.items():
             self._counters[name].inc(number)
-        self._untold.clear()
+        self._unreported.clear()

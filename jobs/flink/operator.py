@@ -84,13 +84,13 @@ class Houses(KeyedProcessFunction):
         batches, dead_letter = row
         if dead_letter:
             yield from self.messages([("dead_letter", decode(dead_letter)[1])])
-            self.counts.tell()
+            self.counts.report()
             return
         arrived = unpack(batches)
         self.know(arrived.houses["house_id"].tolist(), ctx)
         for batch in arrived:
             yield from self.guarded(batch, lambda state, batch: self.add(state, batch, ctx))
-        self.counts.tell()
+        self.counts.report()
 
     def guarded(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
         """The messages that do(state, batch) yields; the house's new state is kept.
@@ -100,11 +100,11 @@ class Houses(KeyedProcessFunction):
         return self.guard.each(batch, lambda part: self.attempt(part, do), Batch.halves, self.failed)
 
     def attempt(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
-        state, untold = HouseState(self.of_shard, batch.house_id), self.counts.untold()
+        state, unreported = HouseState(self.of_shard, batch.house_id), self.counts.unreported()
         try:
             rows = list(do(state, batch))
         except Exception:
-            self.counts.restore(untold)
+            self.counts.restore(unreported)
             raise
         state.keep()
         return rows
@@ -123,20 +123,20 @@ class Houses(KeyedProcessFunction):
             state = HouseState(self.of_shard, house_id)
             if not (days := state.get("days")):  # all that it has sent has failed
                 continue
-            house, untold = HouseDays.from_bytes(days), self.counts.untold()
+            house, unreported = HouseDays.from_bytes(days), self.counts.unreported()
             try:
                 rows = [row for stage in self.stages for row in self.messages(stage.wake(state, house, now_ms(), ended))]
             except StateFault:
                 raise
             except Exception as error:  # its early results wait for its next batch
-                self.counts.restore(untold)
+                self.counts.restore(unreported)
                 self.guard.log(error)
                 continue
             yield from rows
             state.put("days", house.to_bytes())
             state.keep()
         self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
-        self.counts.tell()
+        self.counts.report()
 
     def all_houses(self) -> list[int]:
         """The houses of the present shard."""

@@ -96,7 +96,7 @@ class ToBatches(ScalarFunction):
         received_ms = timestamp.to_numpy("datetime64[ms]").astype(np.int64)
         messages = Messages([payload or b"" for payload in value], partition.to_numpy(), offset.to_numpy(), received_ms)
         rows = [row for part in messages.of_bounded_size() for row in self.rows_of(part)]
-        self.counts.tell()
+        self.counts.report()
         rows += [(None,) * 3] * (len(value) - len(rows))
         return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from stack.processes import Processes
 with Processes(Path(sys.argv[1])) as processes:
     processes.start("stubborn", sys.argv[2:], {})
-    processes.wait_until(lambda: processes.said("stubborn") == ["ready"], "not ready")
+    processes.wait_until(lambda: processes.printed("stubborn") == ["ready"], "not ready")
     print("started", flush=True)
     time.sleep(300)
 """
@@ -57,7 +57,7 @@ def test_the_last_started_ends_first(tmp_path):
     with Processes(tmp_path) as processes:
         for name in ("first", "second", "third"):
             processes.start(name, ["bash", "-c", f"trap 'echo {name} >> {ended}; exit' TERM; echo ready; while :; do sleep 0.05; done"], {})
-            processes.wait_until(lambda: processes.said(name), "not ready")
+            processes.wait_until(lambda: processes.printed(name), "not ready")
     assert ended.read_text().split() == ["third", "second", "first"]
 
 
@@ -196,7 +196,7 @@ def test_what_crashes_is_started_again_where_it_is_watched(tmp_path, end):
 def test_what_is_killed_is_said_to_be_whatever_its_log_holds(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("kafka", ["bash", "-c", "echo 'org.X: asked again'; echo 'Caused by: org.NotControllerException: no'; sleep 300"], {})
-        processes.wait_until(lambda: len(processes.said("kafka")) == 2, "it says nothing")
+        processes.wait_until(lambda: len(processes.printed("kafka")) == 2, "it says nothing")
         processes.children["kafka"].kill()
         processes.children["kafka"].wait()
         with pytest.raises(UserError, match=f"^kafka was ended from outside, by SIGKILL; its log is {tmp_path}/logs/kafka.log$"):
@@ -223,4 +223,4 @@ def test_the_mark_and_the_settings_are_in_the_environment(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("env", ["bash", "-c", f"echo $SMW_KAFKA ${MARK}"], {"SMW_KAFKA": "host:1"}, ends=True)
         processes.children["env"].wait()
-        assert processes.said("env") == [f"host:1 {tmp_path}/run/env.pid"]
+        assert processes.printed("env") == [f"host:1 {tmp_path}/run/env.pid"]

@@ -48,11 +48,11 @@ def test_a_child_that_has_ended_counts(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("parent", [sys.executable, "-c", CHILD_THAT_ENDS], {})
         usage, deadline, most_mb = Usage(processes, "parent"), time.monotonic() + 30, 0
-        while not processes.said("parent") and time.monotonic() < deadline:
+        while not processes.printed("parent") and time.monotonic() < deadline:
             most_mb = max(most_mb, usage.sample().resident_mb)
             time.sleep(0.05)
         usage.sample()
-        assert measure.reported(processes.said("parent")) == {"seconds": 3.5}
+        assert measure.reported(processes.printed("parent")) == {"seconds": 3.5}
     assert 0.7 <= usage.cpu_s < 5
     assert usage.peak_mb > 200 and most_mb > 200 > usage.resident_mb > 0
 
@@ -141,7 +141,7 @@ class Failing:
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def said(self, name: str) -> list[str]:
+    def sent(self, name: str) -> list[str]:
         return self.log(name).read_text().splitlines()
 
 
@@ -226,9 +226,9 @@ def test_scalings_targets_are_held_against_the_middle_run():
 def test_the_time_from_a_reading_to_its_alert():
     sent = {f"1/{n}/0": 10.0 * n for n in range(1, 8)}
     seen = {alert: at + (0.3 if at < 40 else 0.6) for alert, at in sent.items() if alert != "1/7/0"} | {"another": 5.0}
-    told = live.latency(sent, seen)
-    assert (told["alerts"], told["missing"]) == (6, 1)
-    assert told == pytest.approx({"alerts": 6, "missing": 1, "p50_s": 0.45, "p95_s": 0.6, "p99_s": 0.6, "max_s": 0.6, "last_of_first": 2.0})
+    results = live.latency(sent, seen)
+    assert (results["alerts"], results["missing"]) == (6, 1)
+    assert results == pytest.approx({"alerts": 6, "missing": 1, "p50_s": 0.45, "p95_s": 0.6, "p99_s": 0.6, "max_s": 0.6, "last_of_first": 2.0})
     assert live.latency(sent, {}) == {"alerts": 0, "missing": 7}
 
 

@@ -82,7 +82,7 @@ def steady(zone, day, watts=1000.0, every_ms=600_000):
 
 
 def test_hours_hold_what_was_read_and_not_how_often():
-    # 100 W each minute, but 1.5 kW from 18 to 20 o'clock, told each ten minutes: 2 x 1.5 kWh. Weighed by minutes that have a reading, those two
+    # 100 W each minute, but 1.5 kW from 18 to 20 o'clock, results each ten minutes: 2 x 1.5 kWh. Weighed by minutes that have a reading, those two
     # hours would have 12 readings of 1.5 kW among 1,332: 0.62 of the day's 5.2 kWh.
     times = [START_MS + m * 60_000 for m in range(1440) if not 18 <= m // 60 < 20 or m % 10 == 0] + [START_MS + 24 * HOUR_MS]
     readings = [(at, 1500.0 if 18 <= (at - START_MS) // HOUR_MS < 20 else 100.0) for at in times]

@@ -156,13 +156,13 @@ def fitting(value, type_info: TypeInformation):
 # A job that is driven by hand
 
 @dataclass
-class Told:
+class Results:
     """The messages of a job, decoded."""
 
     messages: list = field(default_factory=list)  # (topic, record, payload)
     final: dict = field(default_factory=lambda: defaultdict(dict))  # topic -> key -> its last record
 
-    def hear(self, rows):
+    def take(self, rows):
         for row in rows:
             topic, key, payload = fitting(row, MESSAGE)
             _, record = decode(payload)
@@ -172,7 +172,7 @@ class Told:
             if "revision" in record and before:
                 assert record["revision"] > before["revision"]
                 assert not before.get("final"), "a result after the final one"
-                assert topic != "thresholds" or record["valid_to"] > before["valid_to"], "a version that was told before"
+                assert topic != "thresholds" or record["valid_to"] > before["valid_to"], "a version that was sent before"
             self.messages.append((topic, record, payload))
             self.final[topic][key] = record
 
@@ -186,7 +186,7 @@ class Told:
         found = {}
         for topic, record, _ in self.messages:
             for key, row in minutes_in(record) if topic == "power_profile" else ():
-                assert row[0] > found.get(key, (0,))[0], "told twice"
+                assert row[0] > found.get(key, (0,))[0], "sent twice"
                 found[key] = row
         return found
 
@@ -200,7 +200,7 @@ class Told:
 
 
 def minutes_in(record: dict):
-    """Yield (key, row) as Told.minutes has them, of a record of power_profile."""
+    """Yield (key, row) as Results.minutes has them, of a record of power_profile."""
     rows = zip(record["deltas"], record["readings"], record["min_watts"], record["mean_watts"], record["max_watts"])
     for meter, count in zip(record["meter_ids"], record["counts"], strict=True):
         time_ms = record["start"]
@@ -239,12 +239,12 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
         begin += size
 
 
-def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) -> tuple[Told, Told, Keyed]:
-    """(what the pipeline had told when all was taken in, what it has told after the end of the topic, its state).
+def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) -> tuple[Results, Results, Keyed]:
+    """(results once all was taken in, results after the end of the topic, the state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
     """
-    told, keyed = Told(), Keyed()
+    results, keyed = Results(), Keyed()
 
     def houses():
         made = Houses(setting, [stage(setting) for stage in stages_of])
@@ -256,16 +256,16 @@ def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) ->
         keyed.now_ms += 100
         function = houses()
         for keyed.key, row in rows:
-            told.hear(function.process_element(row, keyed))
+            results.take(function.process_element(row, keyed))
         check_state(keyed, setting)
         if len(rows) % 2:
             for time_ms in keyed.due(keyed.processing_timers):
-                told.hear(houses().on_timer(time_ms, keyed))
-    ended = Told(list(told.messages), defaultdict(dict, {topic: dict(of) for topic, of in told.final.items()}))
+                results.take(houses().on_timer(time_ms, keyed))
+    ended = Results(list(results.messages), defaultdict(dict, {topic: dict(of) for topic, of in results.final.items()}))
     for time_ms in keyed.due(keyed.event_timers):
-        ended.hear(houses().on_timer(time_ms, keyed))
+        ended.take(houses().on_timer(time_ms, keyed))
     check_state(keyed, setting)
-    return told, ended, keyed
+    return results, ended, keyed
 
 
 def check_state(keyed: Keyed, setting: Settings):
@@ -296,35 +296,35 @@ def state_of(keyed: Keyed, house_id: int) -> HouseState:
     return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id)
 
 
-def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Told, Keyed]:
+def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Results, Keyed]:
     """What the spikes job tells of rows (shard, BATCHES) and versions (house_id, payload) that come as `order` says.
 
     order: True for the next row, False for the next version.
     """
-    told, keyed = Told(), Keyed()
+    results, keyed = Results(), Keyed()
     rows, versions = iter(rows), iter(versions)
     for is_row in order:
         function = SpikesJoin(setting)
         function.open(keyed)
         if is_row:
             keyed.key, row = next(rows)
-            told.hear(function.process_element1(row, keyed))
+            results.take(function.process_element1(row, keyed))
         else:
             version = next(versions)
             keyed.key = shard_of(version[0], SHARDS)
-            told.hear(function.process_element2(Row(*version), keyed))
+            results.take(function.process_element2(Row(*version), keyed))
         check_state(keyed, setting)
     assert next(rows, None) is next(versions, None) is None
-    return told, keyed
+    return results, keyed
 
 
-def end_of_topics(told: Told, keyed: Keyed, setting: Settings):
+def end_of_topics(results: Results, keyed: Keyed, setting: Settings):
     """Let the spikes job know that its topics have ended."""
     for time_ms in keyed.due(keyed.event_timers):
         assert time_ms == END_OF_TIME_MS
         function = SpikesJoin(setting)
         function.open(keyed)
-        told.hear(function.on_timer(time_ms, keyed))
+        results.take(function.on_timer(time_ms, keyed))
 
 
 # What the oracle says, in the form of messages
@@ -342,8 +342,8 @@ def days_since_1970(day: date) -> int:
     return (day - EPOCH).days
 
 
-def assert_energy(told: Told, outcome):
-    found = {(r["house_id"], r["meter_id"], EPOCH + timedelta(days=r["date"])): r for r in told.last("daily_energy").values()}
+def assert_energy(results: Results, outcome):
+    found = {(r["house_id"], r["meter_id"], EPOCH + timedelta(days=r["date"])): r for r in results.last("daily_energy").values()}
     assert set(found) == set(outcome.days)
     for key, day in outcome.days.items():
         record = found[key]
@@ -354,8 +354,8 @@ def assert_energy(told: Told, outcome):
         assert hours == {own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in day.hours.items()}
 
 
-def assert_thresholds(told: Told, outcome, setting: Settings):
-    assert told.last("thresholds") == {
+def assert_thresholds(results: Results, outcome, setting: Settings):
+    assert results.last("thresholds") == {
         f"{house}/{days_since_1970(day)}".encode(): {
             "house_id": house, "date": days_since_1970(day), "valid_from": version.valid_from, "valid_to": version.valid_to,
             "quantile": setting.quantile, "window_days": setting.window_days,
@@ -367,8 +367,8 @@ def assert_thresholds(told: Told, outcome, setting: Settings):
     }
 
 
-def assert_alerts(told: Told, outcome):
-    assert told.last("alerts") == {
+def assert_alerts(results: Results, outcome):
+    assert results.last("alerts") == {
         alert_id.encode(): {
             "alert_id": alert_id, "house_id": a.house_id, "meter_id": a.meter_id, "date": days_since_1970(a.date),
             "start": a.start, "end": a.end, "open": a.open, "retracted": False, "readings": a.readings,
@@ -379,11 +379,11 @@ def assert_alerts(told: Told, outcome):
     }
 
 
-def assert_counts(told: Told, keyed: Keyed, outcome):
-    """Fail when what was counted is not what was told; told is all that keyed gave."""
+def assert_counts(results: Results, keyed: Keyed, outcome):
+    """Fail when what was counted is not what was told; results is all that keyed gave."""
     assert [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "refused", "late")] == [
         outcome.used, outcome.duplicates, outcome.refused, outcome.late.total()]
-    topics = Counter(topic for topic, _, _ in told.messages)
+    topics = Counter(topic for topic, _, _ in results.messages)
     assert {name[2]: number for name, number in keyed.counted.items() if name[0] == "results"} == {
         topic: topics[topic] for topic in RESULTS}
     still_open = sum(alert.open for alert in outcome.alerts.values())
@@ -397,10 +397,10 @@ def assert_counts(told: Told, keyed: Keyed, outcome):
     assert keyed.counted["open_alerts"]() == still_open
 
 
-def assert_profile(told: Told, outcome, ended: bool):
+def assert_profile(results: Results, outcome, ended: bool):
     """Fail when the parts of the minutes do not make up what the oracle finds, of a topic that has ended or goes on."""
     parts_of = defaultdict(list)
-    for (house, meter, start_ms, _), row in told.minutes().items():
+    for (house, meter, start_ms, _), row in results.minutes().items():
         parts_of[house, meter, start_ms].append(row)
     expected = {key: minute for key, minute in outcome.minutes.items() if ended or minute.settled}
     assert set(parts_of) == set(expected)
@@ -494,14 +494,14 @@ examples = settings(max_examples=int(os.environ.get("EXAMPLES", "150")), deadlin
 def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes):
     bursts, setting = log
     outcome = judged(bursts, setting)
-    told, ended, keyed = pipeline(bursts, sizes, setting)
+    results, ended, keyed = pipeline(bursts, sizes, setting)
     hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
-    assert_thresholds(told, outcome, setting)
-    assert_alerts(told, outcome)
+    assert_thresholds(results, outcome, setting)
+    assert_alerts(results, outcome)
     assert_energy(ended, outcome)
-    assert_profile(told, outcome, ended=False)
+    assert_profile(results, outcome, ended=False)
     assert_profile(ended, outcome, ended=True)
-    assert told.readings_late() == outcome.late
+    assert results.readings_late() == outcome.late
     assert_counts(ended, keyed, outcome)
     _, other, _ = pipeline(bursts, other_sizes, setting)
     for topic in ("daily_energy", "thresholds", "alerts"):
@@ -516,15 +516,15 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
     bursts, setting = log
     restarts = data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
     outcome = judged(bursts, setting)
-    told, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts)
+    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts)
     counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
     assert sum(counted) == sum(len(b.watts) for b in bursts)
-    unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in told.last("late").values())
+    unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
     hypothesis.event(f"an overlap that cannot be cut: {unknown}")
     if not unknown:
-        assert told.readings_late() == outcome.late
+        assert results.readings_late() == outcome.late
         assert_energy(ended, outcome)
-        assert_alerts(told, outcome)
+        assert_alerts(results, outcome)
 
 
 def test_the_logs_have_alerts_and_versions_enough():
@@ -566,9 +566,9 @@ def arrivals_of(draw, rows, versions):
     return versions, order
 
 
-def versions_of(told: Told):
+def versions_of(results: Results):
     """(house_id, payload) of the messages of the topic thresholds."""
-    return [(record["house_id"], payload) for topic, record, payload in told.messages if topic == "thresholds"]
+    return [(record["house_id"], payload) for topic, record, payload in results.messages if topic == "thresholds"]
 
 
 @examples
@@ -578,11 +578,11 @@ def test_spikes_alone_tells_what_the_pipeline_tells_whenever_the_thresholds_come
     pipelined, _, _ = pipeline(bursts, [3], setting)
     rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
     versions, order = data.draw(arrivals_of(rows, versions_of(pipelined)))
-    told, keyed = spikes_alone(rows, versions, order, setting)
-    assert told.last("alerts") == pipelined.last("alerts")
-    assert told.readings_late() == pipelined.readings_late()
-    end_of_topics(told, keyed, setting)
-    assert all(record["reason"] != NO_THRESHOLD for record in told.last("late").values())
+    results, keyed = spikes_alone(rows, versions, order, setting)
+    assert results.last("alerts") == pipelined.last("alerts")
+    assert results.readings_late() == pipelined.readings_late()
+    end_of_topics(results, keyed, setting)
+    assert all(record["reason"] != NO_THRESHOLD for record in results.last("late").values())
 
 
 @settings(parent=examples, max_examples=max(20, examples.max_examples // 4))
@@ -593,15 +593,15 @@ def test_readings_that_no_threshold_comes_for_are_told_and_none_is_lost(log, siz
     rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
     versions = versions_of(pipelined)[:known]
     order = [True] * len(rows) + [False] * len(versions)
-    told, keyed = spikes_alone(rows, versions, order if rows_first else order[::-1], setting)
+    results, keyed = spikes_alone(rows, versions, order if rows_first else order[::-1], setting)
     waiting = [batch for house_id in houses_of(keyed) for batch in waiting_of(state_of(keyed, house_id))]
-    before = told.readings_late()
-    end_of_topics(told, keyed, setting)
+    before = results.readings_late()
+    end_of_topics(results, keyed, setting)
     assert not any(waiting_of(state_of(keyed, house_id)) for house_id in houses_of(keyed))
-    missed = {key: record for key, record in told.last("late").items() if record["reason"] == NO_THRESHOLD}
-    assert sum((told.readings_late() - before).values()) == sum(int(batch.sections["readings"].sum()) for batch in waiting)
+    missed = {key: record for key, record in results.last("late").items() if record["reason"] == NO_THRESHOLD}
+    assert sum((results.readings_late() - before).values()) == sum(int(batch.sections["readings"].sum()) for batch in waiting)
     if not known:
-        assert sum(told.readings_late().values()) == sum(len(b.watts) for b in bursts)
+        assert sum(results.readings_late().values()) == sum(len(b.watts) for b in bursts)
         assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
 
 
@@ -625,21 +625,21 @@ def every_two_hours(first_hour, last_hour, zone=NEW_YORK, watts=100.0, house_id=
     return [burst(ms, ms + 2 * HOUR_MS, {1: [(ms, watts_at.get(f"h{h}", watts))]}, zone, house_id) for h, ms in at_ms.items()]
 
 
-def starts_of(told: Told) -> list[int]:
+def starts_of(results: Results) -> list[int]:
     """Hours since START_MS at which alerts start."""
-    return sorted((record["start"] - START_MS) // HOUR_MS for record in told.last("alerts").values())
+    return sorted((record["start"] - START_MS) // HOUR_MS for record in results.last("alerts").values())
 
 
 @pytest.mark.parametrize("before_days, after_days, readings", [(5, 2, 24), (2, 5, 60)])
 def test_a_window_that_is_made_longer_or_shorter_is_that_long_when_it_is_full(before_days, after_days, readings):
-    told, keyed = Told(), Keyed()
+    results, keyed = Results(), Keyed()
     for first, last, days in ((0, 240, before_days), (240, 480, after_days)):  # ten days each, twelve readings a day
         setting = replace(SETTING, window_days=days)
         houses = Houses(setting, [Thresholds(setting)])
         houses.open(keyed)
         for [(keyed.key, row)] in rows_of(every_two_hours(first, last), [1], setting, Thresholds.wanted):
-            told.hear(houses.process_element(row, keyed))
-    newest = max(told.last("thresholds").values(), key=lambda version: version["date"])
+            results.take(houses.process_element(row, keyed))
+    newest = max(results.last("thresholds").values(), key=lambda version: version["date"])
     assert [(m["readings"], m["covered_s"]) for m in newest["meters"]] == [(readings, 86_400 * after_days)]
     assert len(newest["meters"]) == 1 and newest["window_days"] == after_days
 
@@ -653,7 +653,7 @@ def test_an_alert_that_proves_to_have_begun_earlier_is_taken_back():
 
 
 def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
-    told, keyed = Told(), Keyed()
+    results, keyed = Results(), Keyed()
     setting = replace(SETTING, emit_every_s=5.0)
     function = Houses(setting, [DailyEnergy(setting)])
     function.open(keyed)
@@ -661,37 +661,37 @@ def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
 
     def take(bursts):
         for [(keyed.key, row)] in rows_of(bursts, [1], setting, DailyEnergy.wanted):
-            told.hear(function.process_element(row, keyed))
+            results.take(function.process_element(row, keyed))
 
-    def said():
-        return [(pytest.approx(record["kwh"]), record["final"]) for _, record, _ in told.messages]
+    def sent():
+        return [(pytest.approx(record["kwh"]), record["final"]) for _, record, _ in results.messages]
 
-    # The first batch is told at once: all days before are over with it. The next two change what was told.
+    # The first batch's results come at once: all days before are over with it. The next two change them.
     take(every_two_hours(2, 4))
-    assert said() == [(0, False)] and not keyed.processing_timers
+    assert sent() == [(0, False)] and not keyed.processing_timers
     take(every_two_hours(4, 8))
-    assert keyed.processing_timers == {(shard_of(1, SHARDS), 6000)} and len(told.messages) == 1
+    assert keyed.processing_timers == {(shard_of(1, SHARDS), 6000)} and len(results.messages) == 1
     for time_ms in keyed.due(keyed.processing_timers):
-        told.hear(function.on_timer(time_ms, keyed))
+        results.take(function.on_timer(time_ms, keyed))
     # 100 W from 2 to 6 o'clock; then to midnight (the day is over at 1 a.m.), and 2 h of the next.
-    assert said()[1:] == [(0.4, False)]
+    assert sent()[1:] == [(0.4, False)]
     take(every_two_hours(8, 26))
-    assert len(told.messages) == 2
+    assert len(results.messages) == 2
     take(every_two_hours(26, 28))
-    assert said()[2:] == [(2.2, True), (0.2, False)]
+    assert sent()[2:] == [(2.2, True), (0.2, False)]
     for time_ms in keyed.due(keyed.processing_timers | keyed.event_timers):
-        told.hear(function.on_timer(time_ms, keyed))
-    assert len(told.messages) == 4, "nothing is new"
+        results.take(function.on_timer(time_ms, keyed))
+    assert len(results.messages) == 4, "nothing is new"
 
 
 def test_a_day_begun_before_hours_were_kept_has_none_and_the_next_has_all():
-    told, keyed = Told(), Keyed()
+    results, keyed = Results(), Keyed()
     for hours, stages in (((0, 10), [Thresholds(SETTING)]), ((10, 52), [DailyEnergy(SETTING), Thresholds(SETTING)])):
         houses = Houses(SETTING, stages)
         houses.open(keyed)
         for [(keyed.key, row)] in rows_of(every_two_hours(*hours), [1], SETTING, Thresholds.wanted):
-            told.hear(houses.process_element(row, keyed))
-    first, second = (record for record in told.last("daily_energy").values() if record["final"])
+            results.take(houses.process_element(row, keyed))
+    first, second = (record for record in results.last("daily_energy").values() if record["final"])
     assert (first["kwh"], first["hours"], first["hour_starts"], first["hour_kwh"]) == (pytest.approx(2.4), [], [], [])
     assert (second["kwh"], second["hours"]) == (pytest.approx(2.4), list(range(24)))
     assert second["hour_kwh"] == [pytest.approx(0.1)] * 24 and second["hour_covered_s"] == [3600] * 24
@@ -699,35 +699,35 @@ def test_a_day_begun_before_hours_were_kept_has_none_and_the_next_has_all():
 
 
 def test_houses_of_a_shard_take_turns_with_their_early_results():
-    told, keyed = Told(), Keyed()
+    results, keyed = Results(), Keyed()
     houses = Houses(SETTING, [DailyEnergy(SETTING)])
     houses.open(keyed)
     ids = list(range(1, 2 * (EARLY_HOUSES + 3), 2))  # all of one shard
     for hour in (2, 4):
         bursts = [b for house_id in ids for b in every_two_hours(hour, hour + 2, house_id=house_id)]
         for [(keyed.key, row)] in rows_of(bursts, [len(bursts)], SETTING, DailyEnergy.wanted):
-            told.hear(houses.process_element(row, keyed))
+            results.take(houses.process_element(row, keyed))
 
-    def told_by_the_next_timer() -> list[int]:
+    def sent_by_the_next_timer() -> list[int]:
         [(_, keyed.now_ms)] = keyed.processing_timers
-        before = len(told.messages)
+        before = len(results.messages)
         for time_ms in keyed.due(keyed.processing_timers):
-            told.hear(houses.on_timer(time_ms, keyed))
-        return [record["house_id"] for _, record, _ in told.messages[before:]]
+            results.take(houses.on_timer(time_ms, keyed))
+        return [record["house_id"] for _, record, _ in results.messages[before:]]
 
-    assert houses.waiting() == ids and told_by_the_next_timer() == ids[:EARLY_HOUSES]
+    assert houses.waiting() == ids and sent_by_the_next_timer() == ids[:EARLY_HOUSES]
     for [(keyed.key, row)] in rows_of(every_two_hours(6, 8, house_id=1), [1], SETTING, DailyEnergy.wanted):
-        told.hear(houses.process_element(row, keyed))
-    assert told_by_the_next_timer() == [*ids[EARLY_HOUSES:], 1]
+        results.take(houses.process_element(row, keyed))
+    assert sent_by_the_next_timer() == [*ids[EARLY_HOUSES:], 1]
     assert houses.waiting() == [] and not keyed.processing_timers
 
 
 def test_timers_that_a_checkpoint_lacks_are_registered_again_with_the_first_message_after_it():
-    told, keyed = Told(), Keyed()
+    results, keyed = Results(), Keyed()
 
     def take(hour):
         for [(keyed.key, row)] in rows_of(every_two_hours(hour, hour + 2), [1], SETTING, DailyEnergy.wanted):
-            told.hear(houses.process_element(row, keyed))
+            results.take(houses.process_element(row, keyed))
 
     for hours in (2, 4), (6,):
         houses = Houses(SETTING, [DailyEnergy(SETTING)])
@@ -742,11 +742,11 @@ def test_timers_that_a_checkpoint_lacks_are_registered_again_with_the_first_mess
 def test_an_alert_is_told_with_the_batch_that_brings_its_first_reading():
     # A limit of 100 W + 500 W is there once the first day is closed: at 1 a.m., hour 25.
     bursts = every_two_hours(0, 32, h28=3000.0)
-    told, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
-    [alert] = told.last("alerts").values()
+    results, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
+    [alert] = results.last("alerts").values()
     assert (alert["open"], alert["readings"], alert["peak_watts"], alert["excess_kwh"]) == (True, 1, 3000, 0)
-    told, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
-    [alert] = told.last("alerts").values()
+    results, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
+    [alert] = results.last("alerts").values()
     # (3000 - limit) W for 2 h; the limit is 500 W over the 1 % bin of 100 W.
     assert alert["open"] is False and alert["excess_kwh"] == pytest.approx(2 * (3 - alert["limit_watts"] / 1000))
     assert alert["limit_watts"] == pytest.approx(600, abs=1)
@@ -772,13 +772,13 @@ def test_a_dead_letter_goes_on_to_its_topic():
     row = Row(None, encode("dead_letter", letter))
     for setting, expected in ((SETTING, [letter]), (replace(SETTING, replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
                               (replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), [])):
-        keyed, told = Keyed(), Told()
+        keyed, results = Keyed(), Results()
         keyed.key = 0
         houses, join = Houses(setting, []), SpikesJoin(setting)
         for function, process in ((houses, houses.process_element), (join, join.process_element1)):
             function.open(keyed)
-            told.hear(process(fitting(row, BATCHES), keyed))
-        assert [(topic, record) for topic, record, _ in told.messages] == [("dead_letter", r) for r in expected] * 2
+            results.take(process(fitting(row, BATCHES), keyed))
+        assert [(topic, record) for topic, record, _ in results.messages] == [("dead_letter", r) for r in expected] * 2
         assert keyed.event_timers == set() and keyed.state == {}
 
 
@@ -787,9 +787,9 @@ def test_a_house_without_readings_tells_nothing():
     _, ended, keyed = pipeline(bursts, [1], SETTING)
     assert ended.messages == [] and keyed.event_timers == set()
     rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
-    told, keyed = spikes_alone(rows, [], [True, True], SETTING)
-    end_of_topics(told, keyed, SETTING)
-    assert told.messages == []
+    results, keyed = spikes_alone(rows, [], [True, True], SETTING)
+    end_of_topics(results, keyed, SETTING)
+    assert results.messages == []
 
 
 def test_a_batch_does_not_overtake_one_that_waits():
@@ -799,8 +799,8 @@ def test_a_batch_does_not_overtake_one_that_waits():
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
     rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
     versions = versions_of(pipelined)
-    told, _ = spikes_alone(rows, versions, [False] * 3 + [True] * len(rows) + [False] * (len(versions) - 3), SETTING)
-    assert told.readings_late() == pipelined.readings_late() == {(1, date(2011, 4, 18)): 1}
+    results, _ = spikes_alone(rows, versions, [False] * 3 + [True] * len(rows) + [False] * (len(versions) - 3), SETTING)
+    assert results.readings_late() == pipelined.readings_late() == {(1, date(2011, 4, 18)): 1}
 
 
 def test_a_message_among_the_thresholds_that_is_none_is_left_out():
@@ -808,17 +808,17 @@ def test_a_message_among_the_thresholds_that_is_none_is_left_out():
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
     rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
     versions = [(1, b"?"), (1, encode_burst(bursts[0])), *versions_of(pipelined)]
-    told, _ = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
-    assert told.last("alerts") == pipelined.last("alerts") != {}
+    results, _ = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
+    assert results.last("alerts") == pipelined.last("alerts") != {}
 
 
 def test_the_house_time_of_readings_that_waited_in_vain_is_a_time():
     bursts = every_two_hours(0, 4)
     rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
-    told, keyed = spikes_alone(rows, [], [True, True], SETTING)
-    end_of_topics(told, keyed, SETTING)
-    assert [record["reason"] for _, record, _ in told.messages] == [NO_THRESHOLD] * 2
-    assert all(START_MS <= record["house_time"] <= START_MS + 2 * HOUR_MS for _, record, _ in told.messages)
+    results, keyed = spikes_alone(rows, [], [True, True], SETTING)
+    end_of_topics(results, keyed, SETTING)
+    assert [record["reason"] for _, record, _ in results.messages] == [NO_THRESHOLD] * 2
+    assert all(START_MS <= record["house_time"] <= START_MS + 2 * HOUR_MS for _, record, _ in results.messages)
 
 
 @pytest.mark.parametrize("before, after", [(NEW_YORK, "Europe/London"), ("Europe/London", NEW_YORK)])
@@ -829,8 +829,8 @@ def test_spikes_does_not_wait_for_ever_when_a_house_changes_its_time_zone(before
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
     rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
     versions = versions_of(pipelined)
-    told, keyed = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
-    assert starts_of(told) == starts_of(pipelined) == [50, 90]
+    results, keyed = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
+    assert starts_of(results) == starts_of(pipelined) == [50, 90]
     assert not waiting_of(state_of(keyed, 1))
 
 
@@ -873,10 +873,10 @@ def test_a_burst_across_several_spans_fills_the_holes_between_them():
 
     bursts = [minutes(10, 20, 100.0), minutes(30, 40, 100.0), minutes(0, 50, 200.0), minutes(50, 51, 0.0)]
     for sizes in ([1], [3], [4]):
-        told, ended, _ = pipeline(bursts, sizes, Settings())
+        results, ended, _ = pipeline(bursts, sizes, Settings())
         [day] = ended.last("daily_energy").values()
         assert day["kwh"] == pytest.approx((20 * 100 + 30 * 200) / 60_000) and (day["readings"], day["duplicates"]) == (51, 20)
-        assert not told.readings_late()
+        assert not results.readings_late()
         means = {key[2] - START_MS: row[2] for key, row in ended.minutes().items()}
         assert [means[m * 60_000] for m in (0, 10, 20, 30, 40)] == [200, 100, 200, 100, 200]
 
@@ -884,8 +884,8 @@ def test_a_burst_across_several_spans_fills_the_holes_between_them():
 def test_what_lies_in_a_closed_day_stays_late_and_the_rest_of_its_burst_is_used():
     bursts = every_two_hours(0, 28)  # 18 April is closed with the reading of hour 26
     across = burst(START_MS + 23 * HOUR_MS, START_MS + 29 * HOUR_MS, {1: [(START_MS + h * HOUR_MS, 500.0) for h in (23, 25, 28)]})
-    told, ended, _ = pipeline([*bursts, across], [1], SETTING)
-    assert told.readings_late() == {(1, date(2011, 4, 18)): 1}
+    results, ended, _ = pipeline([*bursts, across], [1], SETTING)
+    assert results.readings_late() == {(1, date(2011, 4, 18)): 1}
     newest = max(ended.last("daily_energy").values(), key=lambda day: day["date"])
     assert (newest["readings"], newest["duplicates"]) == (3, 1)  # those of hours 24, 26 and 28; that of hour 25 is in a span that was received
 
@@ -894,27 +894,27 @@ def test_an_overlap_whose_readings_are_not_there_is_reported():
     # A new worker begins with a burst of four days before the newest: that what goes on from it may overlap two days later, it cannot know.
     bursts = every_two_hours(0, 116)
     again = [burst(START_MS + h * HOUR_MS, START_MS + (h + 3) * HOUR_MS, {1: [(START_MS + h * HOUR_MS, 100.0)]}) for h in range(22, 118, 3)]
-    told, _, keyed = pipeline([*bursts, *again], [1], SETTING, restarts=[58])
-    reasons = Counter(record["reason"] for record in told.last("late").values())
+    results, _, keyed = pipeline([*bursts, *again], [1], SETTING, restarts=[58])
+    reasons = Counter(record["reason"] for record in results.last("late").values())
     assert reasons[REFUSALS[OVERLAPPING]] == 1  # that of hours 115 to 118; those before it are in spans that were received
     assert sum(keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")) == 58 + len(again)
-    told, _, _ = pipeline([*bursts, *again], [1], SETTING)
-    assert not [r for r in told.last("late").values() if r["reason"] == REFUSALS[OVERLAPPING]]
+    results, _, _ = pipeline([*bursts, *again], [1], SETTING)
+    assert not [r for r in results.last("late").values() if r["reason"] == REFUSALS[OVERLAPPING]]
 
 
 # Silent houses
 
-def dates_of(told: Told) -> list[date]:
-    return sorted(EPOCH + timedelta(days=version["date"]) for version in told.last("thresholds").values())
+def dates_of(results: Results) -> list[date]:
+    return sorted(EPOCH + timedelta(days=version["date"]) for version in results.last("thresholds").values())
 
 
-def silent(days: int, window_days: int) -> tuple[Told, dict[date, dict]]:
-    """A week of 100 W, so many days without a reading, and a day: (what is told, the versions by date)."""
+def silent(days: int, window_days: int) -> tuple[Results, dict[date, dict]]:
+    """A week of 100 W, so many days without a reading, and a day: (the results, the versions by date)."""
     back = 24 * (7 + days)
     setting = replace(SETTING, window_days=window_days)
-    told, ended, _ = pipeline([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], [5], setting)
-    assert_thresholds(told, judged([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], setting), setting)
-    return ended, {EPOCH + timedelta(days=v["date"]): v for v in told.last("thresholds").values()}
+    results, ended, _ = pipeline([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], [5], setting)
+    assert_thresholds(results, judged([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], setting), setting)
+    return ended, {EPOCH + timedelta(days=v["date"]): v for v in results.last("thresholds").values()}
 
 
 def test_a_house_that_returns_after_a_year_has_one_version_for_all_of_it():
@@ -944,6 +944,6 @@ def test_a_window_is_aged_by_the_days_without_readings():
 
 def test_a_first_burst_of_1970_costs_no_more_than_another():
     long_ago = burst(3 * DAY_MS, 3 * DAY_MS + HOUR_MS, {1: [(3 * DAY_MS, 100.0)]})
-    told, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], replace(SETTING, oldest_date="1970-01-03"))
-    assert dates_of(told) == [date(1970, 1, 2), date(1970, 1, 3), date(2011, 4, 16), date(2011, 4, 17), date(2011, 4, 18)]
+    results, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], replace(SETTING, oldest_date="1970-01-03"))
+    assert dates_of(results) == [date(1970, 1, 2), date(1970, 1, 3), date(2011, 4, 16), date(2011, 4, 17), date(2011, 4, 18)]
     assert len(ended.last("daily_energy")) == 4  # two of 1970: a reading holds on into the next day

@@ -29,10 +29,10 @@ def log_of(tmp_path, printed: bytes, bound: Bound = USUAL) -> list[str]:
     ("2026-11-25T12:00:00.123Z WARN kafka: Log: full\njava.io.IOException: full\n\tat here\nCaused by: disk",
      ["WARN kafka: Log: full", "WARN part: java.io.IOException: full", "WARN part: \tat here", "WARN part: Caused by: disk"]),
 ])
-def test_each_line_gets_a_time_and_a_level(tmp_path, printed, told):
+def test_each_line_gets_a_time_and_a_level(tmp_path, printed, results):
     lines = log_of(tmp_path, printed.encode())
     assert all(LINE.fullmatch(line) for line in lines)
-    assert [line.partition(" ")[2] for line in lines] == told
+    assert [line.partition(" ")[2] for line in lines] == results
 
 
 def test_bytes_that_are_no_text_and_endless_lines_are_kept(tmp_path):

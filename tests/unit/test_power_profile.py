@@ -1,4 +1,4 @@
-"""The power profile without Flink: parts of minutes, when they are told, and the records that tell them."""
+"""The power profile without Flink: parts of minutes, when they are sent, and the records that hold them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from smartmeter.messages.codec import decode, decode_profile
 from smartmeter.settings import Settings
 from tests.oracle import local_date
 from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst
-from tests.unit.test_house import Keyed, Told, assert_profile, cuts, days_since_1970, judged, midnight_ms, pipeline, rows_of
+from tests.unit.test_house import Keyed, Results, assert_profile, cuts, days_since_1970, judged, midnight_ms, pipeline, rows_of
 
 STAGES = (DailyEnergy, lambda _: PowerProfile())
 SETTING = Settings()
@@ -55,8 +55,8 @@ def second_logs(draw):
 def test_any_log_gives_the_oracles_minutes_and_the_same_parts_however_it_is_batched(log, sizes, other_sizes):
     bursts, in_order = log
     outcome = judged(bursts, SETTING)
-    told, ended, _ = pipeline(bursts, sizes, SETTING, STAGES)
-    assert_profile(told, outcome, ended=False)
+    results, ended, _ = pipeline(bursts, sizes, SETTING, STAGES)
+    assert_profile(results, outcome, ended=False)
     assert_profile(ended, outcome, ended=True)
     _, other, _ = pipeline(bursts, other_sizes, SETTING, STAGES)
     assert other.minutes() == ended.minutes()
@@ -102,10 +102,10 @@ def seconds(start_s, end_s, **watts_at):
     return burst(START_MS + start_s * 1000, START_MS + end_s * 1000, {1: readings})
 
 
-def told_after(*bursts, size=1) -> list:
-    """(minute, part in s or 0, *row) of what is told of these before the topic ends, times since START_MS."""
-    told, _, _ = pipeline(bursts, [size], SETTING, STAGES)
-    return [((ms - START_MS) // 60_000, part and (part - START_MS) // 1000, *row) for (_, _, ms, part), row in told.minutes().items()]
+def results_after(*bursts, size=1) -> list:
+    """(minute, part in s or 0, *row) of what is sent of these before the topic ends, times since START_MS."""
+    results, _, _ = pipeline(bursts, [size], SETTING, STAGES)
+    return [((ms - START_MS) // 60_000, part and (part - START_MS) // 1000, *row) for (_, _, ms, part), row in results.minutes().items()]
 
 
 FIRST = seconds(0, 55, s0=10, s30=40), seconds(55, 65, s55=100)
@@ -114,43 +114,43 @@ FIRST = seconds(0, 55, s0=10, s30=40), seconds(55, 65, s55=100)
 @pytest.mark.parametrize("size", [1, 9])
 def test_a_minute_is_told_once_ten_seconds_after_its_end_on_the_houses_clock(size):
     row = (0, 0, 3, 10, 50, 100)
-    assert told_after(*FIRST, seconds(65, 70, s69=1), size=size) == []
-    assert told_after(*FIRST, seconds(65, 71, s70=1), size=size) == [row]
-    assert told_after(*FIRST, seconds(65, 71, s70=1), seconds(71, 200, s71=1, s129=2), size=size) == [row]
-    assert told_after(*FIRST, seconds(65, 71, s70=1), seconds(71, 200, s71=1, s130=2), size=size) == [row, (1, 0, 2, 1, 1, 1)]
+    assert results_after(*FIRST, seconds(65, 70, s69=1), size=size) == []
+    assert results_after(*FIRST, seconds(65, 71, s70=1), size=size) == [row]
+    assert results_after(*FIRST, seconds(65, 71, s70=1), seconds(71, 200, s71=1, s129=2), size=size) == [row]
+    assert results_after(*FIRST, seconds(65, 71, s70=1), seconds(71, 200, s71=1, s130=2), size=size) == [row, (1, 0, 2, 1, 1, 1)]
 
 
 @pytest.mark.parametrize("size", [1, 9])
 def test_what_comes_later_is_a_part_of_its_own_and_what_comes_in_time_is_not(size):
     late, later = seconds(40, 50, s41=7), seconds(50, 55, s52=1, s54=2)
     whole = seconds(0, 40, s0=10, s30=40), seconds(55, 65, s55=100)
-    assert told_after(*whole, seconds(65, 70, s69=1), late, seconds(70, 71, s70=1), size=size) == [(0, 0, 4, 7, 39.25, 100)]
-    assert told_after(*whole, seconds(65, 71, s70=1), late, later, late, size=size) == [
+    assert results_after(*whole, seconds(65, 70, s69=1), late, seconds(70, 71, s70=1), size=size) == [(0, 0, 4, 7, 39.25, 100)]
+    assert results_after(*whole, seconds(65, 71, s70=1), late, later, late, size=size) == [
         (0, 0, 3, 10, 50, 100), (0, 40, 1, 7, 7, 7), (0, 50, 2, 1, 1.5, 2)]
 
 
 def test_at_the_end_of_the_topic_open_minutes_are_told_and_again_if_more_comes():
-    told, keyed, houses = Told(), Keyed(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
+    results, keyed, houses = Results(), Keyed(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
     houses.open(keyed)
 
     def take(*bursts):
         for [(keyed.key, row)] in rows_of(bursts, [1], SETTING, PowerProfile.wanted):
-            told.hear(houses.process_element(row, keyed))
+            results.take(houses.process_element(row, keyed))
 
-    def said():
-        return [record["readings"] for topic, record, _ in told.messages if topic == "power_profile"]
+    def sent():
+        return [record["readings"] for topic, record, _ in results.messages if topic == "power_profile"]
 
     take(*FIRST)
     for time_ms in keyed.due(keyed.processing_timers):
-        told.hear(houses.on_timer(time_ms, keyed))
-    assert any(topic == "daily_energy" for topic, _, _ in told.messages) and said() == []
+        results.take(houses.on_timer(time_ms, keyed))
+    assert any(topic == "daily_energy" for topic, _, _ in results.messages) and sent() == []
     for time_ms in keyed.due(keyed.event_timers):
-        told.hear(houses.on_timer(time_ms, keyed))
-    assert said() == [[3]]
+        results.take(houses.on_timer(time_ms, keyed))
+    assert sent() == [[3]]
     take(seconds(65, 75, s70=1))
-    assert said() == [[3], [3]]
+    assert sent() == [[3], [3]]
     take(seconds(75, 140, s80=1, s139=1))
-    assert said()[2:] == [[2]]
+    assert sent()[2:] == [[2]]
 
 
 def test_a_minute_told_at_the_end_of_the_topic_comes_again_with_more_readings():
@@ -158,7 +158,7 @@ def test_a_minute_told_at_the_end_of_the_topic_comes_again_with_more_readings():
     houses = Houses(SETTING, [PowerProfile()])
     houses.open(keyed)
     for [(keyed.key, row)] in rows_of([FIRST[1], seconds(65, 80, s79=1)], [1], SETTING, PowerProfile.wanted):
-        ended.hear(houses.process_element(row, keyed))
+        ended.take(houses.process_element(row, keyed))
     assert list(ended.minutes().values()) == [(3, 10, 50, 100)]
     assert [record["readings"] for topic, record, _ in ended.messages if topic == "power_profile"] == [[2], [3]]
 

@@ -20,9 +20,9 @@ print(len(loops), sorted(name for name, loop in loops.items() if not loop.signat
 
 
 def test_every_compiled_loop_is_compiled_by_it(tmp_path):
-    told = subprocess.run([sys.executable, "-P", "-c", NOT_COMPILED], cwd=ROOT, env={"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)},
+    results = subprocess.run([sys.executable, "-P", "-c", NOT_COMPILED], cwd=ROOT, env={"PYTHONPATH": str(ROOT), "NUMBA_CACHE_DIR": str(tmp_path)},
                           capture_output=True, text=True, check=True)
-    count, none = told.stdout.split(" ", 1)
+    count, none = results.stdout.split(" ", 1)
     assert none.strip() == "[]"
     modules = [importlib.import_module(module.name) for module in pkgutil.walk_packages(jobs.__path__, "jobs.")]
     assert int(count) >= sum(hasattr(value, "py_func") for module in modules for value in vars(module).values())
