@@ -1,9 +1,9 @@
-"""From many messages to one batch a house: its sections, and of their readings what the jobs need further on.
+"""Reduces many messages to one batch a house: its sections, and the parts of their readings that the jobs need later.
 
-Sections are enough for energy. Thresholds need a histogram of each section's power, the power profile what it adds to
-each minute; spikes need those readings that are high enough to be a spike at all.
+Energy needs only the sections. Thresholds need a histogram of each section's power. The power profile needs what each section adds to each
+minute. Spikes need the readings that are high enough to be a spike.
 
-Batches travel together, those of a shard of houses in one body.
+The batches of one shard of houses travel together in one body.
 """
 
 from __future__ import annotations
@@ -32,46 +32,46 @@ HOUSE = np.dtype([
     ("house_id", "i8"),
     ("zone", "i4"),  # index of its time zone
     ("newest_ms", "i8"),  # the newest reading, or NEVER
-    ("sections", "i4"),  # how many of the batches' sections are this house's
-    ("bins", "i4"),  # likewise
+    ("sections", "i4"),  # how many of the batches' sections belong to this house
+    ("bins", "i4"),  # likewise, and so for the fields below
     ("minutes", "i4"),
     ("hours", "i4"),
     ("carried", "i4"),
 ])
 NUMBERED = ("sections", "bins", "minutes", "hours", "carried")
 HOUSE_1 = np.dtype([field for field in HOUSE.descr if field[0] != "hours"])
-"""A house as state of version 1 has it."""
+"""A house as stored in state of version 1."""
 _HEAD = struct.Struct("<IIIIIIIII")
 _HEAD_1 = struct.Struct("<IHIIIII")
 _WHOLE_HEAD = struct.Struct("<IIII")
 STATE_VERSION = 2
 _NO_SIZE = 0xFFFFFF00
-"""Added to the version at the beginning. What version 1 begins with, a size, is less."""
+"""Added to the version in the first field. Version 1 begins with a size, which is always smaller."""
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What batches hold beside the sections."""
+    """What batches hold besides the sections."""
 
     histograms: bool = False
-    readings_over_watts: float | None = None  # readings over it, and those that follow one; None: no readings
+    readings_over_watts: float | None = None  # readings over it, and each reading after one; None: no readings
     minutes: bool = False
 
     def __or__(self, other: Wanted) -> Wanted:
-        """What both want."""
+        """Everything that either of the two wants."""
         over = [w.readings_over_watts for w in (self, other) if w.readings_over_watts is not None]
         return Wanted(self.histograms or other.histograms, min(over, default=None), self.minutes or other.minutes)
 
 
 class Whole(NamedTuple):
-    """w bursts that travel with all their readings: a part of what they speak for may have been received before (jobs.core.overlaps)."""
+    """w bursts that travel with all their readings, because they may overlap in part with earlier ones (jobs.core.overlaps)."""
 
-    number: np.ndarray  # int64 (w,), rising; their sections have it in the column burst
+    number: np.ndarray  # int64 (w,), rising; the column burst of their sections holds it
     columns: Columns
 
     @classmethod
     def among(cls, columns: Columns, wanted: np.ndarray) -> Whole:
-        """Those bursts that are `wanted` (bool (b,)); their numbers are their places."""
+        """The bursts that are `wanted` (bool (b,)); each is numbered by its index."""
         if not wanted.any():
             return NO_WHOLE
         of_channel = np.repeat(wanted, columns.bursts["channels"])
@@ -83,7 +83,7 @@ class Whole(NamedTuple):
             refused))
 
     def of(self, sections: np.ndarray) -> Whole:
-        """The bursts of some sections (ARRIVED (b,)), which follow each other."""
+        """The bursts of some consecutive sections (ARRIVED (b,))."""
         if not len(self.number) or not len(sections):
             return NO_WHOLE
         begin, end = np.searchsorted(self.number, [sections["burst"][0], sections["burst"][-1] + 1]).tolist()
@@ -96,7 +96,7 @@ class Whole(NamedTuple):
                      Columns(bursts[begin:end], meter_id[channels], count[channels], gap_ms[readings], watts[readings], refused))
 
     def pack(self) -> bytes:
-        """These bursts as bytes; none without any."""
+        """These bursts as bytes; empty if there are none."""
         if not len(self.number):
             return b""
         columns = self.columns._replace(gap_ms=self.columns.gap_ms.astype(np.uint32))
@@ -105,13 +105,13 @@ class Whole(NamedTuple):
 
 
 def _between(lengths: np.ndarray, begin: int, end: int) -> slice:
-    """Where the entries from begin to before end lie, that have these lengths."""
+    """The slice that the entries begin to end (exclusive) take up, given the length of each entry."""
     first = int(lengths[:begin].sum())
     return slice(first, first + int(lengths[begin:end].sum()))
 
 
 def _unpack_whole(body: memoryview) -> Whole:
-    """The bursts that Whole.pack gave."""
+    """Inverse of Whole.pack."""
     if not len(body):
         return NO_WHOLE
     bursts, channels, readings, refused = _WHOLE_HEAD.unpack_from(body)
@@ -132,8 +132,8 @@ NO_WHOLE = Whole(np.empty(0, np.int64), Columns(
 class Batch:
     """b sections of one house in order of arrival, with h entries of their histograms, p minutes, q hours and n of their readings.
 
-    The entries of the first section come first, then those of the next, as many as its `bins`; its minutes likewise, as
-    many as its `minutes`, its hours, as many as its `hours`, and its readings, as many as its `carried`.
+    The arrays are flat: the entries of the first section come first, then those of the second, and so on. A section has `bins` histogram
+    entries, `minutes` minutes, `hours` hours and `carried` readings.
     """
 
     house_id: int
@@ -144,12 +144,12 @@ class Batch:
     count: np.ndarray  # uint32 (h,), readings in the bin
     minutes: np.ndarray  # PIECE (p,), of jobs.core.minutes
     hours: np.ndarray  # HOUR (q,), of jobs.core.energy
-    gap_ms: np.ndarray  # uint32 (n,), time since the section's previous reading that is carried; of the first, since first_ms
+    gap_ms: np.ndarray  # uint32 (n,), time since the section's previous carried reading; for the first, since first_ms
     watts: np.ndarray  # float32 (n,)
     whole: Whole = NO_WHOLE
 
     def halves(self) -> tuple[Batch, Batch] | None:
-        """The batch of the first half of its bursts, and that of the others; None for those of a single message."""
+        """The batch of the first half of its bursts, and that of the second half; None if all come from a single message."""
         cuts = begins(self.sections["burst"])[1:].tolist()
         if not cuts:
             return None
@@ -164,10 +164,10 @@ class Batch:
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The batches of many houses, their arrays in one: those of the first house come first, then those of the next."""
+    """The batches of many houses in shared arrays: the rows of the first house come first, then those of the second, and so on."""
 
     zones: list[str]
-    houses: np.ndarray  # HOUSE (k,); a house has several where its time zone changes
+    houses: np.ndarray  # HOUSE (k,); a house has several if its time zone changes
     sections: np.ndarray
     bin: np.ndarray
     count: np.ndarray
@@ -187,13 +187,13 @@ class Batches:
             s, h, p, q, n = s + sections, h + bins, p + minutes, q + hours, n + carried
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes]]:
-        """Yield (shard, its batches packed) for each of `shards` that has any. The houses must be in the order of shards."""
+        """Yield (shard, its packed batches) for each of the `shards` shards that has any. The houses must be sorted by shard."""
         shard = shard_of(self.houses["house_id"], shards)
         for begin, end in pairwise([*begins(shard).tolist(), len(shard)] if len(shard) else []):
             yield int(shard[begin]), self.part(begin, end).pack()
 
     def part(self, begin: int, end: int) -> Batches:
-        """The batches of the houses from begin to before end."""
+        """The batches of the houses begin to end (exclusive)."""
         s, h, p, q, n = (slice(*self._places[name][[begin, end]].tolist()) for name in NUMBERED)
         return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[h], self.count[h], self.minutes[p], self.hours[q],
                        self.gap_ms[n], self.watts[n], self.whole.of(self.sections[s]))
@@ -205,13 +205,13 @@ class Batches:
 
     @cached_property
     def _places(self) -> dict[str, np.ndarray]:
-        """Where the sections, bins ... of each house begin, and where the last one's end."""
+        """Index at which the sections, bins and so on of each house begin, and at which those of the last house end."""
         return {name: np.append(0, np.cumsum(self.houses[name])) for name in NUMBERED}
 
     def pack(self) -> bytes:
-        """These batches as bytes, on their way from one worker to another, or in state.
+        """These batches as bytes, to send from one worker to another or to keep in state.
 
-        All but the powers, of which little would become less, are compressed: that costs less than carrying them through the JVM.
+        Everything is compressed except the powers, which hardly shrink. Compression costs less than carrying the bytes through the JVM.
         """
         zones = "\n".join(self.zones).encode()
         arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.hours, self.gap_ms
@@ -221,7 +221,7 @@ class Batches:
 
 
 def unpack(body: bytes) -> Batches:
-    """The batches that were packed."""
+    """Inverse of Batches.pack; also reads version 1."""
     version = max(1, int.from_bytes(body[:4], "little") - _NO_SIZE)
     if version == 1:
         head, house, arrived = _HEAD_1.size, HOUSE_1, ARRIVED_1
@@ -243,7 +243,7 @@ def unpack(body: bytes) -> Batches:
 
 
 def alone(batch: Batch) -> Batches:
-    """One batch as batches."""
+    """One batch as a Batches of its own."""
     house = batch.house_id, 0, batch.newest_ms, len(batch.sections), len(batch.bin), len(batch.minutes), len(batch.hours), len(batch.watts)
     return Batches([batch.timezone], np.array([house], HOUSE), batch.sections, batch.bin, batch.count, batch.minutes, batch.hours,
                    batch.gap_ms, batch.watts, batch.whole)
@@ -251,9 +251,10 @@ def alone(batch: Batch) -> Batches:
 
 def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int, wanted: Wanted,
                   whole: np.ndarray | None = None) -> Batches:
-    """A batch for each house and time zone among many bursts.
+    """A batch for each house and time zone in many bursts.
 
-    partition, offset: int (b,), of the message of each burst; whole: bool (b,), the bursts whose readings travel along (None: no burst's).
+    partition, offset: int (b,), place of each burst's message. whole: bool (b,), the bursts that travel with all their readings
+    (None: no burst).
     """
     sections, hours = arrivals(readings, partition, offset, max_sample_period_ms)
     bin, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
@@ -271,7 +272,7 @@ _NO_READINGS = np.empty(0, np.uint32), np.empty(0, np.float32)
 
 @compiled
 def _add_up(houses, bursts, sections):
-    """Fill in the houses. Returns how many there are."""
+    """Fill in the houses. Returns their number."""
     k = s = 0
     for b in range(len(bursts)):
         burst = bursts[b]
@@ -291,13 +292,13 @@ def _add_up(houses, bursts, sections):
 
 
 def _histograms(sections: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(bin, count) of all sections' histograms; fills in sections["bins"]."""
+    """(bin, count) of the histograms of all sections; fills in sections["bins"]."""
     sections["bins"], bin, count = histograms(sections["readings"].copy(), watts)
     return bin, count
 
 
 def _carried(sections: np.ndarray, readings: Readings, over_watts: float) -> tuple[np.ndarray, np.ndarray]:
-    """(gap_ms, watts) of the readings to be carried; fills in sections["peak_watts"] and ["carried"]."""
+    """(gap_ms, watts) of the readings to carry; fills in sections["peak_watts"] and ["carried"]."""
     gap_ms, watts = np.empty(len(readings.columns.watts), np.uint32), np.empty(len(readings.columns.watts), np.float32)
     carried = _carry(sections, readings.columns.gap_ms, readings.columns.watts, over_watts, gap_ms, watts)
     return gap_ms[:carried].copy(), watts[:carried].copy()
@@ -305,7 +306,7 @@ def _carried(sections: np.ndarray, readings: Readings, over_watts: float) -> tup
 
 @compiled
 def _carry(sections, gap_ms, watts, over_watts, carried_gap_ms, carried_watts):
-    """Fill in the readings to be carried: each over over_watts, and the one that follows it. Returns how many there are."""
+    """Fill in the readings to carry: each one over over_watts, and the reading after it. Returns their number."""
     n = c = 0
     for s in range(len(sections)):
         section = sections[s]

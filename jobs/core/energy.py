@@ -1,7 +1,8 @@
 """Energy of readings in exact integers: whole mJ (W ms) and 2**-40 mJ.
 
-A float32 power times whole ms is exact in them down to 1e-5 W. Integer sums do not depend on their order, so results are the same to the
-last bit however the readings were cut into messages, batches and workers. 2**-40 mJ overflow beyond 2**23 readings of a meter a day.
+They represent a float32 power times whole ms exactly, down to 1e-5 W. Integer sums do not depend on their order, so results are the same
+to the last bit however the readings were cut into messages, batches and workers. The sum of the 2**-40 mJ overflows beyond 2**23 readings
+of a meter a day.
 """
 
 from __future__ import annotations
@@ -22,12 +23,12 @@ HOUR = np.dtype([
     ("energy_rest", "i8"),
     ("covered_ms", "i4"),
 ])
-"""36 bytes: what a meter's readings held within one local hour, or what that gains."""
+"""36 bytes: energy and covered time of a meter in one local hour, or what is added to them."""
 
 
 @compiled
 def energy(watts, held_ms):
-    """(whole mJ, 2**-40 mJ) of a power (W) that holds for some time (ms)."""
+    """(whole mJ, 2**-40 mJ) of a power (W) that holds for held_ms."""
     product = np.float64(watts) * held_ms
     whole = np.int64(product)
     return whole, np.int64((product - whole) * REST_PER_MJ)
@@ -35,7 +36,7 @@ def energy(watts, held_ms):
 
 @compiled
 def energies(watts, held_ms):
-    """(whole mJ, 2**-40 mJ), int64 (n,), of powers that each hold for some time."""
+    """(whole mJ, 2**-40 mJ), int64 (n,), of powers that each hold for their own held_ms."""
     whole, rest = np.empty(len(watts), np.int64), np.empty(len(watts), np.int64)
     for i in range(len(watts)):
         whole[i], rest[i] = energy(watts[i], held_ms[i])
@@ -57,9 +58,9 @@ def add(total, energy_mj, energy_rest, covered_ms):
 
 @compiled
 def hold(hours, h, meter_id, day_number, watts, from_ms, held_ms, day):
-    """Add to hours[:h] what a reading holds within a local day, split where hours end; the last hour gains what is left of its integers.
+    """Add the energy of a reading within a local day to hours[:h], split where hours end; the last hour takes the remainder.
 
-    day: as hour_of takes it. Returns how many hours there are then.
+    day: the arguments of hour_of after the time. Returns the new number of hours.
     """
     left_mj, left_rest = energy(watts, held_ms)
     until_ms = from_ms + held_ms
@@ -74,7 +75,7 @@ def hold(hours, h, meter_id, day_number, watts, from_ms, held_ms, day):
 
 @compiled
 def gain(hours, h, meter_id, day, start_ms, energy_mj, energy_rest, covered_ms):
-    """Add to the last of hours[:h], if it is this one, or else behind it. Returns how many there are then."""
+    """Add to the last of hours[:h] if it is the same hour, else append a new one. Returns the new number of hours."""
     last = hours[h - 1]
     if h == 0 or last.start_ms != start_ms or last.meter_id != meter_id or last.day != day:
         hours[h].meter_id, hours[h].day, hours[h].start_ms = meter_id, day, start_ms

@@ -1,15 +1,14 @@
-"""Spikes: readings over the limit that is in force at their time, and the episodes that they make.
+"""Spikes: readings over the limit in force at their time, and the episodes that they form.
 
-A *run* is readings of one meter that follow each other, all over their limit, none later than max_sample_period_ms after the
-one before. It holds until the next reading, or for max_sample_period_ms beyond its last. An *episode* is runs of which each
-starts within hold_ms of the last reading of the one before, so that a load which flickers round its limit makes one.
+A *run* is a sequence of consecutive readings of one meter, all over their limit and each at most max_sample_period_ms after the one
+before. It lasts until the meter's next reading, but no longer than max_sample_period_ms after its last. An *episode* is a sequence of runs.
+Each starts within hold_ms of the last reading of the one before, so a load that flickers around its limit makes one episode.
 
-Runs come in pieces, as readings do. Each piece knows the reading that follows it, as far as that has arrived; pieces are
-linked only when results are asked for. So readings may come in any order: one that comes late may prolong an
-episode, split it, or show that it began elsewhere.
+Runs arrive in pieces, as readings do. Each piece stores the time of the reading after it, if that has arrived. Pieces are linked only when
+results are computed, so readings may come in any order: a late one may prolong an episode, split it, or move its start.
 
-A limit belongs to a version of the house's thresholds, and a version to a span of time: which one judges a reading
-depends on the reading's time alone, never on what has arrived by then.
+Each version of a house's thresholds is in force for a span of time. The version that judges a reading depends only on the reading's time,
+never on what has arrived by then.
 """
 
 from __future__ import annotations
@@ -26,19 +25,19 @@ from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
 
 UNKNOWN = 2**62
-"""In place of the time of a reading that has not come."""
+"""Stands for the time of a reading that has not arrived."""
 
 RUN = np.dtype([
     ("meter_id", "i4"),
     ("start_ms", "i8"),  # first and last reading
     ("last_ms", "i8"),
-    ("next_ms", "i8"),  # the meter's next reading, as far as is known, or UNKNOWN
+    ("next_ms", "i8"),  # the meter's earliest later reading so far, or UNKNOWN
     ("readings", "i8"),
     ("peak_watts", "f4"),
     ("percentile_watts", "f8"),  # in force at the start
     ("limit_watts", "f8"),
-    ("last_over_watts", "f8"),  # what the last reading is over its limit
-    ("excess_mj", "i8"),  # energy over the limit, but that of the last reading, as in jobs.core.energy
+    ("last_over_watts", "f8"),  # by how much the last reading exceeds its limit
+    ("excess_mj", "i8"),  # energy over the limit, without that of the last reading; integers of jobs.core.energy
     ("excess_rest", "i8"),
 ])
 """80 bytes."""
@@ -51,7 +50,7 @@ EPISODE = np.dtype([
 VERSION = np.dtype([("date", "i4"), ("valid_from_ms", "i8"), ("valid_to_ms", "i8"), ("limits", "i4")])
 LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts", "f8")])
 LOWEST = np.dtype([("meter_id", "i4"), ("watts", "f8")])
-"""The lowest limit of a meter in any version: 12 bytes."""
+"""12 bytes: the lowest limit of a meter in any version."""
 
 _VERSIONS_HEAD = struct.Struct("<BIq")
 _RUNS_HEAD = struct.Struct("<B")
@@ -60,27 +59,27 @@ STATE_VERSION = 1
 
 @dataclass(frozen=True)
 class Spell:
-    """How long a reading holds at most, and how long an episode goes on without a reading over the limit, in ms."""
+    """Longest time that a reading holds, and longest time that an episode continues without a reading over the limit, in ms."""
 
     max_sample_period_ms: int
     hold_ms: int
 
     @classmethod
     def of(cls, settings: Settings) -> Spell:
-        """What the settings give."""
+        """The times in the settings."""
         return cls(round(settings.max_gap_s * 1000), round(settings.hold_s * 1000))
 
 
 @dataclass(eq=False)
 class Versions:
-    """The versions of a house's thresholds that are at hand, in the order of time; part of the keyed state."""
+    """The stored versions of a house's thresholds, in order of time; part of the keyed state."""
 
     versions: np.ndarray = field(default_factory=lambda: np.empty(0, VERSION))
     limits: np.ndarray = field(default_factory=lambda: np.empty(0, LIMIT))  # those of versions[0] first
-    forgotten_ms: int = 0  # versions that ended by then have been dropped
+    forgotten_ms: int = 0  # versions that ended by this time have been dropped
 
     def add(self, threshold: dict) -> None:
-        """Take in a version (a record of schema threshold), in the place of one of the same date."""
+        """Add a version (a record of schema threshold). It replaces one of the same date."""
         of_limit = np.repeat(self.versions["date"], self.versions["limits"])
         limits = [(m["meter_id"], m["percentile_watts"], m["limit_watts"])
                   for m in threshold["meters"] if m["limit_watts"] is not None]
@@ -93,7 +92,7 @@ class Versions:
         self.limits = all_limits[np.argsort(dates, kind="stable")]
 
     def cover(self, from_ms: int, to_ms: int) -> bool:
-        """Whether each time from from_ms to to_ms, both included, has its version, or had one that is dropped."""
+        """Whether every time from from_ms to to_ms (inclusive) has a version, or had one that was dropped."""
         from_ms = max(from_ms, self.forgotten_ms)
         begins, ends = self.versions["valid_from_ms"], self.versions["valid_to_ms"]
         for begin_ms, end_ms in zip(begins.tolist(), ends.tolist()):
@@ -102,7 +101,7 @@ class Versions:
         return to_ms < from_ms
 
     def forget_before(self, time_ms: int) -> None:
-        """Drop the versions that hold for no time from time_ms on."""
+        """Drop the versions that are no longer in force from time_ms on."""
         kept = self.versions["valid_to_ms"] > time_ms
         self.limits = self.limits[np.repeat(kept, self.versions["limits"])]
         self.versions = self.versions[kept]
@@ -115,7 +114,7 @@ class Versions:
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Versions:
-        """The versions that to_bytes gave; none for None."""
+        """Inverse of to_bytes; no versions for None."""
         if state is None:
             return cls()
         version, count, forgotten_ms = _VERSIONS_HEAD.unpack_from(state)
@@ -125,7 +124,7 @@ class Versions:
         return cls(versions, limits, forgotten_ms)
 
     def at(self, meter_id: np.ndarray, time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(limit, percentile) in W for each meter and time; infinite where nothing is held against the meter."""
+        """(limit, percentile) in W for each meter and time; infinite where the meter has no limit."""
         version = np.searchsorted(self.versions["valid_from_ms"], time_ms, side="right") - 1
         meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
         table = np.full((2, len(self.versions) + 1, len(meters) + 1), np.inf)  # the last row and column: none
@@ -137,7 +136,7 @@ class Versions:
         return table[0, version, column], table[1, version, column]
 
     def lowest(self) -> np.ndarray:
-        """LOWEST of the meters that have a limit, rising by meter."""
+        """LOWEST of each meter that has a limit, sorted by meter."""
         meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
         lowest = np.empty(len(meters), LOWEST)
         lowest["meter_id"], lowest["watts"] = meters, np.inf
@@ -147,7 +146,7 @@ class Versions:
 
 @compiled
 def may_be_over(sections, lowest):
-    """Whether a section (ARRIVED) has a reading over its meter's lowest limit (LOWEST, rising by meter)."""
+    """Whether any section (ARRIVED) has a reading over its meter's lowest limit (LOWEST, sorted by meter)."""
     for s in range(len(sections)):
         at = np.searchsorted(lowest["meter_id"], sections[s].meter_id)
         if at < len(lowest) and lowest[at].meter_id == sections[s].meter_id and sections[s].peak_watts > lowest[at].watts:
@@ -156,7 +155,7 @@ def may_be_over(sections, lowest):
 
 
 def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_sample_period_ms: int) -> np.ndarray:
-    """The runs (RUN) in those sections of a batch that are `used` (bool (b,))."""
+    """The runs (RUN) in the sections of a batch that are `used` (bool (b,))."""
     sections = batch.sections
     lowest = dict(versions.lowest().tolist())
     limits = np.array([lowest.get(meter_id, np.inf) for meter_id in sections["meter_id"].tolist()])
@@ -188,7 +187,7 @@ def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_sample_per
 
 
 def _readings_of(batch: Batch, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(section, time in ms, watts) of the readings that some sections (bool (b,)) carry."""
+    """(section, time in ms, watts) of the readings carried by the `picked` sections (bool (b,))."""
     carried = batch.sections["carried"]
     section = np.repeat(np.flatnonzero(picked), carried[picked])
     of_reading = np.repeat(picked, carried)
@@ -200,20 +199,20 @@ def _readings_of(batch: Batch, picked: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 @dataclass(eq=False)
 class Runs:
-    """The runs of a house that may still change: the keyed state of the spikes job, beside the versions."""
+    """The runs of a house that may still change: the keyed state of the spikes job, besides the versions."""
 
     runs: np.ndarray = field(default_factory=lambda: np.empty(0, RUN))
 
     def add(self, runs: np.ndarray, links: np.ndarray, sections: np.ndarray, spell: Spell) -> None:
-        """Take in new runs, what is known of readings that follow each other (LINK), and the sections that are held.
+        """Add new runs, and use the links (LINK, pairs of consecutive readings) to fill in the reading after each run.
 
-        Runs of one unbroken section are made one: no reading can come in between any more.
+        sections: those that the house holds now. Linked runs within one unbroken section are merged: no reading can arrive between them.
         """
         if not len(self.runs) and not len(runs):
             return
         runs = np.concatenate([self.runs, runs])
         runs = runs[np.lexsort((runs["start_ms"], runs["meter_id"]))]
-        _learn_next(runs, links)
+        _fill_in_next(runs, links)
         linked = _linked(runs, spell)
         first = np.flatnonzero(linked)
         unbroken = _unbroken(runs, first, sections)
@@ -221,7 +220,7 @@ class Runs:
         self.runs = _fold(runs, linked, spell)
 
     def episodes(self, clock_ms: int, spell: Spell) -> np.ndarray:
-        """The episodes (EPISODE), as known by clock_ms, the house's newest reading."""
+        """The episodes (EPISODE) as of clock_ms, the house's newest reading."""
         chains = _fold(self.runs, _linked(self.runs, spell), spell)
         until_ms = _held_until(chains, spell)
         episodes = np.zeros(len(chains), EPISODE)
@@ -241,14 +240,14 @@ class Runs:
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Runs:
-        """The runs that to_bytes gave; none for None."""
+        """Inverse of to_bytes; no runs for None."""
         if state is None:
             return cls()
         require_version(state[0], STATE_VERSION)
         return cls(np.frombuffer(state, RUN, offset=_RUNS_HEAD.size))
 
     def forget_before(self, time_ms: int, spell: Spell) -> None:
-        """Drop the episodes that no reading from time_ms on can change."""
+        """Drop the episodes that readings from time_ms on cannot change."""
         if not len(self.runs):
             return
         ends = np.append(~_linked(self.runs, spell), True)
@@ -258,7 +257,7 @@ class Runs:
 
 
 def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(episodes that are new or other than before, episodes of before that start nowhere any more); all EPISODE."""
+    """(episodes that are new or have changed, earlier episodes whose start no longer exists), all EPISODE."""
     known, starts = set(before.tolist()), set(after[["meter_id", "start_ms"]].tolist())
     changed = [episode not in known for episode in after.tolist()]
     gone = [start not in starts for start in before[["meter_id", "start_ms"]].tolist()]
@@ -266,9 +265,9 @@ def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
 
 
 def openings(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
-    """(how many episodes have opened, how many are open no longer), of EPISODE before and after.
+    """(number of episodes that opened, number that closed) from `before` to `after`, both EPISODE.
 
-    One that has come and ended since is both.
+    An episode that began and ended in between counts in both.
     """
     was_open = {(row["meter_id"], row["start_ms"]): row["open"] for row in before}
     opened = sum(bool(row["open"]) or key not in was_open for row in after
@@ -276,18 +275,18 @@ def openings(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
     return opened, opened + int(before["open"].sum()) - int(after["open"].sum())
 
 
-def _learn_next(runs: np.ndarray, links: np.ndarray) -> None:
-    """Fill in the earliest reading that is now known to follow each run."""
+def _fill_in_next(runs: np.ndarray, links: np.ndarray) -> None:
+    """Fill in the earliest known reading after each run."""
     next_ms: dict[tuple[int, int], int] = {}
     for meter_id, last_ms, following_ms in links[np.isin(links["meter_id"], runs["meter_id"])].tolist():
         next_ms[meter_id, last_ms] = min(following_ms, next_ms.get((meter_id, last_ms), following_ms))
-    learnt = [next_ms.get(last, UNKNOWN) for last in runs[["meter_id", "last_ms"]].tolist()]
-    runs["next_ms"] = np.minimum(runs["next_ms"], np.array(learnt, np.int64))
+    earliest = [next_ms.get(last, UNKNOWN) for last in runs[["meter_id", "last_ms"]].tolist()]
+    runs["next_ms"] = np.minimum(runs["next_ms"], np.array(earliest, np.int64))
 
 
 @compiled
 def _unbroken(runs, first, sections):
-    """bool (f,): whether one section holds the end of runs[first] and the beginning of the run behind it; all by meter and time."""
+    """bool (f,): whether one section holds the end of runs[first] and the start of the next run. All are sorted by meter and time."""
     unbroken, s = np.zeros(len(first), np.bool_), 0
     for i in range(len(first)):
         here, there = runs[first[i]], runs[first[i] + 1]
@@ -299,7 +298,7 @@ def _unbroken(runs, first, sections):
 
 
 def _linked(runs: np.ndarray, spell: Spell) -> np.ndarray:
-    """bool (r - 1,): whether each run (in order) and the one behind it belong to one episode."""
+    """bool (r - 1,): whether each of the sorted runs belongs to the same episode as the next one."""
     here, there = runs[:-1], runs[1:]
     apart_ms = there["start_ms"] - here["last_ms"]
     adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_sample_period_ms)
@@ -307,12 +306,12 @@ def _linked(runs: np.ndarray, spell: Spell) -> np.ndarray:
 
 
 def _held_until(runs: np.ndarray, spell: Spell) -> np.ndarray:
-    """Time until which the last reading of each run holds, as far as is known."""
+    """Time until which the last reading of each run holds, judged by the readings so far."""
     return np.minimum(runs["next_ms"], runs["last_ms"] + spell.max_sample_period_ms)
 
 
 def _fold(runs: np.ndarray, linked: np.ndarray, spell: Spell) -> np.ndarray:
-    """The runs (in order), each that is linked to the one behind it made one with that."""
+    """The sorted runs, each merged with the next one where the two are linked."""
     if not linked.any():
         return runs
     runs = runs.copy()

@@ -1,6 +1,6 @@
-"""What keeps one message from stopping the stream: whatever fails is narrowed down to it, and it becomes a dead letter.
+"""Keeps one faulty message from stopping the stream: a failure is narrowed down to the message, which becomes a dead letter.
 
-Only what a message holds is its own fault. State that cannot be read or written is not: StateFault passes, and Flink starts the job again.
+State that cannot be read or written is no message's fault: StateFault is passed on, and Flink restarts the job.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ log = logging.getLogger("guard")
 
 
 class Guard:
-    """Does work piece by piece, and logs each kind of failure once."""
+    """Splits failing work until the faulty piece is alone, and logs each kind of failure once."""
 
     def __init__(self) -> None:
         self.logged: set[str] = set()
 
     def each(self, work: Work, do: Callable[[Work], list[Result]], halves: Callable[[Work], tuple[Work, Work] | None],
              failed: Callable[[Work, str], list[Result]]) -> list[Result]:
-        """The results of do(work). Where that raises, of each of its halves instead; where it has none, failed(work, reason)."""
+        """The results of do(work). If that raises, those of each half instead; if work has no halves, failed(work, reason)."""
         try:
             return do(work)
         except StateFault:
@@ -39,12 +39,12 @@ class Guard:
             return failed(work, reason_of(error))
 
     def log(self, error: Exception) -> None:
-        """Log a failure with its traceback, unless one of its kind was before."""
+        """Log a failure with its traceback, unless one of its kind was logged before."""
         if (kind := type(error).__name__) not in self.logged:
             self.logged.add(kind)
-            log.error("a message fails, and becomes a dead letter; further ones of this kind (%s) are not logged", kind, exc_info=error)
+            log.error("a message failed and became a dead letter; further failures of this kind (%s) are not logged", kind, exc_info=error)
 
 
 def reason_of(error: Exception) -> str:
-    """Why a message is a dead letter whose work raised an error."""
+    """The dead letter's reason for a message whose processing raised an error."""
     return f"the job fails on it: {type(error).__name__}: {error}"[:LONGEST_REASON]

@@ -1,10 +1,10 @@
-"""Energy of each meter and local hour, from the same integers as the day's, so that the hours of a day add up to it to the last bit.
+"""Energy of each meter and local hour, from the same integers as the day's, so the hours of a day add up to the day to the last bit.
 
-A section that is new, and two that are joined, add to the hours in which they held (`gained`). What the last readings of sections hold
-beyond that may still change, and is added when results are asked for (jobs.core.totals.held_by_hour).
+New sections, and the readings that hold from one joined section to the next, add to their hours (`gained`). The energy of a section's last
+reading may still change, so it is added only when results are computed (jobs.core.totals.held_by_hour).
 
-Most batches add to the present hour, which is kept with what changes often. Hours that are over are one value a day, and what comes for
-them later is gathered first.
+Most batches add to the present hour, which is stored with the parts of state that change often. The hours of a day that are over are one
+value of the state. What arrives for them later is gathered first, and merged into that value when there is enough of it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ STATE_VERSION = 1
 _HEAD = struct.Struct("<BH")
 
 MOST_GATHERED = 64
-"""Hours of meters that are over and not in their day's value yet: 2.3 kB."""
+"""Most entries (meter and hour) of hours that are over and not yet in their day's value: 2.3 kB."""
 
 
 def gained(sections: np.ndarray, used: np.ndarray, hours: np.ndarray, joined: np.ndarray, timezone: str) -> np.ndarray:
-    """HOUR: what sections (ARRIVED (b,)) that are used (bool (b,)) add to hours, and those that were joined (JOINED).
+    """HOUR: what the used (bool (b,)) sections (ARRIVED (b,)) and the joins (JOINED) add to each hour. An hour may occur several times.
 
-    hours: those of the sections that lie in several of them. An hour may come several times.
+    hours: HOUR of the sections that span several hours.
     """
     edges = edges_of(timezone, sections["day"])
     most = len(sections) + len(hours) + int(np.sum(joined["held_ms"] // HOUR_MS + 2 + len(edges)))
@@ -40,7 +40,7 @@ def gained(sections: np.ndarray, used: np.ndarray, hours: np.ndarray, joined: np
 
 @compiled
 def _gain(found, sections, used, hours, joined, midnight_ms, edges):
-    """Fill in what is gained. Returns how many hours that are."""
+    """Fill in the gains. Returns their number."""
     f = h = 0
     for s in range(len(sections)):
         section = sections[s]
@@ -60,14 +60,14 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
 
 
 def summed(*some: np.ndarray) -> np.ndarray:
-    """HOUR by meter, day and start, each once: the sums of some."""
+    """The sum of some arrays of HOUR: sorted by meter, day and start, each once."""
     hours = np.concatenate(some)
     return hours[:_sum_up(hours, hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))])]
 
 
 @compiled
 def _sum_up(sums, hours):
-    """Fill in the sums of hours that are in order. Returns how many there are."""
+    """Fill in the sums of sorted hours. Returns their number."""
     n = 0
     for i in range(len(hours)):
         hour, last = hours[i], sums[n - 1]
@@ -82,7 +82,7 @@ def _sum_up(sums, hours):
 
 
 class Hours:
-    """The hours of the open days of a house. state: bytes by name, with get, put and remove."""
+    """The hours of the open days of a house. state: maps names to bytes, with get, put and remove."""
 
     def __init__(self, state):
         self.state = state
@@ -93,7 +93,7 @@ class Hours:
         self.present = np.frombuffer(known, HOUR, offset=_HEAD.size + 4 * days)
 
     def add(self, hours: np.ndarray, clock_ms: int) -> None:
-        """Add what hours (HOUR) gain. clock_ms: the house's newest reading."""
+        """Add gains (HOUR). clock_ms: the house's newest reading."""
         if len(hours):
             self.present = summed(self.present, hours)
             over = self.present["start_ms"] + HOUR_MS <= clock_ms
@@ -102,7 +102,7 @@ class Hours:
                 self.present = self.present[~over]
 
     def _put(self, hours: np.ndarray) -> None:
-        """Put hours (HOUR) to the values of their days."""
+        """Add hours (HOUR) to the values of their days."""
         for day in set(hours["day"].tolist()):
             self.state.put(f"hours/{day}", summed(self._of(day), hours[hours["day"] == day]).tobytes())
             if day not in self.days:
@@ -114,14 +114,14 @@ class Hours:
         return np.concatenate([self.present[np.isin(self.present["day"], list(days))], *map(self._of, days.intersection(self.days))])
 
     def remove_through(self, day: int) -> None:
-        """Drop a local day and those before it."""
+        """Drop a local day and all days before it."""
         self.present = self.present[self.present["day"] > day]
         for old in [d for d in self.days if d <= day]:
             self.state.remove(f"hours/{old}")
             self.days.remove(old)
 
     def keep(self) -> None:
-        """Write the present hours, and which days have a value."""
+        """Write the present hours and the list of days that have a value."""
         self.state.put("present_hours", _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes())
 
     def _of(self, day: int) -> np.ndarray:

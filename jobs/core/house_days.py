@@ -1,8 +1,8 @@
-"""The open days of one house, from readings that come in any order, some of them twice or late.
+"""The open days of one house. Readings may come in any order, repeatedly or late.
 
-A reading holds until the meter's next one, but no longer than max_sample_period_ms and not beyond the house's newest reading; its energy is its power
-times that time (left rectangle, the interval clipped, as in NILMTK's totalenergy). Sections that touch are joined. So a house needs one section a
-meter and day, however many readings it sends.
+A reading holds until the meter's next one, but no longer than max_sample_period_ms and not beyond the house's newest reading. Its energy is
+its power times that time (left rectangle, clipped interval, as in NILMTK's totalenergy). Sections that touch are joined, so a house needs
+one section a meter and day, however many readings it sends.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ STATE_VERSION = 2
 _HEAD = struct.Struct("<Bqiqii")
 
 JOINED = np.dtype([("meter_id", "i4"), ("day", "i4"), ("last_ms", "i8"), ("held_ms", "i8"), ("last_watts", "f4")])
-"""The last reading of a section that was joined to the one behind it, and how long it held."""
+"""The last reading of a section that was joined to the next one, and how long it held."""
 
 LINK = np.dtype([("meter_id", "i4"), ("last_ms", "i8"), ("next_ms", "i8")])
-"""Two readings of a meter that follow each other, as far as is known: the last of a section, the first of the next."""
+"""Two readings of a meter with none between them so far: the last of one section and the first of the next."""
 
 FRESH, AGAIN, OVERLAPPING, LATE = range(4)
-"""What becomes of a section that arrives: used; dropped and counted, as its span was received before; refused, as
-part of it was and its readings are not there to be cut (jobs.core.overlaps); refused, as its day was closed."""
+"""What becomes of an arriving section. FRESH: used. AGAIN: dropped and counted, because its span was received before. OVERLAPPING: refused,
+because part of its span was, and its readings did not travel along to be cut (jobs.core.overlaps). LATE: refused, its day was closed."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Rules:
 
     @classmethod
     def of(cls, settings: Settings) -> Rules:
-        """The rules that the settings give."""
+        """The rules in the settings."""
         return cls(round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000))
 
 
@@ -55,21 +55,21 @@ class HouseDays:
     clock_ms: int  # the newest reading; NEVER before the first
     closed_day: int  # this local day and all before it are closed
     revision: int  # of the last result
-    changed_from: int  # first local day whose results are not yet sent; ALL_SENT when there is none
-    sections: np.ndarray  # SECTION, joined; of closed days only each meter's last with readings is kept
+    changed_from: int  # first local day whose results are not yet sent, or ALL_SENT
+    sections: np.ndarray  # SECTION, joined; of closed days, only the last with readings of each meter
 
     ALL_SENT = 2**31 - 1
 
     @classmethod
     def known(cls, state: bytes | None, timezone: str) -> HouseDays:
-        """A house as its state has it; without one, that of a house that was never heard of, in that time zone."""
+        """A house restored from its state; without one, an unseen house in the given time zone."""
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
     def take(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Take in the sections (ARRIVED (b,)) of one or more bursts, newest_ms being their newest reading.
+        """Add the sections (ARRIVED (b,)) of one or more bursts. newest_ms: their newest reading.
 
-        Returns (what becomes of each section: FRESH, AGAIN, OVERLAPPING or LATE, uint8 (b,); LINK of each that is fresh to its neighbours;
-        JOINED: the readings that hold from one section to the next, now that the two are one).
+        Returns (verdict on each section, uint8 (b,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
+        JOINED: the readings that hold from one section to the next, now that these are one).
         """
         self.sections, verdict, links, joined, self.changed_from = _take(
             self.sections, arrived, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
@@ -78,14 +78,14 @@ class HouseDays:
         return verdict, links, joined
 
     def cuts(self, arrived: np.ndarray, can_be_cut: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-        """Where to cut those sections (ARRIVED (b,)) that overlap in part with what was received before them, so that no piece does.
+        """Where to cut the sections (ARRIVED (b,)) that overlap in part with earlier ones, so that no piece does.
 
-        can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising; sections that stay whole have none.
+        can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
         """
         return _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day, rules.allowed_lateness_ms)
 
     def over_by_now(self, rules: Rules) -> int:
-        """The last local day that is over, on the house's own clock. It is still to be closed if it is after closed_day."""
+        """The last local day that is over by the house's own clock. If it is after closed_day, it is not closed yet."""
         return int(_day_at(midnights(self.timezone), self.clock_ms - rules.allowed_lateness_ms)) - 1
 
     @property
@@ -94,7 +94,7 @@ class HouseDays:
         return self.changed_from == self.ALL_SENT
 
     def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-        """(RESULT rows of open days that are new since the last call, whether each is final)."""
+        """(RESULT rows of open days that changed since the last call or are over, whether each is final)."""
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_sample_period_ms)
         over = self.over_by_now(rules)
         changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
@@ -103,23 +103,23 @@ class HouseDays:
         return rows, rows["day"] <= over
 
     def close(self, rules: Rules) -> None:
-        """Close the days that are over: they take no more readings, and are forgotten."""
+        """Close the days that are over: they accept no more readings and are dropped from state."""
         over = self.over_by_now(rules)
         if over > self.closed_day:
             self.closed_day = over
             self._forget_closed()
 
     def next_revision(self, now_ms: int) -> int:
-        """A revision higher than all before it: the present time, where that is."""
+        """A revision higher than all before: the present time if that is higher, else the last one plus 1."""
         self.revision = max(self.revision + 1, now_ms)
         return self.revision
 
     def _forget_closed(self) -> None:
-        """Drop the sections of closed days, but for each meter's last reading, which may hold into the next day."""
+        """Drop the sections of closed days, except each meter's last one with readings: its last reading may hold into the next day."""
         closed = self.sections["day"] <= self.closed_day
-        heard = np.flatnonzero(closed & (self.sections["readings"] > 0))
+        measured = np.flatnonzero(closed & (self.sections["readings"] > 0))
         keep = ~closed
-        keep[heard[np.diff(self.sections["meter_id"][heard], append=-1) != 0]] = True
+        keep[measured[np.diff(self.sections["meter_id"][measured], append=-1) != 0]] = True
         self.sections = self.sections[keep]
 
     def to_bytes(self) -> bytes:
@@ -130,7 +130,7 @@ class HouseDays:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> HouseDays:
-        """The state that to_bytes gave."""
+        """Inverse of to_bytes; also reads version 1."""
         version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
         if version != 1:
             require_version(version, STATE_VERSION)
@@ -141,7 +141,7 @@ class HouseDays:
 
 @compiled
 def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, max_sample_period_ms, allowed_lateness_ms):
-    """Let the sections of a house take in those that arrived. Returns (the sections then, verdict, links, joined, changed_from)."""
+    """Add the arrived sections to those of a house. Returns (the new sections, verdict, links, joined, changed_from)."""
     held, size, reached_day = np.empty(len(sections) + len(arrived), SECTION), len(sections), _day_at(midnight_ms, clock_ms)
     verdict, links, found = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK), 0
     joined, j = np.empty(2 * len(arrived), JOINED), 0
@@ -151,7 +151,7 @@ def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, ma
         if _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
             verdict[i] = LATE
             continue
-        changed_from = min(changed_from, reached_day, section.day - 1)  # a reading of the day before may hold on into it
+        changed_from = min(changed_from, reached_day, section.day - 1)  # a reading of the day before may hold into it
         at = _place(held, size, section)
         verdict[i] = _compare(held, size, at, section)
         if verdict[i] == AGAIN:
@@ -166,9 +166,9 @@ def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, ma
 
 @compiled
 def _cuts(sections, arrived, can_be_cut, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
-    """See HouseDays.cuts. The spans are taken as by _take, the pieces in place of their sections.
+    """See HouseDays.cuts. Spans are added as in _take, with pieces in place of their sections.
 
-    A section fills the holes that it covers for good, and makes one new hole at most: so many pieces are new, and no more.
+    A section permanently fills the holes that it covers, and makes at most one new hole. This bounds the number of new pieces.
     """
     held, size = np.empty(2 * len(sections) + 3 * len(arrived), SECTION), len(sections)
     held[:size] = sections
@@ -180,7 +180,7 @@ def _cuts(sections, arrived, can_be_cut, midnight_ms, clock_ms, closed_day, allo
         at = _place(held, size, section)
         verdict = _compare(held, size, at, section)
         if verdict == FRESH:
-            size = _speak_for(held, size, at, section)
+            size = _add_span(held, size, at, section)
         if verdict != OVERLAPPING or not can_be_cut[i]:
             continue
         piece[0], rest = section, piece[0]
@@ -195,14 +195,14 @@ def _cuts(sections, arrived, can_be_cut, midnight_ms, clock_ms, closed_day, allo
             else:
                 if at < size and held[at].meter_id == rest.meter_id:
                     rest.end_ms = min(held[at].start_ms, section.end_ms)
-                size = _speak_for(held, size, at, rest)
+                size = _add_span(held, size, at, rest)
             rest.start_ms = rest.end_ms
     return of_section[:pieces], start_ms[:pieces]
 
 
 @compiled
-def _speak_for(held, size, at, section):
-    """Let held take in the span of a section before held[at]. Returns the new size."""
+def _add_span(held, size, at, section):
+    """Add the span of a section, without its readings, before held[at]. Returns the new size."""
     size = _insert(held, size, at, section)
     held[at].readings = 0
     joined = np.empty(2, JOINED)
@@ -213,20 +213,20 @@ def _speak_for(held, size, at, section):
 
 @compiled
 def _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
-    """Whether the day of a section (ARRIVED) was closed when it came."""
+    """Whether the day of a section (ARRIVED) was closed when the section arrived."""
     time_ms = max(section.before_ms, clock_ms) - allowed_lateness_ms
     return section.day <= closed_day or time_ms >= midnight_ms[section.day + 1]
 
 
 @compiled
 def _day_at(midnight_ms, time_ms):
-    """The local day that holds a time; see midnights."""
+    """The local day that contains a time; see midnights."""
     return np.searchsorted(midnight_ms, time_ms, side="right") - 1
 
 
 @compiled
 def _place(held, size, section):
-    """Index of the first section that is behind this one: of a later meter, or of the same one and beginning later."""
+    """Index of the first section after this one: of a later meter, or of the same meter with a later start."""
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2
@@ -239,7 +239,7 @@ def _place(held, size, section):
 
 @compiled
 def _compare(held, size, at, section):
-    """FRESH, AGAIN or OVERLAPPING: whether the sections before and behind `at` cover none, all or some of a section's time."""
+    """FRESH, AGAIN or OVERLAPPING: whether the sections before and at `at` cover none, all or some of a section's span."""
     if at > 0 and held[at - 1].meter_id == section.meter_id and held[at - 1].end_ms > section.start_ms:
         return AGAIN if held[at - 1].end_ms >= section.end_ms else OVERLAPPING
     if at < size and held[at].meter_id == section.meter_id and held[at].start_ms < section.end_ms:
@@ -249,7 +249,7 @@ def _compare(held, size, at, section):
 
 @compiled
 def _insert(held, size, at, section):
-    """Put a section (ARRIVED) before held[at]. Returns the new size."""
+    """Insert a section (ARRIVED) before held[at]. Returns the new size."""
     for other in range(size, at, -1):
         held[other] = held[other - 1]
     new = held[at]
@@ -262,7 +262,7 @@ def _insert(held, size, at, section):
 
 @compiled
 def _link(held, size, at, links, found):
-    """Add the links of a section to its meter's readings before and behind it. Returns how many there are now."""
+    """Add the links of held[at] to its meter's readings before and after it. Returns the new number of links."""
     if held[at].readings:
         before = at - 1
         while before >= 0 and held[before].meter_id == held[at].meter_id and held[before].readings == 0:
@@ -279,7 +279,7 @@ def _link(held, size, at, links, found):
 
 @compiled
 def _join(held, size, at, max_sample_period_ms, joined, j):
-    """Make one of held[at] and the section behind it, where they touch on the same day. Returns the new size, and that of `joined`."""
+    """Merge held[at] with the section after it if they touch on the same day. Returns the new size and that of `joined`."""
     if at < 0 or at + 1 >= size:
         return size, j
     here, there = held[at], held[at + 1]

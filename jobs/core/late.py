@@ -1,4 +1,4 @@
-"""Records of the topic `late`: readings that could not be used, with the place of their message."""
+"""Records of the topic `late`: readings that could not be used, with their message's partition and offset."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ REFUSALS = {LATE: "its day was closed", OVERLAPPING: "it covers in part what was
 
 
 def refusals(change: Change) -> Iterator[tuple[str, dict]]:
-    """Records of `late` for the sections of a batch that were refused."""
+    """Records of `late` for the refused sections of a batch."""
     if change.verdict.max(initial=FRESH) >= min(REFUSALS):
         for refusal, reason in REFUSALS.items():
             yield from refused(change.house_id, change.house, change.batch.sections[change.verdict == refusal], reason)
 
 
 def refused(house_id: int, house: HouseDays, sections: np.ndarray, reason: str) -> Iterator[tuple[str, dict]]:
-    """A record of `late` for each message and day among the sections (ARRIVED)."""
+    """A record of `late` for each message and day in the sections (ARRIVED)."""
     sections = sections[sections["readings"] + sections["refused"] > 0]
     places = np.unique(sections[["partition", "offset", "day"]])
     for place in places.tolist():

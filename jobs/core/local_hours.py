@@ -1,7 +1,7 @@
-"""The local hours of a day: where each begins, in any time zone.
+"""The local hours of a day: when each begins, in any time zone.
 
-A local hour begins when the clock shows a full hour, and when the clocks change. So the hours of a day fill it without a hole, an hour
-that comes twice is two hours, and one that the change cuts is shorter. An hour is named by its start in UTC.
+A local hour begins when the clock shows a full hour, and when the clocks change. So the hours cover a day without a gap. An hour that
+occurs twice counts as two, and an hour cut by a change of clocks is shorter. Each is named by its start in UTC.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from smartmeter.timezones import zone
 
 HOUR_MS = 3_600_000
 STEP_MS = 900_000
-"""No clock changes and changes back within a quarter of an hour."""
+"""No clock changes and changes back within this time."""
 
 NO_EDGES = np.empty(0, np.int64)
 
 
 @compiled
 def hour_of(time_ms, begin_ms, end_ms, edges):
-    """(start, end) of the local hour that holds a time, in ms.
+    """(start, end) of the local hour that contains a time, in ms.
 
-    begin_ms, end_ms: the local day that holds it. edges: int64, rising, the starts of hours in the days that have not 24 of them, as
-    `edges_of` gives them.
+    begin_ms, end_ms: the local day that contains it. edges: int64, rising, the starts of the hours of all days that are not 24 h long (see
+    `edges_of`).
     """
     if end_ms - begin_ms == DAY_MS:
         start_ms = begin_ms + (time_ms - begin_ms) // HOUR_MS * HOUR_MS
@@ -38,7 +38,7 @@ def hour_of(time_ms, begin_ms, end_ms, edges):
 
 
 def edges_of(timezone: str, days: np.ndarray) -> np.ndarray:
-    """int64, rising: the starts (ms) of all hours in those of some local days (int (n,)) that have not 24 hours."""
+    """int64, rising: the starts (ms) of all hours in those local days, out of some (int (n,)), that are not 24 h long."""
     bounds = midnights(timezone)
     odd = days[bounds[days + 1] - bounds[days] != DAY_MS]
     return np.concatenate([_starts(timezone, day) for day in sorted(set(odd.tolist()))]) if len(odd) else NO_EDGES
@@ -46,7 +46,7 @@ def edges_of(timezone: str, days: np.ndarray) -> np.ndarray:
 
 @lru_cache(maxsize=4096)
 def _starts(timezone: str, day: int) -> np.ndarray:
-    """int64, rising: the starts (ms) of the hours of a local day, worked out by its clock."""
+    """int64, rising: the starts (ms) of the hours of a local day, computed from its clock."""
     begin_ms, end_ms = midnights(timezone)[day:day + 2].tolist()
     starts, since_ms = [], begin_ms
     while since_ms < end_ms:
@@ -58,7 +58,7 @@ def _starts(timezone: str, day: int) -> np.ndarray:
 
 
 def _change(timezone: str, since_ms: int, end_ms: int) -> int:
-    """The first time after since_ms, in ms, at which the clocks change; end_ms when that is not before."""
+    """The first time after since_ms, in ms, at which the clocks change; end_ms if they do not change before it."""
     offset_ms = _offset_ms(timezone, since_ms)
     for at_ms in range(since_ms, end_ms, STEP_MS):
         same, other = at_ms, min(at_ms + STEP_MS, end_ms)
@@ -82,5 +82,5 @@ def _local(timezone: str, time_ms: int) -> datetime:
 
 @lru_cache(maxsize=4096)
 def clock_hour(timezone: str, time_ms: int) -> int:
-    """The hour, 0 to 23, that a local clock shows."""
+    """The hour, 0 to 23, on the local clock."""
     return _local(timezone, time_ms).hour

@@ -1,13 +1,13 @@
-"""The power of each meter over each minute (UTC): lowest, mean and highest reading, from readings that come in any order.
+"""The power of each meter in each minute (UTC): lowest, mean and highest reading. Readings may come in any order.
 
-What a section adds to a minute is a *piece*. A minute is *settled*, told and forgotten when the house's clock is
-SETTLED_AFTER_MS past its end. Pieces that come before join into its main part. One that comes later is told at once, as a
-*part* of its own named by the start of its section: sections of a meter that are used never overlap, so no name comes
-twice, and nothing need be kept of what was told. Which of the two a piece is depends on the house's newest reading before its
-burst, never on how bursts were batched.
+What a section adds to a minute is a *piece*. When the house's clock is SETTLED_AFTER_MS past the end of a minute, the minute is *settled*:
+it is emitted and dropped from state. Pieces that arrive earlier are merged into its main part. A piece that arrives later is emitted
+immediately, as a *part* of its own that is named by the start of its section. Used sections of a meter never overlap, so these names are
+unique, and nothing that was emitted needs to be kept. The house's newest reading before a piece's burst decides which of the two applies,
+so the result does not depend on how bursts were batched.
 
-Means are of whole mW. Integer sums do not depend on their order, so results are the same to the last bit however the
-readings were cut. A minute has at most 60,000 readings of a meter, each at a ms of its own and a gigawatt at most
+A mean is computed from whole mW. Integer sums do not depend on their order, so results are the same to the last bit however the readings
+were cut. A minute has at most 60,000 readings of a meter, as each has a ms of its own, and each is at most a gigawatt
 (smartmeter.power.MOST_WATTS), so a sum does not overflow.
 """
 
@@ -25,7 +25,7 @@ from smartmeter.compiled import compiled
 MINUTE_MS = 60_000
 SETTLED_AFTER_MS = 10_000
 PLUS_ZERO = np.float32(0)
-"""Makes a plain 0 of -0.0: which of the two is the lowest would depend on their order."""
+"""Added to turn -0.0 into 0.0: otherwise the order of readings would decide which of the two is the lowest."""
 
 STATE_VERSION = 1
 _HEAD = struct.Struct("<B")
@@ -40,7 +40,7 @@ PIECE = np.dtype([
 """24 bytes."""
 
 PART = np.dtype([
-    ("part", "i8"),  # 0: the main part; else the start in ms of the section that came later
+    ("part", "i8"),  # 0: the main part; else the start in ms of the late section
     ("meter_id", "i4"),
     *PIECE.descr,
 ])
@@ -48,14 +48,14 @@ PART = np.dtype([
 
 
 def pieces(sections: np.ndarray, readings: Readings) -> np.ndarray:
-    """PIECE of all minutes that have readings, section by section and rising; fills in sections["minutes"]."""
+    """PIECE of each minute with readings, by section and then rising; fills in sections["minutes"]."""
     found = np.empty(len(readings.columns.watts), PIECE)
     return found[:_fill(found, sections, readings.columns.gap_ms, readings.columns.watts)].copy()
 
 
 @compiled
 def _fill(pieces, sections, gap_ms, watts):
-    """Fill in the pieces of all sections. Returns how many there are."""
+    """Fill in the pieces of all sections. Returns their number."""
     n = p = 0
     for s in range(len(sections)):
         begin, time_ms, end = p, sections[s].first_ms, n + sections[s].readings
@@ -83,7 +83,7 @@ def whole_mw(watts):
 
 @compiled
 def mean_watts(minutes):
-    """float32 (n,): the mean of each PART, within 0.5 mW and the precision of a float32."""
+    """float32 (n,): the mean of each PART, exact to 0.5 mW and the precision of a float32."""
     means = np.empty(len(minutes), np.float32)
     for i in range(len(minutes)):
         mean = np.float32(minutes[i].sum_mw / (minutes[i].readings * 1000))
@@ -93,7 +93,7 @@ def mean_watts(minutes):
 
 @dataclass(eq=False)
 class Minutes:
-    """The main parts (PART) of the minutes of a house that are not settled: the keyed state of the power profile job."""
+    """The main parts (PART) of a house's minutes that are not settled: the keyed state of the power profile job."""
 
     open: np.ndarray = field(default_factory=lambda: np.empty(0, PART))
 
@@ -103,25 +103,25 @@ class Minutes:
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Minutes:
-        """The minutes that to_bytes gave; none for None."""
+        """Inverse of to_bytes; no minutes for None."""
         if state is None:
             return cls()
         require_version(state[0], STATE_VERSION)
         return cls(np.frombuffer(state, PART, offset=_HEAD.size))
 
     def take(self, sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, before_ms: int, clock_ms: int) -> np.ndarray:
-        """Take in the pieces (PIECE) of the sections (ARRIVED (b,)) that are used (bool (b,)).
+        """Add the pieces (PIECE) of the sections (ARRIVED (b,)) that are used (bool (b,)).
 
-        before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what is to be told (PART, by part,
-        meter and minute): minutes that are settled now, and what came later.
+        before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what to emit (PART, by part, meter and
+        minute): minutes that are settled now, and pieces that arrived later.
         """
-        self.open, told = _take(self.open, sections, pieces, used, before_ms, clock_ms)
-        return told[np.argsort(told["part"], kind="stable")] if len(told) and told["part"].any() else told
+        self.open, emitted = _take(self.open, sections, pieces, used, before_ms, clock_ms)
+        return emitted[np.argsort(emitted["part"], kind="stable")] if len(emitted) and emitted["part"].any() else emitted
 
 
 @compiled
 def _take(open_minutes, sections, pieces, used, before_ms, clock_ms):
-    """(minutes that stay open, those to be told), both PART by meter and minute."""
+    """(minutes that stay open, those to emit), both PART by meter and minute."""
     every, n = np.empty(len(open_minutes) + len(pieces), PART), len(open_minutes)
     every[:n] = open_minutes
     n = _add_pieces(every, n, sections, pieces, used, before_ms)
@@ -133,7 +133,7 @@ def _take(open_minutes, sections, pieces, used, before_ms, clock_ms):
 
 @compiled
 def _add_pieces(every, n, sections, pieces, used, clock_ms):
-    """Fill in every[n:], a PART for each piece of the sections that are used. Returns how many there are then."""
+    """Fill in every[n:] with a PART for each piece of the used sections. Returns the new number of parts."""
     p = 0
     for s in range(len(sections)):
         section = sections[s]
@@ -151,29 +151,29 @@ def _add_pieces(every, n, sections, pieces, used, clock_ms):
 
 @compiled
 def settled_ms(minute):
-    """What the house's clock shows when a minute is settled."""
+    """Time on the house's clock at which a minute is settled."""
     return (np.int64(minute) + 1) * MINUTE_MS + SETTLED_AFTER_MS
 
 
 @compiled
 def _settle(every, order, clock_ms):
-    """(those that stay open, those to be told) of PARTs, which `order` puts in order; main parts of the same meter and minute made one."""
-    kept, told, k, t = np.empty_like(every), np.empty_like(every), 0, 0
+    """(parts that stay open, parts to emit), in the given order; main parts of the same meter and minute are merged."""
+    kept, emitted, k, e = np.empty_like(every), np.empty_like(every), 0, 0
     for i in order:
         part = every[i]
         if part.part:
-            told[t] = part
-            t += 1
+            emitted[e] = part
+            e += 1
         elif settled_ms(part.minute) <= clock_ms:
-            t = _count_in(told, t, part)
+            e = _count_in(emitted, e, part)
         else:
             k = _count_in(kept, k, part)
-    return kept[:k], told[:t]
+    return kept[:k], emitted[:e]
 
 
 @compiled
 def _count_in(parts, n, part):
-    """Add a main part to the last of parts[:n], if it is of the same meter and minute, or behind it. Returns how many there are then."""
+    """Merge a main part into the last of parts[:n] if that has the same meter and minute, else append it. Returns the new number."""
     last = parts[n - 1]
     if n > 0 and last.part == 0 and last.minute == part.minute and last.meter_id == part.meter_id:
         last.readings += part.readings
@@ -186,8 +186,10 @@ def _count_in(parts, n, part):
 
 @compiled
 def columns(minutes):
-    """(meters, minutes of each, minutes since the meter's previous one or, of its first, since the first of all), int32, of PARTs by
-    meter and minute."""
+    """(meters, number of minutes of each, delta of each minute), int32, of PARTs sorted by meter and minute.
+
+    A delta counts from the meter's previous minute; for the meter's first, from the first minute of all.
+    """
     meter_ids, counts, deltas = np.empty(len(minutes), np.int32), np.empty(len(minutes), np.int32), np.empty(len(minutes), np.int32)
     meters, start = 0, minutes["minute"].min()
     for i in range(len(minutes)):
