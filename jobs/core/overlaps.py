@@ -1,8 +1,8 @@
-"""Bursts that overlap in part with what was received before: a reading of a meter counts once, and what is new is used.
+"""Bursts that overlap in part with earlier ones: a reading of a meter counts once, and the new part of a burst is used.
 
-Bursts are reduced to sections before it is known what their house has received. So the readings of those that may overlap travel along
-(Horizon tells which), and where one does, its sections are cut (cut) into pieces that are new and pieces that were received.
-Each piece is then a burst of its own to all that follows.
+A worker reduces bursts to sections before it can look up what their house has received. So the bursts that may overlap (see Horizon) travel
+with their readings. If one does overlap, `cut` splits its sections into new pieces and pieces that were received before. The code after it
+treats each piece as a burst of its own.
 """
 
 from __future__ import annotations
@@ -19,35 +19,35 @@ from smartmeter.local_days import NEVER
 from smartmeter.settings import DAY_MS
 
 HOUSES = 2**18
-"""Most houses that a worker remembers, 32 bytes each: 8 MB. Those whose ids are equal modulo their number share a place."""
+"""Places in a worker's memory of houses, 32 bytes each: 8 MB. Houses whose ids are equal modulo this number share a place."""
 
 LOOK_BACK_MS = 2 * DAY_MS
-"""How long a house's bursts travel whole after one before which others may have come that this worker has not seen. What is older than
-the local day before a house's newest reading is late whatever it holds."""
+"""How long a house's bursts travel with their readings after the first one that this worker sees, if others may have come before it. Data
+older than the local day before a house's newest reading is late in any case."""
 
 SEEN = np.dtype([
-    ("house_id", "i8"),  # 0: nobody
-    ("unseen_ms", "i8"),  # what came before this worker's first burst of the house may reach so far; or NEVER
-    ("end_ms", "i8"),  # of the burst that reaches furthest
+    ("house_id", "i8"),  # 0: the place is free
+    ("unseen_ms", "i8"),  # bursts before the first that this worker saw of the house may reach this far; or NEVER
+    ("end_ms", "i8"),  # latest end of its bursts
     ("clock_ms", "i8"),  # the newest reading
 ])
 
 
 class Horizon:
-    """What a worker remembers of the bursts that it has reduced to sections: until when those of each house reach.
+    """A worker's memory of how far the bursts of each house reach that it has reduced to sections.
 
-    A hint: a burst that travels whole for nothing costs time, and one that does not and yet overlaps in part is reported as late.
+    It is a hint. A burst that carries its readings needlessly costs time. One that overlaps in part without them is reported as late.
     """
 
     def __init__(self, allowed_lateness_ms: int, houses: int = HOUSES):
         self.seen = np.zeros(houses, SEEN)
         self.over_after_ms = allowed_lateness_ms + LOOK_BACK_MS
-        self.from_start: dict[int, bool] = {}  # partition -> whether this worker has seen it from its first message on
+        self.from_start: dict[int, bool] = {}  # partition -> whether this worker read it from its first message
 
     def passed(self, bursts: np.ndarray, partition: np.ndarray, offset: np.ndarray) -> np.ndarray:
-        """bool (b,): which of the bursts (BURST (b,), those of a house in order of arrival) may overlap with earlier ones.
+        """Record the bursts (BURST (b,), those of a house in order of arrival). Returns bool (b,): which may overlap with earlier ones.
 
-        partition, offset: int (m,), of the messages that they came in, in order of arrival.
+        partition, offset: int (m,), of their messages, in order of arrival.
         """
         for p in set(partition.tolist()).difference(self.from_start):
             self.from_start[p] = bool(offset[partition == p][0] == 0)
@@ -59,7 +59,7 @@ class Horizon:
 
 @compiled
 def _pass(seen, bursts, from_start, over_after_ms, may_overlap):
-    """See Horizon.passed. All but those that begin where everything before them ends may overlap, unless they are late for sure."""
+    """See Horizon.passed. A burst may overlap unless it begins exactly where all earlier ones end, or is certainly late."""
     for b in range(len(bursts)):
         burst = bursts[b]
         house = seen[burst.house_id % len(seen)]
@@ -73,9 +73,9 @@ def _pass(seen, bursts, from_start, over_after_ms, may_overlap):
 
 
 def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:
-    """A batch, not yet taken in by its house, whose sections are cut where they overlap in part and their readings are there.
+    """The batch, before its house takes it in, with the sections that overlap in part and carry their readings cut into pieces.
 
-    No piece of them overlaps in part with the house's sections, or with those before it in the batch.
+    No piece overlaps in part with the house's sections or with earlier ones of the batch.
     """
     if not len(batch.whole.number):
         return batch
@@ -91,7 +91,7 @@ def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:
 
 
 def _columns(batch: Batch, of_section: np.ndarray, start_ms: np.ndarray) -> Columns:
-    """Each piece of the sections as a burst of one channel."""
+    """The pieces of the sections, each as a burst of one channel."""
     sections = batch.sections[of_section]
     bursts = np.zeros(len(sections), BURST)
     bursts["house_id"], bursts["start_ms"], bursts["channels"] = batch.house_id, start_ms, 1
@@ -105,16 +105,16 @@ def _columns(batch: Batch, of_section: np.ndarray, start_ms: np.ndarray) -> Colu
 
 
 def _channels(whole: Whole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(number of its burst, start of that in ms, index of its first reading) of each channel of some bursts, int64 (s,)."""
+    """(number of its burst, start of that burst in ms, index of its first reading) of each channel, int64 (s,)."""
     channels, count = whole.columns.bursts["channels"], whole.columns.count
     return whole.number.repeat(channels), whole.columns.bursts["start_ms"].repeat(channels), np.cumsum(count) - count
 
 
 @compiled
 def _fill(pieces, sections, number, start_ms, first, whole):
-    """Fill in the readings of the pieces, which are in the order of the channels (number, start_ms, first) and of time.
+    """Fill in the readings and the refusals of the pieces, which are sorted by channel (number, start_ms, first) and time.
 
-    sections: those of the pieces, as many as these. Returns how many refusals are theirs, which are filled in too.
+    sections: the section of each piece. Returns the number of refusals.
     """
     c, n, r, refused, at, time_ms = -1, 0, 0, 0, 0, np.int64(0)
     for p in range(len(sections)):
@@ -142,7 +142,7 @@ def _fill(pieces, sections, number, start_ms, first, whole):
 
 
 def _spliced(batch: Batch, of_section: np.ndarray, pieces: Batches) -> Batch:
-    """A batch with the pieces of some sections in their places."""
+    """The batch with some of its sections replaced by their pieces."""
     kept = np.ones(len(batch.sections), bool)
     kept[of_section] = False
     place = np.concatenate([np.flatnonzero(kept), of_section])

@@ -1,6 +1,6 @@
-"""The sketches of a house's local days, kept so that a batch which adds to them costs little.
+"""The sketches of a house's local days, stored so that adding a batch is cheap.
 
-What batches add to a day is gathered first, and merged into the day's sketches when there is much of it: these are many times larger.
+Additions to a day are gathered first. When there are many, they are merged into the day's sketches, which are many times larger.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
 
 ENTRY = np.dtype([("meter_id", "<i4"), ("bin", "<u2"), ("count", "<u4")])
-"""10 bytes: how many readings a bin of a meter's sketch has more."""
+"""10 bytes: the number of readings to add to a bin of a meter's sketch."""
 
 MOST_GATHERED = 400
-"""Entries of a day: 4 kB."""
+"""Most gathered entries of a day before they are merged: 4 kB."""
 _DUE = struct.Struct("<q")
 
 
 class Panes:
-    """The panes of a house, and when its window is due to move. state: bytes by name, with get, put and remove."""
+    """The panes of a house, and the time at which its window must move. state: maps names to bytes, with get, put and remove."""
 
     def __init__(self, state):
         self.state = state
@@ -31,7 +31,7 @@ class Panes:
         self.days = np.frombuffer(known, np.int32, offset=_DUE.size).tolist()
 
     def add(self, sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> None:
-        """Count in the sections (ARRIVED (b,)) that are used (bool (b,)), whose histograms are bin and count."""
+        """Add the histograms (bin, count) of the sections (ARRIVED (b,)) that are used (bool (b,))."""
         if len(bin):
             for day in set(sections["day"].tolist()):
                 gathered = _gather(self._gathered(day), day, sections, used, bin, count)
@@ -46,7 +46,7 @@ class Panes:
             self.merge(day)
 
     def merge(self, day: int) -> Sketches:
-        """The sketches of a local day, kept as one value from now on."""
+        """Merge what was gathered for a local day into its sketches. Returns these."""
         merged = self.get(day)
         if day in self.days:
             self.state.remove(f"gathered/{day}")
@@ -54,14 +54,14 @@ class Panes:
         return merged
 
     def get(self, day: int) -> Sketches:
-        """The sketches of a local day; empty ones where there are none."""
+        """The sketches of a local day; empty if it has none."""
         merged = self.state.get(f"pane/{day}")
         gathered = self._gathered(day)
         return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(
             Sketches.from_bins(gathered["meter_id"], gathered["bin"], gathered["count"]))
 
     def remove_before(self, day: int) -> Sketches:
-        """Drop the days before one. Returns their sketches, merged."""
+        """Drop all days before `day`. Returns their merged sketches."""
         old = [d for d in self.days if d < day]
         merged = Sketches.empty().merge(*map(self.get, old))
         for d in old:
@@ -71,7 +71,7 @@ class Panes:
         return merged
 
     def keep(self) -> None:
-        """Write which panes there are, and when the window is due."""
+        """Write the list of panes and when the window must move."""
         self.state.put("panes", _DUE.pack(self.due_ms) + np.array(self.days, np.int32).tobytes())
 
     def _gathered(self, day: int) -> np.ndarray:
@@ -80,7 +80,7 @@ class Panes:
 
 @compiled
 def _gather(gathered, day, sections, used, bin, count):
-    """The entries gathered and those of a day's sections that are used, by meter and bin."""
+    """The gathered entries plus those of a day's used sections, sorted by meter and bin."""
     every, size, b = np.empty(len(gathered) + len(bin), ENTRY), len(gathered), 0
     every[:size] = gathered
     for s in range(len(sections)):
@@ -93,7 +93,7 @@ def _gather(gathered, day, sections, used, bin, count):
 
 @compiled
 def _count_in(entries, size, meter_id, bin, count):
-    """Add to the entry of a meter and bin among entries[:size], or put one in its place. Returns how many there are then."""
+    """Add to the entry of a meter and bin in entries[:size], or insert a new one there. Returns the new number of entries."""
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2

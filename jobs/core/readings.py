@@ -1,7 +1,7 @@
-"""Many messages of the topic readings, decoded and checked together into flat columns.
+"""Decodes and checks many messages of the topic readings together, into flat columns.
 
-What is done to each reading is written as plain loops, which Numba compiles: decoding and checking take some 2 ns a reading.
-Which message is refused is found here; why, by the slower reader of smartmeter.messages.codec, which has words for it.
+The work on each reading is written as plain loops, compiled by Numba: decoding and checking take about 2 ns a reading.
+This fast reader rejects messages. The slower one in smartmeter.messages.codec states the reason.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ from smartmeter.timezones import is_timezone
 EARLIEST_MS = 2 * DAY_MS
 LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
 MOST_METERS = 10_000
-"""Of a burst."""
+"""In a burst."""
 MOST_SECTIONS = 20_000
-"""Of a burst: its meters times the days of 24 hours that it touches at most."""
+"""In a burst: its meters times the most days of 24 hours that it may touch."""
 LATEST_MS = (LAST_DAY - EPOCH.date()).days * DAY_MS - 4 * DAY_MS
-"""No burst may end later, wherever the present is: midnights are known until then."""
+"""No burst may end later, whatever the present time: midnights are computed until then."""
 LONGEST_ZONE = 100
-"""Bytes of a time zone's name; the longest has 32."""
+"""Most bytes of a time zone's name. The longest real one has 32."""
 
 BURST = np.dtype([
-    ("message", "i8"),  # index of the message that it came in
+    ("message", "i8"),  # index of its message
     ("house_id", "i8"),
     ("zone", "i8"),  # index of its time zone
     ("start_ms", "i8"),
@@ -44,29 +44,29 @@ BURST = np.dtype([
 ])
 REFUSED = np.dtype([
     ("channel", "i8"),
-    ("time_ms", "i8"),  # of the reading; the burst's start where the channel's times make no sense
+    ("time_ms", "i8"),  # of the reading; the burst's start if the channel's times are out of order
     ("readings", "i8"),
 ])
-"""Readings that are refused while the rest of their burst is used."""
+"""Readings that are refused; the rest of their burst is used."""
 
 CANNOT_BE_READ = "it cannot be read"
-"""Should the slower reader find no fault: no message may stop the stream."""
+"""Reason used if the slower reader finds no fault: no message may stop the stream."""
 
 LEAST_READING_BYTES = 5
-"""Of a message: a byte or more for a delta, four for the power."""
+"""Least bytes of a reading in a message: one for the delta, four for the power."""
 
 _HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
 
 
 class Columns(NamedTuple):
-    """b bursts with s channels (a channel: one meter in one burst) and n readings: house by house, as they arrived."""
+    """b bursts with s channels (a channel: one meter in one burst) and n readings, sorted by house and then by arrival."""
 
     bursts: np.ndarray  # BURST (b,)
     meter_id: np.ndarray  # int64 (s,)
-    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of a channel; they sum up to n
-    gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; of its first, since the burst's start
+    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of each channel; they sum to n
+    gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; for its first, since the burst's start
     watts: np.ndarray  # float32 (n,)
-    refused: np.ndarray  # REFUSED (r,), by channel and time; they are not among the n readings
+    refused: np.ndarray  # REFUSED (r,), sorted by channel and time; not part of the n readings
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,10 +83,10 @@ class Readings:
 
 
 def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int = EARLIEST_MS) -> tuple[Readings, dict[int, str]]:
-    """The readings in many messages, and index of message -> reason for those that cannot be used.
+    """(the readings in many messages, index -> reason of each message that cannot be used).
 
-    latest_ms: a burst that ends after it lies too far in the future; oldest_ms: one that starts before it is too old. The houses are in the
-    order of their shards, of which there are so many.
+    A burst that ends after latest_ms is too far in the future. One that starts before oldest_ms is too old. Houses are sorted by shard;
+    shards: the number of these.
     """
     latest_ms = min(latest_ms, LATEST_MS)
     data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
@@ -103,7 +103,7 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
 
 
 def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str | None:
-    """What makes a message one that cannot be used, in words; None when it can be."""
+    """The reason why a message cannot be used, in words; None if it can."""
     latest_ms = min(latest_ms, LATEST_MS)
     try:
         burst = decode_burst(payload)
@@ -113,7 +113,7 @@ def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str
 
 
 def _disorder(burst: Burst, latest_ms: int) -> str | None:
-    """What is wrong with a burst as a whole, in words; None when its columns fit together."""
+    """What is wrong with a burst as a whole, in words; None if nothing is."""
     if burst.house_id < 1:
         return f"house_id {burst.house_id}: it starts at 1"
     if not EARLIEST_MS <= burst.start_ms < burst.end_ms:
@@ -145,7 +145,7 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
 
 
 def _too_old(burst: Burst, oldest_ms: int) -> str | None:
-    """That a burst is older than any that is accepted, in words; None when it is not."""
+    """The reason why a burst is too old to be accepted, in words; None if it is not."""
     if burst.start_ms >= oldest_ms:
         return None
     start, oldest = (EPOCH + timedelta(milliseconds=ms) for ms in (burst.start_ms, oldest_ms))
@@ -153,7 +153,7 @@ def _too_old(burst: Burst, oldest_ms: int) -> str | None:
 
 
 def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
-    """(names of time zones, the columns of the good ones among the messages that are wanted), which end at `ends` of data."""
+    """(names of time zones, columns of the good messages among those that are `wanted`). Message i ends at data[ends[i]]."""
     most, house_id = len(data) // LEAST_READING_BYTES, np.empty(len(ends), np.int64)
     _house_ids(data, ends, house_id)
     order = np.lexsort((house_id, shard_of(house_id, shards)))
@@ -169,7 +169,7 @@ def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: i
 
 @compiled
 def _house_ids(data, ends, house_id):
-    """Fill in the house of each message; of those that are too short, any number."""
+    """Fill in the house of each message; any number for one that is too short."""
     begin = 0
     for i, end in enumerate(ends):
         house_id[i], _ = read_long(data, begin + HEADER_BYTES, end)
@@ -195,9 +195,9 @@ def _decode_all(data, ends, order, latest_ms, zones, columns):
 
 @compiled
 def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n, r):
-    """Decode a message into columns, from channel s, reading n and refusal r on.
+    """Decode a message into columns, starting at channel s, reading n and refusal r.
 
-    Returns these after it, BAD for a message of no use; and the zones.
+    Returns the next channel, reading and refusal (all BAD if the message cannot be used), and the number of zones.
     """
     if end - at < HEADER_BYTES or np.any(data[at:at + HEADER_BYTES] != _HEADER):
         return BAD, BAD, BAD, z
@@ -230,28 +230,28 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n, r):
 
 @compiled
 def days_touched(start_ms, end_ms):
-    """How many local days a span touches at most, but for those that a change of clocks may add."""
+    """The most local days that a span can touch, apart from one that a change of clocks may add."""
     return (end_ms - start_ms - 1) // DAY_MS + 2
 
 
 @compiled
 def _meters_fit(meter_id):
-    """Whether these are meters, each once."""
+    """Whether these are valid meters, each listed once."""
     rising = np.sort(meter_id)
     return len(rising) == 0 or (rising[0] >= 1 and np.all(rising[1:] != rising[:-1]))
 
 
 @compiled
 def _counts_fit(counts, readings):
-    """Whether these are counts that sum up to so many readings."""
+    """Whether these are valid counts that sum to `readings`."""
     return np.all(counts >= 0) and np.sum(counts) == readings
 
 
 @compiled
 def _keep_readings(burst, tick_ms, columns, s, n, r):
-    """Make times in ms of the ticks in columns.gap_ms, and refuse the readings of the burst that make no sense.
+    """Convert the ticks in columns.gap_ms to ms, and refuse readings of the burst that are out of order or have an impossible power.
 
-    Fills in the burst's newest_ms. Returns where the readings from n on that are kept end, and where the refusals from r on do.
+    Fills in the burst's newest_ms. Returns the end of the kept readings, which start at n, and the end of the refusals, which start at r.
     """
     burst.newest_ms, kept = NEVER, n
     for channel in range(s, s + burst.channels):
@@ -281,9 +281,9 @@ def _keep_readings(burst, tick_ms, columns, s, n, r):
 
 @compiled
 def _keep_valid(burst, columns, channel, n, kept, r):
-    """Move the valid readings of a channel, which begin at n, to `kept`; refuse the others.
+    """Move the valid readings of a channel, which starts at n, to `kept`, and refuse the others.
 
-    Returns (time of the last valid one since the burst's start, end of those kept, end of the refusals).
+    Returns (time of the last valid reading since the burst's start, end of the kept readings, end of the refusals).
     """
     begin, elapsed_ms, last_ms = kept, np.int64(0), np.int64(0)
     for i in range(n, n + columns.count[channel]):
@@ -299,14 +299,14 @@ def _keep_valid(burst, columns, channel, n, kept, r):
 
 @compiled
 def _refuse(refused, r, channel, time_ms, readings):
-    """Note down a refusal. Returns how many there are then."""
+    """Record a refusal. Returns the new number of refusals."""
     refused[r].channel, refused[r].time_ms, refused[r].readings = channel, time_ms, readings
     return r + 1
 
 
 @compiled
 def _zone(data, at, size, zones, known):
-    """(number of the time zone whose name is in data, how many are known with it)."""
+    """(number of the time zone whose name is in data, new number of known zones)."""
     for number in range(known - 1, -1, -1):
         begin, end = zones[number]
         if end - begin == size and np.all(data[begin:end] == data[at:at + size]):

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def begins(*columns: np.ndarray) -> np.ndarray:
-    """Index of the first of each run of equal rows, of columns (n,)."""
+    """Index of the first row of each run of equal rows in columns (n,)."""
     new = np.zeros(len(columns[0]), bool)
     new[:1] = True
     for column in columns:

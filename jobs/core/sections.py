@@ -1,6 +1,6 @@
-"""Sections: what one burst holds of one meter on one local day.
+"""Sections: the readings of one meter on one local day in one burst, reduced to a row.
 
-A section spans an unbroken time of a local day. It has the energy between its first and its last reading, split by local hour.
+A section covers an unbroken span of a local day. It holds the energy between its first and its last reading, split by local hour.
 """
 
 from __future__ import annotations
@@ -19,26 +19,26 @@ from smartmeter.settings import DAY_MS
 SECTION = np.dtype([
     ("meter_id", "i4"),
     ("day", "i4"),  # local day, days since 1970-01-01
-    ("start_ms", "i8"),  # span that is spoken for, within the day
+    ("start_ms", "i8"),  # span that its burst covers, within the day
     ("end_ms", "i8"),
     ("readings", "i8"),
-    ("duplicates", "i8"),  # readings that came again for this span
-    ("first_ms", "i8"),  # first and last reading; without readings they have no meaning
+    ("duplicates", "i8"),  # readings received again for this span
+    ("first_ms", "i8"),  # first and last reading; undefined without readings
     ("last_ms", "i8"),
     ("last_watts", "f4"),
     ("energy_mj", "i8"),  # between first and last reading
     ("energy_rest", "i8"),
     ("covered_ms", "i8"),
     ("max_gap_ms", "i8"),
-    ("refused", "i8"),  # readings of this span that are no power
+    ("refused", "i8"),  # readings of this span that were refused
 ])
 """100 bytes. A house of 20 meters with 2 days open holds 40 of them: 4 kB."""
 
 SECTION_1 = np.dtype(SECTION.descr[:-1])
-"""As state of version 1 has it."""
+"""A section as stored in state of version 1."""
 
 _OF_BURST = [
-    ("burst", "i4"),  # bursts of the house in this batch, numbered in the order they arrived
+    ("burst", "i4"),  # number of its burst, rising in order of arrival
     ("partition", "i4"),  # of the message
     ("offset", "i8"),
     ("before_ms", "i8"),  # newest reading of the house's earlier bursts in this batch
@@ -46,19 +46,20 @@ _OF_BURST = [
     ("bins", "i4"),  # how many entries of the batch's histograms are this section's
     ("carried", "i4"),  # how many of the batch's readings are this section's
     ("minutes", "i4"),  # how many of the batch's minutes are this section's
-    ("hours", "i4"),  # how many of the batch's hours are this section's; 0 when all of it lies in one
+    ("hours", "i4"),  # how many of the batch's hours are this section's; 0 if it lies within one hour
 ]
 
 ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_1.descr, *_OF_BURST[:-1]])
-"""A section of one burst, with what is needed to judge whether it came too late, and what a batch holds of it; and as state of version 1 has it."""
+"""A section of one burst, with what is needed to judge whether it is late, and with the sizes of its parts of the batch; the second is the
+form in state of version 1."""
 
 
 def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int) -> tuple[np.ndarray, np.ndarray]:
-    """(ARRIVED: the sections in many bursts, one a meter and local day that a burst touches, in order of arrival; HOUR of those
-    that lie in several hours, section by section).
+    """(ARRIVED: the sections of many bursts, one for each meter and local day that a burst touches, in order of arrival; HOUR of the
+    sections that span several hours, section by section).
 
-    partition, offset: (b,), of the message of each burst. The `burst` column holds the index of the burst, and
-    before_ms the newest reading of the same house in the bursts before it.
+    partition, offset: (b,), place of each burst's message. The column `burst` holds the index of the burst, and before_ms the newest
+    reading of the same house in the bursts before it.
     """
     days = _local_days(readings)
     sections = np.zeros(int(np.sum(days.count * readings.bursts["channels"])), ARRIVED)
@@ -67,7 +68,7 @@ def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_
 
 
 def sections_in(readings: Readings) -> int:
-    """How many sections many bursts give, at most: each is taken to touch a day more than it is long."""
+    """The most sections that many bursts can give, assuming that each touches one local day more than its length, rounded up to days."""
     bursts = readings.bursts
     return int(np.sum(((bursts["end_ms"] - bursts["start_ms"] - 1) // DAY_MS + 2) * bursts["channels"]))
 
@@ -77,9 +78,9 @@ class LocalDays(NamedTuple):
 
     first: np.ndarray  # int64 (b,), the first day of each burst
     count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (b,), how many days it touches
-    midnight_ms: np.ndarray  # int64, begins of the days of each burst and, behind them, the end of its last one
-    edges: np.ndarray  # int64, of jobs.core.local_hours: of the days that have not 24 hours
-    edges_at: np.ndarray  # int64 (b, 2), where those of each burst begin and end
+    midnight_ms: np.ndarray  # int64, starts of the days of each burst, followed by the end of its last day
+    edges: np.ndarray  # int64, see jobs.core.local_hours: starts of the hours of days that are not 24 h long
+    edges_at: np.ndarray  # int64 (b, 2), begin and end of each burst's edges
 
 
 def _local_days(readings: Readings) -> LocalDays:
@@ -102,7 +103,7 @@ def _local_days(readings: Readings) -> LocalDays:
 
 @compiled
 def _most_hours(columns, days):
-    """How many hours (HOUR) the sections of all bursts may need; none for a burst that lies in one hour of a day of 24."""
+    """The most hours (HOUR) that the sections of all bursts can need; none for a burst within one hour of a day of 24 h."""
     most = channel = m = 0
     for b in range(len(columns.bursts)):
         burst, begin_ms = columns.bursts[b], days.midnight_ms[m]
@@ -118,7 +119,7 @@ def _most_hours(columns, days):
 
 @compiled
 def _fill(sections, hours, columns, partition, offset, days, max_sample_period_ms):
-    """Fill in the sections of all bursts, and their hours. Returns how many hours there are."""
+    """Fill in the sections of all bursts, and their hours. Returns the number of hours."""
     s = n = channel = m = h = r = 0
     house_id, newest_ms = 0, NEVER
     for b in range(len(columns.bursts)):
@@ -145,7 +146,7 @@ def _fill(sections, hours, columns, partition, offset, days, max_sample_period_m
 
 @compiled
 def _count_refused(sections, refused, r, channel):
-    """Count the refused readings of a channel, from index r on, in the sections of their days. Returns the index of the next channel's."""
+    """Add the refused readings of a channel, from index r on, to the sections of their days. Returns the index of the next refusal."""
     d = 0
     while r < len(refused) and refused[r].channel == channel:
         while refused[r].time_ms >= sections[d].end_ms:
@@ -157,10 +158,10 @@ def _count_refused(sections, refused, r, channel):
 
 @compiled
 def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_sample_period_ms):
-    """Let a section take in its channel's readings from index `at` on, those before the section's end.
+    """Fill in a section from its channel's readings: those from index `at` on that lie before the section's end.
 
-    hours: to be filled in, when these readings lie in more than one hour of their day. day: as hour_of takes it. time_ms: of the
-    reading before. Returns the index after the section's last reading, the time of that, and how many hours were filled in.
+    hours: filled in if these readings span more than one hour of their day. day: the arguments of hour_of after the time. time_ms: time of
+    the reading before `at`. Returns (index after the section's last reading, time of that reading, number of hours filled in).
     """
     begin, h, longest_ms = at, 0, np.int64(0)
     if at < end and time_ms + gap_ms[at] < section.end_ms:
@@ -180,7 +181,7 @@ def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_sample_
         goes_on = at < end and time_ms + gap_ms[at] < section.end_ms
         if h or goes_on:
             h = gain(hours, h, section.meter_id, section.day, hour_ms, whole, rest, covered_ms)
-        if goes_on:  # the next reading is of a later hour
+        if goes_on:  # the next reading is in a later hour
             held_ms = min(gap_ms[at], max_sample_period_ms)
             add(section, *energy(watts[at - 1], held_ms), held_ms)
             h = hold(hours, h, section.meter_id, section.day, watts[at - 1], time_ms, held_ms, day)

@@ -1,4 +1,4 @@
-"""Shards: which houses share a key of Flink's, and with it a row, a map of state and a call of Python."""
+"""Shards: groups of houses that share one of Flink's keys, and with it a row, a map of state and a call of Python."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from functools import lru_cache
 from math import gcd
 
 GOLDEN = 0.6180339887498949
-"""Multiples of the golden ratio, modulo 1, lie as far apart as can be, however many there are."""
+"""Multiples of the golden ratio, modulo 1, lie as far apart as possible, however many there are."""
 
 
 @lru_cache
 def _stride(shards: int) -> int:
-    """How many shards further the next house is: about the golden part of them, and prime to their number."""
+    """Distance in shards from one house to the next: close to shards times the golden ratio, and coprime to shards."""
     return min((stride for stride in range(1, shards + 1) if gcd(stride, shards) == 1), key=lambda stride: abs(stride - GOLDEN * shards))
 
 
 def shard_of(house_id, shards: int):
-    """The shard of a house (or of each, int64 (n,)), 0 to shards - 1.
+    """The shard of a house, or of each house (int64 (n,)), 0 to shards - 1.
 
-    Houses whose ids follow each other fill all shards, and all parts of them, evenly.
+    Houses with consecutive ids are spread evenly over all shards, and over every range of shards.
     """
     return house_id % shards * _stride(shards) % shards

@@ -1,13 +1,13 @@
 """DDSketch of the power of many meters at once: quantiles within 1 %, from counts in bins that grow by 2 %.
 
 Source: Masson, Rim, Lee, "DDSketch: a fast and fully-mergeable quantile sketch with relative-error guarantees", VLDB
-2019. A reading x falls in bin i when EDGES[i] < x <= EDGES[i + 1]; each edge is GAMMA times the one before, rounded
-down to a float32, so that every bin is as narrow as the paper's or narrower, and the guarantee holds without a slack.
+2019. A reading x falls in bin i if EDGES[i] < x <= EDGES[i + 1]. Each edge is GAMMA times the one before, rounded
+down to a float32, so no bin is wider than the paper's and the guarantee holds without slack.
 
-The bins are fixed: BINS = 1267, from LEAST_WATTS to just over MOST_WATTS. A meter counts as off at LEAST_WATTS and
-below, and such readings are left out. The last bin (over 992.4 kW) takes all that lies beyond: the guarantee ends at
-MOST_WATTS, and the quantile of greater readings is 1.0023 MW. The paper's collapsing stores instead join bins by what
-came before. Here the bin depends on the value alone, so that merging and subtracting are exact and have no order.
+The bins are fixed: BINS = 1267, from LEAST_WATTS to just over MOST_WATTS. At LEAST_WATTS and below a meter counts as
+off, and such readings are left out. The last bin (over 992.4 kW) also takes all higher readings: the guarantee ends at
+MOST_WATTS, and the quantile of higher readings is 1.0023 MW. The paper's collapsing stores join bins depending on
+earlier readings. Here the bin depends only on the value, so merging and subtracting are exact, in any order.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def _edges() -> np.ndarray:
 
 
 def _next_below(value: float) -> np.float32:
-    """The greatest float32 less than a positive value."""
+    """The greatest float32 below a positive value."""
     nearest = np.float32(value)
     return nearest if float(nearest) < value else np.nextafter(nearest, np.float32(0))
 
@@ -50,14 +50,14 @@ def _next_below(value: float) -> np.float32:
 EDGES = _edges()
 BINS = len(EDGES) - 1
 VALUES = EDGES[:-1].astype(np.float64) * (1 + ALPHA)
-"""What a bin stands for, in W: 2 * lower * GAMMA / (1 + GAMMA), at most ALPHA from both of its edges."""
+"""The value of each bin, in W: 2 * lower * GAMMA / (1 + GAMMA), within ALPHA of both of its edges."""
 
 
 def _cells() -> np.ndarray:
-    """int32 (65536,): what added to the bits of a float32 gives its bin in the upper 16 bits; see bin_of.
+    """int32 (65536,): for each cell, the number that added to the bits of a float32 leaves its bin in the upper 16 bits; see bin_of.
 
-    In a cell with an edge that includes 0xFFFF less the edge's lower 16 bits: a float above the edge carries into the
-    upper bits, and so into the next bin.
+    In a cell with an edge, the number includes 0xFFFF minus the edge's lower 16 bits. So the sum for a float above the edge carries into
+    the upper bits, and gives the next bin.
     """
     edge_bits = EDGES[:-1].view(np.int32).astype(np.int64)
     cell = np.arange(2**16)
@@ -72,11 +72,10 @@ _CELLS = _cells()
 
 
 def bin_of(watts: np.ndarray) -> np.ndarray:
-    """int32 (n,): the bin of each reading (float32, W), 0 to BINS - 1; -1 for those that do not count.
+    """int32 (n,): the bin of each reading (float32, W), 0 to BINS - 1; -1 for LEAST_WATTS and below, infinity and NaN.
 
-    These are LEAST_WATTS and less, infinity and NaN. No logarithm is taken: the upper 16 bits of a float32 (sign,
-    exponent, 7 bits of the mantissa) name a cell at most 2**-7 wide, which holds one edge of the 2 % bins at most.
-    So one table look-up and one addition find the bin, and the same one on every machine.
+    It uses no logarithm: the upper 16 bits of a float32 (sign, exponent, 7 bits of the mantissa) name a cell at most 2**-7 wide, which
+    holds at most one edge of the 2 % bins. So one table look-up and one addition give the bin, the same one on every machine.
     """
     bits = np.asarray(watts, np.float32).view(np.int32)
     bins = _CELLS[np.right_shift(bits, 16, dtype=np.intp)]
@@ -86,10 +85,11 @@ def bin_of(watts: np.ndarray) -> np.ndarray:
 
 
 def histograms(readings: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(bins, bin, count) of the histogram of each of s sections: how many bins it has, int64 (s,); each of them, uint16 (b,), rising, and
-    the readings in it, uint32 (b,), one section's after the other's.
+    """(bins, bin, count) of the histograms of s sections.
 
-    readings: int64 (s,), of each section; watts: float32 (n,), section by section. Readings that do not count are in none.
+    bins: int64 (s,), number of bins of each; bin: uint16 (b,), its bins, rising; count: uint32 (b,), readings in each bin. Both are in the
+    order of the sections. readings: int64 (s,), readings of each section; watts: float32 (n,), section by section. Readings without a bin
+    (see bin_of) are left out.
     """
     bins, bin, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
     entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin, count)
@@ -98,7 +98,7 @@ def histograms(readings: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.
 
 @compiled
 def _count(readings, bits, cells, bins, bin, count):
-    """Fill in bins, bin and count; bits: those of the float32. Returns how many entries there are. See bin_of for the bin of a reading."""
+    """Fill in bins, bin and count. bits: the float32 as int32. Returns the number of entries. The bin is computed as in bin_of."""
     tally, seen = np.zeros(BINS, np.uint32), np.empty(BINS, np.int64)
     n = entries = 0
     for s in range(len(readings)):
@@ -119,7 +119,7 @@ def _count(readings, bits, cells, bins, bin, count):
 
 
 def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(group << 11 | bin, readings in it), int64 and rising, of readings that are each in a group (int)."""
+    """(group << 11 | bin, rising; readings in it), int64, of readings that each belong to a group (int)."""
     bins = bin_of(watts)
     counted = bins >= 0
     keys = np.sort(((group << _BIN_BITS) | bins)[counted])
@@ -129,9 +129,9 @@ def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Sketches:
-    """The sketches of any number of meters, k bins together; equal when all their bins are.
+    """The sketches of any number of meters, with k bins in total. They are equal if all their bins are.
 
-    keys: int64 (k,), meter_id << 11 | bin, rising and each once; counts: int64 (k,), readings in the bin, 1 or more.
+    keys: int64 (k,), meter_id << 11 | bin, rising, each once; counts: int64 (k,), readings in the bin, 1 or more.
     """
 
     keys: np.ndarray
@@ -139,46 +139,46 @@ class Sketches:
 
     @classmethod
     def empty(cls) -> Sketches:
-        """No meter at all."""
+        """Sketches without any meter."""
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
     @classmethod
     def of(cls, meter_id, watts: np.ndarray) -> Sketches:
-        """The sketches of readings (float32 (n,), W) of one meter, or of the meter (int32 (n,)) of each."""
+        """The sketches of readings (float32 (n,), W). meter_id: one for all, or one for each reading (int32 (n,))."""
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
     def from_bins(cls, meter_id, bin: np.ndarray, count: np.ndarray) -> Sketches:
         """The sketches of counted bins (int (b,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
-        They come in any order, and the counts of what repeats are summed.
+        They may be in any order. The counts of repeated bins are added.
         """
         keys = (np.asarray(meter_id, np.int64) << _BIN_BITS) | bin
         return cls(*_summed(keys, np.asarray(count, np.int64)))
 
     def merge(self, *others: Sketches) -> Sketches:
-        """The sketches of the readings of all of them."""
+        """The sketches of the readings of this one and all others together."""
         every = (self, *others)
         keys, counts = np.concatenate([s.keys for s in every]), np.concatenate([s.counts for s in every])
         return Sketches(*_summed(keys, counts))
 
     def subtract(self, other: Sketches) -> Sketches:
-        """The sketches without the readings of `other`; ValueError when they do not hold them all."""
+        """The sketches without the readings of `other`. Raises ValueError if `other` has readings that these have not."""
         keys, counts = _summed(np.concatenate([self.keys, other.keys]), np.concatenate([self.counts, -other.counts]))
         if np.any(counts < 0):
             raise ValueError(f"meter {keys[counts < 0][0] >> _BIN_BITS}: what is subtracted was never merged in")
         return Sketches(keys, counts)
 
     def above(self, watts: float) -> Sketches:
-        """The sketches of the readings in bins whose value is greater than `watts`: of those over it, within ALPHA."""
+        """The sketches reduced to bins whose value is over `watts`: the readings over it, within ALPHA."""
         high = VALUES[self.keys & _BIN_MASK] > watts
         return Sketches(self.keys[high], self.counts[high])
 
     def quantile(self, q: float) -> tuple[np.ndarray, np.ndarray]:
         """(meter_ids int32 (m,), watts float64 (m,)): the q-quantile of each meter, rising by meter_id.
 
-        Of n readings in rising order it is the one of rank floor(q * (n - 1)), from 0 (the paper's definition), within
-        ALPHA of its power. ValueError when q is not in 0 to 1.
+        Of n readings in rising order, it is the one of rank floor(q * (n - 1)), counted from 0 (the paper's definition), within ALPHA of
+        its power. Raises ValueError if q is not in 0 to 1.
         """
         if not 0 <= q <= 1:
             raise ValueError(f"quantile {q}: it lies between 0 and 1")
@@ -189,13 +189,13 @@ class Sketches:
         return meter_ids, VALUES[self.keys[at] & _BIN_MASK]
 
     def readings(self) -> tuple[np.ndarray, np.ndarray]:
-        """(meter_ids int32 (m,), readings int64 (m,)) of every meter that has any, rising by meter_id."""
+        """(meter_ids int32 (m,), readings int64 (m,)) of each meter that has readings, rising by meter_id."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
         firsts = begins(meter_id)
         return meter_id[firsts], np.add.reduceat(self.counts, firsts)
 
     def to_bytes(self) -> bytes:
-        """The sketches in a stable form: 6 bytes, 6 more a meter and 6 a bin (10 where a count is 2**32 or more)."""
+        """The sketches in a stable form: 6 bytes, plus 6 a meter and 6 a bin (10 a bin if any count is 2**32 or more)."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
         firsts = begins(meter_id)
         rows = np.empty(len(firsts), _ROW)
@@ -206,7 +206,7 @@ class Sketches:
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketches:
-        """The sketches that to_bytes gave; ValueError when another version did."""
+        """Inverse of to_bytes. Raises StateFault for another version."""
         version, width, meters = _HEAD.unpack_from(data)
         if version != SKETCH_VERSION:
             raise StateFault(f"sketches of version {version}, where {SKETCH_VERSION} is understood")
@@ -225,7 +225,7 @@ class Sketches:
 
 
 def _summed(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """(keys, counts) with each key once, rising, its counts added up, and those that come to 0 left out."""
+    """(keys, counts) with each key once, rising, and its counts added; sums of 0 are left out."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]
     firsts = begins(keys)

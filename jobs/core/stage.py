@@ -1,4 +1,4 @@
-"""A job is a list of stages: each makes records of what a house has taken in."""
+"""A job is a list of stages. Each makes records from the batches that a house takes in."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from smartmeter.local_days import NEVER
 
 @dataclass
 class Change:
-    """A batch that a house has taken in, and what the stages need to know about it."""
+    """A batch that a house has taken in, and what the stages need besides it."""
 
     batch: Batch
     state: HouseState
-    house: HouseDays  # the batch added; the days that are over by it not closed yet
-    zone_before: str  # time zone of the house before the batch, where it was known
+    house: HouseDays  # after the batch; days that it ended are not closed yet
+    zone_before: str  # time zone of the house before the batch; for an unseen house, that of the batch
     clock_before_ms: int  # its newest reading before the batch, or NEVER
     all_sent_before: bool
-    verdict: np.ndarray  # of each section, as HouseDays.take gives it
-    links: np.ndarray  # LINK, the readings that follow each other
+    verdict: np.ndarray  # on each section, see HouseDays.take
+    links: np.ndarray  # LINK, pairs of consecutive readings
     joined: np.ndarray  # JOINED, the readings that hold from one section to the next
     closes_a_day: bool
     now_ms: int
-    thresholds: list[dict] = field(default_factory=list)  # versions (records) that came into force with it
-    wake: bool = False  # whether a stage wants to be woken a while later
-    opened: int = 0  # alerts that have opened with it
-    closed: int = 0  # alerts that are open no longer
+    thresholds: list[dict] = field(default_factory=list)  # versions (records) that came into force with the batch
+    wake: bool = False  # whether a stage wants to be woken later
+    opened: int = 0  # alerts that the batch opened
+    closed: int = 0  # alerts that the batch closed
 
     @property
     def house_id(self) -> int:
@@ -39,12 +39,12 @@ class Change:
 
     @property
     def used(self) -> np.ndarray:
-        """bool (b,): whether a section of the batch is new."""
+        """bool (b,): whether each section of the batch is new."""
         return self.verdict == FRESH
 
     @property
     def clocks_ms(self) -> list[int]:
-        """The house's newest reading after each of the batch's bursts, rising, as far as there has been any."""
+        """The house's newest reading after each of the batch's bursts: rising, each once, without NEVER."""
         sections = self.batch.sections
         between = sections["before_ms"][sections["burst"] != sections["burst"][:1]]
         clocks_ms = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
@@ -52,14 +52,14 @@ class Change:
 
 
 class Stage:
-    """What a job makes of the batches of a house: records for the topics of results."""
+    """Makes records for the result topics from the batches of a house."""
 
     wanted = Wanted()
 
     def take(self, change: Change) -> Iterator[tuple[str, dict]]:
-        """Yield (topic, record) on a batch that was taken in."""
+        """Yield (topic, record) for a batch that was taken in."""
         raise NotImplementedError
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
-        """Yield what is due a while after a stage wanted to be woken, or at the end of a bounded topic (ended)."""
+        """Yield (topic, record) some time after a stage set Change.wake, or at the end of a bounded topic (ended)."""
         yield from ()

@@ -9,17 +9,17 @@ from typing import Protocol
 from jobs.core.state_version import StateFault
 
 STATE_PROTOCOL = 4
-"""Of pickle, by which the small values of a house are made one; any Python from 3.4 on reads it."""
+"""Pickle protocol that combines the small values of a house into one. Every Python from 3.4 on reads it."""
 
 NO_STATE = pickle.dumps(({}, set()), STATE_PROTOCOL)
-"""Of a house that was never heard of."""
+"""Pickled initial state of an unseen house."""
 
 LARGE = {"pane", "window", "versions", "waiting", "hours"}
-"""First parts of the names of what is large, or many, and seldom changes."""
+"""First parts of the names of values that are large or numerous, and seldom change."""
 
 
 class StateMap(Protocol):
-    """Flink's MapState[str, bytes], as far as it is used."""
+    """The methods of Flink's MapState[str, bytes] that are used."""
 
     def get(self, key: str) -> bytes | None: ...
 
@@ -29,7 +29,7 @@ class StateMap(Protocol):
 
 
 class Shard:
-    """The map of a shard. What fails in it is no message's fault: it raises StateFault."""
+    """The map of a shard. A failure in it is no message's fault, so it raises StateFault."""
 
     def __init__(self, of_shard: StateMap):
         self._map = of_shard
@@ -51,16 +51,16 @@ class Shard:
 
 
 class HouseState:
-    """The state of one house: bytes by name. What is put is written by keep() alone, so that a batch which fails changes nothing.
+    """The state of one house: maps names to bytes. Only keep() writes the changes, so a failed batch changes nothing.
 
-    What most batches change is together one value of the shard's map, so that it takes one request. What is LARGE has values
-    of its own; the one value tells which there are, so that none is asked for in vain.
+    The parts that most batches change are one value of the shard's map, which takes one request. LARGE ones have a value each. The first
+    value also lists these, so a key that does not exist is never requested.
     """
 
     def __init__(self, of_shard: StateMap, house_id: int):
         self.of_shard, self.house_id = of_shard, house_id
         self.small, self.large = pickle.loads(of_shard.get(str(house_id)) or b"")
-        self.changed: dict[str, bytes | None] = {}  # large values that are not written yet; None: removed
+        self.changed: dict[str, bytes | None] = {}  # large values not written yet; None: removed
 
     def get(self, name: str) -> bytes | None:
         if name in self.changed:
@@ -84,7 +84,7 @@ class HouseState:
             self.small.pop(name, None)
 
     def keep(self) -> None:
-        """Write what has changed."""
+        """Write all changes."""
         for name, value in self.changed.items():
             if value is None:
                 self.of_shard.remove(f"{self.house_id}/{name}")

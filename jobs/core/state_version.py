@@ -1,4 +1,4 @@
-"""State that an earlier release wrote: read, or refused with what to do."""
+"""State of an earlier release: read it, or refuse it with a message on what to do."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import numpy as np
 
 
 class StateFault(ValueError):
-    """State that cannot be read or written; the message says what to do. It is no message's fault."""
+    """State that cannot be read or written. No Kafka message is at fault, so Flink restarts the job."""
 
 
 def require_version(version: int, understood: int) -> None:
-    """Raise StateFault when state was written by a release that this one does not understand."""
+    """Raise StateFault if the state has a version that this release cannot read."""
     if version != understood:
         raise StateFault(f"a checkpoint of state version {version}, where {understood} is understood: "
                          "restore it with the release that wrote it, or replay")
 
 
 def widened(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Rows of an earlier version of a dtype as that dtype has them: fields that they lack are 0."""
+    """Rows of an earlier version of a dtype, converted to that dtype. Missing fields become 0."""
     if rows.dtype == dtype:
         return rows
     wide = np.zeros(len(rows), dtype)

@@ -1,7 +1,7 @@
 """The totals of a day, from the sections of a house.
 
-The last reading of a section holds until the meter's next reading, but no longer than max_sample_period_ms and not beyond the house's newest reading. That
-energy is added only here, when a result is due: it may change until the day is closed.
+The last reading of a section holds until the meter's next reading, but no longer than max_sample_period_ms and not beyond the house's
+newest reading. This energy may change until the day is closed, so it is added only here, when a result is due.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ RESULT = np.dtype([
 
 
 def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
-    """The totals (RESULT) of each meter and day with readings, be they refused, or with one that holds into it; by meter, then day.
+    """The totals (RESULT) of each meter and day, sorted by meter, then day.
 
-    sections: of one house, joined; clock_ms: its newest reading.
+    A day counts if it has readings (also if all were duplicates or refused), or if one holds into it. sections: of one house, joined;
+    clock_ms: its newest reading.
     """
     results = np.zeros(3 * len(sections), RESULT)
     measured = _add_up(results, sections, midnights(timezone), clock_ms, max_sample_period_ms)
@@ -32,7 +33,7 @@ def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_
 
 @compiled
 def _add_up(results, sections, midnight_ms, clock_ms, max_sample_period_ms):
-    """Fill in the results. Returns how many there are. While a result is worked on, its max_gap_ms leaves out what follows last_ms."""
+    """Fill in the results. Returns their number. The max_gap_ms of an unfinished result does not include the time after last_ms."""
     r = last_ms = 0
     for s in range(len(sections)):
         section = sections[s]
@@ -56,7 +57,7 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_sample_period_ms):
 
 @compiled
 def _add_unused(results, r, sections, midnight_ms, clock_ms):
-    """Count duplicates and refused readings in the results, or in new ones behind the r that are there. Returns how many there are then."""
+    """Add duplicates and refused readings to the results, or to new ones after results[:r]. Returns the new number of results."""
     at, measured = 0, r
     for s in range(len(sections)):
         section = sections[s]
@@ -78,13 +79,13 @@ def _add_unused(results, r, sections, midnight_ms, clock_ms):
 
 @compiled
 def _held_until(sections, s, clock_ms, max_sample_period_ms):
-    """Until when the last reading of a section holds that is not joined to the next."""
+    """Time until which the last reading of a section holds, if the section is not joined to the next."""
     behind = following(sections, s)
     return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + max_sample_period_ms)
 
 
 def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
-    """HOUR: what `daily` adds to the sections, of their last readings; an hour may come several times."""
+    """HOUR: what the last readings of sections add, as in `daily`. An hour may occur several times."""
     days = sections["day"]
     edges = edges_of(timezone, np.concatenate((days, days + 1)))
     hours = np.zeros(len(sections) * (max_sample_period_ms // HOUR_MS + 4 + len(edges)), HOUR)
@@ -93,7 +94,7 @@ def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_
 
 @compiled
 def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_sample_period_ms):
-    """Fill in the hours. Returns how many there are."""
+    """Fill in the hours. Returns their number."""
     h = 0
     for s in range(len(sections)):
         section = sections[s]
@@ -108,7 +109,7 @@ def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_sample_period_m
 
 @compiled
 def _result_of(results, r, last_ms, meter_id, day, midnight_ms, clock_ms):
-    """(r, last_ms) with the result of a meter and day as results[r - 1]: the last one, or a new one behind it."""
+    """(r, last_ms) such that results[r - 1] is the result of this meter and day: the last one, or a new one appended."""
     if r > 0 and results[r - 1].meter_id == meter_id and results[r - 1].day == day:
         return r, last_ms
     _end_result(results, r, last_ms, midnight_ms, clock_ms)
@@ -118,7 +119,7 @@ def _result_of(results, r, last_ms, meter_id, day, midnight_ms, clock_ms):
 
 @compiled
 def _end_result(results, r, last_ms, midnight_ms, clock_ms):
-    """Let the longest gap of the last result take in what lies between its last reading and its end, or the newest reading."""
+    """Extend max_gap_ms of the last result by the time from last_ms to the end of its day, or to the house's newest reading."""
     if r > 0:
         results[r - 1].max_gap_ms = max(results[r - 1].max_gap_ms, min(midnight_ms[results[r - 1].day + 1], clock_ms) - last_ms)
 

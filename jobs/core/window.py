@@ -1,7 +1,7 @@
-"""What a meter's power usually is, from the sketches of the last local days, and the limit over which it is a spike.
+"""A meter's usual power, from the sketches of the last local days, and the limit over which a reading is a spike.
 
-A window holds the sum of its days' sketches: a day that is over is merged in, and the one that leaves is subtracted.
-Beside it stands a row a meter and day, of what the sum no longer tells.
+A window holds the sum of its days' sketches: a day that is over is merged in, and the day that leaves is subtracted.
+It also has a row for each meter and day, with figures that the sum does not hold.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
 
 LEAST_HISTORY_MS = 23 * 3_600_000
-"""The shortest local day: with less, a meter's thresholds are warming up."""
+"""The shortest local day. With less history, a meter's thresholds are warming up."""
 
 MOSTLY = 0.95
-"""Share of its readings from which on a meter counts as always on."""
+"""A meter counts as always on if at least this share of its readings are on."""
 
 STATE_VERSION = 1
 _HEAD = struct.Struct("<BiqqI")
@@ -32,7 +32,7 @@ METER_DAY = np.dtype([
     ("meter_id", "i4"),
     ("covered_ms", "i8"),
     ("readings", "i8"),
-    ("on_readings", "i8"),  # those over the cut-off of "on"
+    ("on_readings", "i8"),  # those over on_watts
     ("usual_watts", "f8"),  # their median; 0 where there are none
 ])
 """40 bytes."""
@@ -40,12 +40,12 @@ METER_DAY = np.dtype([
 
 @dataclass(frozen=True)
 class Limits:
-    """How the limit of a meter follows from its window; see Settings for each.
+    """How the limit of a meter follows from its window; see Settings for each field.
 
-    A meter that is on nearly all the time adds up many appliances, as the mains do: their sum passes any multiple of
-    its usual power every evening, but seldom its percentile by more than the largest appliance draws (mains_watts).
-    Any other is one appliance: what it draws when on, doubled at most when two of its uses coincide, is its limit. That is
-    the median over the days with use, so that a day with a spike does not raise it.
+    A meter that is on nearly all the time adds up many appliances, as the mains do. Every evening its power exceeds any multiple of its
+    usual power, but it seldom exceeds its percentile by more than the largest appliance draws (mains_watts). Any other meter measures one
+    appliance. Its limit follows from its usual power while on, which at most doubles when two uses coincide. The usual power is the median
+    over the days with use, so a day with a spike does not raise it.
     """
 
     quantile: float
@@ -56,12 +56,12 @@ class Limits:
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
-        """The rule that the settings give."""
+        """The rule in the settings."""
         return cls(settings.quantile, settings.on_watts, settings.margin, settings.mains_watts, settings.min_watts)
 
     @property
     def lowest_watts(self) -> float:
-        """No limit is lower: an appliance usually draws more than on_watts when on, and no percentile is below 0 W."""
+        """The lowest possible limit: an appliance's usual power is over on_watts, and no percentile is below 0 W."""
         return min(limit_of(False, self.on_watts, 0.0, *self._rule), limit_of(True, 0.0, 0.0, *self._rule))
 
     @property
@@ -69,13 +69,13 @@ class Limits:
         return self.margin, self.mains_watts, self.added_watts
 
     def of_meters(self, meter_ids: np.ndarray, percentile_watts: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """(time covered in ms; limit in W, NaN while warming up) of each meter, int64 and float64 (m,). days: METER_DAY of the window."""
+        """(covered time in ms; limit in W, NaN while warming up) of each meter, int64 and float64 (m,). days: METER_DAY of the window."""
         return _limits(meter_ids, percentile_watts, days, *self._rule)
 
 
 @compiled
 def limit_of(always_on, usual_watts, percentile_watts, margin, mains_watts, added_watts):
-    """The limit of a meter, in W: the rule itself. It may not fall where the usual power or the percentile rises (Limits.lowest_watts).
+    """The rule for a meter's limit, in W. It must not decrease in the usual power or the percentile: Limits.lowest_watts relies on that.
 
     >>> limit_of(False, 100.0, 0.0, 1.3, 7000.0, 30.0)
     260.0
@@ -111,18 +111,18 @@ def _limits(meter_ids, percentile_watts, days, margin, mains_watts, added_watts)
 
 @dataclass(eq=False)
 class Window:
-    """The days before `date`, as many as the window is long: keyed state of the thresholds job, beside the panes."""
+    """The window of the days before `date`: keyed state of the thresholds job, besides the panes."""
 
     date: int  # local day on which the newest version comes into force
-    valid_from_ms: int = 0  # span that it holds for
+    valid_from_ms: int = 0  # span for which that version is in force
     valid_to_ms: int = 0
     sketches: Sketches = field(default_factory=Sketches.empty)
     days: np.ndarray = field(default_factory=lambda: np.empty(0, METER_DAY))
 
     def move(self, totals: np.ndarray, entering: Sketches, leaving: Sketches, window_days: int, on_watts: float) -> None:
-        """Go on by one day.
+        """Advance by one day.
 
-        totals: RESULT of the day that is over, entering: its sketches; leaving: those of the days that leave the window.
+        totals: RESULT of the day that is over; entering: its sketches; leaving: the sketches of the days that leave the window.
         """
         kept = self.days[self.days["day"] > self.date - window_days]
         self.days = np.concatenate([kept, meter_days(totals, entering, on_watts)])
@@ -130,13 +130,13 @@ class Window:
         self.date += 1
 
     def skip(self, date: int, leaving: Sketches, window_days: int) -> None:
-        """Go on to a date, where the days until then have no readings. leaving: the sketches of the days that leave the window."""
+        """Advance to a date over days without readings. leaving: the sketches of the days that leave the window."""
         self.days = self.days[self.days["day"] >= date - window_days]
         self.sketches = self.sketches.subtract(leaving)
         self.date = date
 
     def meters(self, limits: Limits) -> Iterator[dict]:
-        """Yield a record (schema MeterThreshold) for each meter with a reading in the sketches, rising by meter."""
+        """Yield a record (schema MeterThreshold) for each meter in the sketches, rising by meter."""
         meter_ids, percentiles = self.sketches.quantile(limits.quantile)
         _, readings = self.sketches.readings()
         covered_ms, limit_watts = limits.of_meters(meter_ids, percentiles, self.days)
@@ -154,7 +154,7 @@ class Window:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Window:
-        """The window that to_bytes gave."""
+        """Inverse of to_bytes."""
         version, date, valid_from_ms, valid_to_ms, rows = _HEAD.unpack_from(state)
         require_version(version, STATE_VERSION)
         days = np.frombuffer(state, METER_DAY, rows, _HEAD.size)
@@ -162,7 +162,7 @@ class Window:
 
 
 def meter_days(totals: np.ndarray, sketches: Sketches, on_watts: float) -> np.ndarray:
-    """METER_DAY of one day: its totals (RESULT), with what its sketches say of each meter's power while on."""
+    """METER_DAY of one day, from its totals (RESULT) and from the power of each meter while on in its sketches."""
     rows = np.zeros(len(totals), METER_DAY)
     for column in ("day", "meter_id", "covered_ms", "readings"):
         rows[column] = totals[column]
