@@ -1,8 +1,8 @@
 """The daily energy job: topic readings -> topics daily_energy, late and dead_letter.
 
     readings --> batches of sections, a house each (kafka_tables.batches)
-             --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.core.hours), early while
-                 the day runs, final when it is over
+             --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.core.hours);
+                 early results during the day, final ones when it is over
              --> results
 """
 
@@ -30,7 +30,7 @@ from smartmeter.settings import Settings
 
 
 class DailyEnergy(Stage):
-    """Energy of each meter and day, and of its hours: at once when a day is over, else at most emit_every_s after a change."""
+    """Emits the energy of each meter and day, and of its hours: immediately when a day is over, else about emit_every_s after a change."""
 
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
@@ -66,9 +66,9 @@ class DailyEnergy(Stage):
 
 
 def hour_columns(rows: np.ndarray, hours: np.ndarray, timezone: str) -> Iterator[dict[str, list]]:
-    """Yield the fields of schema daily_energy that tell of a day's hours, for each row (RESULT), from HOUR by meter and day.
+    """Yield the fields of schema daily_energy about hours, for each row (RESULT). hours: HOUR sorted by meter and day.
 
-    They are empty where the hours do not add up to the day: part of it was received by a release that did not keep them.
+    The fields are empty if the hours do not add up to the day, because a release that did not store hours received part of it.
     """
     hours = hours[hours["covered_ms"] > 0]
     starts, energies, covered_s = hours["start_ms"].tolist(), kwh(hours["energy_mj"], hours["energy_rest"]).tolist(), hours["covered_ms"] / 1000

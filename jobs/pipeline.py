@@ -1,7 +1,7 @@
-"""The whole pipeline as one job: topic readings, read and decoded once -> all topics of results.
+"""The whole pipeline as one job: topic readings, read and decoded once -> all result topics.
 
     readings --> batches of sections, histograms, minutes and readings, a house each (kafka_tables.batches)
-             --> DailyEnergy, then Thresholds, then Spikes, which so has each version as soon as it is made; PowerProfile
+             --> DailyEnergy, Thresholds, Spikes (which thus has each version as soon as it is made), PowerProfile
              --> results
 """
 

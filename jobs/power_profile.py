@@ -27,19 +27,19 @@ from jobs.flink import flow
 from smartmeter.local_days import day_of
 
 MOST_MINUTES = 20_000
-"""In a record: some 300 kB of the 1 MB that Kafka's producer takes."""
+"""Most minutes in a record: about 300 kB of the 1 MB that Kafka's producer accepts."""
 
 
 class PowerProfile(Stage):
-    """Each meter's minutes: told once they are settled, those still open at the end of a topic, and what comes later at once."""
+    """Emits each meter's minutes once they are settled, or at the end of a bounded topic; later pieces immediately."""
 
     wanted = Wanted(minutes=True)
 
     def take(self, change: Change) -> Iterator[tuple[str, dict]]:
         state, batch = change.state.get("minutes"), change.batch
         minutes = Minutes.from_bytes(state)
-        told = minutes.take(batch.sections, batch.minutes, change.used, change.clock_before_ms, change.house.clock_ms)
-        yield from records(change.house_id, change.house.timezone, told)
+        emitted = minutes.take(batch.sections, batch.minutes, change.used, change.clock_before_ms, change.house.clock_ms)
+        yield from records(change.house_id, change.house.timezone, emitted)
         if (new_state := minutes.to_bytes()) != state:
             change.state.put("minutes", new_state)
 
@@ -49,7 +49,7 @@ class PowerProfile(Stage):
 
 
 def records(house_id: int, timezone: str, minutes: np.ndarray) -> Iterator[tuple[str, dict]]:
-    """Yield what tells of some minutes (PART, by part, meter and minute): a record for each part and local day, or more."""
+    """Yield records of minutes (PART, sorted by part, meter and minute): one or more for each part and local day."""
     if not len(minutes):
         return
     ends_ms = np.array([minutes["minute"].min(), minutes["minute"].max()], np.int64) * MINUTE_MS
@@ -65,7 +65,7 @@ def records(house_id: int, timezone: str, minutes: np.ndarray) -> Iterator[tuple
 
 
 def records_of_day(house_id: int, date: int, minutes: np.ndarray) -> Iterator[tuple[str, dict]]:
-    """Yield the records of schema power_profile, their arrays NumPy's, of the minutes (PART, by meter and minute) of one part and local day."""
+    """Yield records of schema power_profile, with NumPy arrays, of the minutes (PART, by meter and minute) of one part and local day."""
     for at in range(0, len(minutes), MOST_MINUTES):
         some = minutes[at:at + MOST_MINUTES]
         start, (meter_ids, counts, deltas) = some["minute"].min(), columns(some)

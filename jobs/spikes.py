@@ -1,9 +1,9 @@
 """The spikes job: topics readings and thresholds -> topics alerts, late and dead_letter.
 
     readings   --> batches of sections with their readings, a house each (kafka_tables.batches)  --+
-    thresholds --> versions, by house                                                    --+
-             --> Spikes: a batch waits until versions have come for all of its time, then its readings are held
-                 against the version of their own time; those over their limit make episodes (jobs.core.episodes)
+    thresholds --> versions, by house                                                            --+
+             --> Spikes: a batch waits until versions for all of its time have arrived; then each reading is compared
+                 with the version in force at its own time, and those over the limit form episodes (jobs.core.episodes)
              --> results
 """
 
@@ -42,14 +42,14 @@ log = logging.getLogger("spikes")
 
 
 class Spikes(Stage):
-    """Alerts: an episode is told at once, again whenever it has changed, and taken back when it proves to be none."""
+    """Emits alerts: an episode immediately, again whenever it changes, and as retracted if no episode starts there any more."""
 
     def __init__(self, settings: Settings):
         self.rules, self.spell = Rules.of(settings), Spell.of(settings)
         self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
 
     def keep_new(self, state: HouseState, thresholds: list[dict]) -> Versions:
-        """Keep new versions (records of schema threshold). Returns all that are at hand."""
+        """Store new versions (records of schema threshold). Returns all stored versions."""
         versions = Versions.from_bytes(state.get("versions"))
         for threshold in thresholds:
             versions.add(threshold)
@@ -107,7 +107,7 @@ class Spikes(Stage):
 
 
 class Waiting:
-    """The batches of a house that wait, in the order they came: a value of its state each, and one that tells which there are."""
+    """The waiting batches of a house, in order of arrival: each is a value of the house's state, and one more holds their range."""
 
     def __init__(self, state: HouseState):
         self.state = state
@@ -121,12 +121,12 @@ class Waiting:
         self._keep(self.first, self.end + 1)
 
     def peek(self) -> Batch:
-        """The first of them."""
+        """The first waiting batch."""
         [batch] = unpack(self.state.get(f"waiting/{self.first}") or b"")
         return batch
 
     def drop(self) -> None:
-        """Forget the first of them."""
+        """Remove the first waiting batch."""
         self.state.remove(f"waiting/{self.first}")
         self._keep(self.first + 1, self.end)
 
@@ -136,7 +136,7 @@ class Waiting:
 
 
 class SpikesJoin(KeyedCoProcessFunction):
-    """Lets the batches of a house wait, in their order, for the thresholds of all of their time."""
+    """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
     def __init__(self, settings: Settings):
         self.spikes = Spikes(settings)
@@ -157,7 +157,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.counts.report()
 
     def take(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
-        """Let a batch wait, or yield the messages that follow from it."""
+        """Queue a batch, or process it and yield its messages."""
         waiting = Waiting(state)
         if waiting or not self.ready(batch, state):
             waiting.add(batch)
@@ -173,14 +173,14 @@ class SpikesJoin(KeyedCoProcessFunction):
             state.keep()
         except StateFault:
             raise
-        except Exception as error:  # whatever it holds
+        except Exception as error:  # a faulty message must not stop the stream
             log.warning("a message of the topic thresholds is left out: %s", reason_of(error))
         while batch := self.next_ready(house_id):
             yield from self.houses.guarded(batch, lambda state, batch: self.houses.add(state, batch, ctx))
         self.houses.counts.report()
 
     def next_ready(self, house_id: int) -> Batch | None:
-        """The first of the batches that wait, if its thresholds have come. It waits no longer."""
+        """Remove and return the first waiting batch, if its thresholds have arrived."""
         state = HouseState(self.houses.of_shard, house_id)
         waiting = Waiting(state)
         if not waiting or not self.ready(batch := waiting.peek(), state):
@@ -204,7 +204,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.counts.report()
 
     def ready(self, batch: Batch, state: HouseState) -> bool:
-        """Whether thresholds are at hand for all the time of a batch that may be used."""
+        """Whether thresholds for all the time of a batch have arrived or are no longer needed."""
         oldest_ms = int(batch.sections["start_ms"].min(initial=batch.newest_ms))
         return self.spikes.keep_new(state, []).cover(oldest_ms, batch.newest_ms)
 

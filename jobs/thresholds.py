@@ -1,7 +1,7 @@
 """The thresholds job: topic readings -> topics thresholds, late and dead_letter.
 
     readings --> batches of sections with histograms of their power, a house each (kafka_tables.batches)
-             --> Thresholds: a sketch of each meter and local day; when a day is over, a version of the house's
+             --> Thresholds: a sketch for each meter and local day; when a day is over, a new version of the house's
                  thresholds from the sketches of the last days (jobs.core.sketch, jobs.core.window)
              --> results
 """
@@ -28,7 +28,7 @@ from smartmeter.settings import Settings
 
 
 class Thresholds(Stage):
-    """A version of a house's thresholds for each local day that has readings, from the first on. Days without any share one."""
+    """Emits a version of a house's thresholds for each local day with readings. Days without readings share one."""
 
     wanted = Wanted(histograms=True)
 
@@ -45,7 +45,7 @@ class Thresholds(Stage):
         panes.keep()
 
     def move_on(self, change: Change, panes: Panes) -> Iterator[tuple[str, dict]]:
-        """Yield the versions of the dates that have begun by the house's clock."""
+        """Yield the versions of the dates that have begun on the house's clock."""
         house = change.house
         if house.clock_ms == NEVER:
             return
@@ -64,28 +64,28 @@ class Thresholds(Stage):
             self.move(window, date, totals, panes)
             window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
             yield self.version(change, window, date, list(window.meters(self.limits)))
-        if window.valid_to_ms <= house.clock_ms:  # the house has moved to a time zone further west: its day is longer
+        if window.valid_to_ms <= house.clock_ms:  # the house moved to a time zone further west, so its day is longer
             window.valid_to_ms = self.ends_ms(house, window.date)
             yield self.version(change, window, window.date, list(window.meters(self.limits)))
         panes.due_ms = min(self.ends_ms(house, window.date), window.valid_to_ms)
         change.state.put("window", window.to_bytes())
 
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
-        """The date of the version that is in force at a time: by then the day before has been closed."""
+        """The date of the version in force at a time. The day before that date is closed by then."""
         return int(day_of(house.timezone, time_ms - self.rules.allowed_lateness_ms))
 
     def ends_ms(self, house: HouseDays, date: int) -> int:
-        """When the version of a date goes out of force: its day has been closed by then."""
+        """When the version of a date stops being in force. That day is closed by then."""
         return int(midnights(house.timezone)[date + 1]) + self.rules.allowed_lateness_ms
 
     def first_window(self, date: int, panes: Panes, totals: np.ndarray) -> Window:
-        """An empty window that ends with the first day there is anything of, but a whole window before a date at most."""
+        """An empty window that ends before the first day with data, at most window_days before a date. Older panes are dropped."""
         window = Window(max(date - self.window_days, min([date, *panes.days, *totals["day"].tolist()])))
         panes.remove_before(window.date)
         return window
 
     def move(self, window: Window, date: int, totals: np.ndarray, panes: Panes) -> None:
-        """Let the days before a date, which are over, enter the window, and leave it what is too old (more, once it is shorter)."""
+        """Advance the window to a date: add the days before it, and subtract those that are too old (several if window_days shrank)."""
         for day in sorted({*panes.days, *totals["day"].tolist()}):
             if window.date <= day < date:
                 self.skip(window, day, panes)
@@ -94,12 +94,12 @@ class Thresholds(Stage):
         self.skip(window, date, panes)
 
     def skip(self, window: Window, date: int, panes: Panes) -> None:
-        """Go on to a date over days that have no readings."""
+        """Advance the window to a date over days without readings."""
         if window.date < date:
             window.skip(date, panes.remove_before(date - self.window_days), self.window_days)
 
     def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
-        """The version that comes into force on a date, for the topic and for the stages after this one."""
+        """(topic, record) of the version that comes into force on a date. Later stages find the record in change.thresholds."""
         threshold = {
             "house_id": change.house_id, "date": date, "valid_from": window.valid_from_ms, "valid_to": window.valid_to_ms,
             "quantile": self.limits.quantile, "window_days": self.window_days, "meters": meters,
@@ -110,11 +110,11 @@ class Thresholds(Stage):
 
 
 def dates_of_versions(last: int, visited: list[int], days: list[int]) -> list[int]:
-    """The dates after `last` that have a version of their own, rising; the others share that of the next date which has one.
+    """The dates after `last` that need a version of their own, rising. Each other date shares the version of the next date that has one.
 
-    visited: dates that were in force after a burst, rising; days: local days with readings. A version judges the readings of its date but
-    for the first hour (the allowed lateness), and those of the first hour of the next. Where there are none, it need not be. The date
-    before one that is visited may judge readings that come later.
+    visited: dates whose version was in force after a burst, rising; days: local days with readings. A version judges the readings of its
+    date except the first hour (the allowed lateness), and those of the first hour of the next date. Without such readings it is not needed.
+    The date before a visited one is included too, because it may judge readings that arrive later.
     """
     own = {*visited, *days} | {date - 1 for date in (*visited, *days)}
     return sorted(date for date in own if last < date <= visited[-1])

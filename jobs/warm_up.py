@@ -1,6 +1,6 @@
-"""Has all compiled loops compiled, before the first job needs them: python -P -m jobs.warm_up.
+"""Compiles all compiled loops before the first job needs them: python -P -m jobs.warm_up.
 
-A house's three days go through the same functions as in a job, with a dictionary in place of Flink's state.
+Three days of a house go through the same functions as in a job, with a dictionary in place of Flink's state.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OVERLAPPING_HOUR = HOURS - 0.5
 
 
 class Flink(dict):
-    """What a keyed function asks of Flink, without one: a map of state that is a dictionary, timers that never fire, counters that do not count."""
+    """Replaces Flink for a keyed function: its state is a dictionary, its timers never fire, its counters do not count."""
 
     put = dict.__setitem__
 
@@ -67,7 +67,7 @@ class Flink(dict):
 
 
 def burst(hour: float) -> bytes:
-    """An hour of two meters, a reading a minute."""
+    """A message with an hour of two meters, a reading a minute."""
     watts = np.full(120, 20_000 if hour == SPIKE_HOUR else 100, np.float32)
     deltas = np.tile(np.append(np.int32(0), np.full(59, 60, np.int32)), 2)
     start_ms = 1_303_099_200_000 + round(hour * HOUR_MS)
@@ -76,7 +76,7 @@ def burst(hour: float) -> bytes:
 
 
 def main() -> int:
-    """Returns the number of messages that were made."""
+    """Returns the number of messages that the job would send."""
     settings, flink = Settings(), Flink()
     stages = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()]
     houses = Houses(settings, stages)

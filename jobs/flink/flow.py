@@ -1,6 +1,6 @@
-"""What the jobs have in common: Flink's settings, and the way from the topic readings to the topics of results.
+"""Shared by all jobs: Flink's settings, and the flow from the topic readings to the result topics.
 
-    readings --> many messages a call, to a batch a house (jobs.flink.to_batches) --> key by shard of houses --> Houses --> results
+    readings --> many messages a call, reduced to a batch a house (jobs.flink.to_batches) --> key by shard of houses --> Houses --> results
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from smartmeter.settings import JARS, Settings
 from smartmeter.state_folders import checkpoints_of
 
 MESSAGES_PER_CALL = 250
-"""Messages in one Arrow batch: few enough for their columns to stay in a processor's cache."""
+"""Messages in one Arrow batch: few enough for their columns to fit in a processor's cache."""
 
 MESSAGES_PER_BUNDLE = 20_000
-"""Between two of Flink's bundles the Python worker waits for state to be written; settings.bundle_ms ends one too."""
+"""Most messages in one of Flink's bundles; settings.bundle_ms also ends one. After each, the Python worker waits until state is written."""
 
 
 def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
-    """Submit the job `name` and stay with it until it ends; settings come from SMW_ environment variables."""
+    """Submit the job `name` and wait until it ends. Settings come from SMW_ environment variables."""
     settings = Settings.load()
     name = "replay" if settings.replayed_days else name
     tables, stages = environment(name, settings), stages_of(settings)
@@ -42,7 +42,7 @@ def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
 
 
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:
-    """A table environment for the job `name`, set up as `settings` say. Ends the process when Kafka cannot be used."""
+    """A table environment for the job `name`, configured from `settings`. Exits the process if Kafka cannot be used."""
     if sentence := connection.why_not(settings):
         sys.exit(f"smw: {sentence}")
     options = {
@@ -68,7 +68,7 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
             "execution.checkpointing.num-retained": "3",
             "execution.checkpointing.externalized-checkpoint-retention": "RETAIN_ON_CANCELLATION",
         }
-    # A local Flink would else run all Python workers as threads of this process, under one interpreter lock.
+    # Otherwise a local Flink runs all Python workers as threads of this process, under one interpreter lock.
     os.environ.setdefault("_python_worker_execution_mode", "process")
     configuration = Configuration()
     for key, value in options.items():
@@ -79,7 +79,7 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
 
 
 def send(tables: StreamTableEnvironment, settings: Settings, messages: DataStream) -> None:
-    """Send messages (MESSAGE) to their topics; returns when the job has ended, or at once where flink run was told --detached."""
+    """Send messages (MESSAGE) to their topics. Returns when the job has ended, or immediately after `flink run --detached`."""
     results(tables, settings)
     job = tables.from_data_stream(messages).execute_insert("results")
     if tables.get_config().get("execution.attached", "true") == "true":

@@ -1,4 +1,4 @@
-"""The topics as tables of Flink, and their rows by shard of houses."""
+"""The topics as Flink tables, and their rows keyed by shard of houses."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ ARCHIVED_PLACE = """
     `at_offset` BIGINT METADATA FROM 'offset' VIRTUAL,
     `partition` AS COALESCE(TRY_CAST(DECODE(`headers`['partition'], 'UTF-8') AS INT), `at_partition`),
     `offset` AS COALESCE(TRY_CAST(DECODE(`headers`['offset'], 'UTF-8') AS BIGINT), `at_offset`)"""
-"""Of a message from an archive: where it was when it was archived, so that what is told of it still points there. One without headers
-that say so is no message of the archive's, and is where it is."""
+"""Partition and offset of a message from an archive, as they were when it was archived: late records and dead letters point there. A
+message without these headers did not come from the archive, and keeps its own."""
 
 LATEST_RECEIVED_MS = 7_258_118_399_999
-"""2199-12-31T23:59:59.999Z: no later time is shown, so that any program can."""
+"""2199-12-31T23:59:59.999Z: the latest time that is passed on, so every program can show it."""
 
 RECEIVED = f"""
     CASE WHEN `timestamp` > TO_TIMESTAMP_LTZ({LATEST_RECEIVED_MS}, 3) THEN TO_TIMESTAMP_LTZ({LATEST_RECEIVED_MS}, 3)
          WHEN `timestamp` < TO_TIMESTAMP_LTZ(0, 3) THEN TO_TIMESTAMP_LTZ(0, 3)
          ELSE `timestamp` END"""
-"""The time of a message in Kafka, which may be anything that its producer made up: one before 1970 or after 2199 is set to the nearest."""
+"""The Kafka timestamp of a message, limited to 1970 to 2199: its producer may have set it to anything."""
 
 NEW_PARTITIONS_S = 10
-"""How long partitions that are added to a topic may go unseen."""
+"""Longest time until partitions that are added to a topic are found."""
 
 THRESHOLD = Types.ROW_NAMED(["house_id", "value"], [Types.LONG(), BYTES])
 
@@ -59,9 +59,9 @@ def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) 
 
 
 def keyed(tables: StreamTableEnvironment, row_type: TypeInformation, query: str) -> KeyedStream:
-    """The rows (row_type) of a query for (key, row), by that key.
+    """The rows (row_type) of a query that returns (key, row), keyed by that key.
 
-    DataStream.key_by would send each row to Python and back, just to have the key put before it. Here it is there already.
+    DataStream.key_by would send each row to Python and back only to add its key. Here each row already has it.
     """
     stream = tables.to_append_stream(tables.sql_query(query), Types.ROW([Types.LONG(), row_type]))
     by_first_field = get_gateway().jvm.KeyByKeySelector()
@@ -71,9 +71,9 @@ def keyed(tables: StreamTableEnvironment, row_type: TypeInformation, query: str)
 
 @cache
 def shard_keys(shards: int) -> list[int]:
-    """A key for each shard, so that each is one of Flink's key groups, of which there are as many.
+    """A key for each shard, such that each shard is one of Flink's key groups. There are as many of these as shards.
 
-    Were the shard's number the key, Flink's hash would put several into one group, and none into others.
+    With the shard's number as key, Flink's hash would put several shards into one group, and none into others.
     """
     jvm, key = get_gateway().jvm, 0
     keys: dict[int, int] = {}
@@ -85,7 +85,7 @@ def shard_keys(shards: int) -> list[int]:
 
 
 def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
-    """Declare the table `readings`: each message's bytes, and where and when it is in the topic."""
+    """Declare the table `readings`: each message's bytes, partition, offset and timestamp."""
     place = ARCHIVED_PLACE if settings.replay_archived else PLACE
     tables.execute_sql(f"""
         CREATE TABLE readings (
@@ -99,7 +99,7 @@ def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
 
 
 class ToKey(ScalarFunction):
-    """From houses to the keys of their shards."""
+    """Maps houses to the keys of their shards."""
 
     def __init__(self, keys: list[int]):
         self.keys = keys
@@ -141,7 +141,7 @@ def _source_options(tables: StreamTableEnvironment, settings: Settings, name: st
     if settings.replay_offsets and name == "readings":
         options |= {"scan.startup.mode": "specific-offsets", "scan.startup.specific-offsets": settings.replay_offsets}
     if settings.bounded:
-        # Its own latest-offset would lie behind transactions that are open, and the job would wait for their end.
+        # The connector's own latest-offset would lie after open transactions, and the job would wait for their end.
         with Offsets(settings, (name,), group_id) as offsets:
             ends = {partition: end for (_, partition), (_, end) in offsets.bounds().items()}
         options |= {"scan.bounded.mode": "specific-offsets", "scan.bounded.specific-offsets": specific_offsets(ends)}
@@ -149,17 +149,17 @@ def _source_options(tables: StreamTableEnvironment, settings: Settings, name: st
 
 
 def kafka_properties(properties: dict[str, str]) -> dict[str, str]:
-    """Properties of Kafka's client as options of a table of its connector."""
+    """Properties of Kafka's client as table options of Flink's Kafka connector."""
     return {f"properties.{key}": value for key, value in properties.items()}
 
 
 def sql_options(options: dict[str, str]) -> str:
-    """What stands between the brackets of WITH (...)."""
+    """The options as SQL, for the parentheses of WITH (...)."""
     return ", ".join("'{}' = '{}'".format(key, value.replace("'", "''")) for key, value in options.items())
 
 
 def results(tables: StreamTableEnvironment, settings: Settings) -> None:
-    """Declare the table `results`: a message for one of the topics of results."""
+    """Declare the table `results`: messages for the result topics."""
     options = {
         "connector": "kafka",
         "topic": ";".join(topic(settings, name) for name in RESULTS),

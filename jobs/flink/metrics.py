@@ -1,7 +1,7 @@
-"""What the jobs count for Flink's metrics; docs/observability.md tells of each.
+"""The jobs' counters among Flink's metrics; docs/observability.md describes each.
 
-Numbers are added up in plain Python and told once a call, as telling costs more than adding. Flink takes them over at the
-end of each bundle.
+Numbers are added up in plain Python and reported once a call, because reporting costs more than adding. Flink takes them over at the end
+of each bundle.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ GROUP = "smartmeter"
 
 
 def own_group(group: MetricGroup) -> MetricGroup:
-    """The project's own group of an operator's metrics, which is part of their names."""
+    """The project's own metric group of an operator. It is part of the metrics' names."""
     return group.add_group(GROUP)
 
 
 class Counts:
-    """Counters of an operator: some by name, and ("results", topic) for each topic. All are there from the first telling on."""
+    """Counters of an operator: some by name, and ("results", topic) for each topic. All exist from the first report on."""
 
     def __init__(self, group: MetricGroup, names: Iterable[str], topics: Iterable[str] = ()):
         self._counters = {name: group.counter(name) for name in names} | {
@@ -31,15 +31,15 @@ class Counts:
         self._unreported[name] += number
 
     def unreported(self) -> Counter:
-        """What was added and is not told yet; see restore."""
+        """What was added and is not reported yet; see restore."""
         return self._unreported.copy()
 
     def restore(self, unreported: Counter) -> None:
-        """Forget what was added since: the work that it counted has failed."""
+        """Reset to an earlier `unreported`, because the work counted since then has failed."""
         self._unreported = unreported
 
     def report(self) -> None:
-        """Let Flink know what was added since the last time."""
+        """Report to Flink what was added since the last report."""
         for name, number in self._unreported.items():
             self._counters[name].inc(number)
         self._unreported.clear()

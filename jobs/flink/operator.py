@@ -1,13 +1,13 @@
-"""What every job does with the batches of houses; what it makes of them is the business of its stages.
+"""The operator that every job uses for the batches of houses. The job's stages make the results.
 
     a shard's batches, one a house
-          --> sections that overlap in part with what was received are cut (jobs.core.overlaps)
-          --> which of their sections are new, and which repeated or late (HouseDays.take)
-          --> each stage in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
-          --> days that are over are closed
+          --> cut sections that overlap in part with earlier ones (jobs.core.overlaps)
+          --> decide which sections are new, repeated or late (HouseDays.take)
+          --> run each stage in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
+          --> close the days that are over
 
-Flink's key is a shard of houses, and the state of a shard one map. So all that a bundle of messages changes in a shard is written by
-one request, where a state for itself would take one each.
+Flink's key is a shard of houses, and the state of a shard is one map. So one request writes all changes of a bundle of messages to a shard.
+Separate states would take a request each.
 """
 
 from __future__ import annotations
@@ -37,31 +37,31 @@ from smartmeter.messages.framing import framing
 from smartmeter.settings import DAY_MS, Settings
 
 END_OF_TIME_MS = 2**63 - 1
-"""Event time of the last watermark, which only a source that has come to its end sends."""
+"""Event time of the last watermark, sent only by a source that has ended."""
 
 EARLY_HOUSES = 4
-"""Houses of a shard whose early results are told each time its timer fires: the more wait, the longer each of them does."""
+"""Houses of a shard whose early results are emitted each time its timer fires. The more houses wait, the longer each one waits."""
 
 BYTES = Types.PRIMITIVE_ARRAY(Types.BYTE())
 BATCHES = Types.ROW_NAMED(["batches", "dead_letter"], [BYTES, BYTES])
-"""The batches of a shard, packed, or a dead letter (a message of that schema); the other is null."""
+"""The packed batches of a shard, or a dead letter (a message of that schema); the other is null."""
 MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYTES])
 
 STAYS = " (in a later step: the message stays in the topic, at this place)"
 """Added to the reason of a dead letter without a payload."""
 
 HOUSES, WAITING, OPEN_ALERTS = "houses", "waiting", "open_alerts"
-"""Keys of a shard's state: its houses, those that are to be woken, and how many of its alerts are open."""
+"""Keys of a shard's state: its houses, the houses to wake, and the number of its open alerts."""
 
 _NAME_OF = {FRESH: "readings_used", AGAIN: "readings_duplicate", OVERLAPPING: "readings_late", LATE: "readings_late"}
 COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
-"""What the readings of a section count as, by its verdict."""
+"""Name of the counter for the readings of a section, by its verdict."""
 
 COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_opened", "alerts_closed")
 
 
 class Houses(KeyedProcessFunction):
-    """Keeps the open days of each house, and sends what the stages make of them."""
+    """Keeps the open days of each house, and sends the results of the stages."""
 
     def __init__(self, settings: Settings, stages: list[Stage]):
         self.rules = Rules.of(settings)
@@ -77,7 +77,7 @@ class Houses(KeyedProcessFunction):
         self.guard = Guard()
         group = own_group(runtime_context.get_metrics_group())
         self.counts = Counts(group, COUNTED, topics.RESULTS)
-        self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since
+        self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since this worker started
         group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
 
     def process_element(self, row, ctx):
@@ -93,9 +93,9 @@ class Houses(KeyedProcessFunction):
         self.counts.report()
 
     def guarded(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
-        """The messages that do(state, batch) yields; the house's new state is kept.
+        """The messages that do(state, batch) yields. Writes the house's new state.
 
-        Should it fail on some of the batch's messages, these become dead letters, and what they would have changed is forgotten.
+        If it fails on some of the batch's messages, these become dead letters, and their changes are discarded.
         """
         return self.guard.each(batch, lambda part: self.attempt(part, do), Batch.halves, self.failed)
 
@@ -110,7 +110,7 @@ class Houses(KeyedProcessFunction):
         return rows
 
     def failed(self, batch: Batch, reason: str) -> list[Row]:
-        """The dead letter of the one message of a batch, without its bytes, which are not at hand any more."""
+        """The dead letter of a batch's only message. Its bytes are no longer available here, so the payload is empty."""
         self.counts.add("messages_failed")
         return list(self.messages([("dead_letter", {
             "partition": int(section["partition"]), "offset": int(section["offset"]), "received": int(batch.sections["end_ms"].max()),
@@ -121,14 +121,14 @@ class Houses(KeyedProcessFunction):
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
-            if not (days := state.get("days")):  # all that it has sent has failed
+            if not (days := state.get("days")):  # all of its messages have failed
                 continue
             house, unreported = HouseDays.from_bytes(days), self.counts.unreported()
             try:
                 rows = [row for stage in self.stages for row in self.messages(stage.wake(state, house, now_ms(), ended))]
             except StateFault:
                 raise
-            except Exception as error:  # its early results wait for its next batch
+            except Exception as error:  # the house's early results wait for its next batch
                 self.counts.restore(unreported)
                 self.guard.log(error)
                 continue
@@ -139,14 +139,14 @@ class Houses(KeyedProcessFunction):
         self.counts.report()
 
     def all_houses(self) -> list[int]:
-        """The houses of the present shard."""
+        """The houses of the current shard."""
         return np.frombuffer(self.of_shard.get(HOUSES) or b"", np.int64).tolist()
 
     def know(self, house_ids: list[int], ctx) -> None:
-        """Let houses belong to the present shard from now on.
+        """Add houses to the current shard.
 
-        With the first of them since the start its timers are registered once more. PyFlink 2.2 leaves those out of a checkpoint that were
-        registered in the bundle that the checkpoint ended: they are in the task's mailbox then, behind the checkpoint.
+        The first call for a shard since the start registers its timers again. A checkpoint of PyFlink 2.2 lacks the timers that were
+        registered in the bundle that it ended, because they are still behind it in the task's mailbox.
         """
         if (shard := ctx.get_current_key()) not in self.open_alerts:
             self.open_alerts[shard] = int.from_bytes(self.of_shard.get(OPEN_ALERTS) or b"")
@@ -160,17 +160,17 @@ class Houses(KeyedProcessFunction):
                 self.of_shard.put(str(house_id), NO_STATE)
 
     def waiting(self) -> list[int]:
-        """The houses of the present shard that are to be woken."""
+        """The houses of the current shard that wait to be woken."""
         return np.frombuffer(self.of_shard.get(WAITING) or b"", np.int64).tolist()
 
     def wait(self, houses: list[int], timers) -> None:
-        """Let these houses wait to be woken, some of them when the shard's timer fires."""
+        """Replace the list of houses that wait to be woken. The shard's timer wakes some of them each time it fires."""
         self.of_shard.put(WAITING, np.array(houses, np.int64).tobytes())
         if houses:
             timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
 
     def add(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
-        """Yield the messages that follow from a batch; the house's new state is still to be kept."""
+        """Process a batch and yield its messages. The caller must then write the house's new state."""
         change = self.take_in(state, batch)
         yield from self.messages(refusals(change))
         for stage in self.stages:
@@ -186,7 +186,7 @@ class Houses(KeyedProcessFunction):
                 self.wait([change.house_id], ctx.timer_service())
 
     def take_in(self, state: HouseState, batch: Batch) -> Change:
-        """Let a house take in a batch."""
+        """Add a batch to its house."""
         house = HouseDays.known(state.get("days"), batch.timezone)
         before = house.timezone, house.clock_ms, house.all_sent
         house.timezone = batch.timezone
@@ -195,7 +195,7 @@ class Houses(KeyedProcessFunction):
         return Change(batch, state, house, *before, *taken, closes_a_day=house.over_by_now(self.rules) > house.closed_day, now_ms=now_ms())
 
     def count(self, change: Change, shard: int) -> None:
-        """Count what has become of a batch's readings, and of alerts."""
+        """Count a batch's readings by verdict, and the alerts that it opened and closed."""
         readings, refused = (np.bincount(change.verdict, change.batch.sections[name], len(COUNTED_AS)).astype(int).tolist()
                              for name in ("readings", "refused"))
         for verdict, name in enumerate(COUNTED_AS):
@@ -208,7 +208,7 @@ class Houses(KeyedProcessFunction):
             self.of_shard.put(OPEN_ALERTS, self.open_alerts[shard].to_bytes(8))
 
     def messages(self, results: Iterable[tuple[str, dict]]) -> Iterator[Row]:
-        """(topic, record) as messages (MESSAGE); of a replay those of its days."""
+        """Convert (topic, record) to messages (MESSAGE). A replay keeps only the records of its days."""
         for name, record in results:
             if self.days is None or record.get("date", record.get("received", 0) // DAY_MS) in self.days:
                 self.counts.add(("results", name))

@@ -1,4 +1,4 @@
-"""From messages of the topic readings to batches of houses: a function of Flink's Table API, many messages a call."""
+"""Reduces messages of the topic readings to batches of houses: a function of Flink's Table API, many messages a call."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from smartmeter.messages.framing import framing
 from smartmeter.settings import Settings
 
 MOST_BYTES_AT_ONCE = 16 << 20
-"""Of messages that are decoded together; that takes up to 15 times as much memory."""
+"""Most bytes of messages that are decoded together. Decoding takes up to 15 times as much memory."""
 
 MOST_SECTIONS_AT_ONCE = 200_000
-"""Sections (144 bytes each) that messages may give together."""
+"""Most sections (144 bytes each) that messages decoded together may give."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
@@ -36,7 +36,7 @@ OF_SHARD = DataTypes.ROW([
     DataTypes.FIELD("batches", DataTypes.BYTES()),
     DataTypes.FIELD("dead_letter", DataTypes.BYTES()),
 ])
-"""What to_batches gives: the batches of a shard of houses, packed, or a dead letter; all null beyond the last."""
+"""A row that to_batches returns: the packed batches of a shard of houses, or a dead letter. Rows after the last are all null."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Messages:
     payloads: list[bytes]
     partition: np.ndarray  # int (m,)
     offset: np.ndarray  # int (m,)
-    received_ms: np.ndarray  # int64 (m,), their times in Kafka
+    received_ms: np.ndarray  # int64 (m,), Kafka timestamps
 
     def __len__(self) -> int:
         return len(self.payloads)
 
     def halves(self) -> tuple[Messages, Messages] | None:
-        """The first half of them, and the others; None for a single one."""
+        """The first half and the second half; None for a single message."""
         middle = len(self) // 2
         return (self[:middle], self[middle:]) if middle else None
 
@@ -60,7 +60,7 @@ class Messages:
         return Messages(self.payloads[part], self.partition[part], self.offset[part], self.received_ms[part])
 
     def of_bounded_size(self) -> Iterator[Messages]:
-        """Yield them in parts of MOST_BYTES_AT_ONCE, or of one message."""
+        """Yield the messages in parts of at most MOST_BYTES_AT_ONCE, or of one message."""
         begin = size = 0
         for i, payload in enumerate(self.payloads):
             if size + len(payload) > MOST_BYTES_AT_ONCE and i > begin:
@@ -71,7 +71,7 @@ class Messages:
 
 
 class ToBatches(ScalarFunction):
-    """From messages to a row (OF_SHARD) a shard of houses, many messages a call; as many rows as messages, the rest null."""
+    """Converts messages, many a call, to one row (OF_SHARD) a shard of houses. Null rows fill up to the number of messages."""
 
     def __init__(self, settings: Settings, wanted: Wanted, keys: list[int]):
         self.max_sample_period_ms = round(settings.max_gap_s * 1000)
@@ -101,7 +101,7 @@ class ToBatches(ScalarFunction):
         return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
 
     def rows_of(self, messages: Messages) -> list[tuple]:
-        """The rows (OF_SHARD) of messages, of which there are as many or fewer. A message that makes this fail is a dead letter."""
+        """The rows (OF_SHARD) of messages, at most as many as messages. A message on which this fails becomes a dead letter."""
         return self.guard.each(messages, self.rows, Messages.halves, self.failed)
 
     def rows(self, messages: Messages) -> list[tuple]:
@@ -123,7 +123,7 @@ class ToBatches(ScalarFunction):
         return rows
 
     def failed(self, messages: Messages, reason: str) -> list[tuple]:
-        """The row of the one message on which all else failed."""
+        """The row for a single message that could not be processed."""
         self.counts.add("messages_failed")
         self.counts.add("dead_letters")
         return [] if self.only_house else [self.dead_letter(messages, 0, reason)]
@@ -135,14 +135,14 @@ class ToBatches(ScalarFunction):
             "reason": reason[:LONGEST_REASON], "payload": messages.payloads[i]})
 
     def without_later(self, messages: list[bytes]) -> list[bytes]:
-        """The messages, empty where a burst begins once the last day of a replay may be closed: none closes it, or a day before, too early."""
+        """The messages, with those emptied that start after the last day of a replay may be closed, so none closes a day too early."""
         readings, _ = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
         begun = days_of(readings.zones, readings.bursts["zone"], readings.bursts["start_ms"] - self.allowed_lateness_ms)
         later = set(readings.bursts["message"][begun > self.last_day].tolist())
         return [b"" if i in later else message for i, message in enumerate(messages)]
 
     def count(self, newest_ms: np.ndarray, batches: Batches, reasons: dict[int, str]) -> None:
-        """Tell Flink what was in a call's messages. Of their newest readings the middle one counts: no house whose clock is wrong does."""
+        """Count the contents of a call. newest_reading_s is the median over its bursts, so a house with a wrong clock has no effect."""
         self.counts.add("bursts", len(newest_ms))
         self.counts.add("readings", int(batches.sections["readings"].sum() + batches.sections["refused"].sum()))
         self.counts.add("dead_letters", len(reasons))
@@ -151,9 +151,9 @@ class ToBatches(ScalarFunction):
 
 
 def keep_freed_memory() -> None:
-    """Let this process reuse the memory of large arrays, where glibc would hand it back and fault it in each time.
+    """Let this process reuse the memory of large arrays. By default glibc returns it to the system and faults it in again each time.
 
-    Half the time of vectorised work on batches of a few MB is otherwise spent in page faults.
+    Page faults would otherwise take half the time of vectorised work on batches of a few MB.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
