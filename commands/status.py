@@ -199,7 +199,7 @@ def registry_answers(settings: Settings) -> None:
     if settings.schema_registry_url:
         from smartmeter.messages.registry import Registry  # its client takes a third of a second to load
 
-        Registry.of(settings).ask(lambda client: client.get_subjects())
+        Registry.of(settings).query(lambda client: client.get_subjects())
 
 
 def results(settings: Settings) -> dict:

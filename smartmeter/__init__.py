@@ -1,3 +1,3 @@
-"""What every part of Smart Meter Watchdog shares: settings, codec, topics, the local stack, the command line."""
+"""What every part of Smart Meter Watchdog shares: settings, errors, logs, local time, messages and Kafka."""
 
 __version__ = "0.1.0"

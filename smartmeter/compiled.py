@@ -1,7 +1,7 @@
-"""The mark of functions that Numba compiles: plain loops over NumPy arrays, at the speed of C.
+"""The decorator of functions that Numba compiles: plain loops over NumPy arrays, at the speed of C.
 
-What is compiled is kept in __pycache__, so that only the first process to call a function waits for its compiler. It holds for these
-sources, wherever a copy of them lies and whatever the times of its files.
+Compiled code is cached in __pycache__, so only the first process to call a function waits for the compiler. The cache is keyed by the
+content of the sources: a copy in another folder, or with other file times, uses it too.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def _python_print():
-    """Python's own print, where PyFlink's worker has put a method of its own in its place, on which Numba's import stumbles."""
+    """Python's own print. PyFlink's worker replaces it with a method, with which Numba cannot be imported."""
     return getattr(getattr(print, "__self__", None), "_print", print)
 
 
@@ -37,7 +37,7 @@ STAMP = sources_stamp(Path(__file__).resolve().parent.parent)
 
 
 class _InTree(caching.InTreeCacheLocator):
-    """Numba's own stamp is of one file: it would keep a function whose callee, in another, has changed."""
+    """Numba's own stamp covers one file: it would keep a function after a change to a function that it calls in another file."""
 
     def get_source_stamp(self):
         return STAMP
@@ -60,7 +60,7 @@ class _Cache(caching.FunctionCache):
 
 
 def compiled(function):
-    """The function, compiled on its first call with arguments of a kind, unless that was done before."""
+    """The function, compiled on its first call with each combination of argument types, or loaded from the cache."""
     dispatcher = njit(function)
     dispatcher._cache = _Cache(function)
     return dispatcher

@@ -1,8 +1,8 @@
-"""The one kind of error that the command line shows as a sentence, without a traceback; and how a program of ours ends that crashed."""
+"""The error that the command line shows as one sentence without a traceback, and the exit code of a crash."""
 
 CRASHED = 70
-"""Exit code of a program of ours that has crashed; EX_SOFTWARE of sysexits.h."""
+"""Exit code of a program of this project that has crashed: EX_SOFTWARE of sysexits.h."""
 
 
 class UserError(Exception):
-    """A mistake that the user can mend; its message is the one sentence that is shown."""
+    """A mistake that the user can correct. Its message is the one sentence that is shown."""

@@ -1,4 +1,4 @@
-"""Folders under SMW_HOME. Readings, results, state and passwords lie in them, so only their user may enter them."""
+"""Folders under SMW_HOME. They hold readings, results, state and passwords, so only their owner may enter them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 PRIVATE = 0o700
 OF_DATA = ("archive", "assignments", "checkpoints", "clean_days", "clickhouse", "dashboard", "demo", "kafka", "logs", "replay", "run", "savepoints", "tmp")
-"""What lies in SMW_HOME."""
+"""The folders in SMW_HOME."""
 
 
 def private_folder(folder: Path) -> Path:
-    """Make a folder that only this user can enter, also of one that is there. Raises OSError.
+    """Create a folder that only this user can enter, or make an existing one private. Raises OSError.
 
-    One of another user is left as it is; so is a folder that others need, such as /tmp, or what this user's home lies in.
+    Leaves another user's folder as it is, and any folder that others need: one like /tmp, or a parent of this user's home.
     """
     folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
     status = folder.stat()
@@ -25,7 +25,7 @@ def private_folder(folder: Path) -> Path:
 
 
 def private_home(home: Path) -> None:
-    """Make SMW_HOME, and what lies in it, private. Raises OSError."""
+    """Make SMW_HOME and its folders private. Raises OSError."""
     private_folder(home)
     for name in OF_DATA:
         if (folder := home / name).is_dir() and not folder.is_symlink():

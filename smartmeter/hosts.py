@@ -1,8 +1,8 @@
-"""Which requests our HTTP servers answer: those to a host name of their own, and from no page of somewhere else.
+"""Which requests the project's HTTP servers answer: those sent to one of their own host names, and not from another site's page.
 
-A web page that a user looks at can send requests to this machine. It cannot read the answers, unless its own host name
-leads to this machine (DNS rebinding): then the header Host has that name. Other requests of a page bear an Origin, or, where
-a browser sends none (an image, a script), Sec-Fetch-Site. Programs send neither.
+A web page in a user's browser can send requests to this machine. It cannot read the answers unless its own host name
+resolves to this machine (DNS rebinding): then the Host header holds that name. A page's other requests carry an Origin or, where
+browsers send none (an image, a script), Sec-Fetch-Site. Programs send neither.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ FOREIGN_SITES = {"cross-site", "same-site"}
 
 
 class Gate:
-    """Judges requests to a server that listens at `address`, a host name or an IP address.
+    """Checks requests to a server that listens at `address`, a host name or an IP address.
 
-    pages: whether it serves pages, to which links of other sites may lead.
+    pages: whether the server has pages that other sites may link to.
     """
 
     def __init__(self, settings: Settings, address: str, pages: bool = False):
@@ -34,16 +34,16 @@ class Gate:
         self._pages = pages
 
     def refusal(self, headers: Mapping[str, str]) -> str | None:
-        """Why a request is refused, as one sentence; None if it is admitted. Names of headers are in lower case."""
+        """Why a request is refused, in one sentence; None if it is accepted. Header names are in lower case."""
         host, origin = headers.get("host"), headers.get("origin")
         if host is not None and not self._is_own(_host_name(host)):
-            return f"The host name {host[:100]!r} is not one of this server: add it to SMW_ALLOWED_HOSTS if it shall be"
+            return f"The host name {host[:100]!r} is not one of this server: add it to SMW_ALLOWED_HOSTS to allow it"
         if "*" in self._origins:
             return None
         if origin is not None:
             if origin in self._origins or _same_origin(origin, host) or _host_name(_parts(origin).netloc) in self._further:
                 return None
-            return f"Pages of {origin[:100]!r} may not send requests to this server: add that to SMW_ALLOWED_ORIGINS if they shall"
+            return f"Pages of {origin[:100]!r} may not send requests to this server: add it to SMW_ALLOWED_ORIGINS to allow them"
         if headers.get("sec-fetch-site") in FOREIGN_SITES and not (self._pages and headers.get("sec-fetch-dest") == "document"):
             return "Pages of other sites may not send requests to this server"
         return None
@@ -54,7 +54,7 @@ class Gate:
 
 
 class OwnHost:
-    """ASGI middleware that answers what a gate refuses with 403 and the reason."""
+    """ASGI middleware that answers requests refused by the gate with 403 and the reason."""
 
     def __init__(self, app, gate: Gate):
         self._app, self._gate = app, gate
@@ -70,7 +70,7 @@ class OwnHost:
 
 
 def wsgi_own_host(app, gate: Gate):
-    """A WSGI application that answers what a gate refuses with 403 and the reason."""
+    """A WSGI application that answers requests refused by the gate with 403 and the reason."""
 
     def checked(environ, start_response):
         headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
@@ -83,12 +83,12 @@ def wsgi_own_host(app, gate: Gate):
 
 
 def listed(names: str) -> list[str]:
-    """The parts of a list that is separated by commas."""
+    """The items of a comma-separated list, without blanks around them."""
     return [name for part in names.split(",") if (name := part.strip())]
 
 
 def _host_name(host: str) -> str:
-    """The name in host:port, in lower case; empty where it is no such thing."""
+    """The name in host:port, in lower case; empty for any other text."""
     try:
         parts = urlsplit(f"//{host}")
         plain = parts.username is None and not parts.path and not parts.query and not parts.fragment
@@ -103,7 +103,7 @@ def _same_origin(origin: str, host: str | None) -> bool:
 
 
 def _parts(origin: str) -> SplitResult:
-    """The parts of an origin; empty ones where it is no such thing."""
+    """The parts of an origin; empty ones for a malformed one."""
     try:
         return urlsplit(origin)
     except ValueError:

@@ -20,7 +20,7 @@ NEVER = -(2**62)
 """A time before all others, in ms."""
 
 MOST_MIDNIGHTS = 64
-"""Time zones whose midnights are kept, 0.7 MB each. Of any other they are made anew from its changes, in some 1.5 ms."""
+"""Time zones whose midnights stay in memory, 0.7 MB each. For any other zone they are computed from its changes, in about 1.5 ms."""
 
 
 @lru_cache(maxsize=MOST_MIDNIGHTS)
@@ -36,7 +36,7 @@ def midnights(timezone: str) -> np.ndarray:
 
 @cache
 def _changes(timezone: str) -> tuple[np.ndarray, np.ndarray]:
-    """(first day, offset from UTC in ms from its midnight on), int64 (c,), of each stretch of days with one offset; some kB a zone."""
+    """(first day, offset from UTC in ms as of its midnight), int64 (c,) each, of every stretch of days with one offset; some kB a zone."""
     local = zone(timezone)
 
     def offset(day: int) -> timedelta:
@@ -55,22 +55,22 @@ def _changes(timezone: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def day_of(timezone: str, time_ms):
-    """The local day (days since 1970-01-01) that holds a time, or each time of an array."""
+    """The local day (days since 1970-01-01) that contains a time, or each time of an array."""
     return np.searchsorted(midnights(timezone), time_ms, side="right") - 1
 
 
 def days_of(timezones: list[str], zone_at: np.ndarray, time_ms: np.ndarray) -> np.ndarray:
-    """int64 (n,): the local day that holds each time, in the time zone timezones[zone_at]; both int (n,)."""
+    """int64 (n,): the local day that contains each time, in the time zone timezones[zone_at]. zone_at, time_ms: int (n,)."""
     return _by_zone(timezones, zone_at, time_ms, day_of)
 
 
 def midnights_of(timezones: list[str], zone_at: np.ndarray, day: np.ndarray) -> np.ndarray:
-    """int64 (n,): the local midnight (ms) that begins each day, in the time zone timezones[zone_at]; both int (n,)."""
+    """int64 (n,): the local midnight (ms) that begins each day, in the time zone timezones[zone_at]. zone_at, day: int (n,)."""
     return _by_zone(timezones, zone_at, day, lambda name, days: midnights(name)[days])
 
 
 def _by_zone(timezones: list[str], zone_at: np.ndarray, values: np.ndarray, function: Callable[[str, np.ndarray], np.ndarray]) -> np.ndarray:
-    """int64 (n,): what a function gives for each value, and for the name of its time zone."""
+    """int64 (n,): function(time zone, values), evaluated once for each zone."""
     names = {name: number for number, name in enumerate(dict.fromkeys(timezones))}
     number, found = np.array([names[name] for name in timezones])[zone_at], np.empty(len(values), np.int64)
     for name, own in names.items():
@@ -90,7 +90,7 @@ def day_bounds_ms(day: date, timezone: str) -> tuple[int, int]:
 
 
 def local_date(time_ms: int, timezone: str) -> date:
-    """The local day that an instant belongs to."""
+    """The local day that contains an instant."""
     return datetime.fromtimestamp(time_ms / 1000, zone(timezone)).date()
 
 
@@ -105,9 +105,9 @@ def dates(first: date, end: date) -> Iterator[date]:
 
 
 def wall_clock_parts(day: date, timezone: str) -> list[tuple[int, int, int]]:
-    """(start_ms, end_ms, wall_ms) of each part of a local day with one UTC offset: one part, or two if clocks change.
+    """(start_ms, end_ms, wall_ms) of each part of a local day with one UTC offset: one part, or two if the clocks change.
 
-    wall_ms is what the wall clock shows at start_ms, in ms since its 00:00.
+    wall_ms: the wall-clock time at start_ms, in ms since 00:00.
     """
     start, end = day_bounds_ms(day, timezone)
     naive_midnight = int((day - date(1970, 1, 1)).total_seconds()) * 1000

@@ -1,4 +1,4 @@
-"""A lock between processes of this machine. The kernel releases it when its process ends, however that ends."""
+"""A lock between processes of this machine. The kernel releases it when its holder ends, even by a crash."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 
 @contextmanager
 def exclusive(path: Path, wait: bool = False) -> Iterator[None]:
-    """Hold the lock on a folder, or on a file that is created if it is missing.
+    """Hold the lock on a folder, or on a file, which is created if it is missing.
 
-    Raises BlockingIOError when another process holds it, unless this is to wait; OSError when the path cannot be used.
+    Raises BlockingIOError when another process holds it, unless wait is set, and OSError when the path cannot be used.
     """
     descriptor = os.open(path, os.O_RDONLY) if path.is_dir() else os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:

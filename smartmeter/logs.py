@@ -1,9 +1,9 @@
-"""The one format of all logs, and how they are kept: each in files of a bounded size, of which the oldest goes.
+"""The format that all logs share, and their files: bounded in size and number, and the oldest is deleted.
 
     2026-11-25T12:00:00.123Z INFO sink: stored 1,000 rows
 
-Time in UTC, level, part, message. Python's parts log so by configure(), and Java's by java_options(). What a process prints outright, such as a
-trace, is brought into the format line by line; each line of a trace has its level.
+Time in UTC, level, part, message. Python programs use it through configure(), Java programs through java_options(). Other text that a
+process prints, such as a stack trace, is converted to the format line by line; each line of a trace has the trace's level.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ from smartmeter.settings import Settings
 
 LONGEST_LINE_BYTES = 65_536
 LINES_KEPT = 2000
-LEVELS = {logging.WARNING: "WARN", logging.CRITICAL: "FATAL"}  # as Java's parts call them
+LEVELS = {logging.WARNING: "WARN", logging.CRITICAL: "FATAL"}  # Log4j's names
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?P<level>TRACE|DEBUG|INFO|WARN|ERROR|FATAL) (?P<part>\w+): (?P<message>.*)")
 _BEGINS_WITH_LEVEL = re.compile(r"(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)(?:ING)?:?\s+(?=\S)")
 _TRACE = re.compile(r"Traceback \(|Caused by: |[\w.$]+(?:Error|Exception)\b")
 OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink): (.+)")
-"""How the project's own programs say why they end."""
+"""The line in which the project's own programs report why they end."""
 
 
 def java_options(part: str, level: str = "INFO") -> list[str]:
-    """Options of a JVM whose program logs by Log4j 2, to have it log as `part` what is of that level or worse."""
+    """JVM options that make a program with Log4j 2 log as `part`, from that level up."""
     return [f"-Dlog4j2.configurationFile={Path(__file__).with_name('log4j2.properties')}", f"-Dsmw.part={part}", f"-Dsmw.level={level}"]
 
 
 class Formatter(logging.Formatter):
-    """Python's log records in the format."""
+    """Formats Python's log records."""
 
     def __init__(self, part: str):
         super().__init__()
@@ -53,21 +53,21 @@ class Formatter(logging.Formatter):
 
 
 def configure(part: str) -> None:
-    """Let this process log what is INFO or worse as `part`, to standard error."""
+    """Make this process log as `part` to standard error, from INFO up."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter(part))
     logging.basicConfig(level=logging.INFO, handlers=[handler])
 
 
 def in_format(message: str, part: str, level: str, time_s: float) -> str:
-    """One line of a log."""
+    """A line of a log."""
     at = datetime.fromtimestamp(time_s, UTC)
     return f"{at:%Y-%m-%dT%H:%M:%S}.{at.microsecond // 1000:03d}Z {level} {part}: {message}"
 
 
 @dataclass(frozen=True)
 class Bound:
-    """What a log may take."""
+    """The size limits of a log."""
 
     file_bytes: int = 10_000_000
     files: int = 5
@@ -81,14 +81,14 @@ USUAL = Bound()
 
 
 def append(log: Path, part: str, level: str, message: str, bound: Bound = USUAL) -> None:
-    """Add a line to a log that no process prints."""
+    """Add a line to a log that no process writes to."""
     file = RotatingFileHandler(log, maxBytes=bound.file_bytes, backupCount=bound.files - 1, encoding="utf-8")
     file.handle(logging.makeLogRecord({"msg": in_format(message, part, level, time.time())}))
     file.close()
 
 
 class Output(threading.Thread):
-    """Keeps what a process prints to a pipe, line by line, in the log of `part`; begins a new file."""
+    """Copies what a process prints to a pipe into the log of `part`, line by line. Begins a new file."""
 
     def __init__(self, pipe: IO[bytes], log: Path, part: str, bound: Bound):
         super().__init__(daemon=True)
@@ -101,7 +101,7 @@ class Output(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # they are the main thread's business
+        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())  # the main thread handles them
         with self._pipe:
             while line := self._pipe.readline(LONGEST_LINE_BYTES):
                 if text := line.decode(errors="replace").rstrip():
@@ -110,7 +110,7 @@ class Output(threading.Thread):
         self._file.close()
 
     def _line(self, text: str) -> str:
-        """The line in the format."""
+        """A printed line, converted to the format."""
         if known := LINE.fullmatch(text):
             self._level = known["level"]
             return text

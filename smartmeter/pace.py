@@ -1,4 +1,4 @@
-"""How fast something is done, as a line on standard error."""
+"""Progress lines on standard error."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ LINE_EVERY_S = 2
 
 
 class Pace:
-    """Prints, every 2 s, how much of something is done, how fast that goes, and how long it still takes."""
+    """Prints progress, speed and the remaining time every 2 s."""
 
     def __init__(self, what: str, total: int):
         self._what, self._total, self._done = what, total, 0

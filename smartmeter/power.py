@@ -1,16 +1,16 @@
-"""Which power a meter can have measured. Loaders and jobs judge a reading by the same rule."""
+"""The valid power range of a reading, the same for loaders and jobs."""
 
 from __future__ import annotations
 
 from smartmeter.compiled import compiled
 
 MOST_WATTS = 1e9
-"""No meter of a house draws a gigawatt; days of more would not fit into integers of mJ."""
+"""No meter of a house draws a gigawatt. A day of more would not fit into an integer of mJ."""
 
 
 @compiled
 def is_power(watts):
-    """Whether a reading (float32, W) can be used; one that cannot is refused alone, and counted."""
+    """Whether a reading (float32, W) can be used. One that cannot is refused alone, and counted."""
     return (watts >= 0) & (watts <= MOST_WATTS)
 
 

@@ -1,6 +1,6 @@
 """Where Flink keeps the state of a job.
 
-State has an address, as Flink takes it: file:///a/folder, or that of any storage that Flink has a file system for.
+State has an address in Flink's form: file:///a/folder, or a URL of any storage that Flink has a file system for.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from smartmeter.settings import Settings
 
 
 def checkpoints_of(settings: Settings, job: str) -> str:
-    """The address of a job's checkpoints: one for each set of topics and kind of state, as neither can read the other's."""
+    """The address of a job's checkpoints. It differs by topic prefix and state backend, as these cannot use each other's state."""
     root = settings.checkpoint_dir or str(settings.home / "checkpoints")
     return f"{address(root)}/{settings.topic_prefix}{job}/{settings.state_backend}"
 
@@ -23,12 +23,12 @@ def savepoints_of(settings: Settings, job: str) -> str:
 
 
 def address(place: str) -> str:
-    """The address of a folder; one that is an address already as it is."""
+    """The address of a folder. An address is returned unchanged."""
     is_address = "://" in place or place.startswith("file:")
     return (place if is_address else f"file://{Path(place).resolve()}").rstrip("/")  # Flink takes no %20
 
 
 def folder_at(place: str) -> Path | None:
-    """The folder of an address or path; None for one that is no file's."""
+    """The folder of an address or path; None for other storage."""
     parts = urlsplit(address(place))
     return Path(parts.path) if parts.scheme == "file" else None

@@ -8,7 +8,7 @@ from smartmeter.terminal import printable
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence]) -> str:
-    """Rows as aligned plain text under their names, with numbers to the right and control characters escaped."""
+    """Rows as aligned plain text under their column names. Numbers are aligned right, control characters escaped."""
     names = [printable(name) for name in names]
     columns = [[_text(row[i]) for row in rows] for i in range(len(names))]
     numeric = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) for i in range(len(names))]

@@ -1,7 +1,7 @@
-"""Time zones by the names of the IANA database, as the pinned package tzdata has it.
+"""Time zones of the IANA database, from the pinned package tzdata.
 
-Every part takes names and rules from there, never from the files of the machine it runs on: results do not depend on where a job runs, and
-no name from outside becomes a path.
+Every part takes names and rules from that package, never from the files of its machine. So results do not depend on where a job runs,
+and no name from outside becomes a path.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from importlib.resources import files
 from smartmeter.errors import UserError
 
 NO_PLACES = {"Factory", "localtime", "posixrules"}
-"""Of the database's files those that name no place or rule of their own."""
+"""Names in the database that are not a place or rule of their own."""
 
 zoneinfo.reset_tzpath(())
 zoneinfo.ZoneInfo.clear_cache()
@@ -21,7 +21,7 @@ zoneinfo.ZoneInfo.clear_cache()
 
 @cache
 def names() -> frozenset[str]:
-    """The canonical names and their links, some 600."""
+    """The canonical names and their links, about 600."""
     return frozenset((files("tzdata") / "zones").read_text().split()) - NO_PLACES
 
 

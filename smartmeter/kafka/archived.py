@@ -1,4 +1,4 @@
-"""The topic archived.readings: filled from the files of an archive, for a replay."""
+"""The topic archived.readings, filled from an archive's files for a replay."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, Settings
 STALLED_S = 60
 
 DAYS_AFTER = LONGEST_BURST_DAYS + 3
-"""Days that a replay reads beyond its last one: in them a house's clock closes that day, and brings what came late."""
+"""Days that a replay reads past its last one: their readings advance the house's clock, which closes that day."""
 
 
 def needed_days(settings: Settings) -> range:
-    """The days (UTC, days since 1970-01-01) whose files a replay needs, to make the same results as before."""
+    """The days (UTC, days since 1970-01-01) whose files a replay needs to reproduce the earlier results."""
     days = settings.replayed_days
     assert days, "there is no replay"
     return range(settings.replay_start_ms // DAY_MS, days[-1] + 1 + DAYS_AFTER)
@@ -33,14 +33,14 @@ def needed_days(settings: Settings) -> range:
 
 @contextmanager
 def in_kafka(settings: Settings, folder: Path) -> Iterator[None]:
-    """Have the topic from which a replay reads filled with what it needs of an archive; it is deleted afterwards. Raises UserError."""
+    """Fill the topic that a replay reads with the days that it needs from an archive, and delete it afterwards. Raises UserError."""
     found = archive_files.files(folder, needed_days(settings), settings.replay_house)
     if not found:
         raise UserError(f"{folder} has no readings of {settings.replay_from} or the days before or after it")
     first = min(path.parent.name for paths in found.values() for path in paths)
-    print(f"The archive of what is needed begins with {first.removeprefix('date=')}: if there were readings of these houses before, results may "
+    print(f"The needed part of the archive starts on {first.removeprefix('date=')}: if these houses have earlier readings, results may "
           "differ from the old ones.", file=sys.stderr)
-    _delete(settings)  # what a replay that was killed has left
+    _delete(settings)  # left behind by a replay that was killed
     topic_admin.create_topics(settings)
     try:
         _fill(settings, found.values())
@@ -50,12 +50,12 @@ def in_kafka(settings: Settings, folder: Path) -> Iterator[None]:
 
 
 def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
-    """Send the messages of an archive to the topic of the replay, those of a house in their old order."""
-    messages, pace = 0, Pace("files of the archive looked through", sum(map(len, of_each_range)))
+    """Send an archive's messages to the replay's topic, each house's in their original order."""
+    messages, pace = 0, Pace("archive files counted", sum(map(len, of_each_range)))
     for path in chain.from_iterable(of_each_range):
         messages += sum(1 for _ in archive_files.read(path))
         pace.add(1)
-    pace = Pace("messages of the archive sent to Kafka", messages)
+    pace = Pace("archived messages sent to Kafka", messages)
     with Producer(settings) as producer:
         for paths in of_each_range:
             for message in archive_files.merged(paths):
@@ -65,7 +65,7 @@ def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
 
 
 def _delete(settings: Settings) -> None:
-    """Delete the topic of the replay, if it is there."""
+    """Delete the replay's topic if it exists."""
     name = topic(settings, "readings")
     client = connection.admin(settings)  # its futures end with it
     [deleted] = client.delete_topics([name], operation_timeout=STALLED_S).values()

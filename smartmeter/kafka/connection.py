@@ -1,6 +1,6 @@
-"""How every part connects to Kafka, and why it cannot be used where it cannot.
+"""How every part connects to Kafka, and the sentence that explains a failed connection.
 
-Properties are those of librdkafka for Python, and those of Kafka's own client for Flink.
+Python uses librdkafka's properties, Flink those of Kafka's own client.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ from smartmeter.settings import SMW, Settings
 
 MECHANISM = "SCRAM-SHA-512"
 LOGIN_MODULE = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.scram.ScramLoginModule"
-"""Kafka's, under the name that it has in Flink's connector."""
+"""Kafka's login module, under its name inside Flink's connector."""
 READ_COMMITTED = "read_committed"
 PATIENCE_S = 5.0
-"""How long a broker may take to answer for the first time."""
+"""How long to wait for a broker's first answer."""
 STEP_S = 0.3
 RIGHTS_MISSING = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 BROKER_STARTING = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
-"""Errors of a broker that does not coordinate a group yet, or no longer: the same question is answered a little later."""
+"""Errors of a broker that does not coordinate the group yet, or no longer does: the same request succeeds a little later."""
 HANDSHAKE_S = 3.0
 OTHER_HOST = {62, 64}
-"""OpenSSL's numbers for a certificate that is not for the host name, or the IP address."""
+"""OpenSSL's error codes for a certificate issued for another host name or IP address."""
 
 
 def client(settings: Settings) -> dict[str, str | int | float | bool]:
-    """Properties of a client of librdkafka; what it logs, it also raises or hands to error_cb."""
+    """Properties of a librdkafka client. Its own log is off, as it raises the same faults or passes them to error_cb."""
     properties: dict[str, str | int | float | bool] = {
         "bootstrap.servers": settings.kafka, "security.protocol": protocol(settings), "log_level": 0}
     if settings.kafka_user:
@@ -44,17 +44,17 @@ def client(settings: Settings) -> dict[str, str | int | float | bool]:
 
 
 def consumer(settings: Settings, group_id: str) -> dict[str, str | int | float | bool]:
-    """Properties of a consumer, which reads what is committed: no message of a transaction that was aborted, or is open. It commits what it is told to."""
+    """Properties of a consumer. It reads no message of an aborted or open transaction, and commits only on an explicit call."""
     return client(settings) | {"group.id": group_id, "isolation.level": READ_COMMITTED, "enable.auto.commit": False}
 
 
 def java_consumer(settings: Settings, group_id: str) -> dict[str, str]:
-    """The same for Flink's connector, which would read all messages else."""
+    """The same for Flink's connector, which would otherwise read uncommitted messages too."""
     return java_client(settings) | {"group.id": group_id, "isolation.level": READ_COMMITTED}
 
 
 def java_client(settings: Settings) -> dict[str, str]:
-    """The same for Flink's connector. It gets the authorities themselves: the nodes of a Flink need no file."""
+    """Properties of a client for Flink's connector. They hold the certificates themselves, so a Flink's nodes need no file."""
     properties = {"bootstrap.servers": settings.kafka, "security.protocol": protocol(settings)}
     if settings.kafka_user:
         login = " ".join(f'{name}="{_escaped(value)}"' for name, value in (
@@ -67,7 +67,7 @@ def java_client(settings: Settings) -> dict[str, str]:
 
 
 def protocol(settings: Settings) -> str:
-    """Kafka's name for the way of connecting: with TLS or not, with a user or not."""
+    """Kafka's name for the security protocol: with or without TLS, with or without a user."""
     return ("SASL_" if settings.kafka_user else "") + ("SSL" if settings.kafka_tls else "PLAINTEXT")
 
 
@@ -82,52 +82,52 @@ def require_broker(settings: Settings) -> None:
 
 
 def failure(error: KafkaException, settings: Settings, patience_s: float = PATIENCE_S) -> UserError:
-    """What to raise in place of an error of Kafka's: it tells which right is missing, why Kafka cannot be used, or what Kafka says."""
+    """The UserError to raise in place of a Kafka error: the missing right, why Kafka cannot be used, or Kafka's own message."""
     if error.args[0].code() in RIGHTS_MISSING:
         return UserError(no_right(error.args[0], settings))
-    return UserError(why_not(settings, patience_s) or f"Kafka at {settings.kafka} says: {error.args[0].str()}")
+    return UserError(why_not(settings, patience_s) or f"Kafka at {settings.kafka} reports: {error.args[0].str()}")
 
 
 def no_right(error: KafkaError, settings: Settings) -> str:
-    """What to say of an error of RIGHTS_MISSING."""
+    """The sentence for an error of RIGHTS_MISSING."""
     user = f"user {settings.kafka_user}" if settings.kafka_user else "a client without a user"
-    return f"Kafka at {settings.kafka} does not let {user} do that ({error.str()}): docs/security.md lists the rights that it needs"
+    return f"Kafka at {settings.kafka} does not let {user} do that ({error.str()}): docs/security.md lists the required rights"
 
 
 def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
-    """Why Kafka cannot be used, and what to do, in one sentence; None when it answers within that time.
+    """Why Kafka cannot be used, and what to do, in one sentence; None when it answers within patience_s.
 
-    librdkafka goes on trying whatever is wrong. Of a password that is refused it tells by error_cb, of TLS hardly anything.
+    librdkafka retries whatever is wrong. It reports a wrong password through error_cb, and almost nothing about TLS.
     """
     faults: list[KafkaError] = []
     properties: dict[str, Any] = client(settings) | {"error_cb": faults.append}
-    asking = AdminClient(properties)
+    admin_client = AdminClient(properties)
     deadline = time.monotonic() + patience_s
     while (left := deadline - time.monotonic()) > 0:
         try:
-            asking.list_topics(timeout=min(left, STEP_S))
+            admin_client.list_topics(timeout=min(left, STEP_S))
             return None
         except KafkaException:
-            asking.poll(0)
+            admin_client.poll(0)
         for fault in faults:
             if fault.code() == KafkaError._AUTHENTICATION:
                 return _refused(fault, settings)
         if sentence := next(filter(None, (_by_handshake(address.strip(), settings) for address in settings.kafka.split(","))), None):
             return sentence
-    sentence = f"no Kafka broker answers at {settings.kafka}: start one by {SMW} stack, or set SMW_KAFKA to where it is"
+    sentence = f"no Kafka broker answers at {settings.kafka}: start one with {SMW} stack, or set SMW_KAFKA to its address"
     wants_user = settings.kafka_tls and not settings.kafka_user
-    return sentence + (", or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it wants a user" if wants_user else "")
+    return sentence + (", or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" if wants_user else "")
 
 
 def _refused(error: KafkaError, settings: Settings) -> str:
     if "mechanism handshake failed" in error.str():
-        return (f"Kafka at {settings.kafka} takes no users by {MECHANISM} at this port: "
-                "set SMW_KAFKA to one that does, or unset SMW_KAFKA_USER")
+        return (f"Kafka at {settings.kafka} does not accept {MECHANISM} users at this port: "
+                "set SMW_KAFKA to a port that does, or unset SMW_KAFKA_USER")
     return f"Kafka at {settings.kafka} refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD"
 
 
 def _by_handshake(address: str, settings: Settings) -> str | None:
-    """What a TLS handshake shows to be wrong, in one sentence; None where that is nothing."""
+    """What a TLS handshake shows to be wrong, in one sentence; None if it shows nothing."""
     context = ssl.create_default_context(cafile=settings.kafka_ca or None)
     if not settings.kafka_tls:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -141,7 +141,7 @@ def _by_handshake(address: str, settings: Settings) -> str | None:
             return None if settings.kafka_tls else f"Kafka at {address} takes TLS only: set SMW_KAFKA_TLS=true"
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in OTHER_HOST:
-            return f"the certificate of Kafka at {address} is for another host name: set SMW_KAFKA to the name that it is for"
+            return f"the certificate of Kafka at {address} is for another host name: set SMW_KAFKA to the name in the certificate"
         return (f"the certificate of Kafka at {address} is not trusted ({error.verify_message}): "
                 "set SMW_KAFKA_CA to the PEM file of the authority that signed it")
     except TimeoutError:

@@ -1,6 +1,6 @@
-"""The consumers of the topics: each job, a replay and the sink; their consumer groups, and the topics that each reads.
+"""The consumers (each job, a replay, the sink), their consumer groups, and the topics that each reads.
 
-Jobs, `./smw status` and the dashboard all take them from here, so that a lag is the same figure everywhere.
+The jobs, `./smw status` and the dashboard all use these lists, so a lag is the same figure everywhere.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def sink_group(settings: Settings) -> str:
 
 
 class ConsumerLags:
-    """How far each job, a replay and the sink are behind; for repeated use."""
+    """The lag of each job, a replay and the sink. Create it once and query it repeatedly."""
 
     def __init__(self, settings: Settings):
         topics_of = JOBS | {REPLAY: ("readings",)}
@@ -45,5 +45,5 @@ class ConsumerLags:
         self._lags = Lags(settings, full_names | {sink_group(settings): tuple(topic(settings, name) for name in STORED)})
 
     def by_name(self, timeout_s: float) -> dict[str, int | None]:
-        """Messages that each consumer has not committed; None for one that has committed nothing. Raises UserError where Kafka cannot be used."""
+        """Messages that each consumer has not committed; None if it has committed nothing. Raises UserError if Kafka cannot be used."""
         return {self._names[group_id]: lag for group_id, lag in self._lags.by_group(timeout_s).items()}

@@ -1,7 +1,8 @@
-"""Where in the topic readings a time begins: by the time that bursts themselves tell, whatever their producer gave Kafka as the time of a message.
+"""Finds where a time begins in the topic readings, by the bursts' own times and not by Kafka's timestamps.
 
-Kafka finds messages by its own timestamps. A producer may set those to seconds, to nanoseconds, to the time of sending or to nothing, and a replay that asked
-Kafka would leave out its houses. So each message is looked at once, and an index is kept in a file: of every thousand messages or so, the newest time.
+Kafka looks messages up by its timestamps. A producer may set these in seconds, in nanoseconds, to the time of sending or not at all, and a
+replay that relied on them would miss that producer's houses. So this module reads each message once, and keeps an index in a file: the
+newest time of every thousand messages or so.
 """
 
 from __future__ import annotations
@@ -27,11 +28,11 @@ from smartmeter.messages.varints import BAD, read_long
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, Settings
 
 BLOCK = np.dtype([("partition", "i8"), ("behind", "i8"), ("newest_ms", "i8")])
-"""Messages of a partition that follow each other: the offset behind the last of them, and the newest of their times."""
+"""Consecutive messages of a partition: the offset after the last one, and the newest of their times."""
 
 BLOCK_MESSAGES = 1000
 FRONT_BYTES = 128
-"""Enough of a message for all that comes before its arrays."""
+"""Enough of a message to hold everything before its arrays."""
 NEVER = np.iinfo(np.int64).min
 LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
 TIMEOUT_S = 10
@@ -40,9 +41,10 @@ _HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
 
 
 def starts(settings: Settings, folder: Path, bounds: dict[Place, tuple[int, int]], time_ms: int) -> dict[Place, int]:
-    """For each partition in the bounds (first offset, one behind the last): an offset in front of which no message is of that time or later.
+    """For each partition, an offset before which no message reaches time_ms or later.
 
-    The index is brought up to date, in a file in the folder. Raises UserError where Kafka cannot be used.
+    bounds: (first offset, offset after the last) of each partition. Brings the index up to date, in a file in the folder. Raises UserError
+    if Kafka cannot be used.
     """
     file = folder / f"{_topic_id(settings)}.npy"
     blocks = _updated(settings, _load(file), bounds)
@@ -56,8 +58,10 @@ def folder_of(settings: Settings) -> Path:
 
 
 def times(settings: Settings, messages: list[Message]) -> np.ndarray:
-    """int64 (m, 2): first and last time, in ms, of each message: of its burst. Where it has none that makes sense, both are Kafka's timestamp,
-    or NEVER where that lies in the future too."""
+    """int64 (m, 2): start and end, in ms, of the burst in each message.
+
+    Without a burst that makes sense, both are Kafka's timestamp, or NEVER if that is in the future too.
+    """
     latest_ms = round((time.time() + settings.max_ahead_s) * 1000)
     received, _ = framing(settings).all_received([message.value() or b"" for message in messages])
     spans = np.empty((len(messages), 2), np.int64)
@@ -71,7 +75,10 @@ def times(settings: Settings, messages: list[Message]) -> np.ndarray:
 
 @compiled
 def _spans(data, ends, oldest_ms, latest_ms, spans):
-    """Fill in start and end of the burst in each message, of whose front bytes data has those up to `ends`; NEVER where they make no sense."""
+    """Fill in start and end of the burst in each message; NEVER where they make no sense.
+
+    data: the messages' first bytes, one message after the other; ends[i]: where those of message i end.
+    """
     at = 0
     for i, end in enumerate(ends):
         spans[i] = NEVER
@@ -87,14 +94,14 @@ def _spans(data, ends, oldest_ms, latest_ms, spans):
 
 
 def _updated(settings: Settings, blocks: np.ndarray, bounds: dict[Place, tuple[int, int]]) -> np.ndarray:
-    """The blocks with those of the messages that came since."""
+    """The blocks, extended by the messages that arrived since."""
     ends = {partition: end for (_, partition), (_, end) in bounds.items()}
     blocks = blocks[[behind <= ends.get(partition, 0) for partition, behind, _ in blocks.tolist()]] if len(blocks) else blocks
     known = {partition: int(blocks["behind"][blocks["partition"] == partition].max()) for partition in np.unique(blocks["partition"]).tolist()}
     unseen = {place: (max(begin, known.get(place[1], 0)), end) for place, (begin, end) in bounds.items()}
     found: list[tuple[int, int, int]] = []
     count = BLOCK_MESSAGES  # of the last block: it is full
-    for (_, partition), messages in topic_log.messages(settings, group_of(settings, REPLAY), unseen, "messages looked at for the time of their readings"):
+    for (_, partition), messages in topic_log.messages(settings, group_of(settings, REPLAY), unseen, "messages indexed by time"):
         behind, newest_ms = (messages[-1].offset() or 0) + 1, int(times(settings, messages)[:, 1].max())
         if count < BLOCK_MESSAGES and found[-1][0] == partition:
             newest_ms, count = max(newest_ms, found.pop()[2]), count + len(messages)
@@ -105,7 +112,7 @@ def _updated(settings: Settings, blocks: np.ndarray, bounds: dict[Place, tuple[i
 
 
 def _start(blocks: np.ndarray, begin: int, end: int, time_ms: int) -> int:
-    """Where the first of a partition's blocks that reach a time begins, within bounds."""
+    """Offset, within bounds, where the first of a partition's blocks that reaches a time begins."""
     reach = np.flatnonzero(blocks["newest_ms"] >= time_ms)
     if not len(reach):
         return end
@@ -113,7 +120,7 @@ def _start(blocks: np.ndarray, begin: int, end: int, time_ms: int) -> int:
 
 
 def _topic_id(settings: Settings) -> str:
-    """Kafka's name for the topic that is there now; one that is made anew has another. Raises UserError."""
+    """Kafka's id of the present topic; a topic that is deleted and created again has another. Raises UserError."""
     name, client = topic(settings, "readings"), connection.admin(settings)  # its futures end with it
     try:
         return str(client.describe_topics(TopicCollection([name]), request_timeout=TIMEOUT_S)[name].result().topic_id)
@@ -122,7 +129,7 @@ def _topic_id(settings: Settings) -> str:
 
 
 def _load(file: Path) -> np.ndarray:
-    """The blocks in a file; none where it is not there, or is damaged."""
+    """The blocks in a file; none if it is missing or damaged."""
     with suppress(OSError, ValueError, EOFError):
         if (blocks := np.load(file, allow_pickle=False)).dtype == BLOCK:
             return blocks
@@ -130,11 +137,11 @@ def _load(file: Path) -> np.ndarray:
 
 
 def _save(file: Path, blocks: np.ndarray) -> None:
-    """Put the blocks into a file, whole or not at all. Raises UserError."""
+    """Write the blocks to a file, completely or not at all. Raises UserError."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with NamedTemporaryFile(dir=file.parent, delete=False) as written:
             np.save(written, blocks)
         os.replace(written.name, file)
     except OSError as error:
-        raise UserError(f"{error.filename or file}: {error.strerror}; the index of times needs a folder that can be written, and room in it") from None
+        raise UserError(f"{error.filename or file}: {error.strerror}; the index of times needs a writable folder with free space") from None

@@ -1,8 +1,8 @@
-"""How far a consumer group is in the topics.
+"""Consumer groups' offsets and lags.
 
-An end is the last stable offset: what lies behind it belongs to a transaction that is still open, and nobody may read it yet. Offsets before it may
-hold no message that is ever delivered: markers of transactions, and messages of aborted ones. A group that has consumed all messages has no lag, though its
-committed offset stands before such a gap (FLINK-33484).
+The end of a partition is its last stable offset: messages after it belong to an open transaction, and nobody may read them yet. Some
+offsets before it are never delivered: transaction markers, and messages of aborted transactions. A group that has consumed all messages
+has no lag, even if its committed offset is before such a gap (FLINK-33484).
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ Place = tuple[str, int]
 
 
 class Offsets:
-    """Offsets in some topics, as the broker tells them. Raises UserError where it does not."""
+    """Offsets in some topics, as the broker reports them. Raises UserError if it does not."""
 
     def __init__(self, settings: Settings, names: tuple[str, ...], group_id: str):
         self._settings = settings
         self._group = Group(settings, group_id)
         self._admin = connection.admin(settings)
-        topics = self._ask(self._admin.list_topics, timeout=TIMEOUT_S).topics
+        topics = self._call(self._admin.list_topics, timeout=TIMEOUT_S).topics
         wanted = [topic(settings, name) for name in names]
         if missing := [full for full in wanted if full not in topics]:
-            raise UserError(f"Kafka at {settings.kafka} shows no topic {missing[0]}: make it by {SMW} topics, or let the user read it")
+            raise UserError(f"Kafka at {settings.kafka} shows no topic {missing[0]}: create it with {SMW} topics, or let the user read it")
         self._places = [(full, partition) for full in wanted for partition in topics[full].partitions]
 
     def __enter__(self) -> Offsets:
@@ -47,22 +47,23 @@ class Offsets:
         self._group.close()
 
     def bounds(self) -> dict[Place, tuple[int, int]]:
-        """The first offset that is kept, and the one behind the last that may be read, of each partition."""
-        return self._ask(bounds, self._admin, self._places, TIMEOUT_S)
+        """(first offset, offset after the last readable message) of each partition."""
+        return self._call(bounds, self._admin, self._places, TIMEOUT_S)
 
     def committed(self) -> dict[Place, int]:
-        """What the group has committed; 0 where nothing."""
-        return {place: max(offset, 0) for place, offset in self._ask(self._group.committed, self._places, TIMEOUT_S).items()}
+        """The group's committed offset of each partition; 0 if it has none."""
+        return {place: max(offset, 0) for place, offset in self._call(self._group.committed, self._places, TIMEOUT_S).items()}
 
     def lag(self) -> int:
         """Messages that the group has not committed."""
         return self._group.lag(self.committed(), self.bounds(), TIMEOUT_S)
 
-    def _ask(self, question, *arguments, **options):
+    def _call(self, function, *arguments, **options):
+        """The function's result. Repeats the call while the group has no coordinator."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
-                return question(*arguments, **options)
+                return function(*arguments, **options)
             except KafkaException as error:
                 if error.args[0].code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
                     raise connection.failure(error, self._settings) from None
@@ -70,10 +71,10 @@ class Offsets:
 
 
 class Lags:
-    """How far some groups are in their topics (full names), to be asked again and again.
+    """The lags of some groups in their topics (full names), for repeated queries.
 
-    Each group is asked by a consumer of its own, which does not join it: librdkafka's admin client would end the process where a
-    broker does not yet, or no longer, coordinate the group (librdkafka's issue 5040).
+    A consumer for each group, which does not join it, fetches its offsets: librdkafka's admin client would end the process while a
+    broker does not coordinate the group yet, or no longer does (librdkafka's issue 5040).
     """
 
     def __init__(self, settings: Settings, topics_of: dict[str, tuple[str, ...]]):
@@ -84,7 +85,7 @@ class Lags:
     def by_group(self, timeout_s: float) -> dict[str, int | None]:
         """Messages that each group has not committed; None for a group that has committed nothing.
 
-        Raises UserError where Kafka cannot be used.
+        Raises UserError if Kafka cannot be used.
         """
         try:
             return self._by_group(timeout_s)
@@ -105,25 +106,25 @@ class Lags:
 
 
 class Group:
-    """A consumer group that is asked, by a consumer which does not join it; by several threads at a time."""
+    """Queries a consumer group's offsets through a consumer that does not join it. Several threads may use it at a time."""
 
     def __init__(self, settings: Settings, group_id: str):
         self._consumer = Consumer(connection.consumer(settings, group_id) | {
             "enable.partition.eof": True, "auto.offset.reset": "earliest", "queued.min.messages": 1, "fetch.wait.max.ms": 10})
         self._looking = threading.Lock()
-        self._gaps: dict[Place, tuple[int, int]] = {}  # the newest that is known: its first offset, and the one behind its last
+        self._gaps: dict[Place, tuple[int, int]] = {}  # the newest known gap: (its first offset, the offset after it)
 
     def close(self) -> None:
         self._consumer.close()
 
     def committed(self, places: Iterable[Place], timeout_s: float) -> dict[Place, int]:
-        """What the group has committed; below 0 where nothing. Raises KafkaException."""
-        asked = [TopicPartition(*place) for place in places]
-        found = self._consumer.committed(asked, timeout=timeout_s) if asked else []
+        """The group's committed offset of each place; below 0 if it has none. Raises KafkaException."""
+        queried = [TopicPartition(*place) for place in places]
+        found = self._consumer.committed(queried, timeout=timeout_s) if queried else []
         return {(at.topic, at.partition): at.offset for at in found}
 
     def lag(self, committed: dict[Place, int], bounds: dict[Place, tuple[int, int]], timeout_s: float) -> int:
-        """Messages from what is committed on. In the midst of a transactional topic, markers are counted as messages; at its end they are not."""
+        """Messages after the committed offsets. Transaction markers between messages count as messages; those at the end do not."""
         unread = {place: (max(offset, bounds[place][0]), bounds[place][1]) for place, offset in committed.items()}
         unread = {place: (at, end) for place, (at, end) in unread.items() if at < end}
         with self._looking:
@@ -131,7 +132,7 @@ class Group:
         return sum(max(end - firsts[place], 0) for place, (_, end) in unread.items())
 
     def _first_messages(self, unread: dict[Place, tuple[int, int]], timeout_s: float) -> dict[Place, int]:
-        """The offset of the first message at (from, to), `to` where there is none; `from` where that cannot be found out in time."""
+        """The offset of the first message of each place in (from, to); `to` if there is none, `from` if it is not found in time."""
         firsts = {place: self._behind_gap(place, at) for place, (at, _) in unread.items()}
         waiting = {place for place, (_, end) in unread.items() if firsts[place] < end}
         if not waiting:
@@ -142,7 +143,7 @@ class Group:
             for message in self._consumer.consume(1, left) + self._consumer.consume(MESSAGES_AT_A_TIME, 0):
                 error, place, offset = message.error(), (message.topic(), message.partition() or 0), message.offset() or 0
                 if error and error.code() != KafkaError._PARTITION_EOF:
-                    waiting.clear()  # such as a user that may not read the topic
+                    waiting.clear()  # for example, the user may not read the topic
                 elif place in waiting:
                     waiting.remove(place)
                     self._gaps[place] = unread[place][0], offset
@@ -151,23 +152,23 @@ class Group:
         return firsts
 
     def _behind_gap(self, place: Place, offset: int) -> int:
-        """The offset itself, or the one behind the gap that it is in."""
+        """The offset itself, or the first one after the gap that it is in."""
         first, behind = self._gaps.get(place, (0, 0))
         return behind if first <= offset < behind else offset
 
 
 def bounds(admin: AdminClient, places: Iterable[Place], timeout_s: float) -> dict[Place, tuple[int, int]]:
-    """The first offset that is kept, and the one behind the last that may be read, of each place. Raises KafkaException."""
+    """(first offset, offset after the last readable message) of each place. Raises KafkaException."""
     begins, ends = (_listed(admin, places, spec, timeout_s) for spec in (OffsetSpec.earliest(), OffsetSpec.latest()))
     return {place: (begin, ends[place]) for place, begin in begins.items()}
 
 
 def _listed(admin: AdminClient, places: Iterable[Place], spec: OffsetSpec, timeout_s: float) -> dict[Place, int]:
-    asked = {TopicPartition(*place): spec for place in places}
-    answers = admin.list_offsets(asked, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout_s) if asked else {}
+    queried = {TopicPartition(*place): spec for place in places}
+    answers = admin.list_offsets(queried, isolation_level=IsolationLevel.READ_COMMITTED, request_timeout=timeout_s) if queried else {}
     return {(at.topic, at.partition): answer.result().offset for at, answer in answers.items()}
 
 
 def specific_offsets(offset_of: dict[int, int]) -> str:
-    """Partition -> offset, as options of Flink's connector take it."""
+    """Partition -> offset, in the form that options of Flink's connector take."""
     return ";".join(f"partition:{partition},offset:{offset}" for partition, offset in sorted(offset_of.items()))

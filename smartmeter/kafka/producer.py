@@ -16,7 +16,7 @@ from smartmeter.settings import Settings
 
 DELIVERY_S = 30
 BY_KEY = -1
-"""In place of a partition: the one that the key belongs to."""
+"""Stands for the partition that the key belongs to."""
 
 
 class ProducerError(UserError):
@@ -24,10 +24,10 @@ class ProducerError(UserError):
 
 
 class Producer:
-    """An idempotent, compressed producer, in order for each house; at most 64 MB wait to be sent.
+    """An idempotent producer with compression. It keeps each house's order, and queues at most 64 MB.
 
-    Use it in a with statement: leaving it waits until everything is delivered, and raises ProducerError if not. Making it
-    raises UserError where Kafka cannot be used.
+    Use it in a with statement: leaving it waits until everything is delivered, and raises ProducerError if anything is not. The
+    constructor raises UserError if Kafka cannot be used.
     """
 
     def __init__(self, settings: Settings):
@@ -35,7 +35,7 @@ class Producer:
         self._settings = settings
         self._framing = framing(settings)
         self._fault: KafkaError | None = None
-        self._refused: SimpleQueue[KafkaError] = SimpleQueue()  # of each message that was not delivered, why
+        self._refused: SimpleQueue[KafkaError] = SimpleQueue()  # why each undelivered message failed
         self._kafka = KafkaProducer({
             **connection.client(settings),
             "enable.idempotence": True,
@@ -45,9 +45,9 @@ class Producer:
             "queue.buffering.max.kbytes": 65_536,
             "delivery.timeout.ms": DELIVERY_S * 1000,
             "delivery.report.only.error": True,
-            # Both run while a fatal error is pending. Python code, such as a function or a logger, may clear that; put is none.
+            # Both run while a fatal error is pending. Python code, such as a function or a logger, may clear it; put is not Python code.
             "on_delivery": self._refused.put,
-            "log.queue": True,  # which nobody reads: what is wrong is raised
+            "log.queue": True,  # nobody reads the queue: errors are raised
         })
 
     def __enter__(self) -> Producer:
@@ -60,20 +60,20 @@ class Producer:
         self._deliver(self._kafka.flush, DELIVERY_S + 5)
 
     def send_house(self, record: dict) -> None:
-        """Sends a record of schema house."""
+        """Send a record of schema house."""
         self.send("houses", key("houses", record), self._framing.sent(encode("house", record)), record["updated"])
 
     def send_burst(self, burst: Burst) -> None:
-        """Sends a burst; its Kafka timestamp is the burst's start."""
+        """Send a burst; its Kafka timestamp is the burst's start."""
         self.send("readings", key("readings", {"house_id": burst.house_id}), self._framing.sent(encode_burst(burst)), burst.start_ms)
 
     def wait(self, seconds: float) -> None:
-        """Lets time pass while delivery goes on."""
+        """Wait while delivery goes on."""
         self._deliver(self._kafka.poll, seconds)
 
     def send(self, name: str, message_key: bytes | None, payload: bytes | None, timestamp_ms: int, partition: int = BY_KEY,
              headers: dict[str, str | bytes | None] | None = None) -> None:
-        """Sends a message that is already encoded to topic `name`."""
+        """Send an encoded message to topic `name`."""
         while True:
             try:
                 self._kafka.produce(topic(self._settings, name), payload, message_key, partition, timestamp=timestamp_ms, headers=headers)
@@ -85,8 +85,8 @@ class Producer:
                 raise ProducerError(f"Kafka at {self._settings.kafka} refuses messages: {error.args[0].str()}") from None
 
     def _deliver(self, until, seconds: float) -> None:
-        """Delivery goes on until a method of the client returns. An error after which it gives up comes out of that as an exception,
-        or as the innermost cause of a SystemError where a message fails by it."""
+        """Deliver until the client's method `until` returns. A fatal error leaves it as an exception, or as the innermost cause of a
+        SystemError if a message fails because of it."""
         try:
             until(seconds)
         except (KafkaException, SystemError) as error:
@@ -104,4 +104,4 @@ class Producer:
         if self._fault.code() in connection.RIGHTS_MISSING:
             raise ProducerError(connection.no_right(self._fault, self._settings))
         raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka} "
-                            f"({self._fault.str()}): see whether the broker is up, and produce the same days again")
+                            f"({self._fault.str()}): check that the broker is up, and produce the same days again")

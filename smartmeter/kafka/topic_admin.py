@@ -1,4 +1,4 @@
-"""Creates the topics, and corrects the configuration of those that exist."""
+"""Creates the topics, and corrects the configuration of existing ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TIMEOUT_S = 10
 
 
 def mend(settings: Settings) -> Iterator[str]:
-    """Change the configuration of topics to what it should be; yields a sentence on each change, and on what has to be left."""
+    """Correct the configuration of the topics. Yields a sentence for each change, and for each difference that it leaves."""
     client = connection.admin(settings)
     known = _known(client, {topics.topic(settings, name) for name in topics.SCHEMA_OF})
     partitions = {full: len(found.partitions) for full, found in known.items()}
@@ -34,7 +34,7 @@ def mend(settings: Settings) -> Iterator[str]:
 
 
 def _known(client: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
-    """Topic -> what is known of it; a broker may hear a moment later of one that another has just made. Raises KafkaException."""
+    """Topic -> its metadata. Waits for a broker that does not list a new topic yet. Raises KafkaException."""
     deadline = time.monotonic() + TIMEOUT_S
     while missing := names - (known := client.list_topics(timeout=TIMEOUT_S).topics).keys():
         if time.monotonic() > deadline:
@@ -44,7 +44,7 @@ def _known(client: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
 
 
 def _configurations(client: AdminClient, names: list[str]) -> dict[str, dict[str, str]]:
-    """Topic -> its configuration, with what it has from its broker."""
+    """Topic -> its configuration, including values inherited from the broker."""
     answers = client.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in names], request_timeout=TIMEOUT_S)
     return {resource.name: {key: entry.value for key, entry in answer.result().items()} for resource, answer in answers.items()}
 
@@ -57,17 +57,17 @@ def _change(client: AdminClient, name: str, values: dict[str, str]) -> None:
 
 
 def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
-    """What differs, and is the user's to change."""
+    """A sentence for each difference that only the user may change."""
     if partitions != settings.partitions:
-        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.partitions}; left as it is, as houses would move to other "
-               "partitions, away from what they sent before: see docs/retention.md")
+        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.partitions}; left as it is, because "
+               "houses would move to other partitions than their earlier messages: see docs/retention.md")
     if settings.replication not in (0, replication):
-        yield (f"{name}: it has {replication} copies of each message and SMW_REPLICATION is {settings.replication}; left as it is, as copies are moved between "
-               "brokers by kafka-reassign-partitions.sh")
+        yield (f"{name}: it has {replication} copies of each message, and SMW_REPLICATION is {settings.replication}; left as it is: "
+               "use kafka-reassign-partitions.sh to change it")
 
 
 def create_topics(settings: Settings) -> None:
-    """Create the topics that are not there yet, and have a registry know their schemas. Raises UserError when either cannot be used, or refuses."""
+    """Create missing topics, and register their schemas if there is a registry. Raises UserError if either cannot be used, or refuses."""
     framing(settings)
     connection.require_broker(settings)
     client = connection.admin(settings)  # its futures end with it

@@ -1,4 +1,4 @@
-"""What is in a topic now, read from one offset to another, a partition after the other."""
+"""Reads the messages between two offsets of each partition, one partition after the other."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ MESSAGES_AT_A_TIME = 10_000
 
 
 def messages(settings: Settings, group_id: str, ranges: dict[Place, tuple[int, int]], what: str) -> Iterator[tuple[Place, list[Message]]]:
-    """The messages of each place in [from, to), many at a time, in the order of partition and offset; offsets need not be of messages.
+    """The messages of each place in [from, to), many at a time, in order of partition and offset.
 
-    what: is done to the messages, in words for a line of progress. Raises UserError where Kafka cannot be used.
+    The bounds need not be offsets of messages. what: what the progress line counts, such as "messages read". Raises UserError if Kafka
+    cannot be used.
     """
     pace = Pace(what, sum(max(end - begin, 0) for begin, end in ranges.values()))
     consumer = Consumer(connection.consumer(settings, group_id) | {"auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
@@ -44,12 +45,12 @@ def _partition(settings: Settings, consumer: Consumer, place: Place, begin: int,
         for message in found:
             if (error := message.error()) and error.code() != KafkaError._PARTITION_EOF:
                 raise connection.failure(KafkaException(error), settings)
-        at = max(_offset(message) + (not message.error()) for message in found)  # at the end it is that of the message to come
+        at = max(_offset(message) + (not message.error()) for message in found)  # the event for the end has the next message's
         if wanted := [message for message in found if not message.error() and _offset(message) < end]:
             yield wanted
 
 
 def _offset(message: Message) -> int:
     offset = message.offset()
-    assert offset is not None  # only of some errors
+    assert offset is not None  # only some errors have none
     return offset

@@ -1,11 +1,11 @@
-"""The files of an archive: messages of the topic readings in Avro object container files, which any Avro tool reads.
+"""The files of an archive: messages of the topic readings in Avro object container files, which any Avro tool can read.
 
     readings/date=2026-11-01/houses=000001-000100.avro    bursts, each with its columns
-    unreadable/date=2026-11-01/messages.avro              messages that are no burst
+    unreadable/date=2026-11-01/messages.avro              messages that are not bursts
 
-The date is that of a burst's start, in UTC; of what has no start that makes sense, that of its Kafka timestamp. A record is a message's place
-(PLACE), then the burst's own bytes as they were in Kafka: they are copied, not encoded anew, so that what comes back is what was there. A file is in
-the order of partition and offset.
+The date is that of the burst's start, in UTC, or of the message's Kafka timestamp if it has no start that makes sense. A record is the
+message's place (PLACE) and the burst's own bytes as they were in Kafka. They are copied, not encoded again, so a restored message equals
+the original. A file is in the order of partition and offset.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ BLOCK_BYTES = 256 << 10
 MOST_WAITING_BYTES = 256 << 20
 PARTIAL = ".partial"
 USUAL = Path("SMW_HOME", "archive")
-"""Stands for the folder `archive` in settings.home."""
+"""Placeholder for the folder `archive` in settings.home."""
 
 
 def _record(name: str, time: str | dict, fields: list[dict]) -> dict:
@@ -58,12 +58,12 @@ UNREADABLE = _record("ArchivedMessage", TIME, [])
 
 
 def folder_of(settings: Settings, named: Path) -> Path:
-    """The folder of an archive, which may be USUAL."""
+    """The folder that `named` means: itself, or the usual one for USUAL."""
     return settings.home / USUAL.name if named == USUAL else named
 
 
 class Message(NamedTuple):
-    """A message of the topic readings, cut in two where its burst begins."""
+    """A message of the topic readings, split where its burst begins. rest is empty if it is not a burst."""
 
     partition: int
     offset: int
@@ -83,19 +83,19 @@ class Message(NamedTuple):
 
     @property
     def readings(self) -> int:
-        """How many readings its burst has; 0 where it has none."""
+        """The number of readings in its burst; 0 if it is not a burst."""
         return len(decode_burst(self.value or b"").watts) if self.rest else 0
 
 
 @dataclass
 class Records:
-    """Records that become one block, as fastavro's writer takes it."""
+    """Records of one block, in the form that fastavro's writer takes."""
 
     bytes_: io.BytesIO = field(default_factory=io.BytesIO)
     num_records: int = 0
 
     def add(self, message: Message) -> int:
-        """Add a message. Returns by how many bytes the records have grown."""
+        """Add a message. Returns the bytes added."""
         before = self.bytes_.tell()
         fastavro.schemaless_writer(self.bytes_, PLACE, {
             "partition": message.partition, "offset": message.offset, "timestamp": message.timestamp_ms,
@@ -105,22 +105,22 @@ class Records:
         return self.bytes_.tell() - before
 
     def append_to(self, path: Path, schema: dict) -> None:
-        """Write them to the end of a file, as a block."""
+        """Append the records to a file as one block."""
         with path.open("a+b") as file:
             fastavro.write.Writer(file, schema, CODEC).write_block(self)
 
 
 class Files:
-    """Writes messages to many files at a time, each of which gets its name in the archive once all have come.
+    """Writes messages to many files at a time. A file gets its final name once all messages have been added.
 
-    What waits for its block to be full is bounded, and no file stays open.
+    The records that wait for a full block are bounded, and no file stays open.
     """
 
     def __init__(self, folder: Path, days: range):
         self._folder = folder
         self._waiting: dict[Path, Records] = {}
         self._waiting_bytes = 0
-        for day in days:  # what a run that was killed has left
+        for day in days:  # delete what a killed run left behind
             for left in folder.glob(f"*/{_of_day(day)}/*{PARTIAL}"):
                 left.unlink()
 
@@ -128,7 +128,7 @@ class Files:
         return len(self._waiting)
 
     def add(self, message: Message, day: int, house_id: int) -> None:
-        """Add a message to a day (days since 1970-01-01), behind those that were before it in Kafka. house_id: 0 where it is no burst."""
+        """Add a message to a day (days since 1970-01-01), in the order of Kafka. house_id: 0 if it is not a burst."""
         path = path_of(self._folder, day, house_id)
         if path not in self._waiting:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -140,7 +140,7 @@ class Files:
             self._write_all()
 
     def complete(self) -> Iterator[Path]:
-        """Yield each file, in its place and with all that the archive held of it before."""
+        """Move each file to its final name, merged with an existing file of that name, and yield it."""
         self._write_all()
         for path in sorted(self._waiting):
             written = _partial(path)
@@ -165,7 +165,7 @@ class Files:
 
 
 def cut(partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[Message, Burst | None]:
-    """(message, its burst) of what is in the topic; None where it is no burst of a house."""
+    """(message, its burst) of a message in the topic; the burst is None if it is not a burst of a house."""
     with suppress(CodecError):
         if value and (burst := decode_burst(value)).house_id >= 1:
             return Message(partition, offset, timestamp_ms, key, value[:HEADER_BYTES], value[HEADER_BYTES:]), burst
@@ -173,7 +173,7 @@ def cut(partition: int, offset: int, timestamp_ms: int, key: bytes | None, value
 
 
 def read(path: Path) -> Iterator[Message]:
-    """The messages of a file. Raises UserError where it is damaged."""
+    """The messages of a file. Raises UserError if it is damaged."""
     try:
         with path.open("rb") as file:
             block: Any
@@ -183,7 +183,7 @@ def read(path: Path) -> Iterator[Message]:
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except Exception as error:  # fastavro and the decompressor raise many kinds on damaged bytes
-        raise UserError(f"{path} is damaged ({str(error) or type(error).__name__}): take it away, and archive its day again") from None
+        raise UserError(f"{path} is damaged ({str(error) or type(error).__name__}): remove it, and archive its day again") from None
 
 
 def _next_message(records: io.BytesIO) -> Message:
@@ -197,7 +197,7 @@ def _next_message(records: io.BytesIO) -> Message:
 def merged(paths: Iterable[Path]) -> Iterator[Message]:
     """The messages of some files in the order of partition and offset, each once.
 
-    Raises UserError where two files have another message for the same place: they come from two topics.
+    Raises UserError if two files have different messages for the same place, as they come from two topics.
     """
     last = None
     for message in heapq.merge(*map(read, paths), key=lambda message: message[:2]):
@@ -205,12 +205,12 @@ def merged(paths: Iterable[Path]) -> Iterator[Message]:
             yield message
         elif message != last:
             raise UserError(f"the archive has another message at offset {message.offset} of partition {message.partition} than Kafka: it is "
-                            "of another topic, or of one that was made anew; give this one a folder of its own (--into)")
+                            "from another topic, or the topic was created again; use a folder of its own for this one (--into)")
         last = message
 
 
 def path_of(folder: Path, day: int, house_id: int) -> Path:
-    """The file that a message of a day (days since 1970-01-01) belongs to; house_id: 0 where it is no burst."""
+    """The file that a message of a day (days since 1970-01-01) belongs to. house_id: 0 if it is not a burst."""
     if not house_id:
         return folder / "unreadable" / _of_day(day) / "messages.avro"
     first = (house_id - 1) // HOUSES_PER_FILE * HOUSES_PER_FILE + 1
@@ -218,7 +218,7 @@ def path_of(folder: Path, day: int, house_id: int) -> Path:
 
 
 def files(folder: Path, days: range, house_id: int = 0) -> dict[str, list[Path]]:
-    """The complete files of some days by the name that they have each day; of one house: that of its range alone."""
+    """File name -> the complete files of some days under that name. house_id: only the files with this house; 0: all."""
     wanted = path_of(folder, 0, house_id).name if house_id else "*.avro"
     found: dict[str, list[Path]] = {}
     for day in days:

@@ -1,9 +1,9 @@
 """Avro messages: single-object framing, and a vectorised reader and writer for records that are nearly all arrays.
 
 A message is C3 01, the 8-byte little-endian CRC-64-AVRO fingerprint of the writer's schema, then the record
-(Avro specification, "Single-object encoding"). fastavro serves every schema. Bursts and power profiles are nearly all
-arrays, and an Avro array of floats is a block of packed little-endian float32, one of small ints a byte each, so NumPy
-reads and writes those without a loop of Python's. Whatever block structure Avro allows is read.
+(Avro specification, "Single-object encoding"). fastavro handles any schema. Bursts and power profiles are nearly all
+arrays. An Avro array of floats is a block of packed little-endian float32, and an array of small ints has one byte each,
+so NumPy reads and writes them without a Python loop. The reader accepts any block structure that Avro allows.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from smartmeter.messages.varints import BAD, MOST_BLOCKS, int_block, write_ints
 
 
 class _Malformed(ValueError):
-    """What is wrong with the bytes of a record, in words."""
+    """A record's bytes are malformed; the message is the reason."""
 
 
 class Columns:
@@ -38,7 +38,7 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Burst(Columns):
-    """What m meters of a house measured in [start_ms, end_ms): n readings, those of meter_ids[0] first."""
+    """What m meters of a house measured in [start_ms, end_ms): n readings, in the order of meter_ids."""
 
     house_id: int
     timezone: str
@@ -47,21 +47,21 @@ class Burst(Columns):
     tick_ms: int
     meter_ids: np.ndarray  # int32 (m,)
     counts: np.ndarray  # int32 (m,), readings of each meter
-    deltas: np.ndarray  # int32 (n,), ticks since the meter's previous reading, its first since start_ms
+    deltas: np.ndarray  # int32 (n,), ticks since the meter's previous reading, or since start_ms for its first
     watts: np.ndarray  # float32 (n,)
 
 
 @dataclass(frozen=True, eq=False)
 class Profile(Columns):
-    """Lowest, mean and highest power of m meters of a house over n minutes (UTC), those of meter_ids[0] first."""
+    """Lowest, mean and highest power of m meters of a house over n minutes (UTC), in the order of meter_ids."""
 
     house_id: int
     date: int  # local day, days since 1970-01-01
-    part: int  # 0, or the start in ms of a span that came later
+    part: int  # 0, or the start in ms of a span that arrived later
     start: int  # of the first minute, in ms since 1970-01-01T00:00Z
     meter_ids: np.ndarray  # int32 (m,)
     counts: np.ndarray  # int32 (m,), minutes of each meter
-    deltas: np.ndarray  # int32 (n,), minutes since the meter's previous one, its first since start
+    deltas: np.ndarray  # int32 (n,), minutes since the meter's previous one, or since start for its first
     readings: np.ndarray  # int32 (n,)
     min_watts: np.ndarray  # float32 (n,)
     mean_watts: np.ndarray  # float32 (n,)
@@ -69,9 +69,9 @@ class Profile(Columns):
 
 
 def encode(name: str, record: dict) -> bytes:
-    """A record of schema `name` as a message; times in ms and dates in days since 1970-01-01 are plain ints.
+    """A record of schema `name` as a message. Times in ms and dates in days, both since 1970-01-01, are plain ints.
 
-    A record of a schema that is nearly all arrays may have NumPy's (int32, float32): it is written without a loop.
+    Bursts and power profiles may hold NumPy arrays (int32, float32), which are written without a Python loop.
     Raises CodecError for a record that does not fit the schema.
     """
     if any(isinstance(value, np.ndarray) for value in record.values()):
@@ -86,16 +86,16 @@ def encode(name: str, record: dict) -> bytes:
 
 
 def decode(payload: bytes) -> tuple[str, dict]:
-    """(schema name, record) of a message. Raises CodecError for anything else."""
+    """(schema name, record) of a message. Raises CodecError if it cannot be decoded."""
     name = schema_name(payload)
     _, written_as = EARLIER.get(payload[:HEADER_BYTES], (name, None))
     return name, read_record(name, payload, HEADER_BYTES, written_as)
 
 
 def read_record(name: str, payload: bytes, at: int, written_as: dict | None = None) -> dict:
-    """The record of schema `name` from position `at` of a message on, which may be written as another version of it.
+    """The record of schema `name` that starts at position `at` of a message. written_as: the version that it was written with, if not ours.
 
-    Raises CodecError for anything else.
+    Raises CodecError if it cannot be decoded.
     """
     body = io.BytesIO(payload)
     body.seek(at)
@@ -109,7 +109,7 @@ def read_record(name: str, payload: bytes, at: int, written_as: dict | None = No
 
 
 def decode_as(name: str, payload: bytes) -> dict:
-    """The record of schema `name` in a message. Raises CodecError for anything else."""
+    """The record of schema `name` in a message. Raises CodecError for any other message."""
     found, record = decode(payload)
     if found != name:
         raise CodecError(f"a message of schema {found}, where {name} was expected")
@@ -122,22 +122,22 @@ def encode_burst(burst: Burst) -> bytes:
 
 
 def decode_burst(payload: bytes) -> Burst:
-    """The burst in a message. Raises CodecError for anything else; what its numbers mean is not judged here."""
+    """The burst in a message. Raises CodecError for any other message. Does not check whether the values make sense."""
     return Burst(*_read("reading_burst", payload))
 
 
 def decode_profile(payload: bytes) -> Profile:
-    """The power profile in a message. Raises CodecError for anything else; what its numbers mean is not judged here."""
+    """The power profile in a message. Raises CodecError for any other message. Does not check whether the values make sense."""
     return Profile(*_read("power_profile", payload))
 
 
 def _write(name: str, values) -> bytes:
-    """A message of schema `name`, the values of its fields in their order, each array in one block."""
+    """A message of schema `name` with these field values, in the schema's order, each array in one block."""
     return b"".join((HEADERS[name], *(write(value) for (_, write), value in zip(_KINDS[name], values))))
 
 
 def _read(name: str, payload: bytes) -> list:
-    """The values of the fields in a message of schema `name`, in their order."""
+    """The field values in a message of schema `name`, in the schema's order."""
     if payload[:HEADER_BYTES] != HEADERS[name]:
         raise CodecError(f"a message of schema {schema_name(payload)}, where a {name} was expected")
     values, at = [], HEADER_BYTES
@@ -251,7 +251,7 @@ def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
     end = int_block(np.frombuffer(payload, np.uint8), at, len(payload), count, values, 0)
     if end != BAD:
         return values, end
-    while True:  # as far as what is wrong
+    while True:  # finds and raises the reason
         _, at = _read_int(payload, at)
 
 

@@ -1,8 +1,8 @@
-"""What stands before a record in a topic, and tells which schema it was written with.
+"""The bytes before a record in a topic, which name the schema that it was written with.
 
-Within this project a message is in single-object framing (smartmeter.messages.schemas). With a schema registry, what goes into a topic
-is in the registry's: a byte 0, the schema's id in 4 bytes (big-endian), the record. A Framing stands between the two: what
-is sent passes through it last, what is received first. Both framings are read always, so that a topic may hold both.
+Within this project, messages use single-object framing (smartmeter.messages.schemas). With a schema registry, messages in topics use
+the registry's framing: a byte 0, the schema's id in 4 bytes (big-endian), the record. A Framing converts between the two: it is the last
+step before sending and the first after receiving. It always reads both framings, so a topic may hold both.
 """
 
 from __future__ import annotations
@@ -18,28 +18,28 @@ REGISTRY_MARKER = b"\0"
 
 
 class RegistryFault(UserError):
-    """The schema registry gives no answer, or refuses to; the message says what to do."""
+    """The schema registry does not answer, or refuses; the message states what to do."""
 
 
 class Framing:
-    """Messages as they are without a registry: in single-object framing everywhere."""
+    """The framing without a registry: single-object everywhere."""
 
     def sent(self, message: bytes) -> bytes:
-        """A message of ours as it goes into its topic."""
+        """A message of ours as it is sent to its topic."""
         return message
 
     def received(self, payload: bytes, given_up: Callable[[], bool] = lambda: False) -> bytes:
-        """A message of a topic in single-object framing, of a schema in avro/, or the payload itself where it is in neither framing.
+        """A topic's message in single-object framing, in a schema of avro/; the payload itself if it is in neither framing.
 
-        It may have to wait for a registry that is away, until that is given up: then RegistryFault is raised. Raises
-        CodecError for a message of another schema.
+        Waits while the registry is away, and raises RegistryFault once given_up() is true. Raises CodecError for a message of
+        another schema.
         """
         if payload.startswith(REGISTRY_MARKER):
             raise CodecError("it begins with 00, as a message with the id of a schema registry does: set SMW_SCHEMA_REGISTRY_URL to read it")
         return payload
 
     def all_received(self, payloads: Iterable[bytes]) -> tuple[list[bytes], dict[int, str]]:
-        """(many messages as they are received, index -> reason of those that cannot be, which stay as they came)."""
+        """(the messages as `received` returns them, index -> reason for those that it rejects). Rejected messages stay unchanged."""
         messages, reasons = list(payloads), {}
         for i, payload in enumerate(messages):
             if payload.startswith(REGISTRY_MARKER):
@@ -52,9 +52,9 @@ class Framing:
 
 @cache
 def framing(settings: Settings) -> Framing:
-    """How messages are framed. With a registry, it has all schemas of ours from now on.
+    """The framing for these settings. If there is a registry, this registers all schemas of ours.
 
-    Raises UserError when the registry does not answer, or has other schemas that ours do not fit.
+    Raises UserError when the registry does not answer, or has schemas that ours are incompatible with.
     """
     if not settings.schema_registry_url:
         return Framing()

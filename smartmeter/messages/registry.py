@@ -1,4 +1,4 @@
-"""The schema registry, by the API of Confluent's, which others offer too, and the framing of messages that names its ids."""
+"""The schema registry, through Confluent's API, which other registries offer too, and the message framing with its ids."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ ID_END = len(REGISTRY_MARKER) + 4
 TIMEOUT_S = 5.0
 RETRY_S = (0.5, 1, 2, 5)
 REFUSED_FOR_S = 60
-"""How long an id that is none is not asked for again."""
+"""How long an unusable id is not looked up again."""
 
 NOT_FOUND = (40401, 40402, 40403)
-"""Error codes of the API: no such subject, version, schema. A 404 without one is no answer of a registry."""
+"""Error codes of the API: no such subject, version, schema. A 404 without one does not come from a registry."""
 
 log = logging.getLogger("registry")
 
 
 @dataclass(frozen=True)
 class Registry:
-    """Where the registry is, and who asks it: all that a worker on another machine needs."""
+    """The registry's address and the user: all that a worker on another machine needs."""
 
     url: str
     user: str = ""
     password: str = field(default="", repr=False)
-    authorities: str = field(default="", repr=False)  # certificates that are trusted, as PEM; empty: the usual ones
+    authorities: str = field(default="", repr=False)  # trusted certificates, as PEM; empty: the system's
 
     @classmethod
     def of(cls, settings: Settings) -> Registry:
@@ -60,10 +60,10 @@ class Registry:
             raise UserError(f"SMW_SCHEMA_REGISTRY_CA={ca}: it cannot be read as a PEM file of certificates ({error})") from None
         return cls(settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password, authorities)
 
-    def ask(self, question: Callable):
-        """What it answers to question(client); None where it does not have what is asked for. Raises RegistryFault."""
+    def query(self, request: Callable):
+        """The result of request(client); None if the registry does not have what it looks up. Raises RegistryFault."""
         try:
-            return question(_client(self))
+            return request(_client(self))
         except SchemaRegistryError as error:
             if error.error_code in NOT_FOUND:
                 return None
@@ -72,21 +72,21 @@ class Registry:
             raise RegistryFault(self._silence(error)) from None
 
     def agree(self, subject: str, name: str) -> int:
-        """The id of our schema `name` in a subject; it is registered there if need be.
+        """The id of our schema `name` in a subject. Registers the schema there if necessary.
 
-        Raises UserError when it is incompatible with what the subject holds, RegistryFault.
+        Raises UserError when it is incompatible with the subject's schemas, and RegistryFault.
         """
-        ours = (SCHEMA_DIR / f"{name}.avsc").read_text().strip()  # as Confluent's own serializers do
+        ours = (SCHEMA_DIR / f"{name}.avsc").read_text().strip()  # stripped, as Confluent's own serializers do
         schema = Schema(ours, "AVRO")
-        if known := self.ask(lambda client: client.lookup_schema(subject, schema)):
+        if known := self.query(lambda client: client.lookup_schema(subject, schema)):
             return known.schema_id
-        latest = self.ask(lambda client: client.get_latest_version(subject))
-        if latest and not self.ask(lambda client: client.test_compatibility_all_versions(subject, schema)):
+        latest = self.query(lambda client: client.get_latest_version(subject))
+        if latest and not self.query(lambda client: client.test_compatibility_all_versions(subject, schema)):
             raise UserError(
                 f"avro/{name}.avsc is incompatible with what the schema registry at {self.url} has of subject {subject}"
-                f"{_where(ours, latest.schema.schema_str)}: leave the type of a field as it was and give a new one a default, or let "
-                "SMW_TOPIC_PREFIX name topics of its own")
-        return self.ask(lambda client: client.register_schema(subject, schema))
+                f"{_where(ours, latest.schema.schema_str)}: keep the type of each field and give a new field a default, or set "
+                "SMW_TOPIC_PREFIX to use other topics")
+        return self.query(lambda client: client.register_schema(subject, schema))
 
     def _refusal(self, error: SchemaRegistryError) -> str:
         who = f"the user {self.user}" if self.user else "anyone without a user"
@@ -106,7 +106,7 @@ class Registry:
             return (f"the certificate of the schema registry at {self.url} is not trusted ({reason.partition(' (_ssl')[0]}): "
                     "set SMW_SCHEMA_REGISTRY_CA to the PEM file of the authority that signed it")
         return (f"no schema registry answers at {self.url} ({error or type(error).__name__}): start it, or set SMW_SCHEMA_REGISTRY_URL to "
-                "where it is")
+                "its address")
 
 
 @cache
@@ -123,7 +123,7 @@ def _client(registry: Registry) -> SchemaRegistryClient:
 
 
 def _where(ours: str, theirs: str) -> str:
-    """In which fields two schemas do not fit each other, in words; empty when that cannot be told."""
+    """The fields in which two schemas are incompatible, in words; empty if they cannot be determined."""
     for reader, writer in ((ours, theirs), (theirs, ours)):
         try:
             found = ReaderWriterCompatibilityChecker().get_compatibility(parse(reader), parse(writer))
@@ -135,21 +135,21 @@ def _where(ours: str, theirs: str) -> str:
 
 
 def registry_framing(settings: Settings) -> RegistryFraming:
-    """The framing with the registry's ids of our schemas, which it has from now on. Raises UserError."""
+    """The framing with the registry's ids of our schemas, after registering them there. Raises UserError."""
     registry = Registry.of(settings)
     return RegistryFraming(registry, {schema: registry.agree(f"{topic(settings, name)}-value", schema) for name, schema in SCHEMA_OF.items()})
 
 
 @dataclass(frozen=True)
 class Writer:
-    """How the records under an id were written: by our schema `name`, or by another version of it."""
+    """How the records under an id were written: with our schema `name`, or with another version of it."""
 
     name: str
     version: dict | None = None
 
 
 class RegistryFraming(Framing):
-    """Messages with the id of their schema; how those of our own schemas are written is known, any other id is asked for once."""
+    """Messages with the id of their schema. The ids of our own schemas are known from the start, any other id is looked up once."""
 
     def __init__(self, registry: Registry, ids: dict[str, int]):
         """ids: name of a schema -> its id."""
@@ -172,7 +172,7 @@ class RegistryFraming(Framing):
         return encode(writer.name, read_record(writer.name, payload, ID_END, writer.version))
 
     def _writer(self, number: int, given_up: Callable[[], bool]) -> Writer:
-        """How the records under an id were written. Raises CodecError when that is of no use, RegistryFault when it is given up."""
+        """How the records under an id were written. Raises CodecError for an unusable id, RegistryFault once given_up() is true."""
         if number in self._writer_of:
             return self._writer_of[number]
         if reason := self._refused.get(number):
@@ -184,12 +184,12 @@ class RegistryFraming(Framing):
             raise
         return self._writer_of[number]
 
-    def _patiently(self, question: Callable, given_up: Callable[[], bool]):
-        """What the registry answers, however long it is away: no message is refused because nobody could be asked."""
+    def _patiently(self, request: Callable, given_up: Callable[[], bool]):
+        """The registry's answer, however long it is away: no message is refused because the registry could not be reached."""
         failures = 0
         while True:
             try:
-                return self._registry.ask(question)
+                return self._registry.query(request)
             except RegistryFault as fault:
                 if given_up():
                     raise
@@ -200,7 +200,7 @@ class RegistryFraming(Framing):
 
 
 def _writer(number: int, schema: Schema | None) -> Writer:
-    """How records are written under an id, by its schema. Raises CodecError when it is none of ours."""
+    """How the records under an id were written, from its schema. Raises CodecError when it is not one of ours."""
     if schema is None:
         raise CodecError(f"the schema registry has no schema with the id {number}")
     if schema.schema_type != "AVRO":

@@ -34,7 +34,7 @@ def _without_logical_types(schema):
 
 
 def parsed(schema) -> tuple[dict, str]:
-    """(schema as fastavro takes it, its canonical form) of a schema as JSON has it; times and dates become plain numbers."""
+    """(schema for fastavro, its canonical form) of a schema parsed from JSON. Times and dates become plain numbers."""
     schema = fastavro.parse_schema(_without_logical_types(schema))
     return schema, fastavro.schema.to_parsing_canonical_form(schema)
 
@@ -53,11 +53,11 @@ _NAME_OF = {header: name for name, header in HEADERS.items()}
 
 EARLIER = {MARKER + fingerprint: (path.stem.split("-")[0], schema)
             for path in sorted((SCHEMA_DIR / "earlier").glob("*.avsc")) for schema, fingerprint in [_load(path)]}
-"""Header -> (name, schema) of what earlier releases wrote, and topics may still hold."""
+"""Header -> (name, schema) of earlier releases' messages, which topics may still hold."""
 
 
 def schema_name(payload: bytes) -> str:
-    """Name of the schema that a message was written with, by this release or an earlier one. Raises CodecError when it is none of ours."""
+    """Name of the schema that a message was written with, by this release or an earlier one. Raises CodecError for any other schema."""
     header = payload[:HEADER_BYTES]
     name = _NAME_OF.get(header) or EARLIER.get(header, (None,))[0]
     if name is None:

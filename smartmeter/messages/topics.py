@@ -1,4 +1,4 @@
-"""The topics: their names, their keys and how each is kept."""
+"""The topics: their names, keys and configurations."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ RESULTS = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dea
 """The topics that the jobs write."""
 
 COMPACTED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements")
-"""Topics of which the newest message of a key is enough; the others keep all."""
+"""Topics that keep only the newest message of a key; the others keep all messages."""
 
 LONGEST_MS = 2**63 - 1
 LARGEST_MESSAGE_BYTES = 8 << 20
 LARGEST_DEAD_LETTER_BYTES = 9 << 20
-"""It holds a message, and why that could not be used."""
+"""A dead letter holds a message and the reason why it could not be used."""
 UNLIMITED = -1
 
 BY_KEY = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0.1, "delete.retention.ms": DAY_MS,
           "segment.ms": 7 * DAY_MS, "max.compaction.lag.ms": 7 * DAY_MS}
-"""A week after a message came at the latest, those that it takes the place of go, however few there are."""
+"""A replaced message is deleted after a week at the latest, however few there are."""
 
 ALL = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED, "segment.ms": LONGEST_MS}
-"""Segments are of a size only: days that come in disorder would each begin a segment else."""
+"""Segments end by size only: otherwise days that arrive out of order would each begin a segment."""
 
 
 def topic(settings: Settings, name: str) -> str:
@@ -45,9 +45,9 @@ def topic(settings: Settings, name: str) -> str:
 
 
 def configuration(settings: Settings, name: str, partitions: int) -> dict[str, str]:
-    """How Kafka is to keep a topic of so many partitions, in the words of its topic configurations.
+    """The Kafka configuration of a topic with this number of partitions.
 
-    Times are those of the readings, which may be years ago: so no age is too old, and nothing is deleted by age that is not told to be.
+    Timestamps are those of the readings, which may be years old: so no message is too old, and only readings_retention_days deletes by age.
     """
     kept = {
         "compression.type": "producer",
@@ -68,7 +68,7 @@ def configuration(settings: Settings, name: str, partitions: int) -> dict[str, s
 
 
 def _readings_kept(settings: Settings, partitions: int) -> dict:
-    """The readings stay for ever, or for a time or up to a size that the settings tell."""
+    """Readings stay forever, or up to the age or size in the settings."""
     kept = dict(ALL)
     if settings.readings_retention_days:
         kept |= {"retention.ms": settings.readings_retention_days * DAY_MS, "segment.ms": DAY_MS}

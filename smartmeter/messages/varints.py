@@ -1,4 +1,4 @@
-"""Arrays of Avro in compiled loops: zigzag varints and packed floats, in whatever blocks Avro allows."""
+"""Avro arrays in compiled loops: zigzag varints and packed floats, in any block structure that Avro allows."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from smartmeter.compiled import compiled
 
 MOST_BLOCKS = 10_000
-"""Of an array. Writers make one, or one in some kB."""
+"""Most blocks of an array. Writers make one, or one every few kB."""
 
 BAD = -1
-"""In place of a position, where something cannot be read."""
+"""Takes the place of a position when a value cannot be read."""
 
 
 @compiled
 def write_ints(values, out):
-    """Write the zigzag varints of int32 to out. Returns how many bytes they take."""
+    """Write int32 values to out as zigzag varints. Returns the number of bytes."""
     at = 0
     for value in values:
         rest = np.uint32((value << 1) ^ (value >> 31))
@@ -30,7 +30,7 @@ def write_ints(values, out):
 
 @compiled
 def read_long(data, at, end):
-    """(value, position after it) of the zigzag varint (Avro specification, "Binary encoding") at `at`; BAD where there is none."""
+    """(value, position after it, or BAD) of the zigzag varint (Avro specification, "Binary encoding") at `at`."""
     value, shift = np.uint64(0), np.uint64(0)
     while 0 <= at < end and shift < 70:
         byte = np.uint64(data[at])
@@ -45,7 +45,7 @@ def read_long(data, at, end):
 
 @compiled
 def _block(data, at, end):
-    """(items in the block of an array at `at`, 0 for its end; position after its head, or BAD). A negative count is followed by a size."""
+    """(items in the array block at `at`, 0 at the end of the array; position after the head, or BAD). A size follows a negative count."""
     count, at = read_long(data, at, end)
     if count < 0:
         count = -count
@@ -68,7 +68,7 @@ def read_ints(data, at, end, into, k):
 
 @compiled
 def int_block(data, at, end, count, into, k):
-    """Read so many ints into into[k:]. Returns the position after them, or BAD."""
+    """Read `count` ints into into[k:]. Returns the position after them, or BAD."""
     for i in range(k, k + count):
         if at < end and data[at] < 0x80:
             value, at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1

@@ -233,13 +233,13 @@ def test_what_is_wrong_is_told_in_one_sentence_by_every_part(wrong, admin, proce
 
 
 def test_a_user_may_be_what_is_missing(admin):
-    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it wants a user" in connection.why_not(replace(admin, kafka_user="", kafka_password=""), patience_s=1)
+    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" in connection.why_not(replace(admin, kafka_user="", kafka_password=""), patience_s=1)
 
 
 def test_tls_or_a_user_where_there_is_none(request, admin):
     plain = request.getfixturevalue("kafka").kafka
     assert "takes no TLS at this port" in connection.why_not(replace(admin, kafka=plain))
-    assert "takes no users by SCRAM-SHA-512 at this port" in connection.why_not(replace(admin, kafka=plain, kafka_tls=False, kafka_ca=""))
+    assert "does not accept SCRAM-SHA-512 users at this port" in connection.why_not(replace(admin, kafka=plain, kafka_tls=False, kafka_ca=""))
 
 
 def test_programs_end_with_the_sentence(admin):

@@ -132,8 +132,8 @@ def test_a_schema_that_does_not_fit_what_is_there_is_refused(settings, client, l
         framing(settings)
     assert str(refused.value) == (
         f"avro/alert.avsc is incompatible with what the schema registry at {settings.schema_registry_url} has of subject "
-        f"{settings.topic_prefix}alerts-value in {fields}: leave the type of a field as it was and give a new one a default, or let "
-        "SMW_TOPIC_PREFIX name topics of its own")
+        f"{settings.topic_prefix}alerts-value in {fields}: keep the type of each field and give a new field a default, or set "
+        "SMW_TOPIC_PREFIX to use other topics")
 
 
 def test_a_schema_that_fits_what_is_there_becomes_its_next_version(settings, client):

@@ -79,7 +79,7 @@ def test_topics_are_mended_and_what_was_changed_is_told(with_topics):
     assert topic_config(with_topics, prefix + "late", "retention.ms", "retention.bytes", "min.insync.replicas") == ["-1", "-1", "2"]
     left = [change for change in changes if "left as it is" in change]
     assert sum(" has 4 partitions, and SMW_PARTITIONS is 8" in change for change in left) == len(SCHEMA_OF)
-    assert sum(" has 1 copies of each message and SMW_REPLICATION is 3" in change for change in left) == len(SCHEMA_OF)
+    assert sum(" has 1 copies of each message, and SMW_REPLICATION is 3" in change for change in left) == len(SCHEMA_OF)
     assert list(topic_admin.mend(limited)) == left
     assert topics.run(None, with_topics) == 0
     assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes") == ["-1", "-1"]

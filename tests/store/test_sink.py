@@ -376,7 +376,7 @@ def test_broker_that_is_not_there(tmp_path):
     with sink_process(settings) as process:
         _, said = process.communicate(timeout=STILL_S)
     assert process.returncode == 1
-    assert said == f"sink: no Kafka broker answers at {settings.kafka}: start one by ./smw stack, or set SMW_KAFKA to where it is\n"
+    assert said == f"sink: no Kafka broker answers at {settings.kafka}: start one with ./smw stack, or set SMW_KAFKA to its address\n"
 
 
 def test_wrong_password(settings):
