@@ -1,4 +1,4 @@
-"""What users say of alerts goes the way of all data: into a topic, and from there, by the sink, into ClickHouse."""
+"""Acknowledgements of alerts. They take the path of all data: into a topic, and through the sink into ClickHouse."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def producer() -> Producer:
 
 
 def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False) -> None:
-    """Say that an alert has been seen, or take that back. Raises UserError when Kafka does not take it."""
+    """Acknowledge an alert, or withdraw its acknowledgement. Raises UserError if Kafka does not accept it."""
     record = {
         "alert_id": alert_id, "house_id": house_id, "note": note[:LONGEST_NOTE], "author": st.user.get("email") or "",
         "withdrawn": withdrawn, "acknowledged": round(time.time() * 1000),
@@ -36,8 +36,8 @@ def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False
         producer().produce(name, message, topics.key("acknowledgements", record),
                            on_delivery=lambda error, _: failures.append(error) if error else None)
         undelivered = producer().flush(SENT_WITHIN_S + 1)
-    except (KafkaException, BufferError, SystemError) as error:  # one after which the client gives up may be a SystemError's cause
-        raise UserError(f"Kafka at {settings().kafka} does not take it: {error.__cause__ or error}") from None
+    except (KafkaException, BufferError, SystemError) as error:  # a fatal error of the client may be the cause of a SystemError
+        raise UserError(f"Kafka at {settings().kafka} does not accept the acknowledgement: {error.__cause__ or error}") from None
     if failures or undelivered:
-        fault = connection.why_not(settings()) or f"Kafka says: {failures[0].str() if failures else 'nothing'}"
-        raise UserError(f"It is not acknowledged: {fault}")
+        fault = connection.why_not(settings()) or f"Kafka reports {failures[0].str() if failures else 'nothing'}"
+        raise UserError(f"The alert is not acknowledged: {fault}")

@@ -1,6 +1,6 @@
-"""The dashboard's frame: its pages, who may see them, and what it says while ClickHouse is away. Run by ./smw dashboard.
+"""The dashboard's frame: its pages, who may see them, and the message shown while ClickHouse is away. Run by ./smw dashboard.
 
-The pages are in views/, not in pages/: a folder of that name Streamlit would open to everyone, past this frame and its login.
+The pages are in views/, not in pages/: Streamlit would also serve a folder named pages/, past this frame and its login.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ PAGES = [
 
 
 def admitted() -> bool:
-    """Whether the pages may be shown: always without a login provider in secrets.toml, else to who has logged in."""
+    """Whether the pages may be shown: to everyone without a login provider in secrets.toml, else only after login."""
     if not st.secrets.load_if_toml_exists() or "auth" not in st.secrets:
         return True
     if st.user.is_logged_in:

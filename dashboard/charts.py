@@ -1,4 +1,4 @@
-"""The charts: from DataFrames to Altair. Colours are Okabe and Ito's, and nothing is told by colour alone."""
+"""The charts: from DataFrames to Altair. Colours are those of Okabe and Ito, and colour is never the only sign of a meaning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pandas as pd
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
     "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
 MOST_APPLIANCES = 6
-"""Appliances that get a colour of their own; what the others use is added up."""
+"""Appliances that get a colour of their own. The energy of the others is added up."""
 
 OTHERS, UNMETERED = "other appliances", "unmetered"
 APPLIANCE_COLOURS = [BLUE, ORANGE, GREEN, PINK, SKY, RED]
@@ -24,18 +24,18 @@ OUTLINES = Path(__file__).parent / "outlines"
 HEIGHT = 320
 Layers = alt.LayerChart | alt.FacetChart
 WHOLE_PERCENT = 99
-"""Coverage from which on a day counts as measured as a whole."""
+"""A day with at least this coverage counts as fully measured."""
 
 DAY_OVER_YEAR = "[timeFormat(datum.value, '%d %b'), timeFormat(datum.value, '%Y')]"
 
 HALF_A_LABEL_PX = 40
-INWARD_PX = -2  # a glyph may reach a little beyond the end of its text
+INWARD_PX = -2  # a glyph may extend slightly past the end of its text
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)  # minutes between the labels of a time axis
 
 
 @dataclass(frozen=True)
 class Span:
-    """The Unix times [start_s, end_s), local to a zone, in steps of whole minutes: `most` of them, or less than twice as many."""
+    """The Unix times [start_s, end_s) in a time zone. They are divided into steps of whole minutes: fewer than twice `most`."""
 
     start_s: int
     end_s: int
@@ -55,15 +55,15 @@ class Span:
         return datetime.fromtimestamp(self.end_s, UTC)
 
     def local(self, at_s: float) -> str:
-        """A Unix time as the house's clock showed it."""
+        """A Unix time as shown by the house's clock."""
         return f"{datetime.fromtimestamp(at_s, self.zone):%Y-%m-%d %H:%M}"
 
     def locals(self, times_s: pd.Series) -> pd.Series:
-        """A column of Unix times, in which most come again and again, as the house's clock showed them."""
+        """A column of Unix times as shown by the house's clock. Each distinct time is converted only once."""
         return times_s.map({at_s: self.local(at_s) for at_s in times_s.unique()})
 
     def axis(self, labels: int = 9) -> alt.X:
-        """An x axis labelled in local time, also where the clocks change."""
+        """An x axis labelled in local time, including at changes of the clocks."""
         minutes = next((m for m in TICKS if (self.end_s - self.start_s) / 60 / m <= labels), TICKS[-1])
         texts: dict[int, str | list[str]] = {}
         for at_s in range(self.start_s, self.end_s + 1, 60):
@@ -75,20 +75,20 @@ class Span:
             labelFlushOffset=INWARD_PX, title=f"local time ({self.zone.key})"))
 
     def every_step(self, power: pd.DataFrame) -> pd.DataFrame:
-        """Power (queries.power) of one meter with a row for each step, empty where there was no reading, and the local time."""
+        """Power (queries.power) of one meter with a row for each step, empty without a reading, and a column of local time."""
         steps = pd.Index(np.arange(self.start_s, self.end_s, self.step_s), name="start_s")
         full = power.set_index("start_s").reindex(steps).reset_index()
         return full.assign(local=self.locals(full["start_s"]))
 
     def cut(self, rows: pd.DataFrame, start: str, end: str) -> pd.DataFrame:
-        """Rows with two columns of times, also as start_s and end_s, cut to the span."""
+        """Rows with their two time columns added as start_s and end_s (Unix times), cut to the span."""
         epoch, second = pd.Timestamp(0, tz="UTC"), timedelta(seconds=1)
         return rows.assign(start_s=((rows[start] - epoch) / second).clip(self.start_s, self.end_s),
                            end_s=((rows[end] - epoch) / second).clip(self.start_s, self.end_s))
 
 
 def power_curve(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> Layers:
-    """One meter's power (queries.power): mean as a line in the band from min to max; its thresholds and its alerts."""
+    """One meter's power (queries.power): the mean as a line, a band from min to max, its thresholds and its alerts."""
     x, watts = span.axis(), {name: alt.Tooltip(f"{name}_watts:Q", title=f"{name}, W", format=",.0f")
                              for name in ("min", "mean", "max", "percentile", "limit")}
     curve = alt.Chart(span.every_step(power)).encode(x=x)
@@ -108,8 +108,8 @@ def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
     """Layers that mark alerts: a band over their time, a triangle at their peak."""
     if alerts.empty:
         return []
-    told = span.cut(alerts, "start", "end").assign(began=[span.local(at.timestamp()) for at in alerts["start"]])
-    marks = alt.Chart(told).encode(x=span.axis(), tooltip=[
+    marked = span.cut(alerts, "start", "end").assign(began=[span.local(at.timestamp()) for at in alerts["start"]])
+    marks = alt.Chart(marked).encode(x=span.axis(), tooltip=[
         alt.Tooltip("began:N", title="alert began"), alt.Tooltip("peak_watts:Q", title="peak, W", format=",.0f"),
         alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f")])
     return [marks.mark_rect(color=RED, opacity=0.25).encode(x2="end_s:Q"),
@@ -117,7 +117,7 @@ def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
 
 
 def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.DataFrame, span: Span, order: list[str]) -> Layers:
-    """Mean power of the appliances (start_s, label, rank, mean_watts) on each other, under the line of the mains (start_s, mean_watts)."""
+    """Mean power of the appliances (start_s, label, rank, mean_watts) as stacked areas, and the mains (start_s, mean_watts) as a line."""
     x, watts = span.axis(), alt.Tooltip("mean_watts:Q", title="mean, W", format=",.0f")
     layers = [alt.Chart(appliances.assign(local=span.locals(appliances["start_s"]))).mark_area(interpolate="step-after").encode(
         x=x, y=alt.Y("mean_watts:Q", stack="zero", title="power, W"), color=appliance_colours(order), order=alt.Order("rank:Q"),
@@ -129,7 +129,7 @@ def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.Data
 
 
 def ranked(rows: pd.DataFrame, along: str, column: str) -> tuple[pd.DataFrame, list[str]]:
-    """A column summed along another and by label, the labels beyond MOST_APPLIANCES made one; with the rank of each label.
+    """A column summed by `along` and label, with the rank of each label. Labels beyond MOST_APPLIANCES are combined.
 
     Returns (rows with along, label, column and rank; the labels by rank: largest first, then OTHERS and UNMETERED).
     """
@@ -142,12 +142,12 @@ def ranked(rows: pd.DataFrame, along: str, column: str) -> tuple[pd.DataFrame, l
 
 
 def legend(**look) -> alt.Legend:
-    """A legend under a chart, in as many columns as the chart has room for."""
+    """A legend below a chart, in as many columns as fit."""
     return alt.Legend(orient="bottom", columns=alt.ExprRef("max(2, floor(width / 140))"), offset=8, padding=0, **look)
 
 
 def appliance_colours(order: list[str]) -> alt.Color:
-    """A colour for each label of `order`; the same for the same appliance in all charts of a page."""
+    """A colour for each label of `order`. An appliance has the same colour in all charts that share the order."""
     own = [label for label in order if label not in (OTHERS, UNMETERED)]
     colours = APPLIANCE_COLOURS[:len(own)] + [YELLOW] * (OTHERS in order) + [GREY] * (UNMETERED in order)
     return alt.Color("label:N", title=None, scale=alt.Scale(domain=order, range=colours),
@@ -155,15 +155,15 @@ def appliance_colours(order: list[str]) -> alt.Color:
 
 
 def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
-    """Energy by day (date, kwh, coverage_percent, final, before_kwh) beside the period before and the zip's median."""
+    """Energy by day (date, kwh, coverage_percent, final, before_kwh), with the period before and the zip's median."""
     covered = days["coverage_percent"] >= WHOLE_PERCENT
-    days = days.assign(opacity=np.where(covered & days["final"], 0.9, 0.4), told=days["coverage_percent"].map("{:.0f} %".format).where(~covered, ""))
+    days = days.assign(opacity=np.where(covered & days["final"], 0.9, 0.4), coverage=days["coverage_percent"].map("{:.0f} %".format).where(~covered, ""))
     base = alt.Chart(days).encode(x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), tooltip=[
         day_tooltip(), alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
         alt.Tooltip("before_kwh:Q", title="period before, kWh", format=",.2f"),
         alt.Tooltip("coverage_percent:Q", title="covered, %", format=".1f"), alt.Tooltip("final:N", title="final")])
     layers = [base.mark_bar(color=BLUE, cornerRadiusEnd=2).encode(opacity=alt.Opacity("opacity:Q", scale=None)),
-              base.mark_text(dy=-8, color=GREY).encode(text="told:N")]
+              base.mark_text(dy=-8, color=GREY).encode(text="coverage:N")]
     if days["before_kwh"].notna().any():
         layers.append(alt.Chart(days).mark_tick(color=ORANGE, thickness=3).encode(x=day_axis(), y="before_kwh:Q"))
     if len(median):
@@ -174,7 +174,7 @@ def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
 
 
 def columns_by_day(days: pd.DataFrame, column: str, title: str, format: str = ",.2f") -> alt.Chart:
-    """A column of some days (date) as bars; pale where the days have coverage_percent and final, and are not whole."""
+    """A column by day (date) as bars. If the days have coverage_percent and final, incomplete days are pale."""
     opacity = np.where((days["coverage_percent"] >= WHOLE_PERCENT) & days["final"], 0.9, 0.4) if "final" in days else 0.9
     return alt.Chart(days.assign(opacity=opacity)).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
         x=day_axis(), y=alt.Y(f"{column}:Q", title=title), opacity=alt.Opacity("opacity:Q", scale=None),
@@ -182,14 +182,14 @@ def columns_by_day(days: pd.DataFrame, column: str, title: str, format: str = ",
 
 
 def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
-    """Energy by day and label (date, label, kwh, rank), one label on the other."""
+    """Energy by day and label (date, label, kwh, rank), as stacked bars."""
     return alt.Chart(energy).mark_bar().encode(
         x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), color=appliance_colours(order), order=alt.Order("rank:Q"),
         tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")]).properties(height=HEIGHT + 60)
 
 
 def ranking(shares: pd.DataFrame) -> Layers:
-    """Energy and share of the mains by appliance (label, kwh, share_percent), in their order."""
+    """Energy and share of the mains by appliance (label, kwh, share_percent), in the order of the rows."""
     base = alt.Chart(shares).encode(
         y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)), x=alt.X("kwh:Q", title="energy, kWh"),
         tooltip=["label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
@@ -199,7 +199,7 @@ def ranking(shares: pd.DataFrame) -> Layers:
 
 
 def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
-    """Percentile by day, a line a meter (date, name, percentile_watts, limit_watts); power is on a logarithmic scale."""
+    """Percentile by day (date, name, percentile_watts, limit_watts): one line for each meter, on a logarithmic scale."""
     marks: dict[str, Any] = {"title": None, "legend": legend()}
     return alt.Chart(thresholds[thresholds["percentile_watts"] > 0]).mark_line(point=alt.OverlayMarkDef(size=50)).encode(
         x=day_axis(), y=alt.Y("percentile_watts:Q", title="percentile, W", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
@@ -218,13 +218,13 @@ def day_tooltip() -> alt.Tooltip:
 
 
 IN_AMERICA = dict(west=-172, south=18, east=-66, north=72)
-"""What the projection of the United States shows, Alaska and Hawaii included, in degrees."""
+"""Area that the projection of the United States shows, including Alaska and Hawaii, in degrees."""
 
 
 def zip_map(zips: pd.DataFrame, column: str, title: str) -> dict:
-    """A circle a zip (latitude, longitude) on the outlines of the states, or of the world where some lie elsewhere.
+    """A circle for each zip (latitude, longitude) on the outlines of the US states, or of the world if any zip lies elsewhere.
 
-    As a Vega-Lite specification: Altair would copy the outlines many times.
+    It is a Vega-Lite specification, because Altair would copy the outlines many times.
     """
     american = zips["longitude"].between(IN_AMERICA["west"], IN_AMERICA["east"]) & zips["latitude"].between(IN_AMERICA["south"], IN_AMERICA["north"])
     outlines = "states" if american.all() else "countries"

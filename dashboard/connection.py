@@ -1,4 +1,4 @@
-"""The dashboard's way to ClickHouse, and what it says while there is none."""
+"""The dashboard's connection to ClickHouse, and the message shown while there is none."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def settings() -> Settings:
 
 @st.cache_resource(show_spinner=False)
 def results() -> Client:
-    """The read-only client of all sessions. Raises UserError when there is no connection."""
+    """The read-only client shared by all sessions. Raises UserError if there is no connection."""
     return clickhouse.reader(settings())
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say in one sentence why ClickHouse could not be used, in place of what is left of the page, and go on once it can."""
+    """If ClickHouse cannot be used, show the reason in place of the rest of the page, and run the page again once it can."""
     try:
         yield
     except ClickHouseError as error:
@@ -42,16 +42,16 @@ def explained() -> Iterator[None]:
 
 
 def show_and_wait(sentence: str) -> None:
-    """Show a sentence, and run the page again as soon as ClickHouse has the tables."""
+    """Show a message, and run the page again once ClickHouse has the tables."""
     st.error(sentence, icon=":material/cloud_off:")
-    st.caption("This page goes on by itself as soon as ClickHouse answers.")
+    st.caption("This page continues as soon as ClickHouse answers.")
     wait_for_tables(time.monotonic())
 
 
 @st.fragment(run_every=TRY_AGAIN_EVERY_S)
-def wait_for_tables(said_at: float) -> None:
-    """Run the page again once there are tables, but not at once: else one that fails all the same would do so on and on."""
-    if time.monotonic() - said_at < TRY_AGAIN_EVERY_S / 2:
+def wait_for_tables(shown_at: float) -> None:
+    """Run the page again once there are tables, but not immediately: a page that fails for another reason would rerun without pause."""
+    if time.monotonic() - shown_at < TRY_AGAIN_EVERY_S / 2:
         return
     try:
         ready = queries.has_tables(results())

@@ -1,4 +1,4 @@
-"""What a user chooses on several pages: it starts from the URL, is kept from page to page, and is written to the URL."""
+"""Choices that a user makes on several pages. They start from the URL, persist from page to page, and are written back to the URL."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from smartmeter.settings import SMW
 
 @dataclass(frozen=True)
 class House:
-    """A house with results, from first to last (local days)."""
+    """A house, and the first and last local day on which it has results."""
 
     house_id: int
     timezone: str
@@ -39,17 +39,17 @@ class House:
 
 
 def zone(name: str) -> ZoneInfo:
-    """The time zone of a name; UTC where there is none."""
+    """The time zone with this name; UTC if there is none."""
     return timezones.zone(name if timezones.is_timezone(name) else "UTC")
 
 
 def is_today(day: date, timezones: Iterable[str], now: datetime | None = None) -> bool:
-    """Whether it is that day now in one of the time zones."""
+    """Whether it is now that day in any of the time zones."""
     return any((now or datetime.now(UTC)).astimezone(zone(name)).date() == day for name in timezones)
 
 
 def pick_house() -> House:
-    """The house that the user picks. Stops the page when there are no results yet."""
+    """The house that the user picks. Stops the page if there are no results yet."""
     table = queries.houses(results())
     if table.empty:
         no_results_yet()
@@ -72,13 +72,13 @@ def pick_day(label: str, key: str, first: date, last: date, default: date) -> da
 
 
 def pick_days(first: date, last: date, most: int = 30) -> tuple[date, date]:
-    """The first and the last of some days that the user picks, at first the newest `most`."""
+    """The first and last day that the user picks; by default, the newest `most` days."""
     begin = pick_day("From", "from", first, last, max(first, last - timedelta(days=most - 1)))
     return begin, pick_day("To", "to", begin, last, last)
 
 
 def start(key: str, parse, fits, default) -> None:
-    """Give the widget of a key its value: what it had, else what the URL says, else the default; never what does not fit."""
+    """Set the widget with this key to its previous value, else that in the URL, else the default. Values that do not fit are ignored."""
     value = st.session_state.get(key)
     if value is None:
         try:
@@ -87,11 +87,11 @@ def start(key: str, parse, fits, default) -> None:
             value = None
     if value is None or not fits(value):
         value = default
-    st.session_state[key] = value  # even where it had it: the widget of another page had it, which is not this page's
+    st.session_state[key] = value  # even if unchanged: it may belong to a widget of another page
 
 
 def keep(key: str, value) -> None:
-    """Write what was picked into the URL; an empty text leaves it out."""
+    """Write a picked value to the URL; an empty text removes it."""
     if value == "":
         st.query_params.pop(key, None)
     elif st.query_params.get(key) != str(value):
@@ -99,18 +99,18 @@ def keep(key: str, value) -> None:
 
 
 def no_results_yet() -> None:
-    """Say so, and stop the page."""
-    st.info(f"There are no results yet. Send readings, such as by `{SMW} generate --houses 5 --days 3`; "
-            "they show here a few seconds later.", icon=":material/hourglass_empty:")
+    """Show that there are no results yet, and stop the page."""
+    st.info(f"There are no results yet. Send readings, for example with `{SMW} generate --houses 5 --days 3`; "
+            "results appear here a few seconds later.", icon=":material/hourglass_empty:")
     st.stop()
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
-"""How a text begins that a spreadsheet may take for a formula, and run (OWASP, "CSV Injection"); the last four are full-width forms."""
+"""First characters by which a spreadsheet may take a text for a formula (OWASP, "CSV Injection"). The last four are full-width."""
 
 
 def to_csv(table: pd.DataFrame) -> str:
-    """A table as CSV in which no text is a formula: an apostrophe stands before one that looks like it. Numbers are as they are."""
+    """A table as CSV without formulas: a text that looks like one gets an apostrophe before it. Numbers are unchanged."""
     def plain(value):
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
@@ -136,10 +136,10 @@ _save = st.components.v2.component("save", html="<span hidden></span>", js=SAVE)
 
 
 def csv_button(table: pd.DataFrame | Callable[[], pd.DataFrame], file_name: str, key: str | None = None) -> None:
-    """Offer a table as a CSV file; a function is called once the file is wanted.
+    """Offer a table as a CSV file. A function is called only when the user wants the file.
 
-    What a function gives reaches the browser as a message. Streamlit's own deferred download would lose it on pages that refresh: each refresh,
-    of any session, takes away what is offered.
+    A function's table is sent to the browser as a message. Streamlit's own deferred download would lose it on pages that refresh, because
+    each refresh, in any session, removes the file.
     """
     key, icon = key or file_name, ":material/download:"
     if isinstance(table, pd.DataFrame):

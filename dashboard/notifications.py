@@ -1,4 +1,4 @@
-"""Desktop notifications of new alerts, by the browser's own Notification interface."""
+"""Desktop notifications of new alerts, through the browser's Notification interface."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ export default function ({ data, parentElement }) {
     const show = () => { button.hidden = !("Notification" in window) || Notification.permission !== "default"; };
     button.onclick = () => Notification.requestPermission().then(show);
     show();
-    const told = (parentElement.told ??= new Set());
+    const shown = (parentElement.shown ??= new Set());
     for (const { id, title, body } of data) {
-        if (!told.has(id) && "Notification" in window && Notification.permission === "granted") {
-            told.add(id);
+        if (!shown.has(id) && "Notification" in window && Notification.permission === "granted") {
+            shown.add(id);
             new Notification(title, { body, tag: id });
         }
     }
@@ -25,7 +25,7 @@ _mount = st.components.v2.component("notifications", html="<button hidden>Allow 
 
 
 def notify(alerts: pd.DataFrame) -> None:
-    """Tell of the alerts (queries.alerts) that were not there when this was called for the first time in a session."""
+    """Notify the user of the alerts (queries.alerts) that were not there at the session's first call."""
     known = st.session_state.setdefault("known_alerts", set(alerts["alert_id"]))
     new = alerts[~alerts["alert_id"].isin(known)]
     _mount(key="notifications", data=[{

@@ -1,7 +1,7 @@
-"""All SQL of the dashboard: each function asks ClickHouse one question, with bound parameters, and returns a DataFrame.
+"""All SQL of the dashboard. Each function sends ClickHouse one query with bound parameters; most return a DataFrame.
 
 db is a read-only client (store.client.reader). Times are UTC and zone-aware, dates are a house's local days, power is in W,
-energy in kWh. A house's energy is that of its mains; of a house without mains, the sum of its appliances.
+energy in kWh. A house's energy is that of its mains; without mains, the sum of its appliances.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ HOUSE_DAY = """
     FROM daily_energy_by_label
     WHERE {where}
     GROUP BY house_id, date"""
-"""A row a house and day; {where} is one of the conditions below, never a value."""
+"""A row for each house and day. {where} is one of the conditions below, never a value."""
 
 LABEL = "if(label = '', 'meter ' || toString(meter_id), label)"
-"""What a meter is called."""
+"""Name of a meter."""
 
 OF_HOUSE = "house_id = {house_id:Int64} AND date BETWEEN {first:Date32} AND {last:Date32}"
 OF_DAYS = "date BETWEEN {first:Date32} AND {last:Date32}"
 
 
 def house_day(where: str) -> str:
-    """The query HOUSE_DAY on some condition, as a subquery."""
+    """HOUSE_DAY with a condition, as a subquery."""
     return f"({HOUSE_DAY.replace('{where}', where)})"
 
 
 def has_tables(db: Client) -> bool:
-    """Whether the sink has made its tables and views."""
+    """Whether the sink has created its tables and views."""
     return bool(_row(db, "SELECT count() AS views FROM system.tables WHERE database = currentDatabase() AND name = 'top_meters'")["views"])
 
 
 def houses(db: Client) -> pd.DataFrame:
-    """Every house with results: house_id, timezone, source, zip, city, state, first and last (days), rising by house."""
+    """The houses with results: house_id, timezone, source, zip, city, state, first and last (days), sorted by house_id."""
     return _frame(db, """
         SELECT e.house_id AS house_id, if(h.timezone = '', 'UTC', h.timezone) AS timezone, h.source AS source,
                h.zip AS zip, h.city AS city, h.state AS state, e.first AS first, e.last AS last
@@ -51,7 +51,7 @@ def houses(db: Client) -> pd.DataFrame:
 
 
 def timezones(db: Client) -> list[str]:
-    """The time zones in which there are houses."""
+    """The time zones of all houses."""
     return _frame(db, "SELECT DISTINCT timezone FROM houses FINAL ORDER BY timezone")["timezone"].tolist()
 
 
@@ -65,7 +65,7 @@ def meters(db: Client, house_id: int) -> pd.DataFrame:
 
 
 def totals(db: Client) -> dict:
-    """houses, meters, readings, first and last (days; None without results), newest_ms (when the newest result was made)."""
+    """houses, meters, readings, first and last (days; None without results), newest_ms (when the newest result was computed)."""
     return _row(db, """
         SELECT uniqExact(house_id) AS houses, uniqExact(house_id, meter_id) AS meters, sum(readings) AS readings,
                if(count() = 0, NULL, min(date)) AS first, if(count() = 0, NULL, max(date)) AS last, max(revision) AS newest_ms
@@ -73,7 +73,7 @@ def totals(db: Client) -> dict:
 
 
 def health(db: Client) -> dict:
-    """late (readings that came after their day was closed), dead (messages that cannot be used), open_alerts, alerts."""
+    """late (readings that could not be used), dead (messages that could not be used), open_alerts, alerts."""
     return _row(db, """
         SELECT (SELECT sum(readings) FROM late FINAL) AS late,
                (SELECT count() FROM dead_letter FINAL) AS dead,
@@ -92,7 +92,7 @@ def dead_letters(db: Client, limit: int) -> pd.DataFrame:
 
 
 def energy_of_all(db: Client, first: date, last: date) -> pd.DataFrame:
-    """Of each day: date, houses, kwh (of all houses), coverage_percent, final."""
+    """For each day: date, houses, kwh (of all houses), coverage_percent, final."""
     return _frame(db, f"""
         SELECT date, count() AS houses, sum(kwh) AS kwh, avg(coverage_percent) AS coverage_percent, min(final) AS final
         FROM {house_day(OF_DAYS)}
@@ -101,11 +101,11 @@ def energy_of_all(db: Client, first: date, last: date) -> pd.DataFrame:
 
 
 def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int) -> pd.DataFrame:
-    """Days of the houses (house_id 0: of all) whose figures may not be whole, newest first, at most `limit`.
+    """Days of a house (house_id 0: of all) whose figures may be incomplete, newest first, at most `limit`.
 
-    Such a day lies between a house's first and last one and has no result, has late or refused readings, or is over and was covered for
-    less than 99 %. Columns: house_id, city, date, known (1: it has a result), coverage_percent, longest_gap_s, readings, refused,
-    late_readings, late_reason, total (how many there are in all).
+    Such a day lies between a house's first and last one and has no result, or has late or refused readings, or is over and under 99 %
+    covered. Columns: house_id, city, date, known (1: it has a result), coverage_percent, longest_gap_s, readings, refused,
+    late_readings, late_reason, total (number of such days without the limit).
     """
     return _frame(db, f"""
         WITH
@@ -131,13 +131,13 @@ def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int
 
 
 def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
-    """Of each day of a house: date, kwh, coverage_percent, final."""
+    """For each day of a house: date, kwh, coverage_percent, final."""
     return _frame(db, f"SELECT date, kwh, coverage_percent, final FROM {house_day(OF_HOUSE)} ORDER BY date",
                   house_id=house_id, first=first, last=last)
 
 
 def zip_median(db: Client, zip: str, first: date, last: date) -> pd.DataFrame:
-    """Of each day: date, median_kwh over the houses of a zip, houses counted. No row where the zip is empty, so unknown."""
+    """For each day: date, median_kwh over the houses of a zip, houses (their number). No rows if the zip is empty, that is unknown."""
     in_zip = "house_id IN (SELECT house_id FROM houses FINAL WHERE zip = {zip:String} AND zip != '') AND " + OF_DAYS
     return _frame(db, f"""
         SELECT date, quantileExactInclusive(0.5)(kwh) AS median_kwh, count() AS houses
@@ -147,7 +147,7 @@ def zip_median(db: Client, zip: str, first: date, last: date) -> pd.DataFrame:
 
 
 def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: int, step_s: int) -> pd.DataFrame:
-    """The power of some meters in [start_s, end_s), from the profile of minutes: a row a meter and step with readings.
+    """The power of some meters in [start_s, end_s), from the power profile: a row for each meter and step with readings.
 
     Columns: meter_id, start_s (Unix time at which the step begins), min_watts, mean_watts, max_watts.
     """
@@ -163,9 +163,9 @@ def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: 
 
 
 def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
-    """date, hour (0 to 23, local), kwh, known: the energy of a house by hour; an hour that comes twice is one row.
+    """The energy of a house by hour: date, hour (0 to 23, local), kwh, known. An hour that occurs twice is one row.
 
-    A day whose hours were not kept, as a part of it was received by an earlier release, is shared evenly, and known is False.
+    If the hours of a day were not stored, because an earlier release received part of it, its energy is spread evenly and known is False.
     """
     return _frame(db, f"""
         WITH days AS (
@@ -183,7 +183,7 @@ def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.Dat
 
 
 def appliance_energy(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
-    """Of each day and appliance of a house: date, meter_id, label, kwh."""
+    """For each day and appliance of a house: date, meter_id, label, kwh."""
     return _frame(db, f"""
         SELECT date, meter_id, {LABEL} AS label, kwh
         FROM daily_energy_by_label
@@ -192,7 +192,7 @@ def appliance_energy(db: Client, house_id: int, first: date, last: date) -> pd.D
 
 
 def thresholds(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
-    """The thresholds of some meters that were in force at some time in [start, end).
+    """The thresholds of some meters that were in force at any time in [start, end).
 
     Columns: meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts (None while warming up), warming_up.
     """
@@ -205,7 +205,7 @@ def thresholds(db: Client, house_id: int, meter_ids: list[int], start: datetime,
 
 
 def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
-    """Of each zip: zip, city, state, latitude, longitude, houses, kwh, kwh_per_house_day, alerts; most energy first."""
+    """For each zip: zip, city, state, latitude, longitude, houses, kwh, kwh_per_house_day, alerts; highest energy first."""
     return _frame(db, f"""
         SELECT h.zip AS zip, h.city AS city, h.state AS state, h.latitude AS latitude, h.longitude AS longitude,
                uniqExact(e.house_id) AS houses, sum(e.kwh) AS kwh, kwh / count() AS kwh_per_house_day, sum(a.alerts) AS alerts
@@ -219,16 +219,16 @@ def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
 
 WANTED = """({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a.acknowledged IS NULL)
           AND {house_id:Int64} IN (0, a.house_id) AND {label:String} IN ('', a.label)"""
-"""Which alerts a user wants to see. show: all, open or new (not acknowledged); house_id 0 and label "" stand for all."""
+"""Condition for the alerts that a user wants to see. show: all, open or new (not acknowledged); house_id 0 and label "" mean all."""
 
 
 def count_alerts(db: Client, show: str = "all", house_id: int = 0, label: str = "") -> int:
-    """How many alerts there are of those that are wanted (WANTED)."""
+    """The number of wanted alerts (WANTED)."""
     return _row(db, f"SELECT count() AS alerts FROM alert_list AS a WHERE {WANTED}", show=show, house_id=house_id, label=label)["alerts"]
 
 
 def alerts(db: Client, limit: int, offset: int = 0, *, show: str = "all", house_id: int = 0, label: str = "") -> pd.DataFrame:
-    """The newest alerts that are wanted (WANTED), after `offset` newer ones, with all columns of alert_list and the house's timezone."""
+    """The newest wanted alerts (WANTED) after skipping `offset`, with all columns of alert_list and the house's timezone."""
     return _frame(db, f"""
         SELECT a.*, if(h.timezone = '', 'UTC', h.timezone) AS timezone
         FROM alert_list AS a
@@ -239,7 +239,7 @@ def alerts(db: Client, limit: int, offset: int = 0, *, show: str = "all", house_
 
 
 def alert(db: Client, alert_id: str) -> pd.DataFrame:
-    """The alert of an id, as `alerts` gives it; no row where there is none."""
+    """The alert with this id, with the columns of `alerts`; no row if there is none."""
     return _frame(db, """
         SELECT a.*, if(h.timezone = '', 'UTC', h.timezone) AS timezone
         FROM alert_list AS a
@@ -248,7 +248,7 @@ def alert(db: Client, alert_id: str) -> pd.DataFrame:
 
 
 def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
-    """Alerts of some meters that touch [start, end): meter_id, start, end, open, peak_watts, limit_watts, excess_kwh."""
+    """Alerts of some meters that overlap [start, end): meter_id, start, end, open, peak_watts, limit_watts, excess_kwh."""
     return _frame(db, """
         SELECT meter_id, start, end, open, peak_watts, limit_watts, excess_kwh
         FROM alerts FINAL
@@ -258,12 +258,12 @@ def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datet
 
 
 def alert_labels(db: Client) -> list[str]:
-    """The labels of the meters that gave alerts."""
+    """The labels of the meters that have alerts."""
     return _frame(db, "SELECT DISTINCT label FROM alert_list WHERE label != '' ORDER BY label")["label"].tolist()
 
 
 def replayed(db: Client, first: date, last: date, house_id: int) -> dict:
-    """What a replay of some days replaces: rows of daily energy, kwh (of all meters), alerts."""
+    """What a replay of some days replaces: rows (of daily energy), kwh (of all meters), alerts."""
     return _row(db, f"""
         SELECT count() AS rows, sum(kwh) AS kwh,
                (SELECT count() FROM alerts FINAL WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)) AS alerts
@@ -272,7 +272,7 @@ def replayed(db: Client, first: date, last: date, house_id: int) -> dict:
 
 
 def made_since(db: Client, first: date, last: date, house_id: int, since_ms: int) -> int:
-    """Rows of daily energy of some days that were made at since_ms (Unix time) or later."""
+    """Number of rows of daily energy of some days that were computed at since_ms (Unix time) or later."""
     return _row(db, f"""
         SELECT countIf(revision >= {{since_ms:Int64}}) AS rows
         FROM daily_energy FINAL
@@ -280,7 +280,7 @@ def made_since(db: Client, first: date, last: date, house_id: int, since_ms: int
 
 
 def of_user(db: Client, sql: str, most_rows: int) -> tuple[pd.DataFrame, bool]:
-    """The first rows of what a user's own query gives, and whether there are more."""
+    """The first rows of a user's own query, and whether there are more."""
     blocks, rows = [], 0
     with db.query_df_stream(sql) as stream:
         for block in stream:

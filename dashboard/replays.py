@@ -1,4 +1,4 @@
-"""Replays that are started from the dashboard: one at a time, as the process that ./smw replay is."""
+"""Replays started from the dashboard: one at a time, each a process of ./smw replay."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from smartmeter.logs import Bound, Output
 
 @dataclass
 class Replay:
-    """A replay that runs or has run."""
+    """A running or finished replay."""
 
     first: date
     last: date
     house_id: int  # 0: all
-    before: dict  # queries.replayed, as it was at the start
+    before: dict  # result of queries.replayed at the start
     begun_ms: int
     output: Output
     process: subprocess.Popen
@@ -33,18 +33,18 @@ class Replay:
 
     @property
     def printed(self) -> list[str]:
-        """The lines that it has printed."""
+        """The lines that the process has printed."""
         return list(self.output.last)
 
 
 class Replays:
-    """The replay of this dashboard, whoever started it."""
+    """The dashboard's newest replay, whoever started it."""
 
     def __init__(self):
         self.newest: Replay | None = None
 
     def start(self, first: date, last: date, house_id: int, before: dict) -> None:
-        """Start a replay, where none is running."""
+        """Start a replay, unless one is running."""
         if self.newest and self.newest.running:
             return
         log = settings().home.resolve() / "logs" / "replay_of_dashboard.log"
@@ -56,17 +56,17 @@ class Replays:
         self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), output, process)
 
     def stop(self) -> None:
-        """Ask the replay to end."""
+        """Terminate the replay."""
         if self.newest:
             self.newest.process.terminate()
 
 
 def change(after_kwh: float, before_kwh: float) -> str:
-    """A change of energy in kWh; none has no minus: sums of the same days may differ in their last bits."""
+    """A change of energy in kWh. No change shows as +0.000, never -0.000: sums over the same days may differ in their last bits."""
     return f"{round(after_kwh - before_kwh, 3) + 0.0:+,.3f}"
 
 
 @st.cache_resource(show_spinner=False)
 def replays() -> Replays:
-    """What all sessions of this dashboard share."""
+    """The Replays shared by all sessions of this dashboard."""
     return Replays()

@@ -1,4 +1,4 @@
-"""The dashboard as a web server, which answers at its own host names only. Run by ./smw dashboard; its frame is app.py."""
+"""The dashboard as a web server that answers only at its own host names. Run by ./smw dashboard; its frame is app.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Alerts: as they happen, newest first; each can be looked at and acknowledged."""
+"""Alerts as they happen, newest first. Each can be viewed and acknowledged."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COLUMNS: dict[str, Any] = {
 
 
 def pick_filters() -> dict:
-    """Which alerts to show: arguments of queries.alerts."""
+    """The user's filters, as arguments of queries.alerts."""
     labels = ["", *queries.alert_labels(results())]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         start("show", str, SHOW.__contains__, "all")
@@ -54,7 +54,7 @@ def pick_filters() -> dict:
 
 @st.fragment(run_every=REFRESH_S)
 def live(filters: dict, notices: bool) -> None:
-    """A page of the alerts, looked up twice a second, and a way to save all of them."""
+    """One page of the alerts, queried twice a second, and a button to save all of them."""
     with explained():
         db, total = results(), queries.count_alerts(results(), **filters)
         pages = max(1, math.ceil(total / MOST))
@@ -63,11 +63,11 @@ def live(filters: dict, notices: bool) -> None:
         if notices:
             notify(alerts if page == 1 else queries.alerts(db, MOST, **filters))
         if alerts.empty:
-            st.info("There is no such alert.", icon=":material/check:")
+            st.info("No matching alerts.", icon=":material/check:")
             return
-        st.caption(f"{counted(len(alerts), total, page)}, newest first. Pick a row to look at one.")
+        st.caption(f"{counted(len(alerts), total, page)}, newest first. Select a row for details.")
         ids = alerts["alert_id"].tolist()
-        key = f"alerts {hash(tuple(ids))}"  # a table of its own for these rows, so that a pick stays with its alert
+        key = f"alerts {hash(tuple(ids))}"  # a new table for other rows, so that a selection stays with its alert
         st.dataframe(shown(alerts), hide_index=True, column_order=list(COLUMNS), column_config=COLUMNS, key=key,
                      on_select=lambda: pick(ids, key), selection_mode="single-row", height=380)
         with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -79,21 +79,21 @@ def live(filters: dict, notices: bool) -> None:
 
 
 def counted(shown: int, total: int, page: int) -> str:
-    """How many alerts are shown, and which of how many."""
+    """The number of alerts shown, and which ones of how many."""
     if shown == total:
         return f"{total:,} alert{'' if total == 1 else 's'}"
     return f"{shown:,} of {total:,} alerts ({MOST * (page - 1) + 1:,} to {MOST * (page - 1) + shown:,})"
 
 
 def pick(ids: list[str], key: str) -> None:
-    """Take note of the alert that was picked in the table."""
+    """Store the alert that was selected in the table."""
     rows = st.session_state[key]["selection"]["rows"]
     st.session_state["alert"] = ids[rows[0]] if rows else ""
     st.session_state["picked"] = True
 
 
 def shown(alerts: pd.DataFrame) -> pd.DataFrame:
-    """Alerts as the table has them: their state in a word, times in each house's own."""
+    """Alerts as shown in the table: the state as a word, times in each house's time zone."""
     return alerts.assign(
         state=["open" if is_open else "over" for is_open in alerts["open"]],
         began=[local(at, zone) for at, zone in zip(alerts["start"], alerts["timezone"])],
@@ -106,10 +106,10 @@ def local(at: pd.Timestamp, timezone: str) -> str:
 
 
 def detail(alert_id: str) -> None:
-    """One alert: what it is, the power curve round it, and its acknowledgement."""
+    """One alert: its meter and time, the power curve around it, and its acknowledgement."""
     found = queries.alert(results(), alert_id)
     if found.empty:
-        st.info("The alert that was picked is not there (any more): later readings may have shown that it was none.")
+        st.info("The selected alert does not exist (any more): later readings may have retracted it.")
         return
     alert = found.iloc[0]
     st.subheader(f"House {alert['house_id']}, {local(alert['start'], alert['timezone'])}")
@@ -123,7 +123,7 @@ def detail(alert_id: str) -> None:
 
 
 def choose(house_id: int, meter_id: int, day) -> None:
-    """Let the page Home show that meter on that day."""
+    """Make the page Home show this meter on this day."""
     st.session_state.update(house=house_id, meter=meter_id, date=day, span="day", chosen=True)
 
 
@@ -139,16 +139,16 @@ def curve(alert_id: str) -> None:
         house_id, meter_ids = int(alert["house_id"]), [int(alert["meter_id"])]
         power = queries.power(results(), house_id, meter_ids, span.start_s, span.end_s, span.step_s)
         if power.empty:
-            st.info("The power of these minutes is not stored yet: it comes some 10 s after a minute is over.")
+            st.info("The power of these minutes is not stored yet: it follows about 10 s after a minute ends.")
             return
         thresholds = queries.thresholds(results(), house_id, meter_ids, span.start, span.end).dropna(subset="limit_watts")
         alerts = queries.alerts_between(results(), house_id, meter_ids, span.start, span.end)
-        st.altair_chart(charts.power_curve(power, thresholds, alerts, span), alt="Power of the meter round the alert")
+        st.altair_chart(charts.power_curve(power, thresholds, alerts, span), alt="Power of the meter around the alert")
 
 
 @st.fragment(run_every=2 * REFRESH_S)
 def acknowledgement(alert_id: str) -> None:
-    """Whether, and with which note, the alert was acknowledged; and the way to do so, or to take it back."""
+    """The alert's acknowledgement and note, with a form to acknowledge it or take that back."""
     with explained():
         found = queries.alert(results(), alert_id)
         if found.empty:
@@ -157,14 +157,14 @@ def acknowledgement(alert_id: str) -> None:
         seen = not pd.isna(alert["acknowledged"])
         if seen:
             st.success(f"Acknowledged at {local(alert['acknowledged'], alert['timezone'])}", icon=":material/check:")
-            if said := ": ".join(filter(None, (alert["author"], alert["note"]))):
-                st.text(said)
+            if remark := ": ".join(filter(None, (alert["author"], alert["note"]))):
+                st.text(remark)
         try:
             with st.form(f"acknowledge {alert_id}", border=False), st.container(horizontal=True, vertical_alignment="bottom"):
                 note = st.text_input("Note", alert["note"] if seen else "", max_chars=LONGEST_NOTE, key=f"note {alert_id}")
                 if st.form_submit_button("Change the note" if seen else "Acknowledge", type="primary"):
                     acknowledge(alert_id, int(alert["house_id"]), note)
-                    st.toast("Sent; it shows as soon as it is stored.")
+                    st.toast("Sent. It appears here once it is stored.")
             if seen and st.button("Take back"):
                 acknowledge(alert_id, int(alert["house_id"]), "", withdrawn=True)
         except UserError as error:
@@ -174,7 +174,7 @@ def acknowledgement(alert_id: str) -> None:
 st.title("Alerts")
 filters = pick_filters()
 notices = st.toggle("Desktop notifications", key="notices", persist_state="session",
-                    help="Of alerts that come while this page is open. The browser asks for your leave.")
+                    help="For alerts that arrive while this page is open. Your browser will ask for permission.")
 live(filters, notices)
 start("alert", str, ALERT_ID.fullmatch, "")
 keep("alert", st.session_state["alert"])

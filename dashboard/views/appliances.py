@@ -1,4 +1,4 @@
-"""Appliances: what each uses of a house's energy, and what its power usually stays under."""
+"""Appliances: the share of each in a house's energy, and the percentile that its power usually stays below."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dashboard.controls import House, csv_button, pick_days, pick_house
 
 
 def with_unmetered(appliances: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
-    """Energy by day and label (date, label, kwh), with what the mains measured beyond all appliances as one label more."""
+    """Energy by day and label (date, label, kwh). The rest, measured by the mains but by no appliance, gets a label of its own."""
     by_label = appliances.groupby(["date", "label"], as_index=False)["kwh"].sum()
     metered = by_label.groupby("date")["kwh"].sum()
     rest = days.set_index("date")["kwh"] - metered.reindex(days["date"]).fillna(0).to_numpy()
@@ -22,10 +22,10 @@ def with_unmetered(appliances: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame
 
 def show_figures(metered_kwh: float, mains_kwh: float | None) -> None:
     with st.container(horizontal=True):
-        st.metric("Appliances, kWh", f"{metered_kwh:,.1f}", border=True, help="What the appliances' own meters measured.")
+        st.metric("Appliances, kWh", f"{metered_kwh:,.1f}", border=True, help="Measured by the appliances' own meters.")
         st.metric("Mains, kWh", "–" if mains_kwh is None else f"{mains_kwh:,.1f}", border=True)
         st.metric("Share of the mains", f"{100 * metered_kwh / mains_kwh:.0f} %" if mains_kwh else "–", border=True,
-                  help="What the appliances' own meters measured; – without a mains meter.")
+                  help="Measured by the appliances' own meters; – without a mains meter.")
 
 
 def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> None:
@@ -33,7 +33,7 @@ def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> 
     shares["share_percent"] = 100 * shares["kwh"] / mains_kwh if mains_kwh else None
     left, right = st.columns([3, 2])
     left.altair_chart(charts.ranking(shares), alt="Energy by appliance with its share of the mains in percent")
-    left.caption("Behind each bar: its share of the mains, in %.")
+    left.caption("Figure beside each bar: its share of the mains, in %.")
     right.dataframe(shares, hide_index=True, column_config={
         "label": "appliance", "kwh": st.column_config.NumberColumn("energy, kWh", format="%.2f"),
         "share_percent": st.column_config.NumberColumn("share, %", format="%.1f", help="Of the mains.")})
@@ -42,7 +42,7 @@ def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> 
 
 
 def show_percentiles(house: House, meters: pd.DataFrame, first, last) -> None:
-    st.subheader("What each appliance's power usually stays under")
+    st.subheader("Power that each appliance usually stays below")
     start, end = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     found = queries.thresholds(results(), house.house_id, meters["meter_id"].tolist(), start, end).merge(meters, on="meter_id")
     if found.empty:
@@ -53,7 +53,7 @@ def show_percentiles(house: House, meters: pd.DataFrame, first, last) -> None:
     picked = st.multiselect("Meters", names, default=names[:6], max_selections=8, key="percentile_meters")
     st.altair_chart(charts.percentiles(found[found["name"].isin(picked)], picked), alt="Percentile of the power of each meter by day")
     quantile, table = found["quantile"].iloc[-1], found[["date", "name", "percentile_watts", "limit_watts", "warming_up"]]
-    st.caption(f"The {100 * quantile:g}th percentile of the readings of the days before; each day's holds from one hour after midnight.")
+    st.caption(f"The {100 * quantile:g}th percentile of the readings of the days before. Each day's value applies from one hour after midnight.")
     csv_button(table, f"thresholds_{house.house_id}.csv")
 
 
@@ -72,7 +72,7 @@ energy = with_unmetered(appliances, days) if has_mains else appliances
 metered_kwh, mains_kwh = appliances["kwh"].sum(), days["kwh"].sum() if has_mains else None
 show_figures(metered_kwh, mains_kwh)
 st.subheader("Energy by day")
-st.altair_chart(charts.stacked_days(*charts.ranked(energy, "date", "kwh")), alt="Energy by day, appliances on each other")
+st.altair_chart(charts.stacked_days(*charts.ranked(energy, "date", "kwh")), alt="Energy by day, appliances stacked")
 st.subheader("Ranking")
 show_shares(energy, mains_kwh, house)
 if not has_mains:

@@ -1,4 +1,4 @@
-"""Home: one house's power curve, its energy by day, and what that costs."""
+"""Home: the power curve of one house, its energy by day, and the cost."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ WHOLE_HOUSE = 0
 
 
 def pick_span(house: House, day) -> tuple[int, int]:
-    """The Unix times [start, end) to be looked at: a local day, or some hours of it."""
+    """The Unix times [start, end) to show: a local day, or some hours of it."""
     start_s, end_s = (round(datetime.combine(at, time(), house.zone).timestamp()) for at in (day, day + timedelta(days=1)))
     start("span", str, SPANS_H.__contains__, "day")
     span = st.segmented_control("Show", list(SPANS_H), key="span", required=True, persist_state="session")
-    assert span  # as it is required
+    assert span  # guaranteed by required
     keep("span", span)
     if span == "day":
         keep("hour", "")
@@ -45,7 +45,7 @@ def pick_span(house: House, day) -> tuple[int, int]:
 
 
 def pick_meter(meters: pd.DataFrame) -> int:
-    """A meter that the user picks, or WHOLE_HOUSE; at first the mains."""
+    """The meter that the user picks, or WHOLE_HOUSE. The default is the mains if the house has one such meter."""
     names = {WHOLE_HOUSE: "whole house"} | {row.meter_id: f"{row.label} ({row.meter_id})" for row in meters.itertuples()}
     mains = meters[meters["kind"] == "mains"]["meter_id"]
     start("meter", int, names.__contains__, int(mains.iloc[0]) if len(mains) == 1 else WHOLE_HOUSE)
@@ -77,7 +77,7 @@ def show_meter(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFra
     with_limit = st.toggle("Threshold", True, key="with_limit", persist_state="session")
     known = thresholds.dropna(subset="limit_watts")
     st.altair_chart(charts.power_curve(power, known if with_limit else known.head(0), alerts, span), alt="Power of the meter")
-    st.caption("Line: mean power. Blue band: from the least to the highest reading. Yellow band: from the percentile to the limit (dashed), "
+    st.caption("Line: mean power. Blue band: from the lowest to the highest reading. Yellow band: from the percentile to the limit (dashed), "
                f"over which a reading is a spike. Red, with a triangle: {counted(alerts)}.")
     if thresholds["warming_up"].any():
         st.caption("This meter is warming up for some of that time: it has no limit yet.")
@@ -87,7 +87,7 @@ def show_whole_house(power: pd.DataFrame, meters: pd.DataFrame, alerts: pd.DataF
     power = power.merge(meters, on="meter_id")
     mains = power[power["kind"] == "mains"].groupby("start_s", as_index=False)["mean_watts"].sum()
     appliances, order = charts.ranked(power[power["kind"] != "mains"], "start_s", "mean_watts")
-    st.altair_chart(charts.stacked_power(appliances, mains, alerts, span, order), alt="Power of the appliances on each other, under that of the mains")
+    st.altair_chart(charts.stacked_power(appliances, mains, alerts, span, order), alt="Power of the appliances, stacked, with that of the mains as a line")
     st.caption(f"Areas: mean power of the appliances. Line: the mains. Red: {counted(alerts)}.")
 
 
@@ -96,7 +96,7 @@ def counted(alerts: pd.DataFrame) -> str:
 
 
 def show_figures(house: House, first, last) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The house's energy in figures. Returns that of each day, with the period before, and the median of the zip."""
+    """Show the house's energy in figures. Returns (energy of each day, with the period before; median of the zip)."""
     length = last - first + timedelta(days=1)
     days = queries.energy_of_house(results(), house.house_id, first, last)
     before = queries.energy_of_house(results(), house.house_id, first - length, first - timedelta(days=1))
@@ -110,10 +110,10 @@ def show_energy(days: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
     st.subheader("Energy by day")
     partial = days[(days["coverage_percent"] < charts.WHOLE_PERCENT) | ~days["final"]]
     if len(partial):
-        st.caption(f"{len(partial)} of {len(days)} days still run or were measured for less than {charts.WHOLE_PERCENT} % of their time; sums and means "
-                   "hold what was measured.")
+        st.caption(f"{len(partial)} of {len(days)} days are in progress or under {charts.WHOLE_PERCENT} % covered; sums and means include only what "
+                   "was measured.")
     st.altair_chart(charts.daily_energy(days, median[median["houses"] > 1]), alt="Energy of the house by day")
-    st.caption("Bars: this house; pale: the day still runs, or was measured for less than 99 % of its time, which is then told above it. "
+    st.caption("Bars: this house; pale: day in progress, or under 99 % covered (the coverage is shown above the bar). "
                "Orange ticks: the period before. Green diamonds: the median house of the zip.")
     csv_button(days, f"energy_{house.house_id}.csv")
 
@@ -125,9 +125,9 @@ def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFra
         st.metric("Energy, kWh", f"{total:,.1f}", border=True, help=f"{len(days)} days")
         st.metric("A day, kWh", f"{days['kwh'].mean():,.1f}" if len(days) else "–", border=True)
         st.metric("vs period before", percent(total, earlier) if len(before) == len(days) else "–", border=True,
-                  help="As many days before those picked; – where results of some are missing.")
+                  help="The same number of days just before; – if results of some are missing.")
         st.metric("vs zip median", percent(total, neighbours) if others > 1 else "–", border=True,
-                  help=f"{others} house{'' if others == 1 else 's'} with results in the same zip; – where it is the only one.")
+                  help=f"{others} house{'' if others == 1 else 's'} with results in the same zip; – if it is the only one.")
         st.metric("Covered", f"{days['coverage_percent'].mean():.1f} %" if len(days) else "–", border=True)
 
 
@@ -140,16 +140,16 @@ def show_cost(house: House, first, last) -> None:
     tariff = pick_tariff()
     hours = queries.energy_by_hour(results(), house.house_id, first, last)
     if hours.empty:
-        st.info("There are no results of these days.")
+        st.info("There are no results for these days.")
         return
     cost = tariff.by_day(hours)
     with st.container(horizontal=True):
-        st.metric("Cost", f"{cost['cost'].sum():,.2f}", border=True, help="In the currency that the prices are in.")
+        st.metric("Cost", f"{cost['cost'].sum():,.2f}", border=True, help="In the currency of the prices.")
         st.metric("A day", f"{cost['cost'].mean():,.2f}", border=True)
     st.altair_chart(charts.columns_by_day(cost, "cost", "cost"), alt="Cost by day")
     if tariff.price != tariff.peak_price and (unknown := hours[hours["known"] == 0]["date"].nunique()):
-        st.caption(f"{unknown} of {hours['date'].nunique()} days have no energy by hour, as an earlier release received a part of them: theirs is spread "
-                   "evenly over the day. A replay of these days makes the cost exact.")
+        st.caption(f"{unknown} of {hours['date'].nunique()} days have no energy by hour, because an earlier release received part of them: their energy is "
+                   "spread evenly over the day. A replay of these days makes the cost exact.")
     csv_button(cost, f"cost_{house.house_id}.csv")
 
 
@@ -177,10 +177,10 @@ house = pick_house()
 st.caption(f"Results from {house.first} to {house.last}; times are local, in {house.zone.key}.")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     first, last = pick_days(house.first, house.last)
-days, median = show_figures(house, first, last)  # before any chart: figures are drawn sooner
+days, median = show_figures(house, first, last)  # before any chart, because figures are drawn faster
 meters = queries.meters(results(), house.house_id)
 if not (meters["kind"] == "mains").any():
-    st.caption(f"No meter of this house is known as its mains: its energy is the sum of its {len(meters)} meters.")
+    st.caption(f"No meter of this house is known to be mains, so its energy is the sum of its {len(meters)} meters.")
 show_power(house, meters)
 show_energy(days, median, house)
 show_cost(house, first, last)

@@ -1,4 +1,4 @@
-"""Map: energy and alerts by zip, on outlines that need no internet."""
+"""Map: energy and alerts by zip, on outlines that need no internet access."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dashboard.controls import csv_button, keep, no_results_yet, pick_days, star
 
 @dataclass(frozen=True)
 class Measure:
-    """A column of queries.energy_by_zip, and what it is called."""
+    """A column of queries.energy_by_zip, and its title."""
 
     column: str
     title: str
@@ -34,11 +34,11 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     start("measure", str, MEASURES.__contains__, "per household")
     name = st.segmented_control("Show", list(MEASURES), key="measure", required=True, persist_state="session")
     keep("measure", name)
-assert name  # as it is required
+assert name  # guaranteed by required
 measure = MEASURES[name]
 zips = queries.energy_by_zip(results(), first, last)
 if zips.empty:
-    st.info("No house with results for these days has a place; `houses` says where a house stands.")
+    st.info("No house with results for these days has a place. Places come from the topic `houses`.")
     st.stop()
 zips = zips.sort_values(measure.column, ascending=False)
 placed = zips.dropna(subset=["latitude", "longitude"])
@@ -49,6 +49,6 @@ if len(placed) < len(zips):
     left.caption(f"Without coordinates, so only in the table: {len(zips) - len(placed)}.")
 right.dataframe(zips, hide_index=True, column_order=("zip", "city", "state", "houses", "kwh_per_house_day", "kwh", "alerts"), column_config={
     "kwh": st.column_config.NumberColumn("kWh", format="%.1f", help="Energy of all houses."),
-    "kwh_per_house_day": st.column_config.NumberColumn("kWh a day", format="%.2f", help="Energy of a household and day.")})
+    "kwh_per_house_day": st.column_config.NumberColumn("kWh a day", format="%.2f", help="Energy per household and day.")})
 with right:
     csv_button(zips, "energy_by_zip.csv")

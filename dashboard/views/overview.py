@@ -1,4 +1,4 @@
-"""Overview: how much there is, what was used today, and whether everything runs."""
+"""Overview: the amount of data, today's energy, and the state of the pipeline."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MOST_REASONS = 20
 
 @st.fragment(run_every=REFRESH_S)
 def figures() -> None:
-    """What there is so far; shown again every few seconds."""
+    """The figures so far, refreshed every few seconds."""
     with explained():
         totals, health = queries.totals(results()), queries.health(results())
         last = totals["last"]
@@ -37,13 +37,13 @@ def figures() -> None:
             st.metric("Open alerts", f"{health['open_alerts']:,}", border=True, help=f"{health['alerts']:,} alerts in all")
         st.subheader("Pipeline")
         with st.container(horizontal=True):
-            st.metric("Last result", in_time(time.time() - totals["newest_ms"] / 1000), border=True, help="Since the newest result was made.")
-            st.metric("Late readings", f"{health['late']:,}", border=True, help="They came after their day was closed; table late says which.")
-            st.metric("Dead letters", f"{health['dead']:,}", border=True, help="Messages that cannot be used; table dead_letter keeps them.")
+            st.metric("Last result", in_time(time.time() - totals["newest_ms"] / 1000), border=True, help="Time since the newest result was computed.")
+            st.metric("Late readings", f"{health['late']:,}", border=True, help="Readings that could not be used; the table late lists them with the reason.")
+            st.metric("Dead letters", f"{health['dead']:,}", border=True, help="Messages that could not be used; the table dead_letter holds them.")
 
 
 def show_day(label: str, day: pd.DataFrame, houses: int, meaning: str) -> None:
-    """The energy of a day (a row of queries.energy_of_all, or none), with what of it was measured where that is not all."""
+    """Show the energy of a day (a row of queries.energy_of_all, or none). If it is incomplete, also its coverage and houses."""
     if day.empty:
         st.metric(label, "–", "no results", "off", border=True, delta_arrow="off", help=meaning)
         return
@@ -55,7 +55,7 @@ def show_day(label: str, day: pd.DataFrame, houses: int, meaning: str) -> None:
 
 @st.fragment(run_every=REFRESH_S)
 def lags() -> None:
-    """How many messages each job that has run, and the sink, has still to read."""
+    """The number of messages that the sink, and each job that has run, have still to read."""
     try:
         found = consumer_lags().by_name(KAFKA_PATIENCE_S)
     except UserError as error:
@@ -69,7 +69,7 @@ def lags() -> None:
 
 @st.cache_resource(show_spinner=False)
 def consumer_lags() -> ConsumerLags:
-    """What all sessions of this dashboard share."""
+    """The ConsumerLags shared by all sessions of this dashboard."""
     return ConsumerLags(settings())
 
 
@@ -82,7 +82,7 @@ def in_words(count: int) -> str:
 
 
 def in_time(seconds: float) -> str:
-    """How long ago: 75 becomes 1 min ago."""
+    """A time in words: 75 becomes 1 min ago."""
     for unit, size in (("days", 2 * 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= size:
             return f"{seconds / (86_400 if unit == 'days' else size):,.0f} {unit} ago"
@@ -98,7 +98,7 @@ lags()
 st.subheader("Energy of all houses")
 days = queries.energy_of_all(results(), last_day - timedelta(days=29), last_day)
 st.altair_chart(charts.columns_by_day(days, "kwh", "energy, kWh"), alt="Energy of all houses by day")
-st.caption("Pale: a day that still runs in some house, or that was measured for less than 99 % of its time.")
+st.caption("Pale: day in progress in some house, or under 99 % covered.")
 csv_button(days, "energy_of_all.csv")
 letters = queries.dead_letters(results(), MOST_REASONS + 1)
 if not letters.empty:

@@ -1,4 +1,4 @@
-"""Quality: days whose figures may not be whole, why, and the way back."""
+"""Quality: days whose figures may be incomplete, the reason, and the command that repairs them."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ def reason(day) -> str:
 
 
 def way_back(day) -> str:
-    """The command that makes a day's results of all that was sent; empty where that is what they are made of."""
+    """The command that recomputes a day from all readings that were sent; empty if none were late or the day is fully covered."""
     if not day.late_readings or (day.known and day.coverage_percent >= charts.WHOLE_PERCENT):
         return ""
     return f"{SMW} replay --from {day.date:%Y-%m-%d} --to {day.date:%Y-%m-%d} --house {day.house_id} --with-late"
 
 
 def explained(days: pd.DataFrame) -> pd.DataFrame:
-    """Days as the table has them."""
+    """Days as shown in the table."""
     known = days["known"] == 1
     return days.assign(
         coverage_percent=days["coverage_percent"].where(known), longest_gap_min=(days["longest_gap_s"] / 60).where(known),
@@ -56,19 +56,19 @@ st.title("Quality")
 totals = queries.totals(results())
 if totals["last"] is None:
     no_results_yet()
-st.caption("Days of a house that have no result between its first and its last, that have late or refused readings, or that were measured for less "
-           f"than {charts.WHOLE_PERCENT} % of their time.")
+st.caption("Days without a result between a house's first and last one, days with late or refused readings, and days that are over and "
+           f"under {charts.WHOLE_PERCENT} % covered.")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     first, last = pick_days(totals["first"], totals["last"], most=366)
     house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="quality_house")
 db = results()
 days = queries.doubtful_days(db, first, last, house_id, MOST)
 if days.empty:
-    st.info("There is no such day.", icon=":material/check:")
+    st.info("No matching days.", icon=":material/check:")
     st.stop()
 total = int(days["total"].iloc[0])
 st.caption(f"{total:,} day{'' if total == 1 else 's'}" if total == len(days) else f"{len(days):,} of {total:,} days, the newest")
 st.dataframe(explained(days), hide_index=True, column_order=list(COLUMNS), column_config=COLUMNS)
 csv_button(lambda: explained(queries.doubtful_days(db, first, last, house_id, MOST_SAVED))[list(COLUMNS)], "doubtful_days.csv")
-st.caption("A day whose readings came after it was closed, such as by a burst of a clock that was ahead, is made again from all that was sent by the "
-           "command beside it. Days on which nothing came are empty until their readings are sent, and replayed.")
+st.caption("A day may be closed before its readings arrive, for example by a burst with a clock that is ahead. The command beside it recomputes "
+           "the day from all readings that were sent. Days without readings stay empty until their readings are sent and replayed.")

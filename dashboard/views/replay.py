@@ -1,4 +1,4 @@
-"""Replay: past days once more, from Kafka's log, over the results that are there."""
+"""Replay: recomputes past days from Kafka's log and replaces their results."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ READ = re.compile(r"([\d,]+) of ([\d,]+) messages read")
 
 @st.fragment(run_every=REFRESH_S)
 def progress() -> None:
-    """How far the newest replay is, and what it has replaced."""
+    """The progress of the newest replay, and what it has replaced."""
     replay = replays().newest
     if not replay:
         return
@@ -28,30 +28,30 @@ def progress() -> None:
         after = queries.replayed(results(), replay.first, replay.last, replay.house_id)
         done = queries.made_since(results(), replay.first, replay.last, replay.house_id, replay.begun_ms)
         with st.container(horizontal=True):
-            st.metric("Results made again", f"{done:,} of {after['rows']:,}", border=True, help="Rows of daily energy.")
+            st.metric("Results recomputed", f"{done:,} of {after['rows']:,}", border=True, help="Rows of daily energy.")
             st.metric("Energy, kWh", f"{after['kwh']:,.3f}", change(after["kwh"], replay.before["kwh"]), "off", border=True, delta_arrow="off",
-                      help="Of all meters; the change is against what was there before the replay.")
+                      help="Of all meters. The change is relative to the results before the replay.")
             st.metric("Alerts", f"{after['alerts']:,}", f"{after['alerts'] - replay.before['alerts']:+,}", "off", border=True, delta_arrow="off")
 
 
 def show_state(replay: Replay) -> None:
-    """A bar while the replay runs; afterwards whether it came to its end."""
-    said = replay.printed
+    """A progress bar while the replay runs; afterwards whether it succeeded."""
+    printed = replay.printed
     if replay.running:
-        read = next((found for line in reversed(said) if (found := READ.search(line))), None)
-        all_read = any("messages read;" in line for line in said)
+        read = next((found for line in reversed(printed) if (found := READ.search(line))), None)
+        all_read = any("messages read;" in line for line in printed)
         share = 1.0 if all_read else int(read[1].replace(",", "")) / int(read[2].replace(",", "")) if read else 0.0
-        st.progress(share, said[-1] if said else "Starting ...")
+        st.progress(share, printed[-1] if printed else "Starting ...")
         st.button("Stop", on_click=replays().stop)
     elif replay.process.returncode:
-        st.error(said[-1] if said else "It was stopped.", icon=":material/error:")
+        st.error(printed[-1] if printed else "The replay was stopped.", icon=":material/error:")
     else:
-        st.success("All results of these days have been made again.", icon=":material/check:")
+        st.success("All results of these days have been recomputed.", icon=":material/check:")
 
 
 st.title("Replay")
-st.caption("The days are read again from Kafka's log and go through the same jobs; their results take the place of the old ones. "
-           "From the same readings come the same results, to the last bit.")
+st.caption("The days are read again from Kafka's log and go through the same jobs, and the new results replace the old ones. "
+           "The same readings give the same results, to the last bit.")
 totals = queries.totals(results())
 if totals["last"] is None:
     no_results_yet()

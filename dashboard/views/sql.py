@@ -32,19 +32,19 @@ FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*;?\s*$", re.IGNORECASE)
 
 
 def run(sql: str) -> tuple[pd.DataFrame, bool] | None:
-    """The first rows of a query and whether there are more; None, with the reason shown, where it cannot be run."""
+    """The first rows of a query and whether there are more. If it cannot be run, shows the reason and returns None."""
     if not sql.strip():
         st.info("Write a query first.")
         return None
     if FORMAT_CLAUSE.search(sql):
-        st.error("Leave out FORMAT: the result is shown as a table, and can be saved as CSV.")
+        st.error("Leave out FORMAT: the result is shown as a table and can be saved as CSV.")
         return None
     try:
         with st.spinner("Running the query ...", show_time=True):
             return queries.of_user(results(), sql.strip().rstrip(";"), MOST_ROWS)
     except ClickHouseError as error:
         if isinstance(error, (NotSupportedError, StreamFailureError)) and "DB::Exception" not in str(error):
-            st.error("The answer of this query cannot be shown as a table.")
+            st.error("The result of this query cannot be shown as a table.")
         elif error.code is None and not isinstance(error, StreamFailureError):
             raise
         else:
@@ -54,7 +54,7 @@ def run(sql: str) -> tuple[pd.DataFrame, bool] | None:
 
 
 def show_chart(table: pd.DataFrame) -> None:
-    """A chart of the table's numbers against its first column, or the one that the user picks."""
+    """A chart of one of the table's numeric columns against any other; the user picks both."""
     numbers = [name for name in table.columns if pd.api.types.is_numeric_dtype(table[name]) and not pd.api.types.is_bool_dtype(table[name])]
     if not numbers or len(table) < 2:
         return
@@ -65,19 +65,19 @@ def show_chart(table: pd.DataFrame) -> None:
             mark = st.segmented_control("As", ["bars", "line"], default="bars", required=True, key="chart_mark")
         plain = pd.DataFrame({"x": table[x], "y": table[y]})
         kind = "T" if pd.api.types.is_datetime64_any_dtype(plain["x"]) else "Q" if pd.api.types.is_numeric_dtype(plain["x"]) and mark == "line" else "N"
-        told = plain.assign(x=plain["x"].astype(str)) if kind == "N" else plain  # names may be of kinds that Vega knows nothing of, such as tuples
-        base = alt.Chart(told).encode(x=alt.X(f"x:{kind}", title=x, sort=None), y=alt.Y("y:Q", title=y), tooltip=[f"x:{kind}", "y:Q"])
+        drawn = plain.assign(x=plain["x"].astype(str)) if kind == "N" else plain  # names may have types that Vega does not support, such as tuples
+        base = alt.Chart(drawn).encode(x=alt.X(f"x:{kind}", title=x, sort=None), y=alt.Y("y:Q", title=y), tooltip=[f"x:{kind}", "y:Q"])
         st.altair_chart((base.mark_bar(color=charts.BLUE) if mark == "bars" else base.mark_line(color=charts.BLUE)).properties(height=charts.HEIGHT))
 
 
 st.title("SQL")
-st.caption(f"As the read-only user, on database {settings().database}: at most {MOST_ROWS:,} rows are shown; time and memory of a query are limited, too. "
-           "Times are UTC.")
+st.caption(f"Queries run as the read-only user on database {settings().database}. At most {MOST_ROWS:,} rows are shown, and the time and memory of a "
+           "query are limited. Times are UTC.")
 example = st.selectbox("Example", list(EXAMPLES), key="example")
 with st.form("query", border=False):
     sql = st.text_area("Query", EXAMPLES[example], height=180, key=f"sql {example}", help="Ctrl+Enter runs it.")
-    asked = st.form_submit_button("Run", type="primary")
-if asked:
+    submitted = st.form_submit_button("Run", type="primary")
+if submitted:
     st.session_state["answer"] = run(sql)
 if answer := st.session_state.get("answer"):
     table, more = answer

@@ -335,9 +335,9 @@ def test_a_day_is_replayed_and_its_results_are_made_again(new_page, db):
     page = new_page(f"replay?from={day}&to={day}")
     whole(page)
     page.get_by_role("button", name="Replay", exact=True).click()
-    done = page.get_by_text("All results of these days have been made again.")
+    done = page.get_by_text("All results of these days have been recomputed.")
     until(lambda: done.is_visible() or page.locator("[data-testid=stAlertContentError]").is_visible(),
           progress=page.locator("[data-testid=stMain]").inner_text)
     expect(done).to_be_visible()
-    expect(metric(page, "Results made again")).to_have_text(f"{len(before)} of {len(before)}")
+    expect(metric(page, "Results recomputed")).to_have_text(f"{len(before)} of {len(before)}")
     assert db.query("SELECT house_id, meter_id, kwh FROM daily_energy FINAL WHERE date = {day:Date32} ORDER BY 1, 2", parameters={"day": day}).result_rows == before

@@ -159,7 +159,7 @@ def test_a_day_that_is_not_whole_is_pale_and_says_how_much_was_measured():
     chart = charts.daily_energy(energy, none)
     assert layers(chart) == ["bar", "text"]
     assert chart.data["opacity"].tolist() == [0.9, 0.4, 0.4]
-    assert chart.data["told"].tolist() == ["", "99 %", ""]
+    assert chart.data["coverage"].tolist() == ["", "99 %", ""]
     median = pd.DataFrame({"date": energy["date"], "median_kwh": [1.0] * 3, "houses": [2] * 3})
     assert layers(charts.daily_energy(energy.assign(before_kwh=[9.0, np.nan, np.nan]), median)) == ["bar", "text", "tick", "line"]
 

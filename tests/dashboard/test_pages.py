@@ -306,7 +306,7 @@ def test_alerts_are_told_in_each_houses_time(visit):
         ["over", 6, "", "", "2026-10-25 23:30:00", 0.5, ""],
         ["over", 1, "New York", "oven", "2026-10-25 10:00:00", 2.5, "2026-10-25 11:00:00"],
         ["over", 5, "London", "kettle", "2026-10-25 01:30:00", 1, "2026-10-25 02:00:00"]]
-    assert texts(app.caption) == ["4 alerts, newest first. Pick a row to look at one."]
+    assert texts(app.caption) == ["4 alerts, newest first. Select a row for details."]
     assert app.query_params == {"show": "all"}
 
 
@@ -326,11 +326,11 @@ def test_of_many_alerts_it_is_told_how_many_and_each_is_on_some_page(dashboard_o
     seen = []
     for number, told in enumerate(("200 of 401 alerts (1 to 200)", "200 of 401 alerts (201 to 400)", "1 of 401 alerts (401 to 401)"), 1):
         app = ran(app.number_input(key="alerts_page").set_value(number))
-        assert texts(app.caption) == [f"{told}, newest first. Pick a row to look at one."]
+        assert texts(app.caption) == [f"{told}, newest first. Select a row for details."]
         seen += listed(app)
     assert len(set(seen)) == 401 and seen == sorted(seen, reverse=True)
     app = ran(app.number_input(key="of_house").set_value(6))  # which has none
-    assert texts(app.info) == ["There is no such alert."]
+    assert texts(app.info) == ["No matching alerts."]
     app = ran(app.number_input(key="of_house").set_value(5))
     assert app.number_input(key="alerts_page").value == 1
 
@@ -342,7 +342,7 @@ def test_of_many_alerts_it_is_told_how_many_and_each_is_on_some_page(dashboard_o
 def test_alerts_are_filtered_by_the_url(visit, query, expected):
     app = visit("alerts", **query)
     assert listed(app) == expected
-    assert texts(app.info) == ([] if expected else ["There is no such alert."])
+    assert texts(app.info) == ([] if expected else ["No matching alerts."])
     assert app.query_params == query
 
 
@@ -377,13 +377,13 @@ def test_an_alert_of_which_little_is_known(visit):
     app = visit("alerts", alert=UNKNOWN)
     assert texts(app.subheader) == ["House 6, 2026-10-25 23:30:00"]
     assert texts(app.text) == ["meter 7"]
-    assert texts(app.info) == ["The power of these minutes is not stored yet: it comes some 10 s after a minute is over."]
+    assert texts(app.info) == ["The power of these minutes is not stored yet: it follows about 10 s after a minute ends."]
     assert labels(app.button) == ["CSV", "Open the house", "Acknowledge"]
 
 
 def test_an_alert_that_is_none_any_more(visit):
     app = visit("alerts", alert=NO_ALERT)
-    assert texts(app.info) == ["The alert that was picked is not there (any more): later readings may have shown that it was none."]
+    assert texts(app.info) == ["The selected alert does not exist (any more): later readings may have retracted it."]
     assert listed(app) == NEWEST_FIRST and labels(app.button) == ["CSV"]
 
 
@@ -441,7 +441,7 @@ def test_an_acknowledgement_that_kafka_does_not_take_is_told(dashboard_on, store
     app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))("alerts", alert=KETTLE)
     app.text_input[0].set_value("tea")
     app = ran(labelled(app, "Change the note").click())
-    assert texts(app.error)[0].startswith("It is not acknowledged: no Kafka broker answers at 127.0.0.1:1: ")
+    assert texts(app.error)[0].startswith("The alert is not acknowledged: no Kafka broker answers at 127.0.0.1:1: ")
     assert not app.toast
 
 
@@ -483,7 +483,7 @@ def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
 
 def test_no_such_day(visit):
     app = visit("quality", **{"from": str(MON), "to": str(MON)})
-    assert texts(app.info) == ["There is no such day."] and not app.dataframe
+    assert texts(app.info) == ["No matching days."] and not app.dataframe
 
 
 # SQL
@@ -541,8 +541,8 @@ REFUSED = [
     ("SELECT 1 SETTINGS readonly = 0", "in readonly mode"), ("SELECT 1; SELECT 2", "Multi-statements are not allowed"),
     ("SELECT nope", "Unknown expression identifier"), ("SELEC 1", "Syntax error"),
     ("SELECT throwIf(number = 69000) FROM numbers(70000) WHERE number % 1000 = 0", "throwIf"),
-    ("SELECT 1 FORMAT JSON", "Leave out FORMAT: the result is shown as a table, and can be saved as CSV."),
-    ("SELECT 1 format Pretty ;", "Leave out FORMAT"), ("SELECT sumState(1)", "The answer of this query cannot be shown as a table."),
+    ("SELECT 1 FORMAT JSON", "Leave out FORMAT: the result is shown as a table and can be saved as CSV."),
+    ("SELECT 1 format Pretty ;", "Leave out FORMAT"), ("SELECT sumState(1)", "The result of this query cannot be shown as a table."),
     ("EXPLAIN AST SELECT 1", "cannot be shown as a table"),
 ]
 
@@ -570,7 +570,7 @@ def test_a_replay_that_fails_says_why(dashboard_on, stored, with_topics):
     app = ran(app.button[0].click())
     assert texts(app.subheader) == ["2026-10-25 to 2026-10-25"]
     assert app.button[0].disabled and app.button[1].label == "Stop"
-    assert metrics(app) == {"Results made again": "0 of 8", "Energy, kWh": "45.500", "Alerts": "3"}
+    assert metrics(app) == {"Results recomputed": "0 of 8", "Energy, kWh": "45.500", "Alerts": "3"}
     assert [metric.delta for metric in app.metric] == ["", "+0.000", "+0"]
     until(lambda: ran(app).error)
     assert texts(app.error)[0].endswith("keeps no readings of 2026-10-25 or the days before or after it")
@@ -587,7 +587,7 @@ def test_a_replay_can_be_stopped(dashboard_on, stored):
     app = ran(app.number_input(key="replay_house").set_value(2))
     app = ran(app.button[0].click())
     assert texts(app.subheader) == ["2026-10-26 to 2026-10-26, house 2"]
-    assert metrics(app)["Results made again"] == "0 of 2"
+    assert metrics(app)["Results recomputed"] == "0 of 2"
     app = ran(app.button[1].click())
     until(lambda: ran(app).error)
     assert "no Kafka broker" not in texts(app.error)[0]
@@ -606,7 +606,7 @@ def test_without_results(dashboard_on, empty, name):
     app = dashboard_on(empty)(name)
     assert [title.casefold() for title in texts(app.title)] == [name]
     if name == "alerts":
-        assert texts(app.info) == ["There is no such alert."]
+        assert texts(app.info) == ["No matching alerts."]
     elif name != "sql":
         assert [text[:25] for text in texts(app.info)] == ["There are no results yet."]
         assert not app.metric and not app.button
@@ -619,7 +619,7 @@ def test_without_clickhouse(dashboard_on, stored, name):
     if name == "sql":
         app = ran(app.button[0].click())
     assert texts(app.error) == ["ClickHouse does not answer at http://127.0.0.1:1; start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"]
-    assert texts(app.caption)[-1] == "This page goes on by itself as soon as ClickHouse answers."
+    assert texts(app.caption)[-1] == "This page continues as soon as ClickHouse answers."
     assert not app.metric and not app.dataframe
 
 
