@@ -1,4 +1,4 @@
-"""./smw archive: days of the topic readings into Avro files, and from them into Kafka again for ./smw replay --archive."""
+"""./smw archive: copies days of the topic readings into Avro files, which ./smw replay --archive reads."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass
 class Counts:
-    """What is in some files."""
+    """The contents of some files."""
 
     files: int = 0
     messages: int = 0
@@ -44,7 +44,7 @@ class Counts:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Archive some days of what is in the topic now. Raises UserError when that cannot be done, or not all is found in the files."""
+    """Archive some days of the topic's present messages. Raises UserError when that fails, or the files do not hold all of them."""
     if args.last < args.first:
         raise UserError(f"--from {args.first} --to {args.last}: give the last day not before the first")
     days = range((args.first - EPOCH).days, (args.last - EPOCH).days + 1)
@@ -57,15 +57,15 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
                             (f" of the houses {args.houses[0]} to {args.houses[-1]}" if args.houses else ""))
         found = check(files)
     print(f"{folder}: {found.files:,} files of {found.bytes:,} bytes, {found.bursts:,} bursts with {found.readings:,} readings"
-          f" and {found.messages - found.bursts:,} messages that are no burst; all were read once more")
+          f" and {found.messages - found.bursts:,} messages that are not bursts; all were read back")
     if found.messages < archived.messages or found.readings < archived.readings:
-        raise UserError(f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, and the files have "
+        raise UserError(f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, but the files have "
                         f"{found.messages:,} with {found.readings:,}: archive these days again")
     return 0
 
 
 def copy(settings: Settings, files: Files, days: range, houses: range | None) -> Counts:
-    """Copy the messages of some days (UTC, days since 1970-01-01) and houses from the topic into files. Returns what was copied."""
+    """Copy the messages of some days (UTC, days since 1970-01-01) and houses from the topic into files. Returns their counts."""
     copied = Counts()
     for day, message, burst in topic_from(settings, days[0] * DAY_MS):
         if day in days and not (burst and houses and burst.house_id not in houses):
@@ -76,8 +76,8 @@ def copy(settings: Settings, files: Files, days: range, houses: range | None) ->
 
 
 def check(files: Files) -> Counts:
-    """Complete the files, and read each of them. Returns what is in them."""
-    found, pace = Counts(), Pace("files completed and read once more", len(files))
+    """Complete the files, and read each of them. Returns their counts."""
+    found, pace = Counts(), Pace("files completed and read back", len(files))
     for path in files.complete():
         found.files += 1
         found.bytes += path.stat().st_size
@@ -90,10 +90,10 @@ def check(files: Files) -> Counts:
 
 
 def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[int, Message, Burst | None]]:
-    """What is in the topic readings now, as (day, message, its burst), from the first that reaches that time or later on.
+    """The present messages of the topic readings as (day, message, its burst), without any before the first that reaches first_ms.
 
-    The day is that of a burst's start, or of Kafka's timestamp where there is no burst that makes sense: UTC, days since 1970-01-01. One partition comes
-    after the other, so that all is in the order of partition and offset. Raises UserError.
+    The day (UTC, days since 1970-01-01) is that of the burst's start, or of Kafka's timestamp if there is no burst that makes sense.
+    Messages are in the order of partition and offset. Raises UserError.
     """
     group_id = group_of(settings, ARCHIVE)
     with Offsets(settings, ("readings",), group_id) as offsets:
@@ -104,12 +104,12 @@ def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[int, Message
         days = event_times.times(settings, found)[:, 0] // DAY_MS
         for day, message in zip(days.tolist(), found):
             offset = message.offset()
-            assert offset is not None  # what is no error has one
+            assert offset is not None  # only errors have none
             yield day, *archive_files.cut(partition, offset, message.timestamp()[1], message.key(), _received(settings, message.value()))
 
 
 def _received(settings: Settings, value: bytes | None) -> bytes | None:
-    """A message in single-object framing, which needs no registry to be read; as it is where it is of no schema of ours."""
+    """A message in single-object framing, readable without a registry. A message of another schema is returned unchanged."""
     with suppress(CodecError):
         return value and framing(settings).received(value)
     return value
@@ -117,15 +117,15 @@ def _received(settings: Settings, value: bytes | None) -> bytes | None:
 
 @contextmanager
 def _alone(folder: Path) -> Iterator[None]:
-    """Make the folder of an archive; no other run writes into it meanwhile. Raises UserError."""
+    """Create the folder of an archive, and lock it against other runs. Raises UserError."""
     try:
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)
         with exclusive(folder / "lock"):
             yield
     except BlockingIOError:
-        raise UserError(f"another {SMW} archive writes into {folder}: wait for its end") from None
+        raise UserError(f"another {SMW} archive writes into {folder}: wait until it ends") from None
     except OSError as error:
-        raise UserError(f"{error.filename or folder}: {error.strerror}; the archive needs a folder that can be written, and room in it") from None
+        raise UserError(f"{error.filename or folder}: {error.strerror}; the archive needs a writable folder with free space") from None
 
 
 def _date(text: str) -> date:
@@ -138,5 +138,5 @@ def _date(text: str) -> date:
 def _houses(text: str) -> range:
     first, _, last = text.partition("-")
     if not (first.isdecimal() and last.isdecimal() and 1 <= int(first) <= int(last)):
-        raise argparse.ArgumentTypeError(f"{text!r} are no houses such as 1-100")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a range of houses such as 1-100")
     return range(int(first), int(last) + 1)

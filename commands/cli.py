@@ -1,4 +1,4 @@
-"""The command line: ./smw COMMAND. What the user can mend is told in one sentence on standard error."""
+"""The command line: ./smw COMMAND. An error that the user can correct is printed as one sentence on standard error."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ from stack.processes import STOP_SIGNALS
 
 INTERRUPTED = 130
 OF_WHAT_RUNS = (archive.run, replay.run, savepoint.run, status.run)
-"""Commands that find what they need in the folder of the stack, or demo, that runs."""
+"""Commands that use the folder of the running stack or demo."""
 COMMANDS = (
     ("demo", demo, "start everything, produce some days of some houses, show the results"),
-    ("stack", stack, "start Kafka, ClickHouse, the sink and the pipeline, and keep them until Ctrl-C"),
+    ("stack", stack, "start Kafka, ClickHouse, the sink and the pipeline, and run them until Ctrl-C"),
     ("generate", generate, "produce readings, synthetic or from a data set"),
-    ("replay", replay, "process past days again, from what Kafka or an archive keeps"),
-    ("archive", archive, "copy days of readings from Kafka into Avro files, and check these"),
-    ("status", status, "show what runs, how far it is, and what it has found last"),
-    ("savepoint", savepoint, "keep the state of a running job, to start one from it later"),
+    ("replay", replay, "process past days again, from Kafka or an archive"),
+    ("archive", archive, "copy days of readings from Kafka into Avro files, and check the files"),
+    ("status", status, "show what runs, its lags, and its newest results"),
+    ("savepoint", savepoint, "save the state of a running job, to start a job from it later"),
     ("submit", submit, "start a job on a Flink cluster of your own"),
     ("dashboard", dashboard, "show the results in a browser, until Ctrl-C"),
     ("sql", sql, "query the results"),
-    ("topics", topics, "create the topics in the Kafka cluster, and correct the settings of those that exist"),
-    ("setup", setup, "fetch the jars and compile the loops ahead of the other commands"),
+    ("topics", topics, "create the topics in the Kafka cluster, and correct the configuration of existing ones"),
+    ("setup", setup, "fetch the jars and compile the loops, which other commands do on first use"),
 )
 CHECKOUT_ONLY = (  # the script ./smw itself runs these two
     ("test", None, "run the tests; takes pytest's arguments"),
@@ -41,18 +41,18 @@ CHECKOUT_ONLY = (  # the script ./smw itself runs these two
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run one command and return its exit code: 0, 1 for what went wrong, 2 for wrong arguments, 130 for Ctrl-C."""
+    """Run one command and return its exit code: 0 for success, 1 for an error, 2 for wrong arguments, 130 for Ctrl-C."""
     return carry_out(parser().parse_args(argv))
 
 
 def carry_out(args: argparse.Namespace) -> int:
-    """Run the command that was asked for; returns as main does."""
+    """Run a parsed command and return its exit code, as main does."""
     for number in STOP_SIGNALS:
-        signal.signal(number, signal.default_int_handler)  # all of them stop it as Ctrl-C does
+        signal.signal(number, signal.default_int_handler)  # all of them act like Ctrl-C
     try:
         settings = Settings.load()
         if settings.home.is_dir():
-            with suppress(OSError):  # it is another user's
+            with suppress(OSError):  # it belongs to another user
                 private_home(settings.home)
         return args.run(args, lifecycle.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings)
     except (UserError, SettingsError, CodecError, ConnectionError) as error:

@@ -12,7 +12,7 @@ from stack.processes import Processes
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Run the dashboard on the results of a stack that runs, or will. Raises UserError when it ends by itself."""
+    """Run the dashboard; the stack may be started before or after it. Raises UserError when the dashboard ends by itself."""
     with Processes(settings.home.resolve() / "dashboard", Bound.of(settings)) as processes:
         services.start_dashboard(processes, settings)
         print(f"Dashboard: {services.dashboard_url(settings)}\nCtrl-C stops it.")

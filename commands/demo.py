@@ -77,7 +77,7 @@ How it works:    docs/design.md"""
 
 @dataclass
 class Totals:
-    """Readings (dead letters: messages) in the results so far, and the rows that hold them."""
+    """Readings counted in the results so far (dead: messages), and rows of daily_energy."""
 
     used: int = 0
     duplicate: int = 0
@@ -92,7 +92,7 @@ class Totals:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ./smw demo: those of ./smw generate and one more."""
+    """Arguments of ./smw demo: those of ./smw generate, and --stop."""
     generate.add_arguments(parser)
     parser.add_argument("--stop", action="store_true", help="stop everything once the results are shown (default: at Ctrl-C)")
 
@@ -102,7 +102,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     machine.set_up()
     settings = replace(settings, home=lifecycle.demo_home(settings))
     with Processes(settings.home, Bound.of(settings)) as processes:
-        generate.plan(args, settings)  # a mistake in the arguments is told before anything is wiped
+        generate.plan(args, settings)  # reports a mistake in the arguments before anything is wiped
         wipe(settings)
         settings = ports.with_free_ports(settings)
         print("Starting Kafka, ClickHouse, the sink and Flink ...", file=sys.stderr)
@@ -121,18 +121,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(report(settings, client, produced, totals, args, processes.printed("generator")))
         if not args.stop:
             lifecycle.stay(processes)
-            print("The pipeline has been stopped with a savepoint; so ends the demo.")
+            print("The pipeline has been stopped with a savepoint, which ends the demo.")
     return 0 if totals.processed == produced else 1
 
 
 def wipe(settings: Settings) -> None:
-    """Remove what an earlier demo computed, and what was kept of it; which house came of which source stays as it was."""
+    """Remove an earlier demo's data and results. The houses' assignments to measured houses stay."""
     for name in ("kafka", "clickhouse", "checkpoints", "savepoints", "archive", "tmp"):
         shutil.rmtree(settings.home / name, ignore_errors=True)
 
 
 def generate_command(args: argparse.Namespace) -> list[str]:
-    """./smw generate with those of its options that were given."""
+    """./smw generate with the options that the user gave."""
     options = [f"--{name.replace('_', '-')}={value}" for name in GENERATE_OPTIONS
                if (value := getattr(args, name)) is not None]
     if args.strict:
@@ -141,23 +141,21 @@ def generate_command(args: argparse.Namespace) -> list[str]:
 
 
 def reader_when_ready(processes: Processes, settings: Settings) -> Client:
-    """A client on the tables, once the sink has made them all."""
+    """A read-only client, once the sink has created all tables."""
     def ready() -> bool:
         try:
             return reader(settings).command("EXISTS data_quality") == 1
         except UserError:
             return False
 
-    processes.wait_until(ready, "the sink has not made its tables")
+    processes.wait_until(ready, "the sink has not created its tables")
     return reader(settings)
 
 
 def follow(processes: Processes, settings: Settings, client: Client) -> tuple[int, Totals]:
-    """Show progress until all that was produced is in the results and stored, or nothing has moved for STALLED_S.
+    """Show progress until all produced readings are in the stored results, or nothing has changed for STALLED_S plus stalled_s.
 
-    A job that stands still has time to be started again before.
-
-    Returns the readings produced and what became of them.
+    The latter leaves time to restart a job that stands still. Returns the number of produced readings, and the totals in the results.
     """
     progress = Progress()
     while True:
@@ -173,13 +171,13 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
 
 
 def all_stored(settings: Settings) -> bool:
-    """Whether the sink has stored all results that are in Kafka."""
+    """Whether the sink has stored all results in Kafka."""
     with Offsets(settings, RESULTS, sink_group(settings)) as results:
         return results.lag() == 0
 
 
 class Progress:
-    """A line of progress: on a terminal rewritten each time, elsewhere a new one every LINE_EVERY_S."""
+    """Progress on standard error: one line that is rewritten on a terminal, elsewhere a new line every LINE_EVERY_S."""
 
     def __init__(self):
         self.begun = self.idle_until = self.moved = time.monotonic()
@@ -209,20 +207,20 @@ class Progress:
         return line
 
     def still_s(self) -> float:
-        """Seconds since anything has changed."""
+        """Seconds since the counts last changed."""
         return time.monotonic() - self.moved
 
 
 def generated(log: str) -> tuple[int, float]:
-    """(readings produced so far, seconds left to produce the rest) as the generator's log says."""
+    """(readings produced so far, seconds left to produce the rest), from the generator's log."""
     lines = re.findall(r"^produced ([\d,]+) readings(?:.*, ([\d,]+) s left)?", log, re.MULTILINE)
     produced, left_s = lines[-1] if lines else ("0", "")
     return int(produced.replace(",", "")), float(left_s.replace(",", "") or 0)
 
 
 def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace,
-           generator_said: list[str]) -> str:
-    """The results by house and in total, the alerts, what became of the readings, and where to look next."""
+           generator_lines: list[str]) -> str:
+    """The results by house and in total, the alerts, the counts of readings, and where to look next."""
     houses = client.query(HOUSES)
     lines = [
         table(houses.column_names, houses.result_rows), total(list(houses.named_results())), "",
@@ -230,8 +228,8 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
         f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.refused:,} refused + {totals.late:,} late; "
         f"{totals.dead:,} messages in dead_letter",
     ]
-    if notes := list(dict.fromkeys(line.removeprefix(NOTE) for line in generator_said if line.startswith(NOTE))):
-        lines += ["", "Of the data:", *(f"- {note}" for note in notes)]
+    if notes := list(dict.fromkeys(line.removeprefix(NOTE) for line in generator_lines if line.startswith(NOTE))):
+        lines += ["", "Notes on the data:", *(f"- {note}" for note in notes)]
     if totals.processed != produced:
         lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
     if not args.stop:
@@ -245,12 +243,12 @@ def total(houses: list[dict]) -> str:
     """The energy of all houses."""
     days, whole = (sum(house[name] for house in houses) for name in ("days", "whole_days"))
     kwh = sum(house["kwh"] for house in houses)
-    return f"{kwh:,.2f} kWh of {len(houses):,} houses on {days:,} days of theirs, {whole:,} of which were measured for 99 % or more"
+    return f"{kwh:,.2f} kWh of {len(houses):,} houses on {days:,} house-days, {whole:,} of them at least 99 % covered"
 
 
 def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
-    """The largest alerts, and of how many; for synthetic houses also how many of the spikes that were put in they tell of."""
+    """The largest alerts and the number of all; for synthetic houses also their precision and recall against the injected spikes."""
     largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
     shown = len(largest.result_rows)
-    lines = f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
+    lines = f"The {shown} of {found:,} alerts with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
     return lines if args.data else f"{lines}\n\n{score(client, settings.home / 'ground_truth.csv')}"

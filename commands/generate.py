@@ -1,4 +1,4 @@
-"""The command generate: readings of some days, from data or made up, into Kafka."""
+"""./smw generate: sends readings of some days to Kafka, synthetic or from a data set."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ DAYS = 14
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw generate."""
     parser.add_argument("--days", type=int, help=f"local days of each house (default {DAYS}; measured houses: all)")
-    parser.add_argument("--start", type=_date, help="first day, such as 2024-03-01 (default: so that the last is yesterday, and over at "
-                        "every house; measured houses: their first)")
+    parser.add_argument("--start", type=_date, help="first day, such as 2024-03-01 (default: so that the last day is the newest "
+                        "that is over at every house; measured houses: their first day)")
     parser.add_argument("--data", type=Path, help="folder of a data set in REDD's or UK-DALE's layout (default: "
                         "synthetic houses)")
     parser.add_argument("--houses", type=int, help=f"number of houses (default {HOUSES}; with --data: the measured "
@@ -37,21 +37,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "America/New_York for REDD, Europe/London for UK-DALE, that of its zip for a synthetic house)")
     parser.add_argument("--unit", choices=list(WATTS_PER_UNIT), default="W", help="unit of the power in the data (default W)")
     parser.add_argument("--strict", action="store_true", help="refuse data with values that are missing or cannot be used, or times out of "
-                        "order (default: report these, and go on)")
+                        "order (default: report them and continue)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same houses (default 1)")
-    parser.add_argument("--speed", type=_speed, default=float("inf"), help="times real time: 1 is live (default max)")
-    parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about a second of waiting, at most "
+    parser.add_argument("--speed", type=_speed, default=float("inf"), help="multiple of real time: 1 is live (default max)")
+    parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about one second of real time, at most "
                         f"{HISTORY_BURST_S})")
-    parser.add_argument("--live", action="store_true", help="synthetic houses only: the days and today up to now at once, then each burst when its "
-                        f"time has come ({BURST_S} s, or --burst-s), until Ctrl-C; a later start goes on where the topic ends")
+    parser.add_argument("--live", action="store_true", help="synthetic houses only: send the days and today up to now at once, then "
+                        f"each burst as it ends ({BURST_S} s, or --burst-s), until Ctrl-C; a later start continues where the topic ends")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Produces the days of args to Kafka, and writes the ground truth of synthetic ones. Raises UserError."""
+    """Send the days of args to Kafka, and write the ground truth of synthetic houses. Raises UserError."""
     houses, first, end = plan(args, settings)
     if args.live:
         if args.data or args.speed != float("inf"):
-            raise UserError("--live takes neither --data nor --speed: it makes synthetic houses up to now, and on")
+            raise UserError("--live takes neither --data nor --speed: it sends synthetic houses in real time")
         produce_live(houses, first, args.burst_s, settings)
         return 0
     if args.data is None:
@@ -63,18 +63,18 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def plan(args: argparse.Namespace, settings: Settings) -> tuple[Sequence[House], date, date]:
-    """(houses, first day, day after the last) that the arguments of generate ask for. Raises UserError."""
+    """(houses, first day, day after the last) for the arguments of generate. Raises UserError."""
     if args.days is not None and args.days < 1:
         raise UserError(f"--days {args.days}: give 1 or more")
     if args.data is not None and args.houses is None and args.days is not None and args.start is None:
-        raise UserError("--days needs --start where the houses are measured ones: give the first day")
+        raise UserError("--days needs --start if the houses are measured ones: give the first day")
     with _usable_folders():
         houses = _houses(args, settings)
     return houses, *_day_range(args, houses)
 
 
 def _day_range(args: argparse.Namespace, houses: Sequence[House]) -> tuple[date, date]:
-    """[first, end) of generate; every day for measured houses unless days are given."""
+    """[first, end) of the days to send; all days of measured houses unless days are given."""
     if args.data is not None and args.houses is None and args.days is None:
         return args.start or date.min, date.max
     days = timedelta(days=args.days or DAYS)

@@ -1,4 +1,4 @@
-"""./smw replay: past days once more, from Kafka's log or an archive through the same job, over the old results or beside them."""
+"""./smw replay: processes past days again with the same job, from Kafka's log or an archive, over the old results or beside them."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from stack import local_flink, machine, ports, services
 from stack.processes import Processes
 from store.client import writer_password
 
-STALLED_S = 600  # Flink alone takes minutes to start on a small machine that is busy
+STALLED_S = 600  # on a small, busy machine Flink alone takes minutes to start
 LINE_EVERY_S = 2
 POLL_S = 0.3
 PATIENCE_S = 10
-CHECKPOINT_EVERY_S = 2.0  # how often the job tells how far it is
+CHECKPOINT_EVERY_S = 2.0  # the job reports its progress at each checkpoint
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -38,16 +38,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
     parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
                         "database smartmeter_NAME (default: over them)")
-    parser.add_argument("--with-late", action="store_true", help="use readings that came after their day was closed, such as by a clock that was "
-                        "ahead: what the house sent of later days is left out; needs --house, and is best done a day at a time")
+    parser.add_argument("--with-late", action="store_true", help="use readings that arrived after their day was closed, for example "
+                        "because a clock was ahead: the house's readings of later days are left out; needs --house, and works best for one day "
+                        "at a time")
     parser.add_argument("--archive", type=Path, nargs="?", const=archive_files.USUAL, metavar="DIR",
-                        help=f"read the files of {SMW} archive, which are in DIR or in {archive_files.USUAL} (default: what Kafka keeps)")
+                        help=f"read the files of {SMW} archive in DIR (default: {archive_files.USUAL}) instead of Kafka's log")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Replay some days, by the Kafka and the ClickHouse of a running stack. Raises UserError when that cannot be done."""
+    """Replay some days with a running stack's Kafka and ClickHouse. Raises UserError when that cannot be done."""
     if args.with_late and not args.house:
-        raise UserError("--with-late takes the readings of one house in another order than they came: give it with --house")
+        raise UserError("--with-late reorders the readings of one house: give it with --house")
     folder, index = archive_files.folder_of(settings, args.archive) if args.archive else None, event_times.folder_of(settings)
     try:
         settings = replace(
@@ -78,7 +79,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def follow(processes: Processes, progress: Progress) -> None:
-    """Show progress until the job has ended and the sink has stored all that it made. Raises UserError when it stalls."""
+    """Show progress until the job has ended and the sink has stored all of its results. Raises UserError when it stalls."""
     shown = moved = time.monotonic()
     before = None
     while True:
@@ -89,10 +90,10 @@ def follow(processes: Processes, progress: Progress) -> None:
             return
         if (ended, left) != before:
             before, moved = (ended, left), now
-        patience_s = STALLED_S + (0 if ended else progress.settings.stalled_s)  # one that stands still is started again before
+        patience_s = STALLED_S + (0 if ended else progress.settings.stalled_s)  # a job that stands still is restarted first
         if now - moved > patience_s:
-            raise UserError(f"the results are not stored: is the stack's sink running ({SMW} stack)?" if ended else
-                            f"the job has not gone on for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}")
+            raise UserError(f"the results are not stored: check that the stack's sink is running ({SMW} stack)" if ended else
+                            f"the job made no progress for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}")
         if now - shown >= LINE_EVERY_S:
             shown = now
             print(progress.line(ended, left), file=sys.stderr)
@@ -100,7 +101,7 @@ def follow(processes: Processes, progress: Progress) -> None:
 
 
 class Progress:
-    """How much of the topic readings a replay has to read, how far it is, and how many results are not stored yet."""
+    """What a replay has to read of the topic readings, its progress, and the results not stored yet."""
 
     def __init__(self, settings: Settings, index: Path):
         self.settings = settings
@@ -115,24 +116,24 @@ class Progress:
         self.begun = self.reading_since = time.monotonic()
 
     def begin(self) -> str:
-        """What will be read; and a warning where Kafka has deleted what an exact repeat needs."""
+        """The line that states what will be read, with a warning if Kafka has deleted messages that an exact repeat needs."""
         line = f"Reading {self.messages:,} messages of Kafka's log ..."
         if any(begin and self.starts[place] == begin for place, (begin, _) in self.bounds.items()):
-            line += ("\nKafka has deleted messages that came before these: if they were of the days replayed or of the "
+            line += ("\nKafka has deleted earlier messages: if they belong to the days replayed or to the "
                      f"{self.settings.window_days} before, results will differ from the old ones.")
         return line
 
     def unread(self) -> int:
-        """Messages that the job has not read, as of its last checkpoint."""
+        """Messages that the job had not read at its last checkpoint."""
         committed = self.readings.committed()
         return sum(max(end - max(committed[place], self.starts[place]), 0) for place, (_, end) in self.bounds.items())
 
     def unstored(self) -> int:
-        """Results that the sink has not stored."""
+        """Messages in the result topics that the sink has not stored."""
         return self.results.lag()
 
     def line(self, ended: bool, left: int) -> str:
-        """A line of progress."""
+        """A progress line."""
         seconds = time.monotonic() - self.begun
         if ended:
             return f"{seconds:.0f} s: all {self.messages:,} messages read; {left:,} results to be stored"
@@ -146,7 +147,7 @@ class Progress:
 
 
 def forget_group(settings: Settings, group_id: str) -> None:
-    """Remove the offsets that an earlier replay committed, which would be taken for this one's. Raises UserError."""
+    """Delete the offsets that an earlier replay committed, which would count as this one's. Raises UserError."""
     client = connection.admin(settings)  # its futures end with it
     deadline = time.monotonic() + PATIENCE_S
     while True:
@@ -158,7 +159,7 @@ def forget_group(settings: Settings, group_id: str) -> None:
             if fault.code() == KafkaError.GROUP_ID_NOT_FOUND:
                 return None
             if fault.code() == KafkaError.NON_EMPTY_GROUP:
-                raise UserError("another replay is running by the same Kafka: wait for its end") from None
+                raise UserError("another replay is running on the same Kafka: wait until it ends") from None
             if fault.code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
                 raise connection.failure(error, settings) from None
             time.sleep(POLL_S)

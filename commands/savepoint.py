@@ -1,4 +1,4 @@
-"""./smw savepoint: the state of running jobs, kept to start one from it later."""
+"""./smw savepoint: saves the state of running jobs, to start a job from it later."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from stack.savepoints import require_shared
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw savepoint."""
-    parser.add_argument("folder", nargs="?", help="folder or address to put it in (default: one in SMW_CHECKPOINT_DIR or SMW_HOME, "
+    parser.add_argument("folder", nargs="?", help="folder or address for the savepoint (default: one in SMW_CHECKPOINT_DIR or SMW_HOME, "
                         "where the job finds it by itself)")
-    parser.add_argument("--stop", action="store_true", help="stop the job with it")
-    parser.add_argument("--job", choices=JOBS, help="this job alone (default: each that runs)")
-    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="where a Flink cluster's JobManager answers REST "
+    parser.add_argument("--stop", action="store_true", help="also stop the job")
+    parser.add_argument("--job", choices=JOBS, help="only this job (default: all that run)")
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of a Flink cluster's JobManager "
                         "(default: the local Flink, at SMW_FLINK_UI_PORT)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Take a savepoint of each job that runs, and print where it is. Raises UserError."""
+    """Take a savepoint of each running job, and print its location. Raises UserError."""
     if args.jobmanager and not args.folder:
         require_shared(settings)
     flink = Flink(args.jobmanager or f"127.0.0.1:{settings.flink_ui_port}")

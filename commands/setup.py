@@ -1,4 +1,4 @@
-"""./smw setup: what the other commands do first, ahead of them."""
+"""./smw setup: prepares the machine, which other commands otherwise do on first use."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ from stack.machine import set_up
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """smw setup: what the commands that start Kafka or Flink do first, ahead of them."""
+    """Do now what the commands that start Kafka or Flink do first. Raises UserError."""
     set_up()
     return 0

@@ -1,6 +1,6 @@
-"""`./smw sql "SELECT ..."`: a query as the read-only user, printed as a table, CSV or JSON lines.
+"""`./smw sql "SELECT ..."`: runs a query as the read-only user, and prints a table, CSV or JSON lines.
 
-CSV and JSON go into a file or another program as they are; on a terminal, and in tables, control characters are escaped.
+CSV and JSON for a file or another program are unchanged. On a terminal, and in tables, control characters are escaped.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print what the query gives. Raises UserError, with ClickHouse's own words where the query is at fault."""
+    """Print the query's result. Raises UserError, with ClickHouse's own message if the query is at fault."""
     reader = clickhouse.reader(settings)
     try:
         if args.format == "table":

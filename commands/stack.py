@@ -1,4 +1,4 @@
-"""./smw stack: everything but the dashboard, until Ctrl-C."""
+"""./smw stack: runs everything except the dashboard, until Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Start the stack and keep it until Ctrl-C, or until its job is stopped with a savepoint.
+    """Start the stack and run it until Ctrl-C, or until its job is stopped with a savepoint.
 
     Raises UserError when one of its processes ends by itself.
     """
@@ -28,5 +28,5 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         lifecycle.start(processes, settings, args.from_savepoint)
         print(lifecycle.addresses(settings) + "\nCtrl-C stops it.")
         lifecycle.stay(processes)
-        print(f"The pipeline has been stopped with a savepoint; so ends the stack. The next {SMW} stack goes on from it.")
+        print(f"The pipeline has been stopped with a savepoint, which ends the stack. The next {SMW} stack continues from it.")
     return 0

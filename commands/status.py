@@ -1,7 +1,7 @@
-"""./smw status: what runs, how far it is, and what it has found last, in one screen or as JSON.
+"""./smw status: what runs, its lags and its newest results, on one screen or as JSON.
 
-All parts are asked at once, at the addresses that the settings give, whether they run on this machine or elsewhere; what does not answer is
-told with its reason. docs/observability.md lists the names of the JSON.
+It queries all parts at the same time, at the addresses in the settings, on this machine or elsewhere, and reports why a part does not
+answer. docs/observability.md lists the JSON keys.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ FOLDERS = ("kafka", "clickhouse", "checkpoints", "savepoints", "logs")
 GOOD = ("RUNNING", "INITIALIZING", "CREATED")
 PLACES_SHOWN = 3
 RATE_S = 60
-"""Over which time Flink counts what is read."""
+"""The time over which Flink averages its read rate."""
 SECOND_LOOK_S = 12
 TIME_CHARACTERS = len("2026-11-25T12:00:00")
 
@@ -53,27 +53,27 @@ RESULTS = f"""
            (SELECT count() FROM dead_letter FINAL) AS dead_letters,
            {A_TIME.format("(SELECT maxOrNull(received) FROM dead_letter)")} AS newest_dead_letter,
            (SELECT argMaxOrNull(reason, (received, offset)) FROM dead_letter) AS newest_dead_letter_reason"""
-"""Times as text: a message's time may be any, and Python's end with the year 9999."""
+"""Times as text: a message may hold any time, and Python's datetimes end with the year 9999."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw status."""
     parser.add_argument("--json", action="store_true", help="print the same as JSON")
-    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of the Flink to be asked (default: the local one)")
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of the Flink to query (default: the local one)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Print the status. Returns 1 when something that is needed is down, else 0."""
+    """Print the status. Returns 1 when there is a problem, else 0."""
     status = look(settings, args.jobmanager or f"{ports.LOOPBACK}:{settings.flink_ui_port}")
     print(json.dumps(status, indent=1) if args.json else screen(status))
     return 1 if status["problems"] else 0
 
 
 def look(settings: Settings, jobmanager: str) -> dict:
-    """All that is known, by the names of the JSON; None for what is not known."""
+    """The status under its JSON keys; None for unknown values."""
     flink = Flink(jobmanager, ASK_S)
     urls = services.metrics_urls(settings)
-    questions = {
+    queries = {
         "kafka": lambda: lags(settings),
         "clickhouse": lambda: services.endpoint_answers(settings),
         "results": lambda: results(settings),
@@ -83,8 +83,8 @@ def look(settings: Settings, jobmanager: str) -> dict:
         "dashboard": lambda: services.answers(f"{services.dashboard_url(settings)}/_stcore/health"),
         "disk": lambda: disk(settings),
     }
-    with ThreadPoolExecutor(len(questions)) as pool:
-        answers = dict(zip(questions, pool.map(answer, questions.values())))
+    with ThreadPoolExecutor(len(queries)) as pool:
+        answers = dict(zip(queries, pool.map(answer, queries.values())))
     (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
         answers[name] for name in ("kafka", "registry", "results", "flink"))
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
@@ -111,10 +111,10 @@ def look(settings: Settings, jobmanager: str) -> dict:
     }
 
 
-def answer(question: Callable) -> tuple:
-    """(what the question gives, None), or (None, why it gives nothing)."""
+def answer(query: Callable) -> tuple:
+    """(the query's result, None), or (None, the reason of its failure)."""
     try:
-        return question(), None
+        return query(), None
     except UserError as error:
         return None, str(error)
 
@@ -124,14 +124,14 @@ def part(name: str, at: str | None, up: bool, reason: str | None) -> dict:
 
 
 def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
-    """What is wrong with the jobs, or was within the last minutes, in words."""
+    """A sentence for each problem of the jobs, now or within the last RECENT_S."""
     running = {job["name"] for job in jobs if job["state"] in GOOD}
     wrong = [f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running]
     for job in jobs:
         if job["recent_failures"]:
             wrong.append(failure(job, settings))
         elif job["recent_failed_checkpoints"]:
-            wrong.append(f"of the last checkpoints of {job['name']} {job['recent_failed_checkpoints']} have failed: {job['checkpoint_failure']}")
+            wrong.append(f"{job['recent_failed_checkpoints']} of the last checkpoints of {job['name']} failed: {job['checkpoint_failure']}")
         newest_s = max(job["checkpoint_unix_s"] or 0, job["running_since_unix_s"])
         if job["state"] == "RUNNING" and (passed_s := time.time() - newest_s) > settings.standstill_s:
             wrong.append(f"the job {job['name']} has completed no checkpoint for {passed_s:.0f} s")
@@ -139,18 +139,19 @@ def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
 
 
 def failure(job: dict, settings: Settings) -> str:
-    """How often a job has failed within the last minutes, when and why last, and at which message, or before which."""
+    """How often a job failed within the last RECENT_S, when and why it last did, and at which message, or which ones are unread."""
     number = job["recent_failures"]
     times = "once" if number == 1 else f"{number} times"
-    said = f"the job {job['name']} has failed {times} in the last {RECENT_S // 60} minutes, last at {iso_s(job['failure_unix_s'])}: {job['failure']}"
+    sentence = (f"the job {job['name']} has failed {times} in the last {RECENT_S // 60} minutes, last at {iso_s(job['failure_unix_s'])}: "
+                f"{job['failure']}")
     if message := job["failure_message"]:
-        return f"{said}; at the message of partition {message['partition']}, offset {message['offset']}"
+        return f"{sentence}; at the message of partition {message['partition']}, offset {message['offset']}"
     begins = unread_from(settings, job["name"])
-    return said + (f"; what it has not read begins with {', '.join(begins)}" if begins else "")
+    return sentence + (f"; its unread messages begin with {', '.join(begins)}" if begins else "")
 
 
 def unread_from(settings: Settings, job: str) -> list[str]:
-    """Where a job goes on, for the first partitions that it has not read to their end."""
+    """The next offset of a job in the first few partitions that it has not read to the end."""
     with suppress(UserError), Offsets(settings, JOBS[job], group_of(settings, job)) as offsets:
         committed = offsets.committed()
         unread = [(name, partition, max(committed[name, partition], begin)) for (name, partition), (begin, end) in offsets.bounds().items()
@@ -160,9 +161,9 @@ def unread_from(settings: Settings, job: str) -> list[str]:
 
 
 def unread_problems(settings: Settings, flink: Flink, jobs: list[dict], unread: dict[str, int | None]) -> list[str]:
-    """Jobs that have read nothing for a minute though there is something to read.
+    """Jobs that have read nothing for a minute although messages are unread.
 
-    Flink counts a little behind, and Kafka is told at each checkpoint. So what looks like that is looked at once more.
+    Flink's rate lags a little, and jobs commit offsets to Kafka only at checkpoints. So this checks a suspected job a second time.
     """
     def idle(jobs: list[dict]) -> set[str]:
         return {job["name"] for job in jobs if job["state"] == "RUNNING" and job["records_per_s"] == 0
@@ -181,7 +182,7 @@ def unread_problems(settings: Settings, flink: Flink, jobs: list[dict], unread: 
 
 
 def mended(settings: Settings) -> list[str]:
-    """What the supervisor of the local stack has started again within the last minutes."""
+    """What the local stack's supervisor restarted within the last RECENT_S."""
     log, since = settings.home / "logs" / STACK_LOG, datetime.fromtimestamp(time.time() - RECENT_S, UTC)
     lines = map(logs.LINE.fullmatch, log.read_text(errors="replace").splitlines()) if log.is_file() else ()
     return [f"{line['message'].removesuffix('.')} ({line[0][:TIME_CHARACTERS]}Z)" for line in lines
@@ -189,13 +190,13 @@ def mended(settings: Settings) -> list[str]:
 
 
 def lags(settings: Settings) -> dict[str, int | None]:
-    """Messages that each job, and the sink, has not committed; without jobs that have committed nothing. Raises UserError."""
+    """Messages that each job and the sink have not committed, without jobs that have committed nothing. Raises UserError."""
     found = ConsumerLags(settings).by_name(ASK_S)
     return {job: found[job] for job in JOBS if found[job] is not None} | {"sink": found["sink"]}
 
 
 def registry_answers(settings: Settings) -> None:
-    """Ask the schema registry, where there is one. Raises UserError when it does not answer."""
+    """Query the schema registry, if there is one. Raises UserError when it does not answer."""
     if settings.schema_registry_url:
         from smartmeter.messages.registry import Registry  # its client takes a third of a second to load
 
@@ -203,7 +204,7 @@ def registry_answers(settings: Settings) -> None:
 
 
 def results(settings: Settings) -> dict:
-    """What is newest in the tables. Raises UserError."""
+    """The newest results in the tables, and their counts. Raises UserError."""
     try:
         [row] = clickhouse.reader(settings).query(RESULTS).named_results()
     except ClickHouseError as error:
@@ -212,14 +213,14 @@ def results(settings: Settings) -> dict:
 
 
 def disk(settings: Settings) -> dict[str, int]:
-    """Bytes of each folder of the local stack that is there, and what is free beside them."""
+    """Bytes of each existing folder of the local stack, and of free space."""
     present = [settings.home / name for name in FOLDERS if (settings.home / name).is_dir()]
     free = {"free_bytes": shutil.disk_usage(settings.home).free} if present else {}
     return {f"{folder.name}_bytes": size(folder) for folder in present} | free
 
 
 def size(folder: Path) -> int:
-    """Bytes of the files of a folder, of which some may go meanwhile."""
+    """Bytes of the files in a folder. Files may disappear meanwhile."""
     total = 0
     for path, _, names in os.walk(folder):
         for name in names:
@@ -229,7 +230,7 @@ def size(folder: Path) -> int:
 
 
 def iso_s(unix_s: float) -> str:
-    """A time in UTC."""
+    """A time as text, in UTC."""
     return f"{datetime.fromtimestamp(unix_s, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
@@ -277,7 +278,7 @@ def facts(status: dict) -> list[str]:
 
 
 def plain(names: tuple[str, ...], rows: list[tuple]) -> str:
-    """A table without the number of its rows."""
+    """A table without its row count."""
     return table(names, rows).rpartition("\n")[0]
 
 
@@ -286,7 +287,7 @@ def known(value, form: Callable = str) -> str:
 
 
 def amount(number: int) -> str:
-    """Bytes, in words."""
+    """A number of bytes with its unit."""
     for unit, factor in (("GB", 1e9), ("MB", 1e6)):
         if number >= factor:
             return f"{number / factor:.1f} {unit}"

@@ -1,6 +1,6 @@
-"""./smw submit: a job on a Flink cluster, which takes its code and the Python packages that it needs to the nodes by itself.
+"""./smw submit: submits a job to a Flink cluster, with its code and the Python packages that it needs.
 
-The code is unpacked on PYTHONPATH there, the packages are a virtual environment for the nodes' own Python.
+On the nodes, the code is unpacked on PYTHONPATH, and the packages are a virtual environment for the nodes' own Python.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ SUBMITTED = r"submitted with JobID (\w+)"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw submit."""
-    parser.add_argument("job", choices=JOBS, help="pipeline is all of the others in one")
-    parser.add_argument("--jobmanager", metavar="HOST:PORT", required=True, help="where the cluster's JobManager answers REST")
+    parser.add_argument("job", choices=JOBS, help="pipeline: all the others in one")
+    parser.add_argument("--jobmanager", metavar="HOST:PORT", required=True, help="REST address of the cluster's JobManager")
     add_from_savepoint(parser)
     parser.add_argument("--installed", action="store_true", help="send neither code nor packages: the nodes have them, as in the project's image")
-    parser.add_argument("--stay", action="store_true", help="stay until the job ends, or watch the one that runs already; for a supervisor, "
-                        "which calls this again when it fails")
+    parser.add_argument("--stay", action="store_true", help="stay until the job ends, or watch one that is already running; for a "
+                        "supervisor that calls this again when it fails")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Submit a job, and return once it is at work, or has ended; it goes on by itself. Raises UserError."""
+    """Submit a job. Returns once all of its tasks run, or with --stay once it ends. Raises UserError."""
     flink = Flink(args.jobmanager)
     running = [job_id for job_id, name in flink.jobs().items() if name == args.job] if args.stay else []
     job_id = running[0] if running else start(flink, args, settings)
@@ -54,19 +54,22 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def start_again(flink: Flink, job_id: str, args: argparse.Namespace, settings: Settings) -> str:
-    """End a job that stands still, and submit it again from its newest checkpoint. Returns its new id. Raises UserError."""
+    """Cancel a job that stands still, and submit it again from its newest checkpoint. Returns its new id. Raises UserError."""
     state = flink.newest_checkpoint(job_id)
     flink.cancel(job_id)
     deadline = time.monotonic() + PATIENCE_S
     while job_id in flink.jobs():
         if time.monotonic() > deadline:
-            raise UserError(f"the job cannot be ended in the Flink at {flink.url}: end the TaskManagers that it runs on")
+            raise UserError(f"the job cannot be canceled in the Flink at {flink.url}: end the TaskManagers that it runs on")
         time.sleep(STAY_POLL_S)
     return start(flink, args, settings, state)
 
 
 def start(flink: Flink, args: argparse.Namespace, settings: Settings, state: str | None = None) -> str:
-    """Submit a job, and wait until it is at work; state: the address of what it goes on from, if not its newest. Returns its id. Raises UserError."""
+    """Submit a job, and wait until all of its tasks run. Returns its id. Raises UserError.
+
+    state: the address of the state to start from, if not the newest.
+    """
     if args.installed:
         machine.require_java()
     else:
@@ -81,13 +84,13 @@ def start(flink: Flink, args: argparse.Namespace, settings: Settings, state: str
 
 
 def require_room(flink: Flink, job: str, settings: Settings) -> None:
-    """Raise UserError when a job cannot run in a Flink, or runs there already."""
+    """Raise UserError when a Flink cannot run a job, or already runs it."""
     mine, its = metadata.version("apache-flink"), flink.version()
     if mine != its:
         raise UserError(f"the Flink at {flink.url} is of version {its}, and the jobs need {mine}")
     savepoints.require_shared(settings)
     if job in flink.jobs().values():
-        raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it by {SMW} savepoint --stop --job {job}")
+        raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it with {SMW} savepoint --stop --job {job}")
     free, slots = flink.slots()
     if free < settings.parallelism:
         raise UserError(f"the Flink at {flink.url} has {free} free slots of {slots}, and SMW_PARALLELISM={settings.parallelism} takes as many: "
@@ -95,9 +98,9 @@ def require_room(flink: Flink, job: str, settings: Settings) -> None:
 
 
 def submit(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool) -> str:
-    """Have Flink's client submit a job, with all that it needs unless the nodes have that installed. Returns its id. Raises UserError.
+    """Submit a job through Flink's client, with code and packages unless the nodes have them installed. Returns its id. Raises UserError.
 
-    Settings, secrets among them, are in the client's environment alone.
+    Settings, including secrets, are only in the client's environment.
     """
     kept, logs = settings.home.resolve() / "submit", settings.home.resolve() / "logs"
     private_folder(kept)
@@ -111,16 +114,16 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
                 *sent, "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
             ], env=os.environ | flink_environ(settings, f"submit_{job}"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             log.seek(0)
-            said = log.read()
+            printed = log.read()
     if ended.returncode:
-        raise UserError(f"{job} could not be submitted: {reason(said)}; all that Flink's client says is in {log.name}")
-    submitted = re.search(SUBMITTED, said)
-    assert submitted, f"Flink's client names no job; all that it says is in {log.name}"
+        raise UserError(f"{job} could not be submitted: {reason(printed)}; the output of Flink's client is in {log.name}")
+    submitted = re.search(SUBMITTED, printed)
+    assert submitted, f"Flink's client names no job; its output is in {log.name}"
     return submitted[1]
 
 
 def wait_until_at_work(flink: Flink, job_id: str) -> None:
-    """Wait until all tasks of a job run. Raises UserError, and cancels it, when one fails or it takes too long."""
+    """Wait until all tasks of a job run. If one fails or it takes too long, cancel the job and raise UserError."""
     deadline = time.monotonic() + PATIENCE_S
     try:
         while not flink.is_at_work(job_id):
@@ -134,9 +137,9 @@ def wait_until_at_work(flink: Flink, job_id: str) -> None:
 
 
 def stands_still(flink: Flink, job_id: str, settings: Settings) -> bool:
-    """Wait until a job stands still (true), or is stopped, such as with a savepoint (false).
+    """Wait until a job stands still (true), or is stopped, for example with a savepoint (false).
 
-    Raises UserError when it ends otherwise, or Flink knows of it no more.
+    Raises UserError when it ends otherwise, or Flink no longer knows it.
     """
     standstill = Standstill(flink, settings.standstill_s, job_id)
     while job_id in flink.jobs():

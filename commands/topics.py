@@ -1,4 +1,4 @@
-"""./smw topics: the topics of the cluster as the settings say, those that are there already included."""
+"""./smw topics: creates the topics of the settings in the cluster, and corrects the configuration of existing ones."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from smartmeter.settings import Settings
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Create the topics that are missing, mend the others, and tell what was changed. Raises UserError."""
+    """Create missing topics, correct the others, and print what was changed. Raises UserError."""
     topic_admin.create_topics(settings)
     try:
         changes = list(mend(settings))
     except KafkaException as error:
         raise connection.failure(error, settings) from None
-    print("\n".join(changes) or "All topics are as the settings say.")
+    print("\n".join(changes) or "All topics match the settings.")
     return 0

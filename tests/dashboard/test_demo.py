@@ -23,14 +23,14 @@ def test_houses_and_their_total(printed):
                                   "top_appliance", "share_percent"]
     assert printed[2].split() == ["1", "New", "York", "4", "3", "39", "9", "mains", "87.5", "oven", "24.4"]
     assert printed[6].split() == ["5", "London", "3", "2", "7.4", "2.5", "all", "meters", "91.7", "washer", "NULL"]
-    assert printed[9] == "228.90 kWh of 6 houses on 15 days of theirs, 13 of which were measured for 99 % or more"
+    assert printed[9] == "228.90 kWh of 6 houses on 15 house-days, 13 of them at least 99 % covered"
 
 
 def test_alerts_have_their_number(printed):
-    assert "4 of 4 alerts, those with the most energy over the limit:" in printed
+    assert "The 4 of 4 alerts with the most energy over the limit:" in printed
 
 
 def test_what_was_left_out_is_printed_again(printed):
-    at = printed.index("Of the data:")
+    at = printed.index("Notes on the data:")
     assert printed[at + 1] == "- DIR/house_1/channel_1.dat:51: 2 missing values: left out (this is the first)"
     assert not any("produced" in line for line in printed)

@@ -41,7 +41,7 @@ def test_a_job_between_two_restarts_of_a_crash_loop_is_not_well():
     assert found == {"recent_failures": 2, "failure_unix_s": NOW_S - 4, "failure": "TypeError: bad time zone", "failure_message": None}
     assert problems(**found) == [
         "the job pipeline has failed 2 times in the last 5 minutes, last at 2027-01-15T07:59:56Z: TypeError: bad time zone; "
-        "what it has not read begins with readings partition 2 offset 17"]
+        "its unread messages begin with readings partition 2 offset 17"]
     assert problems() == []
 
 
@@ -60,7 +60,7 @@ def test_failed_checkpoints_of_the_last_minutes_count_and_older_ones_do_not():
               "history": [{"status": one, "latest_ack_timestamp": (NOW_S - age_s) * 1000} for one, age_s in
                           (("FAILED", 10), ("COMPLETED", 20), ("FAILED", 30), ("FAILED", 900))]}
     found = flink.recent_failed_checkpoints(answer, NOW_S - 300)
-    assert problems(**found) == ["of the last checkpoints of pipeline 2 have failed: No space left on device"]
+    assert problems(**found) == ["2 of the last checkpoints of pipeline failed: No space left on device"]
     assert problems(**flink.recent_failed_checkpoints(answer, NOW_S - 5)) == []
 
 
