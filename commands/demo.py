@@ -250,5 +250,5 @@ def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
     """The largest alerts and the number of all; for synthetic houses also their precision and recall against the injected spikes."""
     largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
     shown = len(largest.result_rows)
-    lines = f"The {shown} of {found:,} alerts with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
+    lines = f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
     return lines if args.data else f"{lines}\n\n{score(client, settings.home / 'ground_truth.csv')}"

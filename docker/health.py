@@ -1,4 +1,4 @@
-"""A container's health: python docker/health.py URL [TEXT] ends with 0 when the URL answers, and its answer holds TEXT."""
+"""A container's health check: python docker/health.py URL [TEXT] exits with 0 if the URL answers, and the answer contains TEXT."""
 
 import sys
 from urllib.request import urlopen

@@ -1,5 +1,5 @@
-"""Where readings come from: real data sets, houses multiplied from them, synthetic houses; and the producer.
+"""The sources of readings: data sets, houses multiplied from them, and synthetic houses.
 
-datasets, multiply and synthetic each give a list of houses (houses.House). A house yields its local days, a day is cut
-into bursts (bursts), and the producer sends the bursts of all houses in the order of their time (commands).
+datasets, multiply and synthetic each return a list of houses (houses.House). A house yields its local days, bursts cuts a day
+into bursts, and history and live send the bursts of all houses in order of time.
 """

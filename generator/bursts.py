@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:
-    """Bursts of burst_s seconds from local midnight on; the last one of the day ends with it.
+    """Bursts of burst_s seconds from local midnight; the last one ends with the day.
 
-    Every burst lists all meters; a span in which no meter has a reading has no burst. Ticks are seconds where every
-    reading falls on a whole one, else milliseconds.
+    Every burst lists all meters. A span without any reading has no burst. Ticks are seconds if the times of all readings
+    are whole seconds, else milliseconds.
     """
     bounds = np.append(np.arange(day.start_ms, day.end_ms, burst_s * 1000), day.end_ms)
     tick_ms = 1000 if all((times % 1000 == 0).all() for times, _ in day.readings) else 1
@@ -35,7 +35,7 @@ def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:
 
 
 def _deltas(times_ms: np.ndarray, bounds: np.ndarray, cut: np.ndarray, tick_ms: int) -> np.ndarray:
-    """Ticks since the meter's previous reading; for its first one in each burst, since the burst's start."""
+    """Ticks since the meter's previous reading, or since the burst's start for its first reading in a burst."""
     deltas = np.diff(times_ms, prepend=bounds[0])
     has_reading = np.flatnonzero(np.diff(cut))
     firsts = cut[has_reading]
@@ -44,7 +44,7 @@ def _deltas(times_ms: np.ndarray, bounds: np.ndarray, cut: np.ndarray, tick_ms: 
 
 
 def _interleave(columns: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
-    """From meter by meter to burst by burst and, within a burst, meter by meter; counts is (meters, bursts)."""
+    """Reorder columns of each meter into bursts, and within a burst by meter. counts: readings, int32 (meters, bursts)."""
     out = np.empty(counts.sum(), dtype=columns[0].dtype)
     ends_in_out = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T  # where (meter, burst) ends in out
     for column, count, end_in_out in zip(columns, counts, ends_in_out):

@@ -1,10 +1,10 @@
-"""Channel files: a reading a line, its time and its power, read in chunks so that memory does not grow with the file.
+"""Channel files: one reading on a line, its time and its power. They are read in chunks, so memory does not grow with the file.
 
     1303132929 222.20
 
-Files of many makers are read: fields divided by blanks, commas or semicolons; header lines; times in s, ms, us or ns, told apart by
-their magnitude; power in W or kW; missing values (nan, ?, an empty field); readings out of order. What is changed or left out is
-counted, and logged as a line a file and kind with the place of the first. With `strict`, such a line is refused instead.
+The loader accepts files of many makers: fields separated by blanks, commas or semicolons; header lines; times in s, ms, us or ns,
+recognized by their magnitude; power in W or kW; missing values (nan, ?, an empty field); readings out of order. It counts what it changes
+or leaves out, and logs one line for each file and kind with the place of the first. With `strict` it refuses such a line instead.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ CHUNK_ROWS = 100_000
 SAMPLE_ROWS = 10_000
 BLANKS = r"\s+"
 MOST_HEADER_LINES = 20
-LATEST_S = 7_258_118_400  # the year 2200: a larger time is in a smaller unit
+LATEST_S = 7_258_118_400  # the year 2200: a larger number is in a smaller unit
 TIME_UNITS = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9: "nanoseconds"}
-"""Ticks a second -> what they are called."""
+"""Ticks per second -> their name."""
 
 WATTS_PER_UNIT = {"W": 1.0, "kW": 1000.0}
 MISSING = ("", "?", "-", "--", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "#N/A", "<NA>", "null", "Null", "NULL", "none", "None", "NONE")
-"""What stands in place of a value that was not measured."""
+"""Texts that stand for a missing value."""
 
 READ_ERRORS = (ValueError, OSError, EOFError, zlib.error)
 """What pandas raises for a file that it cannot read."""
 
 NOTE = "note: "
-"""How a line on the data begins."""
+"""Start of a log line about the data."""
 
 log = logging.getLogger(__name__)
 
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
-"""(times_ms int64, watts float32, row int64) of readings; row 0 is the file's first line of readings."""
+"""(times_ms int64, watts float32, row int64) of readings; row 0 is the file's first line after the header."""
 
 
 class DatasetError(UserError):
-    """A data set that cannot be read; the message says where (file:line) and what to do."""
+    """A data set that cannot be read. The message states where (file:line) and what to do."""
 
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How channel files are read: the unit of power, W or kW, and whether what would be changed or left out is refused."""
+    """How channel files are read. unit: of power, W or kW. strict: refuse what would otherwise be changed or left out."""
 
     unit: str = "W"
     strict: bool = False
@@ -66,7 +66,7 @@ AS_WATTS = ReadingOptions()
 
 
 class Channel:
-    """A channel file. Making it reads the file's beginning, and raises DatasetError where that is not readings."""
+    """A channel file. The constructor reads its beginning, and raises DatasetError if that does not hold readings."""
 
     def __init__(self, path: Path, options: ReadingOptions = AS_WATTS):
         self.path = path
@@ -87,7 +87,7 @@ class Channel:
             tried += 1
         if not tried:
             raise DatasetError(f"{self.path}: no reading in it; remove the file, or the channel from labels.dat")
-        raise DatasetError(f"{self.path}: its first {tried} lines are not two numbers, unix-seconds and watts; mend or remove the file")
+        raise DatasetError(f"{self.path}: its first {tried} lines are not two numbers, unix-seconds and watts; correct or remove the file")
 
     def _sample(self) -> tuple[np.ndarray, np.ndarray]:
         """(times in ticks, power) of the file's beginning."""
@@ -107,12 +107,12 @@ class Channel:
 
     @property
     def earliest_ticks(self) -> int:
-        """The least time of a file whose times are in this unit; what is less would be in a larger one."""
+        """The smallest valid time of a file in this unit; a smaller number would be in a larger unit."""
         return 0 if self.ticks_per_s == 1 else LATEST_S * self.ticks_per_s // 1000
 
     @property
     def period_s(self) -> float:
-        """Usual time between two readings, in s, at the file's beginning; 0 where that has fewer than two."""
+        """Median time between readings, in s, at the file's beginning; 0 if that has fewer than two."""
         ticks, _ = self.sample
         return float(np.median(np.diff(ticks))) / self.ticks_per_s if len(ticks) > 1 else 0.0
 
@@ -121,7 +121,7 @@ class Channel:
         return ((number, line) for number, line in lines_of(self.path) if number > self.header_lines)
 
     def chunks(self, changes: Changes) -> Iterator[Rows]:
-        """The readings in the order of the file, without missing values. Raises ValueError for what is no reading."""
+        """The readings in the order of the file, without missing values. Raises ValueError for a line that is not a reading."""
         lines, first = enumerate(self.lines()), 0
         for frame in self._table(chunksize=CHUNK_ROWS):
             ticks, power = frame.to_numpy().T
@@ -142,7 +142,7 @@ class Channel:
                 yield np.rint(ticks * (1000 / self.ticks_per_s)).astype(np.int64), watts, rows
 
     def fault(self, line: str, last_ticks: float = -math.inf) -> tuple[str, float]:
-        """(what is wrong with a line, empty if nothing is; its time in ticks). last_ticks: the time of the line before."""
+        """(what is wrong with a line, or empty; its time in ticks). last_ticks: the time of the previous line."""
         try:
             ticks, power = (math.nan if word in MISSING else float(word) for word in split(line, self.separator))
         except ValueError:
@@ -160,13 +160,13 @@ class Channel:
         return ("a second reading at that time" if ticks == last_ticks else ""), ticks
 
     def explained(self, error: Exception) -> DatasetError:
-        """What is wrong with a file that the quick reader refused, found by going through its lines."""
+        """What is wrong with a file that the fast reader rejected, found by checking it line by line."""
         last = -math.inf
         try:
             for number, line in self.lines():
                 fault, ticks = self.fault(line, last)
                 if fault:
-                    return DatasetError(f"{self.path}:{number}: {line.strip()[:80]!r}: {fault}; mend or remove the line")
+                    return DatasetError(f"{self.path}:{number}: {line.strip()[:80]!r}: {fault}; correct or remove the line")
                 last = ticks
         except DatasetError as unreadable:
             return unreadable
@@ -174,14 +174,14 @@ class Channel:
 
 
 class Changes:
-    """What was changed or left out in a channel file: of each kind how many readings, and the row of the first."""
+    """What was changed or left out in a channel file: for each kind, the number of readings and the row of the first."""
 
     def __init__(self, channel: Channel):
         self._channel = channel
         self._found: dict[str, tuple[int, int]] = {}
 
     def add(self, what: str, rows: np.ndarray, which: np.ndarray) -> None:
-        """Count those of some rows that a mask picks. Raises ValueError where the file is strict."""
+        """Count the rows selected by the mask `which`. Raises ValueError if the file is read strictly."""
         if not which.any():
             return
         if self._channel.strict:
@@ -197,10 +197,10 @@ class Changes:
 
 
 def read_channel(channel: Channel) -> Iterator[Readings]:
-    """The readings of a channel file in chunks, times rising. Of readings at the same time the first one is kept.
+    """The readings of a channel file in chunks, times rising. Of several readings at the same time, the first is kept.
 
-    Readings of a power that no meter can have (smartmeter.power) are passed on: the job refuses each alone, and counts it.
-    Raises DatasetError for a line that is not a time and a power; where it is strict, for all that would be changed or left out.
+    Readings of impossible power (smartmeter.power) are passed on: the job refuses each alone, and counts it. Raises DatasetError for a
+    line that is not a time and a power, and with strict also for anything that would be changed or left out.
     """
     changes, last_ms = Changes(channel), -1
     try:
@@ -219,7 +219,7 @@ def read_channel(channel: Channel) -> Iterator[Readings]:
 
 
 def _marked(chunks: Iterator[Rows], changes: Changes) -> Iterator[Rows]:
-    """The same chunks, once it is counted which of their readings the job refuses, and which come too late in the file."""
+    """The same chunks. Counts the readings that the job will refuse, and those that are out of order in the file."""
     newest_ms = -1
     for times, watts, rows in chunks:
         changes.add("readings that are negative or over a gigawatt: the job refuses each of them", rows, ~is_power(watts))
@@ -230,7 +230,7 @@ def _marked(chunks: Iterator[Rows], changes: Changes) -> Iterator[Rows]:
 
 
 def _by_time(chunks: Iterator[Rows]) -> Iterator[Rows]:
-    """The readings sorted by time, where none comes more than CHUNK_ROWS readings too late; so many are held back."""
+    """The readings sorted by time, if none is more than CHUNK_ROWS readings too late; it holds back that many."""
     held: Rows | None = None
     for chunk in chunks:
         if held is None or chunk[0].min() >= held[0][-1]:
@@ -255,12 +255,12 @@ def _sorted(columns: tuple[np.ndarray, ...]) -> Rows:
 
 
 def note(text: str) -> None:
-    """Log what a user should know of the data."""
+    """Log what the user should know about the data."""
     log.warning("%s%s", NOTE, printable(text))
 
 
 def split(line: str, separator: str) -> list[str]:
-    """The fields of a line, without blanks and quotes around them."""
+    """The fields of a line, without surrounding blanks and quotes."""
     words = line.split() if separator == BLANKS else line.strip().split(separator)
     return [word.strip().strip('"') for word in words]
 
@@ -273,7 +273,7 @@ def _is_number(text: str) -> bool:
 
 
 def lines_of(path: Path) -> Iterator[tuple[int, str]]:
-    """(number, text) of the lines that are not blank, without a byte order mark. Raises DatasetError for a file that cannot be read."""
+    """(number, text) of the lines that are not blank, without a byte order mark. Raises DatasetError if the file cannot be read."""
     opened = gzip.open if path.suffix == ".gz" else open
     try:
         with opened(path, "rt", encoding="utf-8-sig", errors="replace") as lines:

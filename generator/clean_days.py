@@ -1,4 +1,4 @@
-"""Clean days: local days over which every meter of a house measured without a long gap."""
+"""Clean days: local days on which no meter of a house has a long gap."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ MAX_GAP_S = 1000
 
 
 def is_clean(day: HouseDay) -> bool:
-    """Whether each meter, mains and appliances both, has no gap over MAX_GAP_S, midnight to its first reading and its
-    last reading to midnight included."""
+    """Whether no meter, mains or appliance, has a gap over MAX_GAP_S, including from midnight to its first reading and from its
+    last reading to midnight."""
     return all(
         np.diff(times, prepend=day.start_ms, append=day.end_ms).max() <= MAX_GAP_S * 1000 for times, _ in day.readings
     )
 
 
 class CleanDays:
-    """The clean days of a measured house, kept in a folder for reading in any order; days of 23 or 25 hours are not
-    among them. Found in one pass over the data, again only when a data file has changed."""
+    """The clean days of a measured house, cached in a folder for access in any order. Days of 23 or 25 hours do not count.
+
+    They are found in one pass over the data, which is repeated only when a data file has changed.
+    """
 
     def __init__(self, house: MeasuredHouse, folder: Path):
         self._house = house
@@ -53,7 +55,7 @@ class CleanDays:
                 np.savez(self._folder / f"{day.date}.npz", **columns)
 
     def load(self, day: date) -> list[Readings]:
-        """The readings of a clean day, one item a meter; times in ms since midnight."""
+        """The readings of a clean day, one item for each meter; times in ms since midnight."""
         with np.load(self._folder / f"{day}.npz") as columns:
             return [(columns[f"times_{meter.meter_id}"], columns[f"watts_{meter.meter_id}"])
                     for meter in self._house.meters]

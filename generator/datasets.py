@@ -1,10 +1,10 @@
-"""Loaders of REDD (low_freq), UK-DALE and data sets in their layout: a folder house_N a house, in it labels.dat and channel_M.dat.
+"""Loaders of REDD (low_freq), UK-DALE and data sets in their layout: a folder house_N for each house, with labels.dat and channel_M.dat.
 
     labels.dat      channel label               1 mains
     channel_1.dat   unix-seconds watts          1303132929 222.20
 
-Each file may be gzipped (.dat.gz). Files are read in chunks, all channels of a house side by side, so that memory is bounded by a
-day of the house. What is guessed, changed or left out is logged as a line that begins with "note:".
+Files may be gzipped (.dat.gz). All channels of a house are read side by side in chunks, so memory is bounded by one day of the house.
+The loader logs what it guesses, changes or leaves out in lines that begin with "note:".
 """
 
 from __future__ import annotations
@@ -22,33 +22,33 @@ from smartmeter.local_days import day_bounds_ms, local_date
 from smartmeter.settings import Settings, variable
 
 TIMEZONE_OF_MAINS_LABEL = {"mains": "America/New_York", "aggregate": "Europe/London"}
-"""What a data set calls its mains -> where its houses stand: REDD, UK-DALE."""
+"""Label of the mains -> time zone of the data set: REDD, UK-DALE."""
 
 MAINS = re.compile(
     r"(the )?(mains?|aggregated?|(site|main|smart|utility) ?meter|whole ?(house|home)|total|grid|whe|electric(ity)? (mains|combined))"
     r"( ?(power|load|consumption|supply|meter|phase))*( ?(\d+|[a-c]|l[1-3]))?")
-"""Labels of the whole house, in small letters and with blanks between words. REDD: mains, UK-DALE and REFIT: aggregate, NILMTK: site
+"""Labels of the whole house, in lower case with blanks between words. REDD: mains, UK-DALE and REFIT: aggregate, NILMTK: site
 meter, ENERTALK: total, AMPds: WHE, IDEAL: electric-mains and electric-combined, DRED: main, Dataport: grid."""
 
 HOUSE_FOLDER = re.compile(r"(?:house|home|building)[ _-]?(\d+)", re.IGNORECASE)
 MOST_KILOWATTS = 30
-"""No home's mains stay under so many watts, nor go over so many kilowatts."""
+"""A home's mains exceed this many watts at some time, and never this many kilowatts."""
 LABEL_HEADS = {"channel", "meter", "id", "no", "number", "#"}
-"""How a header line of labels.dat begins."""
+"""First words of a header line of labels.dat."""
 
 
 def measured_houses(folder: Path, timezone: str | None = None, options: ReadingOptions = AS_WATTS,
                     max_gap_s: float = Settings.max_gap_s) -> list[MeasuredHouse]:
-    """The houses of a data set, each in its data set's time zone unless another one is given.
+    """The houses of a data set, each in the data set's time zone unless another one is given.
 
-    max_gap_s: longest time that a reading holds in the jobs; a file with fewer readings is reported. Raises DatasetError when there is
-    no house or one of them cannot be read.
+    max_gap_s: longest time that a reading holds in the jobs; a file with a longer sample period is reported. Raises DatasetError when
+    there is no house, or one of them cannot be read.
     """
     return [_load_house(number, path, timezone, options, max_gap_s) for number, path in _house_folders(folder)]
 
 
 def _house_folders(folder: Path) -> list[tuple[int, Path]]:
-    """(house id, folder) of the houses of a data set, rising. Raises DatasetError when there is none, or two have the same number."""
+    """(house id, folder) of the houses of a data set, in ascending order. Raises DatasetError if there are none, or two with one number."""
     if not folder.is_dir():
         raise DatasetError(f"{folder}: there is no such folder; give the folder that holds house_1, house_2, ...")
     if _data_file(folder, "labels"):
@@ -79,7 +79,7 @@ def _numbers(folder: Path) -> list[int]:
 def _load_house(house_id: int, folder: Path, timezone: str | None, options: ReadingOptions, max_gap_s: float) -> MeasuredHouse:
     labels_file = _data_file(folder, "labels")
     if labels_file is None:
-        raise DatasetError(f"{folder}: no labels.dat in it; each house needs one with a line 'channel label' a channel")
+        raise DatasetError(f"{folder}: no labels.dat in it; each house needs one with a line 'channel label' for each channel")
     meters, channels, absent = [], [], []
     for number, label in read_labels(labels_file).items():
         path = _data_file(folder, f"channel_{number}")
@@ -106,12 +106,12 @@ def _data_file(folder: Path, stem: str) -> Path | None:
 
 
 def _plain(label: str) -> str:
-    """A label in small letters, with one blank between its words."""
+    """A label in lower case, with one blank between words."""
     return " ".join(re.split(r"[\W_]+", label.lower())).strip()
 
 
 def is_mains(label: str) -> bool:
-    """Whether a label is that of the whole house."""
+    """Whether a label means the whole house."""
     return MAINS.fullmatch(_plain(label)) is not None
 
 
@@ -130,7 +130,7 @@ def _default_timezone(meters: list[Meter], folder: Path) -> str:
 
 
 def _note_mains(folder: Path, meters: list[Meter]) -> None:
-    """Say which channels make up the house's energy where that may surprise."""
+    """Note which channels make up the house's energy, if that may surprise."""
     mains = [f"{meter.meter_id} {meter.label}" for meter in meters if meter.kind == "mains"]
     if not mains:
         note(f"{folder}: no channel is labelled mains, so the house's energy is the sum of its {len(meters)} channels; label one mains in "
@@ -140,7 +140,7 @@ def _note_mains(folder: Path, meters: list[Meter]) -> None:
 
 
 def _note_forms(folder: Path, channels: list[Channel]) -> None:
-    """Say which files have a header, or times in another unit than s."""
+    """Note files with header lines, or with times in another unit than s."""
     headed = [channel for channel in channels if channel.header_lines]
     if headed:
         lines = sum(channel.header_lines for channel in headed)
@@ -151,7 +151,7 @@ def _note_forms(folder: Path, channels: list[Channel]) -> None:
 
 
 def _note_kilowatts(folder: Path, meters: list[Meter], channels: list[Channel]) -> None:
-    """Warn where power looks like kW: no reading of the mains, or where there are none of any channel, is over MOST_KILOWATTS."""
+    """Warn if power looks like kW: no reading of the mains, or of any channel if there are no mains, reaches MOST_KILOWATTS."""
     mains = [channel for meter, channel in zip(meters, channels) if meter.kind == "mains"]
     power = np.concatenate([channel.sample[1] for channel in mains or channels])
     used = power[power > 0]
@@ -161,11 +161,11 @@ def _note_kilowatts(folder: Path, meters: list[Meter], channels: list[Channel]) 
 
 
 def _note_long_periods(folder: Path, channels: list[Channel], max_gap_s: float) -> None:
-    """Warn where readings are further apart than a reading holds: what lies in between would not count."""
+    """Warn if readings are further apart than a reading holds, as the time in between would not count."""
     sparse = [channel for channel in channels if channel.period_s > max_gap_s]
     if sparse:
         period_s = max(channel.period_s for channel in sparse)
-        note(f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so that "
+        note(f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so "
              f"energy is missing; so in {len(sparse)} files of {folder.name}. Set {variable('max_gap_s')}={period_s:.0f} for the demo or the stack")
 
 
@@ -180,7 +180,7 @@ def read_labels(path: Path) -> dict[int, str]:
             continue
         if not (0 < channel < 2**31 and label):
             raise DatasetError(f"{path}:{number}: {line.strip()!r} is not a channel number and a label, such as "
-                               "'3 refrigerator'; mend the line")
+                               "'3 refrigerator'; correct the line")
         if channel in labels:
             raise DatasetError(f"{path}:{number}: channel {channel} is named a second time; remove one of the lines")
         labels[channel] = label
@@ -209,7 +209,7 @@ class MeasuredHouse(House):
 
 
 class _Forwards:
-    """A channel file that is read forwards."""
+    """Reads a channel file forwards."""
 
     def __init__(self, channel: Channel):
         self._chunks = read_channel(channel)
@@ -226,7 +226,7 @@ class _Forwards:
         return int(self._times[0]) if self._times.size else None
 
     def take_until(self, end_ms: int) -> Readings:
-        """The readings before end_ms that were not taken yet."""
+        """The readings before end_ms that have not been taken yet."""
         times, watts = [self._times[:0]], [self._watts[:0]]
         while self._times.size and self._times[0] < end_ms:
             cut = np.searchsorted(self._times, end_ms)

@@ -22,14 +22,14 @@ PROGRESS_EVERY_S = 2
 
 
 def first_today(houses: Sequence[House]) -> date:
-    """The earliest of the houses' local dates: the days before are over at each of them."""
+    """The earliest of the houses' present local dates. All days before it are over at every house."""
     now_ms = local_days.now_ms()
     return min(local_days.local_date(now_ms, house.timezone) for house in houses)
 
 
 @dataclass
 class Totals:
-    """What was produced so far, and in how many seconds."""
+    """What has been produced so far, and the time it took."""
 
     bursts: int = 0
     readings: int = 0
@@ -37,8 +37,10 @@ class Totals:
 
 
 def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
-    """Sends the houses, then their readings of the local days [first, end) at speed times real time, with a line of
-    progress on standard error every 2 s. Raises ProducerError, and DatasetError for a fault in the data."""
+    """Send the houses, then their readings of the local days [first, end), at `speed` times real time.
+
+    Prints a progress line on standard error every 2 s. Raises ProducerError, and DatasetError for a fault in the data.
+    """
     begun, shown, totals = time.monotonic(), time.monotonic(), Totals()
     burst_s = burst_s or int(min(max(speed, 1), HISTORY_BURST_S))
     first_end_ms = None
@@ -59,7 +61,7 @@ def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None
                 print(_progress(totals, burst, first_end_ms, end, houses), file=sys.stderr)
     totals.seconds = time.monotonic() - begun
     if not totals.readings:
-        raise UserError("no reading in these days: give days that the data has")
+        raise UserError("the data has no readings in these days: give other days")
     print(f"produced {totals.readings:,} readings of {len(houses)} houses in {totals.bursts:,} bursts, "
           f"{totals.seconds:.1f} s: {totals.readings / totals.seconds:,.0f} readings/s")
     return totals

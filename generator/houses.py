@@ -1,4 +1,4 @@
-"""What every source of readings offers: a house that describes itself and yields its days."""
+"""The interface of every source of readings: a house that describes itself and yields its days."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from smartmeter.messages.codec import Burst
 from smartmeter.timezones import zone
 
 Readings = tuple[np.ndarray, np.ndarray]
-"""(times_ms int64, watts float32) of one meter, times rising."""
+"""(times_ms int64, watts float32) of one meter, in ascending order of time."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Meter:
 
 @dataclass(frozen=True, eq=False)
 class HouseDay:
-    """What a house measured over one local day [start_ms, end_ms): readings[i] belong to the house's meters[i]."""
+    """A house's readings of one local day [start_ms, end_ms). readings[i] belongs to the house's meters[i]."""
 
     date: date
     start_ms: int
@@ -55,7 +55,7 @@ class House(ABC):
         """The local days in [first, end) that have readings, in order."""
 
     def bursts(self, first: date, end: date, burst_s: int) -> Iterator[Burst]:
-        """The readings of the local days [first, end) as bursts of burst_s seconds, in the order of time."""
+        """The readings of the local days [first, end) as bursts of burst_s seconds, in order of time."""
         for day in self.days(first, end):
             yield from bursts_of_day(self, day, burst_s)
 
@@ -78,5 +78,5 @@ class House(ABC):
 
 
 def in_order(houses: Sequence[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
-    """The bursts of all houses in the order of their start."""
+    """The bursts of all houses, in order of their start."""
     return heapq.merge(*(house.bursts(first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)

@@ -1,4 +1,4 @@
-"""Synthetic houses as they happen: the days up to now at once, then each burst when its time has come, on and on."""
+"""Synthetic houses in real time: the days up to now at once, then each burst as it ends, without an end."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ PROGRESS_EVERY_S = 2
 
 
 def produce_live(houses: Sequence[House], first: date, burst_s: int | None, settings: Settings) -> None:
-    """Sends the houses and their bursts from where the topic ends, or from their day `first` on, until Ctrl-C.
+    """Send the houses and their bursts from where the topic ends, or else from their day `first`, until Ctrl-C.
 
-    What was sent last may be sent once more at the next start; it counts as duplicate. Raises UserError when Kafka is away.
+    The next start may send the last bursts again, which count as duplicates. Raises UserError when Kafka is away.
     """
     with Producer(settings) as producer:
         begun = shown = time.time()
@@ -42,24 +42,25 @@ def produce_live(houses: Sequence[House], first: date, burst_s: int | None, sett
 
 
 def bursts_since(houses: Sequence[House], first: date, since_ms: int, burst_s: int) -> Iterator[Burst]:
-    """The bursts of all houses that begin at since_ms or later, and not before their local day `first`; without an end."""
-    day_before = datetime.fromtimestamp(since_ms / 1000, UTC).date() - timedelta(days=1)  # it may be yesterday where the house is
+    """The bursts of all houses that begin at since_ms or later, but not before their local day `first`; without an end."""
+    day_before = datetime.fromtimestamp(since_ms / 1000, UTC).date() - timedelta(days=1)  # the house may be a day behind UTC
     bursts = in_order(houses, max(first, day_before), date.max, burst_s)
     return (burst for burst in bursts if burst.start_ms >= since_ms)
 
 
 def reached_ms(settings: Settings) -> int:
-    """The start of the newest burst in that partition of readings which is furthest behind; 0 where all are empty.
+    """The start of the newest burst in the partition of readings that is furthest behind; 0 if all are empty.
 
-    Raises UserError when Kafka does not tell, which takes a topic that was just made some time.
+    Retries for TIMEOUT_S, as Kafka does not know the offsets of a new topic immediately. Raises UserError when it still does not.
     """
     client, name = connection.admin(settings), topic(settings, "readings")
     deadline = time.monotonic() + TIMEOUT_S
     while True:
         try:
             partitions = client.list_topics(name, timeout=TIMEOUT_S).topics[name].partitions
-            asked = client.list_offsets({TopicPartition(name, p): OffsetSpec.max_timestamp() for p in partitions}, request_timeout=TIMEOUT_S)
-            newest = [min(found.result().timestamp, round(time.time() * 1000)) for found in asked.values()]  # others may send what time they like
+            pending = client.list_offsets({TopicPartition(name, p): OffsetSpec.max_timestamp() for p in partitions}, request_timeout=TIMEOUT_S)
+            # other producers may send any time, even a future one
+            newest = [min(found.result().timestamp, round(time.time() * 1000)) for found in pending.values()]
             return min((time_ms for time_ms in newest if time_ms >= 0), default=0)
         except KafkaException as error:
             if time.monotonic() > deadline:

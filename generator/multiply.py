@@ -1,7 +1,7 @@
-"""Any number of houses from a few measured ones: clean days stitched together, scaled, and put in a place.
+"""Makes any number of houses from a few measured ones: clean days in sequence, scaled, at a drawn place.
 
-House k depends on the seed, k and the measured houses only, not on how many houses there are. What was drawn for it is
-kept in a file, so that a later run repeats it even when measured houses have been added.
+House k depends only on the seed, k and the measured houses, not on the number of houses. Its draws are kept in a file, so a
+later run repeats them even after measured houses have been added.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ CHANNEL_SPREAD = 0.05
 
 @dataclass(frozen=True)
 class Assignment:
-    """What was drawn for a house: the measured house, which of its clean days comes first, factors, and a place."""
+    """The draws for a house: a measured house, the index of its first clean day, factors, and a place."""
 
     source: str
     first_day: int
@@ -40,10 +40,10 @@ class Assignment:
 
 def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: str | None = None,
                       options: ReadingOptions = AS_WATTS, max_gap_s: float = Settings.max_gap_s) -> list[House]:
-    """Houses 1 to count from the data set in `data`; clean days and assignments are kept under `home`.
+    """Houses 1 to count from the data set in `data`. Clean days and assignments are kept under `home`.
 
-    timezone is that of the data, not of the new houses, which have that of their zip. Raises DatasetError when no
-    measured house has a clean day.
+    timezone: that of the data; the new houses have that of their zip. Raises DatasetError when no measured house has a
+    clean day.
     """
     private_folder(home)
     sources = {}
@@ -60,7 +60,7 @@ def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: s
 
 
 def _assignments(file: Path, sources: dict, count: int, seed: int) -> dict[str, Assignment]:
-    """House id -> assignment: what the file has, and drawn anew (and kept in it) for houses that it lacks."""
+    """House id -> assignment, from the file. Draws missing ones, and adds them to the file."""
     try:
         kept = json.loads(file.read_text()) if file.exists() else {}
     except ValueError as error:
@@ -96,7 +96,7 @@ def _build(house_id: int, assignment: Assignment, sources: dict, file: Path) -> 
 
 
 class MultipliedHouse(House):
-    """A house made of another one's clean days."""
+    """A house made of a measured house's clean days."""
 
     def __init__(self, house_id: int, assignment: Assignment, source: House, clean: CleanDays):
         place = places()[assignment.zip]
@@ -115,9 +115,9 @@ class MultipliedHouse(House):
 
 
 def on_day(day: date, timezone: str, wall_ms: np.ndarray, watts: np.ndarray) -> Readings:
-    """Readings taken at wall-clock times (ms since 00:00), put at the same wall-clock times of another day.
+    """Readings at wall-clock times (ms since 00:00), moved to the same wall-clock times of another day.
 
-    When the clocks change, the hour that is skipped loses its readings, and the hour that comes twice has them twice.
+    When the clocks change, a skipped hour loses its readings, and a repeated hour has them twice.
     """
     times, parts = [], []
     for start_ms, end_ms, start_wall_ms in wall_clock_parts(day, timezone):

@@ -1,4 +1,4 @@
-"""The table of places (zips.csv) that houses are put in."""
+"""The table of places (zips.csv) for multiplied and synthetic houses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Place:
-    """A ZIP code: its centre in degrees north and east, the people living there, its IANA time zone."""
+    """A ZIP code: its centre in degrees north and east, its population, its IANA time zone."""
 
     zip: str
     city: str
@@ -36,7 +36,7 @@ def places() -> dict[str, Place]:
 
 
 def draw_place(rng: np.random.Generator) -> Place:
-    """A place at random, as likely as a person's home is there."""
+    """A random place, weighted by population."""
     table = list(places().values())
     people = np.array([place.population for place in table], dtype=float)
     return table[rng.choice(len(table), p=people / people.sum())]

@@ -1,4 +1,4 @@
-"""How good the alerts are, on synthetic houses: precision and recall against the spikes that were put in."""
+"""Precision and recall of the alerts on synthetic houses, against the injected spikes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ IN_FORCE = """
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of alerts and of injected spikes; `judged` spikes began while a limit was in force for their meter."""
+    """Counts of alerts and of injected spikes. `judged`: spikes that began while a limit was in force for their meter."""
 
     alerts: int
     true_alerts: int
@@ -41,10 +41,10 @@ class Score:
 
 
 def score(client: Client, truth: Path) -> Score:
-    """Judge the alerts in the tables by a file of injected spikes (generator.synthetic.write_ground_truth).
+    """Compare the alerts in the tables with a file of injected spikes (generator.synthetic.write_ground_truth).
 
-    An alert is true when it overlaps a spike of its meter; one of the mains, when it overlaps any spike of its house, as
-    the mains carry what the appliances draw. A spike is found when an alert of its own meter overlaps it.
+    An alert is true if it overlaps a spike of its meter. An alert of the mains is true if it overlaps any spike of its house, as
+    the mains carry the appliances' load. A spike is found if an alert of its own meter overlaps it.
     """
     spikes = _by_meter((int(row["house_id"]), int(row["meter_id"]), int(row["start_ms"]), int(row["end_ms"]))
                        for row in csv.DictReader(truth.read_text().splitlines()))

@@ -1,11 +1,10 @@
 """Synthetic houses that look like those of REDD: two mains every second, 10 to 20 appliances every few seconds.
 
-An appliance is off, or on for a while: a thermostat's cycles go round the clock, other uses follow the hours at which
-people use it. The mains are the sum of the appliances, each on one of the two phases, plus a load that no meter of its
-own sees, plus noise. Now and then a spike is added, an appliance or a phase drawing far over its usual; spikes() gives
-them as ground truth.
+An appliance is off, or on for a while. A thermostat cycles around the clock; other appliances follow the hours at which
+people use them. The mains are the sum of the appliances, each on one of two phases, plus an unmetered load, plus noise.
+Now and then a spike is injected: an appliance or a phase draws far more than usual. spikes() returns them as ground truth.
 
-A day depends on the seed, the house and the date only: days can be made in any order, and on any number of processes.
+A day depends only on the seed, the house and the date, so days can be made in any order and by any number of processes.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ ANY_HOUR = _shares(*[1] * 24)
 
 @dataclass(frozen=True)
 class Appliance:
-    """How a kind of appliance draws power; on_s and off_s are means, and off_s 0 means that people switch it on."""
+    """How a kind of appliance draws power. on_s and off_s are means; off_s is 0 if people switch it on."""
 
     label: str
     watts: float
@@ -47,7 +46,7 @@ class Appliance:
     on_s: float
     off_s: float = 0
     uses_per_day: float = 0
-    hours: np.ndarray | None = None  # share of the uses that begins in each hour of the day
+    hours: np.ndarray | None = None  # share of the uses that begin in each hour of the day
 
 
 CATALOGUE = (
@@ -76,7 +75,7 @@ CATALOGUE = (
 
 @dataclass(frozen=True)
 class Spike:
-    """Ground truth: meter_id drew excess_watts over what it would have drawn in [start_ms, end_ms)."""
+    """Ground truth: in [start_ms, end_ms), excess_watts were added to what meter_id draws."""
 
     house_id: int
     meter_id: int
@@ -91,7 +90,7 @@ def synthetic_houses(count: int, seed: int, timezone: str | None = None) -> list
 
 
 def write_ground_truth(path: Path, spikes: Iterable[Spike]) -> None:
-    """Writes spikes as a CSV file with a header."""
+    """Write spikes to a CSV file with a header."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "w", newline="") as out:
         rows = csv.writer(out)
@@ -100,7 +99,7 @@ def write_ground_truth(path: Path, spikes: Iterable[Spike]) -> None:
 
 
 class SyntheticHouse(House):
-    """A house made up from a seed and its number."""
+    """A house generated from a seed and its number."""
 
     def __init__(self, house_id: int, seed: int, timezone: str | None = None):
         rng = np.random.default_rng([seed, house_id])
@@ -135,7 +134,7 @@ class SyntheticHouse(House):
             yield self.day(day)
 
     def day(self, day: date) -> HouseDay:
-        """What the house draws on a local day."""
+        """The house's readings of a local day."""
         rng = self._rng(day, 2)
         start_ms, end_ms = day_bounds_ms(day, self.timezone)
         day_s = (end_ms - start_ms) // 1000
@@ -156,7 +155,7 @@ class SyntheticHouse(House):
         return HouseDay(day, start_ms, end_ms, list(zip(times, watts)))
 
     def _unmetered(self, rng: np.random.Generator, phase: int, day_s: int) -> np.ndarray:
-        """Load of a phase, in W, that no appliance's meter sees: a base, a rise in the evening, noise; never below 0."""
+        """Unmetered load of a phase, in W, float32, each second: a base, a rise in the evening, noise; never below 0."""
         hour = np.arange(day_s, dtype=np.float32) / 3600
         evening = np.exp(-(((hour - 20) / 2) ** 2))
         base = np.float32(self._base_watts[phase])
@@ -176,7 +175,7 @@ def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: flo
 
 
 def _cycles(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, lengths) in s of a thermostat's cycles from before the day's start to after its end."""
+    """(starts, lengths), in s, of a thermostat's cycles, from before the day's start to after its end."""
     count = int(1.5 * day_s / (appliance.on_s + appliance.off_s)) + 4
     on = appliance.on_s * rng.uniform(0.8, 1.2, count)
     periods = on + appliance.off_s * rng.uniform(0.8, 1.2, count)
@@ -184,7 +183,7 @@ def _cycles(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple
 
 
 def _uses(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[np.ndarray, np.ndarray]:
-    """(starts, lengths) in s of a day's uses by people."""
+    """(starts, lengths), in s, of a day's uses by people."""
     count = rng.poisson(appliance.uses_per_day)
     hours = rng.choice(24, count, p=appliance.hours) + rng.uniform(0, 1, count)
     return np.minimum(hours * 3600, day_s), appliance.on_s * rng.lognormal(0, 0.4, count)

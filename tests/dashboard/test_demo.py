@@ -27,7 +27,7 @@ def test_houses_and_their_total(printed):
 
 
 def test_alerts_have_their_number(printed):
-    assert "The 4 of 4 alerts with the most energy over the limit:" in printed
+    assert "4 of 4 alerts, those with the most energy over the limit:" in printed
 
 
 def test_what_was_left_out_is_printed_again(printed):
