@@ -34,7 +34,7 @@ transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 log.cleaner.dedupe.buffer.size=16777216
 message.max.bytes=8388608
-# A message's time is that of its readings, which may be years ago: no message is too old, none is deleted by age.
+# Timestamps are those of the readings, which may be years old: no message is too old, and none is deleted by age.
 log.message.timestamp.type=CreateTime
 log.message.timestamp.before.max.ms=9223372036854775807
 log.message.timestamp.after.max.ms=9223372036854775807
@@ -43,9 +43,9 @@ log.retention.ms=-1
 
 
 def start_broker(processes: Processes, settings: Settings) -> None:
-    """Start the broker at settings.kafka; its data is kept in settings.home/kafka."""
+    """Start the broker at settings.kafka. Its data is in settings.home/kafka. Raises UserError when it cannot start."""
     if settings.kafka_tls or settings.kafka_user:
-        raise UserError("the local broker takes neither TLS nor users: unset SMW_KAFKA_TLS and SMW_KAFKA_USER")
+        raise UserError("the local broker supports neither TLS nor users: unset SMW_KAFKA_TLS and SMW_KAFKA_USER")
     require_free_port(settings.kafka, "SMW_KAFKA")
     require_free_port(f"{LOOPBACK}:{settings.kafka_controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
     data = settings.home / "kafka"

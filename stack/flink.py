@@ -1,4 +1,4 @@
-"""A client of Flink's REST API, and what it shows of a job's health."""
+"""A client of Flink's REST API, and checks of a job's health through it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ ENDED = {"FINISHED", "FAILED", "CANCELED", "SUSPENDED"}
 POLL_S = 0.2
 TIMEOUT_S = 10
 PATIENCE_S = 300
-ASK_EVERY_S = 2
+CHECK_EVERY_S = 2
 LOOK_EVERY_S = 5
-MOST_IN_VAIN = 4
-"""How often a Flink may have no TaskManager when it is asked: they come a little later than it does."""
+MOST_WITHOUT_SLOTS = 4
+"""How many checks in a row may find no TaskManager: they register a little later than the JobManager."""
 RECENT_S = 300
-"""How long ago what a job suffers from may be to count as present."""
+"""How long a job's failure counts as recent."""
 SOURCE_RATE = re.compile(r"Source__.*\.numRecordsInPerSecond")
 PLACE = re.compile(r"partition[\s=:]+(?:[\w.]+-)?(?P<partition>\d+)\W+(?:at )?offset[\s=:]+(?P<offset>\d+)", re.IGNORECASE)
-"""Where a message is in its topic, as Kafka's client and the jobs name it when they fail on it."""
+"""A message's partition and offset, as Kafka's client and the jobs write them when they fail on it."""
 NO_FLINK = 502
-"""How stack.flink_page answers where no Flink does."""
+"""HTTP status of stack.flink_page when no Flink answers."""
 
 
 class Flink:
@@ -41,35 +41,35 @@ class Flink:
         self.address, self.url, self.timeout_s = address, f"http://{address}", timeout_s
 
     def version(self) -> str:
-        return self._ask("/config")["flink-version"]
+        return self._request("/config")["flink-version"]
 
     def slots(self) -> tuple[int, int]:
         """(free slots, all slots)."""
-        overview = self._ask("/overview")
+        overview = self._request("/overview")
         return overview["slots-available"], overview["slots-total"]
 
     def jobs(self) -> dict[str, str]:
-        """Id -> name of the jobs of this project that have not ended."""
-        return {job["jid"]: job["name"] for job in self._ask("/jobs/overview")["jobs"]
+        """Id -> name of this project's jobs that have not ended."""
+        return {job["jid"]: job["name"] for job in self._request("/jobs/overview")["jobs"]
                 if job["name"] in JOBS and job["state"] not in ENDED}
 
     def is_at_work(self, job_id: str) -> bool:
-        """Whether all tasks of a job run, or have ended. Raises UserError when one has failed since the job was submitted."""
-        job = self._ask(f"/jobs/{job_id}")
-        for failure in self._ask(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]:
+        """Whether all tasks of a job run, or have ended. Raises UserError if one has failed since the job was submitted."""
+        job = self._request(f"/jobs/{job_id}")
+        for failure in self._request(f"/jobs/{job_id}/exceptions")["exceptionHistory"]["entries"]:
             raise UserError(f"{job['name']} fails in the Flink at {self.url}: {reason(failure['stacktrace'])}")
         return bool(job["vertices"]) and all(vertex["status"] in ("RUNNING", "FINISHED") for vertex in job["vertices"])
 
     def state(self, job_id: str) -> str:
-        """A job's state, as Flink calls it."""
-        return self._ask(f"/jobs/{job_id}")["state"]
+        """A job's state, as Flink names it."""
+        return self._request(f"/jobs/{job_id}")["state"]
 
     def progress(self, job_id: str) -> tuple | None:
-        """What changes while a job is at work: its restarts, checkpoints, and records read and written.
+        """Figures that change while a job works: its restarts, checkpoints, and records read and written.
 
-        None while its tasks do not all run, and once it has the savepoint with which it stops.
+        None while not all of its tasks run, and after the savepoint that stops it.
         """
-        job, checkpoints = self._ask(f"/jobs/{job_id}"), self._ask(f"/jobs/{job_id}/checkpoints")
+        job, checkpoints = self._request(f"/jobs/{job_id}"), self._request(f"/jobs/{job_id}/checkpoints")
         newest = _newest(checkpoints, "completed", "savepoint")
         if newest and newest["checkpoint_type"] == "SYNC_SAVEPOINT":
             return None
@@ -79,66 +79,66 @@ class Flink:
         return job["timestamps"]["RUNNING"], checkpoints["counts"]["completed"], checkpoints["counts"]["restored"], *counts
 
     def newest_checkpoint(self, job_id: str) -> str | None:
-        """The address of the newest checkpoint or savepoint of a job, or what it was restored from; None where there is none."""
-        newest = _newest(self._ask(f"/jobs/{job_id}/checkpoints"), "completed", "savepoint", "restored")
+        """The address of a job's newest checkpoint or savepoint, or of the state that it was restored from; None without any."""
+        newest = _newest(self._request(f"/jobs/{job_id}/checkpoints"), "completed", "savepoint", "restored")
         return newest["external_path"] if newest else None
 
     def running(self) -> list[str]:
-        """The ids of all jobs that run."""
-        return [job["jid"] for job in self._ask("/jobs/overview")["jobs"] if job["state"] == "RUNNING"]
+        """The ids of all running jobs."""
+        return [job["jid"] for job in self._request("/jobs/overview")["jobs"] if job["state"] == "RUNNING"]
 
     def cancel(self, job_id: str) -> None:
-        self._ask(f"/jobs/{job_id}", {}, "PATCH")
+        self._request(f"/jobs/{job_id}", {}, "PATCH")
 
     def described_jobs(self) -> list[dict]:
-        """What is known of each job of this project that has not ended, or has failed: see commands.status for the names."""
-        return [self._described(job) for job in self._ask("/jobs/overview")["jobs"]
+        """A description of each job of this project that has not ended, or has failed. docs/observability.md lists the keys."""
+        return [self._described(job) for job in self._request("/jobs/overview")["jobs"]
                 if job["name"] in JOBS and job["state"] not in ("FINISHED", "CANCELED")]
 
     def _described(self, job: dict) -> dict:
         path = f"/jobs/{job['jid']}"
-        checkpoints = self._ask(f"{path}/checkpoints") if job["state"] == "RUNNING" else {}
+        checkpoints = self._request(f"{path}/checkpoints") if job["state"] == "RUNNING" else {}
         last = checkpoints.get("latest", {}).get("completed")
-        details = self._ask(path)
+        details = self._request(path)
         vertices = details["vertices"]
-        attempts = [subtask["attempt"] for vertex in vertices for subtask in self._ask(f"{path}/vertices/{vertex['id']}")["subtasks"]]
+        attempts = [subtask["attempt"] for vertex in vertices for subtask in self._request(f"{path}/vertices/{vertex['id']}")["subtasks"]]
         return {
             "name": job["name"], "state": job["state"], "since_unix_s": job["start-time"] / 1000,
             "running_since_unix_s": details["timestamps"].get("RUNNING", 0) / 1000,
             "parallelism": max((vertex["parallelism"] for vertex in vertices), default=None),
-            "restarts": max(attempts, default=None),  # its metric is empty when it is asked for the first time
+            "restarts": max(attempts, default=None),  # the metric for it is empty on the first query
             "checkpoint_unix_s": last and last["latest_ack_timestamp"] / 1000,
             "checkpoint_bytes": last and last["state_size"],
             "checkpoint_s": last and last["end_to_end_duration"] / 1000,
             "failed_checkpoints": checkpoints.get("counts", {}).get("failed"),
             "records_per_s": self._rate(path, vertices),
-            **recent_failures(self._ask(f"{path}/exceptions"), time.time() - RECENT_S),
+            **recent_failures(self._request(f"{path}/exceptions"), time.time() - RECENT_S),
             **recent_failed_checkpoints(checkpoints, time.time() - RECENT_S),
         }
 
     def _rate(self, path: str, vertices: list[dict]) -> float | None:
-        """Records a second that the sources have read over the last minute; None where Flink does not know yet."""
+        """Records per second that the sources read over the last minute; None while Flink has no figure yet."""
         found: list[dict] = []
         for metrics in (f"{path}/vertices/{vertex['id']}/subtasks/metrics" for vertex in vertices if "Source" in vertex["name"]):
-            names = [metric["id"] for metric in self._ask(metrics) if SOURCE_RATE.fullmatch(metric["id"])]
-            found += self._ask(f"{metrics}?agg=sum&get={','.join(map(quote, names))}") if names else []
+            names = [metric["id"] for metric in self._request(metrics) if SOURCE_RATE.fullmatch(metric["id"])]
+            found += self._request(f"{metrics}?agg=sum&get={','.join(map(quote, names))}") if names else []
         return sum(metric["sum"] for metric in found) if found else None
 
     def savepoint(self, job_id: str, target: str, stop: bool) -> str:
-        """Take a savepoint in the folder with the address target, and stop the job with it if asked to. Returns its address."""
+        """Take a savepoint in the folder at the address `target`, and stop the job with it if `stop`. Returns its address."""
         call, body = ("stop", {"targetDirectory": target}) if stop else ("savepoints", {"target-directory": target})
-        trigger = self._ask(f"/jobs/{job_id}/{call}", body)["request-id"]
+        trigger = self._request(f"/jobs/{job_id}/{call}", body)["request-id"]
         deadline = time.monotonic() + PATIENCE_S
         while time.monotonic() < deadline:
-            answer = self._ask(f"/jobs/{job_id}/savepoints/{trigger}")
+            answer = self._request(f"/jobs/{job_id}/savepoints/{trigger}")
             if answer["status"]["id"] == "COMPLETED":
                 if location := answer["operation"].get("location"):
                     return location
-                raise UserError(f"Flink could take no savepoint: {reason(answer['operation']['failure-cause']['stack-trace'])}")
+                raise UserError(f"Flink could not take a savepoint: {reason(answer['operation']['failure-cause']['stack-trace'])}")
             time.sleep(POLL_S)
-        raise UserError(f"Flink has taken no savepoint in {PATIENCE_S} s; its page is {self.url}")
+        raise UserError(f"Flink took no savepoint in {PATIENCE_S} s; its page is {self.url}")
 
-    def _ask(self, path: str, body: dict | None = None, method: str | None = None) -> dict:
+    def _request(self, path: str, body: dict | None = None, method: str | None = None) -> dict:
         """The answer to a GET, or to a POST with a body."""
         data = None if body is None else json.dumps(body).encode()
         request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
@@ -150,12 +150,15 @@ class Flink:
                 raise UserError(f"Flink at {self.url} refuses: {reason(error.read().decode(errors='replace'))}") from None
         except (URLError, OSError, ValueError):
             pass
-        raise UserError(f"no Flink answers at {self.url}: start one by {SMW} stack, or let --jobmanager or SMW_FLINK_UI_PORT "
-                        "name where it is")
+        raise UserError(f"no Flink answers at {self.url}: start one with {SMW} stack, or set --jobmanager or SMW_FLINK_UI_PORT "
+                        "to its address")
 
 
 def recent_failures(exceptions: dict, since_s: float) -> dict:
-    """How often a job has failed since a Unix time, by Flink's history of its exceptions, which keeps 16; of the newest when, why, and at which message."""
+    """A job's failures since a Unix time: their number, and when and why the newest occurred, and at which message.
+
+    exceptions: Flink's history of the job's exceptions, which keeps 16.
+    """
     recent = [entry for entry in exceptions["exceptionHistory"]["entries"] if entry["timestamp"] / 1000 > since_s]
     newest = max(recent, key=lambda entry: entry["timestamp"], default=None)
     place = PLACE.search(newest["stacktrace"]) if newest else None
@@ -165,51 +168,51 @@ def recent_failures(exceptions: dict, since_s: float) -> dict:
 
 
 def recent_failed_checkpoints(checkpoints: dict, since_s: float) -> dict:
-    """How many of the last checkpoints, of which Flink keeps 10, have failed since a Unix time, and why the newest has."""
+    """How many of the last 10 checkpoints (those that Flink keeps) failed since a Unix time, and why the newest failed one did."""
     failed = checkpoints.get("latest", {}).get("failed")
     recent = [one for one in checkpoints.get("history", ()) if one["status"] == "FAILED" and one["latest_ack_timestamp"] / 1000 > since_s]
     return {"recent_failed_checkpoints": len(recent), "checkpoint_failure": failed["failure_message"] if recent and failed else None}
 
 
 class TaskManagers:
-    """Tells when a Flink has lost its TaskManagers, and gets no other."""
+    """Detects that a Flink has lost its TaskManagers and gets no others."""
 
     def __init__(self, flink: Flink):
-        self.flink, self.asked, self.in_vain = flink, time.monotonic(), 0
+        self.flink, self.checked, self.without_slots = flink, time.monotonic(), 0
 
     def are_lost(self) -> bool:
-        """To be called again and again."""
-        if time.monotonic() > self.asked + ASK_EVERY_S:
-            self.asked = time.monotonic()
-            with suppress(UserError):  # it starts, or ends
-                self.in_vain = self.in_vain + 1 if self.flink.slots()[1] == 0 else 0
-        return self.in_vain > MOST_IN_VAIN
+        """Whether they are lost. Call it repeatedly."""
+        if time.monotonic() > self.checked + CHECK_EVERY_S:
+            self.checked = time.monotonic()
+            with suppress(UserError):  # the Flink is starting or ending
+                self.without_slots = self.without_slots + 1 if self.flink.slots()[1] == 0 else 0
+        return self.without_slots > MOST_WITHOUT_SLOTS
 
 
 class Standstill:
-    """Finds that jobs stand still: their tasks run, but for limit_s nothing was read or written, and no checkpoint completed.
+    """Detects that jobs stand still: their tasks run, but for limit_s nothing was read or written, and no checkpoint completed.
 
-    A Flink that has answered and does so no more stands still too. Only time in which this object looks counts, so that a machine that
-    slept does not look like a job that hangs.
+    A Flink that stops answering stands still too. Only time between regular checks counts, so a machine that slept does not look like a
+    job that hangs.
     """
 
     def __init__(self, flink: Flink, limit_s: float, job_id: str | None = None):
-        """job_id: the one job to be watched; None: all that run."""
+        """job_id: the job to watch; None: all running jobs."""
         self.flink, self.limit_s, self.job_id = flink, limit_s, job_id
-        self.asked, self.still_s = time.monotonic(), 0.0
+        self.checked, self.still_s = time.monotonic(), 0.0
         self.seen: dict[str, tuple | None] | None = None
 
     def is_found(self) -> bool:
-        """To be called again and again."""
+        """Whether they stand still. Call it repeatedly."""
         now = time.monotonic()
-        if now > self.asked + LOOK_EVERY_S:
+        if now > self.checked + LOOK_EVERY_S:
             seen = self._look()
-            self.still_s = self.still_s + min(now - self.asked, 2 * LOOK_EVERY_S) if seen and seen == self.seen else 0.0
-            self.asked, self.seen = now, seen
+            self.still_s = self.still_s + min(now - self.checked, 2 * LOOK_EVERY_S) if seen and seen == self.seen else 0.0
+            self.checked, self.seen = now, seen
         return self.still_s > self.limit_s
 
     def _look(self) -> dict[str, tuple | None] | None:
-        """The progress of each job; None where one cannot be judged."""
+        """The progress of each job; None if one of them has no figures."""
         try:
             jobs = [self.job_id] if self.job_id else self.flink.running()
             progress = {job_id: self.flink.progress(job_id) for job_id in jobs}
@@ -219,13 +222,13 @@ class Standstill:
 
 
 def _newest(checkpoints: dict, *kinds: str) -> dict | None:
-    """The newest of these kinds in Flink's answer on the checkpoints of a job; None where there is none."""
+    """The newest of these kinds in Flink's answer about a job's checkpoints; None without any."""
     found = [state for kind in kinds if (state := checkpoints["latest"].get(kind))]
     return max(found, key=lambda state: state["id"]) if found else None
 
 
 def reason(answer: str) -> str:
-    """Why Flink fails or refuses, from what it says: Python's own error, else the innermost cause of a stack trace, else the first line."""
+    """Why Flink fails or refuses, from its answer: Python's own error, else the innermost cause of a stack trace, else the first line."""
     lines = answer.replace("\\n", "\n").replace("\\t", "\t").splitlines()
     python_error = next((line for line in reversed(lines) if PYTHON_ERROR.match(line)), None)
     return python_error or innermost_cause(lines) or (lines[0] if lines else "it gives no reason")

@@ -1,10 +1,10 @@
-"""Flink's web page and REST API behind a check: `python -m stack.flink_page HOST:PORT`, as the local stack and the containers run it.
+"""A filter before Flink's web page and REST API: `python -m stack.flink_page HOST:PORT`, run by the local stack and the containers.
 
-Flink's own REST port takes a program from whoever reaches it, any web page in a browser on this machine included: it checks neither Host nor
-Origin, lets a page of any origin read, and ends jobs at a GET. So browsers and ./smw go through this server, which
+Flink's own REST port accepts programs from any client, including any web page in a browser on this machine: it checks neither Host nor
+Origin, lets pages of any origin read, and ends jobs on a GET. So browsers and ./smw go through this server, which
 
-- answers only to its own Host and Origin (smartmeter.hosts);
-- passes on what reads, and a savepoint as JSON, which a page of another origin cannot send without asking first. Nothing else.
+- answers requests for its own Host and Origin only (smartmeter.hosts);
+- forwards requests that read, and savepoints as JSON, which a page of another origin cannot send without a preflight. Nothing else.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from stack import rest_keys
 
 SAVEPOINT = re.compile(r"/jobs/[0-9a-f]{32}/(stop|savepoints)")
 ENDS_OR_RUNS = {"yarn-cancel", "yarn-stop", "jars"}
-"""Parts of a path by which a GET ends a job, or runs a program."""
+"""Parts of a path with which a GET ends a job or runs a program."""
 AS_IT_IS = {"accept-encoding": "identity"}
 PASSED_ON = ("accept", "content-type", "if-modified-since")
 PASSED_BACK = ("content-type", "content-disposition", "content-length", "last-modified", "cache-control", "etag", "expires")
@@ -43,7 +43,7 @@ TIMEOUT_S = 30
 
 
 def refusal(method: str, path: str, content_type: str) -> str | None:
-    """Why a request is not passed on; None where it is. path: as the server has decoded it."""
+    """Why a request is not forwarded; None if it is. path: as decoded by the server."""
     if method in ("GET", "HEAD"):
         return f"{method} {path} changes something" if ENDS_OR_RUNS & set(path.split("/")) else None
     if method != "POST" or not SAVEPOINT.fullmatch(path):
@@ -52,7 +52,7 @@ def refusal(method: str, path: str, content_type: str) -> str | None:
 
 
 def app(flink: str, gate: Gate, verify: ssl.SSLContext | None = None) -> Starlette:
-    """The server, before a Flink whose REST API is at the URL flink."""
+    """The server for a Flink whose REST API is at the URL `flink`."""
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict]:
         async with httpx.AsyncClient(base_url=flink, verify=verify or True, timeout=TIMEOUT_S, trust_env=False) as client:
@@ -64,7 +64,7 @@ def app(flink: str, gate: Gate, verify: ssl.SSLContext | None = None) -> Starlet
 
 
 async def pass_on(request: Request) -> Response:
-    """Flink's answer, or 403 with the reason, or 502 where no Flink answers."""
+    """Flink's answer, 403 or 413 with the reason, or 502 if no Flink answers."""
     headers, path = request.headers, request.scope["path"]
     if reason := refusal(request.method, path, headers.get("content-type", "")):
         return PlainTextResponse(f"{reason}\n", 403)
@@ -75,9 +75,9 @@ async def pass_on(request: Request) -> Response:
             return PlainTextResponse(f"a body takes {LONGEST_BODY_BYTES} bytes at most\n", 413)
     client: httpx.AsyncClient = request.state.client
     url = httpx.URL(path=quote(path)) if not request.url.query else httpx.URL(f"{quote(path)}?{request.url.query}")
-    asked = client.build_request(request.method, url, content=body, headers=AS_IT_IS | {name: headers[name] for name in PASSED_ON if name in headers})
+    sent = client.build_request(request.method, url, content=body, headers=AS_IT_IS | {name: headers[name] for name in PASSED_ON if name in headers})
     try:
-        answer = await client.send(asked, stream=True)
+        answer = await client.send(sent, stream=True)
     except httpx.TransportError:
         return PlainTextResponse("no Flink answers\n", 502)
     return StreamingResponse(
@@ -87,12 +87,12 @@ async def pass_on(request: Request) -> Response:
 
 def main() -> None:
     logs.configure("flink_page")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it logs each request
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs each request
     settings = Settings.load()
     parser = argparse.ArgumentParser(prog="python -m stack.flink_page", description=__doc__.partition("\n")[0])
-    parser.add_argument("flink", metavar="HOST:PORT", help="where Flink answers REST")
-    parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of the keys with which it is asked by TLS (default: plain HTTP)")
-    parser.add_argument("--address", default="127.0.0.1", help="address to listen at (default: 127.0.0.1); within a container 0.0.0.0")
+    parser.add_argument("flink", metavar="HOST:PORT", help="Flink's REST address")
+    parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of the keys for mutual TLS with Flink (default: plain HTTP)")
+    parser.add_argument("--address", default="127.0.0.1", help="address to listen at (default: 127.0.0.1); in a container 0.0.0.0")
     parser.add_argument("--port", type=int, default=settings.flink_ui_port, help="port to listen at (default: SMW_FLINK_UI_PORT)")
     args = parser.parse_args()
     scheme, context = ("https", rest_keys.client_context(args.keys)) if args.keys else ("http", None)

@@ -1,4 +1,4 @@
-"""The local stack as a whole: started, kept, found by other commands."""
+"""The local stack as a whole: starting it, keeping it running, and finding it from other commands."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stack.services import metrics_urls, start_endpoint, start_gateway, start_si
 
 
 def start(processes: Processes, settings: Settings, savepoint: str | None = None) -> None:
-    """Start all of it: broker and topics, endpoint, sink, job (from the savepoint, where one is given)."""
+    """Start all of it: broker and topics, endpoint, sink, metrics gateway, job (from the savepoint, if one is given)."""
     start_broker(processes, settings)
     create_topics(settings)
     start_endpoint(processes, settings)
@@ -26,19 +26,19 @@ def start(processes: Processes, settings: Settings, savepoint: str | None = None
 
 
 def stay(processes: Processes) -> None:
-    """Keep the stack until its job is stopped with a savepoint. Raises UserError when one of its processes ends by itself."""
+    """Keep the stack running until its job is stopped with a savepoint. Raises UserError when one of its processes ends by itself."""
     while processes.children[PIPELINE_JOB.stem].poll() != 0:
         processes.check()
         time.sleep(1)
 
 
 def demo_home(settings: Settings) -> Path:
-    """The folder of ./smw demo, which begins anew each time, so that it takes nothing from the stack that is there."""
+    """The folder of ./smw demo, separate from the stack's, as the demo deletes earlier data when it starts."""
     return settings.home.resolve() / "demo"
 
 
 def of_what_runs(settings: Settings) -> Settings:
-    """The settings for what runs at settings.kafka: those of the demo, while its broker is there, else as they are."""
+    """The settings of whatever runs at settings.kafka: the demo's if its broker runs there, else unchanged."""
     home = demo_home(settings)
     properties = home / "kafka.properties"
     is_demo = properties.is_file() and f"listeners=PLAINTEXT://{settings.kafka}," in properties.read_text() and marked(home / "run" / "kafka.pid")
@@ -46,7 +46,7 @@ def of_what_runs(settings: Settings) -> Settings:
 
 
 def addresses(settings: Settings) -> str:
-    """Where the parts of the stack answer, in a few lines of text."""
+    """The addresses of the stack's parts, as a few lines of text."""
     return f"""
 Kafka:       {settings.kafka}
 ClickHouse:  {settings.clickhouse_url} (user {settings.clickhouse_reader}, read-only)

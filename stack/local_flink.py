@@ -1,4 +1,4 @@
-"""A job on a Flink of its own on this machine, watched and started again."""
+"""Runs a job on its own Flink on this machine, watches it, and restarts it."""
 
 from __future__ import annotations
 
@@ -27,18 +27,18 @@ PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False,
               savepoint: str | None = None) -> None:
-    """Submit a job to a Flink of its own, whose web page is at settings.flink_ui_port.
+    """Submit a job to its own Flink, whose web page is at settings.flink_ui_port.
 
-    It goes on from the savepoint, else from its newest checkpoint or savepoint, else it begins anew. ends: it may end
-    by itself. Raises UserError when Kafka cannot be used: Flink would try again for ever.
+    The job starts from the savepoint, else from its newest checkpoint or savepoint, else from the beginning. ends: it may end
+    by itself. Raises UserError when Kafka cannot be used, as Flink would retry forever.
 
-    PyFlink 2.2 may end the TaskManager when tasks are cancelled, such as when a Python worker has died. A Flink within one process
-    starts no other, and its job would wait for ever. So both are started again then, as when the job stands still or memory runs out.
+    PyFlink 2.2 may end the TaskManager when tasks are cancelled, for example after a Python worker has died. A Flink in one process
+    starts no other, so its job would wait forever. This restarts both then, and also if the job stands still or memory runs out.
     """
     connection.require_broker(settings)
     page = f"{LOOPBACK}:{settings.flink_ui_port}"
-    shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # what a Flink that was killed left there
-    private_folder(settings.home / "tmp")  # for the job, which holds the password of Kafka
+    shutil.rmtree(settings.home / "tmp", ignore_errors=True)  # left behind by a killed Flink
+    private_folder(settings.home / "tmp")  # the job in it holds Kafka's password
     if not settings.checkpoint_dir:
         private_folder(settings.home / "checkpoints")
         private_folder(settings.home / "savepoints")
@@ -65,7 +65,7 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
 
 
 def start_page(processes: Processes, settings: Settings, job: str, rest_port: int) -> None:
-    """Start what serves the web page of a job's Flink, in the place of what served an earlier Flink's."""
+    """Start the server of the web page of a job's Flink. It replaces an earlier Flink's."""
     if FLINK_PAGE in processes.children:
         processes.stop(FLINK_PAGE)
     require_free_port(f"{LOOPBACK}:{settings.flink_ui_port}", "SMW_FLINK_UI_PORT")
@@ -74,15 +74,15 @@ def start_page(processes: Processes, settings: Settings, job: str, rest_port: in
 
 
 def rest_keys_of(settings: Settings, job: str) -> Path:
-    """The folder of the keys of the REST port of a job's Flink."""
+    """The folder of the keys for the REST port of a job's Flink."""
     return settings.home.resolve() / "run" / "rest_keys" / job
 
 
 def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str] = (), rest_port: int = 0) -> list[str]:
-    """The command line that runs a job on a Flink within its own process, until the job ends.
+    """The command that runs a job on a Flink in its own process, until the job ends.
 
-    rest_port: where it answers REST; 0: at one that is free. It speaks with holders of a key alone, which this makes: a page in a browser could
-    find any port. So nothing needs what can submit or end jobs, and that is off beside.
+    rest_port: its REST port; 0: any free one. As a page in a browser could find any port, the port only accepts clients with the key that
+    this function makes. Submitting and ending jobs through it is switched off too, as nothing needs that.
     """
     keys = rest_keys_of(settings, job_file.stem)
     rest_keys.make(keys)
@@ -108,7 +108,7 @@ def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str]
 
 
 def reporter_options(settings: Settings) -> dict[str, str]:
-    """Options that let Flink push its metrics to stack.metrics_gateway."""
+    """Options that make Flink push its metrics to stack.metrics_gateway."""
     if not settings.flink_metrics_port:
         return {}
     options = {
@@ -122,13 +122,13 @@ def reporter_options(settings: Settings) -> dict[str, str]:
 
 
 def flink_environ(settings: Settings, job: str = "flink") -> dict[str, str]:
-    """The environment of that command: the settings, and how Flink's JVM runs and logs.
+    """The environment of that command: the settings, and options of Flink's JVM and logs.
 
-    No password is in it: when a job fails, Flink logs the environment of its Python workers, which is this.
-    Flink has little to compute here. A JVM's second compiler would cost more than the whole job does for the first minute.
+    It holds no password: Flink's Python workers inherit this environment, and Flink logs it when a job fails.
+    The JVM's second compiler is off: Flink has little to compute here, and for the first minute the compiler would cost more than the job.
     """
     options = ["-Xmx1g", END_WITHOUT_MEMORY, "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
-    # A Flink within one process takes no reporter from its plugins. What this variable names goes onto Flink's own class path.
+    # A Flink in one process loads no reporter from its plugins. The jars in this variable are added to Flink's own class path.
     classes = [*map(str, FLINK.glob("plugins/metrics-prometheus/*.jar")), *os.environ.get("HADOOP_CLASSPATH", "").split(":")]
     return settings.environ_without_secrets(settings.home / "run") | {
         "FLINK_LOG_DIR": str(settings.home / "logs"), "JVM_ARGS": " ".join(options), "HADOOP_CLASSPATH": ":".join(filter(None, classes))}

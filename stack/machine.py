@@ -1,4 +1,4 @@
-"""What Kafka and Flink need on this machine: Java, the jars of pom.xml, the loops of jobs/ compiled."""
+"""What Kafka and Flink need on this machine: Java, the jars of pom.xml, and the compiled loops of jobs/."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from smartmeter.settings import JARS, RESOURCES, ROOT
 
 JAVA_VERSIONS = ("17", "21")
 END_WITHOUT_MEMORY = "-XX:+ExitOnOutOfMemoryError"
-"""A JVM that has lost a thread to the want of memory stands still, and seems to run."""
+"""Without it, a JVM that loses a thread to an OutOfMemoryError hangs, but seems to run."""
 
 
 def set_up() -> None:
-    """Look for Java, fetch the jars and compile the loops, where that has not been done. Raises UserError."""
+    """Check for Java, and fetch the jars and compile the loops if that has not been done. Raises UserError."""
     if " " in str(ROOT):
         raise UserError(f"Flink cannot run in a folder with a space in its path: move or rename {ROOT}")
     require_java()
@@ -35,29 +35,29 @@ def set_up() -> None:
 
 
 def java() -> str:
-    """The Java that is used: that of JAVA_HOME, else the first one on the PATH."""
+    """The Java program: that of JAVA_HOME, else the first one on the PATH."""
     return os.path.join(home, "bin", "java") if (home := os.environ.get("JAVA_HOME")) else "java"
 
 
 def require_java() -> None:
-    """Raise UserError when there is no Java, or one that Flink does not run on."""
+    """Raise UserError when Java is missing, or Flink does not run on its version."""
     try:
-        said = subprocess.run([java(), "-version"], capture_output=True, text=True).stderr
+        printed = subprocess.run([java(), "-version"], capture_output=True, text=True).stderr
     except OSError:
-        said = ""
-    found = re.search(r' version "(\d+)', said)
+        printed = ""
+    found = re.search(r' version "(\d+)', printed)
     if not found or found[1] not in JAVA_VERSIONS:
-        raise UserError(f"Java {JAVA_VERSIONS[0]} is needed, and {java()} is {f'version {found[1]}' if found else 'missing'}; install it, such as "
-                        "by: sudo apt install openjdk-17-jre-headless, and let JAVA_HOME name it if there are several")
+        raise UserError(f"Java {JAVA_VERSIONS[0]} is needed, and {java()} is {f'version {found[1]}' if found else 'missing'}; install it, for "
+                        "example with: sudo apt install openjdk-17-jre-headless, and set JAVA_HOME to it if there are several")
 
 
 @contextmanager
 def one_at_a_time() -> Iterator[None]:
-    """Wait until no other process sets up; the lock is on the folder that the jars are in."""
+    """Hold the lock for set-up, waiting for other processes. It is on the parent folder of the jars. Raises UserError."""
     try:
         JARS.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"{error.filename} cannot be written ({error.strerror}): let XDG_DATA_HOME name a folder that can") from None
+        raise UserError(f"{error.filename} cannot be written ({error.strerror}): set XDG_DATA_HOME to a folder that can") from None
     with exclusive(JARS.parent, wait=True):
         yield
 
@@ -68,9 +68,9 @@ def jars_are_there() -> bool:
 
 
 def fetch_jars() -> None:
-    """Have Maven fetch what pom.xml lists. Raises UserError when it cannot."""
+    """Fetch the jars of pom.xml with Maven. Raises UserError when that fails."""
     if not shutil.which("mvn"):
-        raise UserError("Maven is missing; install it, such as by: sudo apt install maven")
+        raise UserError("Maven is missing; install it, for example with: sudo apt install maven")
     print(f"Fetching the jars of pom.xml into {JARS} ...", file=sys.stderr)
     shutil.rmtree(JARS, ignore_errors=True)
     pom = RESOURCES / "pom.xml"
@@ -83,12 +83,12 @@ def fetch_jars() -> None:
 
 
 def loops_are_compiled() -> bool:
-    """Whether Numba has kept what it compiled once; after a change of code, the first job compiles it anew."""
+    """Whether Numba's cache holds compiled loops. After a change of code, the first job compiles them again."""
     return any(Path(energies.stats.cache_path or "").glob("energy.energies-*.nbi"))
 
 
 def compile_loops() -> None:
-    """Have the loops of jobs/ compiled, so that no job has to wait for that. Raises UserError when it fails."""
+    """Compile the loops of jobs/, so that no job has to wait for it. Raises UserError when it fails."""
     print("Compiling the loops of jobs/ ...", file=sys.stderr)
     if subprocess.run([sys.executable, "-P", "-m", "jobs.warm_up"], stdout=sys.stderr).returncode:
         raise UserError("the loops of jobs/ could not be compiled (see above)")

@@ -1,8 +1,8 @@
-"""Flink's metrics for Prometheus: `python -m stack.metrics_gateway`, as the local stack runs it.
+"""Flink's metrics for Prometheus: `python -m stack.metrics_gateway`, run by the local stack.
 
-Flink's own Prometheus reporter listens at all addresses of a machine and cannot be told otherwise. So the local stack lets
-Flink push its metrics here (its PrometheusPushGateway reporter), and serves what was pushed last at SMW_METRICS_ADDRESS. What is older than
-STALE_S is served no more: that Flink has ended.
+Flink's own Prometheus reporter always listens at all addresses of a machine. So in the local stack, Flink pushes its metrics here (with its
+PrometheusPushGateway reporter), and this process serves the last ones at SMW_METRICS_ADDRESS. It drops metrics older than STALE_S, as their
+Flink has ended.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Pushed:
-    """The metrics that were pushed last, by what pushed them (the path of its URL)."""
+    """The metrics last pushed by each sender (the path of its URL)."""
 
     def __init__(self):
         self._lock, self._of = threading.Lock(), {}
@@ -37,21 +37,21 @@ class Pushed:
             self._of.pop(path, None)
 
     def text(self) -> bytes:
-        """Those that are not stale."""
+        """The metrics that are not stale."""
         with self._lock:
             self._of = {path: (at, text) for path, (at, text) in self._of.items() if time.monotonic() - at < STALE_S}
             return b"".join(text for _, text in self._of.values())
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Prometheus' text at /metrics; what is PUT, POSTed or DELETEd below it is that of one Flink."""
+    """Serves Prometheus' text format at /metrics. PUT, POST and DELETE on a path below it change one Flink's metrics."""
 
     protocol_version = "HTTP/1.1"
     pushed: Pushed
     gate: Gate
 
     def parse_request(self) -> bool:
-        """Whether the request can be answered; what the gate refuses has been answered then."""
+        """Whether the request is valid and accepted. A request that the gate refuses is answered here."""
         if not super().parse_request():
             return False
         reason = self.gate.refusal({name.lower(): value for name, value in self.headers.items()})
@@ -84,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_) -> None:
-        """Requests are not logged."""
+        """Log no requests."""
 
 
 def main() -> int:

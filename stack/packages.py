@@ -1,6 +1,6 @@
-"""The code and the Python packages of the jobs, packed for the nodes of a Flink cluster.
+"""Packs the code and the Python packages of the jobs for the nodes of a Flink cluster.
 
-The code is unpacked on PYTHONPATH there; the packages are a virtual environment for the nodes' own Python.
+On the nodes, the code is unpacked on PYTHONPATH, and the packages are a virtual environment for the nodes' own Python.
 """
 
 from __future__ import annotations
@@ -23,26 +23,26 @@ from smartmeter.settings import INSTALLED, ROOT
 CODE_FOLDERS = ("jobs", "smartmeter", *(() if INSTALLED else ("avro",)))
 
 PACKAGES = ("apache-flink", "attrs", "authlib", "avro", "cachetools", "confluent-kafka", "fastavro", "httpx", "httpx2", "lz4", "numba")
-"""What the jobs import, beside what these bring with them."""
+"""The packages that the jobs import. Their dependencies are added."""
 
 FLINK_ITSELF = "apache-flink-libraries"
-"""The package that is left out, as a cluster has it already."""
+"""This package is left out, as a cluster already has it."""
 
 LEFT_OUT = {"..", "tests"}
-"""Folders of a package: scripts for this environment's own bin, and its tests."""
+"""Folders of a package that are left out: scripts in this environment's bin, and tests."""
 
 SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
 
 
 def packed(kept: Path, folder: Path) -> list[str]:
-    """The options of flink run by which code and packages go with a job."""
+    """The options of flink run that send code and packages with a job."""
     packages, code = packed_packages(kept, folder), packed_code(folder)
-    report(f"Code and packages that go with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB")
+    report(f"Code and packages sent with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB")
     return ["--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python"]
 
 
 def packed_code(folder: Path) -> Path:
-    """A zip file, in a folder, of the code with the loops that are compiled."""
+    """A zip file, in `folder`, of the code and its compiled loops."""
     packed = folder / "code.zip"
     with zipfile.ZipFile(packed, "w") as archive:
         for file in (file for name in CODE_FOLDERS for file in (ROOT / name).rglob("*")):
@@ -52,9 +52,9 @@ def packed_code(folder: Path) -> Path:
 
 
 def packed_packages(kept: Path, folder: Path) -> Path:
-    """An archive of the packages: the one that is kept of these requirements, else a new one, made in a folder.
+    """An archive of the packages: the one in `kept` if it has these versions, else a new one, made in `folder`.
 
-    A tar file keeps times, so that Python has nothing to compile anew; a little compression makes it fast to send.
+    A tar file keeps times, so Python need not recompile anything. A little compression makes it faster to send.
     """
     python = os.path.realpath(sys.executable)
     packages = required(PACKAGES)
@@ -68,7 +68,7 @@ def packed_packages(kept: Path, folder: Path) -> Path:
             for file in package.files or ():
                 if not LEFT_OUT & set(file.parts) and (path := Path(str(file.locate()))).is_file():
                     archive.add(path, str(SITE_PACKAGES / file))
-            report(f"Packing the Python packages that the jobs need, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
+            report(f"Packing the jobs' Python packages, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
         add_interpreter(archive, python)
     for old in kept.glob("packages-*"):
         old.unlink()
@@ -76,7 +76,7 @@ def packed_packages(kept: Path, folder: Path) -> Path:
 
 
 def add_interpreter(archive: tarfile.TarFile, python: str) -> None:
-    """What makes a folder of packages a virtual environment of an interpreter."""
+    """Add the files that turn a folder of packages into a virtual environment of an interpreter."""
     link = tarfile.TarInfo("bin/python")
     link.type, link.linkname = tarfile.SYMTYPE, python
     archive.addfile(link)
@@ -87,7 +87,7 @@ def add_interpreter(archive: tarfile.TarFile, python: str) -> None:
 
 
 def required(names: tuple[str, ...]) -> list[metadata.Distribution]:
-    """The installed packages of these names, and those that they require."""
+    """The installed packages with these names, and their dependencies."""
     found: dict[str, metadata.Distribution] = {}
     open_names = list(names)
     while open_names:
@@ -98,14 +98,14 @@ def required(names: tuple[str, ...]) -> list[metadata.Distribution]:
 
 
 def requirements(package: metadata.Distribution) -> Iterator[str]:
-    """The names of the packages that one requires here, without its extras."""
+    """The names of the packages that a package requires in this environment, without extras."""
     for requirement in map(Requirement, package.requires or []):
         if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
             yield requirement.name
 
 
 def report(line: str, last: bool = True) -> None:
-    """A line of progress; on a terminal it takes the place of the one before, unless that was a last one."""
+    """Print a progress line. On a terminal it replaces the previous line, unless that was a last one."""
     terminal = sys.stderr.isatty()
     if terminal or last:
         print(f"\r\033[K{line}" if terminal else line, end="\n" if last else "", file=sys.stderr, flush=True)

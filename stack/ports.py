@@ -1,4 +1,4 @@
-"""Ports of this machine: taken, free, or a listener at one."""
+"""Ports of this machine: whether they are free, and how to find a free one."""
 
 from __future__ import annotations
 
@@ -14,15 +14,18 @@ from smartmeter.settings import Settings
 
 LOOPBACK = "127.0.0.1"
 
-FIRST_OUTGOING_PORT = 32_768  # Linux gives outgoing connections ports from here on
+FIRST_OUTGOING_PORT = 32_768  # Linux assigns ports from here on to outgoing connections
 
 
 def with_free_ports(settings: Settings) -> Settings:
-    """The settings with a free port in place of each that is taken, or 0 (but for metrics, where that is none); all are on the loopback address."""
+    """The settings with a free port in place of each port that is taken or 0, all at the loopback address.
+
+    A metrics port of 0 stays 0: no metrics.
+    """
     wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
               urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port,
               settings.flink_metrics_port, settings.sink_metrics_port]
-    with ExitStack() as held:  # all at once, so that they differ
+    with ExitStack() as held:  # all are held at once, so that they differ
         kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
     return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
@@ -38,7 +41,7 @@ def with_free_flink_port(settings: Settings) -> Settings:
 
 
 def listener_near(port: int) -> socket.socket:
-    """A socket that listens at `port`, or at a free one that the system does not give to outgoing connections."""
+    """A socket that listens at `port`, or at a free one that the system does not assign to outgoing connections."""
     for candidate in [*[port] * (port > 0), *random.sample(range(10_000, FIRST_OUTGOING_PORT), 1000)]:
         try:
             return socket.create_server((LOOPBACK, candidate))
@@ -48,7 +51,7 @@ def listener_near(port: int) -> socket.socket:
 
 
 def require_free_port(address: str, variable: str) -> None:
-    """Raise UserError, naming the setting, when `address` (host:port) cannot be listened at."""
+    """Raise UserError, with the name of the setting, when nothing can listen at `address` (host:port)."""
     host, port = host_and_port(address, variable)
     try:
         socket.create_server((host, port)).close()
@@ -68,7 +71,7 @@ def is_listening(address: str) -> bool:
 
 
 def host_and_port(address: str, variable: str) -> tuple[str, int]:
-    """The parts of host:port. Raises UserError, naming the setting, for anything else."""
+    """The parts of host:port. Raises UserError, with the name of the setting, for anything else."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdigit():
         raise UserError(f"{variable}={address}: it takes host:port, such as {LOOPBACK}:9092")

@@ -1,8 +1,7 @@
-"""The processes of a local stack: each in a session of its own, with a log and a pid file, ended with all its children.
+"""The processes of a local stack. Each has its own session, log and pid file, and is ended together with its children.
 
-A child carries its pid file's path in its environment, and hands it down to its own children. So a process is
-known to be ours whatever became of its parent, and a pid that now belongs to another program is never touched.
-Linux only, as it reads /proc.
+A child has the path of its pid file in its environment, which its own children inherit. So a process can be recognized
+even after its parent has ended, and a pid that now belongs to another program is never touched. Linux only, as it reads /proc.
 """
 
 from __future__ import annotations
@@ -29,33 +28,33 @@ MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POLL_S = 0.1
 PATIENCE_S = 1
-STARTS_WITHIN_S = 180  # a JVM on a small machine that is busy; one that ends before is seen at once
+STARTS_WITHIN_S = 180  # a JVM on a small, busy machine; a process that ends earlier is noticed at once
 LOG_LINES_SHOWN = 5
 CAUSE = "Caused by: "
 STACK_LOG = "stack.log"
-"""What the supervisor of a stack has mended."""
+"""The log of the processes that a stack's supervisor restarted."""
 JVM_OUT_OF_MEMORY = 3
 JVM_LAST_WORDS = "Terminating due to java.lang.OutOfMemoryError"
 CRASHES = {CRASHED, *(-number for number in (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV))}
 OF_PROGRAM = " PythonDriver: "
-"""How Flink's client begins what a job's Python program has printed."""
+"""Flink's client logs the output of a job's Python program behind this text."""
 PYTHON_ERROR = re.compile(r"(: )?[a-zA-Z_][\w.]*(Error|Exception|Exit|Interrupt|Warning)\b")
 FATAL = re.compile(r"\S+ (?:ERROR|FATAL) \w+: (?P<message>CliFrontend: .*|.*(?:\b[Ff]atal|\bExiting\b|\bShutdown broker).*)")
-"""A line of Flink's client, or of Kafka, on why it ends."""
+"""A line in which Flink's client or Kafka logs why it ends."""
 
 
 class Watch(NamedTuple):
-    """On a process that may be of no use any more although it runs, run out of memory, or crash."""
+    """Watches a process, and restarts it if it has a fault while it runs, runs out of memory, or crashes."""
 
     fault: Callable[[], str | None]
-    """What it suffers from, in words; None where that is nothing."""
+    """What is wrong with the running process, in words; None if nothing is."""
     start_again: Callable[[], None]
 
 
 class Processes:
-    """The processes of the folder `home`, as a context: leaving it ends them, the last started first.
+    """The processes of the folder `home`, as a context manager. Leaving it ends them in reverse order of their start.
 
-    Entering it ends what an earlier run left behind. Raises UserError when `home` is in use or not writable.
+    Entering it ends processes that an earlier run left behind. Raises UserError when `home` is in use or not writable.
     """
 
     def __init__(self, home: Path, bound: Bound = USUAL):
@@ -77,7 +76,7 @@ class Processes:
             raise UserError(f"another smw runs in {self.run.parent}: stop it, or set SMW_HOME to another folder") from None
         except OSError as error:
             raise UserError(f"{error.filename} cannot be written ({error.strerror}): "
-                            "let SMW_HOME name a folder that can") from error
+                            "set SMW_HOME to a folder that can") from error
         for pid_file in self.run.glob("*.pid"):
             end(pid_file)
         return self
@@ -92,12 +91,12 @@ class Processes:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
     def start(self, name: str, command: list[str], environ: dict[str, str], ends: bool = False) -> None:
-        """Start `command` as `name`; `environ` is added to this process's environment.
+        """Start `command` as `name`. `environ` is added to this process's environment.
 
-        ends: it may end by itself, with code 0; any other must run until it is stopped.
+        ends: the process may end by itself, with code 0. Any other must run until it is stopped.
         """
         pid_file = self.run / f"{name}.pid"
-        pid_file.touch()  # before the process: should this one be killed in between, the next still looks for it
+        pid_file.touch()  # before the process starts: if this one is killed in between, the next run still looks for it
         child = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
@@ -116,7 +115,7 @@ class Processes:
         self.outputs[name].join(PATIENCE_S)
 
     def check(self) -> None:
-        """Start again what is watched and of no use. Raises UserError when a process has ended that should not have, with the reason."""
+        """Restart watched processes that have a fault. Raises UserError, with the reason, when another process has ended unexpectedly."""
         for name, child in list(self.children.items()):
             code, watch = child.poll(), self.watched.get(name)
             if watch and (fault := watch.fault() if code is None else self._fault_of_end(name, code)):
@@ -133,14 +132,14 @@ class Processes:
         start_again()
 
     def _fault_of_end(self, name: str, code: int) -> str | None:
-        """What to say of a program that has crashed, or a JVM that has ended for want of memory (-XX:+ExitOnOutOfMemoryError); None for any other end."""
+        """The fault of a program that crashed, or of a JVM that ran out of memory (-XX:+ExitOnOutOfMemoryError); None for any other end."""
         if code in CRASHES:
             return "has crashed"
-        told = code == JVM_OUT_OF_MEMORY and any(line.startswith(JVM_LAST_WORDS) for line in self.printed(name))
-        return "has run out of memory" if told else None
+        out_of_memory = code == JVM_OUT_OF_MEMORY and any(line.startswith(JVM_LAST_WORDS) for line in self.printed(name))
+        return "has run out of memory" if out_of_memory else None
 
     def _why_ended(self, name: str, code: int) -> str:
-        """A sentence on a process that has ended: its own, else the fatal cause of its log, else how its log ends."""
+        """Why a process has ended: its own sentence, else the fatal cause in its log, else the last lines of its log."""
         if fault := self._fault_of_end(name, code):
             return f"{name} {fault}; its log is {self.log(name)}"
         if code < 0:
@@ -153,7 +152,10 @@ class Processes:
         return "\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines[-LOG_LINES_SHOWN:]])
 
     def wait_until(self, ready, what: str, timeout_s: float = STARTS_WITHIN_S) -> None:
-        """Wait for ready() to be true. Raises UserError when a process ends meanwhile, or the time is up."""
+        """Wait until ready() is true. Raises UserError when a process ends meanwhile, or after timeout_s.
+
+        what: the sentence's beginning, such as "no Kafka broker answers at ...".
+        """
         deadline = time.monotonic() + timeout_s
         while not ready():
             self.check()
@@ -162,7 +164,7 @@ class Processes:
             time.sleep(POLL_S)
 
     def printed(self, name: str) -> list[str]:
-        """The newest lines that a process has printed; all of them, up to LINES_KEPT, where it has ended."""
+        """The newest lines that a process has printed, up to LINES_KEPT, including the last ones if it has ended."""
         if name not in self.children or self.children[name].poll() is not None:
             self.outputs[name].join(PATIENCE_S)
         return list(self.outputs[name].last)
@@ -172,19 +174,19 @@ class Processes:
 
 
 def innermost_cause(lines: list[str]) -> str | None:
-    """The last cause in a Java stack trace, which is what went wrong; None where there is none.
+    """The last cause in a Java stack trace, which is the original error; None without any.
 
-    That the Python program of a job has ended, which is what Flink gives as the last, is the consequence.
+    It skips the cause that Flink lists last for a job, the end of its Python program, as that is a consequence.
     """
     causes = (line.removeprefix(CAUSE) for line in reversed(lines) if line.startswith(CAUSE))
     return next((cause for cause in causes if "Python process exits" not in cause), None)
 
 
 def fatal_cause(lines: list[str]) -> str | None:
-    """What a program has ended by, of the lines that it has printed; None where they do not say.
+    """Why a program has ended, from the lines that it printed; None if they do not contain it.
 
-    Logs of Java hold traces of what did no harm, or was tried again. So of a job counts the error of its Python program, which Flink repeats
-    line by line, and of any other program that logs, the trace of what it calls fatal.
+    Java logs also hold traces of harmless and of retried errors. So for a job, only the error of its Python program counts, which Flink
+    repeats line by line. For any other program that logs, only the trace of an error that it calls fatal counts.
     """
     if program := [line.partition(OF_PROGRAM)[2] for line in lines if OF_PROGRAM in line]:
         trace = program[max((i for i, line in enumerate(program) if line.startswith("Traceback (")), default=len(program)):]
@@ -199,7 +201,7 @@ def fatal_cause(lines: list[str]) -> str | None:
 
 
 def end(pid_file: Path, patience_s: float = 20) -> None:
-    """Ask the process of a pid file to end, wait `patience_s` for it, kill what is left of it and its children."""
+    """Send SIGTERM to the process of a pid file, wait up to `patience_s`, then kill what remains of it and its children."""
     leader = int(pid_file.read_text() or 0)
     if leader in marked(pid_file):
         os.kill(leader, signal.SIGTERM)
@@ -215,13 +217,13 @@ def end(pid_file: Path, patience_s: float = 20) -> None:
 
 
 def marked(pid_file: Path) -> list[int]:
-    """The running processes that carry the mark of a pid file."""
+    """The pids of the running processes that carry the mark of a pid file."""
     mark = f"{MARK}={pid_file}".encode()
     pids = []
     for environ in Path("/proc").glob("[0-9]*/environ"):
         try:
             if mark in environ.read_bytes().split(b"\0"):
                 pids.append(int(environ.parent.name))
-        except OSError:  # it has ended, or belongs to another user
+        except OSError:  # the process has ended, or belongs to another user
             pass
     return pids

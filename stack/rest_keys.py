@@ -1,6 +1,6 @@
-"""The key by which the local stack's Flink and its page know each other: with it Flink's REST port takes nobody else (mutual TLS).
+"""The key that the local stack's Flink and its page share. With it, Flink's REST port accepts no other client (mutual TLS).
 
-A port at the loopback address is no secret: a web page can try them all. Each start makes a new key, which only this user can read.
+A port at the loopback address is not a secret: a web page can try all of them. Each start makes a new key, which only this user can read.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import pkcs12
 
 PASSWORD = "the-mode-of-the-file-protects-it"
-"""Java's key stores need one, and a command line shows it. What keeps the key is the mode of its file."""
+"""Java's key stores require a password, and the command line shows it. The mode of the file protects the key."""
 FROM, TO = datetime(2000, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)
-"""Whatever the clock says; a key lasts as long as its Flink."""
+"""Valid at any clock time; a key is used as long as its Flink runs."""
 
 
 def make(folder: Path) -> None:
-    """Make a key, and a certificate of it for 127.0.0.1, in the kinds of file that Python and Java read."""
+    """Make a key, and its certificate for 127.0.0.1, in the file formats of Python and Java."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # Flink's own cipher suites are for RSA
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "flink")])
     certificate = (
@@ -44,7 +44,7 @@ def make(folder: Path) -> None:
 
 
 def flink_options(folder: Path) -> dict[str, str]:
-    """Options of a Flink that speaks TLS with those alone who have the key."""
+    """Flink options for TLS with clients that have the key, and no others."""
     return {
         "security.ssl.rest.enabled": "true", "security.ssl.rest.authentication-enabled": "true",
         "security.ssl.rest.keystore": str(folder / "flink.p12"), "security.ssl.rest.keystore-password": PASSWORD,
@@ -54,7 +54,7 @@ def flink_options(folder: Path) -> dict[str, str]:
 
 
 def client_context(folder: Path) -> ssl.SSLContext:
-    """For a client that has the key, and trusts it."""
+    """The TLS context of a client that presents the key, and trusts its certificate."""
     context = ssl.create_default_context(cafile=folder / "flink.pem")
     context.load_cert_chain(folder / "flink.pem")
     return context

@@ -1,6 +1,6 @@
-"""Where a job's state is kept, and ./smw savepoint: its state at this moment, to start a job from later.
+"""Finds a job's checkpoints and savepoints, to start it from one of them.
 
-State has an address, as Flink takes it: file:///a/folder, or that of any storage that Flink has a file system for.
+State has an address in Flink's form: file:///a/folder, or a URL of any storage that Flink has a file system for.
 """
 
 from __future__ import annotations
@@ -12,13 +12,13 @@ from smartmeter.settings import SMW, Settings
 from smartmeter.state_folders import address, checkpoints_of, folder_at, savepoints_of
 
 METADATA = "_metadata"
-"""The file that makes a checkpoint or savepoint complete: Flink writes it last."""
+"""Flink writes this file last, so a checkpoint or savepoint with it is complete."""
 
 
 def newest_state(settings: Settings, job: str) -> str | None:
     """The address of a job's newest complete checkpoint or savepoint; None when there is none.
 
-    Those that are kept elsewhere than in a folder are not looked for.
+    It searches folders only, not other storage.
     """
     complete: list[Path] = []
     for place, pattern in ((savepoints_of(settings, job), "*"), (checkpoints_of(settings, job), "*/chk-*")):
@@ -29,7 +29,7 @@ def newest_state(settings: Settings, job: str) -> str | None:
 
 
 def require_savepoint(place: str) -> str:
-    """The address of a savepoint. Raises UserError when it is of a folder with none."""
+    """The address of a savepoint. Raises UserError for a folder that is not one."""
     folder = folder_at(place)
     if folder and not (folder / METADATA).is_file():
         raise UserError(f"{folder} is no savepoint: it has no file {METADATA}; {SMW} savepoint prints where it puts one")
@@ -42,7 +42,7 @@ def state_to_start_from(settings: Settings, job: str, savepoint: str | None) -> 
 
 
 def restore_options(state: str | None) -> list[str]:
-    """The options of flink run with which a job goes on from its state."""
+    """The options of flink run that start a job from a state."""
     if not state:
         return []
     is_checkpoint = state.rsplit("/", 1)[-1].startswith("chk-")
@@ -50,6 +50,6 @@ def restore_options(state: str | None) -> list[str]:
 
 
 def require_shared(settings: Settings) -> None:
-    """Raise UserError when state is to be kept in a folder that the nodes of a cluster do not know of."""
+    """Raise UserError when the state's folder is not set, as the nodes of a cluster could not reach the default one."""
     if not settings.checkpoint_dir:
-        raise UserError("SMW_CHECKPOINT_DIR is not set: let it name a folder that all nodes of the cluster reach, or an address such as s3://...")
+        raise UserError("SMW_CHECKPOINT_DIR is not set: set it to a folder that all nodes of the cluster reach, or an address such as s3://...")

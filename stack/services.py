@@ -1,6 +1,6 @@
-"""The services beside Kafka and Flink: ClickHouse's endpoint, the sink, the metrics gateway and the dashboard.
+"""The services other than Kafka and Flink: ClickHouse's endpoint, the sink, the metrics gateway and the dashboard.
 
-Each start_ function returns once its service answers.
+start_endpoint and start_dashboard return once their service answers, start_sink and start_gateway at once.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from stack.processes import Processes, Watch
 
 
 def start_endpoint(processes: Processes, settings: Settings) -> None:
-    """Start the ClickHouse endpoint at settings.clickhouse_url, and again whenever it crashes; its data is kept in settings.home."""
+    """Start the ClickHouse endpoint at settings.clickhouse_url, and restart it whenever it crashes. Its data is in settings.home."""
     require_free_port(urlsplit(settings.clickhouse_url).netloc, "SMW_CLICKHOUSE_URL")
     processes.start("endpoint", [sys.executable, "-P", "-m", "store.endpoint"], settings.environ())
     processes.wait_until(lambda: endpoint_answers(settings), f"no ClickHouse endpoint answers at {settings.clickhouse_url}")
@@ -28,7 +28,7 @@ def endpoint_answers(settings: Settings) -> bool:
 
 
 def answers(url: str, authorities: str = "") -> bool:
-    """Whether an HTTP server answers; authorities: the PEM file of those to be trusted, if not the system's."""
+    """Whether an HTTP server answers. authorities: PEM file of the trusted certificate authorities; empty: the system's."""
     try:
         with urlopen(url, timeout=1, context=ssl.create_default_context(cafile=authorities or None)) as answer:
             return answer.status == 200
@@ -44,7 +44,7 @@ def start_sink(processes: Processes, settings: Settings) -> None:
 
 
 def start_gateway(processes: Processes, settings: Settings) -> None:
-    """Start what serves Flink's metrics, unless SMW_FLINK_METRICS_PORT is 0."""
+    """Start the server of Flink's metrics, unless SMW_FLINK_METRICS_PORT is 0."""
     if settings.flink_metrics_port:
         require_free_port(f"{settings.metrics_address}:{settings.flink_metrics_port}", "SMW_FLINK_METRICS_PORT")
         processes.start("metrics", [sys.executable, "-P", "-m", "stack.metrics_gateway"], settings.environ())
@@ -66,6 +66,6 @@ def dashboard_url(settings: Settings) -> str:
 
 
 def metrics_urls(settings: Settings) -> dict[str, str]:
-    """Part -> where it serves its metrics for Prometheus, if it does."""
+    """Part -> URL of its metrics for Prometheus, if it serves any."""
     ports = {"flink": settings.flink_metrics_port, "sink": settings.sink_metrics_port}
     return {part: f"http://{settings.metrics_address}:{port}/metrics" for part, port in ports.items() if port}

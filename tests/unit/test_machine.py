@@ -23,7 +23,7 @@ def only(tmp_path, monkeypatch):
 
 
 def test_java_is_missing(only):
-    with pytest.raises(UserError, match="^Java 17 is needed, and java is missing; install it, such as by: .* openjdk-17-jre-headless"):
+    with pytest.raises(UserError, match="^Java 17 is needed, and java is missing; install it, for example with: .* openjdk-17-jre-headless"):
         machine.require_java()
 
 
@@ -47,7 +47,7 @@ def test_java_home_comes_first(only, monkeypatch, tmp_path):
 
 def test_maven_is_missing_or_fails(only, monkeypatch, tmp_path):
     monkeypatch.setattr(machine, "JARS", tmp_path / "jars")
-    with pytest.raises(UserError, match="^Maven is missing; install it, such as by: sudo apt install maven$"):
+    with pytest.raises(UserError, match="^Maven is missing; install it, for example with: sudo apt install maven$"):
         machine.fetch_jars()
     only(mvn="exit 1")
     with pytest.raises(UserError, match="^the jars could not be fetched .see above.; the next call tries again$"):
@@ -70,5 +70,5 @@ def test_one_process_waits_for_another(monkeypatch, tmp_path):
 def test_a_folder_that_cannot_be_made_is_told(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(machine, "JARS", tmp_path / "file" / "jars")
-    with pytest.raises(UserError, match="file cannot be written .*: let XDG_DATA_HOME name a folder that can"), machine.one_at_a_time():
+    with pytest.raises(UserError, match="file cannot be written .*: set XDG_DATA_HOME to a folder that can"), machine.one_at_a_time():
         pass

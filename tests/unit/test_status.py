@@ -127,7 +127,7 @@ def test_a_job_that_stops_with_a_savepoint_does_not_stand_still(monkeypatch, lat
     vertex = {"status": "RUNNING", "metrics": {"read-records": 7, "write-records": 5}}
     answers = {"/jobs/a": {"vertices": [vertex], "timestamps": {"RUNNING": 1}},
                "/jobs/a/checkpoints": {"latest": latest, "counts": {"completed": 1, "restored": 0}}}
-    monkeypatch.setattr(Flink, "_ask", lambda self, path: answers[path])
+    monkeypatch.setattr(Flink, "_request", lambda self, path: answers[path])
     assert Flink("x").progress("a") == ((1, 1, 0, (7, 5)) if judged else None)
 
 
