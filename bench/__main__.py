@@ -1,4 +1,4 @@
-"""./smw bench [NAME]: runs one of the benchmarks; without a name, the comparison."""
+"""./smw bench [NAME]: runs one of the benchmarks. Without a name, it runs the comparison."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from importlib import import_module
 from commands import cli
 
 BENCHMARKS = {
-    "comparison": "the jobs against other engines, on one topic; what ./smw bench does without a name",
+    "comparison": "the jobs against other engines, on one topic (the default)",
     "scaling": "more days, cores, houses",
-    "live": "from a reading to its alert in ClickHouse",
-    "long": "as many readings as you like, streamed through",
-    "dashboard": "its queries and pages",
-    "readers": "many of them at the local endpoint at once",
+    "live": "time from a reading to its alert in ClickHouse",
+    "long": "any number of readings, streamed through the pipeline",
+    "dashboard": "times of its queries and pages",
+    "readers": "many readers of the local endpoint at once",
 }
 
 

@@ -1,9 +1,9 @@
-"""Whether a peer's results are ours: its files against the topics daily_energy, thresholds and alerts.
+"""Compares a peer's results with ours: its files against the topics daily_energy, thresholds and alerts.
 
-Daily energy: the same meters and days, as many readings in each, kWh that differ by KWH_TOLERANCE at most (sums of floats depend on
-their order; ours are of integers). Thresholds: percentiles of the same meters and days; both sides come within 1 % of the
-exact one, so they may differ by WATTS_TOLERANCE. Alerts: the same starts, as long as that tolerance cannot decide whether
-there is one: an alert that only one side has must have a reading within it of the limit.
+- Daily energy: the same meters and days, with the same number of readings. kWh may differ by KWH_TOLERANCE, because sums of floats depend
+  on their order (ours are of integers).
+- Thresholds: the same meters and days. Both percentiles are within 1 % of the exact one, so they may differ by WATTS_TOLERANCE.
+- Alerts: the same starts. An alert may be missing on one side only if its peak exceeds the limit by no more than WATTS_TOLERANCE.
 """
 
 from __future__ import annotations
@@ -32,23 +32,23 @@ COLUMNS = {
 
 
 class Different(Exception):
-    """A peer has another result than ours; the message names the first one that differs."""
+    """A peer's result differs from ours. The message names the first difference."""
 
 
 @dataclass(frozen=True)
 class Differences:
-    """How far a peer's results are from ours, within the tolerances."""
+    """How far a peer's results differ from ours, within the tolerances."""
 
     days: int
     most_kwh_relative: float
-    thresholds: int | None = None  # None where the peer has none
+    thresholds: int | None = None  # None if the peer has none
     most_watts_relative: float | None = None
     alerts: int | None = None  # of either side
     marginal_alerts: int | None = None  # those that only one side has
 
 
 def ours(settings: Settings) -> dict[str, pd.DataFrame]:
-    """Our results, by topic: the newest of each key, without alerts that were retracted."""
+    """Our results, by topic: the newest of each key, without retracted alerts."""
     thresholds = [meter | {"house_id": version["house_id"], "date": version["date"]}
                   for version in newest(settings, "thresholds") for meter in version["meters"]]
     alerts = [alert for alert in newest(settings, "alerts") if not alert["retracted"]]
@@ -57,7 +57,7 @@ def ours(settings: Settings) -> dict[str, pd.DataFrame]:
 
 
 def newest(settings: Settings, name: str) -> list[dict]:
-    """The record of the highest revision of each key in a topic of results."""
+    """The record with the highest revision of each key in a result topic."""
     consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "answers", "enable.auto.commit": False,
                          "enable.partition.eof": True})
     full = topics.topic(settings, name)
@@ -77,7 +77,7 @@ def newest(settings: Settings, name: str) -> list[dict]:
 
 
 def theirs(folder: Path) -> dict[str, pd.DataFrame]:
-    """The results that a peer has written: NAME.parquet or NAME.csv (no header), each a file or a folder of parts."""
+    """The results written by a peer: NAME.parquet or NAME.csv (no header), each a file or a folder of parts."""
     found = {}
     for name, columns in COLUMNS.items():
         table, lines = folder / f"{name}.parquet", folder / f"{name}.csv"
@@ -95,7 +95,7 @@ def theirs(folder: Path) -> dict[str, pd.DataFrame]:
 
 
 def compare(our: dict[str, pd.DataFrame], their: dict[str, pd.DataFrame]) -> Differences:
-    """The differences within the tolerances. Raises Different where there is more, or no daily energy."""
+    """The differences within the tolerances. Raises Different if any is larger, or if there is no daily energy."""
     if "daily_energy" not in their:
         raise Different("it has no daily energy")
     energy = Differences(*compare_energy(our["daily_energy"], their["daily_energy"]))
@@ -120,7 +120,7 @@ def compare_thresholds(our: pd.DataFrame, their: pd.DataFrame) -> tuple[int, flo
 
 
 def compare_alerts(our: pd.DataFrame, their: pd.DataFrame) -> tuple[int, int]:
-    """(alerts of either side, those that only one side has and which hardly pass its limit)."""
+    """(number of alerts of either side, number that only one side has and that barely exceed their limit)."""
     both = joined(our, their, ALERT)
     alone = both[both["side"] != "both"]
     over = alone["peak_watts"].fillna(alone["peak_watts_theirs"]) / alone["limit_watts"].fillna(alone["limit_watts_theirs"])
@@ -130,7 +130,7 @@ def compare_alerts(our: pd.DataFrame, their: pd.DataFrame) -> tuple[int, int]:
 
 
 def matched(name: str, our: pd.DataFrame, their: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """The rows of both sides, which must have the same keys."""
+    """The rows of both sides. Raises Different unless both have the same keys."""
     both = joined(our, their, keys)
     if len(alone := both[both["side"] != "both"]):
         raise missing(name, alone, keys)
@@ -138,14 +138,14 @@ def matched(name: str, our: pd.DataFrame, their: pd.DataFrame, keys: list[str]) 
 
 
 def joined(our: pd.DataFrame, their: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """All rows of either side by key; the columns that are not of the key come twice, the peer's with _theirs."""
+    """All rows of either side, joined by key. Other columns occur twice, the peer's with the suffix _theirs."""
     if their.duplicated(keys).any():
         raise Different(f"it has {key_of(their[their.duplicated(keys)], keys)} more than once")
     return our.merge(their, "outer", keys, suffixes=("", "_theirs"), indicator="side").sort_values(keys)
 
 
 def most_relative(name: str, both: pd.DataFrame, column: str, tolerance: float) -> float:
-    """The highest relative difference of a column, which must not pass the tolerance."""
+    """The highest relative difference of a column. Raises Different if it exceeds the tolerance."""
     off = (both[f"{column}_theirs"] - both[column]).abs() / both[column].abs().clip(lower=math.ulp(0.0))
     if len(wrong := both[~(off <= tolerance)]):
         raise differs(name, wrong, column)

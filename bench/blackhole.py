@@ -1,4 +1,4 @@
-"""The limit that jobs are measured against: the topic readings read by Flink, with no Python, and thrown away."""
+"""An upper limit for the jobs: Flink reads the topic readings without Python, and discards it."""
 
 import sys
 from pathlib import Path

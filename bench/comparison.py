@@ -1,10 +1,10 @@
-"""How fast the jobs catch up from a backlog, against the limits of reading it and against other engines that do the same work.
+"""Measures how fast the jobs process a backlog, against programs that only read it and other engines that do the same work.
 
-One machine, one topic. A job's time runs from its last task's start (all of them running, Python workers up) to its last
-task's end, a peer's from before it reads the topic until its results are written: starting the JVM, Python or a session is in
-neither. CPU time and memory are those of all processes of a program, start-up included; memory is the sum of their peaks.
-The limits and our jobs take turns, and the middle of each one's figures counts; a peer, which takes long, runs once. Its results
-are checked to be ours (bench/answers.py). The broker runs on the same cores.
+All programs run on one machine, over one topic. A job's time runs from the start of its last task (all tasks running, Python workers
+up) to the end of its last task. A peer's time runs from just before it reads the topic until its results are written. Neither includes
+the start of the JVM, Python or a session. CPU time and memory are those of all processes of a program, including start-up; memory is
+the sum of their peaks. The limits and our jobs take turns, and each figure is the median of their runs. A peer takes long and runs
+once. Its results are compared with ours (bench/answers.py). The broker runs on the same cores.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ DIFFERENT = "different: "
 class Program:
     """A program that reads the whole topic: one of our jobs, a limit, or a peer."""
 
-    name: str  # of a job of Flink's: the stem of its file
+    name: str  # for a Flink job, the stem of its file
     kind: str
     engine: str
     work: str
     file: str
-    python: Path | None = None  # None: it is a job of Flink's
+    python: Path | None = None  # None: it is a Flink job
     options: tuple[str, ...] = ()
 
 
@@ -65,27 +65,27 @@ PROGRAMS = (
 )
 
 WHOLE = ("three_jobs", "pipeline")
-"""Once one of them has run, the topics hold all that a peer's results are checked against."""
+"""Programs after which the topics hold all results that a peer is compared with."""
 
 TARGETS = (("three_jobs", "spark_batch_all", 10), ("three_jobs", "spark_batch", 10), ("three_jobs", "spark_streaming", 10),
            ("three_jobs", "flink_sql", 5), ("three_jobs", "blackhole", 0.4))
-"""(a, b, at least as many times b's readings/s a's are to be)."""
+"""(a, b, least ratio of a's readings/s to b's)."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench."""
     parser.add_argument("--houses", type=measure.quantity, default=20, help="how many houses (default 20)")
-    parser.add_argument("--days", type=measure.quantity, default=9, help="days of readings of each (default 9)")
+    parser.add_argument("--days", type=measure.quantity, default=9, help="days of readings of each house (default 9)")
     parser.add_argument("--burst-s", type=measure.quantity, default=300, help="seconds of a burst (default 300)")
-    parser.add_argument("--runs", type=measure.quantity, default=3, help="of each of the limits and of our jobs (default 3)")
+    parser.add_argument("--runs", type=measure.quantity, default=3, help="runs of each limit and each of our jobs (default 3)")
     parser.add_argument("--only", nargs="+", metavar="NAME", choices=[program.name for program in PROGRAMS],
-                        help=f"leave out the others; a peer's results are checked where {' or '.join(WHOLE)} runs before it. Names: %(choices)s")
+                        help=f"run only these; a peer's results are checked if {' or '.join(WHOLE)} runs before it. Names: %(choices)s")
     parser.add_argument("--out", type=Path, metavar="FOLDER",
-                        help="where JSON, plot and the logs of what failed are put (default: SMW_HOME/bench)")
+                        help="folder for JSON, plot and logs of failed programs (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Measure, print the table and the targets, save JSON and plot. Returns 1 when a program fails or a peer's results are not ours."""
+    """Measure, print the table and the targets, save JSON and plot. Returns 1 if a program fails or a peer's results differ from ours."""
     out = args.out or settings.home / "bench"
     programs = [program for program in PROGRAMS if not args.only or program.name in args.only]
     peers = [program for program in programs if program.kind == PEER]
@@ -103,7 +103,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     path = measure.save(out, "comparison", settings, data=data, runs=[run.record() for run in runs],
                         targets=[target.record() for target in reached])
     print(f"\n{data['readings']:,} readings, {data['kafka_bytes_per_reading']:.2f} bytes a reading in Kafka; "
-          f"limits and our jobs: the middle of {args.runs} runs\n\n{report(runs)}\n",
+          f"limits and our jobs: median of {args.runs} runs\n\n{report(runs)}\n",
           *reached, sep="\n")
     plot = path.with_suffix(".png")
     subprocess.run([PEERS_PYTHON, "-P", ROOT / "bench" / "plot.py", path, plot], check=True)
@@ -112,7 +112,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 class Comparison:
-    """Programs run one after the other on one topic."""
+    """Runs programs one after another on one topic."""
 
     def __init__(self, settings: Settings, processes: Processes, logs: Path):
         self.settings, self.processes, self.logs = settings, processes, logs
@@ -121,11 +121,11 @@ class Comparison:
 
     @property
     def runs(self) -> list[Run]:
-        """The middle run of each program."""
+        """The median run of each program."""
         return [measure.median(runs) for runs in self.runs_of.values()]
 
     def produce(self, houses: int, days: int, burst_s: int) -> None:
-        """Fill the topic, in this process."""
+        """Fill the topic from this process."""
         begun_cpu_s = time.process_time()
         totals = produce(synthetic_houses(houses, 1), FIRST_DAY, FIRST_DAY + timedelta(days=days), burst_s, float("inf"), self.settings)
         self.readings = totals.readings
@@ -133,7 +133,7 @@ class Comparison:
                                         time.process_time() - begun_cpu_s)]
 
     def measure(self, program: Program) -> Run:
-        """Run a program to its end; one that fails says so in its answers, and its log is kept."""
+        """Run a program to its end. If it fails, `answers` holds the reason, and its log is kept."""
         run = Run(program.name, program.engine, program.work, self.readings)
         self.runs_of.setdefault(program.name, []).append(run)
         try:
@@ -163,7 +163,7 @@ class Comparison:
         return measure.reported(self.processes.printed(program.name))["seconds"], usage
 
     def check(self, peer: str) -> str:
-        """Whether a peer's results are ours, and how nearly."""
+        """The result of comparing a peer's results with ours, as text."""
         try:
             near = answers.compare(self.ours, answers.theirs(self.settings.home / "answers" / peer))
         except answers.Different as error:
@@ -181,8 +181,8 @@ def report(runs: list[Run]) -> str:
     heads = ["engine", "work", "seconds", "M readings/s", "times blackhole", "three in one is times", "CPU s per M", "peak MB"]
     rows = [[run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
              shown(ratio(rate_of.get("three_jobs"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)] for run in runs]
-    said = [f"{run.engine}, {run.work}: {run.answers}" for run in runs if run.answers]
-    return "\n".join([measure.table(heads, rows, 2), "", *said])
+    answered = [f"{run.engine}, {run.work}: {run.answers}" for run in runs if run.answers]
+    return "\n".join([measure.table(heads, rows, 2), "", *answered])
 
 
 def ratio(a: float | None, b: float | None) -> float | None:
@@ -194,7 +194,7 @@ def title(run: Run) -> str:
 
 
 def targets(runs: list[Run]) -> list[Target]:
-    """The targets of which both sides were measured."""
+    """The targets for which both sides were measured."""
     run_of = {run.name: run for run in runs if run.rate}
     return [Target(f"{title(run_of[a])}, times {title(run_of[b])}", run_of[a].rate / run_of[b].rate, least=least)
             for a, b, least in TARGETS if a in run_of and b in run_of]

@@ -1,4 +1,4 @@
-"""A limit of any consumer in Python: the topic read by confluent-kafka, a process a core, and thrown away undecoded.
+"""An upper limit for Python consumers: confluent-kafka reads the topic, one process a core, and discards it undecoded.
 
     python -P bench/consumer.py --kafka HOST:PORT --topic TOPIC --out FOLDER
 """
@@ -23,7 +23,7 @@ def main() -> None:
 
 
 def consume(kafka: str, topic: str, part: int) -> tuple[float, float]:
-    """Read every CORES-th partition from its beginning to its present end. Returns when it began and ended."""
+    """Read every CORES-th partition from its beginning to its current end. Returns (begin, end) on the monotonic clock."""
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "consumer", "enable.auto.commit": False})
     partitions = sorted(consumer.list_topics(topic, 10).topics[topic].partitions)[part::CORES]
     begin = time.monotonic()

@@ -1,7 +1,7 @@
-"""Readings in any amount at little cost: bursts of a few synthetic houses, encoded once, and sent as those of many houses and days.
+"""Any number of readings at little cost: the bursts of a few synthetic houses are encoded once and sent for many houses and days.
 
-A message is in three parts: the house with its time zone, start and end, and what was measured, in ticks since the start. The last
-is the same for all copies of a house; only the first two are made anew. Copies of one house are some steps apart.
+A message has three parts: the house with its time zone; start and end; and the measurements, in ticks since the start. All copies of a
+house share the third part, and only the first two are encoded anew. Copies of one house are shifted by some steps.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from smartmeter.messages.topics import key
 
 METERS = 20
 READINGS_PER_DAY = 2 * 86_400 + 18 * 28_800
-"""Of such a house: two mains every second, appliances every 3 s."""
+"""Of a house with METERS meters: two mains every second, appliances every 3 s."""
 
 ORIGINALS = 10
 TIMEZONE = "America/New_York"
@@ -31,9 +31,9 @@ SHIFT_STEPS = 37
 
 
 class Copies:
-    """Houses 1 to `houses`, each with a burst every burst_s, which repeat after the hours of the day that they were taken from.
+    """Houses 1 to `houses`, each with a burst every burst_s. The bursts repeat after the given hours of the original day.
 
-    Each meter is read as the generator has it (mains every second, appliances every 3 s), or every_s, as it showed last.
+    Each meter has the generator's readings (mains every second, appliances every 3 s). With every_s, it has its latest value every every_s.
     """
 
     def __init__(self, houses: int, burst_s: int, every_s: int | None = None, hours: range = range(24)):
@@ -45,7 +45,7 @@ class Copies:
         self._keys = {house_id: key("readings", {"house_id": house_id}) for house_id in self.house_ids}
 
     def message(self, house_id: int, step: int, start_ms: int) -> tuple[bytes, int]:
-        """A house's burst from start_ms on, encoded, and how many readings it holds."""
+        """A house's encoded burst that starts at start_ms, and its number of readings."""
         steps = self._measured[house_id % len(self._measured)]
         rest, readings = steps[(step + house_id // ORIGINALS * SHIFT_STEPS) % len(steps)]
         return self._heads[house_id] + span(start_ms, start_ms + self.burst_ms) + rest, readings
@@ -54,7 +54,7 @@ class Copies:
         producer.send("readings", self._keys[house_id], message, start_ms)
 
     def send_step(self, producer: Producer, step: int, start_ms: int) -> int:
-        """Send a burst of each house. Returns the number of readings."""
+        """Send one burst of each house. Returns the number of readings."""
         sent = 0
         for house_id in self.house_ids:
             message, readings = self.message(house_id, step, start_ms)
@@ -64,7 +64,7 @@ class Copies:
 
 
 def houses_of(meters: int, count: int) -> list[House]:
-    """The first synthetic houses with that many meters."""
+    """The first `count` synthetic houses with that many meters."""
     found, house_id = [], 0
     while len(found) < count:
         house_id += 1
@@ -75,7 +75,7 @@ def houses_of(meters: int, count: int) -> list[House]:
 
 
 def part_of_day(house: SyntheticHouse, every_s: int | None, hours: range) -> tuple[House, HouseDay]:
-    """A house and some hours of what it measured on DAY."""
+    """A house and some hours of its measurements on DAY."""
     day = house.day(DAY)
     start_ms, end_ms = day.start_ms + hours.start * 3_600_000, day.start_ms + hours.stop * 3_600_000
     readings = []
@@ -86,7 +86,7 @@ def part_of_day(house: SyntheticHouse, every_s: int | None, hours: range) -> tup
 
 
 def measured(burst: Burst) -> tuple[bytes, int]:
-    """What follows house, start and end in a burst's message, and how many readings it holds."""
+    """The part of a burst's message after house, start and end, and its number of readings."""
     return encode_burst(burst).removeprefix(head(burst.house_id) + span(burst.start_ms, burst.end_ms)), len(burst.watts)
 
 

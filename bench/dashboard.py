@@ -1,10 +1,10 @@
-"""How long the dashboard's queries take, and how soon its pages are there, with many houses.
+"""Measures the dashboard's queries and the load times of its pages, with many houses.
 
-A data set of houses with 20 meters is made by SQL in an endpoint of its own: every table as the jobs fill it, the power
-profile included. Then each query of dashboard/queries.py runs five times, and each page is opened in Chromium three times, by a new
-browser with an empty cache each: "heading" is when the page says what it is, "first figure" when its first figure, chart or table
-(SQL and Replay: the button that starts them) stands, "whole" when nothing is loading any more. Last, alerts are inserted, and
-awaited on the open page Alerts.
+SQL creates a data set of houses with 20 meters in an endpoint of its own: every table as the jobs fill it, including the power profile.
+Then each query of dashboard/queries.py runs five times. Each page is opened in Chromium three times, each time in a new browser with an
+empty cache. "heading" is the time until the page's heading is visible; "first figure", until its first figure, chart or table is (on
+SQL and Replay, the button that starts them); "whole", until nothing is loading any more. Finally alerts are inserted, and the time
+until the open page Alerts shows them is measured.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ METERS = 20
 QUERY_RUNS, PAGE_RUNS, ALERTS = 5, 3, 30
 NO_HOUSE = 999_999
 LIMIT_S = 2.0
-"""What a page may take to show something of its results."""
+"""Longest time in which a page must show its first figure."""
 
 LABELS = ["mains", "mains", "refrigerator", "freezer", "oven", "stove", "microwave", "dishwasher", "washer_dryer", "furnace",
           "air_conditioning", "lighting", "lighting", "kitchen_outlets", "kitchen_outlets", "outlets_unknown", "bathroom_gfi",
@@ -81,12 +81,12 @@ PROFILE = """
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench dashboard."""
     parser.add_argument("--houses", type=measure.quantity, default=1000, help="how many houses (default 1000)")
-    parser.add_argument("--days", type=measure.quantity, default=30, help="local days of each (default 30)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
+    parser.add_argument("--days", type=measure.quantity, default=30, help="local days of each house (default 30)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the JSON (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Make the data set, measure, print and save."""
+    """Create the data set, measure, print and save."""
     first = LAST - timedelta(days=args.days - 1)
     with measure.workplace(settings) as (here, processes):
         services.start_endpoint(processes, here)
@@ -108,7 +108,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def fill(settings: Settings, houses: int, days: int, first: date) -> dict[str, dict[str, int]]:
-    """Make the data set. Returns the rows and bytes of each table."""
+    """Create the data set. Returns the rows and bytes of each table."""
     client = writer(settings)
     schema.create(client, settings)
     known = [(p.zip, p.city, p.state, p.latitude, p.longitude, p.population) for p in places().values()]
@@ -130,11 +130,11 @@ def fill(settings: Settings, houses: int, days: int, first: date) -> dict[str, d
 
 
 def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, float]:
-    """Seconds that each query takes that a page asks with its first look, in the middle of QUERY_RUNS."""
+    """Seconds that each query takes, as a page sends it when opened; the median of QUERY_RUNS."""
     db = reader(settings)
     midnight_s = int(datetime(LAST.year, LAST.month, LAST.day, 5, tzinfo=UTC).timestamp())
     meters, day = list(range(1, METERS + 1)), (datetime.fromtimestamp(midnight_s, UTC), datetime.fromtimestamp(midnight_s + 86_400, UTC))
-    asked = [
+    calls = [
         (queries.houses,), (queries.meters, house_id), (queries.totals,), (queries.health,), (queries.dead_letters, 20),
         (queries.energy_of_all, first, LAST), (queries.energy_of_house, house_id, first, LAST), (queries.zip_median, "60614", first, LAST),
         (queries.power, house_id, meters, midnight_s, midnight_s + 86_400, 120),
@@ -143,11 +143,11 @@ def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, fl
         (queries.alert, "no such alert"), (queries.alerts_between, house_id, meters, *day), (queries.alert_labels,),
         (queries.replayed, first, LAST, 0), (queries.made_since, first, LAST, 0, 0),
     ]
-    return {ask.__name__: statistics.median(measure.seconds(partial(ask, db, *arguments)) for _ in range(QUERY_RUNS)) for ask, *arguments in asked}
+    return {query.__name__: statistics.median(measure.seconds(partial(query, db, *arguments)) for _ in range(QUERY_RUNS)) for query, *arguments in calls}
 
 
 def time_pages(settings: Settings) -> dict[str, dict[str, float]]:
-    """Seconds until each page's heading stands, its first figure, and all of it, in the middle of PAGE_RUNS."""
+    """Seconds until each page shows its heading, its first figure, and everything; the median of PAGE_RUNS."""
     found = {}
     with sync_playwright() as playwright:
         for name in PAGES:
@@ -158,7 +158,7 @@ def time_pages(settings: Settings) -> dict[str, dict[str, float]]:
 
 
 def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
-    """Seconds until a page's heading stands, its first figure, and all of it."""
+    """Seconds until a page shows its heading, its first figure, and everything."""
     page = browser.new_page()
     begun = time.monotonic()
     page.goto(url, wait_until="commit")
@@ -174,12 +174,12 @@ def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
 
 
 def time_alerts(settings: Settings) -> list[float]:
-    """Seconds from when each alert is in ClickHouse to when it stands on the page Alerts, which is open."""
+    """Seconds from the insert of each alert into ClickHouse until the open page Alerts shows it."""
     client, taken_s = writer(settings, settings.database), []
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(**CHROMIUM).new_page()
         page.goto(f"{services.dashboard_url(settings)}/alerts?of_house={NO_HOUSE}")
-        page.get_by_text("There is no such alert.").wait_for()
+        page.get_by_text("No matching alerts.").wait_for()
         for n in range(1, ALERTS + 1):
             time.sleep(random.uniform(0.5, 1.5))
             start_ms = 1_700_000_000_000 + 60_000 * n

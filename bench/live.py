@@ -1,10 +1,11 @@
-"""How long it takes from producing a reading that is a spike to its alert in ClickHouse, on the whole live stack.
+"""Measures the time from producing a reading that is a spike to its alert in ClickHouse, on the whole live stack.
 
-Houses of 20 meters send a burst each second, on top of two days of history (a reading every 5 minutes) that the thresholds are made
-from; then one of the present second, upon which it may close a day: it is awaited and not in the figures. A house's mains are read each second and its appliances every 3 s, 8 readings/s; with --every-second all are, 20
-readings/s. Each house has its own moment of the second to send at. Now and then a meter's readings are raised far over its limit for
-some seconds. The time runs from just before the burst with the first raised reading is handed to the producer, to the end of the
-first query (one every 50 ms) that shows its alert. The bursts are copies of a few houses', sent by a process of its own.
+Houses of 20 meters first send two days of history (a reading every 5 minutes), from which the thresholds are made. Then each sends one
+burst of the current second, which may close a day: it is waited for and is not part of the figures. From then on each house sends a
+burst every second, at its own moment of the second. Mains have a reading every second and appliances every 3 s (8 readings/s a house);
+with --every-second all meters have one every second (20 readings/s). From time to time a meter's readings are raised far over its limit
+for some seconds. The time runs from just before the burst with the first raised reading is passed to the producer, to the end of the
+first query (one every 50 ms) that returns its alert. The bursts are copies of those of a few houses, sent by a process of its own.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from store import client
 HISTORY_DAYS = 2
 HISTORY_BURST_S, HISTORY_EVERY_S = 14_400, 300
 POLL_S = 0.05
-PREPARE_S = 15  # for the sender to make its bursts
+PREPARE_S = 15  # for the sender to prepare its bursts
 SETTLE_S = 15  # live bursts before the first spike, and time for the last alerts to arrive
 PATIENCE_S = 1800
 TARGET_RATE = 200_000
@@ -42,14 +43,14 @@ QUANTILES = {"p50": 0.5, "p95": 0.95, "p99": 0.99, "max": 1.0}
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench live."""
     parser.add_argument("--houses", type=measure.quantity, default=10_000, help="how many houses (default 10000)")
-    parser.add_argument("--seconds", type=measure.quantity, default=120, help="how long spikes are sent (default 120)")
-    parser.add_argument("--spikes-per-s", type=float, default=5, help="how many meters are raised each second, on average (default 5)")
-    parser.add_argument("--every-second", action="store_true", help="read each meter each second: 20 readings/s a house instead of 8")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
+    parser.add_argument("--seconds", type=measure.quantity, default=120, help="for how long spikes are sent (default 120)")
+    parser.add_argument("--spikes-per-s", type=float, default=5, help="average number of meters raised each second (default 5)")
+    parser.add_argument("--every-second", action="store_true", help="read all meters every second: 20 readings/s a house instead of 8")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the JSON (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Measure, print and save. Returns 1 when an alert is missing or readings are."""
+    """Measure, print and save. Returns 1 if alerts are missing. Raises UserError if readings are."""
     with measure.workplace(settings) as (here, processes):
         services.start_endpoint(processes, here)
         services.start_sink(processes, here)
@@ -73,7 +74,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def send_history(settings: Settings, houses: int) -> int:
-    """The last days, to some hours ago. Returns the number of readings."""
+    """Send the last days, up to some hours ago. Returns the number of readings."""
     copies, now_ms = Copies(houses, HISTORY_BURST_S, HISTORY_EVERY_S), round(time.time() * 1000)
     first_ms = midnight_ms(local_date(now_ms, TIMEZONE) - timedelta(days=HISTORY_DAYS), TIMEZONE)
     with Producer(settings) as producer:
@@ -81,7 +82,7 @@ def send_history(settings: Settings, houses: int) -> int:
 
 
 def wake(settings: Settings, processes: Processes, houses: int, history: int) -> tuple[int, float]:
-    """Send a burst of the present second of each house, upon which it may close a day. Returns (readings, s until all were used)."""
+    """Send one burst of the current second for each house, which may close a day. Returns (readings, s until all were used)."""
     copies, now_s = Copies(houses, 1, hours=range(12, 13)), int(time.time())
     with Producer(settings) as producer:
         readings = copies.send_step(producer, 0, now_s * 1000)
@@ -89,9 +90,9 @@ def wake(settings: Settings, processes: Processes, houses: int, history: int) ->
 
 
 def watched_meters(settings: Settings) -> dict[int, list[int]]:
-    """House -> its meters that have a limit, one that was in force when the history ended; one that was never on has none.
+    """House -> its meters with a limit in a version that was in force when the history ended. A meter that was never on has no limit.
 
-    The house's clock stands there until its first live burst: a version may be over by now, and the next one not made yet.
+    The house's clock stays there until its first live burst, so a version may be over by now and the next one not made yet.
     """
     return dict(client.writer(settings, settings.database).query(
         "SELECT house_id, groupUniqArray(meter_id) FROM thresholds FINAL WHERE limit_watts IS NOT NULL "
@@ -103,7 +104,7 @@ def caught_up(settings: Settings, houses: int) -> bool:
 
 
 def send_live(settings: Settings, processes: Processes, args: argparse.Namespace) -> tuple[dict, dict[str, float]]:
-    """Let the sender send. Returns what it reports, and of each part how many cores it used meanwhile."""
+    """Run the sender. Returns (its report, number of cores that each part used meanwhile)."""
     begin = math.ceil(time.time()) + PREPARE_S
     command = [sys.executable, "-P", "-m", "bench.sender", "--begin", str(begin), "--houses", str(args.houses),
                "--seconds", str(args.seconds), "--spikes-per-s", str(args.spikes_per_s), *["--every-second"] * args.every_second]
@@ -124,15 +125,15 @@ def send_live(settings: Settings, processes: Processes, args: argparse.Namespace
 
 
 def wait_until_used(settings: Settings, processes: Processes, readings: int) -> float:
-    """Wait until all readings that were sent are in ClickHouse's daily energy. Returns when that was."""
-    asking = client.writer(settings, settings.database)
-    processes.wait_until(lambda: asking.query("SELECT sum(readings) FROM daily_energy FINAL").first_row[0] == readings,
+    """Wait until ClickHouse's daily energy contains all sent readings. Returns the Unix time."""
+    db = client.writer(settings, settings.database)
+    processes.wait_until(lambda: db.query("SELECT sum(readings) FROM daily_energy FINAL").first_row[0] == readings,
                          f"not all of {readings:,} readings are in the daily energy", PATIENCE_S)
     return time.time()
 
 
 class Watcher:
-    """Looks for alerts every POLL_S, and notes when each was first seen."""
+    """Queries the alerts every POLL_S, and records when each was first seen."""
 
     def __init__(self, settings: Settings):
         self.client = client.writer(settings, settings.database)
@@ -142,7 +143,7 @@ class Watcher:
         self.thread.start()
 
     def stop(self) -> dict[str, float]:
-        """alert_id -> time at which it was first seen."""
+        """Stop watching. Returns alert_id -> Unix time at which it was first seen."""
         self.stopping.set()
         self.thread.join()
         return self.seen
@@ -158,29 +159,29 @@ class Watcher:
 def report(sent: dict, seen: dict[str, float], cores: dict[str, float], behind_s: float, wake_s: float, args: argparse.Namespace,
            settings: Settings) -> int:
     """Print the figures and save them."""
-    told = latency(sent["sent"], seen)
-    if not told["alerts"]:
-        print(f"\nnone of {told['missing']} alerts came: no time can be told")
+    results = latency(sent["sent"], seen)
+    if not results["alerts"]:
+        print(f"\nnone of {results['missing']} alerts arrived, so there is no time to report")
         return 1
     rate = sent["readings"] / sent["seconds"]
-    reached = [Target("p99, s", told["p99_s"], most=2),
-               Target("median of the last third of alerts, times that of the first", told["last_of_first"], most=1.25)]
+    reached = [Target("p99, s", results["p99_s"], most=2),
+               Target("median of the last third of alerts, times that of the first", results["last_of_first"], most=1.25)]
     if args.houses * (METERS if args.every_second else READINGS_PER_DAY / 86_400) >= TARGET_RATE:
         reached.append(Target("readings/s", rate, least=TARGET_RATE))
     path = measure.save(args.out or settings.home / "bench", "live", settings, houses=args.houses, every_second=args.every_second,
-                        readings=sent["readings"], readings_per_s=rate, latest_sent_s=sent["latest_s"], latency=told, used_after_s=behind_s,
-                        first_bursts_s=wake_s, cores=cores, targets=[target.record() for target in reached])
+                        readings=sent["readings"], readings_per_s=rate, latest_sent_s=sent["latest_s"], latency=results,
+                        used_after_s=behind_s, first_bursts_s=wake_s, cores=cores, targets=[target.record() for target in reached])
     print(f"\n{args.houses:,} houses of {METERS} meters, a burst each a second: {rate:,.0f} readings/s, sent {sent['latest_s']:.2f} s late at most\n"
-          f"{told['alerts']} alerts, {told['missing']} more are missing; from producing the reading to the alert in ClickHouse, ms: "
-          + ", ".join(f"{name} {1000 * told[f'{name}_s']:.0f}" for name in QUANTILES)
+          f"{results['alerts']} alerts, {results['missing']} more are missing; from producing the reading to the alert in ClickHouse, ms: "
+          + ", ".join(f"{name} {1000 * results[f'{name}_s']:.0f}" for name in QUANTILES)
           + f"\nafter the last burst it took {behind_s:.1f} s until all readings were in the daily energy\n")
     print(measure.table(["part", "cores used"], [[name, shown(used, 2)] for name, used in cores.items()], 1), "", *reached, sep="\n")
     print(f"\nSaved as {path}")
-    return 1 if told["missing"] else 0
+    return 1 if results["missing"] else 0
 
 
 def latency(sent: dict[str, float], seen: dict[str, float]) -> dict[str, float]:
-    """How many alerts came and did not, quantiles of the s that it took, and the median of the last third of them, times that of the first."""
+    """Numbers of alerts that arrived and did not, quantiles of their time in s, and median of the last third over that of the first."""
     taken_s = [seen[alert] - at for alert, at in sorted(sent.items(), key=lambda item: item[1]) if alert in seen]
     counts = {"alerts": len(taken_s), "missing": len(sent) - len(taken_s)}
     if not taken_s:

@@ -1,8 +1,8 @@
-"""The pipeline over any number of readings, streamed: they are sent while it runs, and Kafka keeps only what it has not used yet.
+"""Measures the pipeline over any number of readings. They are sent while it runs, and Kafka keeps only those that it has not used yet.
 
-The readings are copies of a few synthetic houses' day, over as many days as it takes. The producer is held back when it is too far
-ahead; what the pipeline has committed is deleted (Kafka looks every 5 minutes for segments that it can remove). Time runs from when the
-first readings are in the topic daily_energy to when all are: as many as were sent. Memory is that of all the pipeline's processes.
+The readings are copies of a day of a few synthetic houses, over as many days as needed. The producer waits if it is too far ahead. What the
+pipeline has committed is deleted (Kafka checks every 5 minutes for segments that it can remove). The time runs from the first readings in
+the topic daily_energy until it contains as many as were sent. Memory is that of all processes of the pipeline.
 """
 
 from __future__ import annotations
@@ -34,30 +34,30 @@ from stack import local_flink
 from stack.processes import Processes
 
 FIRST_MS = midnight_ms(date(2011, 4, 18), TIMEZONE)
-MOST_DAYS = 5_000  # they would reach into the future
+MOST_DAYS = 5_000  # more would reach into the future
 BURST_S = 300
 AHEAD = 200_000_000
-"""Readings that may wait in Kafka; the pipeline commits every 10 s, and uses fewer than that in the time."""
+"""Most readings that may wait in Kafka. The pipeline commits every 10 s, and uses fewer than this in that time."""
 
 FULL_SIZE = 12e9
-"""Readings in the 600 million records of the system that this one replaces."""
+"""Number of readings in the 600 million records of the system that this one replaces."""
 
 SEGMENT = {"segment.bytes": str(32 << 20), "file.delete.delay.ms": "1000"}
-LOOK_S, TELL_S, PATIENCE_S = 1, 10, 120
+LOOK_S, REPORT_S, PATIENCE_S = 1, 10, 120
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench long."""
-    parser.add_argument("--readings", type=measure.quantity, default=1_000_000_000, help="how many, about (default 1e9)")
-    parser.add_argument("--houses", type=measure.quantity, default=20, help="of 20 meters each (default 20)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
+    parser.add_argument("--readings", type=measure.quantity, default=1_000_000_000, help="approximate number of readings (default 1e9)")
+    parser.add_argument("--houses", type=measure.quantity, default=20, help="how many houses, of 20 meters each (default 20)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the JSON (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
-    """Measure, print and save. Returns 1 when readings are missing."""
+    """Measure, print and save. Returns 1 if readings are missing."""
     days = args.readings / args.houses / READINGS_PER_DAY
     if days > MOST_DAYS:
-        raise UserError(f"--houses {args.houses}: so many readings of so few houses would reach into the future; give more houses")
+        raise UserError(f"--houses {args.houses}: this many readings of so few houses would reach into the future; use more houses")
     with measure.workplace(settings) as (here, processes):
         small_segments(here)
         local_flink.start_job(processes, here)
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def small_segments(settings: Settings) -> None:
-    """Let Kafka cut the topic readings into segments small enough to be removed one by one, and soon."""
+    """Configure the topic readings with small segments, which Kafka can remove soon and one by one."""
     changes = [ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET) for name, value in SEGMENT.items()]
     resource = ConfigResource(ResourceType.TOPIC, topics.topic(settings, "readings"), incremental_configs=changes)
     client = connection.admin(settings)
@@ -77,14 +77,14 @@ def small_segments(settings: Settings) -> None:
 
 
 class Stream:
-    """Readings on their way through the pipeline: how many were sent and used, and what that took."""
+    """Sends readings through the pipeline, and records how many were sent and used, with the time and memory."""
 
     def __init__(self, settings: Settings, processes: Processes, expected: int):
         self.settings, self.processes, self.expected = settings, processes, expected
         self.sent, self.used_of = 0, Used(settings)
         self.usage = Usage(processes, local_flink.PIPELINE_JOB.stem)
         self.looks: list[tuple[float, int, float, float]] = []  # (s, readings used, MB of memory, MB in Kafka)
-        self.begun = self.told = 0.0
+        self.begun = self.reported_s = 0.0
         self._admin = connection.admin(settings)
         self._committed = Offsets(settings, ("readings",), settings.topic_prefix + local_flink.PIPELINE_JOB.stem)
 
@@ -104,7 +104,7 @@ class Stream:
         return self.looks[-1][1] if self.looks else 0
 
     def send(self, copies: Copies, steps: int) -> None:
-        """Send the bursts of so many steps, as the pipeline keeps up."""
+        """Send `steps` steps of bursts, as fast as the pipeline keeps up."""
         with Producer(self.settings) as producer:
             for step in range(steps):
                 self.sent += copies.send_step(producer, step, FIRST_MS + step * copies.burst_ms)
@@ -118,7 +118,7 @@ class Stream:
                     self.look()
 
     def finish(self) -> None:
-        """Wait until all that was sent has been used, or nothing more is."""
+        """Wait until all sent readings have been used, or no more are for PATIENCE_S."""
         at, before = time.monotonic(), self.used
         while self.used < self.sent and time.monotonic() < at + PATIENCE_S:
             time.sleep(LOOK_S / 5)
@@ -127,13 +127,13 @@ class Stream:
                 at, before = time.monotonic(), self.used
 
     def look(self) -> None:
-        """Note how far it is, and let Kafka delete what has been used."""
+        """Record the progress, and let Kafka delete what has been used."""
         self.processes.check()
         self.delete()
         seconds = time.monotonic() - self.begun
         self.looks.append((seconds, self.used_of.total(), self.usage.sample().resident_mb, measure.kafka_bytes(self.settings) / 1e6))
-        if seconds > self.told + TELL_S:
-            self.told = seconds
+        if seconds > self.reported_s + REPORT_S:
+            self.reported_s = seconds
             _, used, memory_mb, kafka_mb = self.looks[-1]
             left_s = max(self.expected - used, 0) * seconds / used
             print(f"{used:,} readings used of {self.expected:,}, {used / seconds / 1e6:.1f} M/s, about {left_s:,.0f} s left; "
@@ -156,7 +156,7 @@ class Stream:
 
 
 class Used:
-    """The readings that the pipeline has used, as the topic daily_energy tells them so far."""
+    """Counts the readings that the pipeline has used, from the topic daily_energy."""
 
     def __init__(self, settings: Settings):
         self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "long", "enable.auto.commit": False})
@@ -167,7 +167,7 @@ class Used:
         self._total = 0
 
     def total(self) -> int:
-        """Take in what has come since, and add up."""
+        """Read the new messages. Returns the number of readings used so far."""
         while messages := self._consumer.consume(10_000, 0):
             for message in messages:
                 if message.error():

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a broker of their own, programs that are run to their end and measured, tables, targets, JSON."""
+"""Shared by the benchmarks: a broker of their own, running and measuring programs, tables, targets, JSON."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ from stack.processes import Processes, innermost_cause, marked
 
 SAMPLE_S = 0.2
 STATE_CHANGE = re.compile(r"^(\S+) .* \(\d+/\d+\) \(\S+\) switched from \w+ to (RUNNING|FINISHED)")
-ABORTED = "org.apache.flink.client.program.ProgramAbortException"  # what Flink says when a job's Python program has ended
+ABORTED = "org.apache.flink.client.program.ProgramAbortException"  # Flink's exception after a job's Python program has ended
 PACKAGES = ("apache-flink", "confluent-kafka", "numpy", "pyarrow", "chdb")
 
 
 @dataclass
 class Run:
-    """One program over some readings; CPU time and the peak of memory are those of all its processes, start-up included."""
+    """One program over some readings. CPU time and peak memory are those of all its processes, including start-up."""
 
     name: str
     engine: str
@@ -46,8 +46,8 @@ class Run:
     seconds: float | None = None  # None: it failed
     cpu_s: float | None = None
     peak_mb: float | None = None
-    answers: str = ""  # of a peer: whether they are ours
-    seconds_of_runs: tuple[float, ...] = ()  # where it is the middle of several
+    answers: str = ""  # for a peer, how its results compare with ours; the reason if it failed
+    seconds_of_runs: tuple[float, ...] = ()  # if this is the median of several runs
 
     @property
     def rate(self) -> float | None:
@@ -63,7 +63,7 @@ class Run:
 
 
 def median(runs: list[Run]) -> Run:
-    """The middle value of each figure of a program's runs; the first run that failed, if one did."""
+    """A run with the median of each figure of a program's runs; the first failed run if any failed."""
     if failed := [run for run in runs if run.seconds is None]:
         return failed[0]
     middle = {name: statistics.median(getattr(run, name) for run in runs) for name in ("seconds", "cpu_s", "peak_mb")}
@@ -72,7 +72,7 @@ def median(runs: list[Run]) -> Run:
 
 @dataclass(frozen=True)
 class Target:
-    """A figure and what it should come to."""
+    """A figure and its bound."""
 
     what: str
     value: float
@@ -93,9 +93,9 @@ class Target:
 
 
 class Usage:
-    """CPU time and memory of a program of `processes` and all its children, as of sample().
+    """CPU time and memory of a program of `processes` and all its children, as of the last sample().
 
-    A process that has ended counts with what was last seen of it. Memory is resident; pages that processes share count for each.
+    A process that has ended counts with its last sample. Memory is resident memory; pages shared by several processes count for each.
     """
 
     def __init__(self, processes: Processes, name: str):
@@ -115,12 +115,12 @@ class Usage:
 
     @property
     def peak_mb(self) -> float:
-        """The sum of each process's own peak."""
+        """The sum of the peaks of all processes."""
         return sum(peak_mb for _, peak_mb in self._seen.values())
 
 
 def resources(pid: int) -> tuple[float, float, float] | None:
-    """(CPU s, peak MB, present MB) of a process; None when it has ended."""
+    """(CPU s, peak MB, current MB) of a process; None if it has ended."""
     try:
         status, stat = Path(f"/proc/{pid}/status").read_text(), Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -132,9 +132,9 @@ def resources(pid: int) -> tuple[float, float, float] | None:
 
 @contextmanager
 def workplace(settings: Settings, **changes) -> Iterator[tuple[Settings, Processes]]:
-    """A broker with its topics in a folder that goes with it, on free ports; the settings changed so, and the processes.
+    """Start a broker with its topics in a temporary folder, on free ports. Yields (the settings for it, the processes).
 
-    Where something fails, the logs are kept.
+    If anything fails, the logs are kept.
     """
     home = settings.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
@@ -152,7 +152,7 @@ def workplace(settings: Settings, **changes) -> Iterator[tuple[Settings, Process
 
 
 def run_to_end(processes: Processes, name: str) -> Usage:
-    """Wait for a program that was started to end. Raises UserError when it fails."""
+    """Wait for a started program to end. Raises UserError if it fails."""
     usage = Usage(processes, name)
     try:
         while processes.children[name].poll() is None:
@@ -165,14 +165,14 @@ def run_to_end(processes: Processes, name: str) -> Usage:
 
 
 def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float, Usage]:
-    """Run a job that reads the topic to its end. Returns the seconds in which its tasks ran, and what it used."""
+    """Run a job that reads the topic to its end. Returns (seconds in which all of its tasks ran, its usage)."""
     local_flink.start_job(processes, settings, job, ends=True)
     usage = run_to_end(processes, job.stem)
     return task_seconds(processes.log(job.stem)), usage
 
 
 def task_seconds(log: Path) -> float:
-    """Seconds from the last task's start to the last task's end, by the log of a job."""
+    """Seconds from the last task's start to the last task's end, read from a job's log."""
     last = {}
     for line in log.read_text().splitlines():
         if change := STATE_CHANGE.match(line):
@@ -180,16 +180,16 @@ def task_seconds(log: Path) -> float:
     return (last["FINISHED"] - last["RUNNING"]).total_seconds()
 
 
-def reported(said: list[str]) -> dict:
-    """The last JSON object among the lines that a program has printed."""
-    return json.loads([line for line in said if line.startswith("{")][-1])
+def reported(printed: list[str]) -> dict:
+    """The last JSON object in the lines that a program has printed."""
+    return json.loads([line for line in printed if line.startswith("{")][-1])
 
 
-def last_words(said: list[str]) -> str:
-    """Why a program has failed, by what it has printed: a peer's first line on it, else the innermost cause in Java, else the last line."""
-    lines = list(takewhile(lambda line: ABORTED not in line, said))
+def last_words(printed: list[str]) -> str:
+    """The reason why a program failed, from its output: a peer's first `failed:` line, else Java's innermost cause, else the last line."""
+    lines = list(takewhile(lambda line: ABORTED not in line, printed))
     own = [line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)]
-    return own[0] if own else innermost_cause(lines) or (lines[-1] if lines else "it does not say why")
+    return own[0] if own else innermost_cause(lines) or (lines[-1] if lines else "no reason given")
 
 
 def kafka_bytes(settings: Settings) -> int:
@@ -203,15 +203,15 @@ def kafka_bytes(settings: Settings) -> int:
 
 
 def quantity(text: str) -> int:
-    """An argument that is a whole number of 1 or more; 1e9 is one."""
+    """Parse an argument as a whole number of 1 or more, such as 1e9."""
     value = float(text)
     if value < 1 or value % 1:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number of 1 or more")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number of 1 or more")
     return int(value)
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
-    """A table; its first columns, as many as `texts`, begin at the left, the others end at the right."""
+    """Format a table. The first `texts` columns are left-aligned, the others right-aligned."""
     widths = [max(map(len, column)) for column in zip(heads, *rows)]
 
     def line(cells: Sequence[str]) -> str:
@@ -221,12 +221,12 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> st
 
 
 def shown(value: float | None, digits: int = 0, factor: float = 1) -> str:
-    """A cell of a table; empty for what is not known."""
+    """A cell of a table; empty for None."""
     return "" if value is None else f"{value * factor:,.{digits}f}"
 
 
 def save(folder: Path, name: str, settings: Settings, **figures) -> Path:
-    """Write figures as NAME.json, with the date, the machine, and the settings that are not the usual ones."""
+    """Write figures as NAME.json, with the date, the machine and the settings that are not the default."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}.json"
     head = {"date": datetime.now(UTC).isoformat(timespec="seconds"), "machine": machine(), "settings": unusual(settings)}
@@ -235,14 +235,14 @@ def save(folder: Path, name: str, settings: Settings, **figures) -> Path:
 
 
 def unusual(settings: Settings) -> dict:
-    """The settings that change what a job does, where they are not the default."""
+    """The settings that affect a job and are not the default."""
     places = {"home", "kafka", "kafka_controller_port", "clickhouse_url", "flink_ui_port", "dashboard_port"}
     return {item.name: value for item in fields(settings)
             if item.name not in places and (value := getattr(settings, item.name)) != item.default}
 
 
 def machine() -> dict:
-    """What the figures were measured on."""
+    """The machine and the versions of the software that the figures were measured with."""
     memory_kb = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text())[1]
     processor = re.search(r"model name\s+: (.+)", Path("/proc/cpuinfo").read_text())
     java = subprocess.run(["java", "-version"], capture_output=True, text=True).stderr
@@ -256,7 +256,7 @@ def machine() -> dict:
 
 
 def seconds(action: Callable) -> float:
-    """How long a call takes."""
+    """Seconds that a call takes."""
     begun = time.monotonic()
     action()
     return time.monotonic() - begun

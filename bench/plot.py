@@ -1,4 +1,4 @@
-"""Draws comparison.json as bars of readings/s, on a scale of powers of ten.
+"""Draws comparison.json as bars of readings/s, on a logarithmic scale.
 
     python -P bench/plot.py comparison.json comparison.png
 """
@@ -14,7 +14,7 @@ matplotlib.use("Agg")
 from matplotlib import pyplot
 
 LIMITS = {"generator", "Flink", "confluent-kafka"}
-LIMIT_COLOUR, OURS_COLOUR, PEER_COLOUR = "#999999", "#0072B2", "#E69F00"  # of Okabe and Ito, whom the colour-blind can tell apart
+LIMIT_COLOUR, OURS_COLOUR, PEER_COLOUR = "#999999", "#0072B2", "#E69F00"  # of Okabe and Ito, distinguishable for the colour-blind
 
 
 def main(source: str, target: str) -> None:

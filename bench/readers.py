@@ -1,8 +1,8 @@
-"""How the local endpoint bears many readers at once, and whether the writer and /ping wait for them.
+"""Measures how the local endpoint copes with many readers at once, and whether the writer and /ping wait for them.
 
-Each reader sends a query that takes much memory and a second or so of both cores, and the next one as soon as it is answered.
-Meanwhile the writer inserts 1,000 rows twice a second, and /ping is requested as often. A reader that has waited for 10 s, or
-finds 100 waiting before it, gets ClickHouse's error 202.
+Each reader sends a query that takes much memory and about a second of both cores, and sends the next one as soon as it is answered.
+Meanwhile the writer inserts 1,000 rows twice a second, and /ping is requested equally often. A reader that has waited for 10 s, or
+that finds 100 others waiting, gets ClickHouse's error 202.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ QUERY = "SELECT uniqExact(cityHash64(number)) FROM numbers(5000000)"
 EVERY_S = 0.5
 ROWS = 1000
 LIMIT_S = 2.0
-"""What the writer and /ping may take beside all readers."""
+"""Longest time that the writer and /ping may take while all readers are active."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench readers."""
     parser.add_argument("--readers", type=measure.quantity, default=200, help="how many readers (default 200)")
-    parser.add_argument("--seconds", type=measure.quantity, default=60, help="for how long they send queries (default 60)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
+    parser.add_argument("--seconds", type=measure.quantity, default=60, help="for how long the readers send queries (default 60)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the JSON (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         rows = [[n] for n in range(ROWS)]
         codes, answered_s, inserts_s, pings_s = load(here, args, lambda: client.insert("bench", rows, column_names=["n"]), usage)
         stored = client.query("SELECT count() FROM bench").first_row[0]
-        after_s = measure.seconds(lambda: ask(here, "/", QUERY))
+        after_s = measure.seconds(lambda: request(here, "/", QUERY))
     reached = [Target("slowest insert of the writer, s", max(inserts_s), most=LIMIT_S), Target("slowest /ping, s", max(pings_s), most=LIMIT_S)]
     figures = dict(readers=args.readers, answers={str(code): count for code, count in codes.most_common()}, median_s=statistics.median(answered_s),
                    longest_s=max(answered_s), inserts=len(inserts_s), rows_missing=ROWS * len(inserts_s) - stored, slowest_insert_s=max(inserts_s),
@@ -62,7 +62,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 
 
 def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: Usage) -> tuple[Counter, list[float], list[float], list[float]]:
-    """(answers by status and ClickHouse's code, seconds of those that succeeded, seconds of each insert, of each /ping)."""
+    """(answers by status and ClickHouse's error code, seconds of each that succeeded, of each insert, of each /ping)."""
     codes: Counter = Counter()
     answered_s, inserts_s, pings_s = list[float](), list[float](), list[float]()
     end = time.monotonic() + args.seconds
@@ -70,7 +70,7 @@ def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: 
     def read() -> None:
         while time.monotonic() < end:
             begun = time.monotonic()
-            code = ask(settings, "/", QUERY)
+            code = request(settings, "/", QUERY)
             codes[code] += 1
             if code == "200":
                 answered_s.append(time.monotonic() - begun)
@@ -81,7 +81,7 @@ def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: 
             time.sleep(EVERY_S)
 
     threads = [threading.Thread(target=read) for _ in range(args.readers)]
-    threads += [threading.Thread(target=repeat, args=(insert, inserts_s)), threading.Thread(target=repeat, args=(lambda: ask(settings, "/ping"), pings_s)),
+    threads += [threading.Thread(target=repeat, args=(insert, inserts_s)), threading.Thread(target=repeat, args=(lambda: request(settings, "/ping"), pings_s)),
                 threading.Thread(target=repeat, args=(usage.sample, []))]
     for thread in threads:
         thread.start()
@@ -90,8 +90,8 @@ def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: 
     return codes, answered_s, inserts_s, pings_s
 
 
-def ask(settings: Settings, path: str, sql: str = "") -> str:
-    """The status of a reader's request; with ClickHouse's code, where that reports an error."""
+def request(settings: Settings, path: str, sql: str = "") -> str:
+    """Send a reader's request. Returns its status, followed by ClickHouse's error code if there is one."""
     address = urlsplit(settings.clickhouse_url)
     try:
         with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)) as connection:

@@ -1,11 +1,12 @@
-"""Whether the pipeline's cost stays the same as there is more: more days, more cores, more houses.
+"""Measures whether the pipeline's cost per reading stays the same with more days, more cores or more houses.
 
-Each case catches up from a backlog of its own, made of copies of synthetic houses of 20 meters. All topics are made first; then the
-cases take turns, so that a machine that grows slower meets all of them, and the middle run of each counts. A job of parallelism 1 has one core,
-JVM and Python together, one of parallelism 2 two of them, which it shares with the broker.
+Each case processes a backlog of its own, made of copies of synthetic houses of 20 meters. All topics are filled first. Then the cases take
+turns, so a machine that becomes slower affects all of them, and the median run of each counts. A job of parallelism 1 has one core for JVM
+and Python together. One of parallelism 2 has two cores, which it shares with the broker.
 
-The cases of houses have the same number of days of houses, from many days of few houses to a day of many, a reading each 3 minutes and a
-burst each 3 hours: as many readings, bursts and results each. A house's bursts are the further apart in the topic the more houses there are.
+The cases of kind `houses` all have the same number of house-days, from many days of few houses to one day of many, with a reading every 3
+minutes and a burst every 3 hours. So each has the same number of readings, bursts and results. The more houses there are, the further apart
+the bursts of one house are in the topic.
 """
 
 from __future__ import annotations
@@ -39,15 +40,15 @@ KINDS = ("days", "parallelism", "houses")
 
 @dataclass(frozen=True)
 class Case:
-    """So many houses and bursts, in a topic that cases of the same ones share."""
+    """A number of houses and bursts. Cases with the same numbers share a topic."""
 
     kind: str
     size: int
     houses: int
     steps: int
     burst_s: int = BURST_S
-    every_s: int | None = None  # as of bench.copies
-    parallelism: int | None = None  # None: as it is set
+    every_s: int | None = None  # see bench.copies
+    parallelism: int | None = None  # None: as in the settings
 
     def settings(self, settings: Settings) -> Settings:
         return replace(settings, topic_prefix=f"{self.houses}-houses-{self.steps}-bursts-{self.burst_s}-s.",
@@ -56,12 +57,14 @@ class Case:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench scaling."""
-    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="leave out the others")
-    parser.add_argument("--days", nargs=2, type=measure.quantity, default=(10, 40), metavar=("FEW", "MANY"), help=f"of {HOUSES} houses (default 10 40)")
-    parser.add_argument("--readings", type=measure.quantity, default=60_000_000, help="of each case of parallelism (default 60e6)")
-    parser.add_argument("--house-days", type=measure.quantity, default=max(MANY_HOUSES), help="of each case of houses (default 10000)")
-    parser.add_argument("--runs", type=measure.quantity, default=3, help="of each case (default 3)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where the JSON is put (default: SMW_HOME/bench)")
+    parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="run only these kinds of cases")
+    parser.add_argument("--days", nargs=2, type=measure.quantity, default=(10, 40), metavar=("FEW", "MANY"),
+                        help=f"days of {HOUSES} houses (default 10 40)")
+    parser.add_argument("--readings", type=measure.quantity, default=60_000_000, help="readings of each case of parallelism (default 60e6)")
+    parser.add_argument("--house-days", type=measure.quantity, default=max(MANY_HOUSES),
+                        help="house-days of each case of houses (default 10000)")
+    parser.add_argument("--runs", type=measure.quantity, default=3, help="runs of each case (default 3)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the JSON (default: SMW_HOME/bench)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -76,14 +79,14 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
              shown(run.peak_mb)] for run in middle.values()]
     path = measure.save(args.out or settings.home / "bench", "scaling", settings, runs=[run.record() for _, run in turns],
                         middle=[run.record() for run in middle.values()], targets=[target.record() for target in reached])
-    print(f"\nThe middle of {args.runs} runs each:\n")
+    print(f"\nMedian of {args.runs} runs each:\n")
     print(measure.table(["", "case", "readings", "seconds", "M readings/s", "CPU s per M", "peak MB"], rows, 2), "", *reached, sep="\n")
     print(f"\nSaved as {path}")
     return 0
 
 
 def cases(days: tuple[int, int], readings: int, house_days: int) -> list[Case]:
-    """All cases, those of a kind from small to large."""
+    """All cases, each kind from small to large."""
     steps_per_day, sparse_steps_per_day = 86_400 // BURST_S, 86_400 // SPARSE_BURST_S
     steps = max(1, round(readings / HOUSES / READINGS_PER_DAY * steps_per_day))
     return [*(Case("days", count, HOUSES, count * steps_per_day) for count in days),
@@ -121,7 +124,7 @@ def measured(case: Case, readings: int, settings: Settings, processes: Processes
 
 @contextmanager
 def on_cores(count: int | None) -> Iterator[None]:
-    """Give programs that are started meanwhile so many cores; None: all of them."""
+    """Limit programs started in this block to `count` cores; None: no limit."""
     cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, sorted(cores)[:count])
     try:

@@ -1,7 +1,7 @@
-"""The sending side of bench.live, as a process of its own: bursts of a second from many houses, some with spikes put in.
+"""The sender of bench.live, a process of its own: bursts of one second from many houses, some with added spikes.
 
-It ends with a line of JSON: readings, seconds and when it ended, how late the latest burst was sent, and when the first reading of each
-alert was.
+Its last line is JSON: readings, seconds, ended (Unix time), latest_s (how late the latest burst was sent), and sent (alert_id -> Unix
+time at which its first reading was sent).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from smartmeter.settings import Settings
 
 HOURS = range(12, 13)
 PARTS_OF_SECOND = 100
-"""Houses do not all send at the same moment: each has its place among these."""
+"""A second is divided into these parts. The houses are spread over them, so they do not all send at the same moment."""
 
 RAISED_WATTS = 100_000
 RAISED_S = 8
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def send_second(producer: Producer, copies: Copies, spikes: Spikes, step: int, second: int) -> tuple[int, float]:
-    """Send the burst of each house, over the second that follows it. Returns (readings, s by which the latest part was late)."""
+    """Send the burst of each house, spread over the second after it. Returns (readings, s by which the latest part was late)."""
     readings, latest_s, groups = 0, 0.0, np.array_split(copies.house_ids, PARTS_OF_SECOND)
     for part, house_ids in enumerate(groups):
         due = second + 1 + part / PARTS_OF_SECOND
@@ -64,17 +64,17 @@ def send_second(producer: Producer, copies: Copies, spikes: Spikes, step: int, s
 
 
 class Spikes:
-    """Meters that draw far over their limit for RAISED_S, each once at most; `watched` are those that have a limit, by house."""
+    """Raises meters far over their limit for RAISED_S, each at most once. watched: house -> its meters with a limit."""
 
     def __init__(self, watched: dict[int, list[int]]):
         self._rng = np.random.default_rng(1)
         self._left = [(house_id, meter_id) for house_id, meters in watched.items() for meter_id in meters]
         self._rng.shuffle(self._left)
-        self.raised: dict[int, dict[int, int]] = {}  # house -> meter -> step at which it is over
+        self.raised: dict[int, dict[int, int]] = {}  # house -> meter -> step at which it ends
         self._sent: dict[tuple[int, int], tuple[int, float]] = {}  # (house, meter) -> (time of its first raised reading, when that was sent)
 
     def advance(self, step: int, per_s: float) -> None:
-        """Go on to this second, with so many more raised on average."""
+        """Advance to a step, and raise per_s more meters on average."""
         self.raised = {house_id: lasting for house_id, meters in self.raised.items()
                        if (lasting := {meter_id: end for meter_id, end in meters.items() if end > step})}
         for _ in range(min(self._rng.poisson(per_s), len(self._left))):
@@ -82,7 +82,7 @@ class Spikes:
             self.raised.setdefault(int(house_id), {})[int(meter_id)] = step + RAISED_S
 
     def put_in(self, message: bytes) -> bytes:
-        """A house's burst with the readings of its raised meters far over any limit."""
+        """A house's burst, with the readings of its raised meters far over any limit."""
         burst = decode_burst(message)
         watts, ends = burst.watts.copy(), np.cumsum(burst.counts)
         for meter_id in self.raised[burst.house_id]:
@@ -96,7 +96,7 @@ class Spikes:
 
     @property
     def sent(self) -> dict[str, float]:
-        """alert_id -> when its first reading was sent."""
+        """alert_id -> Unix time at which its first reading was sent."""
         return {f"{house_id}/{meter_id}/{start_ms}": sent for (house_id, meter_id), (start_ms, sent) in self._sent.items()}
 
 

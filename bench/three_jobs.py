@@ -1,4 +1,4 @@
-"""Daily energy, thresholds and spikes as one job: jobs/pipeline.py without the power profile, which no peer makes."""
+"""Daily energy, thresholds and spikes as one job: jobs/pipeline.py without the power profile, which no peer computes."""
 
 import sys
 from pathlib import Path

@@ -1,13 +1,13 @@
-"""The benchmark's peers: other engines that work out the same results from the same topic `readings`.
+"""The benchmark's peers: other engines that compute the same results from the same topic `readings`.
 
     python -P bench/peers/NAME.py --kafka HOST:PORT --topic TOPIC --out FOLDER
 
-reads the topic from its beginning to its end as of start, on two cores, writes daily_energy (and some also thresholds and
-alerts) into FOLDER, and prints {"seconds": S} as its last line: the time from just before the topic is read until all is
+reads the topic from its beginning to its end at the start, on two cores, and writes daily_energy (some also thresholds and
+alerts) into FOLDER. Its last line is {"seconds": S}: the time from just before it reads the topic until everything is
 written, without the start of interpreter, JVM or session.
 
-They take the topic for clean, as the generator makes it: no burst comes twice, late or out of order. The jobs do not.
-One that fails says why in its last line.
+Unlike the jobs, the peers rely on a clean topic, as the generator makes it: no burst is repeated, late or out of order.
+A peer that fails prints the reason as its last line.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ WATT_MS_PER_KWH = 3_600_000_000
 
 
 def arguments(description: str, works: tuple[str, ...] = ("energy",)) -> argparse.Namespace:
-    """The command line of a peer that can do these works."""
+    """The command line of a peer that supports these kinds of work."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kafka", required=True, help="host:port of a broker")
     parser.add_argument("--topic", required=True, help="the topic of reading bursts")
-    parser.add_argument("--out", required=True, type=Path, help="folder that the results are written into")
+    parser.add_argument("--out", required=True, type=Path, help="folder for the results")
     if len(works) > 1:
         parser.add_argument("--work", choices=works, default=works[0], help="energy: daily energy; all: thresholds and alerts too")
     return parser.parse_args()
@@ -48,19 +48,19 @@ def report(seconds: float, **more: float) -> None:
 
 
 def carry_out(work: Callable[[], Any]) -> Any:
-    """Do a peer's work. Where it fails, end with one line that says why, behind the traceback."""
+    """Do a peer's work. If it fails, print the traceback and then one line with the reason, and exit."""
     try:
         return work()
     except (SystemExit, KeyboardInterrupt):
         raise
-    except BaseException as error:  # a panic in Rust is no Exception
+    except BaseException as error:  # a Rust panic is not an Exception
         traceback.print_exc()
         print(FAILED + why(error), file=sys.stderr, flush=True)
         sys.exit(1)
 
 
 def why(error: BaseException) -> str:
-    """The innermost cause of an error, in one line; that of Java where the error carries its stack trace."""
+    """The innermost cause of an error, in one line; Java's innermost cause if the error contains a Java stack trace."""
     while error.__cause__:
         error = error.__cause__
     lines = f"{type(error).__name__}: {error}".splitlines()

@@ -1,7 +1,7 @@
-"""Bytewax: a dataflow in Python, two processes with a worker each, which share the topic's partitions.
+"""Bytewax: a dataflow in Python, in two processes with a worker each, which share the topic's partitions.
 
-A burst is decoded by fastavro, and reduced in NumPy where it is read, so that little goes from process to process; then it
-is keyed by house, and a stateful step joins each meter's bursts and keeps the days.
+The process that reads a burst decodes it with fastavro and reduces it in NumPy, so little data moves between processes. The
+summaries are keyed by house, and a stateful step joins each meter's bursts and keeps the days.
 
 Tuned: processes instead of threads, which would share one interpreter lock; 1,000 messages a batch of the source.
 """
@@ -32,7 +32,7 @@ from smartmeter.messages.schemas import HEADER_BYTES, SCHEMAS
 from stack.ports import LOOPBACK, listener_near
 
 BEGUN = multiprocessing.Value("d", math.inf)
-"""When the first partition was opened: before, the processes look for each other."""
+"""When the first partition was opened. Before that, the processes connect to each other."""
 
 
 class Readings(KafkaSource):
@@ -50,7 +50,7 @@ class Readings(KafkaSource):
 def flow(source: Readings, out: Path) -> Dataflow:
     """Topic -> summaries of bursts -> by house -> a line of CSV for each meter and day."""
     dataflow = Dataflow("daily_energy")
-    # Of a step that fails Bytewax says no more than that a thread has panicked.
+    # If a step fails, Bytewax only reports that a thread panicked, so carry_out prints the reason.
     summaries = op.map("decode", op.input("readings", dataflow, source), lambda message: carry_out(lambda: summary(message)))
     days = op.stateful_batch("days", summaries, House)
     lines = op.map("lines", days, lambda item: (item[0], ",".join(map(str, (item[0], *item[1])))))
@@ -66,7 +66,7 @@ def summary(message: KafkaSourceMessage) -> tuple[str, Summary]:
 
 
 class House(StatefulBatchLogic):
-    """The state of one house; it tells its days when the topic ends."""
+    """The state of one house. It emits the house's days at the end of the topic."""
 
     def __init__(self, state: HouseDays | None):
         self.days = state or HouseDays()
@@ -97,12 +97,12 @@ def main() -> None:
     for worker in workers:
         worker.join()
     if any(worker.exitcode for worker in workers):
-        sys.exit(1)  # it has said why
+        sys.exit(1)  # the worker has printed the reason
     report(time.monotonic() - BEGUN.value)
 
 
 def work(kafka: str, topic: str, out: Path, addresses: list[str], number: int) -> None:
-    """Run one process of the dataflow's cluster; where it fails, it says why."""
+    """Run one process of the dataflow's cluster. If it fails, it prints the reason."""
     carry_out(lambda: cli_main(flow(Readings(kafka, topic), out), workers_per_process=1, process_id=number, addresses=addresses))
 
 

@@ -1,15 +1,15 @@
-"""ClickHouse SQL, by chDB: the bursts in a MergeTree table, their arrays sliced, summed and differenced by array functions.
+"""ClickHouse SQL in chDB: the bursts in a MergeTree table, whose arrays are sliced, summed and differenced by array functions.
 
-A database, no stream processor: the topic is loaded into the table first, which is told as load_seconds and is not in
-seconds. A row is a burst, its columns are arrays as in the topic. A section, one meter of one burst, is cut out with
-arrayCumSum and arraySlice; the window function leadInFrame finds the meter's next section, so that 100 times fewer rows than
-readings are sorted. Each section is joined with the local days that it touches, and its intervals are clipped to them.
-ClickHouse takes a time zone only as a constant, so the local days come as a table, made while loading.
+It is a database, not a stream processor: the topic is loaded into the table first. That time is printed as load_seconds and
+is not part of seconds. A row is a burst, with the arrays of the topic as columns. A section (one meter of one burst) is cut
+out with arrayCumSum and arraySlice. The window function leadInFrame finds the meter's next section, so 100 times fewer rows
+than readings are sorted. Each section is joined with the local days that it touches, and its intervals are clipped to them.
+ClickHouse accepts a time zone only as a constant, so the local days are a table that is made while loading.
 
---work all adds thresholds, from ClickHouse's own DDSketch (quantileDD, 1 %) as states of a day, merged over the window's
-days, and alerts.
+--work all adds alerts and thresholds. The latter come from ClickHouse's own DDSketch (quantileDD, 1 %), with one state a day,
+merged over the days of the window.
 
-Tuned: two threads; a table in the order of the query's sort.
+Tuned: two threads; the table has the order in which the query sorts.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def main() -> None:
 
 
 def load(database: Session, kafka: str, topic: str, folder: Path) -> None:
-    """Make the tables from the bursts that are in the topic."""
+    """Create the tables and fill them with the bursts in the topic."""
     days, batch, files = {}, [], 0
     for table in (BURSTS, LOCAL_DAYS, NEWEST, SECTIONS):
         database.query(table)
@@ -161,7 +161,7 @@ def load(database: Session, kafka: str, topic: str, folder: Path) -> None:
 
 
 def bursts(kafka: str, topic: str):
-    """Yield the bursts that are in the topic now."""
+    """Yield the bursts in the topic, up to its current end."""
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "peer", "enable.auto.commit": False, "enable.partition.eof": True})
     left = set(consumer.list_topics(topic, 10).topics[topic].partitions)
     consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in left])
@@ -187,7 +187,7 @@ def lists(arrays: list[np.ndarray]) -> pa.ListArray:
 
 
 def local_days(spans_ms: dict[str, tuple[int, int]]) -> pa.Table:
-    """A row for each local day that touches a time zone's span, and the day after."""
+    """A row for each local day that touches the span of a time zone or the MAX_GAP_MS after it."""
     rows = []
     for timezone, (first_ms, last_ms) in spans_ms.items():
         zone = ZoneInfo(timezone)

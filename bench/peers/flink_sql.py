@@ -1,15 +1,17 @@
-"""Flink SQL, in the JVM alone: the topic as a bounded table, UNNEST to a row a reading, GROUP BY, OVER windows.
+"""Flink SQL, only in the JVM: the topic as a bounded table, UNNEST to a row a reading, GROUP BY, OVER windows.
 
-Batch mode, as a user of Flink would take for a backlog: there OVER sorts by any column. Python only submits the statements.
+It runs in batch mode, which a user of Flink would choose for a backlog: there OVER can sort by any column. Python only submits
+the statements.
 
-Sorting every reading takes longer than all else, so readings are summed up first, to a *piece* a meter and burst, of which
-the deltas tell the intervals. LEAD over the pieces then gives what the last reading of each holds. In a burst that spans a
-midnight each reading is a piece, with its time from a running sum. Flink copies an array for each row that looks into it:
-the query has one such look a reading. That suits bursts of minutes; with hours in a burst the copies take nearly all the time.
+Sorting every reading would take longer than everything else, so readings are first summed to a *piece* for each meter and
+burst, whose intervals follow from the deltas. LEAD over the pieces then gives how long the last reading of each holds. In a
+burst that spans midnight each reading is a piece, with its time from a running sum. Flink copies an array for each row that
+accesses it, and the query has one such access a reading. That is fine for bursts of minutes; with bursts of hours the copies
+take nearly all the time.
 
-The format `avro` knows no single-object header. Its 10 bytes are read as two columns more: C3 01 is the Avro int -98, the
-fingerprint as long as a double. All columns are NOT NULL, since Flink reads nullable ones as unions. SQL has no running sum
-of an array, so where a meter's readings begin is a sum of IFs, for up to MOST_METERS meters.
+The format `avro` does not support the single-object header. Its 10 bytes are read as two extra columns: C3 01 is the Avro int
+-98, and the fingerprint has the size of a double. All columns are NOT NULL, because Flink reads nullable ones as unions. SQL has
+no running sum of an array, so the start of a meter's readings is a sum of IFs, for up to MOST_METERS meters.
 
 Tuned: batch mode, object reuse, 512 MB of managed memory for sorting and grouping.
 """
@@ -49,7 +51,7 @@ DATED = f"""
 
 
 def readings(condition: str) -> str:
-    """A row for each reading of the bursts for which a condition holds: delta_ms is the time for which before_watts held."""
+    """SQL for a row for each reading of the bursts that fulfil a condition. before_watts held for delta_ms."""
     return f"""
         SELECT house_id, meter_id, timezone, start_ms, `date`, midnight_ms, i, last_watts,
                CAST(delta AS BIGINT) * tick_ms AS delta_ms, CAST(watts[i] AS DOUBLE) AS watts,

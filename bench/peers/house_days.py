@@ -1,4 +1,4 @@
-"""The daily energy of a house, burst by burst in NumPy: what the peers share whose user code is Python."""
+"""The daily energy of a house, burst by burst in NumPy: shared by the peers whose user code is Python."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bench.peers import MAX_GAP_MS, WATT_MS_PER_KWH
 
 @dataclass(frozen=True)
 class Summary:
-    """What a burst says of the meters that have a reading in it; lists are by meter."""
+    """A burst reduced to the meters with a reading in it. Lists are by meter."""
 
     timezone: str
     meter_ids: list[int]
     first_ms: list[int]
     last_ms: list[int]
     last_watts: list[float]
-    days: list[tuple[date, list[float], list[int]]]  # a local day, its energy within the burst in W ms, its readings
+    days: list[tuple[date, list[float], list[int]]]  # local day, energy within the burst in W ms, readings
 
 
 def summarise(timezone: str, start_ms: int, tick_ms: int, meter_ids, counts, deltas, watts) -> Summary:
@@ -50,7 +50,7 @@ def summarise(timezone: str, start_ms: int, tick_ms: int, meter_ids, counts, del
 
 @dataclass
 class HouseDays:
-    """The days of a house so far: the keyed state."""
+    """The days of a house so far: the peers' keyed state."""
 
     timezone: str = ""
     newest_ms: int = 0
@@ -58,7 +58,7 @@ class HouseDays:
     days: dict[tuple[int, date], tuple[float, int]] = field(default_factory=dict)  # meter, day -> W ms, readings
 
     def add(self, burst: Summary) -> None:
-        """Take in the house's next burst."""
+        """Add the house's next burst."""
         self.timezone = burst.timezone
         for day, energies, readings in burst.days:
             for meter_id, energy, count in zip(burst.meter_ids, energies, readings):
@@ -75,7 +75,7 @@ class HouseDays:
             self.days[meter_id, day] = before + energy, readings_before + readings
 
     def held(self, meter_id: int, until_ms: int) -> list[tuple[date, float]]:
-        """Energy in W ms, by local day, of a meter's last reading when the next one comes at until_ms."""
+        """Energy in W ms, by local day, of a meter's last reading if the next one is at until_ms."""
         if meter_id not in self.last:
             return []
         time_ms, watts = self.last[meter_id]
@@ -87,7 +87,7 @@ class HouseDays:
         return [(day, watts * (end_ms - time_ms)), (day + timedelta(days=1), watts * (until_ms - end_ms))]
 
     def results(self) -> list[tuple[int, date, float, int]]:
-        """(meter, day, kWh, readings) of each day, the last readings held to the house's newest one."""
+        """(meter, day, kWh, readings) of each day. The last readings hold until the house's newest one."""
         rows = dict(self.days)
         for meter_id in self.last:
             for day, energy in self.held(meter_id, self.newest_ms):

@@ -1,14 +1,13 @@
-"""Spark batch: the topic as a table, a row a reading, sums by local day; lead() for what lies between two bursts.
+"""Spark batch: the topic as a table with a row a reading, sums by local day, and lead() for the time between two bursts.
 
-from_avro decodes in the JVM; no Python touches a reading. A burst's arrays are cut by meter and local day into *pieces*, and
-exploded. A reading holds for the next one's delta, so that energy is summed up within a piece before anything is shuffled or
-sorted: window functions over all readings took four times as long. lead() over the pieces gives what the last reading of
-each holds.
+from_avro decodes in the JVM, and no Python touches a reading. A burst's arrays are cut into *pieces* by meter and local day, and
+exploded. A reading holds for the next one's delta, so energy is summed within a piece before anything is shuffled or sorted.
+Window functions over all readings took four times as long. lead() over the pieces gives how long the last reading of each holds.
 
---work all makes thresholds of one histogram a meter and day (bins of 2 %, so within 1 %), of which those of the window's days are
-added up: percentile_approx would need every reading once for each of the 7 days. percentile with a frequency would interpolate
-between two readings; the quantile here is one of them, the same as ours. For alerts only pieces with a reading over
-the meter's lowest limit are exploded again. What is read twice is cached.
+--work all computes thresholds from one histogram for each meter and day (bins of 2 %, so within 1 %), summed over the days of the
+window. percentile_approx would need every reading once for each of the 7 days. percentile with a frequency would interpolate
+between two readings; the quantile here is one of the readings, as ours is. For alerts, only pieces with a reading over the
+meter's lowest limit are exploded again. Tables that are read twice are cached.
 
 Tuned: local[2] with 4 GB of heap and the parallel collector; 8 splits of the topic and 8 shuffle partitions, so that neither core waits.
 """
@@ -73,7 +72,7 @@ def midnight_ms(date: Column, timezone: Column) -> Column:
 
 
 def cut(bursts: DataFrame) -> DataFrame:
-    """A row a piece: its readings' deltas and watts, of which the first delta counts from base_ms."""
+    """A row for each piece, with the deltas and watts of its readings. The first delta counts from base_ms."""
     timezone = F.col("timezone")
     first_count = F.aggregate(F.slice("counts", 1, F.col("m")), F.lit(1), lambda sum, count: sum + count)
     count = F.element_at("counts", F.col("m") + 1)
@@ -101,7 +100,7 @@ def cut(bursts: DataFrame) -> DataFrame:
 
 
 def summed(pieces: DataFrame) -> DataFrame:
-    """A row a piece, with what its readings sum up to; until_ms is the time up to which the last of them holds."""
+    """A row for each piece, with the sums of its readings. Its last reading holds until until_ms."""
     next_deltas = F.slice("deltas", 2, F.greatest(F.size("deltas") - 1, F.lit(0)))
     readings = pieces.select(
         *METER, "date", "begin_ms", "midnight_ms", "base_ms", "tick_ms", (F.element_at("deltas", 1) * F.col("tick_ms")).alias("first_delta_ms"),
@@ -120,7 +119,7 @@ def summed(pieces: DataFrame) -> DataFrame:
 
 
 def daily(sums: DataFrame) -> DataFrame:
-    """Energy in W ms, time covered and readings of each meter and local day; a piece's last reading may hold across midnight."""
+    """Energy in W ms, covered time and readings of each meter and local day. A piece's last reading may hold across midnight."""
     return (
         sums.withColumns({"held_ms": F.expr("least(until_ms, midnight_ms) - last_ms"),
                           "rest_ms": F.expr("greatest(until_ms - midnight_ms, 0)")})
@@ -131,7 +130,7 @@ def daily(sums: DataFrame) -> DataFrame:
 
 
 def in_force(time_ms: str) -> Column:
-    """The date of the version that judges a reading of a piece: it holds from an hour after midnight."""
+    """The date of the version that judges a reading of a piece. A version is in force from an hour after midnight."""
     return F.when(F.col(time_ms) < F.col("begin_ms") + LATENESS_MS, F.date_sub("date", 1)).otherwise(F.col("date"))
 
 
@@ -159,7 +158,7 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
 
 
 def quantile(bins: DataFrame, q: float) -> DataFrame:
-    """The quantile of each meter and date: of its readings, total in number, in rising order the one of rank floor(q * (total - 1)), from 0."""
+    """The quantile of each meter and date: of `total` sorted readings, the one of rank floor(q * (total - 1)), counted from 0."""
     of_date = Window.partitionBy(*METER, "date")
     upto = (
         bins.groupBy(*METER, "date", "value").agg(F.sum("n").alias("n"))
@@ -169,7 +168,7 @@ def quantile(bins: DataFrame, q: float) -> DataFrame:
 
 
 def alerts(pieces: DataFrame, sums: DataFrame, limits: DataFrame) -> DataFrame:
-    """The episodes: readings over the limit in force, none later than the hold time, or the next reading, after the one before."""
+    """The episodes of readings over the limit in force, each within the hold time of the one before, or next to it within MAX_GAP_MS."""
     limits = limits.where("limit_watts IS NOT NULL").select(*METER, F.col("date").alias("in_force"), "limit_watts")
     lowest = limits.groupBy(*METER).agg(F.min("limit_watts").alias("lowest_watts"))
     piece = Window.partitionBy(*METER, "base_ms").orderBy("i")

@@ -1,8 +1,8 @@
-"""Spark Structured Streaming: micro-batches through applyInPandasWithState, over all that is in the topic (availableNow).
+"""Spark Structured Streaming: micro-batches through applyInPandasWithState, over the whole topic (availableNow).
 
-lag() is not there on a stream. from_avro decodes in the JVM; Python gets a house's bursts of a micro-batch as a data frame,
-sums each up in NumPy, and keeps the house's days and each meter's last reading as state. Each batch tells the days of its
-houses as they are by then; the newest of a key holds, as with a table that is written by key.
+lag() is not available on a stream. from_avro decodes in the JVM. Python gets a house's bursts of a micro-batch as a data frame,
+sums each in NumPy, and keeps the house's days and each meter's last reading as state. Each batch emits the days of its houses
+so far. The newest row of a key counts, as in a table that is written by key.
 
 Tuned: local[2] with 2 GB of heap; as many shuffle partitions as cores, since each costs a state store; 10,000 bursts a micro-batch;
 state in memory.
@@ -29,7 +29,7 @@ COLUMNS = ["timezone", "start_ms", "tick_ms", "meter_ids", "counts", "deltas", "
 
 
 def days(key: tuple[int], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
-    """The days of a house, after the bursts of a micro-batch."""
+    """Yield the days of a house after the bursts of a micro-batch."""
     house = pickle.loads(state.get[0]) if state.exists else HouseDays()
     bursts = pd.concat(parts).sort_values("start_ms")
     for burst in bursts[COLUMNS].itertuples(index=False, name=None):

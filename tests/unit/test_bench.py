@@ -141,7 +141,7 @@ class Failing:
     def log(self, name: str) -> Path:
         return self.logs / f"{name}.log"
 
-    def sent(self, name: str) -> list[str]:
+    def printed(self, name: str) -> list[str]:
         return self.log(name).read_text().splitlines()
 
 
@@ -163,7 +163,7 @@ def test_a_program_that_fails_is_told_with_its_reason(tmp_path, monkeypatch):
     (f"ImportError: no jobs\n{measure.ABORTED}: Python process\n\tat here\nCaused by: java.lang.RuntimeException: Python process exits with code: 1\n"
      "\t... 14 more\n", "ImportError: no jobs"),
     ("ModuleNotFoundError: No module named 'pyspark'\n\n", "ModuleNotFoundError: No module named 'pyspark'"),
-    ("", "it does not say why"),
+    ("", "no reason given"),
 ])
 def test_why_a_program_has_failed(text, reason):
     assert measure.last_words([line for line in text.splitlines() if line]) == reason
