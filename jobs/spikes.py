@@ -37,7 +37,7 @@ from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.codec import decode_as
 from smartmeter.settings import Settings
 
-NO_THRESHOLD = "the topics ended before a threshold for its time had come"
+NO_THRESHOLD = "the topics ended before a threshold for its time arrived"
 log = logging.getLogger("spikes")
 
 
@@ -174,7 +174,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         except StateFault:
             raise
         except Exception as error:  # a faulty message must not stop the stream
-            log.warning("a message of the topic thresholds is left out: %s", reason_of(error))
+            log.warning("a message of the topic thresholds is ignored: %s", reason_of(error))
         while batch := self.next_ready(house_id):
             yield from self.houses.guarded(batch, lambda state, batch: self.houses.add(state, batch, ctx))
         self.houses.counts.report()

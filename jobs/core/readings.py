@@ -130,9 +130,9 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
     if channels > MOST_METERS:
         return f"{channels} meters: at most {MOST_METERS} are accepted in a message"
     if (sections := channels * days_touched(burst.start_ms, burst.end_ms)) > MOST_SECTIONS:
-        return f"{channels} meters over {sections // channels} days: at most {MOST_SECTIONS} of their product are accepted in a message"
+        return f"{channels} meters over {sections // channels} days: at most {MOST_SECTIONS} meters times days are accepted in a message"
     if len(counts) != channels:
-        return f"{channels} meter_ids and {len(counts)} counts: as many as each other are needed"
+        return f"{channels} meter_ids and {len(counts)} counts: both must have the same length"
     if channels and counts.min() < 0:
         return "a negative count"
     if counts.sum() != len(burst.deltas) or len(burst.deltas) != len(burst.watts):

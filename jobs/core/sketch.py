@@ -166,7 +166,7 @@ class Sketches:
         """The sketches without the readings of `other`. Raises ValueError if `other` has readings that these have not."""
         keys, counts = _summed(np.concatenate([self.keys, other.keys]), np.concatenate([self.counts, -other.counts]))
         if np.any(counts < 0):
-            raise ValueError(f"meter {keys[counts < 0][0] >> _BIN_BITS}: what is subtracted was never merged in")
+            raise ValueError(f"meter {keys[counts < 0][0] >> _BIN_BITS}: the readings to subtract were never merged in")
         return Sketches(keys, counts)
 
     def above(self, watts: float) -> Sketches:
@@ -209,7 +209,7 @@ class Sketches:
         """Inverse of to_bytes. Raises StateFault for another version."""
         version, width, meters = _HEAD.unpack_from(data)
         if version != SKETCH_VERSION:
-            raise StateFault(f"sketches of version {version}, where {SKETCH_VERSION} is understood")
+            raise StateFault(f"sketches of version {version}, but this release reads version {SKETCH_VERSION}")
         rows = np.frombuffer(data, _ROW, meters, _HEAD.size)
         begin = _HEAD.size + rows.nbytes
         k = int(rows["bins"].sum(dtype=np.int64))

@@ -213,7 +213,7 @@ def of_meters(meters: int, hours: int, house_id=1) -> bytes:
 @pytest.mark.parametrize("meters, hours, reason", [
     (MOST_METERS, 1, None), (MOST_METERS + 1, 1, "10001 meters: at most 10000 are accepted in a message"),
     (MOST_SECTIONS // 8, 6 * 24, None),
-    (MOST_SECTIONS // 8 + 1, 6 * 24 + 1, "2501 meters over 8 days: at most 20000 of their product are accepted in a message"),
+    (MOST_SECTIONS // 8 + 1, 6 * 24 + 1, "2501 meters over 8 days: at most 20000 meters times days are accepted in a message"),
     (700_000, 1, "700000 meters: at most 10000"),
 ])
 def test_a_message_of_too_many_meters_is_refused(meters, hours, reason):
