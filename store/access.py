@@ -1,9 +1,9 @@
-"""What the read-only user may send to the embedded engine.
+"""Which statements of the read-only user the embedded engine runs.
 
-The engine itself keeps a reader from writing (readonly=1) and everyone from files, URLs and other servers (the
-grants in chdb/users.xml). Being made for one user on their own machine, it leaves three doors open all the same:
-the function file(), INTO OUTFILE, and KILL QUERY on other sessions. They are shut here, on the syntax tree that
-the engine's own parser makes of the statement, so that no spelling of it slips through.
+The engine itself prevents writes by a reader (readonly=1), and access by anyone to files, URLs and other servers (the grants
+in chdb/users.xml). As it was made for one user on their own machine, it still leaves three gaps: the function file(),
+INTO OUTFILE, and KILL QUERY on other sessions. This module closes them. It checks the syntax tree that the engine's own
+parser makes of a statement, so no spelling gets past it.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ STATEMENTS = {"SelectWithUnionQuery", "ExplainQuery", "ShowTablesQuery", "ShowCo
 TABLE_FUNCTIONS = {"generate_series", "generateSeries", "merge", "numbers", "numbers_mt", "values", "view", "zeros", "zeros_mt"}
 FORBIDDEN_NAMES = {"file"}
 MOST_TABLES = 64
-"""Tables and subqueries that a statement may join: at some thousands the engine overflows its stack and ends."""
+"""Most tables and subqueries in a statement: with some thousands, the engine overflows its stack and ends."""
 
-# The engine's parser has no tree for these; they take a name and nothing else, or, to be described, a query.
-# Repetitions are possessive (++): whatever is sent is matched in linear time.
+# The engine's parser makes no tree of these statements. They take only a name, or (DESCRIBE) a query.
+# Repetitions are possessive (++), so any text is matched in linear time.
 _NAME = r"(?: \w+ | `[\w\ \-]+` | \"[\w\ \-]+\" )"
 _FORMAT = r"(\s++FORMAT\s++\w++)? \s*+ ;?+ \s*+"
 _NAMES_ONLY = re.compile(
@@ -31,8 +31,8 @@ _OF_A_QUERY = re.compile(rf"\s* (DESC|DESCRIBE) (\s+TABLE)? \s* \( (?P<query>.*)
 def refusal(sql: str, tree: dict | None, parse: Callable[[str], dict | None]) -> str | None:
     """Why the reader may not run a statement, in words; None if it may.
 
-    tree: its syntax tree as made by ClickHouse's parseQueryToJSON; None where that knows no such statement.
-    parse: makes the tree of another statement.
+    tree: its syntax tree from ClickHouse's parseQueryToJSON; None if that does not support the statement.
+    parse: returns the tree of another statement.
     """
     if tree is None:
         if _NAMES_ONLY.fullmatch(sql):
@@ -60,7 +60,7 @@ def refusal(sql: str, tree: dict | None, parse: Callable[[str], dict | None]) ->
 
 
 def _nodes(tree):
-    """Every node of a syntax tree but the literals."""
+    """All nodes of a syntax tree except literals."""
     if isinstance(tree, list):
         for item in tree:
             yield from _nodes(item)

@@ -1,4 +1,4 @@
-"""Bodies of requests to the endpoint: read, checked and unpacked, within bounds of time and size."""
+"""Reads and unpacks the bodies of requests to the endpoint, within limits of time and size, and packs answers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from starlette.requests import Request
 from store.errors import QueryError
 
 SILENCE_S = 30
-"""Longest time in which no part of a body, or of an answer, gets through."""
+"""Longest time without progress of a body or an answer, in s."""
 
 WHOLE_S = 300
-"""Longest time that a body, or the answer to a reader, may take."""
+"""Longest time for a whole body, or for the whole answer to a reader, in s."""
 
 BLOCK_BYTES = 1 << 20
-"""Most that a block of an answer holds, unpacked."""
+"""Largest block of an answer, unpacked."""
 
 _CHECKSUM, _HEADER = Struct("<QQ"), Struct("<BII")  # method, size packed with this header, size unpacked
 _NONE, _LZ4, _ZSTD = 0x02, 0x82, 0x90
 
 
 class Unpacker(Protocol):
-    """What zlib's, lz4's and zstd's objects have in common; the rest of them differs."""
+    """The interface that decompressors of zlib, lz4 and zstd share."""
 
     @property
     def eof(self) -> bool: ...
@@ -46,7 +46,7 @@ UNPACKERS: dict[str, Callable[[], Unpacker]] = {
 
 
 async def read(request: Request, limit: int) -> bytes:
-    """The body as it was sent, of up to `limit` bytes. Raises QueryError for a longer one, and for one that stops coming."""
+    """The body as sent, up to `limit` bytes. Raises QueryError for a longer body, or one that stops arriving."""
     length = request.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_long(limit)
@@ -67,10 +67,10 @@ async def read(request: Request, limit: int) -> bytes:
 
 
 def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
-    """A body unpacked to up to `limit` bytes.
+    """A body unpacked to at most `limit` bytes.
 
-    encoding: its Content-Encoding. blocks: whether it is of ClickHouse's compressed blocks, as decompress=1 says.
-    Raises QueryError for what cannot be unpacked, or would be longer.
+    encoding: its Content-Encoding. blocks: whether it consists of ClickHouse's compressed blocks (decompress=1).
+    Raises QueryError if it cannot be unpacked, or would be longer.
     """
     if encoding not in ("", "identity"):
         if encoding not in UNPACKERS:
@@ -85,7 +85,7 @@ def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
 
 
 def _unpack_frames(data: bytes, unpacker: Callable[[], Unpacker], limit: int) -> bytes:
-    """All frames of the data: clickhouse-connect sends one a block."""
+    """Unpack all frames of the data: clickhouse-connect sends one for each block."""
     parts, size = [], 0
     while data:
         one = unpacker()
@@ -137,9 +137,9 @@ def _unpack_block(method: int, data: bytes, size: int) -> bytes:
 
 
 def pack(data: bytes) -> bytes:
-    """Data as ClickHouse's compressed blocks: a checksum of 16 bytes, a header of 9, LZ4; as compress=1 asks for.
+    """Data as ClickHouse's compressed blocks (compress=1): a checksum of 16 bytes, a header of 9 bytes, then LZ4.
 
-    The form is that of ClickHouse's CompressedWriteBuffer; the checksum is CityHash128 in version 1.0.2.
+    The format is that of ClickHouse's CompressedWriteBuffer. The checksum is CityHash128 of version 1.0.2.
     """
     blocks: list[bytes] = []
     for start in range(0, len(data), BLOCK_BYTES):
@@ -151,7 +151,7 @@ def pack(data: bytes) -> bytes:
 
 
 def _checksum(block: bytes) -> bytes:
-    halves = CityHash128(block)  # the low one is in front
+    halves = CityHash128(block)  # the low half comes first
     return _CHECKSUM.pack(halves >> 64, halves & 0xFFFF_FFFF_FFFF_FFFF)
 
 

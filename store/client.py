@@ -1,4 +1,4 @@
-"""Clients of ClickHouse, whether the local endpoint or a real server: clickhouse-connect over HTTP."""
+"""Clients of ClickHouse, the local endpoint or a real server, over HTTP with clickhouse-connect."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from smartmeter.settings import SMW, Settings
 AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81
 ANSWER_S = 300
-"""Longest wait for ClickHouse to answer."""
+"""Longest wait for an answer of ClickHouse."""
 
-common.set_setting("invalid_setting_action", "send")  # the server is the judge of what its read-only user may set
-logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # what it logs, it also raises
+common.set_setting("invalid_setting_action", "send")  # the server decides which settings its read-only user may change
+logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it also raises what it logs
 
 
 def password_file(settings: Settings):
-    """Where the local endpoint keeps the writer's password that it made up."""
+    """The file in which the local endpoint keeps the writer's generated password."""
     return settings.home / "clickhouse_password"
 
 
 def writer_password(settings: Settings) -> str:
-    """The writer's password: the one that is set, else the local endpoint's, else none."""
+    """The writer's password: the one in the settings, else the local endpoint's, else none."""
     if settings.clickhouse_password:
         return settings.clickhouse_password
     try:
@@ -54,25 +54,25 @@ def reader(settings: Settings) -> Client:
 
 def _client(settings: Settings, user: str, password: str, database: str | None) -> Client:
     return clickhouse_connect.get_client(
-        dsn=settings.clickhouse_url, interface=urlsplit(settings.clickhouse_url).scheme,  # it would not take that from the dsn
+        dsn=settings.clickhouse_url, interface=urlsplit(settings.clickhouse_url).scheme,  # it does not take that from the dsn
         username=user, password=password, database=database or "__default__",
         autogenerate_session_id=False, connect_timeout=5, send_receive_timeout=ANSWER_S, ca_cert=settings.clickhouse_ca or None,
     )
 
 
 def reason(error: ClickHouseError, settings: Settings) -> str:
-    """One sentence on why ClickHouse could not be used, and what to do."""
+    """Why ClickHouse could not be used and what to do, in one sentence."""
     url = settings.clickhouse_url
     if error.code == AUTHENTICATION_FAILED:
         return (f"ClickHouse at {url} refuses the user or the password; "
                 "set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)")
     if error.code == UNKNOWN_DATABASE and f"Database {settings.database} does not exist" in str(error):
-        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it by {SMW} stack"
-    if said := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
-        return f"ClickHouse says: {said[1]}"
+        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it with {SMW} stack"
+    if exception := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
+        return f"ClickHouse reports: {exception[1]}"
     if untrusted := re.search(r"certificate verify failed: (.*?) \(_ssl", str(error)):
         if "mismatch" in untrusted[1]:
-            return f"the certificate of ClickHouse at {url} is for another host name; set SMW_CLICKHOUSE_URL to the name that it is for"
+            return f"the certificate of ClickHouse at {url} is for another host name; set SMW_CLICKHOUSE_URL to the name in the certificate"
         return (f"the certificate of ClickHouse at {url} is not trusted ({untrusted[1]}); "
                 "set SMW_CLICKHOUSE_CA to the PEM file of the authority that signed it")
     if "SSLError" in str(error):

@@ -1,8 +1,8 @@
 """ClickHouse's HTTP protocol over the embedded engine: `python -m store.endpoint`.
 
 Serves curl, clickhouse-connect, JDBC and other HTTP clients of ClickHouse on the loopback address of SMW_CLICKHOUSE_URL,
-with the data in SMW_HOME. Two users: the writer (its password is made up at the first start and kept in SMW_HOME,
-unless one is set) and the read-only reader, who is also taken where a request names no user.
+with the data in SMW_HOME. There are two users: the writer, whose password is generated at the first start and kept in
+SMW_HOME unless one is set, and the read-only reader, who is also the default user of a request.
 docs/clients.md lists what clients may send, the limits, and what is not served.
 """
 
@@ -56,17 +56,17 @@ log = logging.getLogger("endpoint")
 
 AUTHENTICATION_FAILED, NOT_IMPLEMENTED, BAD_ARGUMENTS = 516, 48, 36
 READER_BODY_BYTES = 256 << 10
-"""Most that a reader's statement may hold, as in ClickHouse (max_query_size)."""
+"""Largest body of a reader's statement, as in ClickHouse (max_query_size)."""
 KILL_EVERY_S = 0.5
 
-# URL parameters of the protocol; every other one is a setting.
+# URL parameters of the protocol; all others are settings.
 PROTOCOL_PARAMETERS = {
     "add_http_cors_header", "buffer_size", "client_protocol_version", "compress", "database", "decompress", "default_format",
     "enable_http_compression", "http_headers_progress_interval_ms", "password", "query", "query_id", "quota_key", "role",
     "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "user", "wait_end_of_query",
 }
 
-# HTTP status of an error, as ClickHouse's own server gives it; 500 for all others.
+# Error code -> HTTP status, as in ClickHouse's own server; 500 for all others.
 STATUS_OF_CODE = {
     **dict.fromkeys([6, 26, 27, 33, BAD_ARGUMENTS, 38, 41, 43, 53, 62, 69, 70, 72, 117, 190, 321, 427, 456, 457], 400),
     **dict.fromkeys([192, 193, 512, AUTHENTICATION_FAILED], 403),
@@ -79,7 +79,7 @@ STATUS_OF_CODE = {
 
 
 class Endpoint:
-    """The HTTP face of an engine."""
+    """Serves an engine over HTTP."""
 
     def __init__(self, engine: Engine, settings: Settings):
         self._engine, self._settings = engine, settings
@@ -104,7 +104,7 @@ class Endpoint:
             ])
 
     async def answer(self, scope, receive, send) -> None:
-        """Answer one request for the path /. What ends it early leaves no statement running."""
+        """Answer one request for the path /. If the request ends early, its statement ends too."""
         request = Request(scope, receive)
         headers = {
             "X-ClickHouse-Query-Id": str(uuid.uuid4()),
@@ -127,7 +127,7 @@ class Endpoint:
             log.info("query %s: the client has gone, reads nothing, or its time is over", headers["X-ClickHouse-Query-Id"])
 
     async def _run(self, request: Request, send, headers: dict[str, str]) -> None:
-        """Read the statement, wait for its turn, run it and send what it gives. Raises QueryError until the first byte is sent."""
+        """Read the statement, wait for its turn, run it and send its result. Raises QueryError until the first byte is sent."""
         user = self._authenticate(request)
         reader = user == self._reader
         limit = READER_BODY_BYTES if reader else self._settings.clickhouse_insert_mb * 1_000_000
@@ -148,7 +148,7 @@ class Endpoint:
 
     @asynccontextmanager
     async def _killed_when_client_goes(self, request: Request, query: Query) -> AsyncIterator[anyio.Event]:
-        """Within it the statement is killed, and the event set, as soon as the client is not there any more or its time is over."""
+        """Kill the statement and set the yielded event when the client disconnects or its time is over."""
         gone = anyio.Event()
 
         async def watch() -> None:
@@ -156,7 +156,7 @@ class Endpoint:
                 while (await request.receive())["type"] != "http.disconnect":
                     pass
             gone.set()
-            while True:  # it may not run yet
+            while True:  # the statement may not have started yet
                 with suppress(QueryError):
                     await run_sync(self._engine.kill, query.token, limiter=self._killers)
                 await anyio.sleep(KILL_EVERY_S)
@@ -167,13 +167,13 @@ class Endpoint:
             try:
                 yield gone
             except (QueryError, ClientDisconnect) as error:
-                failure = error  # raised in here it would be one of a group
+                failure = error  # raised here, it would become part of an exception group
             tasks.cancel_scope.cancel()
         if failure:
             raise ClientDisconnect if gone.is_set() else failure
 
     def _authenticate(self, request: Request) -> str:
-        """The user of a request. Raises QueryError for a user or a password that is wrong."""
+        """The user of a request. Raises QueryError for an unknown user or a wrong password."""
         user, password = _credentials(request)
         user = user or self._reader
         known = self._passwords.get(user)
@@ -209,7 +209,7 @@ class _Answers:
 
 
 class _Sending:
-    """One statement that runs, and its answer on its way to the client."""
+    """Runs one statement and sends its answer to the client."""
 
     def __init__(self, endpoint: Endpoint, lane: Lane, request: Request, send, headers: dict[str, str], query: Query, gone: anyio.Event):
         self._endpoint, self._lane, self._send, self._headers, self._query, self._gone = endpoint, lane, send, headers, query, gone
@@ -218,7 +218,7 @@ class _Sending:
         self._started_ns = time.monotonic_ns()
 
     async def run(self) -> None:
-        """Run it to its end. Raises QueryError until the first byte is sent."""
+        """Run the statement to its end. Raises QueryError until the first byte is sent."""
         result = await self._lane.run(self._endpoint._engine.run, self._query)
         try:
             first = await self._lane.run(_first_two, result.chunks, lambda data: self._form(result, data))
@@ -241,7 +241,7 @@ class _Sending:
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _send_all(self, result: Result, first: list[bytes], tag: str) -> None:
-        """The answer; an error that comes when part of it has been sent ends it in the way that ClickHouse does."""
+        """Send the answer. If an error occurs after part of it was sent, end it with the error as ClickHouse does."""
         for part in first:
             await self._part(part)
         try:
@@ -254,7 +254,7 @@ class _Sending:
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _part(self, data: bytes) -> None:
-        """Send a part. Raises ClientDisconnect when the client has gone, or reads nothing for too long."""
+        """Send a part of the answer. Raises ClientDisconnect when the client has gone, or reads nothing for too long."""
         if self._gone.is_set():
             raise ClientDisconnect
         try:
@@ -264,14 +264,14 @@ class _Sending:
             raise ClientDisconnect from None
 
     def _form(self, result: Result, data: bytes) -> bytes:
-        """A chunk in the form that the client asked for."""
+        """A chunk in the client's protocol version and compression."""
         if result.format == "Native":
             data = native.of_version(data, self._version, result.streamed)
         return bodies.pack(data) if self._packed else data
 
 
 def _first_two(chunks: Iterator[bytes], form) -> list[bytes]:
-    """The first chunks of an answer: a short one is whole then, with its summary, and its errors come in front of it."""
+    """The first two chunks of an answer. So a short answer is complete, with its summary and any error, before the headers are sent."""
     return [form(chunk) for _, chunk in zip(range(2), chunks)]
 
 
@@ -288,7 +288,7 @@ async def _ok(request: Request) -> PlainTextResponse:
 
 
 def _query_id(request: Request) -> str:
-    """The query_id that the client gave. Raises QueryError for one that no header can carry."""
+    """The client's query_id, or empty. Raises QueryError for one that does not fit into a header."""
     query_id = request.query_params.get("query_id", "")
     if len(query_id) > 200 or not re.fullmatch(r"[ -~]*", query_id):
         raise QueryError.named(BAD_ARGUMENTS, "query_id takes up to 200 printable ASCII characters", "BAD_ARGUMENTS")
@@ -314,7 +314,7 @@ def _unknown(reason: str) -> QueryError:
 
 
 def _credentials(request: Request) -> tuple[str, str]:
-    """(user, password) from ClickHouse's headers, basic authentication or the URL; empty where not given."""
+    """(user, password) from ClickHouse's headers, basic authentication or the URL; empty if not given."""
     headers, parameters = request.headers, request.query_params
     if "X-ClickHouse-User" in headers:
         return headers["X-ClickHouse-User"], headers.get("X-ClickHouse-Key", "")
@@ -329,12 +329,12 @@ def _credentials(request: Request) -> tuple[str, str]:
 
 
 def _bind(settings: Settings) -> socket.socket:
-    """A socket on the loopback address that SMW_CLICKHOUSE_URL names."""
+    """A socket bound to the loopback address in SMW_CLICKHOUSE_URL. Raises UserError."""
     address = urlsplit(settings.clickhouse_url)
     host, port = address.hostname or "", address.port or 8123
     if host != "localhost" and not _is_loopback(host):
         raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url} is not on this machine: the local endpoint serves a loopback address, such as http://127.0.0.1:8123")
-    # With the protocol named asyncio sets TCP_NODELAY; without that an answer may take 40 ms longer.
+    # asyncio sets TCP_NODELAY only on a socket with an explicit protocol; without it an answer may take 40 ms longer.
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
@@ -356,7 +356,7 @@ def _is_loopback(host: str) -> bool:
 
 @contextmanager
 def _locked(folder: Path):
-    """The data folder, made where it is missing and held against a second endpoint."""
+    """Create the data folder if it is missing, and lock it against a second endpoint. Raises UserError."""
     try:
         private_folder(folder)
         with exclusive(folder / "endpoint.lock"):
@@ -368,37 +368,37 @@ def _locked(folder: Path):
 
 
 def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
-    """The files of the certificate and its key to serve with; none where SMW_CLICKHOUSE_URL does not ask for TLS."""
+    """The files of the certificate and its key; none if SMW_CLICKHOUSE_URL is not https. Raises UserError."""
     if not settings.clickhouse_url.startswith("https:"):
         return None, None
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.clickhouse_certificate, settings.clickhouse_key)
     except OSError as error:
-        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url}: for that the local endpoint takes SMW_CLICKHOUSE_CERTIFICATE and "
-                        f"SMW_CLICKHOUSE_KEY, PEM files that belong together ({error.strerror or error})") from None
+        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url}: set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY to PEM files "
+                        f"that belong together ({error.strerror or error})") from None
     return settings.clickhouse_certificate, settings.clickhouse_key
 
 
 def _end_with_the_engine(error: QueryError) -> NoReturn:
-    """End the process, for who supervises it to start it again: an engine that has crashed refuses all from then on."""
+    """End the process, so that its supervisor restarts it: an engine that has crashed refuses every later statement."""
     log.critical("The engine has crashed, so the endpoint ends: %s", error)
-    os._exit(CRASHED)  # the engine's threads do not let it end otherwise
+    os._exit(CRASHED)  # the engine's threads prevent any other exit
 
 
 def _allow_many_connections() -> None:
-    """As many as the system lets this process have: clients that only wait shall not keep others out."""
+    """Raise the limit of open files to its maximum, so that clients that only wait do not keep others out."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _make_password(settings: Settings) -> None:
-    """At the first start, where none is set, a password for the writer."""
+    """Generate a password for the writer if none is set, which happens at the first start."""
     if not writer_password(settings):
         write_private(password_file(settings), secrets.token_urlsafe(24))
 
 
 def serve(settings: Settings) -> None:
-    """Serve until SIGINT or SIGTERM. Raises UserError when that cannot be."""
+    """Serve until SIGINT or SIGTERM. Raises UserError when the endpoint cannot start."""
     folder = settings.home / "clickhouse"
     certificate, key = _certificate(settings)
     with _bind(settings) as sock, _locked(folder):
@@ -417,7 +417,7 @@ def serve(settings: Settings) -> None:
 
 def main() -> int:
     logs.configure("endpoint")
-    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops gracefully, then passes the signal on to these
+    for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops gracefully, then raises the signal again
         signal.signal(number, lambda *_: sys.exit(0))
     try:
         serve(Settings.load())

@@ -1,7 +1,7 @@
 """The embedded ClickHouse engine (chDB): statements in, bytes in a ClickHouse format out.
 
-chDB holds one engine a process; its sessions are cheap (under 1 ms) and run side by side on threads. Each request
-gets a session of its own, so that nothing that one sets is seen by another.
+chDB holds one engine per process. Its sessions are cheap (under 1 ms) and run in parallel on threads. Each request
+has its own session, so no request sees another's settings.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from store.errors import QueryError
 
 CONFIG = Path(__file__).parent / "chdb" / "config.xml"
 
-# Formats whose pieces, put one after another, are what the whole would be. Others (with a header, a footer or
-# aligned columns) are made in one piece.
+# Formats whose pieces can be concatenated to the whole answer. Others (with a header, a footer or aligned columns) are
+# made in one piece.
 STREAMED_FORMATS = {"CSV", "JSONCompactEachRow", "JSONEachRow", "Native", "RowBinary", "TSV", "TabSeparated"}
 
-# Formats that begin with their columns: how many strings a column has there.
+# Formats with a header -> strings per column in the header.
 HEADED_FORMATS = {"RowBinaryWithNames": 1, "RowBinaryWithNamesAndTypes": 2}
 
-# With final=1 a row that came again shows once, whether or not the tables have been merged since.
+# With final=1 a repeated row appears once, even if the tables have not been merged since.
 READER_SETTINGS = {"final": "1", "max_execution_time": "60"}
 READER_MAY_SET = {
     "final", "max_result_rows", "result_overflow_mode", "max_threads",
     "date_time_output_format", "join_use_nulls", "output_format_json_quote_64bit_integers", "session_timezone",
 }
 WITHOUT_EFFECT_ON_READER = {"async_insert", "network_compression_method", "network_zstd_compression_level", "wait_for_async_insert"}
-"""Settings of inserts and of ClickHouse's native protocol, which clients send with each statement: clickhouse-jdbc the first, clickhouse-go the second."""
+"""Settings that clients send with each statement: clickhouse-jdbc those of inserts, clickhouse-go those of the native protocol."""
 
-# What is made in one piece is not in the engine's account of memory. Text of a value is up to 10 times as long as the
-# value, and some formats repeat the names of columns, which are of the statement's length together, in each row.
+# The engine does not account for the memory of an answer made in one piece. A value's text is up to 10 times as long as the
+# value. Some formats repeat all column names, which together are up to as long as the statement, in each row.
 TEXT_OF_VALUE = 10
 
 BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY = 36, 115, 164
@@ -51,11 +51,11 @@ _FORMAT = re.compile(r"\bFORMAT (\w+)($| SETTINGS )")
 
 @dataclass(frozen=True)
 class Query:
-    """One statement with what belongs to it.
+    """One statement with its parameters and settings.
 
-    text: the statement, for an INSERT followed by a line break and the data. parameters: values of {name:Type}, in
-    ClickHouse's escaped form. readonly: as the setting of that name (0, 1 or 2). memory_bytes: what it may take.
-    token: what Engine.kill() finds it by.
+    text: the statement; for an INSERT followed by a line break and the data. parameters: values of {name:Type}, in
+    ClickHouse's escaped form. readonly: the setting of that name (0, 1 or 2). memory_bytes: the most it may take.
+    token: identifies it for Engine.kill().
     """
 
     text: bytes
@@ -71,7 +71,7 @@ class Query:
 
 @dataclass
 class Summary:
-    """What a statement has read, written and given so far."""
+    """Rows and bytes that a statement has read, written and returned so far."""
 
     read_rows: int = 0
     read_bytes: int = 0
@@ -81,7 +81,7 @@ class Summary:
     result_bytes: int = 0
 
     def add(self, answer) -> None:
-        """Count an answer of chDB, or a piece of one."""
+        """Add the counts of an answer of chDB, or of a piece of one."""
         self.read_rows += answer.storage_rows_read()
         self.read_bytes += answer.storage_bytes_read()
         self.written_rows += answer.rows_written()
@@ -92,9 +92,9 @@ class Summary:
 
 @dataclass(frozen=True)
 class Result:
-    """What a statement gave. chunks must be read to the end, or closed; the summary grows meanwhile.
+    """A statement's result. chunks must be read to the end, or closed; the summary grows meanwhile.
 
-    streamed: whether they are computed as they are read; each chunk of Native is one block then.
+    streamed: whether chunks are computed as they are read. Each chunk of Native is then one block.
     """
 
     chunks: Generator[bytes]
@@ -104,9 +104,9 @@ class Result:
 
 
 class Engine:
-    """The engine on a data folder, with the database that is used where a query names none.
+    """The engine on a data folder. database: the default of queries that name none.
 
-    Methods are safe to call from several threads. Raises QueryError.
+    Methods may be called from several threads. They raise QueryError.
     """
 
     def __init__(self, folder: Path, database: str):
@@ -127,7 +127,7 @@ class Engine:
             session.query(f"USE {_quote(query.database or self._database, '`')}")
             result = _run(session, query)
             chunks = _closing(session, result.chunks)
-            next(chunks)  # now the session is the generator's to close, and the first chunk, or an error, is there
+            next(chunks)  # computes the first chunk, or raises its error; from now on the generator closes the session
             return replace(result, chunks=chunks)
         except Exception as error:
             if chunks is None:
@@ -135,7 +135,7 @@ class Engine:
             raise error if isinstance(error, QueryError) else QueryError.of(error) from None
 
     def kill(self, token: str) -> None:
-        """End the statement of a Query.token, should it run."""
+        """End the statement with a Query.token, if it runs."""
         session = self._open()
         try:
             session.query(f"KILL QUERY WHERE Settings['log_comment'] = {_quote(token)} ASYNC")
@@ -152,7 +152,7 @@ class Engine:
 
 
 def _closing(session: Session, chunks: Generator[bytes]) -> Generator[bytes]:
-    """An empty chunk once the first one is there, then all of them; the session is closed behind them."""
+    """An empty chunk once the first one is computed, then all chunks. Closes the session after them."""
     try:
         first = next(chunks, b"")
         yield b""
@@ -166,18 +166,18 @@ def _closing(session: Session, chunks: Generator[bytes]) -> Generator[bytes]:
 
 
 def _of_reader(settings: dict[str, str]) -> tuple[dict[str, str], dict[str, str]]:
-    """(settings that a reader may have, those that the engine is to refuse); a query's time is cut to the longest that one may take."""
+    """(settings that a reader may change, those that the engine must refuse). max_execution_time is capped at READER_SETTINGS'."""
     allowed = {name: value for name, value in settings.items() if name in READER_MAY_SET}
     rest = {name: value for name, value in settings.items() if name not in READER_MAY_SET | WITHOUT_EFFECT_ON_READER}
     if re.fullmatch(r"\d+(\.\d+)?", limit := rest.get("max_execution_time", "")):
         longest = READER_SETTINGS["max_execution_time"]
-        allowed["max_execution_time"] = limit if 0 < float(limit) <= float(longest) else longest  # 0: no limit is asked for
+        allowed["max_execution_time"] = limit if 0 < float(limit) <= float(longest) else longest  # 0 means no limit
         del rest["max_execution_time"]
     return READER_SETTINGS | allowed, rest
 
 
 def _set(session: Session, query: Query, streamed: bool) -> None:
-    """The settings: first those that are allowed, then the read-only mode, in which the engine refuses the rest."""
+    """Apply the settings: first the allowed ones, then read-only mode, in which the engine refuses the rest."""
     first, rest = query.settings, dict[str, str]()
     limits = {"max_memory_usage": str(query.memory_bytes)}
     if query.reader:
@@ -185,7 +185,7 @@ def _set(session: Session, query: Query, streamed: bool) -> None:
         if not streamed:
             limits["max_result_bytes"] = str(query.memory_bytes // TEXT_OF_VALUE)
             rows = query.memory_bytes // (100 + len(query.text))
-            limits["max_result_rows"] = str(min(rows, int(asked) or rows if re.fullmatch(r"\d{1,19}", asked := first.get("max_result_rows", "")) else rows))
+            limits["max_result_rows"] = str(min(rows, int(wanted) or rows if re.fullmatch(r"\d{1,19}", wanted := first.get("max_result_rows", "")) else rows))
         first |= limits
     else:
         first = limits | first
@@ -217,7 +217,7 @@ def _run(session: Session, query: Query) -> Result:
 
 
 def _format(session: Session, sql: str, tree: dict | None) -> str | None:
-    """The format that a statement names; where there is no tree it is read from ClickHouse's own spelling of the statement."""
+    """The format in a statement, if any. Without a tree, it is found in ClickHouse's own formatting of the statement."""
     if tree is not None:
         return tree.get("format_ast", {}).get("name")
     spelt = session.query("SELECT formatQuerySingleLine({sql:String})", "RawBLOB", params={"sql": _escape(sql)}).bytes().decode()
@@ -226,7 +226,7 @@ def _format(session: Session, sql: str, tree: dict | None) -> str | None:
 
 
 def _pieces(session: Session, query: Query, sql: str, format: str, summary: Summary) -> Generator[bytes]:
-    """The answer piece by piece; of formats with a header each piece has one, and only the first is wanted."""
+    """The answer piece by piece. In formats with a header every piece has one, and all but the first are cut off."""
     header = None
     with session.send_query(sql, format, params=query.parameters) as stream:
         for piece in stream:
@@ -237,7 +237,7 @@ def _pieces(session: Session, query: Query, sql: str, format: str, summary: Summ
                 yield data
             else:
                 yield data[header:]
-    if header is None and format in HEADED_FORMATS:  # no rows are no pieces
+    if header is None and format in HEADED_FORMATS:  # without rows there are no pieces
         yield session.query(sql, format, params=query.parameters).bytes()
 
 
@@ -246,7 +246,7 @@ def _one(data: bytes) -> Generator[bytes]:
 
 
 def _takes_data(session: Session, insert: re.Match) -> bool:
-    """Whether a match of _INSERT is an INSERT with data behind it, in the judgement of ClickHouse's parser."""
+    """Whether a match of _INSERT is an INSERT followed by data, according to ClickHouse's parser."""
     try:
         tree = _syntax_tree(session, _decode(insert[0]))
     except (QueryError, RuntimeError):
@@ -267,9 +267,9 @@ def _insert(session: Session, query: Query, insert: re.Match) -> Result:
 
 @contextmanager
 def _in_memory(data: memoryview) -> Generator[str]:
-    """The path of a file in memory that holds the data.
+    """The path of a file in memory with the data.
 
-    chDB's own way for data that comes with a statement, send_insert, says that all is well when nothing could be written.
+    chDB's own function for this, send_insert, reports success even if nothing could be written.
     """
     with open(os.memfd_create("insert"), "wb") as file:
         file.write(data)
@@ -278,7 +278,7 @@ def _in_memory(data: memoryview) -> Generator[str]:
 
 
 def _syntax_tree(session: Session, sql: str) -> dict | None:
-    """The tree that ClickHouse's parser makes of a statement; None for kinds that it has no tree for."""
+    """The syntax tree that ClickHouse's parser makes of a statement; None for kinds that it does not support."""
     try:
         answer = session.query("SELECT parseQueryToJSON({sql:String})", "RawBLOB", params={"sql": _escape(sql)})
     except RuntimeError as error:
@@ -298,7 +298,7 @@ def _decode(text: bytes) -> str:
 
 
 def _escape(text: str) -> str:
-    """A string in the escaped form (TSV) in which ClickHouse takes parameters."""
+    """A string in the escaped form (TSV) of ClickHouse's parameters."""
     return text.replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\0", "\\0")
 
 

@@ -19,19 +19,19 @@ class QueryError(Exception):
 
     @property
     def fatal(self) -> bool:
-        """Whether the engine has crashed, and will never answer again."""
+        """Whether the engine has crashed and will not answer again."""
         return self.code == ABORTED and "fatal error" in str(self)
 
     @classmethod
     def of(cls, error: Exception) -> QueryError:
-        """The error that chDB's exception tells of."""
+        """The QueryError for an exception of chDB."""
         text = str(error)
         found = _CODE.search(text)
         return cls(int(found[1]), text[found.start():].strip()) if found else cls(1001, f"Code: 1001. DB::Exception: {text}")
 
     @classmethod
     def named(cls, code: int, message: str, name: str) -> QueryError:
-        """An error in the words of ClickHouse; name: the code's, such as UNKNOWN_TABLE."""
+        """An error in ClickHouse's format. name: that of the code, such as UNKNOWN_TABLE."""
         return cls(code, f"Code: {code}. DB::Exception: {message}. ({name})")
 
     @classmethod

@@ -1,4 +1,4 @@
-"""How many queries of each user run at the same time, apart from those of the others."""
+"""Limits how many queries of each user run at the same time, independent of other users."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from anyio.to_thread import run_sync
 from store.errors import QueryError
 
 WAIT_S = 10
-"""Longest time that a query waits for its turn."""
+"""Longest time that a query waits for its turn, in s."""
 MOST_WAITING = 100
 
 T = TypeVar("T")
 
 
 class Lane:
-    """A user's places for queries, and threads for as many."""
+    """A user's places for queries, and as many threads."""
 
     def __init__(self, places: int):
         self._places = anyio.Semaphore(places)
@@ -28,7 +28,7 @@ class Lane:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """A place for one query. Raises QueryError (202) when none gets free in time, or too many wait."""
+        """A place for one query. Raises QueryError (202) when none becomes free in time, or too many queries wait."""
         if self._waiting >= MOST_WAITING:
             raise _too_many()
         self._waiting += 1
@@ -45,7 +45,7 @@ class Lane:
             self._places.release()
 
     async def run(self, function: Callable[..., T], *arguments) -> T:
-        """The result of a function that blocks, run on one of the lane's threads; to be called with a place."""
+        """The result of a blocking function, run on one of the lane's threads. The caller must hold a place."""
         return await run_sync(function, *arguments, limiter=self._threads)
 
 

@@ -1,4 +1,4 @@
-"""What a message must keep to, to be stored: how large it is, and which values ClickHouse has room for. docs/schemas.md lists the limits."""
+"""Limits for messages to be stored: their size, and the values that ClickHouse can represent. docs/schemas.md lists them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import DAY_MS
 
 MOST_BYTES = {"houses": 512 << 10, "acknowledgements": 64 << 10}
-"""Of a message of a topic that others may write; decoded, it takes up to 200 times as much memory."""
+"""Topic that others may write -> largest message. Decoded, a message takes up to 200 times as much memory."""
 MOST_METERS = 10_000
 LONGEST_TEXT = 1000
 LONGEST_NOTE = 10_000
 
 FIRST_DAY, LAST_DAY = ((day - date(1970, 1, 1)).days for day in (date(1900, 1, 1), date(2299, 12, 31)))
-"""Of ClickHouse's Date32 and DateTime64."""
+"""Range of ClickHouse's Date32 and DateTime64."""
 FIRST_MS, LAST_MS = FIRST_DAY * DAY_MS, (LAST_DAY + 1) * DAY_MS - 1
 RANGE_OF = {"date": (FIRST_DAY, LAST_DAY), "timestamp-millis": (FIRST_MS, LAST_MS)}
 """Logical type -> lowest and highest value."""
@@ -25,7 +25,7 @@ MOST_DEGREES = {"latitude": 90, "longitude": 180}
 
 
 class Limits(NamedTuple):
-    """Of a record's fields."""
+    """The limits of a record's fields."""
 
     ranges: list[tuple[str, int, int]]  # (field, lowest, highest)
     texts: list[tuple[str, int]]  # (field, most characters)
@@ -40,9 +40,9 @@ def check_size(name: str, size: int) -> None:
 
 
 def fit(name: str, record: dict) -> dict:
-    """A record of topic `name` as it can be stored. Raises CodecError where it cannot be.
+    """A record of topic `name` in a form that can be stored. Raises CodecError if there is none.
 
-    A place that is none on earth is one that is not known; the time of a dead letter is moved to the nearest that there is.
+    Coordinates that do not exist become NULL. The time of a dead letter is moved to the nearest valid one.
     """
     if name == "dead_letter":
         return record | {"received": nearest_ms(record["received"])}
@@ -57,15 +57,15 @@ def fit(name: str, record: dict) -> dict:
 
 
 def nearest_ms(time_ms: int) -> int:
-    """The time that ClickHouse has room for."""
+    """The nearest time that ClickHouse can represent."""
     return min(max(time_ms, FIRST_MS), LAST_MS)
 
 
 def _check_hours(record: dict) -> None:
-    """Raise CodecError for hours of a day that the view energy_by_hour could not take apart: it would fail for all."""
+    """Raise CodecError for hours of a day that the view energy_by_hour cannot split, as it would fail for all days."""
     lengths = [len(record[field]) for field in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")]
     if len(set(lengths)) > 1:
-        raise CodecError(f"hour_starts, hours, hour_kwh and hour_covered_s have {lengths} entries: as many as each other are needed")
+        raise CodecError(f"hour_starts, hours, hour_kwh and hour_covered_s have {lengths} entries: the numbers must be equal")
     if not all(0 <= hour < 24 for hour in record["hours"]):
         raise CodecError(f"hours are {record['hours']}: each lies from 0 to 23")
 

@@ -1,4 +1,4 @@
-"""What the sink tells Prometheus; docs/observability.md lists it."""
+"""The sink's metrics for Prometheus; docs/observability.md lists them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class SinkMetrics:
 
     @contextmanager
     def served(self, settings: Settings, group_id: str, topics: tuple[str, ...]) -> Iterator[None]:
-        """Serve them at SMW_METRICS_ADDRESS and SMW_SINK_METRICS_PORT, unless that is 0. Raises UserError where they cannot be.
+        """Serve them at SMW_METRICS_ADDRESS and SMW_SINK_METRICS_PORT, unless that is 0. Raises UserError if that fails.
 
         group_id, topics: the sink's consumer group, and the full names of its topics.
         """
@@ -64,7 +64,7 @@ class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
 
     def server_bind(self) -> None:
-        """Without the look-up of its own name in DNS that http.server makes, which may take seconds."""
+        """Bind without http.server's DNS look-up of the server's own name, which may take seconds."""
         TCPServer.server_bind(self)
         self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
         self.setup_environ()
@@ -72,11 +72,11 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, *_) -> None:
-        """Requests are not logged."""
+        """Log no requests."""
 
 
 def unstored(lags: Lags) -> float:
-    """Messages that the group has not committed; NaN where Kafka does not answer."""
+    """Messages that the group has not committed; NaN if Kafka does not answer."""
     try:
         [messages] = lags.by_group(KAFKA_TIMEOUT_S).values()
     except UserError:

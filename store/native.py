@@ -1,8 +1,8 @@
-"""ClickHouse's format Native as clients expect it that name a client_protocol_version.
+"""ClickHouse's format Native for clients that send a client_protocol_version.
 
-The embedded engine writes Native of version 0. From version 51903 on a block begins with a few words about itself, and from
-54454 on each column has, behind its type, a byte on how it is serialised: 0 is as in version 0. To put that byte where
-it belongs, this module finds where each column ends. The forms are those of ClickHouse's NativeWriter, BlockInfo and SerializationX.
+The embedded engine writes Native of version 0. From version 51903, a block begins with a BlockInfo. From version 54454, each
+column has a byte after its type that states its serialisation: 0 is that of version 0. To insert that byte, this module finds
+the end of each column. The formats are those of ClickHouse's NativeWriter, BlockInfo and SerializationX.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from store.errors import QueryError
 
 WITH_BLOCK_INFO, WITH_CUSTOM_SERIALIZATION = 51_903, 54_454
 BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
-"""Field 1: it does not overflow; field 2: it is of no bucket (-1); no more fields."""
+"""Field 1: no overflow; field 2: no bucket (-1); no more fields."""
 
 _U64 = Struct("<Q")
 _FIXED = {
@@ -28,9 +28,9 @@ _NAMED = re.compile(r"(?:`(?:[^`\\]|\\.)*`|\w+)\s+(?=[A-Z])")
 
 
 def of_version(blocks: bytes, version: int, one_block: bool = False) -> bytes:
-    """Whole blocks of version 0 as blocks of another; one_block: it is known to be one.
+    """Whole blocks of version 0 as blocks of another version. one_block: the bytes are exactly one block.
 
-    Raises QueryError for columns of a type that is not known here, where they have to be looked into.
+    Raises QueryError for columns of an unsupported type, if the version requires parsing them.
     """
     if version < WITH_BLOCK_INFO or not blocks:
         return blocks
@@ -63,7 +63,7 @@ def header_bytes(data: bytes, strings: int) -> int:
 
 
 class _Cursor:
-    """A place in blocks of Native, which goes forward by what lies there."""
+    """A position in blocks of Native. Its methods read or skip an item and move past it."""
 
     def __init__(self, data: bytes):
         self.data, self.at = data, 0
@@ -99,7 +99,7 @@ class _Cursor:
         self.at = at
 
     def prefix(self, type_name: str) -> None:
-        """Past what some types write once a block, in front of the column."""
+        """Skip what some types write once per block, before the column."""
         name, inner = _parse(type_name)
         if name == "LowCardinality":
             self.at += 8
@@ -110,7 +110,7 @@ class _Cursor:
             self.prefix(inner[-1])
 
     def column(self, type_name: str, rows: int) -> None:
-        """Past the values of a column."""
+        """Skip the values of a column."""
         name, inner = _parse(type_name)
         if name == "String":
             self.strings(rows)
@@ -143,7 +143,7 @@ class _Cursor:
 
 
 def _size(name: str, type_name: str) -> int:
-    """Bytes of a value of a type of fixed size."""
+    """Bytes of a value of a fixed-size type. Raises QueryError for any other type."""
     if name in _BYTES:
         return _BYTES[name]
     if name.startswith("Interval"):
@@ -153,12 +153,12 @@ def _size(name: str, type_name: str) -> int:
         return int(arguments[1])
     if name == "Decimal" and arguments:
         return next(size for size, digits in ((4, 9), (8, 18), (16, 38), (32, 76)) if int(arguments[1]) <= digits)
-    raise QueryError.named(48, f"Type {type_name} is not served in Native with client_protocol_version: convert it, such as by toString(), "
+    raise QueryError.named(48, f"Type {type_name} is not served in Native with client_protocol_version: convert it, for example with toString(), "
                            "or choose another format", "NOT_IMPLEMENTED")
 
 
 def _parse(type_name: str) -> tuple[str, list[str]]:
-    """(name, types that it is made of), with Map and Nested as the arrays of tuples that they are stored as."""
+    """(name, inner types). Map and Nested become arrays of tuples, as they are stored."""
     type_name = _ALIASES.get(type_name, type_name)
     name, bracket, rest = type_name.partition("(")
     if not bracket or name not in ("Array", "Nullable", "LowCardinality", "SimpleAggregateFunction", "Tuple", "Map", "Nested"):
@@ -172,7 +172,7 @@ def _parse(type_name: str) -> tuple[str, list[str]]:
 
 
 def _split(arguments: str) -> list[str]:
-    """Arguments that are separated by commas; brackets and quotes hold together what is in them."""
+    """Split arguments at commas, except within brackets and quotes."""
     parts: list[str] = []
     depth, start, quote, at = 0, 0, "", 0
     while at < len(arguments):

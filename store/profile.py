@@ -11,11 +11,11 @@ from smartmeter.messages.schemas import CodecError
 COLUMNS = ("house_id", "meter_id", "minute", "part", "readings", "min_watts", "mean_watts", "max_watts")
 
 MOST_MINUTES = 2**32 // 60
-"""Since 1970, that ClickHouse's DateTime has room for."""
+"""Minutes since 1970 that ClickHouse's DateTime can represent."""
 
 
 def minutes(profile: Profile) -> int:
-    """How many minutes a profile tells of. Raises CodecError when its columns disagree."""
+    """The number of minutes in a profile. Raises CodecError when its columns disagree, or its times are out of range."""
     counts, columns = profile.counts, (profile.deltas, profile.readings, profile.min_watts, profile.mean_watts, profile.max_watts)
     lengths = [len(column) for column in columns]
     if len(counts) != len(profile.meter_ids) or counts.min(initial=0) < 0 or {int(counts.sum())} != set(lengths):
@@ -27,7 +27,7 @@ def minutes(profile: Profile) -> int:
 
 
 def table(profiles: list[Profile]) -> pa.Table:
-    """The rows (COLUMNS) of some profiles, one a meter, minute and part."""
+    """The rows (COLUMNS) of some profiles, one for each meter, minute and part."""
     counts = np.concatenate([profile.counts for profile in profiles])
     deltas = np.concatenate([profile.deltas for profile in profiles], dtype=np.int64)
     start = np.repeat([profile.start // 60_000 for profile in profiles], [len(profile.counts) for profile in profiles])

@@ -1,8 +1,8 @@
-"""From the result topics into ClickHouse: `python -m store.sink`.
+"""Stores topics in ClickHouse: `python -m store.sink`.
 
-Guarantee: what a topic holds is in its table once, whatever stops on the way. Offsets are committed only after the
-insert, so that a stop in between repeats rows, and a row that comes again takes the place of the first one.
-While ClickHouse is away the sink holds its batch, reads no further, and tries again; memory stays bounded.
+Guarantee: every message of a topic is in its table exactly once, whatever fails in between. Offsets are committed only
+after the insert, so a failure in between repeats rows, and a repeated row replaces the first one. While ClickHouse is away,
+the sink holds its batch, stops reading, and retries; memory stays bounded.
 """
 
 from __future__ import annotations
@@ -37,17 +37,17 @@ from store import limits, profile, schema
 from store.metrics import SinkMetrics
 
 AT_ONCE = ("alerts", "acknowledgements")
-"""Tables whose rows do not wait for more."""
+"""Tables whose rows do not wait for a full batch."""
 RETRY_S = (0.5, 1, 2, 5)
 POLL_S = 0.1
 LONGEST_INSERT_S = 3600
-"""Of one batch, with all of its tables, while Kafka takes the sink for alive."""
+"""Longest insert of one batch into all of its tables before Kafka considers the sink dead."""
 AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 MOST_BYTES = 64 << 20
-"""Of the messages of a batch."""
+"""Most bytes of messages in a batch."""
 PROGRESS_EVERY_S = 10.0
 MOST_LINES = 10
-"""Of the log, on messages that are refused, between two on progress."""
+"""Most log lines about refused messages between two progress lines."""
 
 COLUMNS = {
     "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
@@ -69,8 +69,8 @@ log = logging.getLogger("sink")
 
 
 def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
-    """The rows that a record of the topic `name` becomes: mostly itself, but a house brings its meters with it, and
-    thresholds are a row a meter. They may hold more than COLUMNS takes."""
+    """Table -> rows of a record of the topic `name`. Mostly that is the record itself, but a house also yields its meters, and
+    thresholds one row for each meter. Rows may have more items than COLUMNS lists."""
     meters = [{**record, **meter} for meter in record.get("meters", ())]
     if name == "houses":
         return {"houses": [record], "meters": meters}
@@ -78,18 +78,18 @@ def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
 
 
 def refusal(message: Message, reason: str) -> dict:
-    """The row of `refused` that a message becomes which cannot be stored otherwise."""
+    """The row of the table `refused` for a message that cannot be stored."""
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset(),
             "received": limits.nearest_ms(message.timestamp()[1]), "reason": reason, "payload": message.value() or b""}
 
 
 @dataclass
 class Batch:
-    """Rows by table, power profiles as they came, and the offsets to commit once they are stored."""
+    """Rows by table, undivided power profiles, and the offsets to commit once all are stored."""
 
     rows: dict[str, list[dict]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
     profiles: list[codec.Profile] = field(default_factory=list)
-    minutes: int = 0  # of the profiles: rows to be
+    minutes: int = 0  # rows of the profiles
     message_bytes: int = 0
     offsets: dict[tuple[str, int], int] = field(default_factory=dict)
     started: float = field(default_factory=time.monotonic)
@@ -98,16 +98,16 @@ class Batch:
         return sum(self.counts().values())
 
     def counts(self) -> dict[str, int]:
-        """Table -> rows."""
+        """Table -> number of rows."""
         return {table: len(rows) for table, rows in self.rows.items()} | {"power_profile": self.minutes}
 
     def is_due(self, settings: Settings) -> bool:
-        """Whether it is to be stored now."""
+        """Whether to store the batch now."""
         return (any(self.rows[table] for table in AT_ONCE) or len(self) >= settings.sink_batch_rows or self.message_bytes >= MOST_BYTES
                 or time.monotonic() - self.started >= settings.sink_batch_s)
 
     def add(self, name: str, payload: bytes) -> None:
-        """A message of the topic `name`. Raises CodecError for one that is none, or cannot be stored; then nothing of it is added."""
+        """Add a message of the topic `name`. Raises CodecError if it is not one or cannot be stored, and then adds nothing."""
         if name == "power_profile":
             found = codec.decode_profile(payload)
             self.minutes += profile.minutes(found)
@@ -118,7 +118,7 @@ class Batch:
 
 
 class Sink:
-    """Runs until stop() is called. Raises UserError when Kafka is not there, or ClickHouse refuses the user."""
+    """Runs until stop() is called. Raises UserError when Kafka cannot be used, or ClickHouse refuses the user."""
 
     def __init__(self, settings: Settings):
         self._settings = settings
@@ -126,7 +126,7 @@ class Sink:
         self._stopping = False
         self._stored: Counter[str] = Counter()
         self._refused = self._refused_before = 0  # messages; when progress was last reported
-        self._away = False  # Kafka, and the log says so
+        self._away = False  # whether Kafka is away, and that has been logged
         self._metrics = SinkMetrics(tuple(COLUMNS))
         self._client: Client  # once _connect has been called
 
@@ -148,7 +148,7 @@ class Sink:
             with self._metrics.served(self._settings, sink_group(self._settings), tuple(self._name_of)):
                 if self._until_it_works(self._connect):
                     self._consume()
-        except RegistryFault:  # stopped while it waited for one; what is not stored is read again
+        except RegistryFault:  # stopped while it waited for the registry; the next run reads unstored messages again
             log.info("stopped while it waited")
         finally:
             self._consumer.close()
@@ -174,12 +174,12 @@ class Sink:
         self._report()
 
     def _read(self) -> list[Message]:
-        """The messages at hand, after a short wait for the first one: consume() alone would wait for all of its 10,000."""
+        """The available messages, after a short wait for the first one: consume() alone would wait for all 10,000."""
         first = self._consumer.poll(min(POLL_S, self._settings.sink_batch_s / 2))
-        return [] if first is None else [first, *self._consumer.consume(10_000, timeout=0)]  # an empty message is falsy
+        return [] if first is None else [first, *self._consumer.consume(10_000, timeout=0)]  # not `if first`: an empty message is falsy
 
     def _take(self, message: Message, batch: Batch) -> None:
-        """Put a message into the batch; one that cannot be stored as what it should be goes into the table `refused`."""
+        """Put a message into the batch. One that cannot be stored in its own table goes into the table `refused`."""
         if error := message.error():
             self._on_error(error)
             return
@@ -193,7 +193,7 @@ class Sink:
             batch.add(name, self._framing.received(payload, lambda: self._stopping))
         except RegistryFault:
             raise
-        except Exception as error:  # whatever a message holds, it stops nothing
+        except Exception as error:  # no message may stop the sink
             self._refuse(message, batch, str(error) if isinstance(error, schemas.CodecError) else f"{type(error).__name__}: {error}")
         batch.offsets[topic, partition] = offset + 1
 
@@ -206,9 +206,9 @@ class Sink:
             log.warning("%s partition %s offset %s cannot be stored: %s; the table refused has it", *place, reason)
 
     def _on_error(self, error: KafkaError) -> None:
-        """Log what went wrong in Kafka; its client mends it by itself, and one lost connection or a topic to come is no fault.
+        """Log an error of Kafka, except for a lost connection or a topic that does not exist yet. Kafka's client recovers by itself.
 
-        Raises UserError where the user has no right.
+        Raises UserError if the user lacks a right.
         """
         if error.code() in connection.RIGHTS_MISSING:
             raise UserError(connection.no_right(error, self._settings))
@@ -220,7 +220,7 @@ class Sink:
             log.warning("Kafka: %s", error.str())
 
     def _store(self, batch: Batch) -> Batch:
-        """Insert a batch, then commit its offsets. Returns the next batch, in which something may have come meanwhile."""
+        """Insert a batch, then commit its offsets. Returns the next batch, which may already hold messages."""
         following = Batch()
         if self._until_it_works(lambda: self._insert(batch), following):
             self._commit(batch)
@@ -242,7 +242,7 @@ class Sink:
         offsets = [TopicPartition(*place, offset) for place, offset in batch.offsets.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:  # stored all the same; the next commit, or a repeat, makes up for it
+        except KafkaException as error:  # the rows are stored; the next commit, or a repeat, makes up for it
             log.warning("Kafka: offsets not committed: %s", error.args[0].str())
 
     def _connect(self) -> None:
@@ -250,9 +250,9 @@ class Sink:
         schema.create(self._client, self._settings)
 
     def _until_it_works(self, action, following: Batch | None = None) -> bool:
-        """Call `action` until ClickHouse takes it, however long it is away. False when stopped before that.
+        """Call `action` until it succeeds, however long ClickHouse is away. False if the sink is stopped before that.
 
-        following: a batch for what Kafka still hands out while reading is paused.
+        following: a batch for messages that Kafka's client still returns while reading is paused.
         """
         failures = 0
         while True:
@@ -277,7 +277,7 @@ class Sink:
         return True
 
     def _wait(self, seconds: float, following: Batch | None) -> None:
-        """Let time pass without reading further, but stay a member of the consumer group."""
+        """Wait without reading on, but stay a member of the consumer group."""
         if following is None:
             time.sleep(seconds)
             return

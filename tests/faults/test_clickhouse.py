@@ -82,5 +82,5 @@ def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
         for table, rows in served.items():
             assert rows <= set(values(client, table)), table
     [waiting] = [line for line in said.read_text().splitlines() if "waiting: " in line]
-    assert "waiting: ClickHouse says: Cannot reserve" in waiting and "not enough space" in waiting
+    assert "waiting: ClickHouse reports: Cannot reserve" in waiting and "not enough space" in waiting
     assert f"ClickHouse at {settings.clickhouse_url} is back" in said.read_text()

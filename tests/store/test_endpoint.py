@@ -502,7 +502,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_p
     assert "Cannot write to" in failure(replace(elsewhere, home="/proc/nosuch"))
     (tmp_path / "no.pem").write_text("no PEM")
     for files in ({}, dict(clickhouse_certificate=str(tmp_path / "no.pem"), clickhouse_key=str(tmp_path / "no.pem"))):
-        assert "takes SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY" in failure(replace(elsewhere, clickhouse_url="https://127.0.0.1:8443", **files))
+        assert "set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY" in failure(replace(elsewhere, clickhouse_url="https://127.0.0.1:8443", **files))
     assert "not on this machine" in failure(replace(elsewhere, clickhouse_url="http://192.0.2.1:8123"))
 
 

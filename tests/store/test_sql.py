@@ -55,10 +55,10 @@ def test_control_characters_do_not_reach_a_terminal(database, capfdbinary, monke
 
 
 @pytest.mark.parametrize("query, said", [
-    ("SELECT nope", "ClickHouse says: Unknown expression identifier `nope`"),
-    ("SELECT * FROM nosuch", "ClickHouse says: Unknown table expression identifier 'nosuch'"),
-    ("DROP TABLE late", "ClickHouse says: reader: Not enough privileges"),
-    ("SELECT throwIf(number = 2000000) FROM numbers(3000000)", "ClickHouse says: Value passed to 'throwIf' function is non-zero"),
+    ("SELECT nope", "ClickHouse reports: Unknown expression identifier `nope`"),
+    ("SELECT * FROM nosuch", "ClickHouse reports: Unknown table expression identifier 'nosuch'"),
+    ("DROP TABLE late", "ClickHouse reports: reader: Not enough privileges"),
+    ("SELECT throwIf(number = 2000000) FROM numbers(3000000)", "ClickHouse reports: Value passed to 'throwIf' function is non-zero"),
 ])
 def test_error_in_clickhouse_words(database, query, said):
     with pytest.raises(UserError) as error:
