@@ -64,7 +64,7 @@ def _assignments(file: Path, sources: dict, count: int, seed: int) -> dict[str, 
     try:
         kept = json.loads(file.read_text()) if file.exists() else {}
     except ValueError as error:
-        raise DatasetError(f"{file}: not the JSON that was written ({error}); remove the file to draw anew") from None
+        raise DatasetError(f"{file}: not the JSON that was written ({error}); remove the file to draw again") from None
     drawn = {str(house_id): asdict(_draw(house_id, sources, seed)) for house_id in range(1, count + 1)
              if str(house_id) not in kept}
     if drawn:
@@ -90,8 +90,8 @@ def _draw(house_id: int, sources: dict, seed: int) -> Assignment:
 def _build(house_id: int, assignment: Assignment, sources: dict, file: Path) -> MultipliedHouse:
     house, clean = sources.get(assignment.source, (None, None))
     if house is None or {str(meter.meter_id) for meter in house.meters} != set(assignment.channel_factors):
-        raise DatasetError(f"{file}: house {house_id} was made from {assignment.source}, of which the data no longer has "
-                           "a clean day with the same channels; remove the file to draw anew")
+        raise DatasetError(f"{file}: house {house_id} was made from {assignment.source}, which has no clean day with the same "
+                           "channels any more; remove the file to draw again")
     return MultipliedHouse(house_id, assignment, house, clean)
 
 

@@ -1,6 +1,6 @@
 """Stores topics in ClickHouse: `python -m store.sink`.
 
-Guarantee: every message of a topic is in its table exactly once, whatever fails in between. Offsets are committed only
+Guarantee: every message of a topic is in its table once, whatever fails in between. Offsets are committed only
 after the insert, so a failure in between repeats rows, and a repeated row replaces the first one. While ClickHouse is away,
 the sink holds its batch, stops reading, and retries; memory stays bounded.
 """

@@ -87,7 +87,7 @@ def test_kept_assignment_outlives_new_data(data, tmp_path):
 def test_assignment_that_no_longer_fits(data, tmp_path):
     multiplied_houses(data, 1, seed=3, home=tmp_path, timezone="UTC")
     (data / "house_3").rename(data / "house_4")
-    with pytest.raises(DatasetError, match="house 1 was made from data/house_3, .* remove the file to draw anew"):
+    with pytest.raises(DatasetError, match="house 1 was made from data/house_3, .* remove the file to draw again"):
         multiplied_houses(data, 1, seed=3, home=tmp_path, timezone="UTC")
     (tmp_path / "assignments" / "data-seed-3.json").write_text("{")
     with pytest.raises(DatasetError, match="data-seed-3.json: not the JSON that was written"):
