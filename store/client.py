@@ -78,5 +78,5 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
     if "SSLError" in str(error):
         return f"ClickHouse takes no TLS at {url}; set SMW_CLICKHOUSE_URL to its port for TLS, or to http"
     if isinstance(error, OperationalError):
-        return f"ClickHouse does not answer at {url}; start the local one by {SMW} stack, or set SMW_CLICKHOUSE_URL"
+        return f"ClickHouse does not answer at {url}; start the local one with {SMW} stack, or set SMW_CLICKHOUSE_URL"
     return f"ClickHouse at {url}: {error}"

@@ -618,7 +618,7 @@ def test_without_clickhouse(dashboard_on, stored, name):
     app = dashboard_on(replace(stored, clickhouse_url="http://127.0.0.1:1"))(name)
     if name == "sql":
         app = ran(app.button[0].click())
-    assert texts(app.error) == ["ClickHouse does not answer at http://127.0.0.1:1; start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"]
+    assert texts(app.error) == ["ClickHouse does not answer at http://127.0.0.1:1; start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"]
     assert texts(app.caption)[-1] == "This page continues as soon as ClickHouse answers."
     assert not app.metric and not app.dataframe
 

@@ -39,7 +39,7 @@ def test_a_clickhouse_that_is_slow_and_breaks_connections(unread, clickhouse, lo
     assert dead_letters(client) == sorted(log.dead)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert warnings and set(warnings) == {f"waiting: ClickHouse does not answer at {settings.clickhouse_url}; "
-                                          "start the local one by ./smw stack, or set SMW_CLICKHOUSE_URL"}
+                                          "start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"}
     assert f"ClickHouse at {settings.clickhouse_url} is back" in caplog.text
 
 

@@ -68,7 +68,7 @@ def test_every_file_is_installed(site_packages):
 @pytest.mark.parametrize("arguments, code, out, sentence", [
     (["--version"], 0, f"smw {smartmeter.__version__}\n", ""),
     (["topics"], 1, "", r"smw: no Kafka broker answers at 127\.0\.0\.1:\d+: start one with smw stack, or set SMW_KAFKA to its address\n"),
-    (["sql", "SELECT 1"], 1, "", r"smw: ClickHouse does not answer at \S+; start the local one by smw stack, or set SMW_CLICKHOUSE_URL\n"),
+    (["sql", "SELECT 1"], 1, "", r"smw: ClickHouse does not answer at \S+; start the local one with smw stack, or set SMW_CLICKHOUSE_URL\n"),
     (["test"], 2, "", r"(?s)usage: .*invalid choice: 'test'.*"),
 ])
 def test_what_it_says(smw, arguments, code, out, sentence):

@@ -67,5 +67,5 @@ def test_error_in_clickhouse_words(database, query, said):
 
 
 def test_endpoint_away(database):
-    with pytest.raises(UserError, match="does not answer at .*; start the local one by ./smw stack"):
+    with pytest.raises(UserError, match="does not answer at .*; start the local one with ./smw stack"):
         run(with_free_ports(replace(database, clickhouse_url="http://127.0.0.1:0")), "SELECT 1")
