@@ -21,16 +21,17 @@ def mend(settings: Settings) -> Iterator[str]:
     client = connection.admin(settings)
     known = _known(client, {topics.topic(settings, name) for name in topics.SCHEMA_OF})
     partitions = {full: len(found.partitions) for full, found in known.items()}
-    found = _configurations(client, list(partitions))
+    found, changes = _configurations(client, list(partitions)), {}
     for name in topics.SCHEMA_OF:
         full = topics.topic(settings, name)
         wanted = topics.configuration(settings, name, partitions[full])
-        changed = {key: value for key, value in wanted.items() if found[full][key] != value}
-        if changed:
-            _change(client, full, changed)
-        for key, value in changed.items():
+        changes[full] = {key: value for key, value in wanted.items() if found[full][key] != value}
+        if changes[full]:
+            _change(client, full, changes[full])
+        for key, value in changes[full].items():
             yield f"{full}: {key} is {value} now, and was {found[full][key]}"
         yield from _left(settings, full, partitions[full], len(known[full].partitions[0].replicas))
+    _wait_until_shown(client, changes)
 
 
 def _known(client: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
@@ -54,6 +55,19 @@ def _change(client: AdminClient, name: str, values: dict[str, str]) -> None:
     resource = ConfigResource(ConfigResource.Type.TOPIC, name, incremental_configs=entries)
     [answer] = client.incremental_alter_configs([resource], request_timeout=TIMEOUT_S).values()
     answer.result()
+
+
+def _wait_until_shown(client: AdminClient, changes: dict[str, dict[str, str]]) -> None:
+    """Wait until the broker shows the changes, which it does a moment after the controller has accepted them. Raises KafkaException."""
+    deadline = time.monotonic() + TIMEOUT_S
+    while True:
+        found = _configurations(client, list(changes))
+        if missing := [f"{key} of {name}" for name, changed in changes.items() for key, value in changed.items() if found[name][key] != value]:
+            if time.monotonic() > deadline:
+                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"it does not show the new {', '.join(missing)}"))
+            time.sleep(0.1)
+        else:
+            return
 
 
 def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
