@@ -8,8 +8,7 @@ from datetime import timedelta
 
 import numpy as np
 
-from commands.generate import in_order
-from generator.houses import House
+from generator.houses import House, in_order
 from smartmeter.kafka.producer import Producer
 from smartmeter.local_days import local_date
 from smartmeter.messages.codec import Burst

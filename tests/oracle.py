@@ -211,7 +211,7 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
 def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rule | None = None) -> Outcome:
     """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule.
 
-    A burst speaks for its meters from its start to its end: what another says of the same time, after it, does not count.
+    A burst covers its meters from its start to its end: readings of the same time in a later burst do not count.
     """
     outcome = Outcome(defaultdict(Day), {}, {}, Counter())
     kept: dict[tuple[int, int], list] = defaultdict(list)
@@ -347,7 +347,7 @@ def quantile_of(values: list[float], quantile: float) -> float:
 
 
 def threshold(days: list[list[float]], covered_ms: int, rule: Rule) -> Threshold:
-    """What a meter's readings on the days of a window say; one at least is over 1e-5 W."""
+    """The threshold of a meter from its readings on the days of a window; at least one is over 1e-5 W."""
     watts = [w for day in days for w in day if w > OFF_WATTS]
     exact = quantile_of(watts, rule.quantile)
     percentile = sketched(exact)

@@ -37,8 +37,8 @@ def go_client(tmp_path_factory):
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "lz4"])
 def test_clickhouse_go(late, columns, go_client, compression):
-    said = output([go_client, urlsplit(late.clickhouse_url).netloc, late.clickhouse_database, compression])
-    assert said.startswith(f"1 9|{SUM}|1|{columns}|") and "60" in said.rpartition("|")[2]
+    printed = output([go_client, urlsplit(late.clickhouse_url).netloc, late.clickhouse_database, compression])
+    assert printed.startswith(f"1 9|{SUM}|1|{columns}|") and "60" in printed.rpartition("|")[2]
 
 
 def test_clickhouse_client_for_node(late, columns, tmp_path):

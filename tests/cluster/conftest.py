@@ -1,4 +1,4 @@
-"""A Flink cluster as remote as one on this machine can be: its processes know nothing of this checkout or its packages."""
+"""A Flink cluster as remote as one on this machine can be: its processes have no access to this checkout or its packages."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ class Cluster:
                 self.start(name)
 
     def smw(self, settings, *arguments: str) -> str:
-        """What ./smw with these arguments says, for this cluster."""
+        """The output of ./smw with these arguments, for this cluster."""
         done = self.run(settings, *arguments)
         assert done.returncode == 0, done.stdout + done.stderr
         print(done.stderr)

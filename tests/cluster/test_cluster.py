@@ -63,8 +63,8 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
     by_itself = stop(cluster, settings)
 
     produce(settings, parts[2])
-    told = cluster.smw(replace(settings, parallelism=2), "submit", "pipeline")
-    assert f"from file://{by_itself} ..." in told
+    printed = cluster.smw(replace(settings, parallelism=2), "submit", "pipeline")
+    assert f"from file://{by_itself} ..." in printed
     produce(settings, parts[3])
     moved = stop(cluster, settings, str(tmp_path / "moved"))
     assert moved.parent == tmp_path / "moved"
@@ -116,7 +116,7 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
     assert "spikes has stood still for 11 s: it is started again." in stopped.communicate(timeout=STILL_S)[1] and stopped.returncode == 0
 
 
-def test_a_flink_that_has_lost_its_taskmanagers_is_told(cluster):
+def test_a_flink_without_taskmanagers_is_reported(cluster):
     task_managers = TaskManagers(cluster.flink)
     cluster.tend()
     until(lambda: cluster.slots() == 2 * SLOTS)

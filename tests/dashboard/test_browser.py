@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, on what the live pipeline finds: what a user sees, picks, is told and waits for."""
+"""The dashboard in a real browser, on what the live pipeline finds: what a user sees, picks, is notified and waits for."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ CUT_OFF = """
 TABLES_WITH_HIDDEN_COLUMNS = "[...document.querySelectorAll('.dvn-scroller')].filter(table => table.scrollWidth > table.clientWidth).length"
 
 RECORD_NOTIFICATIONS = """
-    window.told = [];
-    window.Notification = class { constructor(title) { window.told.push(title); } };
+    window.notified = [];
+    window.Notification = class { constructor(title) { window.notified.push(title); } };
     window.Notification.permission = "granted";"""
 
 
@@ -165,7 +165,7 @@ def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, 
         assert file.stat().st_size > 10_000
 
 
-def test_the_overview_says_what_sql_says(new_page, db):
+def test_the_overview_shows_the_figures_of_sql(new_page, db):
     page = new_page()
     houses, readings = db.query("SELECT uniqExact(house_id), sum(readings) FROM daily_energy FINAL").first_row
     kwh = db.query("SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC LIMIT 2").result_rows
@@ -180,7 +180,7 @@ def test_the_overview_says_what_sql_says(new_page, db):
         "SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC").result_rows)])
 
 
-def test_a_home_can_be_shared_and_says_what_sql_says(new_page, db):
+def test_a_home_can_be_shared_and_shows_the_figures_of_sql(new_page, db):
     house_id, day, meter_id = db.query(
         "SELECT house_id, min(date), max(meter_id) FROM power_by_minute CROSS JOIN (SELECT min(date) AS date FROM daily_energy FINAL) AS days "
         "WHERE house_id = (SELECT max(house_id) FROM houses FINAL) GROUP BY house_id").first_row
@@ -224,7 +224,7 @@ def test_a_user_picks_by_keyboard_and_takes_the_house_along(new_page, db):
     assert query(page)["house"] == str(other)
 
 
-def test_the_map_says_what_sql_says(new_page, db):
+def test_the_map_shows_the_figures_of_sql(new_page, db):
     page = new_page("map")
     whole(page)
     table = downloaded(page)
@@ -259,13 +259,13 @@ def test_an_alert_arrives_live_and_is_acknowledged(new_page, db, settings):
     sender.start()
     expect(counted).not_to_have_text(before)
     sender.join()
-    page.wait_for_function(f"window.told.length == {len(sent)}")
+    page.wait_for_function(f"window.notified.length == {len(sent)}")
     alerts = downloaded(page)
     assert set(sent) == set(alerts["alert_id"].head(len(sent)))
     newest = alerts.iloc[0]
     assert tuple(newest[["peak_watts", "limit_watts"]]) == db.query(
         "SELECT peak_watts, limit_watts FROM alerts FINAL WHERE alert_id = {id:String}", parameters={"id": newest["alert_id"]}).first_row
-    assert page.evaluate("window.told")[0].startswith("House ")
+    assert page.evaluate("window.notified")[0].startswith("House ")
     acknowledge(page, db, newest["alert_id"])
 
 

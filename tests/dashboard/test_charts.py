@@ -116,7 +116,7 @@ def test_a_power_curve_has_thresholds_and_alerts_where_there_are_some():
     assert layers(charts.power_curve(curve, THRESHOLDS.head(0), ALERTS.head(0), span)) == ["area", "line"]
 
 
-def test_an_alert_is_told_in_local_time():
+def test_an_alert_is_shown_in_local_time():
     span = span_of(SUN, hours=2)
     at = utc(SUN, "00:30")
     [band, _] = charts.episodes(ALERTS.assign(start=[at], end=[at + timedelta(minutes=1)]), span)
@@ -142,7 +142,7 @@ def test_the_largest_six_have_a_colour_and_the_rest_is_added_up():
     assert charts.ranked(rows[rows["label"].isin(["a", "b"])], "date", "kwh")[1] == ["b", "a"]
 
 
-def test_a_colour_says_the_same_in_all_charts_and_none_says_two_things():
+def test_a_colour_has_one_meaning_in_all_charts():
     scale = charts.appliance_colours(["oven", "kettle", OTHERS, UNMETERED]).to_dict()["scale"]
     assert dict(zip(scale["domain"], scale["range"])) == {"oven": charts.BLUE, "kettle": charts.ORANGE, OTHERS: charts.YELLOW, UNMETERED: charts.GREY}
     all_of_them = charts.appliance_colours([*"abcdef", OTHERS, UNMETERED]).to_dict()["scale"]["range"]
@@ -153,7 +153,7 @@ def days(**columns) -> pd.DataFrame:
     return pd.DataFrame({"date": pd.to_datetime(["2026-10-23", "2026-10-24", "2026-10-26"]), "kwh": [10.0, 12.0, 3.0]} | columns)
 
 
-def test_a_day_that_is_not_whole_is_pale_and_says_how_much_was_measured():
+def test_a_partial_day_is_pale_and_shows_its_coverage():
     energy = days(coverage_percent=[99.0, 98.6, 100.0], final=[True, True, False], before_kwh=[np.nan] * 3)
     none = pd.DataFrame({"date": [], "median_kwh": [], "houses": []})
     chart = charts.daily_energy(energy, none)

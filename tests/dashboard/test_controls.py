@@ -1,4 +1,4 @@
-"""What a user picks: where it starts from, what of it is kept, and how it stands in the URL. In small apps of their own."""
+"""A user's choices: their initial values, which are kept, and their form in the URL. Each test runs a small app of its own."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_without_a_value_the_default_is_picked_and_written():
     assert test.query_params == {"n": "5", "other": "1"}
 
 
-def test_of_a_parameter_that_comes_twice_the_last_counts():
+def test_the_last_of_a_repeated_parameter_counts():
     assert app(number, n=["3", "4"]).number_input(key="n").value == 4
 
 

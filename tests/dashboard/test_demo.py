@@ -13,8 +13,8 @@ from commands.demo import Totals
 @pytest.fixture
 def printed(db, stored):
     arguments = argparse.Namespace(data="DIR", stop=True)
-    said = ["note: DIR/house_1/channel_1.dat:51: 2 missing values: left out (this is the first)", "produced 7 readings of 1 houses in 1 bursts"]
-    return demo.report(stored, db, 7, Totals(used=7), arguments, said).splitlines()
+    lines = ["note: DIR/house_1/channel_1.dat:51: 2 missing values: left out (this is the first)", "produced 7 readings of 1 houses in 1 bursts"]
+    return demo.report(stored, db, 7, Totals(used=7), arguments, lines).splitlines()
 
 
 def test_houses_and_their_total(printed):

@@ -135,12 +135,12 @@ def test_a_time_zone_that_is_none_counts_as_utc(visit_hostile):
     assert metrics(app)["Energy, kWh"] == "5.0"
 
 
-def test_of_an_alert_names_and_notes_are_shown_as_they_are(visit_hostile):
+def test_names_and_notes_of_an_alert_are_shown_as_they_are(visit_hostile):
     app = visit_hostile("alerts", alert=OVEN)
     assert texts(app.text) == [f"{NAME}, {NAME}", f"{NAME}: {NAME * 5}"]
 
 
-def test_what_clickhouse_says_is_no_markdown(visit):
+def test_clickhouse_errors_are_not_markdown(visit):
     app = visit("sql")
     app.text_area[0].set_value("SELECT `[x](http://evil.invalid/)`")
     app = ran(app.button[0].click())
@@ -193,14 +193,14 @@ def test_the_reader_is_refused(stored, db, sql):
 HARMLESS = {"generate_series", "generateSeries", "merge", "numbers", "numbers_mt", "values", "view", "zeros", "zeros_mt"}
 
 
-def test_of_the_table_functions_only_those_are_allowed_that_read_nothing_but_tables(db):
+def test_only_table_functions_that_read_nothing_but_tables_are_allowed(db):
     for [name] in db.query("SELECT name FROM system.table_functions").result_rows:
         if name not in HARMLESS and not name.startswith("view"):  # those take no texts
             with pytest.raises(DatabaseError, match=f"the table function {name} is not allowed"):
                 queries.of_user(db, f"SELECT * FROM {name}('http://127.0.0.1:1/', 'x', 'y')", 10)
 
 
-def test_limits_hold_whatever_a_query_says(db):
+def test_limits_hold_for_every_query(db):
     limits = "getSetting('readonly'), getSetting('max_execution_time'), getSetting('max_memory_usage')"
     for sql in (f"SELECT {limits}", f"SELECT * FROM (SELECT {limits} SETTINGS readonly = 0, max_execution_time = 0, max_memory_usage = 0)",
                 f"(SELECT {limits} SETTINGS readonly = 0, max_execution_time = 0, max_memory_usage = 0) UNION ALL (SELECT {limits})"):
@@ -217,7 +217,7 @@ def with_passwords(tmp_path):
         yield settings
 
 
-def test_no_system_table_tells_a_password(with_passwords):
+def test_no_system_table_shows_a_password(with_passwords):
     schema.create(client.writer(with_passwords), with_passwords)
     db = client.reader(with_passwords)
     tables = db.query("SELECT database, name FROM system.tables WHERE database != currentDatabase()").result_rows

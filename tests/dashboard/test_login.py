@@ -64,9 +64,9 @@ class Provider:
         return JSONResponse({"keys": [self.key.as_dict(private=False)]})
 
     def authorize(self, request):
-        asked = request.query_params
-        self.nonce = asked.get("nonce", "")
-        return RedirectResponse(f"{asked['redirect_uri']}?{urlencode({'code': 'once', 'state': asked['state']})}")
+        parameters = request.query_params
+        self.nonce = parameters.get("nonce", "")
+        return RedirectResponse(f"{parameters['redirect_uri']}?{urlencode({'code': 'once', 'state': parameters['state']})}")
 
     def token(self, request):
         now = int(time.time())
@@ -77,7 +77,7 @@ class Provider:
 
 @pytest.fixture
 def dashboard(clickhouse, processes, tmp_path, monkeypatch):
-    """The address of a dashboard that asks for a login."""
+    """The address of a dashboard that requires a login."""
     settings = replace(clickhouse, clickhouse_database="login")
     schema.create(writer(settings), settings)
     with Provider() as provider:

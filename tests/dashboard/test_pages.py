@@ -1,4 +1,4 @@
-"""The pages on the results of results.py: the numbers that they show, what their URLs say, and what they say when something is missing."""
+"""The pages on the results of results.py: the numbers they show, the parameters in their URLs, and their messages when something is missing."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_overview_with_no_broker(dashboard_on, stored):
     assert texts(app.warning)[0].startswith("no Kafka broker answers at 127.0.0.1:1: ")
 
 
-def test_overview_tells_the_lag_of_each_job_that_has_run(dashboard_on, stored, with_topics):
+def test_overview_shows_the_lag_of_each_job_that_has_run(dashboard_on, stored, with_topics):
     settings = replace(with_topics, clickhouse_database=stored.clickhouse_database)
     readings = topic(settings, "readings")
     producer = Producer({"bootstrap.servers": settings.kafka})
@@ -96,7 +96,7 @@ def test_home_against_the_period_before(visit):
     assert drawn(app)[0] == ["bar", "text", "tick", "line"]
 
 
-def test_home_is_held_against_the_median_of_its_own_days(visit):
+def test_home_is_compared_with_the_median_of_its_own_days(visit):
     # house 3: 11 + 4 kWh on Friday and Monday, when the medians were 15.5 and 4
     assert metrics(visit("home", house="3"))["vs zip median"] == "-23 %"
 
@@ -110,7 +110,7 @@ def test_home_of_a_house_without_mains(visit):
     assert metrics(visit("home", house="5", **{"from": str(SPRING), "to": str(SPRING)}))["Covered"] == "75.0 %"
 
 
-def test_home_of_a_house_of_which_nothing_is_known(visit):
+def test_home_of_an_unknown_house(visit):
     app = visit("home", house="6")
     assert (app.selectbox(key="house").options[-1], app.selectbox(key="meter").options) == ("House 6", ["whole house", "meter 7 (7)"])
     assert texts(app.caption)[0].endswith("times are local, in UTC.")
@@ -118,7 +118,7 @@ def test_home_of_a_house_of_which_nothing_is_known(visit):
                             "Cost": "0.45", "A day": "0.45"}
 
 
-def test_all_that_is_picked_at_home_stands_in_the_url(visit):
+def test_every_choice_on_home_is_in_the_url(visit):
     url = {"house": "1", "date": str(SUN), "meter": "3", "span": "hour", "hour": "10", "from": str(SAT), "to": str(SUN), "tariff": "0.25,1.0,10,12,1"}
     app = visit("home", **url)
     assert app.query_params == url
@@ -193,7 +193,7 @@ def test_what_a_day_costs(visit):
     assert (metrics(app)["Cost"], app.query_params["tariff"]) == ("7.00", "0.5,0.5,10,13,1")
 
 
-def test_the_cost_of_a_day_whose_hours_were_not_kept_says_so(visit):
+def test_the_cost_of_a_day_without_hours_is_marked(visit):
     # Friday's 10 kWh evenly: 3 of 24 hours at 1, the others at 0.25; Saturday's 12 kWh at 23 o'clock
     app = visit("home", **{"from": str(FRI), "to": str(SAT)}, tariff="0.25,1,10,13,1")
     assert metrics(app)["Cost"] == "6.44"
@@ -299,7 +299,7 @@ def components(app, name: str) -> list:
     return [json.loads(found.proto.json) for found in app.get("bidi_component") if found.proto.component_name == name]
 
 
-def test_alerts_are_told_in_each_houses_time(visit):
+def test_alerts_are_shown_in_the_local_time_of_their_house(visit):
     app = visit("alerts")
     assert app.dataframe[0].value[["state", "house_id", "city", "label", "began", "minutes", "seen"]].values.tolist() == [
         ["open", 2, "New York", "mains", "2026-10-26 08:00:00", 1, ""],
@@ -321,12 +321,12 @@ def with_401_alerts(clickhouse):
     return settings
 
 
-def test_of_many_alerts_it_is_told_how_many_and_each_is_on_some_page(dashboard_on, with_401_alerts):
+def test_many_alerts_are_counted_and_each_is_on_a_page(dashboard_on, with_401_alerts):
     app = dashboard_on(with_401_alerts)("alerts")
     seen = []
-    for number, told in enumerate(("200 of 401 alerts (1 to 200)", "200 of 401 alerts (201 to 400)", "1 of 401 alerts (401 to 401)"), 1):
+    for number, caption in enumerate(("200 of 401 alerts (1 to 200)", "200 of 401 alerts (201 to 400)", "1 of 401 alerts (401 to 401)"), 1):
         app = ran(app.number_input(key="alerts_page").set_value(number))
-        assert texts(app.caption) == [f"{told}, newest first. Select a row for details."]
+        assert texts(app.caption) == [f"{caption}, newest first. Select a row for details."]
         seen += listed(app)
     assert len(set(seen)) == 401 and seen == sorted(seen, reverse=True)
     app = ran(app.number_input(key="of_house").set_value(6))  # which has none
@@ -373,7 +373,7 @@ def test_an_acknowledgement_without_a_note_or_a_login(visit):
     assert labels(app.button) == ["CSV", "Open the house", "Change the note", "Take back"]
 
 
-def test_an_alert_of_which_little_is_known(visit):
+def test_an_alert_with_few_details(visit):
     app = visit("alerts", alert=UNKNOWN)
     assert texts(app.subheader) == ["House 6, 2026-10-25 23:30:00"]
     assert texts(app.text) == ["meter 7"]
@@ -381,7 +381,7 @@ def test_an_alert_of_which_little_is_known(visit):
     assert labels(app.button) == ["CSV", "Open the house", "Acknowledge"]
 
 
-def test_an_alert_that_is_none_any_more(visit):
+def test_a_retracted_alert(visit):
     app = visit("alerts", alert=NO_ALERT)
     assert texts(app.info) == ["The selected alert does not exist (any more): later readings may have retracted it."]
     assert listed(app) == NEWEST_FIRST and labels(app.button) == ["CSV"]
@@ -402,20 +402,20 @@ def test_from_an_alert_to_its_house(visit):
     assert "Red, with a triangle: 1 alert." in texts(app.caption)[1]
 
 
-def test_news_are_the_alerts_that_came_since_the_page_was_opened(dashboard_on, clickhouse):
+def test_notifications_are_the_alerts_since_the_page_was_opened(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_news")
     writer = client.writer(settings, settings.database)
     [first, second, *_] = results.alerts()
 
-    def told(app) -> list[dict]:
+    def notifications(app) -> list[dict]:
         [data] = components(app, "notifications")
         return data
 
     results.insert(writer, alerts=[first], meters=results.meters())
     app = ran(dashboard_on(settings)("alerts").toggle(key="notices").set_value(True))
-    assert told(app) == []
+    assert notifications(app) == []
     results.insert(writer, alerts=[second])
-    assert told(ran(app)) == [{"id": OVEN, "title": "House 1: oven", "body": "4,000 W, limit 3,480 W"}]
+    assert notifications(ran(app)) == [{"id": OVEN, "title": "House 1: oven", "body": "4,000 W, limit 3,480 W"}]
 
 
 def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
@@ -436,7 +436,7 @@ def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
             (OVEN, 1, "x" * 500, False), (OVEN, 1, "", True), (MAINS, 2, "é; <b>'\0", False), (KETTLE, 5, "tea", False), (UNKNOWN, 6, "", False))]
 
 
-def test_an_acknowledgement_that_kafka_does_not_take_is_told(dashboard_on, stored, monkeypatch):
+def test_an_acknowledgement_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch):
     monkeypatch.setattr(acknowledgements, "SENT_WITHIN_S", 0.5)
     app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))("alerts", alert=KETTLE)
     app.text_input[0].set_value("tea")
@@ -464,7 +464,7 @@ def test_days_whose_figures_may_not_be_whole_have_a_reason_and_a_way_back(visit)
 
 
 def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
-    """House 7 had a burst of the 26th on the 23rd: what came on the days between was late, so that they have no row."""
+    """House 7 had a burst of the 26th on the 23rd: readings of the days between were late, so these days have no row."""
     settings = database(clickhouse, "dashboard_ahead")
     row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI))
     half = list(row)
@@ -488,8 +488,8 @@ def test_no_such_day(visit):
 
 # SQL
 
-def asked(app, sql: str):
-    """The page once it has run a query."""
+def run_query(app, sql: str):
+    """The page after it has run a query."""
     app.text_area[0].set_value(sql)
     return ran(app.button[0].click())
 
@@ -502,19 +502,19 @@ def test_the_examples_are_answered(visit):
 
 
 def test_a_query_is_answered_by_a_table_and_a_chart(visit):
-    app = asked(visit("sql"), "SELECT date, kwh FROM daily_energy WHERE house_id = 1 AND meter_id = 1 ORDER BY date;")
+    app = run_query(visit("sql"), "SELECT date, kwh FROM daily_energy WHERE house_id = 1 AND meter_id = 1 ORDER BY date;")
     assert texts(app.caption)[1:] == ["4 rows"]
     assert app.dataframe[0].value["kwh"].tolist() == [10, 12, 14, 3]
     assert drawn(app) == [["bar"]]
     assert drawn(ran(app.segmented_control(key="chart_mark").set_value("line"))) == [["line"]]
-    app = asked(app, "SELECT 'a' AS self, 1 AS x UNION ALL SELECT 'b', 2")  # the chart's axes of before are gone
+    app = run_query(app, "SELECT 'a' AS self, 1 AS x UNION ALL SELECT 'b', 2")  # the previous chart's axes are gone
     assert (texts(app.caption)[1:], drawn(app)) == (["2 rows"], [["line"]])
 
 
-@pytest.mark.parametrize("count, told", [(0, "0 rows"), (1, "1 row"), (10_000, "10,000 rows"), (10_001, "10,000 rows: the first 10,000 of more")])
-def test_how_many_rows_there_are_is_told(visit, count, told):
-    app = asked(visit("sql"), f"SELECT number FROM numbers({count})")
-    assert texts(app.caption)[1:] == [told]
+@pytest.mark.parametrize("count, caption", [(0, "0 rows"), (1, "1 row"), (10_000, "10,000 rows"), (10_001, "10,000 rows: the first 10,000 of more")])
+def test_the_number_of_rows_is_shown(visit, count, caption):
+    app = run_query(visit("sql"), f"SELECT number FROM numbers({count})")
+    assert texts(app.caption)[1:] == [caption]
     assert [len(table.value) for table in app.dataframe] == ([min(count, 10_000)] if count else [])
 
 
@@ -527,7 +527,7 @@ KINDS = [
 def test_an_answer_of_any_kind_is_shown(visit):
     app = visit("sql")
     for value in KINDS:
-        app = asked(app, f"SELECT {value}, number AS `a.b[0]:Q` FROM numbers(3)")
+        app = run_query(app, f"SELECT {value}, number AS `a.b[0]:Q` FROM numbers(3)")
         assert texts(app.caption)[1:] == ["3 rows"] and drawn(app) == [["bar"]], value
         [data] = app.get("vega_lite_chart")[0].proto.datasets
         kind = pa.ipc.open_stream(data.data.data).schema.field("x").type
@@ -547,24 +547,24 @@ REFUSED = [
 ]
 
 
-def test_what_cannot_be_run_is_told_in_place_of_the_answer_before(visit, db):
+def test_an_error_message_replaces_the_previous_answer(visit, db):
     app = visit("sql")
-    for sql, said in REFUSED:
-        app = asked(app, "SELECT 1")
+    for sql, message in REFUSED:
+        app = run_query(app, "SELECT 1")
         assert app.dataframe and not app.error
-        app = asked(app, sql)
+        app = run_query(app, sql)
         [error], reason = texts(app.error), texts(app.code)
-        assert said in " ".join([error, *reason]) and not app.dataframe, sql
+        assert message in " ".join([error, *reason]) and not app.dataframe, sql
     assert db.command("SELECT count() FROM houses") == 5
 
 
-def test_an_empty_query_is_asked_for(visit):
-    assert texts(asked(visit("sql"), " \n").info) == ["Write a query first."]
+def test_an_empty_query_gets_a_hint(visit):
+    assert texts(run_query(visit("sql"), " \n").info) == ["Write a query first."]
 
 
 # Replay
 
-def test_a_replay_that_fails_says_why(dashboard_on, stored, with_topics):
+def test_a_failed_replay_shows_its_reason(dashboard_on, stored, with_topics):
     app = dashboard_on(replace(with_topics, clickhouse_database=stored.clickhouse_database))("replay", **{"from": str(SUN), "to": str(SUN)})
     assert app.query_params == {"from": str(SUN), "to": str(SUN)}
     app = ran(app.button[0].click())
@@ -577,9 +577,9 @@ def test_a_replay_that_fails_says_why(dashboard_on, stored, with_topics):
     assert not ran(app).button[0].disabled
 
 
-@pytest.mark.parametrize("after_kwh, said", [(45.5, "+0.000"), (45.5 - 1e-13, "+0.000"), (45.499, "-0.001"), (1045.5, "+1,000.000")])
-def test_the_change_that_a_replay_made(after_kwh, said):
-    assert change(after_kwh, 45.5) == said
+@pytest.mark.parametrize("after_kwh, change_text", [(45.5, "+0.000"), (45.5 - 1e-13, "+0.000"), (45.499, "-0.001"), (1045.5, "+1,000.000")])
+def test_the_change_that_a_replay_made(after_kwh, change_text):
+    assert change(after_kwh, 45.5) == change_text
 
 
 def test_a_replay_can_be_stopped(dashboard_on, stored):
@@ -623,15 +623,15 @@ def test_without_clickhouse(dashboard_on, stored, name):
     assert not app.metric and not app.dataframe
 
 
-@pytest.mark.parametrize("changed, said", [
+@pytest.mark.parametrize("changed, message", [
     ({"clickhouse_database": "nosuch"}, "has no database nosuch yet"), ({"clickhouse_reader_password": "wrong"}, "refuses the user or the password")])
-def test_a_clickhouse_that_is_not_ready(dashboard_on, stored, changed, said):
+def test_a_clickhouse_that_is_not_ready(dashboard_on, stored, changed, message):
     app = dashboard_on(replace(stored, **changed))("home")
     [error] = texts(app.error)
-    assert said in error
+    assert message in error
 
 
-def test_a_query_that_fails_all_the_same_is_told(dashboard_on, clickhouse):
+def test_an_unexpected_query_failure_is_reported(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_broken")
     client.writer(settings, settings.database).command("DROP VIEW alert_list")
     assert "alert_list" in texts(dashboard_on(settings)("alerts").error)[0]
@@ -662,7 +662,7 @@ def test_nothing_is_shown_before_a_login(visit, name):
     assert [element.type for element in app.main if element.type != "main"] == ["title", "button"]
 
 
-def test_who_is_logged_in_sees_the_pages(visit):
+def test_a_logged_in_user_sees_the_pages(visit):
     app = frame()
     app.secrets, app.user = PROVIDER, {"is_logged_in": True, "email": "ann@example.org"}
     app = ran(app.switch_page("views/home.py"))

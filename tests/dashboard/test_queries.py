@@ -201,7 +201,7 @@ def test_alerts(db, filters, expected):
     assert queries.count_alerts(db, **filters) == len(expected)
 
 
-def test_the_newest_alerts_first_and_no_more_than_asked(db):
+def test_the_newest_alerts_first_and_no_more_than_the_limit(db):
     assert queries.alerts(db, 2)["alert_id"].tolist() == NEWEST_FIRST[:2]
     assert queries.alerts(db, 2, 1)["alert_id"].tolist() == NEWEST_FIRST[1:3]
 
@@ -245,12 +245,12 @@ def test_rows_made_since(db):
 # A user's own query
 
 @pytest.mark.parametrize("count, shown, more", [(0, 0, False), (9, 9, False), (10, 10, False), (11, 10, True), (200_000, 10, True)])
-def test_of_a_users_query_come_the_first_rows(db, count, shown, more):
+def test_a_users_query_returns_the_first_rows(db, count, shown, more):
     found, has_more = queries.of_user(db, f"SELECT number FROM numbers({count})", 10)
     assert (found.get("number", pd.Series()).tolist(), has_more) == (list(range(shown)), more)
 
 
-def test_that_there_is_more_is_known_though_it_comes_in_another_block(db):
+def test_more_rows_are_detected_even_in_another_block(db):
     sql = "SELECT number FROM numbers(200000)"
     with db.query_df_stream(sql) as blocks:
         first = len(next(iter(blocks)))
@@ -259,7 +259,7 @@ def test_that_there_is_more_is_known_though_it_comes_in_another_block(db):
     assert (len(found), more) == (first, True)
 
 
-def test_a_users_query_that_fails_says_so(db):
+def test_a_failed_user_query_reports_its_error(db):
     with pytest.raises(DatabaseError, match="Code: 60"):
         queries.of_user(db, "SELECT * FROM nosuch", 10)
 

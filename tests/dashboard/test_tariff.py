@@ -58,7 +58,7 @@ prices, hours = st.floats(0, 999), st.integers(0, 23)
 
 
 @given(st.builds(Tariff, prices, prices, hours, hours, st.booleans()))
-def test_any_tariff_is_what_its_text_says(tariff):
+def test_any_tariff_is_restored_from_its_text(tariff):
     assert Tariff.from_text(tariff.to_text()) == tariff
 
 

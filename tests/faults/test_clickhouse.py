@@ -69,8 +69,8 @@ def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
         processes.start("endpoint", disk.command(sys.executable, "-P", "-m", "store.endpoint"), settings.environ())
         processes.wait_until(lambda: services.endpoint_answers(settings), "no endpoint answers")
         services.start_sink(processes, settings)
-        said = processes.log("sink")
-        until(lambda: "waiting: " in said.read_text())
+        sink_log = processes.log("sink")
+        until(lambda: "waiting: " in sink_log.read_text())
         client = reader(settings)
         served = {table: set(values(client, table)) for table in INSERTED_ONCE}
         assert not all_stored(settings)
@@ -81,6 +81,6 @@ def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
         assert dead_letters(client) == sorted(log.dead)
         for table, rows in served.items():
             assert rows <= set(values(client, table)), table
-    [waiting] = [line for line in said.read_text().splitlines() if "waiting: " in line]
+    [waiting] = [line for line in sink_log.read_text().splitlines() if "waiting: " in line]
     assert "waiting: ClickHouse reports: Cannot reserve" in waiting and "not enough space" in waiting
-    assert f"ClickHouse at {settings.clickhouse_url} is back" in said.read_text()
+    assert f"ClickHouse at {settings.clickhouse_url} is back" in sink_log.read_text()

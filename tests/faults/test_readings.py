@@ -25,7 +25,7 @@ def test_the_tables_are_what_the_oracle_finds(client, log, expected):
     assert stored_readings(client) == log.readings
 
 
-def test_what_a_wrong_clock_brings_too_late_or_twice_is_told(client, expected):
+def test_late_and_duplicate_readings_of_a_wrong_clock_are_reported(client, expected):
     late = dict(client.query("SELECT (house_id, reason), sum(readings) FROM late FINAL GROUP BY house_id, reason").result_rows)
     assert late[AHEAD, "its day was closed"] > 1000
     assert {reason for _, reason in late} == {"its day was closed"}, "what overlaps is cut"

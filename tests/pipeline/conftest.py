@@ -32,7 +32,7 @@ def run_job(settings, name: str) -> None:
 
 
 def log_of(settings, name: str) -> Path:
-    """Where run_job keeps what a job says."""
+    """Where run_job keeps a job's output."""
     return settings.home / "logs" / f"{settings.topic_prefix}{name}.log"
 
 
@@ -51,7 +51,7 @@ def all_stored(settings) -> bool:
 
 
 def values(client: Client, table: str, where: str = "1") -> list[tuple]:
-    """All rows of a table in order, without what tells when they were made; floats to the bit."""
+    """All rows of a table in order, without the columns of their creation time; floats to the bit."""
     columns = client.query(f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'").result_rows
     names = [f"reinterpretAs{type.replace('Float', 'UInt')}({name})" if type in ("Float32", "Float64") else name
              for name, type in columns if name not in ("revision", "stored", "house_time")]

@@ -56,9 +56,9 @@ def folder(original, settings, tmp_path_factory):
     """An archive of the log, which was made in two runs; the topic has lost everything since."""
     folder = tmp_path_factory.mktemp("archive")
     smw(settings, "archive", *DAYS, "--houses", "2-2", "--into", str(folder))
-    said = smw(settings, "archive", *DAYS, "--into", str(folder))
+    output = smw(settings, "archive", *DAYS, "--into", str(folder))
     bursts = len(LOG.bursts) + sum(value in LOG.dead for _, value in LOG.messages if value and archive_files.cut(0, 0, 0, b"", value)[1])
-    assert f" {bursts:,} bursts with " in said and f" {len(LOG.messages) - bursts:,} messages that are no burst" in said
+    assert f" {bursts:,} bursts with " in output and f" {len(LOG.messages) - bursts:,} messages that are no burst" in output
     in_topic = [(m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value()) for m in messages(settings, "readings")]
     assert sorted(in_topic) == sorted((*m[:4], m.value) for path in folder.rglob("*.avro") for m in archive_files.read(path))
     lose_readings(settings)
@@ -90,6 +90,6 @@ def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, f
     (["archive", "--from", "2013-04-12", "--to", "2013-04-11"], "give the last day not before the first"),
     (["replay", "--from", "2013-04-12", "--to", "2013-04-13", "--archive", "/nowhere"], "/nowhere has no readings of 2013-04-12"),
 ])
-def test_what_cannot_be_done_is_told_in_one_sentence(settings, folder, command, sentence):
+def test_an_impossible_request_is_reported_in_one_sentence(settings, folder, command, sentence):
     done = subprocess.run([ROOT / "smw", *command], env=os.environ | settings.environ(), text=True, capture_output=True)
     assert done.returncode == 1 and sentence in done.stderr and len(done.stderr.splitlines()) == 1

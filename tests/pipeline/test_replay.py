@@ -112,9 +112,9 @@ def test_a_replay_beside_the_old_results_over_a_crash_at_another_parallelism(ori
     killed = []
     killer = threading.Thread(target=lambda: killed.append(kill_a_worker(home / "run" / "pipeline.pid", replace(settings, into="again"))))
     killer.start()
-    said = replay(replace(settings, parallelism=4), "--from", str(FROM), "--to", str(TO), "--into", "again")
+    output = replay(replace(settings, parallelism=4), "--from", str(FROM), "--to", str(TO), "--into", "again")
     killer.join()
-    assert killed[0] and "messages read" in said
+    assert killed[0] and "messages read" in output
     client = reader(replace(settings, into="again"))
     for table, where in REPLAYED.items():
         assert values(client, table) == values(original, table, where), table
@@ -164,6 +164,6 @@ def test_days_that_a_clock_ahead_has_closed_come_back_by_the_way_that_quality_na
     (["--from", "2026-11-01", "--to", "2026-11-01", "--with-late"], "give it with --house"),
     (["--from", "2026-11-01", "--to", "2026-11-01", "--into", "a-b"], "a name of letters, digits and underscores"),
 ])
-def test_what_makes_no_sense_is_told_in_one_sentence(settings, arguments, sentence):
+def test_invalid_arguments_are_reported_in_one_sentence(settings, arguments, sentence):
     done = subprocess.run([ROOT / "smw", "replay", *arguments], env=os.environ | settings.environ(), text=True, capture_output=True)
     assert done.returncode == 1 and sentence in done.stderr and len(done.stderr.splitlines()) == 1

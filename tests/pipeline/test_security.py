@@ -43,12 +43,12 @@ from tests.processes import command_line
 from tests.waiting import STILL_S, until
 
 MARK = "Marked" + secrets.token_hex(8)
-"""Part of every password; so it is looked for in all that anybody may read."""
+"""Part of every password; so the tests search for it in everything that anybody may read."""
 PASSWORD = f"""{MARK} it's "50\\%" """.strip()
 USERS = ("generator", "jobs", "sink", "dashboard")
 FLINK_PROGRAM_FAILED = 31
 NO_LOGS = {"kafka", "clickhouse", "certificates", "tmp", "kafka.properties", "keystore.pem"}
-"""In SMW_HOME: data, what the broker of the tests itself is told, and Flink's folder, in which the job is."""
+"""In SMW_HOME: data, the configuration of the tests' broker, and Flink's folder, in which the job is."""
 
 
 def documented_rights() -> list[tuple[str, ResourceType, str, AclOperation]]:
@@ -141,8 +141,8 @@ def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow,
     newest = max(date for _, _, date in expected_of(admin, more).days)
     until(lambda: flow.query("SELECT max(date) FROM daily_energy FINAL WHERE house_id = 9").first_row[0] == newest)
     processes.check()
-    said = processes.log("sink").read_text()
-    assert said.count("waiting:") == said.count("refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD") == 1
+    output = processes.log("sink").read_text()
+    assert output.count("waiting:") == output.count("refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD") == 1
 
 
 def test_no_secret_is_in_logs_or_checkpoints(flow, home):
@@ -168,14 +168,14 @@ def test_no_secret_is_in_the_list_of_processes(flow):
     assert [line for line in lines if MARK.encode() in line] == []
 
 
-def test_no_secret_is_in_what_flink_answers(flow, admin):
+def test_no_secret_is_in_flinks_answers(flow, admin):
     answers = dict(flink_answers(f"http://127.0.0.1:{admin.flink_ui_port}"))
     assert {"/jobmanager/config", "/jobmanager/log"} <= set(answers)
     assert [path for path, answer in answers.items() if MARK.encode() in answer] == []
 
 
 def flink_answers(url: str):
-    """(path, answer) of all that Flink's REST API tells of itself and its jobs."""
+    """(path, answer) of everything that Flink's REST API shows of itself and its jobs."""
     def ask(path: str) -> bytes:
         try:
             with urlopen(url + path, timeout=STILL_S) as answer:
@@ -194,16 +194,16 @@ def flink_answers(url: str):
     return ((path, ask(path)) for path in paths)
 
 
-def test_no_secret_is_in_what_flink_says_of_a_table_that_it_cannot_make(admin):
-    said = run(admin, "from pyflink.datastream import StreamExecutionEnvironment as E; from pyflink.table import StreamTableEnvironment as T; "
+def test_no_secret_is_in_flinks_error_for_a_table_that_it_cannot_make(admin):
+    output = run(admin, "from pyflink.datastream import StreamExecutionEnvironment as E; from pyflink.table import StreamTableEnvironment as T; "
                       "from jobs.flink import kafka_tables; from smartmeter.settings import Settings; tables = T.create(E.get_execution_environment()); "
                       "kafka_tables.readings(tables, Settings.load()); tables.sql_query('SELECT * FROM readings')")
-    assert "Could not find any factory for identifier 'kafka'" in said and "sasl.jaas.config" in said
-    assert MARK not in said
+    assert "Could not find any factory for identifier 'kafka'" in output and "sasl.jaas.config" in output
+    assert MARK not in output
 
 
 def run(settings: Settings, code: str) -> str:
-    """What a Python program says."""
+    """The output of a Python program."""
     done = subprocess.run([sys.executable, "-P", "-c", code], env=os.environ | settings.environ(), capture_output=True, text=True, timeout=STILL_S)
     return done.stdout + done.stderr
 
@@ -220,7 +220,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_wrong_is_told_in_one_sentence_by_every_part(wrong, admin, processes, home):
+def test_every_part_reports_a_fault_in_one_sentence(wrong, admin, processes, home):
     changes, sentence = WRONG[wrong]
     settings = replace(admin, **changes | {name: value for name, value in (
         ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.replace("localhost", "127.0.0.1")))
@@ -251,14 +251,14 @@ def test_programs_end_with_the_sentence(admin):
     }
     running = {name: subprocess.Popen(command, env=os.environ | local_flink.flink_environ(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
                for name, command in commands.items()}
-    said = {name: process.communicate(timeout=STILL_S)[0] for name, process in running.items()}
+    output = {name: process.communicate(timeout=STILL_S)[0] for name, process in running.items()}
     assert [process.returncode for process in running.values()] == [1, 1, FLINK_PROGRAM_FAILED]
-    assert re.fullmatch(f"smw: {NO_PASSWORD}\n", said["smw"]) and re.fullmatch(f"sink: {NO_PASSWORD}\n", said["sink"])
-    assert re.search(f"^smw: {NO_PASSWORD}$", said["flink"], re.MULTILINE)
-    assert not any(MARK in text for text in said.values())
+    assert re.fullmatch(f"smw: {NO_PASSWORD}\n", output["smw"]) and re.fullmatch(f"sink: {NO_PASSWORD}\n", output["sink"])
+    assert re.search(f"^smw: {NO_PASSWORD}$", output["flink"], re.MULTILINE)
+    assert not any(MARK in text for text in output.values())
 
 
-def test_rights_that_are_missing_are_told(admin):
+def test_missing_rights_are_reported(admin):
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*authorization failed.*docs/security.md"):
         Sink(replace(of_user(admin, "generator"), sink_metrics_port=0)).run()
     with pytest.raises(ProducerError, match="^Kafka at .* does not let user sink do that .*authorization failed"), Producer(of_user(admin, "sink")) as producer:
@@ -272,7 +272,7 @@ def test_topics_that_are_there_take_no_right_to_create_them(admin):
     until(lambda: topic_admin.create_topics(of_user(admin, "generator")) is None)
 
 
-def test_no_user_may_more_than_is_documented(admin):
+def test_no_user_has_more_rights_than_documented(admin):
     rights = documented_rights()
     assert {user for user, *_ in rights} == set(USERS)
     writes = {(user, name) for user, kind, name, operation in rights if operation == AclOperation.WRITE}
@@ -297,7 +297,7 @@ def written(settings: Settings, name: str) -> int | None:
     (dict(clickhouse_url="http://127.0.0.1", clickhouse_ca=""), "ClickHouse does not answer at http://127"),
     (dict(clickhouse_reader_password=f"{MARK} wrong"), "ClickHouse at https://127.* refuses the user or the password"),
 ])
-def test_what_is_wrong_with_clickhouse_is_told_in_one_sentence(flow, admin, home, wrong, sentence):
+def test_a_fault_of_clickhouse_is_reported_in_one_sentence(flow, admin, home, wrong, sentence):
     port = admin.clickhouse_url.rpartition(":")[2]
     if wrong.get("clickhouse_ca"):
         wrong = dict(clickhouse_ca=str(Authority(home / "certificates" / "stranger").file))

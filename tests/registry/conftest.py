@@ -36,7 +36,7 @@ class Registry:
 
 @pytest.fixture(scope="session")
 def registry(processes, tmp_path_factory) -> Registry:
-    """A registry in memory, which lets no subject change in a way that later readers could not read."""
+    """A registry in memory that rejects a change of a subject which later readers could not read."""
     authority = Authority(tmp_path_factory.mktemp("authority"))
     certificate, key = authority.issue(LOOPBACK)
     with ports.listener_near(0) as plain, ports.listener_near(0) as secure:
@@ -53,10 +53,10 @@ def registry(processes, tmp_path_factory) -> Registry:
 
 
 class Door:
-    """Stands before a registry, asks for a user and password, lets "reader" register nothing, and knows what was asked for."""
+    """A proxy before a registry: requires a user and password, lets "reader" register nothing, and records the requested paths."""
 
     def __init__(self, target: str):
-        self.target, self.asked = target, []
+        self.target, self.requested = target, []
         with ports.listener_near(0) as held:
             self.port = held.getsockname()[1]
         self.url = f"http://{LOOPBACK}:{self.port}"
@@ -89,7 +89,7 @@ class Door:
 
     @contextmanager
     def shut(self) -> Iterator[None]:
-        """Nobody answers within."""
+        """No request is answered inside this block."""
         self.__exit__()
         try:
             yield
@@ -98,7 +98,7 @@ class Door:
 
     def answer(self, method: str, path: str, headers, body: bytes | None) -> tuple[int, bytes]:
         """(status, body) for a request."""
-        self.asked.append(path)
+        self.requested.append(path)
         users = {"Basic " + base64.b64encode(f"{user}:{password}".encode()).decode(): user for user, password in PASSWORDS.items()}
         user = users.get(headers.get("Authorization"))
         if user is None:

@@ -83,9 +83,9 @@ def tables(settings, processes, client, door, later_id, log, dead):
 
 
 def shut_until_the_job_waits(door, job_log) -> None:
-    """Shut the door once the job has its own ids, until a worker waits for another one and says so."""
-    had = len(door.asked)
-    until(lambda: len(door.asked) == had + len(SCHEMA_OF))
+    """Shut the door once the job has its own ids, until a worker logs that it waits for another one."""
+    had = len(door.requested)
+    until(lambda: len(door.requested) == had + len(SCHEMA_OF))
     with door.shut():
         until(lambda: AWAY in job_log.read_text())
 
@@ -102,7 +102,7 @@ def test_dead_letters_are_kept_as_they_came_with_the_reason(tables, dead):
         "malformed reading_burst: it ends too early", "it ends within the id of its schema"]
 
 
-def test_a_registry_that_was_away_was_waited_for(tables, settings):
+def test_the_job_waits_while_the_registry_is_down(tables, settings):
     assert AWAY in log_of(settings, "pipeline").read_text()
 
 
@@ -121,7 +121,7 @@ def test_confluents_own_deserializer_reads_every_result(tables, settings, client
         assert message.value()[:1] == b"\0" and message.value()[ID_BYTES:] == again.getvalue()
 
 
-def test_a_worker_asks_the_registry_once_for_an_id_that_it_does_not_know_and_for_no_other(tables, settings, door, later_id):
-    asked = Counter(path.split("?")[0] for path in door.asked if path.startswith("/schemas/"))
-    assert set(asked) == {f"/schemas/ids/{later_id}", f"/schemas/ids/{UNKNOWN_ID}"}
-    assert max(asked.values()) <= settings.parallelism
+def test_a_worker_requests_each_unknown_id_once_and_no_other(tables, settings, door, later_id):
+    requests = Counter(path.split("?")[0] for path in door.requested if path.startswith("/schemas/"))
+    assert set(requests) == {f"/schemas/ids/{later_id}", f"/schemas/ids/{UNKNOWN_ID}"}
+    assert max(requests.values()) <= settings.parallelism

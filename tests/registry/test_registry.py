@@ -1,4 +1,4 @@
-"""A real registry: our schemas are in it and fit, the ids of others are asked for, and what goes wrong is told in one sentence."""
+"""A real registry: our schemas are registered and compatible, ids of others are looked up, and each fault is reported in one sentence."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_confluents_own_deserializer_reads_what_we_send(settings, client):
 
 def test_a_reader_that_was_pickled_asks_the_registry_for_no_id_of_ours(settings, door):
     framed = pickle.loads(pickle.dumps(framing(through(door, settings))))
-    door.asked.clear()
+    door.requested.clear()
     assert framed.received(framed.sent(encode("late", LATE))) == encode("late", LATE)
-    assert not door.asked
+    assert not door.requested
 
 
 def test_a_record_of_a_later_or_an_earlier_version_is_read_as_ours(settings, client):
@@ -108,7 +108,7 @@ def test_an_id_of_no_use_is_refused_with_the_reason_and_asked_for_once(settings,
     framed = framing(through(door, settings))
     other = register(client, settings, "other", Schema('{"type": "record", "name": "Other", "fields": []}', "AVRO"))
     text = register(client, settings, "text", Schema('{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}', "JSON"))
-    door.asked.clear()
+    door.requested.clear()
     for _ in range(3):
         for number, reason in (
             (99_999, "the schema registry has no schema with the id 99999"),
@@ -117,7 +117,7 @@ def test_an_id_of_no_use_is_refused_with_the_reason_and_asked_for_once(settings,
         ):
             with pytest.raises(CodecError, match=f"^{reason}$"):
                 framed.received(with_id(number, b"any"))
-    assert len(door.asked) == 3
+    assert len(door.requested) == 3
 
 
 @pytest.mark.parametrize("level, theirs, fields", [

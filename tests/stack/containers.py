@@ -131,7 +131,7 @@ class Containers:
         self._processes.stop(name)
 
     def healthy(self, name: str) -> bool:
-        """What a service's health check says."""
+        """The output of a service's health check."""
         kind, *words = self._services[name]["healthcheck"]["test"]
         command = self._in_image(name, words if kind == "CMD" else ["sh", "-c", *words])
         return subprocess.run(command, env=self._environ(name), capture_output=True).returncode == 0

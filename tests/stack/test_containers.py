@@ -44,7 +44,7 @@ def settings_at(containers: Containers, broker: str, home) -> Settings:
 
 
 def brokers_known(settings: Settings) -> int:
-    """How many brokers there are, as one of them tells; 0 where it does not answer."""
+    """The number of brokers that one of them reports; 0 if it does not answer."""
     return broker_answers(settings) and len(connection.admin(settings).list_topics(timeout=5).brokers)
 
 
@@ -52,9 +52,9 @@ def copies(settings: Settings) -> set[tuple[int, str]]:
     """(copies of a message, and how many of them must have it before it counts as sent) of the project's topics."""
     admin = connection.admin(settings)
     topics = admin.list_topics(timeout=STILL_S).topics
-    asked = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in SCHEMA_OF])
+    described = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in SCHEMA_OF])
     return {(len(partition.replicas), found.result()["min.insync.replicas"].value)
-            for resource, found in asked.items() for partition in topics[resource.name].partitions.values()}
+            for resource, found in described.items() for partition in topics[resource.name].partitions.values()}
 
 
 def test_one_broker(tmp_path, processes):
@@ -113,8 +113,8 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     assert containers.healthy("generator")
     containers.start("dashboard")
     until(lambda: containers.healthy("dashboard"))
-    told = containers.smw()
-    assert told.returncode == 0 and "All is well." in told.stdout, told.stdout
+    ended = containers.smw()
+    assert ended.returncode == 0 and "All is well." in ended.stdout, ended.stdout
     containers.stop("kafka-3")
     until(lambda: stored_since(client))
     containers.stop("jobmanager.1")  # as an update does

@@ -69,15 +69,15 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     addresses = {f"SMW_{name}": re.search(pattern, output)[1] for name, pattern in (
         ("CLICKHOUSE_URL", r"SMW_CLICKHOUSE_URL=(\S+)"), ("KAFKA", r"Kafka: +(\S+)"), ("FLINK_UI_PORT", r"Flink: .*:(\d+)"))}
 
-    def said(*arguments):
+    def printed(*arguments):
         return subprocess.run([ROOT / "smw", *arguments], env=os.environ | {"SMW_HOME": str(tmp_path)} | addresses,
                               capture_output=True, text=True).stdout
 
-    days = said("sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1")
+    days = printed("sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1")
     assert days.split() == ['"date"', '"2013-04-12"', '"2013-04-13"']
-    assert json.loads(said("status", "--json"))["disk"]["kafka_bytes"] > 1e6
-    assert Path(said("savepoint").strip()).parent == home / "savepoints" / "pipeline"
-    assert said("archive", "--from", "2013-04-12", "--to", "2013-04-12").startswith(f"{home}/archive: 1 files of ")
+    assert json.loads(printed("status", "--json"))["disk"]["kafka_bytes"] > 1e6
+    assert Path(printed("savepoint").strip()).parent == home / "savepoints" / "pipeline"
+    assert printed("archive", "--from", "2013-04-12", "--to", "2013-04-12").startswith(f"{home}/archive: 1 files of ")
     pid_files = list((home / "run").glob("*.pid"))
     second.send_signal(signal.SIGINT)
     assert second.wait(timeout=STILL_S) == 130

@@ -1,4 +1,4 @@
-"""What a running stack tells of itself: metrics for Prometheus, ./smw status, logs. One pipeline on real Flink serves all of it."""
+"""What a running stack reports: metrics for Prometheus, ./smw status, logs. One pipeline on real Flink serves all tests."""
 
 import http.client
 import json
@@ -179,47 +179,47 @@ def ask_status(settings, *options) -> tuple[int, str]:
 
 
 def test_status_of_a_stack_that_runs(observed, expected, log):
-    code, said = ask_status(observed, "--json")
-    told = json.loads(said)
-    assert (code, told["problems"]) == (0, [])
-    assert {part["part"]: part["up"] for part in told["parts"]} == {
+    code, printed = ask_status(observed, "--json")
+    report = json.loads(printed)
+    assert (code, report["problems"]) == (0, [])
+    assert {part["part"]: part["up"] for part in report["parts"]} == {
         "kafka": True, "clickhouse": True, "flink": True, "sink": True, "dashboard": False}
-    [job] = told["jobs"]
+    [job] = report["jobs"]
     assert (job["name"], job["state"], job["parallelism"], job["restarts"]) == ("pipeline", "RUNNING", 2, 0)
     assert job["checkpoint_bytes"] > 10_000 and job["checkpoint_unix_s"] > job["since_unix_s"] > 1.7e9
-    assert told["unread_messages"] == {"pipeline": 0} and told["unstored_messages"] == 0
-    results = told["results"]
+    assert report["unread_messages"] == {"pipeline": 0} and report["unstored_messages"] == 0
+    results = report["results"]
     assert results["newest_day"] == max(day for _, _, day in expected.days).isoformat()
     assert results["open_alerts"] == sum(alert.open for alert in expected.alerts.values())
     assert (results["late_readings"], results["dead_letters"]) == (expected.late.total(), len(log.dead))
     assert (results["refused_readings"], results["refused_messages"]) == (expected.refused, 1)
     assert results["newest_dead_letter_reason"]
-    assert told["disk"]["kafka_bytes"] > 10_000 and told["disk"]["free_bytes"] > 0
+    assert report["disk"]["kafka_bytes"] > 10_000 and report["disk"]["free_bytes"] > 0
 
 
 def test_the_screen_tells_the_same(observed, log, expected):
-    code, said = ask_status(observed)
-    assert code == 0 and said.endswith("\nAll is well.\n")
-    assert re.search(r"^kafka +up +127.0.0.1:\d+$", said, re.MULTILINE) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", said, re.MULTILINE)
+    code, printed = ask_status(observed)
+    assert code == 0 and printed.endswith("\nAll is well.\n")
+    assert re.search(r"^kafka +up +127.0.0.1:\d+$", printed, re.MULTILINE) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", printed, re.MULTILINE)
     assert (f"{expected.late.total():,} readings late, {expected.refused:,} of no possible power or time; "
-            f"1 messages in refused, {len(log.dead)} in dead_letter, the newest of 20") in said
+            f"1 messages in refused, {len(log.dead)} in dead_letter, the newest of 20") in printed
 
 
 def test_status_where_nothing_runs(observed, tmp_path):
     nowhere = replace(observed, home=tmp_path, kafka="127.0.0.1:1", clickhouse_url="http://127.0.0.1:1", flink_ui_port=1, sink_metrics_port=1,
                       dashboard_port=1, schema_registry_url="http://127.0.0.1:1")
-    code, said = ask_status(nowhere, "--json")
-    told = json.loads(said)
-    assert code == 1 and len(told["problems"]) == 5 and not any(part["up"] for part in told["parts"])
-    assert (told["jobs"], told["unread_messages"], told["results"], told["disk"]) == ([], None, None, {})
-    code, said = ask_status(nowhere)
-    assert code == 1 and len(re.findall("^! ", said, re.MULTILINE)) == 5
+    code, printed = ask_status(nowhere, "--json")
+    report = json.loads(printed)
+    assert code == 1 and len(report["problems"]) == 5 and not any(part["up"] for part in report["parts"])
+    assert (report["jobs"], report["unread_messages"], report["results"], report["disk"]) == ([], None, None, {})
+    code, printed = ask_status(nowhere)
+    assert code == 1 and len(re.findall("^! ", printed, re.MULTILINE)) == 5
 
 
 def test_a_job_that_is_missing_is_a_problem(observed, monkeypatch):
     monkeypatch.setattr(Flink, "described_jobs", lambda self: [])
-    told = status.look(observed, f"127.0.0.1:{observed.flink_ui_port}")
-    assert told["problems"] == [f"no job runs in the Flink at http://127.0.0.1:{observed.flink_ui_port}"]
+    report = status.look(observed, f"127.0.0.1:{observed.flink_ui_port}")
+    assert report["problems"] == [f"no job runs in the Flink at http://127.0.0.1:{observed.flink_ui_port}"]
 
 
 @pytest.mark.parametrize("received_ms", [2**63 - 1, 253_402_300_800_000, -1, -2**63])
@@ -229,9 +229,9 @@ def test_a_dead_letter_of_any_time_and_reason_is_shown(observed, received_ms):
     schema.create(client, settings)
     client.command("INSERT INTO dead_letter (partition, offset, received, reason, payload) "
                    f"SELECT 1, 1, reinterpret(toInt64({received_ms}), 'DateTime64(3)'), 'a\\x1b[31mb\u202e', 'x'")
-    told = status.look(settings, f"127.0.0.1:{settings.flink_ui_port}")
-    assert told["results"]["newest_dead_letter_reason"] == "a\x1b[31mb\u202e" and re.fullmatch(r"\d{4}-.*Z", told["results"]["newest_dead_letter"])
-    assert "a\\x1b[31mb\\u202e" in status.screen(told) and "\x1b" not in status.screen(told)
+    report = status.look(settings, f"127.0.0.1:{settings.flink_ui_port}")
+    assert report["results"]["newest_dead_letter_reason"] == "a\x1b[31mb\u202e" and re.fullmatch(r"\d{4}-.*Z", report["results"]["newest_dead_letter"])
+    assert "a\\x1b[31mb\\u202e" in status.screen(report) and "\x1b" not in status.screen(report)
 
 
 # Flink's door
@@ -240,7 +240,7 @@ JSON, FORM = {"Content-Type": "application/json"}, {"Content-Type": "multipart/f
 JAR = b'--x\r\nContent-Disposition: form-data; name="jarfile"; filename="a.jar"\r\nContent-Type: application/x-java-archive\r\n\r\nPK\r\n--x--\r\n'
 
 
-def asked(settings, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"", port: int = 0) -> int:
+def response_code(settings, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"", port: int = 0) -> int:
     """The status of a request to Flink's page, as any page in a browser could send it."""
     connection = http.client.HTTPConnection("127.0.0.1", port or settings.flink_ui_port, timeout=30)
     connection.request(method, path, body, headers or {})
@@ -257,7 +257,7 @@ def asked(settings, method: str, path: str, headers: dict[str, str] | None = Non
     ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}, 403)])
 def test_flinks_page_answers_to_its_own_host_and_origin(observed, headers, status):
     for path in ("/", "/overview"):
-        assert asked(observed, "GET", path, headers) == status
+        assert response_code(observed, "GET", path, headers) == status
 
 
 def test_no_page_of_another_origin_runs_or_ends_anything(observed):
@@ -271,8 +271,8 @@ def test_no_page_of_another_origin_runs_or_ends_anything(observed):
         ("PATCH", f"/jobs/{job_id}?mode=cancel", {}, b""), ("POST", f"/jobs/{job_id}/stop", {"Content-Type": "text/plain"}, savepoint),
         ("POST", f"/jobs/{job_id}/savepoints", {}, savepoint), ("POST", f"/jobs/{job_id}/stop", JSON | {"Origin": "http://evil.example"}, savepoint),
     ):
-        assert asked(observed, method, path, headers, body) == 403, (method, path)
-    assert asked(observed, "POST", f"/jobs/{job_id}/stop", JSON, b" " * 20_000) == 413
+        assert response_code(observed, method, path, headers, body) == 403, (method, path)
+    assert response_code(observed, "POST", f"/jobs/{job_id}/stop", JSON, b" " * 20_000) == 413
     assert list(Flink(f"127.0.0.1:{observed.flink_ui_port}").jobs()) == [job_id]
 
 
@@ -321,14 +321,14 @@ def test_the_dashboard_has_what_grafanas_model_asks_for():
 
 
 def test_all_metrics_of_the_dashboard_are_there(flink, observed):
-    asked = {name for panel in DASHBOARD["panels"] for target in panel.get("targets", [])
+    queried = {name for panel in DASHBOARD["panels"] for target in panel.get("targets", [])
              for name in re.findall(r"\b(?:flink|smw)_\w+", target["expr"])}
-    assert len(asked) > 20 and asked - flink.keys() - scraped(observed, "sink").keys() == set()
+    assert len(queried) > 20 and queried - flink.keys() - scraped(observed, "sink").keys() == set()
 
 
 def test_all_metrics_of_the_document_are_there(flink, observed):
-    asked = set(re.findall(r"`((?:flink|smw)_\w+)", (ROOT / "docs" / "observability.md").read_text()))
-    assert len(asked) > 20 and asked - flink.keys() - scraped(observed, "sink").keys() == set()
+    documented = set(re.findall(r"`((?:flink|smw)_\w+)", (ROOT / "docs" / "observability.md").read_text()))
+    assert len(documented) > 20 and documented - flink.keys() - scraped(observed, "sink").keys() == set()
 
 
 def test_prometheus_is_told_the_usual_ports():

@@ -73,9 +73,9 @@ def test_every_file_is_installed(site_packages):
 ])
 def test_what_it_says(smw, arguments, code, out, sentence):
     process = smw(*arguments)
-    said, told = process.communicate(timeout=STILL_S)
-    assert (process.returncode, said) == (code, out)
-    assert re.fullmatch(sentence, told)
+    printed, errors = process.communicate(timeout=STILL_S)
+    assert (process.returncode, printed) == (code, out)
+    assert re.fullmatch(sentence, errors)
 
 
 def test_a_stack_sets_itself_up_and_counts_every_reading(smw):
@@ -83,12 +83,12 @@ def test_a_stack_sets_itself_up_and_counts_every_reading(smw):
     assert any(line == "Ctrl-C stops it.\n" for line in process.stdout)
     pid_files = list((smw.home / "run").glob("*.pid"))
     assert {pid_file.stem for pid_file in pid_files} == {"kafka", "endpoint", "sink", "metrics", "pipeline", "flink_page"}
-    said, _ = smw("generate", "--houses", "1", "--days", "1").communicate()
-    produced = re.findall(r"^produced ([\d,]+) readings", said, re.MULTILINE)[-1]
+    printed, _ = smw("generate", "--houses", "1", "--days", "1").communicate()
+    produced = re.findall(r"^produced ([\d,]+) readings", printed, re.MULTILINE)[-1]
     query = "SELECT sum(readings) FROM daily_energy FINAL"
     until(lambda: smw("sql", "--format", "csv", query).communicate()[0].endswith(f"\n{produced.replace(',', '')}\n"))
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=STILL_S)
+    _, errors = process.communicate(timeout=STILL_S)
     assert process.returncode == 130
-    assert told.startswith(f"Fetching the jars of pom.xml into {smw.home}/jars ...\n") and "Compiling the loops of jobs/ ...\n" in told
+    assert errors.startswith(f"Fetching the jars of pom.xml into {smw.home}/jars ...\n") and "Compiling the loops of jobs/ ...\n" in errors
     assert [marked(pid_file) for pid_file in pid_files] == [[]] * len(pid_files)

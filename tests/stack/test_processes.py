@@ -14,7 +14,7 @@ from stack import machine
 from stack.processes import MARK, Processes, Watch, end, marked
 from tests.waiting import until
 
-# A process with a child of its own, of which neither minds SIGTERM; it says when it is ready.
+# A process and its child. Both ignore SIGTERM; the process prints a line when it is ready.
 STUBBORN = ["bash", "-c", "trap '' TERM; sleep 300 & echo ready; while :; do sleep 1; done"]
 
 PARENT = """
@@ -74,7 +74,7 @@ def test_orphans_of_a_killed_parent_end_at_the_next_start(parent, tmp_path):
 
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
-    source = PARENT.replace('said("stubborn") == ["ready"]', 'log("stubborn").exists()')
+    source = PARENT.replace('printed("stubborn") == ["ready"]', 'log("stubborn").exists()')
     parent = subprocess.Popen([sys.executable, "-c", source, tmp_path, "sleep", "300"], stdout=subprocess.PIPE, text=True)
     with parent.stdout:
         assert parent.stdout.readline() == "started\n"
@@ -196,7 +196,7 @@ def test_what_crashes_is_started_again_where_it_is_watched(tmp_path, end):
 def test_what_is_killed_is_said_to_be_whatever_its_log_holds(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("kafka", ["bash", "-c", "echo 'org.X: asked again'; echo 'Caused by: org.NotControllerException: no'; sleep 300"], {})
-        processes.wait_until(lambda: len(processes.printed("kafka")) == 2, "it says nothing")
+        processes.wait_until(lambda: len(processes.printed("kafka")) == 2, "it prints nothing")
         processes.children["kafka"].kill()
         processes.children["kafka"].wait()
         with pytest.raises(UserError, match=f"^kafka was ended from outside, by SIGKILL; its log is {tmp_path}/logs/kafka.log$"):

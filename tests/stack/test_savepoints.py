@@ -59,7 +59,7 @@ def in_checkpoint(settings) -> bool:
 
 
 def finals(settings) -> Counter:
-    """How often each meter and day was told as final."""
+    """How often each meter and day was emitted as final."""
     return Counter((r["house_id"], r["meter_id"], r["date"]) for r in records(settings, "daily_energy") if r["final"])
 
 
@@ -85,7 +85,7 @@ def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkp
     send(settings, 3, 2)
     job()
     processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", STILL_S)
-    assert set(finals(settings).values()) == {1}, "days that were closed before are not told again"
+    assert set(finals(settings).values()) == {1}, "days that were closed before are not emitted again"
     processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", STILL_S)
     standing = processes.children["pipeline"]
     for pid in until(lambda: python_workers(processes.run / "pipeline.pid")):
@@ -110,7 +110,7 @@ def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_
     send(settings, 3, 3)
     job(replace(settings, parallelism=2), savepoint=path)
     processes.wait_until(lambda: len(finals(settings)) == 5 * METERS, "days are not closed", STILL_S)
-    assert set(finals(settings).values()) == {1}, "the energy of days that were closed before is not told again"
+    assert set(finals(settings).values()) == {1}, "the energy of days that were closed before is not emitted again"
     processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", STILL_S)
     newest = {(r["house_id"], r["date"]): r["meters"] for r in records(settings, "thresholds")}
     last_date = max(date for _, date in newest)

@@ -246,7 +246,7 @@ def test_reader_may_limit_a_query(clickhouse, database, reader):
     assert headers["X-ClickHouse-Exception-Code"] == "159"
     assert send(clickhouse, "SELECT sum(sipHash64(number)) FROM numbers(100000000000)", max_execution_time="0.2")[0] == 408
     longest = "SELECT getSetting('max_execution_time')"
-    assert [send(clickhouse, longest, max_execution_time=asked)[2] for asked in ("60", "5.5", "0", "61", "900")] == [b"60\n", b"5.5\n", b"60\n", b"60\n", b"60\n"]
+    assert [send(clickhouse, longest, max_execution_time=seconds)[2] for seconds in ("60", "5.5", "0", "61", "900")] == [b"60\n", b"5.5\n", b"60\n", b"60\n", b"60\n"]
     assert [send(clickhouse, "SELECT 1", max_execution_time=wrong)[1]["X-ClickHouse-Exception-Code"] for wrong in ("-1", "1e9")] == ["164"] * 2
 
 
@@ -481,15 +481,15 @@ def test_restart_keeps_data_and_password(own_endpoint, number):
 
 
 def failure(settings):
-    """What an endpoint that cannot start says."""
+    """The error message of an endpoint that cannot start."""
     process = run_endpoint(settings)
     try:
-        out, said = process.communicate(timeout=STILL_S)
+        out, stderr = process.communicate(timeout=STILL_S)
     finally:
         process.kill()
     assert (process.returncode, out) == (1, "")
-    assert said.startswith("endpoint: ") and said.count("\n") == 1
-    return said
+    assert stderr.startswith("endpoint: ") and stderr.count("\n") == 1
+    return stderr
 
 
 def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_path):

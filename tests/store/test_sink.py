@@ -56,7 +56,7 @@ def acknowledgement(meter_id, acknowledged=1_555_200_010_123, withdrawn=False):
 
 
 def profile(house_id=7, minutes=(3, 1), part=0):
-    """Meters 1, 2, ... with so many minutes each, from 2019-04-14 00:00 on, every second minute; watts that tell them apart."""
+    """Meters 1, 2, ... with so many minutes each, from 2019-04-14 00:00 on, every second minute; each meter has its own watts."""
     count = sum(minutes)
     return {"house_id": house_id, "date": 18000, "part": part, "start": 1_555_200_000_000, "meter_ids": list(range(1, len(minutes) + 1)),
             "counts": list(minutes), "deltas": [2] * count, "readings": list(range(1, count + 1)),
@@ -374,9 +374,9 @@ def test_signal_stores_what_was_read_and_ends(settings, number):
 def test_broker_that_is_not_there(tmp_path):
     settings = on_free_ports(tmp_path)
     with sink_process(settings) as process:
-        _, said = process.communicate(timeout=STILL_S)
+        _, errors = process.communicate(timeout=STILL_S)
     assert process.returncode == 1
-    assert said == f"sink: no Kafka broker answers at {settings.kafka}: start one with ./smw stack, or set SMW_KAFKA to its address\n"
+    assert errors == f"sink: no Kafka broker answers at {settings.kafka}: start one with ./smw stack, or set SMW_KAFKA to its address\n"
 
 
 def test_wrong_password(settings):

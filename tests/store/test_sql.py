@@ -54,16 +54,16 @@ def test_control_characters_do_not_reach_a_terminal(database, capfdbinary, monke
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", capfdbinary.readouterr().out.decode())
 
 
-@pytest.mark.parametrize("query, said", [
+@pytest.mark.parametrize("query, message", [
     ("SELECT nope", "ClickHouse reports: Unknown expression identifier `nope`"),
     ("SELECT * FROM nosuch", "ClickHouse reports: Unknown table expression identifier 'nosuch'"),
     ("DROP TABLE late", "ClickHouse reports: reader: Not enough privileges"),
     ("SELECT throwIf(number = 2000000) FROM numbers(3000000)", "ClickHouse reports: Value passed to 'throwIf' function is non-zero"),
 ])
-def test_error_in_clickhouse_words(database, query, said):
+def test_error_in_clickhouse_words(database, query, message):
     with pytest.raises(UserError) as error:
         run(database, query)
-    assert str(error.value).startswith(said) and "version" not in str(error.value) and "\n" not in str(error.value)
+    assert str(error.value).startswith(message) and "version" not in str(error.value) and "\n" not in str(error.value)
 
 
 def test_endpoint_away(database):

@@ -58,8 +58,8 @@ def test_a_child_that_has_ended_counts(tmp_path):
 
 
 def test_the_programs_own_figure_is_its_last_line_of_json():
-    said = ['{"seconds": 1}', "warming up", '{"seconds": 2.5, "rows": 3}', "WARN: the JVM has ended"]
-    assert measure.reported(said) == {"seconds": 2.5, "rows": 3}
+    lines = ['{"seconds": 1}', "warming up", '{"seconds": 2.5, "rows": 3}', "WARN: the JVM has ended"]
+    assert measure.reported(lines) == {"seconds": 2.5, "rows": 3}
 
 
 def test_a_segment_that_goes_meanwhile_has_no_size(tmp_path):

@@ -1,4 +1,4 @@
-"""The framing of messages, without a registry and with the ids that one has given: no service is asked here."""
+"""The framing of messages, without a registry and with ids from one. No test calls a service."""
 
 from __future__ import annotations
 

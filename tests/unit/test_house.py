@@ -240,7 +240,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
 
 
 def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) -> tuple[Results, Results, Keyed]:
-    """(results once all was taken in, results after the end of the topic, the state).
+    """(results after the last row, results after the end of the topic, the state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
     """
@@ -297,7 +297,7 @@ def state_of(keyed: Keyed, house_id: int) -> HouseState:
 
 
 def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Results, Keyed]:
-    """What the spikes job tells of rows (shard, BATCHES) and versions (house_id, payload) that come as `order` says.
+    """The results of the spikes job for rows (shard, BATCHES) and versions (house_id, payload), which arrive in `order`.
 
     order: True for the next row, False for the next version.
     """
@@ -327,7 +327,7 @@ def end_of_topics(results: Results, keyed: Keyed, setting: Settings):
         results.take(function.on_timer(time_ms, keyed))
 
 
-# What the oracle says, in the form of messages
+# The oracle's results, in the form of messages
 
 def rule_of(setting: Settings) -> Rule:
     return Rule(setting.window_days, setting.quantile, setting.on_watts, setting.margin, setting.min_watts,
@@ -380,7 +380,7 @@ def assert_alerts(results: Results, outcome):
 
 
 def assert_counts(results: Results, keyed: Keyed, outcome):
-    """Fail when what was counted is not what was told; results is all that keyed gave."""
+    """Fail when the counters do not match the results, which are all that keyed emitted."""
     assert [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "refused", "late")] == [
         outcome.used, outcome.duplicates, outcome.refused, outcome.late.total()]
     topics = Counter(topic for topic, _, _ in results.messages)
@@ -555,7 +555,7 @@ def test_the_logs_have_alerts_and_versions_enough():
 
 @st.composite
 def arrivals_of(draw, rows, versions):
-    """(versions in the order they come, order): order says for each arrival whether it is a row, as spikes_alone takes it."""
+    """(versions in the order they arrive, order): for each arrival, order is True if it is a row, as spikes_alone expects."""
     versions = draw(st.sampled_from([versions, versions * 2])) if draw(st.booleans()) else draw(st.permutations(versions * 2))
     order = [True] * len(rows) + [False] * len(versions)
     how = draw(st.sampled_from(["mixed", "rows first", "versions first", "mixed"]))
@@ -652,7 +652,7 @@ def test_an_alert_that_proves_to_have_begun_earlier_is_taken_back():
     assert [(r["start"] - START_MS) // HOUR_MS for _, r, _ in ended.messages if r.get("retracted")] == [50]
 
 
-def test_early_results_come_a_while_after_a_change_and_final_ones_at_once():
+def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately():
     results, keyed = Results(), Keyed()
     setting = replace(SETTING, emit_every_s=5.0)
     function = Houses(setting, [DailyEnergy(setting)])

@@ -140,7 +140,7 @@ SECONDS, WATTS = 1303132929 + 60 * np.arange(3000), 200 + np.arange(3000) % 50
 """200 W rising by 1 W a minute, 50 minutes long, 60 times: (60 x (200 + ... + 249) - 249) W min = 673,251 / 60,000 kWh."""
 
 
-@pytest.mark.parametrize("form, scale, options, said", [
+@pytest.mark.parametrize("form, scale, options, notes", [
     ("{:.0f} {:g}\r\n", 1, AS_WATTS, []),
     ("{:.0f},{:g}\n", 1, AS_WATTS, []),
     ("{:.0f}; {:g}\n", 1, AS_WATTS, []),
@@ -151,13 +151,13 @@ SECONDS, WATTS = 1303132929 + 60 * np.arange(3000), 200 + np.arange(3000) % 50
     ("{:.0f} {:g}\n", 1000, ReadingOptions("kW"), []),
 ])
 @pytest.mark.parametrize("head", ["", "\ufeff", "unix,watts\n", "\ufeffZeit;Leistung\n\n"])
-def test_forms_of_a_channel_file(tmp_path, caplog, head, form, scale, options, said):
+def test_forms_of_a_channel_file(tmp_path, caplog, head, form, scale, options, notes):
     path = house(tmp_path, labels="1 mains\n") / "channel_1.dat"
     write(path, SECONDS, WATTS / scale, form)
     path.write_text(head + path.read_bytes().decode(), newline="")
     (only,) = measured_houses(tmp_path, options=options)
     assert kwh([day.readings[0] for day in only.days()]) == pytest.approx(673_251 / 60_000, rel=1e-7)
-    expected = said + ["channel_1.dat:1: header lines left out"] * ("t" in head)
+    expected = notes + ["channel_1.dat:1: header lines left out"] * ("t" in head)
     assert len(caplog.records) == len(expected) and all(text in caplog.text for text in expected)
 
 
@@ -250,7 +250,7 @@ def test_bad_line_is_named(tmp_path, text, line, fault, options):
     assert str(error.value).startswith(f"{path}:{line}: ") and fault in str(error.value)
 
 
-@pytest.mark.parametrize("text, line, fault, used, said", [
+@pytest.mark.parametrize("text, line, fault, used, note", [
     ("1 1\n3 1\n2 1\n", 3, "the time goes backwards, from 3", [1, 1, 1], "1 readings earlier than one before them: sorted in"),
     ("1 1\n1 2\n", 2, "a second reading at that time", [1], "1 readings at the same time as the one before them: left out"),
     ("1 1\n2 -0.5\n", 2, "-0.5 W: a power is 0 or more", [1, -0.5], "1 readings that are negative or over a gigawatt: the job refuses"),
@@ -260,10 +260,10 @@ def test_bad_line_is_named(tmp_path, text, line, fault, options):
     ("1 1\n2 ?\n3 1\n4 NULL\n", 2, "the power is missing", [1, 1], "2 missing values: left out (this is the first)"),
     ("t;p\n1;1\n2;\n", 3, "the power is missing", [1], "1 missing values: left out"),
 ])
-def test_what_is_mended_or_left_out_is_reported_and_refused_by_the_strict(tmp_path, caplog, text, line, fault, used, said):
+def test_repaired_and_skipped_lines_are_reported_and_strict_mode_rejects_them(tmp_path, caplog, text, line, fault, used, note):
     path = house(tmp_path, c1=text) / "channel_1.dat"
     assert read(path)[1] == used
-    assert f"note: {path}:{line}: {said}" in caplog.text
+    assert f"note: {path}:{line}: {note}" in caplog.text
     caplog.clear()
     with pytest.raises(DatasetError) as error:
         read(path, STRICT)

@@ -18,7 +18,7 @@ def log_of(tmp_path, printed: bytes, bound: Bound = USUAL) -> list[str]:
     return (tmp_path / "part.log").read_text().splitlines()
 
 
-@pytest.mark.parametrize("printed, told", [
+@pytest.mark.parametrize("printed, logged", [
     ("2026-11-25T12:00:00.123Z WARN sink: waiting", ["WARN sink: waiting"]),
     ("produced 1,000 readings", ["INFO part: produced 1,000 readings"]),
     ("sink: no broker answers", ["ERROR part: no broker answers"]),
@@ -29,10 +29,10 @@ def log_of(tmp_path, printed: bytes, bound: Bound = USUAL) -> list[str]:
     ("2026-11-25T12:00:00.123Z WARN kafka: Log: full\njava.io.IOException: full\n\tat here\nCaused by: disk",
      ["WARN kafka: Log: full", "WARN part: java.io.IOException: full", "WARN part: \tat here", "WARN part: Caused by: disk"]),
 ])
-def test_each_line_gets_a_time_and_a_level(tmp_path, printed, results):
+def test_each_line_gets_a_time_and_a_level(tmp_path, printed, logged):
     lines = log_of(tmp_path, printed.encode())
     assert all(LINE.fullmatch(line) for line in lines)
-    assert [line.partition(" ")[2] for line in lines] == results
+    assert [line.partition(" ")[2] for line in lines] == logged
 
 
 def test_bytes_that_are_no_text_and_endless_lines_are_kept(tmp_path):

@@ -1,4 +1,4 @@
-"""What is said of a machine that lacks Java or Maven, and that only one process sets it up at a time."""
+"""What is banner of a machine that lacks Java or Maven, and that only one process sets it up at a time."""
 
 import subprocess
 import threading
@@ -27,10 +27,10 @@ def test_java_is_missing(only):
         machine.require_java()
 
 
-@pytest.mark.parametrize("said, fits", [('openjdk version "17.0.15" 2025-04-15', True), ('java version "21"', True), ('java version "1.8.0_392"', False),
+@pytest.mark.parametrize("banner, fits", [('openjdk version "17.0.15" 2025-04-15', True), ('java version "21"', True), ('java version "1.8.0_392"', False),
                                         ('openjdk version "25.0.1" 2025-10-21', False), ("no version", False)])
-def test_java_is_of_a_version_that_flink_runs_on(only, said, fits):
-    only(java=f"echo '{said}' >&2")
+def test_java_is_of_a_version_that_flink_runs_on(only, banner, fits):
+    only(java=f"echo '{banner}' >&2")
     if fits:
         machine.require_java()
     else:

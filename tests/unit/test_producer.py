@@ -8,6 +8,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from commands import generate
+from generator.houses import in_order
 from generator.synthetic import synthetic_houses
 from smartmeter import local_days
 from smartmeter.errors import UserError
@@ -44,7 +45,7 @@ def test_no_broker_is_one_sentence_within_ten_seconds(monkeypatch):
 def test_bursts_of_all_houses_in_the_order_of_time():
     houses = synthetic_houses(3, seed=1, timezone="UTC") + synthetic_houses(5, seed=1)[3:]
     starts, last_end, readings = [], {}, 0
-    for burst in generate.in_order(houses, date(2024, 5, 1), date(2024, 5, 2), 3600):
+    for burst in in_order(houses, date(2024, 5, 1), date(2024, 5, 2), 3600):
         starts.append(burst.start_ms)
         assert last_end.setdefault(burst.house_id, burst.start_ms) == burst.start_ms  # a house's bursts tile its day
         last_end[burst.house_id] = burst.end_ms

@@ -51,7 +51,7 @@ def test_an_appliance_may_draw_its_usual_power_once_and_a_half_more():
 
 
 def test_its_usual_power_is_the_lower_median_over_the_days_with_use():
-    # The days without use (0 of 100 readings) say nothing: 100 W of 100, 300 W; 200 W of 100, 200, 900 W.
+    # The days without use (0 of 100 readings) do not count: 100 W of 100, 300 W; 200 W of 100, 200, 900 W.
     assert limit(5.0, days((24, 100, 0, 0.0), (24, 100, 2, 300.0), (24, 100, 2, 100.0), (24, 100, 0, 0.0))) == 270
     assert limit(5.0, days((24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0))) == 520
 
