@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+import heapq
+from collections.abc import Iterator, Sequence
+from datetime import date
 
 import numpy as np
 
+from generator.houses import House, HouseDay
 from smartmeter.messages.codec import Burst
 
-if TYPE_CHECKING:
-    from generator.houses import House, HouseDay
+
+def in_order(houses: Sequence[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
+    """The bursts of all houses in the local days [first, end), in order of their start."""
+    return heapq.merge(*(bursts(house, first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)
+
+
+def bursts(house: House, first: date, end: date, burst_s: int) -> Iterator[Burst]:
+    """The readings of a house in the local days [first, end) as bursts of burst_s seconds, in order of time."""
+    for day in house.days(first, end):
+        yield from bursts_of_day(house, day, burst_s)
 
 
 def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:

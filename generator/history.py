@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from generator.houses import House, in_order
+from generator.bursts import in_order
+from generator.houses import House
 from smartmeter import local_days
 from smartmeter.errors import UserError
 from smartmeter.kafka.producer import Producer

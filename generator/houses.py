@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import heapq
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
 
 import numpy as np
 
-from generator.bursts import bursts_of_day
 from generator.places import Place
-from smartmeter.messages.codec import Burst
 from smartmeter.timezones import zone
 
 Readings = tuple[np.ndarray, np.ndarray]
@@ -54,11 +51,6 @@ class House(ABC):
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
         """The local days in [first, end) that have readings, in order."""
 
-    def bursts(self, first: date, end: date, burst_s: int) -> Iterator[Burst]:
-        """The readings of the local days [first, end) as bursts of burst_s seconds, in order of time."""
-        for day in self.days(first, end):
-            yield from bursts_of_day(self, day, burst_s)
-
     def record(self) -> dict:
         """The house as a record of schema house, stamped with the present time."""
         place = self.place
@@ -75,8 +67,3 @@ class House(ABC):
             "meters": [asdict(meter) for meter in self.meters],
             "updated": int(time.time() * 1000),
         }
-
-
-def in_order(houses: Sequence[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
-    """The bursts of all houses, in order of their start."""
-    return heapq.merge(*(house.bursts(first, end, burst_s) for house in houses), key=lambda burst: burst.start_ms)

@@ -10,7 +10,8 @@ from datetime import UTC, date, datetime, timedelta
 from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import OffsetSpec
 
-from generator.houses import House, in_order
+from generator.bursts import in_order
+from generator.houses import House
 from smartmeter.kafka import connection
 from smartmeter.kafka.producer import Producer
 from smartmeter.messages.codec import Burst

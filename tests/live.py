@@ -8,7 +8,8 @@ from datetime import timedelta
 
 import numpy as np
 
-from generator.houses import House, in_order
+from generator.bursts import in_order
+from generator.houses import House
 from smartmeter.kafka.producer import Producer
 from smartmeter.local_days import local_date
 from smartmeter.messages.codec import Burst

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generator import channels
-from generator.bursts import bursts_of_day
+from generator.bursts import bursts, bursts_of_day
 from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, read_channel
 from generator.datasets import is_mains, measured_houses, read_labels
 from generator.houses import HouseDay, Meter
@@ -59,10 +59,10 @@ def test_ukdale_gzipped_with_fractions_of_a_second(tmp_path):
     (only,) = measured_houses(tmp_path)
     assert only.timezone == "Europe/London"
     assert [meter.kind for meter in only.meters] == ["mains", "appliance"]
-    bursts = list(only.bursts(date.min, date.max, 300))
-    assert [(burst.tick_ms, burst.start_ms, burst.counts.tolist()) for burst in bursts] == [
+    found = list(bursts(only, date.min, date.max, 300))
+    assert [(burst.tick_ms, burst.start_ms, burst.counts.tolist()) for burst in found] == [
         (1, 1363546800000, [0, 1]), (1, 1363547400000, [2, 0])]
-    assert bursts[1].deltas.tolist() == [162026, 1474]
+    assert found[1].deltas.tolist() == [162026, 1474]
 
 
 def test_timezone_can_be_set(tmp_path):
@@ -273,7 +273,7 @@ def test_repaired_and_skipped_lines_are_reported_and_strict_mode_rejects_them(tm
 def test_a_negative_reading_stays_alone(tmp_path):
     """The loader refuses nothing that the job can judge, and the job refuses it alone: all others reach a burst."""
     house(tmp_path, labels="1 mains\n", c1=f"{NOON} 200\n{NOON + 60} -0.3\n{NOON + 120} 201\n")
-    (burst,) = measured_houses(tmp_path)[0].bursts(date.min, date.max, 300)
+    (burst,) = bursts(measured_houses(tmp_path)[0], date.min, date.max, 300)
     assert burst.deltas.tolist() == [0, 60, 60] and burst.watts.tolist() == [200, np.float32(-0.3), 201]
 
 
@@ -359,12 +359,12 @@ class TwoMeters:
 def test_bursts_by_hand():
     seconds = [np.array([0, 1, 4, 5, 24]), np.array([3, 9])]
     day = HouseDay(date(1970, 1, 1), 0, 25_000, [(s * 1000, s.astype(np.float32)) for s in seconds])
-    bursts = list(bursts_of_day(TwoMeters, day, 5))
-    assert [(b.start_ms, b.end_ms) for b in bursts] == [(0, 5000), (5000, 10000), (20000, 25000)]
-    assert [b.counts.tolist() for b in bursts] == [[3, 1], [1, 1], [1, 0]]
-    assert [b.deltas.tolist() for b in bursts] == [[0, 1, 3, 3], [0, 4], [4]]
-    assert [b.watts.tolist() for b in bursts] == [[0, 1, 4, 3], [5, 9], [24]]
-    assert all(b.meter_ids.tolist() == [4, 2] and b.tick_ms == 1000 for b in bursts)
+    found = list(bursts_of_day(TwoMeters, day, 5))
+    assert [(b.start_ms, b.end_ms) for b in found] == [(0, 5000), (5000, 10000), (20000, 25000)]
+    assert [b.counts.tolist() for b in found] == [[3, 1], [1, 1], [1, 0]]
+    assert [b.deltas.tolist() for b in found] == [[0, 1, 3, 3], [0, 4], [4]]
+    assert [b.watts.tolist() for b in found] == [[0, 1, 4, 3], [5, 9], [24]]
+    assert all(b.meter_ids.tolist() == [4, 2] and b.tick_ms == 1000 for b in found)
 
 
 sorted_times = st.lists(st.integers(0, 99_999), unique=True, max_size=60).map(sorted)

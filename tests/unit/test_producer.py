@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka.admin import AdminClient
 
 from commands import generate
-from generator.houses import in_order
+from generator.bursts import in_order
 from generator.synthetic import synthetic_houses
 from smartmeter import local_days
 from smartmeter.errors import UserError
