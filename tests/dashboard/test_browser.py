@@ -1,4 +1,4 @@
-"""The dashboard in a real browser, on what the live pipeline finds: what a user sees, picks, is notified and waits for."""
+"""The dashboard in a real browser, on what the live pipeline finds: what a user sees and picks, the notifications, and the waiting."""
 
 from __future__ import annotations
 

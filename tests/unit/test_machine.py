@@ -1,4 +1,4 @@
-"""What is banner of a machine that lacks Java or Maven, and that only one process sets it up at a time."""
+"""Messages about a machine without Java or Maven; and only one process at a time sets it up."""
 
 import subprocess
 import threading
