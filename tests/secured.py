@@ -1,4 +1,4 @@
-"""A Kafka broker as a company runs one: TLS, users by SASL/SCRAM, and rights of their own for each."""
+"""A Kafka broker as a company runs one: TLS, SASL/SCRAM users, and separate rights for each user."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ sasl.enabled.mechanisms=SCRAM-SHA-512
 sasl.mechanism.inter.broker.protocol=SCRAM-SHA-512
 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=org.apache.kafka.common.security.scram.ScramLoginModule required \
 username="{user}" password="{password}";
-# So that a password that is changed shows within seconds, on connections that are open too.
+# A changed password takes effect within seconds, also on open connections.
 connections.max.reauth.ms=5000
 ssl.keystore.type=PEM
 ssl.keystore.location={keystore}
 ssl.truststore.type=PEM
 ssl.truststore.location={authority}
 authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer
-# The controller's listener, on the loopback address, knows no users.
+# The controller's listener, on the loopback address, has no users.
 super.users=User:{user};User:ANONYMOUS
 """
-"""Behind the local broker's properties, in place of which they hold."""
+"""Appended to the local broker's properties, which they override."""
 
 
 def start_broker(processes: Processes, settings: Settings, authority: Authority) -> None:
-    """Start a broker at settings.kafka, with a certificate for that host, that knows settings.kafka_user as admin."""
+    """Start a broker at settings.kafka, with a certificate for that host, whose admin is settings.kafka_user."""
     host = settings.kafka.rpartition(":")[0]
     keystore = settings.home / "keystore.pem"
     keystore.write_bytes(b"".join(file.read_bytes() for file in reversed(authority.issue(host))))

@@ -85,7 +85,7 @@ def test_confluents_own_deserializer_reads_what_we_send(settings, client):
         name: LATE[name] for name in ("partition", "offset", "house_id", "readings", "kwh", "reason")}
 
 
-def test_a_reader_that_was_pickled_asks_the_registry_for_no_id_of_ours(settings, door):
+def test_a_pickled_reader_requests_none_of_our_ids(settings, door):
     framed = pickle.loads(pickle.dumps(framing(through(door, settings))))
     door.requested.clear()
     assert framed.received(framed.sent(encode("late", LATE))) == encode("late", LATE)
@@ -104,7 +104,7 @@ def test_a_record_of_a_later_or_an_earlier_version_is_read_as_ours(settings, cli
         assert framed.received(foreign) == encode_burst(BURST)
 
 
-def test_an_id_of_no_use_is_refused_with_the_reason_and_asked_for_once(settings, client, door):
+def test_an_unusable_id_is_requested_once_and_refused_with_a_reason(settings, client, door):
     framed = framing(through(door, settings))
     other = register(client, settings, "other", Schema('{"type": "record", "name": "Other", "fields": []}', "AVRO"))
     text = register(client, settings, "text", Schema('{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}', "JSON"))
@@ -125,7 +125,7 @@ def test_an_id_of_no_use_is_refused_with_the_reason_and_asked_for_once(settings,
     ("BACKWARD", without_field("alert", "house_id", "limit_watts"), "house_id, limit_watts"),
     ("FORWARD", with_field("alert", {"name": "wanted", "type": "int"}), "wanted"),
 ], ids=["type", "default", "forward"])
-def test_a_schema_that_does_not_fit_what_is_there_is_refused(settings, client, level, theirs, fields):
+def test_an_incompatible_schema_is_refused(settings, client, level, theirs, fields):
     register(client, settings, "alerts", theirs)
     client.set_compatibility(f"{settings.topic_prefix}alerts-value", level)
     with pytest.raises(UserError) as refused:
@@ -136,7 +136,7 @@ def test_a_schema_that_does_not_fit_what_is_there_is_refused(settings, client, l
         "SMW_TOPIC_PREFIX to use other topics")
 
 
-def test_a_schema_that_fits_what_is_there_becomes_its_next_version(settings, client):
+def test_a_compatible_schema_becomes_the_next_version(settings, client):
     register(client, settings, "alerts", with_type("alert", "peak_watts", "float"))
     framing(settings)
     assert client.get_versions(f"{settings.topic_prefix}alerts-value") == [1, 2]
@@ -147,13 +147,13 @@ def test_a_schema_that_fits_what_is_there_becomes_its_next_version(settings, cli
     ("", "", "does not let in anyone without a user: set SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
     ("reader", PASSWORDS["reader"], "does not let the user reader read or register schemas: give that right, or set SMW_SCHEMA_REGISTRY_USER"),
 ])
-def test_a_user_who_may_not_is_told_in_one_sentence(settings, door, user, password, sentence):
+def test_missing_permission_is_reported_in_one_sentence(settings, door, user, password, sentence):
     with pytest.raises(UserError) as refused:
         framing(through(door, settings, user, password))
     assert str(refused.value) == f"the schema registry at {door.url} {sentence}"
 
 
-def test_a_user_who_may_only_read_can_work_with_schemas_that_are_there(settings, door):
+def test_a_read_only_user_can_use_registered_schemas(settings, door):
     framed = framing(settings)
     assert framing(through(door, settings, "reader", PASSWORDS["reader"])).sent(HEADERS["late"]) == framed.sent(HEADERS["late"])
 
@@ -173,7 +173,7 @@ def test_tls(settings, registry):
 @pytest.mark.parametrize("command", [
     ["commands", "topics"], ["commands", "generate", "--houses", "1", "--days", "1"], ["store.sink"],
 ], ids=["topics", "generate", "sink"])
-def test_a_program_that_finds_no_registry_ends_with_a_sentence(kafka, registry, command):
+def test_a_program_without_its_registry_ends_with_one_sentence(kafka, registry, command):
     away = registry.url.replace("/apis", "/nothing")
     done = subprocess.run([sys.executable, "-P", "-m", *command], cwd=ROOT, text=True, capture_output=True,
                           env=os.environ | replace(kafka, schema_registry_url=away).environ())
@@ -183,7 +183,7 @@ def test_a_program_that_finds_no_registry_ends_with_a_sentence(kafka, registry, 
                         "Apicurio's ends with /apis/ccompat/v7")
 
 
-def test_the_spikes_job_hears_thresholds_in_either_framing(settings):
+def test_the_spikes_job_reads_thresholds_in_either_framing(settings):
     message = encode("threshold", dict(
         house_id=7, date=14_000, valid_from=0, valid_to=10**13, quantile=0.97, window_days=7, revision=1,
         meters=[dict(meter_id=1, percentile_watts=50.0, readings=9000, covered_s=9000.0, warming_up=False, limit_watts=120.0)]))
@@ -217,7 +217,7 @@ def test_the_producer_and_the_dashboard_send_with_ids(with_topics, registry, cli
     assert (read["acknowledgements"]["alert_id"], read["acknowledgements"]["note"]) == ("7/1/1209600000000", "the kettle")
 
 
-def test_an_id_waits_for_a_registry_that_is_away(settings, client, door, caplog):
+def test_looking_up_an_id_waits_while_the_registry_is_down(settings, client, door, caplog):
     framed = framing(through(door, settings))
     later = register(client, settings, "late", with_field("late"))
     message = with_id(later, encode("late", LATE)[HEADER_BYTES:] + b"\x02x")
@@ -231,7 +231,7 @@ def test_an_id_waits_for_a_registry_that_is_away(settings, client, door, caplog)
     assert received == [encode("late", LATE)]
 
 
-def test_the_sink_waits_for_a_registry_that_is_away_and_can_be_stopped_meanwhile(with_topics, clickhouse, client, door, processes):
+def test_the_sink_waits_while_the_registry_is_down_and_can_be_stopped(with_topics, clickhouse, client, door, processes):
     settings = through(door, replace(with_topics, clickhouse_url=clickhouse.clickhouse_url, clickhouse_database="of_registry"))
     framing(settings)
     log = processes.log("sink")

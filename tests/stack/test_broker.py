@@ -57,7 +57,7 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
     settings = ports.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0))
     with Processes(settings.home) as processes:
         broker.start_broker(processes, settings)
-        topic_admin.create_topics(settings)  # those that are there stay as they are
+        topic_admin.create_topics(settings)  # existing topics stay as they are
         produce(settings, b"second!")
         assert read(settings, 2) == [(5, APRIL_2011_MS), (7, APRIL_2011_MS)]
         assert topic_config(settings, "readings", "retention.ms", "max.message.bytes") == ["-1", "8388608"]
@@ -67,7 +67,7 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
         assert {name: len(described[name].partitions) for name in SCHEMA_OF} == dict.fromkeys(SCHEMA_OF, 3)
 
 
-def test_topics_are_mended_and_what_was_changed_is_told(with_topics):
+def test_topic_settings_are_repaired_and_each_change_is_reported(with_topics):
     prefix, week = with_topics.topic_prefix, str(7 * 86_400_000)
     assert list(topic_admin.mend(with_topics)) == []
     assert topic_config(with_topics, prefix + "alerts", "cleanup.policy", "max.compaction.lag.ms", "segment.ms") == ["compact", week, week]
@@ -85,7 +85,7 @@ def test_topics_are_mended_and_what_was_changed_is_told(with_topics):
     assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes") == ["-1", "-1"]
 
 
-def test_a_port_that_is_taken_is_named_with_its_setting(settings):
+def test_a_taken_port_is_reported_with_its_setting(settings):
     host, port = settings.kafka.split(":")
     with socket.create_server((host, int(port))), Processes(settings.home) as processes:
         with pytest.raises(UserError, match=f"port {port} at 127.0.0.1 is not free .*set SMW_KAFKA to another"):
@@ -94,13 +94,13 @@ def test_a_port_that_is_taken_is_named_with_its_setting(settings):
 
 
 @pytest.mark.parametrize("secured", [dict(kafka_tls=True), dict(kafka_user="ann", kafka_password="secret")])
-def test_the_local_broker_says_that_it_takes_neither_tls_nor_users(settings, secured):
+def test_the_local_broker_refuses_tls_and_users(settings, secured):
     with Processes(settings.home) as processes, pytest.raises(UserError, match="unset SMW_KAFKA_TLS and SMW_KAFKA_USER"):
         broker.start_broker(processes, replace(settings, **secured))
 
 
 @pytest.mark.parametrize("kafka", ["localhost", ":9092", "localhost:http", ""])
-def test_an_address_that_is_none(kafka):
+def test_an_invalid_address(kafka):
     with pytest.raises(UserError, match=f"SMW_KAFKA={kafka}: it takes host:port"):
         ports.with_free_ports(Settings(kafka=kafka))
 

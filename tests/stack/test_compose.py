@@ -1,4 +1,4 @@
-"""docker-compose.yml as Docker Compose itself reads it: all that it names is real, and nothing is open to others."""
+"""docker-compose.yml as Docker Compose itself reads it: every name in it exists, and nothing is open to others."""
 
 import json
 import re
@@ -39,7 +39,7 @@ def test_the_example_has_readings_made_up():
     assert "COMPOSE_PROFILES=demo" in (ROOT / ".env.example").read_text().splitlines()
 
 
-def test_prometheus_scrapes_all_that_serves_metrics():
+def test_prometheus_scrapes_every_metrics_endpoint():
     configs = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())["scrape_configs"]
     flink, sink = (next(config for config in configs if config["job_name"] == name) for name in ("flink", "sink"))
     [found] = flink["dns_sd_configs"]
@@ -59,7 +59,7 @@ def test_grafana_finds_prometheus_and_the_dashboard_and_lets_nobody_in_as_more_t
 
 
 @pytest.mark.parametrize("name", SECRETS)
-def test_a_password_that_is_missing_is_named(name):
+def test_a_missing_password_is_named(name):
     for environ in ({key: value for key, value in SECRETS.items() if key != name}, SECRETS | {name: ""}):
         done = docker_compose("config", environ=environ)
         assert done.returncode and f"{name} is missing a value: copy .env.example to .env and set it" in done.stderr
@@ -111,7 +111,7 @@ def test_the_broker_is_that_of_the_tests():
     assert ONE["kafka"]["image"] == f"apache/kafka:{version}"
 
 
-def test_three_brokers_differ_in_what_is_their_own_alone():
+def test_three_brokers_differ_only_in_their_own_settings():
     brokers = [THREE[name] for name in ("kafka", "kafka-2", "kafka-3")]
     assert [broker["environment"].pop("KAFKA_NODE_ID") for broker in brokers] == ["1", "2", "3"]
     assert [broker["environment"].pop("KAFKA_ADVERTISED_LISTENERS") for broker in brokers] == [
@@ -123,19 +123,19 @@ def test_three_brokers_differ_in_what_is_their_own_alone():
 
 
 @pytest.mark.parametrize("files", [(COMPOSE,), (COMPOSE, CLUSTER)])
-def test_the_linter_of_compose_files_finds_no_more_than_images_without_digests_and_files_that_can_be_written(files, tmp_path):
+def test_the_compose_linter_reports_only_images_without_digests_and_writable_files(files, tmp_path):
     merged = tmp_path / COMPOSE
     docker_compose(*(f"--file={file}" for file in files), "--profile=*", "config", "--no-interpolate", f"--output={merged}")
     lint = subprocess.run([BIN / "compose-lint", "check", "--format", "json", merged], capture_output=True, text=True)
     assert {finding["rule_id"] for finding in json.loads(lint.stdout)["findings"]} == {"CL-0007", "CL-0019"}
 
 
-def test_the_linter_of_dockerfiles_has_nothing_to_say():
+def test_the_dockerfile_linter_finds_nothing():
     hadolint = subprocess.run([BIN / "hadolint", DOCKERFILE], capture_output=True, text=True)
     assert hadolint.returncode == 0, hadolint.stdout
 
 
-def test_what_the_image_is_built_from_is_there_and_not_ignored():
+def test_the_sources_of_the_image_exist_and_are_not_ignored():
     sources = re.findall(r"^COPY ([\w./]+) ", DOCKERFILE.read_text(), re.MULTILINE)
     ignored = (ROOT / ".dockerignore").read_text().split()
     assert {"pom.xml", "requirements.txt", "jobs"} <= set(sources)

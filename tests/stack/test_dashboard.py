@@ -23,7 +23,7 @@ def start(settings) -> subprocess.Popen:
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def test_it_says_where_it_is_and_leaves_nothing_behind(settings, tmp_path):
+def test_it_prints_its_address_and_leaves_nothing_behind(settings, tmp_path):
     dashboard = start(settings)
     url = f"http://127.0.0.1:{settings.dashboard_port}"
     assert dashboard.stdout.readline() == f"Dashboard: {url}\n"
@@ -35,7 +35,7 @@ def test_it_says_where_it_is_and_leaves_nothing_behind(settings, tmp_path):
     assert not marked(pid_file) and not services.answers(url)
 
 
-def test_a_taken_port_is_told_in_one_sentence(settings):
+def test_a_taken_port_is_reported_in_one_sentence(settings):
     with ports.listener_near(settings.dashboard_port):
         dashboard = start(settings)
         output, _ = dashboard.communicate(timeout=STILL_S)

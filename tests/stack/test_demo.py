@@ -40,7 +40,7 @@ def running(home) -> dict[str, int]:
     return {pid_file.stem: len(marked(pid_file)) for pid_file in (home / "run").glob("*.pid")}
 
 
-def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
+def test_a_second_demo_starts_after_a_killed_one(smw, tmp_path):
     home = tmp_path / "demo"
     first = smw("demo", "--houses", "1", "--days", "1")
     until(lambda: running(home).get("pipeline"))
@@ -85,7 +85,7 @@ def test_a_second_demo_starts_over_what_a_killed_one_left(smw, tmp_path):
     assert running(home) == {}
 
 
-def test_a_stack_that_is_asked_to_end_leaves_nothing(smw, tmp_path):
+def test_a_terminated_stack_leaves_nothing(smw, tmp_path):
     process = smw("stack")
     until(lambda: running(tmp_path).get("endpoint"))
     pid_files = list((tmp_path / "run").glob("*.pid"))
@@ -101,7 +101,7 @@ def test_a_stack_that_is_asked_to_end_leaves_nothing(smw, tmp_path):
     ("produced 1,000 readings, 500 readings/s, 12 s left\n"
      "produced 7,000 readings of 3 houses in 20 bursts, 14.0 s: 500 readings/s\n", (7000, 0)),
 ])
-def test_what_the_generator_says(log, expected):
+def test_messages_of_the_generator(log, expected):
     assert generated(log) == expected
 
 

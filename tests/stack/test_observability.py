@@ -127,7 +127,7 @@ def test_the_newest_reading_is_of_the_log(flink, log):
     assert min(burst.start_ms for burst in log.bursts) / 1000 <= newest_s < max(burst.end_ms for burst in log.bursts) / 1000
 
 
-def test_flink_tells_of_lag_state_and_restarts(flink):
+def test_flink_reports_lag_state_and_restarts(flink):
     assert sum(flink[f"{OF_OPERATORS}pendingRecords"].values()) == 0
     assert sum(flink[f"{OF_JOBS}lastCheckpointFullSize"].values()) > 10_000
     assert sum(flink[f"{OF_JOBS}numRestarts"].values()) == 0
@@ -139,11 +139,11 @@ def test_metrics_are_served_at_loopback_only(observed):
         assert [line.split()[1] for line in listening.splitlines()] == [f"0100007F:{port:04X}"]
 
 
-def test_what_is_unstored_is_not_known_while_kafka_is_away():
+def test_unstored_messages_are_unknown_while_kafka_is_down():
     assert math.isnan(unstored(Lags(Settings(kafka="127.0.0.1:1"), {"sink": ("alerts",)})))
 
 
-def test_what_was_pushed_long_ago_is_served_no_more(monkeypatch):
+def test_old_pushed_metrics_are_no_longer_served(monkeypatch):
     pushed = metrics_gateway.Pushed()
     pushed.put("/metrics/job/a", b"a 1\n")
     now = metrics_gateway.time.monotonic()
@@ -158,7 +158,7 @@ def test_what_was_pushed_long_ago_is_served_no_more(monkeypatch):
 
 # The sink's metrics
 
-def test_the_sink_tells_what_it_has_stored(observed):
+def test_the_sink_reports_what_it_has_stored(observed):
     sink, client = scraped(observed, "sink"), reader(observed)
     rows = {table: number for (table,), number in sink["smw_sink_rows_stored_total"].items()}
     for table in ("late", "dead_letter", "power_profile"):
@@ -197,7 +197,7 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
     assert report["disk"]["kafka_bytes"] > 10_000 and report["disk"]["free_bytes"] > 0
 
 
-def test_the_screen_tells_the_same(observed, log, expected):
+def test_the_screen_shows_the_same(observed, log, expected):
     code, printed = ask_status(observed)
     assert code == 0 and printed.endswith("\nAll is well.\n")
     assert re.search(r"^kafka +up +127.0.0.1:\d+$", printed, re.MULTILINE) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", printed, re.MULTILINE)
@@ -276,7 +276,7 @@ def test_no_page_of_another_origin_runs_or_ends_anything(observed):
     assert list(Flink(f"127.0.0.1:{observed.flink_ui_port}").jobs()) == [job_id]
 
 
-def test_flinks_own_port_speaks_with_holders_of_its_key_alone(observed, processes):
+def test_flinks_own_port_requires_its_key(observed, processes):
     [option] = [word for word in command_line(processes.children["pipeline"].pid).split(b"\0") if word.startswith(b"rest.bind-port=")]
     port = int(option.partition(b"=")[2])
     keys = local_flink.rest_keys_of(observed, "pipeline")
@@ -298,13 +298,13 @@ def test_each_line_of_each_log_is_in_the_format(observed, processes, name):
     assert lines and {(found := logs.LINE.fullmatch(line)) and found["part"] for line in lines} == {name}
 
 
-def test_the_jobs_log_has_what_its_python_workers_say(observed, processes):
+def test_the_jobs_log_has_the_output_of_its_python_workers(observed, processes):
     assert "sdk_worker.py" in processes.log("pipeline").read_text()
 
 
 # The Grafana dashboard
 
-def test_the_dashboard_has_what_grafanas_model_asks_for():
+def test_the_dashboard_has_what_grafanas_model_requires():
     assert DASHBOARD.keys() >= {
         "uid", "title", "tags", "timezone", "editable", "graphTooltip", "panels", "time", "timepicker", "templating", "annotations", "refresh",
         "schemaVersion", "version", "links"}
@@ -331,7 +331,7 @@ def test_all_metrics_of_the_document_are_there(flink, observed):
     assert len(documented) > 20 and documented - flink.keys() - scraped(observed, "sink").keys() == set()
 
 
-def test_prometheus_is_told_the_usual_ports():
+def test_prometheus_targets_the_default_ports():
     jobs = yaml.safe_load((ROOT / "observability" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
     assert targets == {part: [url.split("/")[2]] for part, url in services.metrics_urls(Settings()).items()}

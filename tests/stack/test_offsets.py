@@ -20,7 +20,7 @@ def producer(with_topics):
 
 @pytest.fixture
 def lag_of(with_topics):
-    """The lag of a group that has committed an offset, by both ways of asking; and the end."""
+    """The lag of a group that has committed an offset, by both ways of querying it; and the end."""
     name = topic(with_topics, "readings")
     lags = Lags(with_topics, {"a group": (name,)})
     assert until(lambda: lags.by_group(10)) == {"a group": None}  # the broker's first group is only being set up

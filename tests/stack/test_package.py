@@ -36,7 +36,7 @@ def site_packages(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def smw(site_packages, tmp_path_factory):
-    """Starts the installed smw, with free ports, as a user who has no checkout and no settings but those."""
+    """Starts the installed smw, with free ports, as a user who has no checkout and only these settings."""
     data = tmp_path_factory.mktemp("data")
     settings = on_free_ports(data / "smart-meter-watchdog")
     environ = {name: value for name, value in (os.environ | settings.environ()).items()
@@ -71,7 +71,7 @@ def test_every_file_is_installed(site_packages):
     (["sql", "SELECT 1"], 1, "", r"smw: ClickHouse does not answer at \S+; start the local one with smw stack, or set SMW_CLICKHOUSE_URL\n"),
     (["test"], 2, "", r"(?s)usage: .*invalid choice: 'test'.*"),
 ])
-def test_what_it_says(smw, arguments, code, out, sentence):
+def test_output_and_exit_code(smw, arguments, code, out, sentence):
     process = smw(*arguments)
     printed, errors = process.communicate(timeout=STILL_S)
     assert (process.returncode, printed) == (code, out)

@@ -107,7 +107,7 @@ def test_a_home_that_is_a_file_is_refused(tmp_path):
         Processes(tmp_path / "home").__enter__()
 
 
-def test_a_process_that_ends_is_told_with_the_end_of_its_log(tmp_path):
+def test_a_process_that_ends_is_reported_with_the_end_of_its_log(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("kafka", ["bash", "-c", "seq 9; exit 3"], {})
         processes.children["kafka"].wait()
@@ -116,7 +116,7 @@ def test_a_process_that_ends_is_told_with_the_end_of_its_log(tmp_path):
     assert str(caught.value).splitlines() == [f"kafka ended (code 3); {tmp_path}/logs/kafka.log ends with:", *"56789"]
 
 
-def test_the_innermost_cause_of_a_java_trace_is_told(tmp_path):
+def test_the_innermost_cause_of_a_java_trace_is_reported(tmp_path):
     trace = "org.X: submit failed\n\tat org.Y\nCaused by: org.A: outer\n\tat org.B\nCaused by: org.C: no state\n\tat org.D\nCaused by: X: Python process exits with code: 1"
     with Processes(tmp_path) as processes:
         processes.start("pipeline", ["bash", "-c", f"echo '{trace}'; exit 1"], {})
@@ -142,7 +142,7 @@ def test_the_sentence_is_passed_on_though_a_java_trace_follows(tmp_path):
             processes.check()
 
 
-def test_what_is_lost_though_it_runs_is_started_again(tmp_path):
+def test_a_lost_process_is_restarted_though_it_runs(tmp_path):
     with Processes(tmp_path) as processes:
         def start():
             processes.start("job", ["sleep", "300"], {})
@@ -164,7 +164,7 @@ def test_what_is_lost_though_it_runs_is_started_again(tmp_path):
 OUT_OF_MEMORY = [machine.java(), "-XX:MaxMetaspaceSize=9m", machine.END_WITHOUT_MEMORY, "-cp", str(JARS / "kafka" / "*"), "kafka.Kafka"]
 
 
-def test_what_runs_out_of_memory_is_started_again_where_it_is_watched(tmp_path):
+def test_a_watched_process_is_restarted_when_out_of_memory(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("job", OUT_OF_MEMORY, {})
         processes.watched["job"] = Watch(lambda: None, lambda: processes.start("job", ["sleep", "300"], {}))
@@ -179,7 +179,7 @@ def test_what_runs_out_of_memory_is_started_again_where_it_is_watched(tmp_path):
 
 
 @pytest.mark.parametrize("end", ["kill -SEGV $$", f"exit {CRASHED}"])
-def test_what_crashes_is_started_again_where_it_is_watched(tmp_path, end):
+def test_a_watched_process_is_restarted_after_a_crash(tmp_path, end):
     with Processes(tmp_path) as processes:
         processes.start("endpoint", ["bash", "-c", end], {})
         processes.watched["endpoint"] = Watch(lambda: None, lambda: processes.start("endpoint", ["sleep", "300"], {}))
@@ -193,7 +193,7 @@ def test_what_crashes_is_started_again_where_it_is_watched(tmp_path, end):
             processes.check()
 
 
-def test_what_is_killed_is_said_to_be_whatever_its_log_holds(tmp_path):
+def test_a_killed_process_is_reported_as_killed_whatever_its_log_holds(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("kafka", ["bash", "-c", "echo 'org.X: asked again'; echo 'Caused by: org.NotControllerException: no'; sleep 300"], {})
         processes.wait_until(lambda: len(processes.printed("kafka")) == 2, "it prints nothing")
@@ -203,7 +203,7 @@ def test_what_is_killed_is_said_to_be_whatever_its_log_holds(tmp_path):
             processes.check()
 
 
-def test_only_what_may_end_may_end_and_only_well(tmp_path):
+def test_only_some_processes_may_end_and_only_with_success(tmp_path):
     with Processes(tmp_path) as processes:
         processes.start("generator", ["true"], {}, ends=True)
         processes.children["generator"].wait()

@@ -1,4 +1,4 @@
-"""The endpoint, spoken to as curl does and by clickhouse-connect."""
+"""The endpoint, called as curl would and through clickhouse-connect."""
 
 from __future__ import annotations
 
@@ -401,7 +401,7 @@ def test_compressed_blocks_both_ways(table):
 
 
 def test_native_as_clients_expect_it_that_name_their_protocol(clickhouse):
-    """What clickhouse-go sends first, and the bytes that it takes for an answer."""
+    """The first request of clickhouse-go, and the bytes that it accepts as the answer."""
     hello = dict(default_format="Native", client_protocol_version="54460", database="default")
     status, _, body = send(clickhouse, "SELECT toUInt32(7) AS n, 'x' AS s", headers=basic("reader", ""), **hello)
     assert (status, body) == (200, native.BLOCK_INFO + b"\x02\x01" + b"\x01n\x06UInt32\x00\x07\0\0\0" + b"\x01s\x06String\x00\x01x")
@@ -492,7 +492,7 @@ def failure(settings):
     return stderr
 
 
-def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_path):
+def test_a_failed_start_is_reported_in_one_sentence(own_endpoint, tmp_path):
     settings = own_endpoint.settings
     elsewhere = ports.with_free_ports(settings)
     assert "is taken" in failure(replace(settings, home=tmp_path / "other"))
@@ -506,7 +506,7 @@ def test_what_keeps_it_from_starting_is_said_in_one_sentence(own_endpoint, tmp_p
     assert "not on this machine" in failure(replace(elsewhere, clickhouse_url="http://192.0.2.1:8123"))
 
 
-def test_passwords_that_are_set_hold(tmp_path):
+def test_set_passwords_are_required(tmp_path):
     settings = on_free_ports(tmp_path, clickhouse_password="w", clickhouse_reader_password="r")
     process = run_endpoint(settings)
     try:

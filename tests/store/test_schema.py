@@ -162,7 +162,7 @@ def test_threshold_from_the_beginning_of_time(writer, reader):
     assert reader.query("SELECT valid_from, valid_to FROM thresholds").result_rows == [(datetime(1970, 1, 1), time_of(0))]
 
 
-def test_alert_list_tells_what_and_where(writer, reader, meters):
+def test_alert_list_shows_meter_and_place(writer, reader, meters):
     insert(writer, "houses", house(1, "02138"))
     insert(writer, "alerts", alert(1, 3, 60, duration_s=3, open=True, excess_kwh=0.1, revision=1))
     insert(writer, "alerts", alert(1, 3, 60, duration_s=90.5, excess_kwh=0.25, revision=3))
@@ -232,7 +232,7 @@ SEEN, TAKEN_BACK, SEEN_AGAIN = (
 
 
 @pytest.mark.parametrize("rows", [[], *permutations([SEEN]), *permutations([SEEN, TAKEN_BACK]), *permutations([SEEN, TAKEN_BACK, SEEN_AGAIN])])
-def test_alert_list_tells_who_has_seen_an_alert_unless_that_was_taken_back(writer, reader, rows):
+def test_alert_list_shows_who_has_seen_an_alert_unless_that_was_withdrawn(writer, reader, rows):
     writer.command("TRUNCATE TABLE acknowledgements")
     insert(writer, "alerts", alert(1, 3, open=True), alert(2, 3, 1))
     insert(writer, "acknowledgements", acknowledgement(1, 2), acknowledgement(3, 3), *rows)  # two of no alert
@@ -278,7 +278,7 @@ def test_top_meters(writer, meters):
         (1, 1, "mains", "mains", 1, 0.125, 60.0, 2000.0, time_of(0))]
 
 
-def test_alert_tells_when_it_was_stored(writer):
+def test_alert_shows_when_it_was_stored(writer):
     before = datetime.now(UTC).replace(tzinfo=None)
     insert(writer, "alerts", alert(1, 3))
     stored = writer.query("SELECT stored FROM alerts").first_row[0]

@@ -155,7 +155,7 @@ def test_an_alert_and_its_acknowledgement_are_stored_at_once_with_what_came_befo
         until(lambda: stored(settings, topic) == 2)
         assert stored(settings) == 1
         sink.stop()
-        produce(settings, topic, record_of(3))  # upon which it looks whether it shall stop
+        produce(settings, topic, record_of(3))  # after it, the sink checks whether it has to stop
 
 
 def test_an_acknowledgement_that_is_taken_back_leaves_the_list(settings):

@@ -1,4 +1,4 @@
-"""Logs of readings for tests: bursts by hand, and any order of bursts that Hypothesis can think of."""
+"""Logs of readings for tests: bursts by hand, and bursts in any order that Hypothesis generates."""
 
 from datetime import date
 from zoneinfo import ZoneInfo

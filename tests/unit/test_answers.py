@@ -10,7 +10,7 @@ START_MS = 1_303_099_200_000
 
 
 def frames(**changed) -> dict[str, pd.DataFrame]:
-    """Results of one house; those that are given by name in place of the usual ones."""
+    """Results of one house; named arguments replace the defaults."""
     rows = {
         "daily_energy": [(1, 1, DAY, 12.5, 86_400), (1, 2, DAY, 0.0, 28_800), (1, 1, DAY + 1, 11.0, 86_400)],
         "thresholds": [(1, 1, DAY + 1, 900.0, 7900.0), (1, 2, DAY + 1, 60.0, None)],
@@ -30,7 +30,7 @@ def test_a_peer_may_have_energy_alone():
     assert (found.days, found.thresholds, found.alerts) == (3, None, None)
 
 
-def test_differences_within_the_tolerances_are_told():
+def test_differences_within_the_tolerances_are_reported():
     peer = frames(
         daily_energy=[(1, 1, DAY, 12.5 * (1 + 1e-9), 86_400), (1, 2, DAY, 0.0, 28_800), (1, 1, DAY + 1, 11.0, 86_400)],
         thresholds=[(1, 1, DAY + 1, 909.0, 7909.0), (1, 2, DAY + 1, 60.0, None)],

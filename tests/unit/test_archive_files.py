@@ -93,7 +93,7 @@ def test_other_tools_read_the_columns(tmp_path, records):
 def test_another_run_adds_to_what_is_there(tmp_path):
     messages = topic()
     write(tmp_path, messages[:100])
-    write(tmp_path, messages[60:])  # of which a part is gone from the topic, and a part is new
+    write(tmp_path, messages[60:])  # some are gone from the topic, and some are new
     assert everything(tmp_path) == sorted(messages)
 
 
@@ -120,7 +120,7 @@ def test_another_topic_is_not_mixed_in(tmp_path):
     lambda content: content[:-1], lambda content: b"", lambda content: b"text", lambda content: content.replace(b'{"', b'("', 1),
     lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
 ])
-def test_damage_is_told_with_the_file(tmp_path, damage):
+def test_damage_is_reported_with_the_file(tmp_path, damage):
     [path] = write(tmp_path, [(0, i, DAYS[0] * DAY_MS, b"7", encode_burst(BURST)) for i in range(9)])
     path.write_bytes(damage(path.read_bytes()))
     with pytest.raises(UserError, match=f"{path} is damaged"):

@@ -1,4 +1,4 @@
-"""Batches: what is made of many bursts for each house, and that it survives the way as bytes."""
+"""Batches: many bursts are reduced to one batch a house, and a batch survives its encoding."""
 
 from collections import Counter, defaultdict
 from fractions import Fraction
@@ -93,7 +93,7 @@ def test_bursts_are_grouped_by_house_and_time_zone_in_the_order_they_arrived():
     assert all(batch.sections["partition"].tolist() == [3] * len(batch.sections) for batch in found)
 
 
-def test_a_section_knows_the_newest_reading_of_the_house_before_its_burst():
+def test_a_section_holds_the_newest_reading_of_the_house_before_its_burst():
     [batch] = batches(
         at(1, 0, {1: {}}), at(1, 100, {1: {150: 1}, 2: {160: 1}}), at(1, 0, {1: {10: 1}}), at(1, 300, {1: {}}))
     before_ms = [None if t == NEVER else (t - START_MS) // 1000 for t in batch.sections["before_ms"].tolist()]
@@ -190,7 +190,7 @@ def same(mine, theirs) -> bool:
         for name in ARRAYS)
 
 
-def test_batches_are_what_their_bytes_say():
+def test_batches_are_restored_from_their_bytes():
     found = together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"),
                      at(2, 3550, {1: {3590: 1, 3610: 1}}, "Europe/London"))
     body = found.pack()
@@ -288,7 +288,7 @@ def test_a_batch_that_waits_in_state_of_the_last_release_is_read():
     assert found.sections["offset"].tolist() == [100] and same(found, expected)
 
 
-def test_state_of_a_later_release_is_not_guessed_at():
+def test_state_of_a_later_release_is_rejected():
     body = bytearray(together(at(1, 0, {1: {3: 1}})).pack())
     body[0] += 1
     with pytest.raises(ValueError, match="a checkpoint of state version 3"):

@@ -112,7 +112,7 @@ PySpark batch, daily energy: equal: days 10
 Flink SQL (JVM), daily energy: failed: no memory"""
 
 
-def test_the_comparisons_targets_are_those_of_which_both_sides_ran():
+def test_the_comparison_has_a_target_only_where_both_sides_ran():
     assert [(target.what, target.value, target.met) for target in comparison.targets(runs())] == [
         ("ours (three in one job), times PySpark batch (daily energy)", 12.5, True),
         ("ours (three in one job), times Flink (only reads)", 0.5, True)]
@@ -132,7 +132,7 @@ def test_the_comparisons_targets_are_of_programs_that_it_runs():
 
 
 class Failing:
-    """Processes of which one has ended with the log that is given."""
+    """Processes; one of them has ended with the given log."""
 
     def __init__(self, logs: Path, text: str):
         self.logs = logs
@@ -145,7 +145,7 @@ class Failing:
         return self.log(name).read_text().splitlines()
 
 
-def test_a_program_that_fails_is_told_with_its_reason(tmp_path, monkeypatch):
+def test_a_failed_program_is_reported_with_its_reason(tmp_path, monkeypatch):
     def fail(*_):
         raise UserError("spark_batch ended (code 1)")
 
@@ -215,7 +215,7 @@ def test_what_is_started_meanwhile_has_so_many_cores():
         assert int(nproc.stdout) == expected and os.sched_getaffinity(0) == cores
 
 
-def test_scalings_targets_are_held_against_the_middle_run():
+def test_scalings_targets_are_compared_with_the_middle_run():
     _, _, one, two, *houses = scaling.cases((10, 40), 60_000_000, 10_000)
     three = [Run("", "", "2", 60, seconds, cpu_s, mb) for seconds, cpu_s, mb in ((1, 30, 200), (3, 10, 300), (2, 20, 100))]
     middle = {one: Run("", "", "1", 60, 3, 1, 1), two: measure.median(three)} | {
@@ -252,7 +252,7 @@ def test_copies_of_a_house_measure_the_same_at_other_times():
 
 
 @pytest.mark.parametrize("every_s, burst_s, counts", [(1, 1, [1] * 20), (300, 14_400, [48] * 20), (None, 3, [3, 3] + [1] * 18)])
-def test_copies_are_read_as_often_as_is_asked(every_s, burst_s, counts):
+def test_copies_are_read_at_the_requested_rate(every_s, burst_s, counts):
     payload, readings = Copies(1, burst_s, every_s, range(12, 24)).message(1, 0, 0)
     assert decode_burst(payload).counts.tolist() == counts and readings == sum(counts)
 

@@ -82,7 +82,7 @@ def test_blocks_that_are_wrong_or_too_long():
 
 
 @pytest.mark.parametrize("name, every_s", [("SILENCE_S", 60), ("WHOLE_S", 0.02)])
-def test_a_body_that_does_not_come_is_not_waited_for(monkeypatch, name, every_s):
+def test_a_body_that_does_not_arrive_times_out(monkeypatch, name, every_s):
     monkeypatch.setattr(bodies, name, 0.2)
 
     async def receive():

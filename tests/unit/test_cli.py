@@ -42,7 +42,7 @@ def test_help_names_every_command(smw):
     (["stack"], {"SMW_KAFKA": "here"}, "SMW_KAFKA=here: it takes host:port"),
     (["demo", "--houses", "0"], {}, "--houses 0: give 1 or more"),
 ])
-def test_what_the_user_can_mend_is_told_in_one_sentence(smw, arguments, environ, sentence):
+def test_what_the_user_can_fix_is_reported_in_one_sentence(smw, arguments, environ, sentence):
     result = smw(*arguments, **environ)
     assert result.returncode == 1
     assert result.stderr.splitlines()[-1].startswith(f"smw: {sentence}")

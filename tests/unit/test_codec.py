@@ -140,7 +140,7 @@ def test_bytes_of_another_kind_are_named_as_such(payload):
     (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + long_bytes(2**40), "array block of 1099511627776 items"),
     (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + b"\0\0\0\0" + b"!", "1 bytes too many"),
 ])
-def test_what_is_wrong_is_said(payload, message):
+def test_a_fault_is_reported(payload, message):
     with pytest.raises(CodecError, match=message):
         decode_burst(payload)
 
@@ -151,7 +151,7 @@ def test_what_is_wrong_is_said(payload, message):
     (HEADERS["power_profile"] + b"\x02" + long_bytes(2**31), "^malformed power_profile: an int beyond 32 bits$"),
     (HEADERS["power_profile"] + bytes(11) + b"!", "^malformed power_profile: 1 bytes too many$"),
 ])
-def test_what_is_wrong_is_said_of_the_schema_that_was_read(payload, message):
+def test_a_fault_is_reported_for_the_schema_that_was_read(payload, message):
     with pytest.raises(CodecError, match=message):
         decode_profile(payload)
 
@@ -175,7 +175,7 @@ def test_a_record_that_does_not_fit_is_refused():
 
 
 @pytest.mark.parametrize("path", sorted(SCHEMA_DIR.glob("*.avsc")), ids=lambda path: path.stem)
-def test_every_field_says_what_it_is(path):
+def test_every_field_is_documented(path):
     def check(schema, where):
         if isinstance(schema, list):
             for item in schema:

@@ -48,7 +48,7 @@ def test_the_limit_is_that_of_the_version_of_the_time():
         (INF, INF), (50, 10), (100, 80), (70, 20), (70, 20)]
 
 
-def test_nothing_is_held_against_a_meter_that_is_unknown_or_warming_up_nor_before_the_first_version():
+def test_no_limit_for_an_unknown_or_warming_up_meter_or_before_the_first_version():
     versions = versions_of(SECOND, THIRD)
     assert limits_at(versions, (2, 1500), (3, 2500), (0, 1500), (9, 1500), (-1, 1500), (1, 999), (1, NEVER)) == [(INF, INF)] * 7
     assert limits_at(Versions(), (1, 1500)) == [(INF, INF)]
@@ -91,7 +91,7 @@ def test_the_lowest_limit_of_a_meter_is_that_of_any_version():
     assert Versions().lowest().tolist() == []
 
 
-def test_versions_are_what_their_bytes_say():
+def test_versions_are_restored_from_their_bytes():
     versions = versions_of(FIRST, SECOND, THIRD)
     state = versions.to_bytes()
     assert len(state) == 13 + 3 * 24 + 3 * 20 and (VERSION.itemsize, LIMIT.itemsize) == (24, 20)
@@ -177,7 +177,7 @@ def test_sections_that_are_not_used_or_not_high_enough_are_left_out():
     assert found(batch) == []
 
 
-def test_each_reading_is_held_against_the_version_of_its_own_time():
+def test_each_reading_is_compared_with_the_version_of_its_own_time():
     # 100 W up to second 20, 200 W from then on. (300 - 100) W for 10 s, (250 - 100) W for 10 s, (250 - 200) W for 10 s.
     change_ms = START_MS + 20_000
     versions = versions_of(version(DAY, 0, change_ms, {1: (40.0, 100.0)}), version(DAY + 1, change_ms, 2**62, {1: (60.0, 200.0)}))
@@ -424,7 +424,7 @@ def test_runs_are_made_one_only_when_nothing_can_come_between():
     assert plain(house.episodes()) == [(5, 25, True, 2, about(4000))]
 
 
-def test_runs_are_what_their_bytes_say():
+def test_runs_are_restored_from_their_bytes():
     house = House()
     house.take(at(0, 100, {1: {0: 300, 10: 50, 20: 300}}))
     state = house.runs.to_bytes()

@@ -47,7 +47,7 @@ DAY_MS = 24 * HOUR_MS
 CLASS_OF = {"days": HouseDays, "window": Window, "versions": Versions, "runs": Runs, "minutes": Minutes}
 """Name of a house's state -> what its bytes are of."""
 SHARDS = 2
-"""Houses 1 and 3 share one, and so are worked on together; house 2 has the other."""
+"""Houses 1 and 3 share a shard, so they are processed together; house 2 is in the other."""
 
 
 # What Flink gives a keyed function, in memory
@@ -85,7 +85,7 @@ class Keyed:
         self.event_timers.add((self.key, time_ms))
 
     def due(self, timers: set):
-        """Yield the time of each timer, its key the present one; none is left."""
+        """Yield the time of each timer and remove it; its key becomes the current one."""
         for self.key, time_ms in sorted(timers):
             timers.discard((self.key, time_ms))
             yield time_ms
@@ -291,7 +291,7 @@ def houses_of(keyed: Keyed) -> set[int]:
 
 
 def state_of(keyed: Keyed, house_id: int) -> HouseState:
-    """The state of a house; the present key becomes that of its shard."""
+    """The state of a house; its shard becomes the current key."""
     keyed.key = shard_of(house_id, SHARDS)
     return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id)
 
@@ -319,7 +319,7 @@ def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Results, Key
 
 
 def end_of_topics(results: Results, keyed: Keyed, setting: Settings):
-    """Let the spikes job know that its topics have ended."""
+    """Signal the end of its topics to the spikes job."""
     for time_ms in keyed.due(keyed.event_timers):
         assert time_ms == END_OF_TIME_MS
         function = SpikesJoin(setting)
@@ -527,7 +527,7 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
         assert_alerts(results, outcome)
 
 
-def test_the_logs_have_alerts_and_versions_enough():
+def test_the_logs_have_enough_alerts_and_versions():
     seen = Counter()
 
     @settings(max_examples=150, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
@@ -573,7 +573,7 @@ def versions_of(results: Results):
 
 @examples
 @given(house_logs_and_settings(), cuts, st.data())
-def test_spikes_alone_tells_what_the_pipeline_tells_whenever_the_thresholds_come(log, sizes, data):
+def test_spikes_alone_emits_what_the_pipeline_emits_whenever_the_thresholds_arrive(log, sizes, data):
     bursts, setting = log
     pipelined, _, _ = pipeline(bursts, [3], setting)
     rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
@@ -587,7 +587,7 @@ def test_spikes_alone_tells_what_the_pipeline_tells_whenever_the_thresholds_come
 
 @settings(parent=examples, max_examples=max(20, examples.max_examples // 4))
 @given(house_logs_and_settings(), cuts, st.integers(0, 4), st.booleans())
-def test_readings_that_no_threshold_comes_for_are_told_and_none_is_lost(log, sizes, known, rows_first):
+def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, known, rows_first):
     bursts, setting = log
     pipelined, _, _ = pipeline(bursts, sizes, setting)
     rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
@@ -631,7 +631,7 @@ def starts_of(results: Results) -> list[int]:
 
 
 @pytest.mark.parametrize("before_days, after_days, readings", [(5, 2, 24), (2, 5, 60)])
-def test_a_window_that_is_made_longer_or_shorter_is_that_long_when_it_is_full(before_days, after_days, readings):
+def test_a_resized_window_has_its_new_length_once_full(before_days, after_days, readings):
     results, keyed = Results(), Keyed()
     for first, last, days in ((0, 240, before_days), (240, 480, after_days)):  # ten days each, twelve readings a day
         setting = replace(SETTING, window_days=days)
@@ -644,7 +644,7 @@ def test_a_window_that_is_made_longer_or_shorter_is_that_long_when_it_is_full(be
     assert len(newest["meters"]) == 1 and newest["window_days"] == after_days
 
 
-def test_an_alert_that_proves_to_have_begun_earlier_is_taken_back():
+def test_an_alert_whose_start_moves_earlier_is_retracted():
     bursts = every_two_hours(0, 60, h48=3000.0, h50=3000.0)
     bursts[24], bursts[25] = bursts[25], bursts[24]  # those of hours 48 and 50
     _, ended, _ = pipeline(bursts, [1], SETTING)
@@ -739,7 +739,7 @@ def test_timers_that_a_checkpoint_lacks_are_registered_again_with_the_first_mess
         assert len(keyed.processing_timers) == len(keyed.event_timers) == 1 and houses.waiting() == [1]
 
 
-def test_an_alert_is_told_with_the_batch_that_brings_its_first_reading():
+def test_an_alert_is_emitted_with_the_batch_of_its_first_reading():
     # A limit of 100 W + 500 W is there once the first day is closed: at 1 a.m., hour 25.
     bursts = every_two_hours(0, 32, h28=3000.0)
     results, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
@@ -782,7 +782,7 @@ def test_a_dead_letter_goes_on_to_its_topic():
         assert keyed.event_timers == set() and keyed.state == {}
 
 
-def test_a_house_without_readings_tells_nothing():
+def test_a_house_without_readings_emits_nothing():
     bursts = [burst(START_MS, START_MS + 1000, {1: []}), burst(START_MS, START_MS + 1000, {})]
     _, ended, keyed = pipeline(bursts, [1], SETTING)
     assert ended.messages == [] and keyed.event_timers == set()
@@ -803,7 +803,7 @@ def test_a_batch_does_not_overtake_one_that_waits():
     assert results.readings_late() == pipelined.readings_late() == {(1, date(2011, 4, 18)): 1}
 
 
-def test_a_message_among_the_thresholds_that_is_none_is_left_out():
+def test_a_message_that_is_no_threshold_is_ignored():
     bursts = every_two_hours(0, 32, h28=3000.0)
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
     rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
@@ -812,7 +812,7 @@ def test_a_message_among_the_thresholds_that_is_none_is_left_out():
     assert results.last("alerts") == pipelined.last("alerts") != {}
 
 
-def test_the_house_time_of_readings_that_waited_in_vain_is_a_time():
+def test_readings_without_a_threshold_have_a_valid_house_time():
     bursts = every_two_hours(0, 4)
     rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
     results, keyed = spikes_alone(rows, [], [True, True], SETTING)
@@ -890,7 +890,7 @@ def test_what_lies_in_a_closed_day_stays_late_and_the_rest_of_its_burst_is_used(
     assert (newest["readings"], newest["duplicates"]) == (3, 1)  # those of hours 24, 26 and 28; that of hour 25 is in a span that was received
 
 
-def test_an_overlap_whose_readings_are_not_there_is_reported():
+def test_an_overlap_without_its_readings_is_reported():
     # A new worker begins with a burst of four days before the newest: that what goes on from it may overlap two days later, it cannot know.
     bursts = every_two_hours(0, 116)
     again = [burst(START_MS + h * HOUR_MS, START_MS + (h + 3) * HOUR_MS, {1: [(START_MS + h * HOUR_MS, 100.0)]}) for h in range(22, 118, 3)]
@@ -909,7 +909,7 @@ def dates_of(results: Results) -> list[date]:
 
 
 def silent(days: int, window_days: int) -> tuple[Results, dict[date, dict]]:
-    """A week of 100 W, so many days without a reading, and a day: (the results, the versions by date)."""
+    """A week of 100 W, some days without a reading, then one day: (results, versions by date)."""
     back = 24 * (7 + days)
     setting = replace(SETTING, window_days=window_days)
     results, ended, _ = pipeline([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], [5], setting)

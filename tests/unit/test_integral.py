@@ -79,7 +79,7 @@ def test_an_interval_across_midnight_is_split():
     ("Europe/London", date(2013, 3, 31), 23), ("Australia/Lord_Howe", date(2013, 4, 7), 24.5),
     ("America/Sao_Paulo", date(2013, 10, 20), 23), ("Asia/Kathmandu", date(2013, 10, 20), 24),
 ])
-def test_a_local_day_lasts_as_long_as_the_clocks_say(timezone, day, hours):
+def test_a_local_day_has_the_hours_of_the_local_clock(timezone, day, hours):
     begin, end = midnights(timezone)[(day - EPOCH).days:][:2]
     assert (end - begin) / HOUR_MS == hours
     assert datetime.fromtimestamp(begin / 1000, ZoneInfo(timezone)).date() == day

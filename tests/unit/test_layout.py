@@ -40,7 +40,7 @@ def test_every_import_points_where_the_table_lets_it(file):
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "jobs" / "core").glob("*.py")), ids=lambda file: file.name)
-def test_the_core_knows_no_flink(file):
+def test_the_core_imports_no_flink(file):
     assert not [module for module in imported(file) if module.startswith("pyflink")]
 
 

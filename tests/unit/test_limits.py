@@ -31,7 +31,7 @@ def test_every_time_date_and_text_of_the_topics_is_limited():
 @pytest.mark.parametrize("latitude, longitude, stored", [
     (42.5, -71.25, (42.5, -71.25)), (-90.0, 180.0, (-90.0, 180.0)), (None, None, (None, None)), (90.1, -180.0, (None, -180.0)),
     (math.nan, math.inf, (None, None)), (0.0, -math.inf, (0.0, None))])
-def test_a_place_that_is_none_on_earth_is_not_known(latitude, longitude, stored):
+def test_an_impossible_place_is_stored_as_unknown(latitude, longitude, stored):
     house = fit("houses", {**HOUSE, "latitude": latitude, "longitude": longitude})
     assert (house["latitude"], house["longitude"]) == stored
 

@@ -112,7 +112,7 @@ def test_other_names_of_a_houses_folder(tmp_path, caplog, name):
     assert f"{name}: read as house 1" in caplog.text
 
 
-def test_folders_of_houses_that_cannot_be_told_apart(tmp_path):
+def test_ambiguous_house_folders(tmp_path):
     house(tmp_path, number=0, labels="1 mains\n", c1="1 1\n")
     house(tmp_path, number=6, labels="1 mains\n", c1="1 1\n")
     with pytest.raises(DatasetError, match="house_0: houses are numbered from 1; rename the folder .* such as house_7"):
@@ -168,7 +168,7 @@ def test_power_that_looks_like_kw_is_reported(tmp_path, caplog):
     assert "house_1: the power looks like kW, not W: the highest of the first 3,000 readings is 0.249; if it is kW, give --unit kW" in caplog.text
 
 
-def test_half_hours_are_reported_with_the_setting_that_mends_them(tmp_path, caplog):
+def test_half_hours_are_reported_with_the_setting_that_fixes_them(tmp_path, caplog):
     folder = house(tmp_path, labels="1 aggregate\n")
     write(folder / "channel_1.dat", 1364943600 + 1800 * np.arange(49), [1000] * 49)
     (only,) = measured_houses(tmp_path)
@@ -203,7 +203,7 @@ def test_whatever_the_form_the_readings_are_those_that_a_plain_reader_finds(tmp_
     assert found == sorted(expected.items())
 
 
-def test_label_without_file_is_told_and_left_out(tmp_path, caplog):
+def test_label_without_file_is_reported_and_left_out(tmp_path, caplog):
     house(tmp_path, c1="1 1\n")
     with caplog.at_level(logging.WARNING):
         (only,) = measured_houses(tmp_path)

@@ -9,7 +9,7 @@ from smartmeter.logs import LINE, USUAL, Bound, Formatter, Output
 
 
 def log_of(tmp_path, printed: bytes, bound: Bound = USUAL) -> list[str]:
-    """The lines of the log of a process that has printed so."""
+    """The log's lines for a process that printed these bytes."""
     reading, writing = os.pipe()
     output = Output(os.fdopen(reading, "rb"), tmp_path / "part.log", "part", bound)
     with open(writing, "wb") as pipe:
@@ -41,7 +41,7 @@ def test_bytes_that_are_no_text_and_endless_lines_are_kept(tmp_path):
     assert all(LINE.fullmatch(line) for line in lines)
 
 
-def test_a_log_goes_on_in_new_files_of_which_the_oldest_go(tmp_path):
+def test_a_log_continues_in_new_files_and_the_oldest_are_deleted(tmp_path):
     log_of(tmp_path, b"".join(b"line %d\n" % n for n in range(1000)), Bound(file_bytes=2000, files=3))
     files = sorted(path.name for path in tmp_path.iterdir())
     assert files == ["part.log", "part.log.1", "part.log.2"]

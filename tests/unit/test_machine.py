@@ -67,7 +67,7 @@ def test_one_process_waits_for_another(monkeypatch, tmp_path):
     assert not waiting.is_alive()
 
 
-def test_a_folder_that_cannot_be_made_is_told(monkeypatch, tmp_path):
+def test_a_folder_that_cannot_be_created_is_reported(monkeypatch, tmp_path):
     (tmp_path / "file").touch()
     monkeypatch.setattr(machine, "JARS", tmp_path / "file" / "jars")
     with pytest.raises(UserError, match="file cannot be written .*: set XDG_DATA_HOME to a folder that can"), machine.one_at_a_time():

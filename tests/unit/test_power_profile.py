@@ -77,7 +77,7 @@ def offsets(record) -> list[int]:
     return found
 
 
-def test_the_logs_have_parts_enough():
+def test_the_logs_have_enough_parts():
     seen = Counter()
 
     @hypothesis_settings(max_examples=100, deadline=None, derandomize=True, database=None)
@@ -112,7 +112,7 @@ FIRST = seconds(0, 55, s0=10, s30=40), seconds(55, 65, s55=100)
 
 
 @pytest.mark.parametrize("size", [1, 9])
-def test_a_minute_is_told_once_ten_seconds_after_its_end_on_the_houses_clock(size):
+def test_a_minute_is_sent_once_ten_seconds_after_its_end_on_the_houses_clock(size):
     row = (0, 0, 3, 10, 50, 100)
     assert results_after(*FIRST, seconds(65, 70, s69=1), size=size) == []
     assert results_after(*FIRST, seconds(65, 71, s70=1), size=size) == [row]
@@ -129,7 +129,7 @@ def test_what_comes_later_is_a_part_of_its_own_and_what_comes_in_time_is_not(siz
         (0, 0, 3, 10, 50, 100), (0, 40, 1, 7, 7, 7), (0, 50, 2, 1, 1.5, 2)]
 
 
-def test_at_the_end_of_the_topic_open_minutes_are_told_and_again_if_more_comes():
+def test_open_minutes_are_sent_at_the_end_of_the_topic_and_again_if_more_readings_come():
     results, keyed, houses = Results(), Keyed(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
     houses.open(keyed)
 
@@ -153,7 +153,7 @@ def test_at_the_end_of_the_topic_open_minutes_are_told_and_again_if_more_comes()
     assert sent()[2:] == [[2]]
 
 
-def test_a_minute_told_at_the_end_of_the_topic_comes_again_with_more_readings():
+def test_a_minute_sent_at_the_end_of_the_topic_is_sent_again_with_more_readings():
     _, ended, keyed = pipeline([FIRST[0]], [1], SETTING, STAGES)
     houses = Houses(SETTING, [PowerProfile()])
     houses.open(keyed)

@@ -63,7 +63,7 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     (changed(meter_ids=[1, 0, 2]), "meter_id 0: it starts at 1"),
     (changed(meter_ids=[1, 2, 1]), "a meter listed twice"),
 ], ids=lambda value: value if isinstance(value, str) else "")
-def test_a_message_that_makes_no_sense_is_told_apart_and_the_others_are_used(payload, reason):
+def test_an_invalid_message_is_rejected_and_the_others_are_used(payload, reason):
     readings, reasons = read([encode_burst(GOOD), payload, encode_burst(GOOD)], LATEST_MS)
     assert list(reasons) == [1] and reason in reasons[1]
     assert readings.bursts["message"].tolist() == [0, 2]

@@ -1,4 +1,4 @@
-"""What ./smw status makes of Flink's answers: what counts as wrong, and how it is shown."""
+"""How ./smw status reads Flink's answers: what counts as a problem, and how it is shown."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_lag_that_does_not_fall_is_seen_by_two_looks(monkeypatch, rate, later, f
     assert status.unread_problems(Settings(), Flink("x"), [WELL | {"records_per_s": rate}], {"pipeline": 7, "sink": 0}) == found
 
 
-def test_what_the_supervisor_has_mended_is_told_for_some_minutes(tmp_path):
+def test_restarts_by_the_supervisor_are_shown_for_some_minutes(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "stack.log").write_text("".join(logs.in_format(message, "stack", "WARN", at_s) + "\n" for message, at_s in (
         ("pipeline has lost its TaskManager: it is started again.", NOW_S - 400), ("pipeline has stood still for 190 s: it is started again.", NOW_S - 60))))
@@ -111,7 +111,7 @@ class Standing(Flink):
 @pytest.mark.parametrize("answers, found", [
     ([(1, 5)] * 4, True), ([(1, 5), (1, 5), (1, 6), (1, 6)], False), ([(1, 5), (1, 5), None, (1, 5)], False),
     ([(1, 5), *[flink.UserError("no answer")] * 3], True), ([flink.UserError("no answer")] * 4, False)])
-def test_a_job_stands_still_when_nothing_changes_or_flink_answers_no_more(monkeypatch, answers, found):
+def test_a_job_stands_still_when_nothing_changes_or_flink_does_not_answer(monkeypatch, answers, found):
     clock = iter(range(0, 60, 6))
     monkeypatch.setattr(flink.time, "monotonic", lambda: next(clock))
     standstill = Standstill(Standing(list(answers)), 15)

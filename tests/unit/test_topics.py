@@ -25,5 +25,5 @@ def test_a_set_of_results_has_the_topics_of_results_to_itself_and_shares_the_oth
     assert set(SCHEMA_OF) - set(RESULTS) == {"readings", "houses", "acknowledgements"}
 
 
-def test_what_is_compacted_has_a_key_of_its_own_for_each_thing_told():
+def test_which_topics_are_compacted():
     assert set(COMPACTED) == {"houses", "daily_energy", "thresholds", "alerts", "acknowledgements"}

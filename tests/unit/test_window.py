@@ -143,7 +143,7 @@ def test_a_day_that_never_came_in_cannot_leave():
         window.move(totals(), EMPTY, readings(m1=[999]), 2, 30)
 
 
-def test_a_window_says_of_each_meter_with_readings_what_it_may_draw():
+def test_a_window_lists_the_limit_of_each_meter_with_readings():
     # Two days of 12 h, of 100, 110 and 0.5 W, then of 200, 210 and 0.5 W. The 0.9-quantile of 6 readings is that of rank 4;
     # the medians when on are 100 and 200 W (rank 0 of 2 each), the lower of them 100 W.
     window = moved(Window(10), DAY_WATTS[:2])
@@ -170,7 +170,7 @@ def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
     assert (meter["covered_s"], meter["limit_watts"]) == (82_800, sketched(100) + 7000)
 
 
-def test_a_window_is_what_its_bytes_say():
+def test_a_window_is_restored_from_its_bytes():
     window = moved(Window(10), DAY_WATTS[:2])
     state = window.to_bytes()
     # 25 bytes, 40 a meter and day, 6 and 6 a meter and 6 a bin of the sketches; 0.5, 100, 110, 200 and 210 W are 5 bins.
