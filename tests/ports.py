@@ -10,7 +10,7 @@ from stack import ports
 
 
 def on_free_ports(home: Path, **others) -> Settings:
-    """Settings whose ports are all free, none of them the usual one, which a test that runs beside this one might take meanwhile."""
+    """Settings with free ports only. None is a default port, which a test that runs at the same time might take."""
     flink_metrics, sink_metrics = random.sample(range(10_000, ports.FIRST_OUTGOING_PORT), 2)  # 0 would be none
     usual = dict(kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0,
                  flink_metrics_port=flink_metrics, sink_metrics_port=sink_metrics)

@@ -15,7 +15,7 @@ STILL_S = 300
 def until(condition, progress=lambda: None, still_s: float = STILL_S):
     """The first true value of condition(), which may fail while tables or services are not there.
 
-    Fails when there is none and progress() has stayed the same for still_s: what is slow but goes on is waited for.
+    Fails when there is none and progress() has stayed the same for still_s, so slow progress does not fail.
     """
     moved, before = time.monotonic(), None
     while True:
@@ -24,7 +24,7 @@ def until(condition, progress=lambda: None, still_s: float = STILL_S):
                 return value
             if (now := progress()) != before:
                 moved, before = time.monotonic(), now
-            assert time.monotonic() < moved + still_s, "waited in vain"
+            assert time.monotonic() < moved + still_s, "nothing moves"
         except (ClickHouseError, UserError):
             if time.monotonic() > moved + still_s:
                 raise

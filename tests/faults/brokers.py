@@ -30,7 +30,7 @@ JAVA = ["java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLeve
 
 
 class Brokers:
-    """Three brokers. settings: those of a stack, whose .kafka names them all."""
+    """Three brokers. settings: those of a stack; its .kafka lists all three."""
 
     def __init__(self, processes: Processes, settings: Settings):
         self.processes = processes
@@ -43,7 +43,7 @@ class Brokers:
             data = settings.home / f"kafka{node}"
             self.properties(node).write_text(broker.BROKER_PROPERTIES.format(
                 address=of_node.kafka, controller_port=of_node.kafka_controller_port, data=data,
-            ) + OF_A_CLUSTER.format(node=node, voters=voters))  # of a property that is there twice the last holds
+            ) + OF_A_CLUSTER.format(node=node, voters=voters))  # if a property occurs twice, the last one holds
             subprocess.run([*JAVA, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.properties(node))],
                            check=True, capture_output=True)
         for node in NODES:
@@ -86,7 +86,7 @@ class Brokers:
         return connection.admin(self.settings).list_topics(timeout=STILL_S).topics[full].partitions[partition].leader
 
     def add_partitions(self, total: int) -> None:
-        """Let all topics have so many partitions."""
+        """Raise the number of partitions of all topics."""
         admin = connection.admin(self.settings)
         names = [topics.topic(self.settings, name) for name in topics.SCHEMA_OF]
         for added in admin.create_partitions([NewPartitions(name, total) for name in names]).values():

@@ -32,7 +32,7 @@ def processed(kafka, clickhouse, log) -> Settings:
 
 @pytest.fixture
 def unread(processed) -> Settings:
-    """The same, of which no sink has stored anything yet."""
+    """The same settings, before a sink has stored anything."""
     forget_what_is_stored(processed)
     return processed
 
@@ -43,7 +43,7 @@ def expected(processed, log):
 
 
 def forget_what_is_stored(settings: Settings) -> None:
-    """Let the next sink store all results once more."""
+    """Make the next sink store all results again."""
     admin, name = connection.admin(settings), sink_group(settings)
     if name in {known.group_id for known in admin.list_consumer_groups().result().valid}:
         admin.delete_consumer_groups([name])[name].result()

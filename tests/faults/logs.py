@@ -25,7 +25,7 @@ AHEAD, BEHIND, PRESENT, POISON = 11, 12, 13, 14
 OLDEST_MS = midnight_ms(ZoneInfo("UTC"), date(2001, 1, 1))
 METERS = 10_000
 LARGEST_BYTES = 8_388_608 - 120
-"""What the topic takes, less what Kafka puts round a message."""
+"""Largest message that the topic takes, less Kafka's overhead."""
 
 
 def jumps(house_id: int, place: tuple[str, date], rng, hours: dict[int, float]) -> list[Burst]:
@@ -38,7 +38,7 @@ def jumps(house_id: int, place: tuple[str, date], rng, hours: dict[int, float]) 
 
 
 def present_bursts(rng) -> list[Burst]:
-    """Four hours to the present, in the midst of them bursts half a day ahead, which is accepted, and two days ahead, which is not."""
+    """Four hours to the present, with bursts half a day ahead (accepted) and two days ahead (refused) among them."""
     first = datetime.now(UTC).date() - timedelta(days=4)
     bursts = [burst for burst in house_bursts(PRESENT, "UTC", first, rng) if burst.end_ms <= time.time() * 1000][-16:]
     for i, hours in ((5, 12), (6, 12), (9, 48), (10, 48)):

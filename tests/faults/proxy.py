@@ -1,4 +1,4 @@
-"""A slow and unreliable way to ClickHouse: a TCP proxy that does something wrong to each insert whose turn it is."""
+"""A slow and unreliable way to ClickHouse: a TCP proxy that disturbs some inserts."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from contextlib import suppress
 SLOW_S = 1.0
 OF_AN_INSERT = b"Content-Encoding: lz4"  # in the head of its request
 FAULTS = ("slow", "cut", "mute", "lost")
-"""What may happen to an insert: the answer comes late; the connection breaks in the midst of it; no answer comes at
-all; the connection breaks before the answer."""
+"""Faults of an insert: the answer is late; the connection breaks in the middle of the insert; there is no answer; the
+connection breaks before the answer."""
 
 
 class Proxy:
-    """Serves 127.0.0.1:port until it is closed. faults: of each insert in turn, None for none."""
+    """Serves 127.0.0.1:port until it is closed. faults: one for each insert in turn, None for no fault."""
 
     def __init__(self, upstream: tuple[str, int], faults: Iterator[str | None]):
         self.upstream, self.faults, self.done = upstream, faults, Counter()

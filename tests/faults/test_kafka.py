@@ -2,7 +2,7 @@
 are added, ten times as much comes at once. Afterwards the tables are what the oracle finds.
 
 Houses move to other partitions when some are added. Were a house's burst in its new partition read before one that still waits in the
-old one, and its day closed by it, that one would be late. So what is sent meanwhile is of the midst of a day.
+old one, and its day closed by it, that one would be late. So the messages sent meanwhile are from the middle of a day.
 """
 
 from __future__ import annotations

@@ -37,7 +37,7 @@ def log_of(settings, name: str) -> Path:
 
 
 def store_all(settings, processes) -> Client:
-    """Have a sink of its own store all results. Returns a client on the tables."""
+    """Store all results with a separate sink. Returns a client of the tables."""
     services.start_sink(processes, settings)
     client = until(lambda: reader(settings))
     until(lambda: all_stored(settings))
@@ -64,7 +64,7 @@ def rows(client: Client, table: str) -> list[dict]:
 
 
 def judge_tables(client: Client, expected: Outcome, ended: bool) -> None:
-    """Fail when the tables are not what the oracle finds, of a topic that has ended or goes on."""
+    """Fail when the tables differ from the oracle's, for a topic that has ended or continues."""
     judge_energy(client, expected)
     judge_thresholds(client, expected)
     judge_alerts(client, expected)

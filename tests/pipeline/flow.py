@@ -32,7 +32,7 @@ def settings_of_a_stack(home: Path, **others) -> Settings:
 class Flow(threading.Thread):
     """Sends messages to the topic readings, spread over some seconds; the broker may be away meanwhile.
 
-    They come in so many shares, of which the first is sent at once and each other upon go_on(): the data lasts until then.
+    They are sent in shares: the first immediately, each other one on go_on(). So the data lasts until then.
     """
 
     def __init__(self, settings: Settings, messages, seconds: float, shares: int = 1):
@@ -61,11 +61,11 @@ class Flow(threading.Thread):
         self.undelivered -= error is None
 
     def go_on(self) -> None:
-        """Have it send the next share."""
+        """Start sending the next share."""
         self.called_for.release()
 
     def hurry(self) -> None:
-        """Have it send at once what it may send."""
+        """Send without delay what may be sent."""
         self.seconds = 0
 
     def end(self) -> None:

@@ -1,6 +1,6 @@
 """The pipeline on real Kafka, Flink and ClickHouse, judged by the oracle; the same to the last bit at any parallelism.
 
-Its producer sends transactions, of which half are aborted and the last is open.
+Its producer sends transactions: half are aborted, and the last stays open.
 """
 
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""The pipeline with a registry: a log in all framings at once, by several producers, makes the tables that the oracle finds."""
+"""The pipeline with a registry: a log in all framings, from several producers, gives the oracle's tables."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ def looked_at(monkeypatch):
 
 
 def send(settings, minutes) -> None:
-    """Send a burst of each minute, with seconds for Kafka's time, in transactions of which every second is aborted."""
+    """Send a burst of each minute, with seconds for Kafka's time, in transactions; every second one is aborted."""
     producer = Producer(connection.client(settings) | {"transactional.id": settings.topic_prefix})
     producer.init_transactions()
     for end in (producer.abort_transaction, producer.commit_transaction):
@@ -56,7 +56,7 @@ def test_a_time_is_found_by_the_bursts_own_time_and_each_message_is_looked_at_on
         at = start(with_topics, tmp_path, minute)
         assert max(0, aborted + minute - 1 - event_times.BLOCK_MESSAGES - 100) <= max(at, aborted) <= aborted + max(minute - 1, 0)
     assert start(with_topics, tmp_path, COUNT + 1) == 2 * COUNT + 2 and sum(looked_at) == COUNT
-    send(with_topics, range(100))  # of the first minutes once more
+    send(with_topics, range(100))  # the first minutes again
     assert start(with_topics, tmp_path, COUNT + 1) == 2 * COUNT + 204
     assert start(with_topics, tmp_path, 50) <= aborted + 49 and sum(looked_at) == COUNT + 100
 

@@ -36,7 +36,7 @@ def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watt
 
 
 def alert(house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, open=False, retracted=0, peak_watts=2000.0, excess_kwh=0.5, revision=1):
-    """An alert that starts so many seconds into a day."""
+    """An alert that starts some seconds into a day."""
     start = day * 86_400_000 + 1000 * start_s
     return (f"{house_id}/{meter_id}/{start}", house_id, meter_id, day, start, start + int(1000 * duration_s), open, retracted, 20,
             peak_watts, 200.0, 330.0, excess_kwh, revision)

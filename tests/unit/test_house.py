@@ -666,7 +666,7 @@ def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately(
     def sent():
         return [(pytest.approx(record["kwh"]), record["final"]) for _, record, _ in results.messages]
 
-    # The first batch's results come at once: all days before are over with it. The next two change them.
+    # The first batch's results are emitted immediately: all days before it are over. The next two change them.
     take(every_two_hours(2, 4))
     assert sent() == [(0, False)] and not keyed.processing_timers
     take(every_two_hours(4, 8))

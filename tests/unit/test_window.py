@@ -22,7 +22,7 @@ def days(*rows) -> np.ndarray:
 
 
 def limit(percentile_watts: float, days: np.ndarray) -> float | None:
-    """The limit of meter 1 beside one of whose days nothing is known."""
+    """The limit of meter 1, next to a meter with no known days."""
     covered_ms, [none, limit_watts] = LIMITS.of_meters(np.array([0, 1], np.int32), np.array([9.0, percentile_watts]), days)
     assert covered_ms.tolist() == [0, days["covered_ms"].sum()] and np.isnan(none)
     return None if np.isnan(limit_watts) else limit_watts
