@@ -41,7 +41,8 @@ class Gate:
         if "*" in self._origins:
             return None
         if origin is not None:
-            if origin in self._origins or _same_origin(origin, host) or _host_name(_parts(origin).netloc) in self._further:
+            parts = _parts(origin)
+            if origin in self._origins or _same_origin(parts, host) or _host_name(parts.netloc) in self._further:
                 return None
             return f"Pages of {origin[:100]!r} may not send requests to this server: add it to SMW_ALLOWED_ORIGINS to allow them"
         if headers.get("sec-fetch-site") in FOREIGN_SITES and not (self._pages and headers.get("sec-fetch-dest") == "document"):
@@ -97,8 +98,7 @@ def _host_name(host: str) -> str:
         return ""
 
 
-def _same_origin(origin: str, host: str | None) -> bool:
-    parts = _parts(origin)
+def _same_origin(parts: SplitResult, host: str | None) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.netloc.lower() == (host or "").lower()
 
 
@@ -107,7 +107,7 @@ def _parts(origin: str) -> SplitResult:
     try:
         return urlsplit(origin)
     except ValueError:
-        return SplitResult("", "", "", "", "")
+        return urlsplit("")
 
 
 def _ip(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

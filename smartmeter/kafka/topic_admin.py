@@ -21,17 +21,20 @@ def mend(settings: Settings) -> Iterator[str]:
     client = connection.admin(settings)
     known = _known(client, {topics.topic(settings, name) for name in topics.SCHEMA_OF})
     partitions = {full: len(found.partitions) for full, found in known.items()}
-    found, changes = _configurations(client, list(partitions)), {}
+    found = _configurations(client, list(partitions))
+    changes: dict[str, dict[str, str]] = {}
     for name in topics.SCHEMA_OF:
         full = topics.topic(settings, name)
         wanted = topics.configuration(settings, name, partitions[full])
-        changes[full] = {key: value for key, value in wanted.items() if found[full][key] != value}
-        if changes[full]:
-            _change(client, full, changes[full])
-        for key, value in changes[full].items():
+        changed = {key: value for key, value in wanted.items() if found[full][key] != value}
+        if changed:
+            _change(client, full, changed)
+            changes[full] = changed
+        for key, value in changed.items():
             yield f"{full}: {key} is {value} now, and was {found[full][key]}"
         yield from _left(settings, full, partitions[full], len(known[full].partitions[0].replicas))
-    _wait_until_shown(client, changes)
+    if changes:
+        _wait_until_shown(client, changes)
 
 
 def _known(client: AdminClient, names: set[str]) -> dict[str, TopicMetadata]:
@@ -60,14 +63,10 @@ def _change(client: AdminClient, name: str, values: dict[str, str]) -> None:
 def _wait_until_shown(client: AdminClient, changes: dict[str, dict[str, str]]) -> None:
     """Wait until the broker shows the changes, which it does a moment after the controller has accepted them. Raises KafkaException."""
     deadline = time.monotonic() + TIMEOUT_S
-    while True:
-        found = _configurations(client, list(changes))
-        if missing := [f"{key} of {name}" for name, changed in changes.items() for key, value in changed.items() if found[name][key] != value]:
-            if time.monotonic() > deadline:
-                raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"it does not show the new {', '.join(missing)}"))
-            time.sleep(0.1)
-        else:
-            return
+    while missing := [name for name, found in _configurations(client, list(changes)).items() if not changes[name].items() <= found.items()]:
+        if time.monotonic() > deadline:
+            raise KafkaException(KafkaError(KafkaError._TIMED_OUT, f"it does not show the new settings of {', '.join(missing)}"))
+        time.sleep(0.1)
 
 
 def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
