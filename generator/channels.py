@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from generator.houses import Readings
+from smartmeter.arrays import Bools, Float32s, Floats, Ints
 from smartmeter.errors import UserError
 from smartmeter.power import is_power, why_no_power
 from smartmeter.terminal import printable
@@ -46,7 +47,7 @@ NOTE = "note: "
 
 log = logging.getLogger(__name__)
 
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+Rows = tuple[Ints, Float32s, Ints]
 """(times_ms int64, watts float32, row int64) of readings; row 0 is the file's first line after the header."""
 
 
@@ -89,7 +90,7 @@ class Channel:
             raise DatasetError(f"{self.path}: no reading in it; remove the file, or the channel from labels.dat")
         raise DatasetError(f"{self.path}: its first {tried} lines are not two numbers, unix-seconds and watts; correct or remove the file")
 
-    def _sample(self) -> tuple[np.ndarray, np.ndarray]:
+    def _sample(self) -> tuple[Floats, Floats]:
         """(times in ticks, power) of the file's beginning."""
         try:
             ticks, power = self._table(nrows=SAMPLE_ROWS).to_numpy().T
@@ -180,7 +181,7 @@ class Changes:
         self._channel = channel
         self._found: dict[str, tuple[int, int]] = {}
 
-    def add(self, what: str, rows: np.ndarray, which: np.ndarray) -> None:
+    def add(self, what: str, rows: Ints, which: Bools) -> None:
         """Count the rows selected by the mask `which`. Raises ValueError if the file is read strictly."""
         if not which.any():
             return

@@ -8,12 +8,11 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import date
 
-import numpy as np
-
 from generator.places import Place
+from smartmeter.arrays import Float32s, Ints
 from smartmeter.timezones import zone
 
-Readings = tuple[np.ndarray, np.ndarray]
+Readings = tuple[Ints, Float32s]
 """(times_ms int64, watts float32) of one meter, in ascending order of time."""
 
 

@@ -19,6 +19,7 @@ from generator.clean_days import MAX_GAP_S, CleanDays
 from generator.datasets import measured_houses
 from generator.houses import House, HouseDay, Readings
 from generator.places import draw_place, places
+from smartmeter.arrays import Float32s, Ints
 from smartmeter.folders import private_folder
 from smartmeter.local_days import dates, day_bounds_ms, wall_clock_parts
 from smartmeter.settings import Settings
@@ -114,7 +115,7 @@ class MultipliedHouse(House):
             yield HouseDay(day, *day_bounds_ms(day, self.timezone), readings)
 
 
-def on_day(day: date, timezone: str, wall_ms: np.ndarray, watts: np.ndarray) -> Readings:
+def on_day(day: date, timezone: str, wall_ms: Ints, watts: Float32s) -> Readings:
     """Readings at wall-clock times (ms since 00:00), moved to the same wall-clock times of another day.
 
     When the clocks change, a skipped hour loses its readings, and a repeated hour has them twice.

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,8 +26,19 @@ from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.totals import held_by_hour
 from jobs.flink import flow
+from smartmeter.arrays import Rows
 from smartmeter.local_days import midnights
+from smartmeter.messages.records import Result
 from smartmeter.settings import Settings
+
+
+class HourColumns(TypedDict):
+    """The fields of schema daily_energy about hours."""
+
+    hour_starts: list[int]
+    hours: list[int]
+    hour_kwh: list[float]
+    hour_covered_s: list[float]
 
 
 class DailyEnergy(Stage):
@@ -35,7 +47,7 @@ class DailyEnergy(Stage):
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+    def take(self, change: Change) -> Iterator[Result]:
         hours, batch, house = Hours(change.state), change.batch, change.house
         hours.add(gained(batch.sections, change.used, batch.hours, change.joined, house.timezone), house.clock_ms)
         if change.closes_a_day:
@@ -45,11 +57,11 @@ class DailyEnergy(Stage):
             change.wake = True
         hours.keep()
 
-    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         if not house.all_sent:
             yield from self.results(state.house_id, house, Hours(state), now_ms)
 
-    def results(self, house_id: int, house: HouseDays, hours: Hours, now_ms: int) -> Iterator[tuple[str, dict]]:
+    def results(self, house_id: int, house: HouseDays, hours: Hours, now_ms: int) -> Iterator[Result]:
         rows, final = house.results(self.rules)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
@@ -65,7 +77,7 @@ class DailyEnergy(Stage):
             }
 
 
-def hour_columns(rows: np.ndarray, hours: np.ndarray, timezone: str) -> Iterator[dict[str, list]]:
+def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns]:
     """Yield the fields of schema daily_energy about hours, for each row (RESULT). hours: HOUR sorted by meter and day.
 
     The fields are empty if the hours do not add up to the day, because a release that did not store hours received part of it.

@@ -29,7 +29,8 @@ from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import STORED, sink_group
 from smartmeter.messages import codec, schemas
-from smartmeter.messages.framing import RegistryFault, framing
+from smartmeter.messages.framing import framing
+from smartmeter.messages.single_object import RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.settings import Settings, SettingsError
 from store import client as clickhouse

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import lz4.block
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.core.energy import HOUR
 from jobs.core.minutes import PIECE, pieces
@@ -26,6 +27,7 @@ from jobs.core.sections import ARRIVED, ARRIVED_1, arrivals
 from jobs.core.shards import shard_of
 from jobs.core.sketch import histograms
 from jobs.core.state_version import require_version, widened
+from smartmeter.arrays import Bools, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
 
 HOUSE = np.dtype([
@@ -66,11 +68,11 @@ class Wanted:
 class Whole(NamedTuple):
     """w bursts that travel with all their readings, because they may overlap in part with earlier ones (jobs.core.overlaps)."""
 
-    number: np.ndarray  # int64 (w,), rising; the column burst of their sections holds it
+    number: Ints  # int64 (w,), rising; the column burst of their sections holds it
     columns: Columns
 
     @classmethod
-    def among(cls, columns: Columns, wanted: np.ndarray) -> Whole:
+    def among(cls, columns: Columns, wanted: Bools) -> Whole:
         """The bursts that are `wanted` (bool (b,)); each is numbered by its index."""
         if not wanted.any():
             return NO_WHOLE
@@ -82,7 +84,7 @@ class Whole(NamedTuple):
             columns.bursts[wanted], columns.meter_id[of_channel], columns.count[of_channel], columns.gap_ms[of_reading], columns.watts[of_reading],
             refused))
 
-    def of(self, sections: np.ndarray) -> Whole:
+    def of(self, sections: Rows) -> Whole:
         """The bursts of some consecutive sections (ARRIVED (b,))."""
         if not len(self.number) or not len(sections):
             return NO_WHOLE
@@ -104,7 +106,7 @@ class Whole(NamedTuple):
         return _WHOLE_HEAD.pack(*sizes) + lz4.block.compress(b"".join(array.tobytes() for array in (self.number, *columns)))
 
 
-def _between(lengths: np.ndarray, begin: int, end: int) -> slice:
+def _between(lengths: Ints, begin: int, end: int) -> slice:
     """The slice that the entries begin to end (exclusive) take up, given the length of each entry."""
     first = int(lengths[:begin].sum())
     return slice(first, first + int(lengths[begin:end].sum()))
@@ -139,13 +141,13 @@ class Batch:
     house_id: int
     timezone: str
     newest_ms: int  # the newest reading, or NEVER
-    sections: np.ndarray  # ARRIVED (b,)
-    bin: np.ndarray  # uint16 (h,), of jobs.core.sketch
-    count: np.ndarray  # uint32 (h,), readings in the bin
-    minutes: np.ndarray  # PIECE (p,), of jobs.core.minutes
-    hours: np.ndarray  # HOUR (q,), of jobs.core.energy
-    gap_ms: np.ndarray  # uint32 (n,), time since the section's previous carried reading; for the first, since first_ms
-    watts: np.ndarray  # float32 (n,)
+    sections: Rows  # ARRIVED (b,)
+    bin: NDArray[np.uint16]  # uint16 (h,), of jobs.core.sketch
+    count: NDArray[np.uint32]  # uint32 (h,), readings in the bin
+    minutes: Rows  # PIECE (p,), of jobs.core.minutes
+    hours: Rows  # HOUR (q,), of jobs.core.energy
+    gap_ms: NDArray[np.uint32]  # uint32 (n,), time since the section's previous carried reading; for the first, since first_ms
+    watts: Float32s  # float32 (n,)
     whole: Whole = NO_WHOLE
 
     def halves(self) -> tuple[Batch, Batch] | None:
@@ -167,14 +169,14 @@ class Batches:
     """The batches of many houses in shared arrays: the rows of the first house come first, then those of the second, and so on."""
 
     zones: list[str]
-    houses: np.ndarray  # HOUSE (k,); a house has several if its time zone changes
-    sections: np.ndarray
-    bin: np.ndarray
-    count: np.ndarray
-    minutes: np.ndarray
-    hours: np.ndarray
-    gap_ms: np.ndarray
-    watts: np.ndarray
+    houses: Rows  # HOUSE (k,); a house has several if its time zone changes
+    sections: Rows
+    bin: NDArray[np.uint16]
+    count: NDArray[np.uint32]
+    minutes: Rows
+    hours: Rows
+    gap_ms: NDArray[np.uint32]
+    watts: Float32s
     whole: Whole = NO_WHOLE
 
     def __iter__(self) -> Iterator[Batch]:
@@ -204,7 +206,7 @@ class Batches:
         return self.part(at[0], at[-1] + 1) if len(at) else self.part(0, 0)
 
     @cached_property
-    def _places(self) -> dict[str, np.ndarray]:
+    def _places(self) -> dict[str, Ints]:
         """Index at which the sections, bins and so on of each house begin, and at which those of the last house end."""
         return {name: np.append(0, np.cumsum(self.houses[name])) for name in NUMBERED}
 
@@ -249,8 +251,8 @@ def alone(batch: Batch) -> Batches:
                    batch.gap_ms, batch.watts, batch.whole)
 
 
-def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int, wanted: Wanted,
-                  whole: np.ndarray | None = None) -> Batches:
+def house_batches(readings: Readings, partition: Ints, offset: Ints, max_sample_period_ms: int, wanted: Wanted,
+                  whole: Bools | None = None) -> Batches:
     """A batch for each house and time zone in many bursts.
 
     partition, offset: int (b,), place of each burst's message. whole: bool (b,), the bursts that travel with all their readings
@@ -291,13 +293,13 @@ def _add_up(houses, bursts, sections):
     return k
 
 
-def _histograms(sections: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _histograms(sections: Rows, watts: Float32s) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
     """(bin, count) of the histograms of all sections; fills in sections["bins"]."""
     sections["bins"], bin, count = histograms(sections["readings"].copy(), watts)
     return bin, count
 
 
-def _carried(sections: np.ndarray, readings: Readings, over_watts: float) -> tuple[np.ndarray, np.ndarray]:
+def _carried(sections: Rows, readings: Readings, over_watts: float) -> tuple[NDArray[np.uint32], Float32s]:
     """(gap_ms, watts) of the readings to carry; fills in sections["peak_watts"] and ["carried"]."""
     gap_ms, watts = np.empty(len(readings.columns.watts), np.uint32), np.empty(len(readings.columns.watts), np.float32)
     carried = _carry(sections, readings.columns.gap_ms, readings.columns.watts, over_watts, gap_ms, watts)

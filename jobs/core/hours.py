@@ -16,7 +16,9 @@ import numpy as np
 
 from jobs.core.energy import HOUR, hold
 from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
+from jobs.core.state import HouseState
 from jobs.core.state_version import require_version
+from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
 
@@ -27,7 +29,7 @@ MOST_GATHERED = 64
 """Most entries (meter and hour) of hours that are over and not yet in their day's value: 2.3 kB."""
 
 
-def gained(sections: np.ndarray, used: np.ndarray, hours: np.ndarray, joined: np.ndarray, timezone: str) -> np.ndarray:
+def gained(sections: Rows, used: Bools, hours: Rows, joined: Rows, timezone: str) -> Rows:
     """HOUR: what the used (bool (b,)) sections (ARRIVED (b,)) and the joins (JOINED) add to each hour. An hour may occur several times.
 
     hours: HOUR of the sections that span several hours.
@@ -59,7 +61,7 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
     return f
 
 
-def summed(*some: np.ndarray) -> np.ndarray:
+def summed(*some: Rows) -> Rows:
     """The sum of some arrays of HOUR: sorted by meter, day and start, each once."""
     hours = np.concatenate(some)
     return hours[:_sum_up(hours, hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))])]
@@ -84,7 +86,7 @@ def _sum_up(sums, hours):
 class Hours:
     """The hours of the open days of a house. state: maps names to bytes, with get, put and remove."""
 
-    def __init__(self, state):
+    def __init__(self, state: HouseState):
         self.state = state
         known = state.get("present_hours") or _HEAD.pack(STATE_VERSION, 0)
         version, days = _HEAD.unpack_from(known)
@@ -92,7 +94,7 @@ class Hours:
         self.days = np.frombuffer(known, "<i4", days, _HEAD.size).tolist()  # those with a value of their own
         self.present = np.frombuffer(known, HOUR, offset=_HEAD.size + 4 * days)
 
-    def add(self, hours: np.ndarray, clock_ms: int) -> None:
+    def add(self, hours: Rows, clock_ms: int) -> None:
         """Add gains (HOUR). clock_ms: the house's newest reading."""
         if len(hours):
             self.present = summed(self.present, hours)
@@ -101,14 +103,14 @@ class Hours:
                 self._put(self.present[over])
                 self.present = self.present[~over]
 
-    def _put(self, hours: np.ndarray) -> None:
+    def _put(self, hours: Rows) -> None:
         """Add hours (HOUR) to the values of their days."""
         for day in set(hours["day"].tolist()):
             self.state.put(f"hours/{day}", summed(self._of(day), hours[hours["day"] == day]).tobytes())
             if day not in self.days:
                 self.days.append(day)
 
-    def of_days(self, days: Iterable[int]) -> np.ndarray:
+    def of_days(self, days: Iterable[int]) -> Rows:
         """HOUR of some local days."""
         days = set(days)
         return np.concatenate([self.present[np.isin(self.present["day"], list(days))], *map(self._of, days.intersection(self.days))])
@@ -124,5 +126,5 @@ class Hours:
         """Write the present hours and the list of days that have a value."""
         self.state.put("present_hours", _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes())
 
-    def _of(self, day: int) -> np.ndarray:
+    def _of(self, day: int) -> Rows:
         return np.frombuffer(self.state.get(f"hours/{day}") or b"", HOUR)

@@ -16,6 +16,7 @@ from jobs.core.energy import add, energy
 from jobs.core.sections import ARRIVED, SECTION, SECTION_1
 from jobs.core.state_version import require_version, widened
 from jobs.core.totals import daily, following
+from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, midnights
 from smartmeter.settings import Settings
@@ -56,7 +57,7 @@ class HouseDays:
     closed_day: int  # this local day and all before it are closed
     revision: int  # of the last result
     changed_from: int  # first local day whose results are not yet sent, or ALL_SENT
-    sections: np.ndarray  # SECTION, joined; of closed days, only the last with readings of each meter
+    sections: Rows  # SECTION, joined; of closed days, only the last with readings of each meter
 
     ALL_SENT = 2**31 - 1
 
@@ -65,7 +66,7 @@ class HouseDays:
         """A house restored from its state; without one, an unseen house in the given time zone."""
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
-    def take(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def take(self, arrived: Rows, newest_ms: int, rules: Rules) -> tuple[Bytes, Rows, Rows]:
         """Add the sections (ARRIVED (b,)) of one or more bursts. newest_ms: their newest reading.
 
         Returns (verdict on each section, uint8 (b,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
@@ -77,7 +78,7 @@ class HouseDays:
         self.clock_ms = max(self.clock_ms, newest_ms)
         return verdict, links, joined
 
-    def cuts(self, arrived: np.ndarray, can_be_cut: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    def cuts(self, arrived: Rows, can_be_cut: Bools, rules: Rules) -> tuple[Ints, Ints]:
         """Where to cut the sections (ARRIVED (b,)) that overlap in part with earlier ones, so that no piece does.
 
         can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
@@ -93,7 +94,7 @@ class HouseDays:
         """Whether nothing has changed since the last results."""
         return self.changed_from == self.ALL_SENT
 
-    def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    def results(self, rules: Rules) -> tuple[Rows, Bools]:
         """(RESULT rows of open days that changed since the last call or are over, whether each is final)."""
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_sample_period_ms)
         over = self.over_by_now(rules)

@@ -20,6 +20,7 @@ import numpy as np
 
 from jobs.core.readings import Readings
 from jobs.core.state_version import require_version
+from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 
 MINUTE_MS = 60_000
@@ -47,7 +48,7 @@ PART = np.dtype([
 """36 bytes."""
 
 
-def pieces(sections: np.ndarray, readings: Readings) -> np.ndarray:
+def pieces(sections: Rows, readings: Readings) -> Rows:
     """PIECE of each minute with readings, by section and then rising; fills in sections["minutes"]."""
     found = np.empty(len(readings.columns.watts), PIECE)
     return found[:_fill(found, sections, readings.columns.gap_ms, readings.columns.watts)].copy()
@@ -95,7 +96,7 @@ def mean_watts(minutes):
 class Minutes:
     """The main parts (PART) of a house's minutes that are not settled: the keyed state of the power profile job."""
 
-    open: np.ndarray = field(default_factory=lambda: np.empty(0, PART))
+    open: Rows = field(default_factory=lambda: np.empty(0, PART))
 
     def to_bytes(self) -> bytes:
         """These minutes in a stable form, as kept in checkpoints."""
@@ -109,7 +110,7 @@ class Minutes:
         require_version(state[0], STATE_VERSION)
         return cls(np.frombuffer(state, PART, offset=_HEAD.size))
 
-    def take(self, sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, before_ms: int, clock_ms: int) -> np.ndarray:
+    def take(self, sections: Rows, pieces: Rows, used: Bools, before_ms: int, clock_ms: int) -> Rows:
         """Add the pieces (PIECE) of the sections (ARRIVED (b,)) that are used (bool (b,)).
 
         before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what to emit (PART, by part, meter and

@@ -8,8 +8,11 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.core.sketch import Sketches
+from jobs.core.state import HouseState
+from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
 
@@ -24,13 +27,13 @@ _DUE = struct.Struct("<q")
 class Panes:
     """The panes of a house, and the time at which its window must move. state: maps names to bytes, with get, put and remove."""
 
-    def __init__(self, state):
+    def __init__(self, state: HouseState):
         self.state = state
         known = state.get("panes") or _DUE.pack(NEVER)
         [self.due_ms] = _DUE.unpack_from(known)
         self.days = np.frombuffer(known, np.int32, offset=_DUE.size).tolist()
 
-    def add(self, sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> None:
+    def add(self, sections: Rows, used: Bools, bin: NDArray[np.uint16], count: NDArray[np.uint32]) -> None:
         """Add the histograms (bin, count) of the sections (ARRIVED (b,)) that are used (bool (b,))."""
         if len(bin):
             for day in set(sections["day"].tolist()):
@@ -38,7 +41,7 @@ class Panes:
                 if len(gathered):
                     self._put(day, gathered)
 
-    def _put(self, day: int, gathered: np.ndarray) -> None:
+    def _put(self, day: int, gathered: Rows) -> None:
         if day not in self.days:
             self.days.append(day)
         self.state.put(f"gathered/{day}", gathered.tobytes())
@@ -74,7 +77,7 @@ class Panes:
         """Write the list of panes and when the window must move."""
         self.state.put("panes", _DUE.pack(self.due_ms) + np.array(self.days, np.int32).tobytes())
 
-    def _gathered(self, day: int) -> np.ndarray:
+    def _gathered(self, day: int) -> Rows:
         return np.frombuffer(self.state.get(f"gathered/{day}") or b"", ENTRY)
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.core.shards import shard_of
+from smartmeter.arrays import Bools, Bytes, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import EPOCH, LAST_DAY, NEVER
 from smartmeter.messages.codec import Burst, decode_burst
@@ -61,12 +62,12 @@ _HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
 class Columns(NamedTuple):
     """b bursts with s channels (a channel: one meter in one burst) and n readings, sorted by house and then by arrival."""
 
-    bursts: np.ndarray  # BURST (b,)
-    meter_id: np.ndarray  # int64 (s,)
-    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of each channel; they sum to n
-    gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; for its first, since the burst's start
-    watts: np.ndarray  # float32 (n,)
-    refused: np.ndarray  # REFUSED (r,), sorted by channel and time; not part of the n readings
+    bursts: Rows  # BURST (b,)
+    meter_id: Ints  # int64 (s,)
+    count: Ints  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of each channel; they sum to n
+    gap_ms: Ints  # int64 (n,), time since the channel's previous reading; for its first, since the burst's start
+    watts: Float32s  # float32 (n,)
+    refused: Rows  # REFUSED (r,), sorted by channel and time; not part of the n readings
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class Readings:
     columns: Columns
 
     @property
-    def bursts(self) -> np.ndarray:
+    def bursts(self) -> Rows:
         """BURST (b,)"""
         return self.columns.bursts
 
@@ -152,7 +153,7 @@ def _too_old(burst: Burst, oldest_ms: int) -> str | None:
     return f"it starts on {start:%Y-%m-%d}, as by a clock that was never set: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
 
 
-def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
+def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
     """(names of time zones, columns of the good messages among those that are `wanted`). Message i ends at data[ends[i]]."""
     most, house_id = len(data) // LEAST_READING_BYTES, np.empty(len(ends), np.int64)
     _house_ids(data, ends, house_id)

@@ -12,6 +12,7 @@ import numpy as np
 from jobs.core.energy import HOUR, add, energy, gain, hold
 from jobs.core.local_hours import HOUR_MS, NO_EDGES, edges_of, hour_of
 from jobs.core.readings import Readings
+from smartmeter.arrays import Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, days_of, midnights_of
 from smartmeter.settings import DAY_MS
@@ -54,7 +55,7 @@ ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_
 form in state of version 1."""
 
 
-def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int) -> tuple[np.ndarray, np.ndarray]:
+def arrivals(readings: Readings, partition: Ints, offset: Ints, max_sample_period_ms: int) -> tuple[Rows, Rows]:
     """(ARRIVED: the sections of many bursts, one for each meter and local day that a burst touches, in order of arrival; HOUR of the
     sections that span several hours, section by section).
 
@@ -76,11 +77,11 @@ def sections_in(readings: Readings) -> int:
 class LocalDays(NamedTuple):
     """The local days that b bursts touch, those of the first burst first."""
 
-    first: np.ndarray  # int64 (b,), the first day of each burst
-    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (b,), how many days it touches
-    midnight_ms: np.ndarray  # int64, starts of the days of each burst, followed by the end of its last day
-    edges: np.ndarray  # int64, see jobs.core.local_hours: starts of the hours of days that are not 24 h long
-    edges_at: np.ndarray  # int64 (b, 2), begin and end of each burst's edges
+    first: Ints  # int64 (b,), the first day of each burst
+    count: Ints  # type: ignore[assignment]  # in place of the tuple's method; int64 (b,), how many days it touches
+    midnight_ms: Ints  # int64, starts of the days of each burst, followed by the end of its last day
+    edges: Ints  # int64, see jobs.core.local_hours: starts of the hours of days that are not 24 h long
+    edges_at: Ints  # int64 (b, 2), begin and end of each burst's edges
 
 
 def _local_days(readings: Readings) -> LocalDays:

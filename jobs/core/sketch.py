@@ -16,9 +16,11 @@ import struct
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.core.runs import begins
 from jobs.core.state_version import StateFault
+from smartmeter.arrays import Float32s, Floats, Int32s, Ints
 from smartmeter.compiled import compiled
 
 ALPHA = 0.01
@@ -33,7 +35,7 @@ _HEAD = struct.Struct("<BBI")
 _ROW = np.dtype([("meter_id", "<i4"), ("bins", "<u2")])
 
 
-def _edges() -> np.ndarray:
+def _edges() -> Float32s:
     """float32 (BINS + 1,): the edges of the bins, in W."""
     edges = [_next_below(LEAST_WATTS)]
     while edges[-1] < MOST_WATTS:
@@ -53,7 +55,7 @@ VALUES = EDGES[:-1].astype(np.float64) * (1 + ALPHA)
 """The value of each bin, in W: 2 * lower * GAMMA / (1 + GAMMA), within ALPHA of both of its edges."""
 
 
-def _cells() -> np.ndarray:
+def _cells() -> Int32s:
     """int32 (65536,): for each cell, the number that added to the bits of a float32 leaves its bin in the upper 16 bits; see bin_of.
 
     In a cell with an edge, the number includes 0xFFFF minus the edge's lower 16 bits. So the sum for a float above the edge carries into
@@ -71,7 +73,7 @@ def _cells() -> np.ndarray:
 _CELLS = _cells()
 
 
-def bin_of(watts: np.ndarray) -> np.ndarray:
+def bin_of(watts: Float32s) -> Int32s:
     """int32 (n,): the bin of each reading (float32, W), 0 to BINS - 1; -1 for LEAST_WATTS and below, infinity and NaN.
 
     It uses no logarithm: the upper 16 bits of a float32 (sign, exponent, 7 bits of the mantissa) name a cell at most 2**-7 wide, which
@@ -84,7 +86,7 @@ def bin_of(watts: np.ndarray) -> np.ndarray:
     return bins
 
 
-def histograms(readings: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def histograms(readings: Ints, watts: Float32s) -> tuple[Ints, NDArray[np.uint16], NDArray[np.uint32]]:
     """(bins, bin, count) of the histograms of s sections.
 
     bins: int64 (s,), number of bins of each; bin: uint16 (b,), its bins, rising; count: uint32 (b,), readings in each bin. Both are in the
@@ -118,7 +120,7 @@ def _count(readings, bits, cells, bins, bin, count):
     return entries
 
 
-def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _tally(group: Ints, watts: Float32s) -> tuple[Ints, Ints]:
     """(group << 11 | bin, rising; readings in it), int64, of readings that each belong to a group (int)."""
     bins = bin_of(watts)
     counted = bins >= 0
@@ -134,8 +136,8 @@ class Sketches:
     keys: int64 (k,), meter_id << 11 | bin, rising, each once; counts: int64 (k,), readings in the bin, 1 or more.
     """
 
-    keys: np.ndarray
-    counts: np.ndarray
+    keys: Ints
+    counts: Ints
 
     @classmethod
     def empty(cls) -> Sketches:
@@ -143,12 +145,12 @@ class Sketches:
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
     @classmethod
-    def of(cls, meter_id, watts: np.ndarray) -> Sketches:
+    def of(cls, meter_id: int | NDArray[np.integer], watts: Float32s) -> Sketches:
         """The sketches of readings (float32 (n,), W). meter_id: one for all, or one for each reading (int32 (n,))."""
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
-    def from_bins(cls, meter_id, bin: np.ndarray, count: np.ndarray) -> Sketches:
+    def from_bins(cls, meter_id: int | NDArray[np.integer], bin: NDArray[np.integer], count: NDArray[np.integer]) -> Sketches:
         """The sketches of counted bins (int (b,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
         They may be in any order. The counts of repeated bins are added.
@@ -174,7 +176,7 @@ class Sketches:
         high = VALUES[self.keys & _BIN_MASK] > watts
         return Sketches(self.keys[high], self.counts[high])
 
-    def quantile(self, q: float) -> tuple[np.ndarray, np.ndarray]:
+    def quantile(self, q: float) -> tuple[Int32s, Floats]:
         """(meter_ids int32 (m,), watts float64 (m,)): the q-quantile of each meter, rising by meter_id.
 
         Of n readings in rising order, it is the one of rank floor(q * (n - 1)), counted from 0 (the paper's definition), within ALPHA of
@@ -188,7 +190,7 @@ class Sketches:
         at = np.searchsorted(np.cumsum(self.counts), before + rank, side="right")
         return meter_ids, VALUES[self.keys[at] & _BIN_MASK]
 
-    def readings(self) -> tuple[np.ndarray, np.ndarray]:
+    def readings(self) -> tuple[Int32s, Ints]:
         """(meter_ids int32 (m,), readings int64 (m,)) of each meter that has readings, rising by meter_id."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
         firsts = begins(meter_id)
@@ -218,13 +220,13 @@ class Sketches:
         meter_id = np.repeat(rows["meter_id"].astype(np.int64), rows["bins"])
         return cls((meter_id << _BIN_BITS) | bins, counts.astype(np.int64))
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sketches):
             return NotImplemented
         return np.array_equal(self.keys, other.keys) and np.array_equal(self.counts, other.counts)
 
 
-def _summed(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _summed(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
     """(keys, counts) with each key once, rising, and its counts added; sums of 0 are left out."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]

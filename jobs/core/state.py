@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from jobs.core.state_version import StateFault
 
@@ -16,6 +16,10 @@ NO_STATE = pickle.dumps(({}, set()), STATE_PROTOCOL)
 
 LARGE = {"pane", "window", "versions", "waiting", "hours"}
 """First parts of the names of values that are large or numerous, and seldom change."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class StateMap(Protocol):
@@ -43,9 +47,9 @@ class Shard:
     def remove(self, key: str) -> None:
         self._do(self._map.remove, key)
 
-    def _do(self, action: Callable, *args):
+    def _do(self, action: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         try:
-            return action(*args)
+            return action(*args, **options)
         except Exception as error:
             raise StateFault(f"the state of a shard fails: {type(error).__name__}: {error}") from error
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.core.energy import HOUR, add, energy, hold
 from jobs.core.local_hours import HOUR_MS, edges_of
+from smartmeter.arrays import Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
 
@@ -19,7 +20,7 @@ RESULT = np.dtype([
 ])
 
 
-def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
+def daily(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:
     """The totals (RESULT) of each meter and day, sorted by meter, then day.
 
     A day counts if it has readings (also if all were duplicates or refused), or if one holds into it. sections: of one house, joined;
@@ -84,7 +85,7 @@ def _held_until(sections, s, clock_ms, max_sample_period_ms):
     return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + max_sample_period_ms)
 
 
-def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
+def held_by_hour(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:
     """HOUR: what the last readings of sections add, as in `daily`. An hour may occur several times."""
     days = sections["day"]
     edges = edges_of(timezone, np.concatenate((days, days + 1)))

@@ -30,11 +30,11 @@ class Counts:
     def add(self, name: str | tuple[str, str], number: int = 1) -> None:
         self._unreported[name] += number
 
-    def unreported(self) -> Counter:
+    def unreported(self) -> Counter[str | tuple[str, str]]:
         """What was added and is not reported yet; see restore."""
         return self._unreported.copy()
 
-    def restore(self, unreported: Counter) -> None:
+    def restore(self, unreported: Counter[str | tuple[str, str]]) -> None:
         """Reset to an earlier `unreported`, because the work counted since then has failed."""
         self._unreported = unreported
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from pyflink.table import DataTypes
-from pyflink.table.udf import ScalarFunction
+from pyflink.table.udf import FunctionContext, ScalarFunction
 
 from jobs.core.batches import Batches, Wanted, house_batches
 from jobs.core.guard import LONGEST_REASON, Guard
@@ -18,6 +18,7 @@ from jobs.core.overlaps import Horizon
 from jobs.core.readings import read
 from jobs.core.sections import sections_in
 from jobs.flink.metrics import Counts, own_group
+from smartmeter.arrays import Ints
 from smartmeter.local_days import NEVER, days_of
 from smartmeter.messages.codec import encode
 from smartmeter.messages.framing import framing
@@ -37,6 +38,7 @@ OF_SHARD = DataTypes.ROW([
     DataTypes.FIELD("dead_letter", DataTypes.BYTES()),
 ])
 """A row that to_batches returns: the packed batches of a shard of houses, or a dead letter. Rows after the last are all null."""
+RowOfShard = tuple[int | None, bytes | None, bytes | None]
 
 
 @dataclass(frozen=True)
@@ -44,9 +46,9 @@ class Messages:
     """m messages of the topic readings."""
 
     payloads: list[bytes]
-    partition: np.ndarray  # int (m,)
-    offset: np.ndarray  # int (m,)
-    received_ms: np.ndarray  # int64 (m,), Kafka timestamps
+    partition: Ints  # int (m,)
+    offset: Ints  # int (m,)
+    received_ms: Ints  # int64 (m,), Kafka timestamps
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -83,7 +85,7 @@ class ToBatches(ScalarFunction):
         self.wanted, self.keys = wanted, keys
         self.framing = framing(settings)
 
-    def open(self, function_context):
+    def open(self, function_context: FunctionContext) -> None:
         keep_freed_memory()
         self.horizon = Horizon(self.allowed_lateness_ms)
         group = own_group(function_context.get_metric_group())
@@ -100,11 +102,11 @@ class ToBatches(ScalarFunction):
         rows += [(None,) * 3] * (len(value) - len(rows))
         return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
 
-    def rows_of(self, messages: Messages) -> list[tuple]:
+    def rows_of(self, messages: Messages) -> list[RowOfShard]:
         """The rows (OF_SHARD) of messages, at most as many as messages. A message on which this fails becomes a dead letter."""
         return self.guard.each(messages, self.rows, Messages.halves, self.failed)
 
-    def rows(self, messages: Messages) -> list[tuple]:
+    def rows(self, messages: Messages) -> list[RowOfShard]:
         payloads, refused = self.framing.all_received(messages.payloads)
         if self.last_day is not None:
             payloads = self.without_later(payloads)
@@ -117,18 +119,18 @@ class ToBatches(ScalarFunction):
         batches = house_batches(readings, partitions, offsets, self.max_sample_period_ms, self.wanted, may_overlap)
         if self.only_house:
             batches, reasons = batches.of(self.only_house), {}
-        rows: list[tuple] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
+        rows: list[RowOfShard] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
         rows += [self.dead_letter(messages, i, reason) for i, reason in reasons.items()]
         self.count(readings.bursts["newest_ms"], batches, reasons)
         return rows
 
-    def failed(self, messages: Messages, reason: str) -> list[tuple]:
+    def failed(self, messages: Messages, reason: str) -> list[RowOfShard]:
         """The row for a single message that could not be processed."""
         self.counts.add("messages_failed")
         self.counts.add("dead_letters")
         return [] if self.only_house else [self.dead_letter(messages, 0, reason)]
 
-    def dead_letter(self, messages: Messages, i: int, reason: str) -> tuple:
+    def dead_letter(self, messages: Messages, i: int, reason: str) -> RowOfShard:
         offset = int(messages.offset[i])
         return self.keys[offset % len(self.keys)], None, encode("dead_letter", {
             "partition": int(messages.partition[i]), "offset": offset, "received": int(messages.received_ms[i]),
@@ -141,7 +143,7 @@ class ToBatches(ScalarFunction):
         later = set(readings.bursts["message"][begun > self.last_day].tolist())
         return [b"" if i in later else message for i, message in enumerate(messages)]
 
-    def count(self, newest_ms: np.ndarray, batches: Batches, reasons: dict[int, str]) -> None:
+    def count(self, newest_ms: Ints, batches: Batches, reasons: dict[int, str]) -> None:
         """Count the contents of a call. newest_reading_s is the median over its bursts, so a house with a wrong clock has no effect."""
         self.counts.add("bursts", len(newest_ms))
         self.counts.add("readings", int(batches.sections["readings"].sum() + batches.sections["refused"].sum()))

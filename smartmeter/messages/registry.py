@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TypeVar
 
 import fastavro
 import httpx2
@@ -23,8 +24,9 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from smartmeter.errors import UserError
 from smartmeter.messages.codec import encode, read_record
-from smartmeter.messages.framing import REGISTRY_MARKER, Framing, RegistryFault
 from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEMAS, CodecError, parsed
+from smartmeter.messages.schemas import Schema as AvroSchema
+from smartmeter.messages.single_object import REGISTRY_MARKER, Framing, RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.settings import Settings
 
@@ -37,6 +39,7 @@ REFUSED_FOR_S = 60
 NOT_FOUND = (40401, 40402, 40403)
 """Error codes of the API: no such subject, version, schema. A 404 without one does not come from a registry."""
 
+T = TypeVar("T")
 log = logging.getLogger("registry")
 
 
@@ -60,7 +63,7 @@ class Registry:
             raise UserError(f"SMW_SCHEMA_REGISTRY_CA={ca}: it cannot be read as a PEM file of certificates ({error})") from None
         return cls(settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password, authorities)
 
-    def query(self, request: Callable):
+    def query(self, request: Callable[[SchemaRegistryClient], T]) -> T | None:
         """The result of request(client); None if the registry does not have what it looks up. Raises RegistryFault."""
         try:
             return request(_client(self))
@@ -145,7 +148,7 @@ class Writer:
     """How the records under an id were written: with our schema `name`, or with another version of it."""
 
     name: str
-    version: dict | None = None
+    version: AvroSchema | None = None
 
 
 class RegistryFraming(Framing):
@@ -184,7 +187,7 @@ class RegistryFraming(Framing):
             raise
         return self._writer_of[number]
 
-    def _patiently(self, request: Callable, given_up: Callable[[], bool]):
+    def _patiently(self, request: Callable[[SchemaRegistryClient], T], given_up: Callable[[], bool]) -> T | None:
         """The registry's answer, however long it is away: no message is refused because the registry could not be reached."""
         failures = 0
         while True:

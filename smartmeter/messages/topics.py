@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from smartmeter.settings import DAY_MS, Settings
 
 SCHEMA_OF = {
@@ -67,7 +70,7 @@ def configuration(settings: Settings, name: str, partitions: int) -> dict[str, s
     return {key: str(value) for key, value in kept.items()}
 
 
-def _readings_kept(settings: Settings, partitions: int) -> dict:
+def _readings_kept(settings: Settings, partitions: int) -> dict[str, str | int | float]:
     """Readings stay forever, or up to the age or size in the settings."""
     kept = dict(ALL)
     if settings.readings_retention_days:
@@ -77,7 +80,7 @@ def _readings_kept(settings: Settings, partitions: int) -> dict:
     return kept
 
 
-def key(name: str, record: dict) -> bytes:
+def key(name: str, record: Mapping[str, Any]) -> bytes:
     """The message key of a record of topic `name`, in ASCII."""
     if name in ("readings", "houses", "power_profile"):
         return b"%d" % record["house_id"]
@@ -86,5 +89,5 @@ def key(name: str, record: dict) -> bytes:
     if name == "thresholds":
         return f"{record['house_id']}/{record['date']}".encode()
     if name in ("alerts", "acknowledgements"):
-        return record["alert_id"].encode()
+        return str(record["alert_id"]).encode()
     return b"%d/%d" % (record["partition"], record["offset"])
