@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
@@ -179,10 +180,10 @@ def all_stored(settings: Settings) -> bool:
 class Progress:
     """Progress on standard error: one line that is rewritten on a terminal, elsewhere a new line every LINE_EVERY_S."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.begun = self.idle_until = self.moved = time.monotonic()
         self.shown = -math.inf
-        self.last = None
+        self.last: tuple[int, Totals] | None = None
 
     def update(self, produced: int, totals: Totals, generator_left_s: float, done: bool) -> None:
         now = time.monotonic()
@@ -239,7 +240,7 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
     return "\n".join(lines)
 
 
-def total(houses: list[dict]) -> str:
+def total(houses: list[dict[str, Any]]) -> str:
     """The energy of all houses."""
     days, whole = (sum(house[name] for house in houses) for name in ("days", "whole_days"))
     kwh = sum(house["kwh"] for house in houses)

@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
@@ -27,7 +28,7 @@ from smartmeter.settings import SMW, Settings
 from smartmeter.terminal import printable
 from smartmeter.text_tables import table
 from stack import ports, services
-from stack.flink import RECENT_S, Flink
+from stack.flink import RECENT_S, Flink, Json
 from stack.processes import STACK_LOG
 from store import client as clickhouse
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if status["problems"] else 0
 
 
-def look(settings: Settings, jobmanager: str) -> dict:
+def look(settings: Settings, jobmanager: str) -> Json:
     """The status under its JSON keys; None for unknown values."""
     flink = Flink(jobmanager, ASK_S)
     urls = services.metrics_urls(settings)
@@ -111,7 +112,7 @@ def look(settings: Settings, jobmanager: str) -> dict:
     }
 
 
-def answer(query: Callable) -> tuple:
+def answer(query: Callable[[], Any]) -> tuple[Any, str | None]:
     """(the query's result, None), or (None, the reason of its failure)."""
     try:
         return query(), None
@@ -119,11 +120,11 @@ def answer(query: Callable) -> tuple:
         return None, str(error)
 
 
-def part(name: str, at: str | None, up: bool, reason: str | None) -> dict:
+def part(name: str, at: str | None, up: bool, reason: str | None) -> Json:
     return {"part": name, "at": at, "up": up, "reason": None if up else reason}
 
 
-def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
+def job_problems(jobs: list[Json], url: str, settings: Settings) -> list[str]:
     """A sentence for each problem of the jobs, now or within the last RECENT_S."""
     running = {job["name"] for job in jobs if job["state"] in GOOD}
     wrong = [f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running]
@@ -138,7 +139,7 @@ def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
     return wrong if jobs else [f"no job runs in the Flink at {url}"]
 
 
-def failure(job: dict, settings: Settings) -> str:
+def failure(job: Json, settings: Settings) -> str:
     """How often a job failed within the last RECENT_S, when and why it last did, and at which message, or which ones are unread."""
     number = job["recent_failures"]
     times = "once" if number == 1 else f"{number} times"
@@ -160,12 +161,12 @@ def unread_from(settings: Settings, job: str) -> list[str]:
     return []
 
 
-def unread_problems(settings: Settings, flink: Flink, jobs: list[dict], unread: dict[str, int | None]) -> list[str]:
+def unread_problems(settings: Settings, flink: Flink, jobs: list[Json], unread: dict[str, int | None]) -> list[str]:
     """Jobs that have read nothing for a minute although messages are unread.
 
     Flink's rate lags a little, and jobs commit offsets to Kafka only at checkpoints. So this checks a suspected job a second time.
     """
-    def idle(jobs: list[dict]) -> set[str]:
+    def idle(jobs: list[Json]) -> set[str]:
         return {job["name"] for job in jobs if job["state"] == "RUNNING" and job["records_per_s"] == 0
                 and time.time() - job["running_since_unix_s"] > RATE_S}
 
@@ -203,9 +204,10 @@ def registry_answers(settings: Settings) -> None:
         Registry.of(settings).query(lambda client: client.get_subjects())
 
 
-def results(settings: Settings) -> dict:
+def results(settings: Settings) -> Json:
     """The newest results in the tables, and their counts. Raises UserError."""
     try:
+        row: Json
         [row] = clickhouse.reader(settings).query(RESULTS).named_results()
     except ClickHouseError as error:
         raise UserError(clickhouse.reason(error, settings)) from None
@@ -236,7 +238,7 @@ def iso_s(unix_s: float) -> str:
 
 # The screen
 
-def screen(status: dict) -> str:
+def screen(status: Json) -> str:
     """The status as text."""
     lines = [f"Smart Meter Watchdog at {status['time']}", "", parts_table(status["parts"])]
     if status["jobs"]:
@@ -246,11 +248,11 @@ def screen(status: dict) -> str:
     return printable("\n".join(lines), keep="\n")
 
 
-def parts_table(parts: list[dict]) -> str:
+def parts_table(parts: list[Json]) -> str:
     return plain(("part", "state", "where"), [(p["part"], "up" if p["up"] else "down", p["at"]) for p in parts])
 
 
-def jobs_table(jobs: list[dict]) -> str:
+def jobs_table(jobs: list[Json]) -> str:
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
     now = time.time()
     return plain(names, [(
@@ -259,7 +261,7 @@ def jobs_table(jobs: list[dict]) -> str:
         known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
 
 
-def facts(status: dict) -> list[str]:
+def facts(status: Json) -> list[str]:
     """Lags, results and disk, a line each."""
     unread, found = status["unread_messages"], status["results"]
     lines = [
@@ -277,12 +279,12 @@ def facts(status: dict) -> list[str]:
     return lines
 
 
-def plain(names: tuple[str, ...], rows: list[tuple]) -> str:
+def plain(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     """A table without its row count."""
     return table(names, rows).rpartition("\n")[0]
 
 
-def known(value, form: Callable = str) -> str:
+def known(value: Any, form: Callable[[Any], str] = str) -> str:
     return "?" if value is None else form(value)
 
 

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -98,7 +99,7 @@ class Channel:
             raise self.explained(error) from None
         return ticks, power
 
-    def _table(self, **options):
+    def _table(self, **options: Any) -> Any:
         return pd.read_csv(self.path, sep=self.separator, header=None, dtype=np.float64, skiprows=self.header_lines, skipinitialspace=True,
                            encoding_errors="replace", keep_default_na=False, na_values=list(MISSING), **options)
 
@@ -239,7 +240,7 @@ def _by_time(chunks: Iterator[Rows]) -> Iterator[Rows]:
                 yield held
             held = chunk if np.all(np.diff(chunk[0]) >= 0) else _sorted(chunk)
             continue
-        times, watts, rows = _sorted(tuple(map(np.concatenate, zip(held, chunk))))
+        times, watts, rows = _sorted((np.append(held[0], chunk[0]), np.append(held[1], chunk[1]), np.append(held[2], chunk[2])))
         cut = max(len(times) - CHUNK_ROWS, 0)
         if cut:
             yield times[:cut], watts[:cut], rows[:cut]
@@ -248,11 +249,11 @@ def _by_time(chunks: Iterator[Rows]) -> Iterator[Rows]:
         yield held
 
 
-def _sorted(columns: tuple[np.ndarray, ...]) -> Rows:
+def _sorted(rows: Rows) -> Rows:
     """Rows by time; those of the same time keep their order."""
-    order = np.argsort(columns[0], kind="stable")
-    times, watts, rows = (column[order] for column in columns)
-    return times, watts, rows
+    times, watts, row = rows
+    order = np.argsort(times, kind="stable")
+    return times[order], watts[order], row[order]
 
 
 def note(text: str) -> None:

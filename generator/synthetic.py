@@ -160,7 +160,8 @@ class SyntheticHouse(House):
         hour = np.arange(day_s, dtype=np.float32) / 3600
         evening = np.exp(-(((hour - 20) / 2) ** 2))
         base = np.float32(self._base_watts[phase])
-        return np.maximum(base * (1 + evening) + 2 * rng.standard_normal(day_s, dtype=np.float32), 0)
+        watts: Float32s = np.maximum(base * (1 + evening) + 2 * rng.standard_normal(day_s, dtype=np.float32), 0)
+        return watts
 
 
 def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: float, day_s: int) -> Float32s:
@@ -172,7 +173,8 @@ def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: flo
     running = np.cumsum(np.bincount(begins, minlength=steps + 1) - np.bincount(ends, minlength=steps + 1))[:steps]
     noise = 1 + 0.02 * rng.standard_normal(steps, dtype=np.float32)
     on = np.float32(appliance.watts * factor) * running.clip(max=2).astype(np.float32)
-    return np.maximum((appliance.standby_watts + on) * noise, 0)
+    watts: Float32s = np.maximum((appliance.standby_watts + on) * noise, 0)
+    return watts
 
 
 def _cycles(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[Floats, Floats]:

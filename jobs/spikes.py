@@ -32,7 +32,7 @@ from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
-from jobs.flink.operator import MESSAGE, Houses
+from jobs.flink.operator import MESSAGE, Context, Houses
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.codec import decode_as
@@ -113,6 +113,8 @@ class Waiting:
 
     def __init__(self, state: HouseState):
         self.state = state
+        self.first: int
+        self.end: int
         self.first, self.end = np.frombuffer(state.get("queue") or bytes(16), np.int64).tolist()
 
     def __bool__(self) -> bool:
@@ -147,7 +149,7 @@ class SpikesJoin(KeyedCoProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         self.houses.open(runtime_context)
 
-    def process_element1(self, row: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Row]:
+    def process_element1(self, row: Row, ctx: Context) -> Iterator[Row]:
         batches, dead_letter = row
         if dead_letter:
             yield from self.houses.process_element(row, ctx)
@@ -158,7 +160,7 @@ class SpikesJoin(KeyedCoProcessFunction):
             yield from self.houses.guarded(batch, lambda state, batch: self.take(state, batch, ctx))
         self.houses.counts.report()
 
-    def take(self, state: HouseState, batch: Batch, ctx: KeyedCoProcessFunction.Context) -> Iterator[Row]:
+    def take(self, state: HouseState, batch: Batch, ctx: Context) -> Iterator[Row]:
         """Queue a batch, or process it and yield its messages."""
         waiting = Waiting(state)
         if waiting or not self.ready(batch, state):
@@ -166,7 +168,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         else:
             yield from self.houses.add(state, batch, ctx)
 
-    def process_element2(self, row: Row, ctx: KeyedCoProcessFunction.Context) -> Iterator[Row]:
+    def process_element2(self, row: Row, ctx: Context) -> Iterator[Row]:
         house_id, payload = row
         self.houses.know([house_id], ctx)
         state = HouseState(self.houses.of_shard, house_id)
@@ -191,7 +193,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         state.keep()
         return batch
 
-    def on_timer(self, timestamp: int, ctx: KeyedCoProcessFunction.OnTimerContext) -> Iterator[Row]:
+    def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         for house_id in self.houses.all_houses():
             state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)

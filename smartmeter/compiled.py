@@ -63,6 +63,6 @@ class _Cache(caching.FunctionCache):
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled on its first call with each combination of argument types, or loaded from the cache."""
-    dispatcher = njit(function)
-    dispatcher._cache = _Cache(function)
+    dispatcher: Callable[..., Any] = njit(function)
+    dispatcher._cache = _Cache(function)  # type: ignore[attr-defined, no-untyped-call]  # both are Numba's
     return dispatcher

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smartmeter.settings import Settings
 
@@ -57,10 +59,10 @@ class Gate:
 class OwnHost:
     """ASGI middleware that answers requests refused by the gate with 403 and the reason."""
 
-    def __init__(self, app, gate: Gate):
+    def __init__(self, app: ASGIApp, gate: Gate):
         self._app, self._gate = app, gate
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         reason = self._gate.refusal(Headers(scope=scope)) if scope["type"] in ("http", "websocket") else None
         if reason is None:
             await self._app(scope, receive, send)
@@ -70,10 +72,10 @@ class OwnHost:
             await PlainTextResponse(reason + "\n", 403)(scope, receive, send)
 
 
-def wsgi_own_host(app, gate: Gate):
+def wsgi_own_host(app: WSGIApplication, gate: Gate) -> WSGIApplication:
     """A WSGI application that answers requests refused by the gate with 403 and the reason."""
 
-    def checked(environ, start_response):
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
         if reason := gate.refusal(headers):
             start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])

@@ -54,7 +54,7 @@ def refusal(method: str, path: str, content_type: str) -> str | None:
 def app(flink: str, gate: Gate, verify: ssl.SSLContext | None = None) -> Starlette:
     """The server for a Flink whose REST API is at the URL `flink`."""
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[dict]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
         async with httpx.AsyncClient(base_url=flink, verify=verify or True, timeout=TIMEOUT_S, trust_env=False) as client:
             yield {"client": client}
 

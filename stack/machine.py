@@ -84,7 +84,8 @@ def fetch_jars() -> None:
 
 def loops_are_compiled() -> bool:
     """Whether Numba's cache holds compiled loops. After a change of code, the first job compiles them again."""
-    return any(Path(energies.stats.cache_path or "").glob("energy.energies-*.nbi"))
+    cache_path = energies.stats.cache_path  # type: ignore[attr-defined]  # of Numba's dispatcher
+    return any(Path(cache_path or "").glob("energy.energies-*.nbi"))
 
 
 def compile_loops() -> None:

@@ -25,8 +25,9 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Pushed:
     """The metrics last pushed by each sender (the path of its URL)."""
 
-    def __init__(self):
-        self._lock, self._of = threading.Lock(), {}
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[str, tuple[float, bytes]] = {}
 
     def put(self, path: str, text: bytes) -> None:
         with self._lock:
@@ -60,19 +61,19 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(403, f"{reason}\n".encode())
         return not reason
 
-    def do_GET(self):
+    def do_GET(self) -> None:
         if self.path == "/metrics":
             self._answer(200, self.pushed.text())
         else:
             self._answer(404, b"metrics are at /metrics\n")
 
-    def do_PUT(self):
+    def do_PUT(self) -> None:
         self.pushed.put(self.path, self.rfile.read(int(self.headers["Content-Length"])))
         self._answer(202)
 
     do_POST = do_PUT
 
-    def do_DELETE(self):
+    def do_DELETE(self) -> None:
         self.pushed.remove(self.path)
         self._answer(202)
 
@@ -83,7 +84,7 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: object) -> None:
         """Log no requests."""
 
 

@@ -31,7 +31,7 @@ def answers(url: str, authorities: str = "") -> bool:
     """Whether an HTTP server answers. authorities: PEM file of the trusted certificate authorities; empty: the system's."""
     try:
         with urlopen(url, timeout=1, context=ssl.create_default_context(cafile=authorities or None)) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except OSError:
         return False
 

@@ -124,7 +124,7 @@ def _unpack_blocks(data: bytes, limit: int) -> bytes:
 
 def _unpack_block(method: int, data: bytes, size: int) -> bytes:
     if method == _LZ4:
-        block = lz4.block.decompress(data, uncompressed_size=size)
+        block: bytes = lz4.block.decompress(data, uncompressed_size=size)
     elif method == _ZSTD:
         block = zstd.ZstdDecompressor().decompress(data, size + 1)
     elif method == _NONE:

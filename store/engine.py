@@ -14,6 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from chdb.session import Session
 
@@ -80,7 +81,7 @@ class Summary:
     result_rows: int = 0
     result_bytes: int = 0
 
-    def add(self, answer) -> None:
+    def add(self, answer: Any) -> None:
         """Add the counts of an answer of chDB, or of a piece of one."""
         self.read_rows += answer.storage_rows_read()
         self.read_bytes += answer.storage_bytes_read()
@@ -216,10 +217,11 @@ def _run(session: Session, query: Query) -> Result:
     return Result(_one(whole.bytes()), format, summary)
 
 
-def _format(session: Session, sql: str, tree: dict | None) -> str | None:
+def _format(session: Session, sql: str, tree: access.Tree | None) -> str | None:
     """The format in a statement, if any. Without a tree, it is found in ClickHouse's own formatting of the statement."""
     if tree is not None:
-        return tree.get("format_ast", {}).get("name")
+        name: str | None = tree.get("format_ast", {}).get("name")
+        return name
     spelt = session.query("SELECT formatQuerySingleLine({sql:String})", "RawBLOB", params={"sql": _escape(sql)}).bytes().decode()
     found = _FORMAT.search(spelt.rstrip())
     return found[1] if found else None
@@ -245,7 +247,7 @@ def _one(data: bytes) -> Generator[bytes]:
     yield data
 
 
-def _takes_data(session: Session, insert: re.Match) -> bool:
+def _takes_data(session: Session, insert: re.Match[bytes]) -> bool:
     """Whether a match of _INSERT is an INSERT followed by data, according to ClickHouse's parser."""
     try:
         tree = _syntax_tree(session, _decode(insert[0]))
@@ -254,7 +256,7 @@ def _takes_data(session: Session, insert: re.Match) -> bool:
     return tree is not None and tree.get("type") == "InsertQuery" and "select" not in tree and "infile" not in tree
 
 
-def _insert(session: Session, query: Query, insert: re.Match) -> Result:
+def _insert(session: Session, query: Query, insert: re.Match[bytes]) -> Result:
     if query.readonly:
         raise QueryError.named(READONLY, "Cannot execute query in readonly mode", "READONLY")
     statement, settings, format = (_decode(insert[part] or b"") for part in ("statement", "settings", "format"))
@@ -277,7 +279,7 @@ def _in_memory(data: memoryview) -> Generator[str]:
         yield f"/proc/self/fd/{file.fileno()}"
 
 
-def _syntax_tree(session: Session, sql: str) -> dict | None:
+def _syntax_tree(session: Session, sql: str) -> access.Tree | None:
     """The syntax tree that ClickHouse's parser makes of a statement; None for kinds that it does not support."""
     try:
         answer = session.query("SELECT parseQueryToJSON({sql:String})", "RawBLOB", params={"sql": _escape(sql)})
@@ -287,7 +289,8 @@ def _syntax_tree(session: Session, sql: str) -> dict | None:
             return None
         message = str(failure).split(": In scope SELECT parseQueryToJSON")[0]
         raise QueryError(failure.code, f"{message.rstrip(' .:')}. (SYNTAX_ERROR)") from None
-    return json.loads(answer.bytes())
+    found: access.Tree = json.loads(answer.bytes())
+    return found
 
 
 def _decode(text: bytes) -> str:

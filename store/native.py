@@ -80,7 +80,7 @@ class _Cursor:
 
     def u64(self) -> int:
         self.at += 8
-        return _U64.unpack_from(self.data, self.at - 8)[0]
+        return int(_U64.unpack_from(self.data, self.at - 8)[0])
 
     def string(self) -> bytes:
         size = self.varint()

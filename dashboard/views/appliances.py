@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pandas as pd
 import streamlit as st
@@ -41,7 +41,7 @@ def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> 
         csv_button(shares, f"appliances_{house.house_id}.csv")
 
 
-def show_percentiles(house: House, meters: pd.DataFrame, first, last) -> None:
+def show_percentiles(house: House, meters: pd.DataFrame, first: date, last: date) -> None:
     st.subheader("Power that each appliance usually stays below")
     start, end = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     found = queries.thresholds(results(), house.house_id, meters["meter_id"].tolist(), start, end).merge(meters, on="meter_id")

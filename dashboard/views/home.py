@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 import pandas as pd
 import streamlit as st
@@ -26,7 +26,7 @@ MOST_POINTS = 720
 WHOLE_HOUSE = 0
 
 
-def pick_span(house: House, day) -> tuple[int, int]:
+def pick_span(house: House, day: date) -> tuple[int, int]:
     """The Unix times [start, end) to show: a local day, or some hours of it."""
     start_s, end_s = (round(datetime.combine(at, time(), house.zone).timestamp()) for at in (day, day + timedelta(days=1)))
     start("span", str, SPANS_H.__contains__, "day")
@@ -49,7 +49,7 @@ def pick_meter(meters: pd.DataFrame) -> int:
     names = {WHOLE_HOUSE: "whole house"} | {row.meter_id: f"{row.label} ({row.meter_id})" for row in meters.itertuples()}
     mains = meters[meters["kind"] == "mains"]["meter_id"]
     start("meter", int, names.__contains__, int(mains.iloc[0]) if len(mains) == 1 else WHOLE_HOUSE)
-    meter_id = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="meter", persist_state="session")
+    meter_id: int = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="meter", persist_state="session")
     keep("meter", meter_id)
     return meter_id
 
@@ -95,7 +95,7 @@ def counted(alerts: pd.DataFrame) -> str:
     return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
 
 
-def show_figures(house: House, first, last) -> tuple[pd.DataFrame, pd.DataFrame]:
+def show_figures(house: House, first: date, last: date) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Show the house's energy in figures. Returns (energy of each day, with the period before; median of the zip)."""
     length = last - first + timedelta(days=1)
     days = queries.energy_of_house(results(), house.house_id, first, last)
@@ -135,7 +135,7 @@ def percent(value: float, base: float) -> str:
     return f"{100 * (value / base - 1):+.0f} %" if base else "–"
 
 
-def show_cost(house: House, first, last) -> None:
+def show_cost(house: House, first: date, last: date) -> None:
     st.subheader("Cost")
     tariff = pick_tariff()
     hours = queries.energy_by_hour(results(), house.house_id, first, last)

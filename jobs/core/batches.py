@@ -102,8 +102,9 @@ class Whole(NamedTuple):
         if not len(self.number):
             return b""
         columns = self.columns._replace(gap_ms=self.columns.gap_ms.astype(np.uint32))
-        sizes = map(len, (self.number, columns.meter_id, columns.watts, columns.refused))
-        return _WHOLE_HEAD.pack(*sizes) + lz4.block.compress(b"".join(array.tobytes() for array in (self.number, *columns)))
+        head = _WHOLE_HEAD.pack(len(self.number), len(columns.meter_id), len(columns.watts), len(columns.refused))
+        body: bytes = lz4.block.compress(b"".join(array.tobytes() for array in (self.number, *columns)))
+        return head + body
 
 
 def _between(lengths: Ints, begin: int, end: int) -> slice:
@@ -117,7 +118,7 @@ def _unpack_whole(body: memoryview) -> Whole:
     if not len(body):
         return NO_WHOLE
     bursts, channels, readings, refused = _WHOLE_HEAD.unpack_from(body)
-    packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size:]), 0, []
+    packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size:]), 0, list[Any]()
     for dtype, length in ((np.int64, bursts), (BURST, bursts), (np.int64, channels), (np.int64, channels), (np.uint32, readings), (np.float32, readings),
                           (REFUSED, refused)):
         arrays.append(np.frombuffer(packed, dtype, length, at))
@@ -217,7 +218,7 @@ class Batches:
         """
         zones = "\n".join(self.zones).encode()
         arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.hours, self.gap_ms
-        columns = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
+        columns: bytes = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
         sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.hours, self.watts))
         return _HEAD.pack(_NO_SIZE + STATE_VERSION, len(columns), *sizes) + columns + self.watts.tobytes() + self.whole.pack()
 

@@ -304,7 +304,8 @@ def _linked(runs: Rows, spell: Spell) -> Bools:
     here, there = runs[:-1], runs[1:]
     apart_ms = there["start_ms"] - here["last_ms"]
     adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_sample_period_ms)
-    return (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
+    linked: Bools = (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
+    return linked
 
 
 def _held_until(runs: Rows, spell: Spell) -> Ints:

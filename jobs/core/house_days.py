@@ -83,7 +83,9 @@ class HouseDays:
 
         can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
         """
-        return _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day, rules.allowed_lateness_ms)
+        of_section, start_ms = _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day,
+                                     rules.allowed_lateness_ms)
+        return of_section, start_ms
 
     def over_by_now(self, rules: Rules) -> int:
         """The last local day that is over by the house's own clock. If it is after closed_day, it is not closed yet."""

@@ -116,6 +116,7 @@ class Minutes:
         before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what to emit (PART, by part, meter and
         minute): minutes that are settled now, and pieces that arrived later.
         """
+        emitted: Rows
         self.open, emitted = _take(self.open, sections, pieces, used, before_ms, clock_ms)
         return emitted[np.argsort(emitted["part"], kind="stable")] if len(emitted) and emitted["part"].any() else emitted
 

@@ -153,7 +153,8 @@ def _spliced(batch: Batch, of_section: Ints, pieces: Batches) -> Batch:
 
     def entries(number: str, column: str) -> NDArray[Any]:
         own = getattr(batch, column)[np.repeat(kept, batch.sections[number])]
-        return np.concatenate([own, getattr(pieces, column)])[np.argsort(np.repeat(place, sections[number]), kind="stable")]
+        entries: NDArray[Any] = np.concatenate([own, getattr(pieces, column)])
+        return entries[np.argsort(np.repeat(place, sections[number]), kind="stable")]
 
     return replace(
         batch, sections=sections[np.argsort(place, kind="stable")], bin=entries("bins", "bin"), count=entries("bins", "count"),

@@ -165,7 +165,8 @@ def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int)
     sizes = _decode_all(data, ends, order[wanted[order]], latest_ms, zones, columns)
     names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[:sizes[-1]].tolist()]
     bursts, channels, readings, refused, _ = sizes
-    return names, Columns(*(column[:size] for column, size in zip(columns, (bursts, channels, channels, readings, readings, refused))))
+    return names, Columns(columns.bursts[:bursts], columns.meter_id[:channels], columns.count[:channels], columns.gap_ms[:readings],
+                          columns.watts[:readings], columns.refused[:refused])
 
 
 @compiled

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -80,7 +81,7 @@ def bin_of(watts: Float32s) -> Int32s:
     holds at most one edge of the 2 % bins. So one table look-up and one addition give the bin, the same one on every machine.
     """
     bits = np.asarray(watts, np.float32).view(np.int32)
-    bins = _CELLS[np.right_shift(bits, 16, dtype=np.intp)]
+    bins: Int32s = _CELLS[np.right_shift(bits, 16, dtype=np.intp)]
     bins += bits
     bins >>= 16
     return bins
@@ -145,12 +146,12 @@ class Sketches:
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
     @classmethod
-    def of(cls, meter_id: int | NDArray[np.integer], watts: Float32s) -> Sketches:
+    def of(cls, meter_id: int | NDArray[np.integer[Any]], watts: Float32s) -> Sketches:
         """The sketches of readings (float32 (n,), W). meter_id: one for all, or one for each reading (int32 (n,))."""
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
-    def from_bins(cls, meter_id: int | NDArray[np.integer], bin: NDArray[np.integer], count: NDArray[np.integer]) -> Sketches:
+    def from_bins(cls, meter_id: int | NDArray[np.integer[Any]], bin: NDArray[np.integer[Any]], count: NDArray[np.integer[Any]]) -> Sketches:
         """The sketches of counted bins (int (b,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
         They may be in any order. The counts of repeated bins are added.
@@ -204,7 +205,7 @@ class Sketches:
         rows["meter_id"], rows["bins"] = meter_id[firsts], np.diff(firsts, append=len(meter_id))
         width = 8 if np.any(self.counts >= 2**32) else 4
         bins, counts = (self.keys & _BIN_MASK).astype("<u2"), self.counts.astype(f"<u{width}")
-        return _HEAD.pack(SKETCH_VERSION, width, len(rows)) + rows.tobytes() + bins.tobytes() + counts.tobytes()
+        return b"".join((_HEAD.pack(SKETCH_VERSION, width, len(rows)), rows.tobytes(), bins.tobytes(), counts.tobytes()))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketches:

@@ -10,7 +10,7 @@ import numpy as np
 from jobs.core.batches import Batch, Wanted
 from jobs.core.house_days import FRESH, HouseDays
 from jobs.core.state import HouseState
-from smartmeter.arrays import Bools, Bytes, Rows
+from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.local_days import NEVER
 from smartmeter.messages.records import Result, ThresholdRecord
 
@@ -42,15 +42,17 @@ class Change:
     @property
     def used(self) -> Bools:
         """bool (b,): whether each section of the batch is new."""
-        return self.verdict == FRESH
+        used: Bools = self.verdict == FRESH
+        return used
 
     @property
     def clocks_ms(self) -> list[int]:
         """The house's newest reading after each of the batch's bursts: rising, each once, without NEVER."""
         sections = self.batch.sections
         between = sections["before_ms"][sections["burst"] != sections["burst"][:1]]
-        clocks_ms = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
-        return clocks_ms[clocks_ms > NEVER].tolist()
+        clocks_ms: Ints = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
+        rising: list[int] = clocks_ms[clocks_ms > NEVER].tolist()
+        return rising
 
 
 class Stage:

@@ -63,6 +63,8 @@ class HouseState:
 
     def __init__(self, of_shard: StateMap, house_id: int):
         self.of_shard, self.house_id = of_shard, house_id
+        self.small: dict[str, bytes]
+        self.large: set[str]
         self.small, self.large = pickle.loads(of_shard.get(str(house_id)) or b"")
         self.changed: dict[str, bytes | None] = {}  # large values not written yet; None: removed
 

@@ -64,7 +64,9 @@ class Limits:
     @property
     def lowest_watts(self) -> float:
         """The lowest possible limit: an appliance's usual power is over on_watts, and no percentile is below 0 W."""
-        return min(limit_of(False, self.on_watts, 0.0, *self._rule), limit_of(True, 0.0, 0.0, *self._rule))
+        appliance_watts: float = limit_of(False, self.on_watts, 0.0, *self._rule)
+        mains_watts: float = limit_of(True, 0.0, 0.0, *self._rule)
+        return min(appliance_watts, mains_watts)
 
     @property
     def _rule(self) -> tuple[float, float, float]:
@@ -72,7 +74,8 @@ class Limits:
 
     def of_meters(self, meter_ids: Int32s, percentile_watts: Floats, days: Rows) -> tuple[Ints, Floats]:
         """(covered time in ms; limit in W, NaN while warming up) of each meter, int64 and float64 (m,). days: METER_DAY of the window."""
-        return _limits(meter_ids, percentile_watts, days, *self._rule)
+        covered_ms, limit_watts = _limits(meter_ids, percentile_watts, days, *self._rule)
+        return covered_ms, limit_watts
 
 
 @compiled

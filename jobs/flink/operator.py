@@ -13,13 +13,14 @@ Separate states would take a request each.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
+from typing import Any, Protocol
 
 import numpy as np
 from pyflink.common import Row, Types
-from pyflink.datastream import KeyedCoProcessFunction, KeyedProcessFunction, RuntimeContext, TimerService
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor
 
 from jobs.core.batches import Batch, Wanted, unpack
@@ -61,7 +62,12 @@ COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
 COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_opened", "alerts_closed")
 
 
-Context = KeyedProcessFunction.Context | KeyedCoProcessFunction.Context
+class Context(Protocol):
+    """The methods of Flink's contexts of keyed functions that are used."""
+
+    def get_current_key(self) -> int: ...
+
+    def timer_service(self) -> TimerService: ...
 
 
 class Houses(KeyedProcessFunction):
@@ -84,7 +90,7 @@ class Houses(KeyedProcessFunction):
         self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since this worker started
         group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
 
-    def process_element(self, row: Row, ctx: KeyedProcessFunction.Context) -> Iterator[Row]:
+    def process_element(self, row: Row, ctx: Context) -> Iterator[Row]:
         batches, dead_letter = row
         if dead_letter:
             yield from self.messages([("dead_letter", decode_as("dead_letter", dead_letter))])
@@ -121,7 +127,7 @@ class Houses(KeyedProcessFunction):
             "reason": reason + STAYS, "payload": b"",
         }) for section in batch.sections[:1]]))
 
-    def on_timer(self, timestamp: int, ctx: KeyedProcessFunction.OnTimerContext) -> Iterator[Row]:
+    def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
@@ -144,7 +150,7 @@ class Houses(KeyedProcessFunction):
 
     def all_houses(self) -> list[int]:
         """The houses of the current shard."""
-        return np.frombuffer(self.of_shard.get(HOUSES) or b"", np.int64).tolist()
+        return _house_ids(self.of_shard.get(HOUSES))
 
     def know(self, house_ids: list[int], ctx: Context) -> None:
         """Add houses to the current shard.
@@ -165,7 +171,7 @@ class Houses(KeyedProcessFunction):
 
     def waiting(self) -> list[int]:
         """The houses of the current shard that wait to be woken."""
-        return np.frombuffer(self.of_shard.get(WAITING) or b"", np.int64).tolist()
+        return _house_ids(self.of_shard.get(WAITING))
 
     def wait(self, houses: list[int], timers: TimerService) -> None:
         """Replace the list of houses that wait to be woken. The shard's timer wakes some of them each time it fires."""
@@ -214,9 +220,19 @@ class Houses(KeyedProcessFunction):
     def messages(self, results: Iterable[Result]) -> Iterator[Row]:
         """Convert (topic, record) to messages (MESSAGE). A replay keeps only the records of its days."""
         for name, record in results:
-            if self.days is None or record.get("date", record.get("received", 0) // DAY_MS) in self.days:
+            if self.days is None or _day(record) in self.days:
                 self.counts.add(("results", name))
                 yield Row(self.topic_of[name], topics.key(name, record), self.framing.sent(encode(topics.SCHEMA_OF[name], record)))
+
+
+def _house_ids(state: bytes | None) -> list[int]:
+    house_ids: list[int] = np.frombuffer(state or b"", np.int64).tolist()
+    return house_ids
+
+
+def _day(record: Mapping[str, Any]) -> int:
+    """The local day that a result belongs to; for a dead letter, the day (UTC) of its message."""
+    return int(record["date"] if "date" in record else record["received"] // DAY_MS)
 
 
 def now_ms() -> int:

@@ -109,7 +109,7 @@ class ToBatches(ScalarFunction):
     def rows(self, messages: Messages) -> list[RowOfShard]:
         payloads, refused = self.framing.all_received(messages.payloads)
         if self.last_day is not None:
-            payloads = self.without_later(payloads)
+            payloads = self.without_later(payloads, self.last_day)
         readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
         if sections_in(readings) > MOST_SECTIONS_AT_ONCE and (parts := messages.halves()):
             return [row for part in parts for row in self.rows_of(part)]
@@ -136,11 +136,11 @@ class ToBatches(ScalarFunction):
             "partition": int(messages.partition[i]), "offset": offset, "received": int(messages.received_ms[i]),
             "reason": reason[:LONGEST_REASON], "payload": messages.payloads[i]})
 
-    def without_later(self, messages: list[bytes]) -> list[bytes]:
+    def without_later(self, messages: list[bytes], last_day: int) -> list[bytes]:
         """The messages, with those emptied that start after the last day of a replay may be closed, so none closes a day too early."""
         readings, _ = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
         begun = days_of(readings.zones, readings.bursts["zone"], readings.bursts["start_ms"] - self.allowed_lateness_ms)
-        later = set(readings.bursts["message"][begun > self.last_day].tolist())
+        later = set(readings.bursts["message"][begun > last_day].tolist())
         return [b"" if i in later else message for i, message in enumerate(messages)]
 
     def count(self, newest_ms: Ints, batches: Batches, reasons: dict[int, str]) -> None:

@@ -132,7 +132,8 @@ def _topic_id(settings: Settings) -> str:
 def _load(file: Path) -> Rows:
     """The blocks in a file; none if it is missing or damaged."""
     with suppress(OSError, ValueError, EOFError):
-        if (blocks := np.load(file, allow_pickle=False)).dtype == BLOCK:
+        blocks: Rows = np.load(file, allow_pickle=False)
+        if blocks.dtype == BLOCK:
             return blocks
     return np.empty(0, BLOCK)
 

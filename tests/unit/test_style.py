@@ -1,5 +1,6 @@
 """ruff and mypy, as configured in pyproject.toml, find nothing; the pinned requirements are complete."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -19,6 +20,19 @@ PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==(\S+)")
 def test_nothing_is_found(check):
     found = subprocess.run([sys.executable, "-m", *check], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
+
+
+def test_only_compiled_functions_have_no_annotations():
+    overrides = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
+    [modules] = [override["module"] for override in overrides if isinstance(override["module"], list)]
+    files = [path for folder in ("jobs", "smartmeter") for path in (ROOT / folder).rglob("*.py") if "\n@compiled\n" in path.read_text()]
+    assert sorted(modules) == sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files)
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef) and not any(ast.unparse(decorator) == "compiled" for decorator in node.decorator_list):
+                arguments = (*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs, node.args.vararg, node.args.kwarg)
+                assert node.returns or node.name == "__init__", f"{path}:{node.lineno}"
+                assert all(item.annotation or item.arg in ("self", "cls") for item in arguments if item), f"{path}:{node.lineno}"
 
 
 def parts(file: str) -> list[dict[str, str]]:
