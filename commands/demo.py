@@ -89,6 +89,7 @@ class Totals:
 
     @property
     def processed(self) -> int:
+        """Readings that the jobs have decided about."""
         return self.used + self.duplicate + self.refused + self.late
 
 
@@ -186,6 +187,7 @@ class Progress:
         self.last: tuple[int, Totals] | None = None
 
     def update(self, produced: int, totals: Totals, generator_left_s: float, done: bool) -> None:
+        """Show how far readings are produced and processed, if a line is due."""
         now = time.monotonic()
         if (produced, totals) != self.last:
             self.last, self.moved = (produced, totals), now
@@ -199,6 +201,7 @@ class Progress:
                   file=sys.stderr, flush=True)
 
     def line(self, produced: int, totals: Totals, generator_left_s: float, now: float) -> str:
+        """The line of progress. now: of time.monotonic()."""
         line = (f"{now - self.begun:.0f} s: {produced:,} readings produced, {totals.processed:,} processed, "
                 f"{totals.rows:,} rows stored")
         if now > self.idle_until:

@@ -1,6 +1,6 @@
 """./smw status: what runs, its lags and its newest results, on one screen or as JSON.
 
-It queries all parts at the same time, at the addresses in the settings, on this machine or elsewhere, and reports why a part does not
+It queries all services at the same time, at the addresses in the settings, on this machine or elsewhere, and reports why one does not
 answer. docs/observability.md lists the JSON keys.
 """
 
@@ -89,16 +89,16 @@ def look(settings: Settings, jobmanager: str) -> Json:
     (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
         answers[name] for name in ("kafka", "registry", "results", "flink"))
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
-    parts = [
-        part("kafka", settings.kafka, not no_kafka, no_kafka),
-        part("registry", settings.schema_registry_url, not no_registry, no_registry),
-        part("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
-        part("flink", flink.url, not no_flink, no_flink),
-        part("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
-        part("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
+    rows = [
+        service_row("kafka", settings.kafka, not no_kafka, no_kafka),
+        service_row("registry", settings.schema_registry_url, not no_registry, no_registry),
+        service_row("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
+        service_row("flink", flink.url, not no_flink, no_flink),
+        service_row("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
+        service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
     ]
-    parts = [part for part in parts if part["at"]]
-    problems = [part["reason"] for part in parts if not part["up"] and part["part"] != "dashboard"]
+    rows = [row for row in rows if row["at"]]
+    problems = [row["reason"] for row in rows if not row["up"] and row["part"] != "dashboard"]
     if is_up["clickhouse"] and no_results:
         problems.append(no_results)
     if not no_flink:
@@ -106,7 +106,7 @@ def look(settings: Settings, jobmanager: str) -> Json:
         problems += unread_problems(settings, flink, jobs, unread or {})
     problems += mended(settings)
     return {
-        "time": iso_s(time.time()), "problems": problems, "parts": parts, "jobs": jobs or [],
+        "time": iso_s(time.time()), "problems": problems, "parts": rows, "jobs": jobs or [],
         "unread_messages": unread and {name: messages for name, messages in unread.items() if name != "sink"},
         "unstored_messages": unread and unread["sink"], "results": found, "disk": answers["disk"][0],
     }
@@ -120,7 +120,8 @@ def answer(query: Callable[[], Any]) -> tuple[Any, str | None]:
         return None, str(error)
 
 
-def part(name: str, at: str | None, up: bool, reason: str | None) -> Json:
+def service_row(name: str, at: str | None, up: bool, reason: str | None) -> Json:
+    """The row of a service. reason: why it is not up."""
     return {"part": name, "at": at, "up": up, "reason": None if up else reason}
 
 
@@ -240,7 +241,7 @@ def iso_s(unix_s: float) -> str:
 
 def screen(status: Json) -> str:
     """The status as text."""
-    lines = [f"Smart Meter Watchdog at {status['time']}", "", parts_table(status["parts"])]
+    lines = [f"Smart Meter Watchdog at {status['time']}", "", services_table(status["parts"])]
     if status["jobs"]:
         lines += ["", jobs_table(status["jobs"])]
     lines += ["", *facts(status)]
@@ -248,11 +249,13 @@ def screen(status: Json) -> str:
     return printable("\n".join(lines), keep="\n")
 
 
-def parts_table(parts: list[Json]) -> str:
-    return plain(("part", "state", "where"), [(p["part"], "up" if p["up"] else "down", p["at"]) for p in parts])
+def services_table(rows: list[Json]) -> str:
+    """A line for each service."""
+    return plain(("part", "state", "where"), [(row["part"], "up" if row["up"] else "down", row["at"]) for row in rows])
 
 
 def jobs_table(jobs: list[Json]) -> str:
+    """A line for each job."""
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
     now = time.time()
     return plain(names, [(
@@ -285,6 +288,7 @@ def plain(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
 
 
 def known(value: Any, form: Callable[[Any], str] = str) -> str:
+    """A value as text; ? for None."""
     return "?" if value is None else form(value)
 
 

@@ -44,14 +44,17 @@ class Span:
 
     @property
     def step_s(self) -> int:
+        """Length of a step, in s: a minute or more."""
         return max(60, (self.end_s - self.start_s) // self.most // 60 * 60)
 
     @property
     def start(self) -> datetime:
+        """The start, in UTC."""
         return datetime.fromtimestamp(self.start_s, UTC)
 
     @property
     def end(self) -> datetime:
+        """The end (exclusive), in UTC."""
         return datetime.fromtimestamp(self.end_s, UTC)
 
     def local(self, at_s: float) -> str:
@@ -173,12 +176,12 @@ def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
     return alt.layer(*layers).properties(height=HEIGHT)
 
 
-def columns_by_day(days: pd.DataFrame, column: str, title: str, format: str = ",.2f") -> alt.Chart:
+def columns_by_day(days: pd.DataFrame, column: str, title: str, number_format: str = ",.2f") -> alt.Chart:
     """A column by day (date) as bars. If the days have coverage_percent and final, incomplete days are pale."""
     opacity = np.where((days["coverage_percent"] >= WHOLE_PERCENT) & days["final"], 0.9, 0.4) if "final" in days else 0.9
     chart: alt.Chart = alt.Chart(days.assign(opacity=opacity)).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
         x=day_axis(), y=alt.Y(f"{column}:Q", title=title), opacity=alt.Opacity("opacity:Q", scale=None),
-        tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=format)]).properties(height=HEIGHT)
+        tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=number_format)]).properties(height=HEIGHT)
     return chart
 
 
@@ -213,10 +216,12 @@ def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
 
 
 def day_axis(title: str | None = "local day") -> alt.X:
+    """The x axis of charts by local day."""
     return alt.X("yearmonthdate(date):O", title=title, axis=alt.Axis(labelExpr=DAY_OVER_YEAR, labelOverlap="greedy", labelAngle=0))
 
 
 def day_tooltip() -> alt.Tooltip:
+    """The local day, in a tooltip."""
     return alt.Tooltip("yearmonthdate(date):O", title="day", format="%a %d %b %Y")
 
 

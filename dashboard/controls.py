@@ -34,10 +34,12 @@ class House:
 
     @property
     def zone(self) -> ZoneInfo:
+        """The house's time zone; UTC if its name is unknown."""
         return zone(self.timezone)
 
     @property
     def name(self) -> str:
+        """The house as shown to the user, such as House 12 · Springfield."""
         return f"House {self.house_id}" + (f" · {self.place}" if self.place else "")
 
 

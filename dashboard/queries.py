@@ -137,14 +137,14 @@ def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.Da
                   house_id=house_id, first=first, last=last)
 
 
-def zip_median(db: Client, zip: str, first: date, last: date) -> pd.DataFrame:
+def zip_median(db: Client, zip_code: str, first: date, last: date) -> pd.DataFrame:
     """For each day: date, median_kwh over the houses of a zip, houses (their number). No rows if the zip is empty, that is unknown."""
     in_zip = "house_id IN (SELECT house_id FROM houses FINAL WHERE zip = {zip:String} AND zip != '') AND " + OF_DAYS
     return _frame(db, f"""
         SELECT date, quantileExactInclusive(0.5)(kwh) AS median_kwh, count() AS houses
         FROM {house_day(in_zip)}
         GROUP BY date
-        ORDER BY date""", zip=zip, first=first, last=last)
+        ORDER BY date""", zip=zip_code, first=first, last=last)
 
 
 def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: int, step_s: int) -> pd.DataFrame:

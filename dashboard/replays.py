@@ -30,6 +30,7 @@ class Replay:
 
     @property
     def running(self) -> bool:
+        """Whether its process runs."""
         return self.process.poll() is None
 
     @property

@@ -105,6 +105,7 @@ class Channel:
 
     @property
     def time_unit(self) -> str:
+        """Unit of the file's times, such as seconds."""
         return TIME_UNITS[self.ticks_per_s]
 
     @property

@@ -21,7 +21,7 @@ from generator.houses import House, HouseDay, Readings
 from generator.places import draw_place, places
 from smartmeter.arrays import Float32s, Ints
 from smartmeter.folders import private_folder
-from smartmeter.local_days import dates, day_bounds_ms, wall_clock_parts
+from smartmeter.local_days import dates, day_bounds_ms, wall_clock_pieces
 from smartmeter.settings import Settings
 
 HOUSE_SPREAD = 0.20
@@ -111,6 +111,7 @@ class MultipliedHouse(House):
                          for meter in self.meters]
 
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
+        """The local days in [first, end): each repeats a clean day of the measured house."""
         for day in dates(first, end):
             clean_day = self._clean.dates[(day.toordinal() + self._first_day) % len(self._clean.dates)]
             readings = [on_day(day, self.timezone, times, np.round(watts * np.float32(factor), 2))
@@ -123,9 +124,9 @@ def on_day(day: date, timezone: str, wall_ms: Ints, watts: Float32s) -> Readings
 
     When the clocks change, a skipped hour loses its readings, and a repeated hour has them twice.
     """
-    times, parts = [], []
-    for start_ms, end_ms, start_wall_ms in wall_clock_parts(day, timezone):
+    times, pieces = [], []
+    for start_ms, end_ms, start_wall_ms in wall_clock_pieces(day, timezone):
         begin, end = np.searchsorted(wall_ms, [start_wall_ms, start_wall_ms + end_ms - start_ms])
         times.append(wall_ms[begin:end].astype(np.int64) - start_wall_ms + start_ms)
-        parts.append(watts[begin:end])
-    return np.concatenate(times), np.concatenate(parts)
+        pieces.append(watts[begin:end])
+    return np.concatenate(times), np.concatenate(pieces)

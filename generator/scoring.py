@@ -74,5 +74,5 @@ def _overlaps(span: Span, others: list[Span]) -> bool:
     return any(start < span[1] and span[0] < end for start, end in others)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "undefined"
+def _share(count: int, whole: int) -> str:
+    return f"{count / whole:.3f}" if whole else "undefined"

@@ -131,6 +131,7 @@ class SyntheticHouse(House):
         return spikes
 
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
+        """The local days in [first, end): each has readings."""
         for day in dates(first, end):
             yield self.day(day)
 

@@ -38,6 +38,7 @@ class PowerProfile(Stage):
     wanted = Wanted(minutes=True)
 
     def take(self, change: Change) -> Iterator[Result]:
+        """Yield the minutes that the batch settles, and pieces of minutes that were settled before."""
         state, batch = change.state.get("minutes"), change.batch
         minutes = Minutes.from_bytes(state)
         emitted = minutes.take(batch.sections, batch.minutes, change.used, change.clock_before_ms, change.house.clock_ms)
@@ -46,6 +47,7 @@ class PowerProfile(Stage):
             change.state.put("minutes", new_state)
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
+        """Yield the open minutes at the end of a bounded topic."""
         if ended:
             yield from records(state.house_id, house.timezone, Minutes.from_bytes(state.get("minutes")).open)
 

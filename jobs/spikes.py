@@ -60,10 +60,12 @@ class Spikes(Stage):
         return versions
 
     def keep(self, state: HouseState, versions: Versions) -> None:
+        """Store the versions, and the lowest of their limits."""
         state.put("versions", versions.to_bytes())
         state.put("lowest", versions.lowest().tobytes())
 
     def take(self, change: Change) -> Iterator[Result]:
+        """Yield alerts, if the batch can open or change any."""
         lowest = np.frombuffer(change.state.get("lowest") or b"", LOWEST)
         if may_be_over(change.batch.sections, lowest) or change.thresholds or change.closes_a_day or change.state.get("runs"):
             yield from self.look_at(change)
@@ -91,6 +93,7 @@ class Spikes(Stage):
             change.state.remove("runs")
 
     def alerts(self, change: Change, changed: Rows, gone: Rows) -> Iterator[Result]:
+        """Yield the alerts of changed episodes, and of those that are gone as retracted (both EPISODE)."""
         revision = change.house.next_revision(change.now_ms)
         for episodes, retracted in ((gone, True), (changed, False)):
             for episode in episodes:
@@ -121,6 +124,7 @@ class Waiting:
         return self.first < self.end
 
     def add(self, batch: Batch) -> None:
+        """Append a batch."""
         self.state.put(f"waiting/{self.end}", alone(batch).pack())
         self._keep(self.first, self.end + 1)
 
@@ -147,9 +151,11 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses = Houses(settings, [self.spikes])
 
     def open(self, runtime_context: RuntimeContext) -> None:
+        """Called by Flink before the first row."""
         self.houses.open(runtime_context)
 
     def process_element1(self, row: Row, ctx: Context) -> Iterator[Row]:
+        """Yield the messages of a shard's batches whose thresholds have arrived; queue the others."""
         batches, dead_letter = row
         if dead_letter:
             yield from self.houses.process_element(row, ctx)
@@ -169,6 +175,7 @@ class SpikesJoin(KeyedCoProcessFunction):
             yield from self.houses.add(state, batch, ctx)
 
     def process_element2(self, row: Row, ctx: Context) -> Iterator[Row]:
+        """Store a version of a house's thresholds (THRESHOLD). Yield the messages of batches that waited for it."""
         house_id, payload = row
         self.houses.know([house_id], ctx)
         state = HouseState(self.houses.of_shard, house_id)
@@ -194,6 +201,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         return batch
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
+        """At the end of both topics: yield the batches that still wait, as late."""
         for house_id in self.houses.all_houses():
             state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)
@@ -214,6 +222,7 @@ class SpikesJoin(KeyedCoProcessFunction):
 
 
 def main() -> None:
+    """Submit the job and wait until it ends."""
     settings = Settings.load()
     tables = flow.environment("spikes", settings)
     batches = kafka_tables.batches(tables, settings, Spikes(settings).wanted)

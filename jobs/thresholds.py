@@ -38,6 +38,7 @@ class Thresholds(Stage):
         self.window_days = settings.window_days
 
     def take(self, change: Change) -> Iterator[Result]:
+        """Add the batch to the panes. Yield the versions whose dates have begun."""
         panes, batch = Panes(change.state), change.batch
         panes.add(batch.sections, change.used, batch.bin, batch.count)
         if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:

@@ -39,7 +39,7 @@ def midnights(timezone: str) -> Ints:
 
 @cache
 def _changes(timezone: str) -> tuple[Ints, Ints]:
-    """(first day, offset from UTC in ms as of its midnight), int64 (c,) each, of every stretch of days with one offset; some kB a zone."""
+    """(first day, offset from UTC in ms as of its midnight), int64 each, of every stretch of days with one offset; some kB a zone."""
     local = zone(timezone)
 
     def offset(day: int) -> timedelta:
@@ -113,8 +113,8 @@ def dates(first: date, end: date) -> Iterator[date]:
     return (first + timedelta(days=i) for i in range((end - first).days))
 
 
-def wall_clock_parts(day: date, timezone: str) -> list[tuple[int, int, int]]:
-    """(start_ms, end_ms, wall_ms) of each part of a local day with one UTC offset: one part, or two if the clocks change.
+def wall_clock_pieces(day: date, timezone: str) -> list[tuple[int, int, int]]:
+    """(start_ms, end_ms, wall_ms) of each piece of a local day with one UTC offset: one piece, or two if the clocks change.
 
     wall_ms: the wall-clock time at start_ms, in ms since 00:00.
     """

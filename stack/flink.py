@@ -47,6 +47,7 @@ class Flink:
         self.address, self.url, self.timeout_s = address, f"http://{address}", timeout_s
 
     def version(self) -> str:
+        """Flink's version, such as 2.2.0."""
         return str(self._request("/config")["flink-version"])
 
     def slots(self) -> tuple[int, int]:
@@ -94,6 +95,7 @@ class Flink:
         return [job["jid"] for job in self._request("/jobs/overview")["jobs"] if job["state"] == "RUNNING"]
 
     def cancel(self, job_id: str) -> None:
+        """End a job without a savepoint."""
         self._request(f"/jobs/{job_id}", {}, "PATCH")
 
     def described_jobs(self) -> list[Json]:

@@ -63,6 +63,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def jars_are_there() -> bool:
+    """Whether the jars are those of pom.xml."""
     fetched = JARS / "pom.xml"
     return fetched.exists() and filecmp.cmp(fetched, RESOURCES / "pom.xml", shallow=False)
 

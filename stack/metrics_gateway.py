@@ -30,10 +30,12 @@ class Pushed:
         self._of: dict[str, tuple[float, bytes]] = {}
 
     def put(self, path: str, text: bytes) -> None:
+        """Replace a sender's metrics."""
         with self._lock:
             self._of[path] = time.monotonic(), text
 
     def remove(self, path: str) -> None:
+        """Drop a sender's metrics."""
         with self._lock:
             self._of.pop(path, None)
 
@@ -62,18 +64,21 @@ class Handler(BaseHTTPRequestHandler):
         return not reason
 
     def do_GET(self) -> None:
+        """Serve the metrics."""
         if self.path == "/metrics":
             self._answer(200, self.pushed.text())
         else:
             self._answer(404, b"metrics are at /metrics\n")
 
     def do_PUT(self) -> None:
+        """Replace a Flink's metrics."""
         self.pushed.put(self.path, self.rfile.read(int(self.headers["Content-Length"])))
         self._answer(202)
 
     do_POST = do_PUT
 
     def do_DELETE(self) -> None:
+        """Drop a Flink's metrics."""
         self.pushed.remove(self.path)
         self._answer(202)
 
@@ -89,6 +94,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 def main() -> int:
+    """Serve until the process is stopped. Returns the exit code."""
     logs.configure("metrics")
     settings = Settings.load()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

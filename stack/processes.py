@@ -170,6 +170,7 @@ class Processes:
         return list(self.outputs[name].last)
 
     def log(self, name: str) -> Path:
+        """The log of a process."""
         return self.logs / f"{name}.log"
 
 

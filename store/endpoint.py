@@ -139,8 +139,8 @@ class Endpoint:
         async with lane.place():
             parameters = request.query_params
             text = await lane.run(bodies.unpack, body, request.headers.get("Content-Encoding", ""), parameters.get("decompress") == "1", limit)
-            url_part = parameters.get("query", "").encode()
-            text = url_part + b"\n" + text if url_part and text else url_part or text
+            from_url = parameters.get("query", "").encode()
+            text = from_url + b"\n" + text if from_url and text else from_url or text
             if not text.strip():
                 return await PlainTextResponse("Ok.\n", headers=headers)(request.scope, request.receive, send)
             query = self._query(request, reader, text)
@@ -417,6 +417,7 @@ def serve(settings: Settings) -> None:
 
 
 def main() -> int:
+    """Serve until the process is stopped. Returns the exit code."""
     logs.configure("endpoint")
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops gracefully, then raises the signal again
         signal.signal(number, lambda *_: sys.exit(0))

@@ -134,9 +134,11 @@ class Sink:
         self._client: Client  # once _connect has been called
 
     def stop(self) -> None:
+        """End run() after the present batch. A signal handler may call it."""
         self._stopping = True
 
     def run(self) -> None:
+        """Store messages until stop() is called."""
         connection.require_broker(self._settings)
         self._framing = framing(self._settings)
         self._consumer = Consumer({
@@ -298,6 +300,7 @@ class Sink:
 
 
 def main() -> int:
+    """Run the sink until SIGINT or SIGTERM. Returns the exit code."""
     logs.configure("sink")
     try:
         sink = Sink(Settings.load())

@@ -102,6 +102,7 @@ def shown(alerts: pd.DataFrame) -> pd.DataFrame:
 
 
 def local(at: pd.Timestamp, timezone: str) -> str:
+    """A time as shown by the house's clock, to the second."""
     return f"{at.astimezone(zone(timezone)):%Y-%m-%d %H:%M:%S}"
 
 

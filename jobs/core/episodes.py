@@ -157,7 +157,7 @@ def may_be_over(sections, lowest):
 
 
 def runs_over(batch: Batch, used: Bools, versions: Versions, max_sample_period_ms: int) -> Rows:
-    """The runs (RUN) in the sections of a batch that are `used` (bool (b,))."""
+    """The runs (RUN) in the sections of a batch that are `used` (bool (s,))."""
     sections = batch.sections
     lowest = dict(versions.lowest().tolist())
     limits = np.array([lowest.get(meter_id, np.inf) for meter_id in sections["meter_id"].tolist()])
@@ -189,7 +189,7 @@ def runs_over(batch: Batch, used: Bools, versions: Versions, max_sample_period_m
 
 
 def _readings_of(batch: Batch, picked: Bools) -> tuple[Ints, Ints, Float32s]:
-    """(section, time in ms, watts) of the readings carried by the `picked` sections (bool (b,))."""
+    """(section, time in ms, watts) of the readings carried by the `picked` sections (bool (s,))."""
     carried = batch.sections["carried"]
     section = np.repeat(np.flatnonzero(picked), carried[picked])
     of_reading = np.repeat(picked, carried)
@@ -288,7 +288,7 @@ def _fill_in_next(runs: Rows, links: Rows) -> None:
 
 @compiled
 def _unbroken(runs, first, sections):
-    """bool (f,): whether one section holds the end of runs[first] and the start of the next run. All are sorted by meter and time."""
+    """bool, one for each of `first`: whether one section holds the end of runs[first] and the start of the next run. All are sorted by meter and time."""
     unbroken, s = np.zeros(len(first), np.bool_), 0
     for i in range(len(first)):
         here, there = runs[first[i]], runs[first[i] + 1]
@@ -300,7 +300,7 @@ def _unbroken(runs, first, sections):
 
 
 def _linked(runs: Rows, spell: Spell) -> Bools:
-    """bool (r - 1,): whether each of the sorted runs belongs to the same episode as the next one."""
+    """bool, for all but the last of the sorted runs: whether each belongs to the same episode as the next one."""
     here, there = runs[:-1], runs[1:]
     apart_ms = there["start_ms"] - here["last_ms"]
     adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_sample_period_ms)

@@ -3,7 +3,7 @@
 New sections, and the readings that hold from one joined section to the next, add to their hours (`gained`). The energy of a section's last
 reading may still change, so it is added only when results are computed (jobs.core.totals.held_by_hour).
 
-Most batches add to the present hour, which is stored with the parts of state that change often. The hours of a day that are over are one
+Most batches add to the present hour, which is stored with the values of state that change often. The hours of a day that are over are one
 value of the state. What arrives for them later is gathered first, and merged into that value when there is enough of it.
 """
 
@@ -30,7 +30,7 @@ MOST_GATHERED = 64
 
 
 def gained(sections: Rows, used: Bools, hours: Rows, joined: Rows, timezone: str) -> Rows:
-    """HOUR: what the used (bool (b,)) sections (ARRIVED (b,)) and the joins (JOINED) add to each hour. An hour may occur several times.
+    """HOUR: what the used (bool (s,)) sections (ARRIVED (s,)) and the joins (JOINED) add to each hour. An hour may occur several times.
 
     hours: HOUR of the sections that span several hours.
     """
@@ -43,22 +43,22 @@ def gained(sections: Rows, used: Bools, hours: Rows, joined: Rows, timezone: str
 @compiled
 def _gain(found, sections, used, hours, joined, midnight_ms, edges):
     """Fill in the gains. Returns their number."""
-    f = h = 0
+    size = h = 0
     for s in range(len(sections)):
         section = sections[s]
         if used[s] and section.hours:
-            found[f:f + section.hours] = hours[h:h + section.hours]
-            f += section.hours
+            found[size:size + section.hours] = hours[h:h + section.hours]
+            size += section.hours
         elif used[s] and section.covered_ms:
-            hour, f = found[f], f + 1
+            hour, size = found[size], size + 1
             hour.meter_id, hour.day = section.meter_id, section.day
             hour.start_ms, _ = hour_of(section.first_ms, midnight_ms[section.day], midnight_ms[section.day + 1], edges)
             hour.energy_mj, hour.energy_rest, hour.covered_ms = section.energy_mj, section.energy_rest, section.covered_ms
         h += section.hours
     for j in range(len(joined)):
         one = joined[j]
-        f = hold(found, f, one.meter_id, one.day, one.last_watts, one.last_ms, one.held_ms, (midnight_ms[one.day], midnight_ms[one.day + 1], edges))
-    return f
+        size = hold(found, size, one.meter_id, one.day, one.last_watts, one.last_ms, one.held_ms, (midnight_ms[one.day], midnight_ms[one.day + 1], edges))
+    return size
 
 
 def summed(*some: Rows) -> Rows:
@@ -70,17 +70,17 @@ def summed(*some: Rows) -> Rows:
 @compiled
 def _sum_up(sums, hours):
     """Fill in the sums of sorted hours. Returns their number."""
-    n = 0
+    size = 0
     for i in range(len(hours)):
-        hour, last = hours[i], sums[n - 1]
-        if n and last.start_ms == hour.start_ms and last.day == hour.day and last.meter_id == hour.meter_id:
+        hour, last = hours[i], sums[size - 1]
+        if size and last.start_ms == hour.start_ms and last.day == hour.day and last.meter_id == hour.meter_id:
             last.energy_mj += hour.energy_mj
             last.energy_rest += hour.energy_rest
             last.covered_ms += hour.covered_ms
         else:
-            sums[n] = hour
-            n += 1
-    return n
+            sums[size] = hour
+            size += 1
+    return size
 
 
 class Hours:

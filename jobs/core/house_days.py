@@ -67,9 +67,9 @@ class HouseDays:
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
     def take(self, arrived: Rows, newest_ms: int, rules: Rules) -> tuple[Bytes, Rows, Rows]:
-        """Add the sections (ARRIVED (b,)) of one or more bursts. newest_ms: their newest reading.
+        """Add the sections (ARRIVED (s,)) of one or more bursts. newest_ms: their newest reading.
 
-        Returns (verdict on each section, uint8 (b,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
+        Returns (verdict on each section, uint8 (s,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
         JOINED: the readings that hold from one section to the next, now that these are one).
         """
         self.sections, verdict, links, joined, self.changed_from = _take(
@@ -79,9 +79,9 @@ class HouseDays:
         return verdict, links, joined
 
     def cuts(self, arrived: Rows, can_be_cut: Bools, rules: Rules) -> tuple[Ints, Ints]:
-        """Where to cut the sections (ARRIVED (b,)) that overlap in part with earlier ones, so that no piece does.
+        """Where to cut the sections (ARRIVED (s,)) that overlap in part with earlier ones, so that no piece does.
 
-        can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
+        can_be_cut: bool (s,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
         """
         of_section, start_ms = _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day,
                                      rules.allowed_lateness_ms)

@@ -27,12 +27,12 @@ def refused(house_id: int, house: HouseDays, sections: Rows, reason: str) -> Ite
     sections = sections[sections["readings"] + sections["refused"] > 0]
     places = np.unique(sections[["partition", "offset", "day"]])
     for place in places.tolist():
-        part = sections[sections[["partition", "offset", "day"]] == np.array(place, places.dtype)]
+        own = sections[sections[["partition", "offset", "day"]] == np.array(place, places.dtype)]
         partition, offset, day = place
         yield "late", {
             "partition": partition, "offset": offset, "house_id": house_id,
-            "date": day, "start": int(part["start_ms"].min()), "end": int(part["end_ms"].max()),
-            "readings": int(part["readings"].sum() + part["refused"].sum()),
-            "kwh": float(kwh(part["energy_mj"].sum(), part["energy_rest"].sum())),
+            "date": day, "start": int(own["start_ms"].min()), "end": int(own["end_ms"].max()),
+            "readings": int(own["readings"].sum() + own["refused"].sum()),
+            "kwh": float(kwh(own["energy_mj"].sum(), own["energy_rest"].sum())),
             "house_time": house.clock_ms, "reason": reason,
         }

@@ -50,11 +50,11 @@ class Horizon:
     def passed(self, bursts: Rows, partition: Ints, offset: Ints) -> Bools:
         """Record the bursts (BURST (b,), those of a house in order of arrival). Returns bool (b,): which may overlap with earlier ones.
 
-        partition, offset: int (m,), of their messages, in order of arrival.
+        partition, offset: those of each message, in order of arrival.
         """
-        for p in set(partition.tolist()).difference(self.from_start):
-            self.from_start[p] = bool(offset[partition == p][0] == 0)
-        from_start = np.array([self.from_start[p] for p in partition.tolist()], bool)
+        for number in set(partition.tolist()).difference(self.from_start):
+            self.from_start[number] = bool(offset[partition == number][0] == 0)
+        from_start = np.array([self.from_start[number] for number in partition.tolist()], bool)
         may_overlap = np.empty(len(bursts), bool)
         _pass(self.seen, bursts, from_start, self.over_after_ms, may_overlap)
         return may_overlap
@@ -108,7 +108,7 @@ def _columns(batch: Batch, of_section: Ints, start_ms: Ints) -> Columns:
 
 
 def _channels(whole: Whole) -> tuple[Ints, Ints, Ints]:
-    """(number of its burst, start of that burst in ms, index of its first reading) of each channel, int64 (s,)."""
+    """(number of its burst, start of that burst in ms, index of its first reading) of each channel, int64 (c,)."""
     channels, count = whole.columns.bursts["channels"], whole.columns.count
     return whole.number.repeat(channels), whole.columns.bursts["start_ms"].repeat(channels), np.cumsum(count) - count
 

@@ -25,7 +25,7 @@ def shard_of(house_id: Ints, shards: int) -> Ints: ...
 
 
 def shard_of(house_id: Any, shards: int) -> Any:
-    """The shard of a house, or of each house (int64 (n,)), 0 to shards - 1.
+    """The shard of a house, or of each house (int64 (k,)), 0 to shards - 1.
 
     Houses with consecutive ids are spread evenly over all shards, and over every range of shards.
     """

@@ -88,33 +88,33 @@ def bin_of(watts: Float32s) -> Int32s:
 
 
 def histograms(readings: Ints, watts: Float32s) -> tuple[Ints, NDArray[np.uint16], NDArray[np.uint32]]:
-    """(bins, bin, count) of the histograms of s sections.
+    """(bins, bin_index, count) of the histograms of s sections.
 
-    bins: int64 (s,), number of bins of each; bin: uint16 (b,), its bins, rising; count: uint32 (b,), readings in each bin. Both are in the
-    order of the sections. readings: int64 (s,), readings of each section; watts: float32 (n,), section by section. Readings without a bin
+    bins: int64 (s,), number of bins of each; bin_index: uint16 (e,), its bins, rising; count: uint32 (e,), readings in each bin. Both are
+    in the order of the sections. readings: int64 (s,), readings of each section; watts: float32 (n,), section by section. Readings without a bin
     (see bin_of) are left out.
     """
-    bins, bin, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
-    entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin, count)
-    return bins, bin[:entries].copy(), count[:entries].copy()
+    bins, bin_index, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
+    entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin_index, count)
+    return bins, bin_index[:entries].copy(), count[:entries].copy()
 
 
 @compiled
-def _count(readings, bits, cells, bins, bin, count):
-    """Fill in bins, bin and count. bits: the float32 as int32. Returns the number of entries. The bin is computed as in bin_of."""
+def _count(readings, bits, cells, bins, bin_index, count):
+    """Fill in bins, bin_index and count. bits: the float32 as int32. Returns the number of entries. The bin is computed as in bin_of."""
     tally, seen = np.zeros(BINS, np.uint32), np.empty(BINS, np.int64)
     n = entries = 0
     for s in range(len(readings)):
         found = 0
-        for b in bits[n:n + readings[s]]:
-            own = np.int32(cells[np.uint32(b) >> 16] + b) >> 16
+        for own_bits in bits[n:n + readings[s]]:
+            own = np.int32(cells[np.uint32(own_bits) >> 16] + own_bits) >> 16
             if own >= 0:
                 if tally[own] == 0:
                     seen[found] = own
                     found += 1
                 tally[own] += 1
         for own in np.sort(seen[:found]):
-            bin[entries], count[entries], tally[own] = own, tally[own], 0
+            bin_index[entries], count[entries], tally[own] = own, tally[own], 0
             entries += 1
         bins[s] = found
         n += readings[s]
@@ -132,9 +132,9 @@ def _tally(group: Ints, watts: Float32s) -> tuple[Ints, Ints]:
 
 @dataclass(frozen=True, eq=False)
 class Sketches:
-    """The sketches of any number of meters, with k bins in total. They are equal if all their bins are.
+    """The sketches of any number of meters, with e bins in total. They are equal if all their bins are.
 
-    keys: int64 (k,), meter_id << 11 | bin, rising, each once; counts: int64 (k,), readings in the bin, 1 or more.
+    keys: int64 (e,), meter_id << 11 | bin, rising, each once; counts: int64 (e,), readings in the bin, 1 or more.
     """
 
     keys: Ints
@@ -151,18 +151,18 @@ class Sketches:
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
-    def from_bins(cls, meter_id: int | NDArray[np.integer[Any]], bin: NDArray[np.integer[Any]], count: NDArray[np.integer[Any]]) -> Sketches:
-        """The sketches of counted bins (int (b,), 0 to BINS - 1), each with its count and meter (or one meter for all).
+    def from_bins(cls, meter_id: int | NDArray[np.integer[Any]], bin_index: NDArray[np.integer[Any]], count: NDArray[np.integer[Any]]) -> Sketches:
+        """The sketches of counted bins (int (e,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
         They may be in any order. The counts of repeated bins are added.
         """
-        keys = (np.asarray(meter_id, np.int64) << _BIN_BITS) | bin
+        keys = (np.asarray(meter_id, np.int64) << _BIN_BITS) | bin_index
         return cls(*_summed(keys, np.asarray(count, np.int64)))
 
     def merge(self, *others: Sketches) -> Sketches:
         """The sketches of the readings of this one and all others together."""
         every = (self, *others)
-        keys, counts = np.concatenate([s.keys for s in every]), np.concatenate([s.counts for s in every])
+        keys, counts = np.concatenate([sketches.keys for sketches in every]), np.concatenate([sketches.counts for sketches in every])
         return Sketches(*_summed(keys, counts))
 
     def subtract(self, other: Sketches) -> Sketches:
@@ -215,9 +215,9 @@ class Sketches:
             raise StateFault(f"sketches of version {version}, but this release reads version {SKETCH_VERSION}")
         rows = np.frombuffer(data, _ROW, meters, _HEAD.size)
         begin = _HEAD.size + rows.nbytes
-        k = int(rows["bins"].sum(dtype=np.int64))
-        bins = np.frombuffer(data, "<u2", k, begin)
-        counts = np.frombuffer(data, f"<u{width}", k, begin + bins.nbytes)
+        size = int(rows["bins"].sum(dtype=np.int64))
+        bins = np.frombuffer(data, "<u2", size, begin)
+        counts = np.frombuffer(data, f"<u{width}", size, begin + bins.nbytes)
         meter_id = np.repeat(rows["meter_id"].astype(np.int64), rows["bins"])
         return cls((meter_id << _BIN_BITS) | bins, counts.astype(np.int64))
 

@@ -37,11 +37,12 @@ class Change:
 
     @property
     def house_id(self) -> int:
+        """The house of the batch."""
         return self.batch.house_id
 
     @property
     def used(self) -> Bools:
-        """bool (b,): whether each section of the batch is new."""
+        """bool (s,): whether each section of the batch is new."""
         used: Bools = self.verdict == FRESH
         return used
 

@@ -105,6 +105,7 @@ class ToKey(ScalarFunction):
         self.keys = keys
 
     def eval(self, house_id: pd.Series) -> pd.Series:
+        """The key of each house (int64 (k,))."""
         return house_id.map(lambda house_id: self.keys[shard_of(house_id, len(self.keys))])
 
 

@@ -28,6 +28,7 @@ class Counts:
         self._unreported = Counter(dict.fromkeys(self._counters, 0))
 
     def add(self, name: str | tuple[str, str], number: int = 1) -> None:
+        """Add to a counter. The next report includes it."""
         self._unreported[name] += number
 
     def unreported(self) -> Counter[str | tuple[str, str]]:

@@ -65,9 +65,11 @@ COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_op
 class Context(Protocol):
     """The methods of Flink's contexts of keyed functions that are used."""
 
-    def get_current_key(self) -> int: ...
+    def get_current_key(self) -> int:
+        """The key of the present row or timer: its shard's."""
 
-    def timer_service(self) -> TimerService: ...
+    def timer_service(self) -> TimerService:
+        """The timers of that shard."""
 
 
 class Houses(KeyedProcessFunction):
@@ -83,6 +85,7 @@ class Houses(KeyedProcessFunction):
         self.wanted = reduce(or_, (stage.wanted for stage in stages), Wanted())
 
     def open(self, runtime_context: RuntimeContext) -> None:
+        """Called by Flink before the first row: get the state and the metrics."""
         self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
         self.guard = Guard()
         group = own_group(runtime_context.get_metrics_group())
@@ -91,6 +94,7 @@ class Houses(KeyedProcessFunction):
         group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
 
     def process_element(self, row: Row, ctx: Context) -> Iterator[Row]:
+        """Yield the messages (MESSAGE) of a shard's batches, or of a dead letter (BATCHES)."""
         batches, dead_letter = row
         if dead_letter:
             yield from self.messages([("dead_letter", decode_as("dead_letter", dead_letter))])
@@ -107,9 +111,10 @@ class Houses(KeyedProcessFunction):
 
         If it fails on some of the batch's messages, these become dead letters, and their changes are discarded.
         """
-        return self.guard.each(batch, lambda part: self.attempt(part, do), Batch.halves, self.failed)
+        return self.guard.each(batch, lambda piece: self.attempt(piece, do), Batch.halves, self.failed)
 
     def attempt(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
+        """The messages that do(state, batch) yields. Writes the house's new state, or raises and counts nothing."""
         state, unreported = HouseState(self.of_shard, batch.house_id), self.counts.unreported()
         try:
             rows = list(do(state, batch))
@@ -128,6 +133,7 @@ class Houses(KeyedProcessFunction):
         }) for section in batch.sections[:1]]))
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
+        """Yield early results of some waiting houses, or at the end of a bounded topic those of all houses."""
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
@@ -236,6 +242,7 @@ def _day(record: Mapping[str, Any]) -> int:
 
 
 def now_ms() -> int:
+    """The present time, in ms since 1970-01-01T00:00Z."""
     return round(time.time() * 1000)
 
 

@@ -43,12 +43,12 @@ RowOfShard = tuple[int | None, bytes | None, bytes | None]
 
 @dataclass(frozen=True)
 class Messages:
-    """m messages of the topic readings."""
+    """Messages of the topic readings."""
 
     payloads: list[bytes]
-    partition: Ints  # int (m,)
-    offset: Ints  # int (m,)
-    received_ms: Ints  # int64 (m,), Kafka timestamps
+    partition: Ints  # of each message
+    offset: Ints  # of each message
+    received_ms: Ints  # Kafka timestamp of each
 
     def __len__(self) -> int:
         return len(self.payloads)
@@ -58,11 +58,11 @@ class Messages:
         middle = len(self) // 2
         return (self[:middle], self[middle:]) if middle else None
 
-    def __getitem__(self, part: slice) -> Messages:
-        return Messages(self.payloads[part], self.partition[part], self.offset[part], self.received_ms[part])
+    def __getitem__(self, where: slice) -> Messages:
+        return Messages(self.payloads[where], self.partition[where], self.offset[where], self.received_ms[where])
 
     def of_bounded_size(self) -> Iterator[Messages]:
-        """Yield the messages in parts of at most MOST_BYTES_AT_ONCE, or of one message."""
+        """Yield the messages in pieces of at most MOST_BYTES_AT_ONCE, or of one message."""
         begin = size = 0
         for i, payload in enumerate(self.payloads):
             if size + len(payload) > MOST_BYTES_AT_ONCE and i > begin:
@@ -86,6 +86,7 @@ class ToBatches(ScalarFunction):
         self.framing = framing(settings)
 
     def open(self, function_context: FunctionContext) -> None:
+        """Called by Flink before the first call: make this worker's memory and metrics."""
         keep_freed_memory()
         self.horizon = Horizon(self.allowed_lateness_ms)
         group = own_group(function_context.get_metric_group())
@@ -95,9 +96,10 @@ class ToBatches(ScalarFunction):
         group.gauge("newest_reading_s", lambda: self.newest_reading_s)
 
     def eval(self, value: pd.Series, partition: pd.Series, offset: pd.Series, timestamp: pd.Series) -> pd.DataFrame:
+        """The rows (OF_SHARD) of messages, filled up to as many rows. Each argument has a value a message."""
         received_ms = timestamp.to_numpy("datetime64[ms]").astype(np.int64)
         messages = Messages([payload or b"" for payload in value], partition.to_numpy(), offset.to_numpy(), received_ms)
-        rows = [row for part in messages.of_bounded_size() for row in self.rows_of(part)]
+        rows = [row for piece in messages.of_bounded_size() for row in self.rows_of(piece)]
         self.counts.report()
         rows += [(None,) * 3] * (len(value) - len(rows))
         return pd.DataFrame(rows, columns=OF_SHARD.names, dtype=object)
@@ -107,12 +109,13 @@ class ToBatches(ScalarFunction):
         return self.guard.each(messages, self.rows, Messages.halves, self.failed)
 
     def rows(self, messages: Messages) -> list[RowOfShard]:
+        """The rows (OF_SHARD) of messages, at most as many as messages. Raises if any message cannot be processed."""
         payloads, refused = self.framing.all_received(messages.payloads)
         if self.last_day is not None:
             payloads = self.without_later(payloads, self.last_day)
         readings, reasons = read(payloads, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
-        if sections_in(readings) > MOST_SECTIONS_AT_ONCE and (parts := messages.halves()):
-            return [row for part in parts for row in self.rows_of(part)]
+        if sections_in(readings) > MOST_SECTIONS_AT_ONCE and (halves := messages.halves()):
+            return [row for half in halves for row in self.rows_of(half)]
         reasons |= refused
         partitions, offsets = (column[readings.bursts["message"]] for column in (messages.partition, messages.offset))
         may_overlap = self.horizon.passed(readings.bursts, messages.partition, messages.offset)
@@ -131,6 +134,7 @@ class ToBatches(ScalarFunction):
         return [] if self.only_house else [self.dead_letter(messages, 0, reason)]
 
     def dead_letter(self, messages: Messages, i: int, reason: str) -> RowOfShard:
+        """The row for message i, which cannot be used."""
         offset = int(messages.offset[i])
         return self.keys[offset % len(self.keys)], None, encode("dead_letter", {
             "partition": int(messages.partition[i]), "offset": offset, "received": int(messages.received_ms[i]),

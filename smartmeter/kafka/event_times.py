@@ -59,7 +59,7 @@ def folder_of(settings: Settings) -> Path:
 
 
 def times(settings: Settings, messages: list[Message]) -> Ints:
-    """int64 (m, 2): start and end, in ms, of the burst in each message.
+    """int64, a row a message: start and end, in ms, of the burst in it.
 
     Without a burst that makes sense, both are Kafka's timestamp, or NEVER if that is in the future too.
     """

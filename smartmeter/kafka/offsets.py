@@ -118,6 +118,7 @@ class Group:
         self._gaps: dict[Place, tuple[int, int]] = {}  # the newest known gap: (its first offset, the offset after it)
 
     def close(self) -> None:
+        """Disconnect."""
         self._consumer.close()
 
     def committed(self, places: Iterable[Place], timeout_s: float) -> dict[Place, int]:

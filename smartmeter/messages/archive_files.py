@@ -79,6 +79,7 @@ class Message(NamedTuple):
 
     @property
     def crc32(self) -> int:
+        """CRC-32 of the value."""
         return zlib.crc32(self.rest, zlib.crc32(self.head or b""))
 
     @property

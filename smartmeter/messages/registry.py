@@ -161,9 +161,11 @@ class RegistryFraming(Framing):
         self._refused: TTLCache[int, str] = TTLCache(1000, REFUSED_FOR_S)  # id -> reason
 
     def sent(self, message: bytes) -> bytes:
+        """A message of ours with the id of its schema."""
         return self._header_of[message[:HEADER_BYTES]] + message[HEADER_BYTES:]
 
     def received(self, payload: bytes, given_up: Callable[[], bool] = lambda: False) -> bytes:
+        """See Framing."""
         if not payload.startswith(REGISTRY_MARKER):
             return payload
         if len(payload) < ID_END:
