@@ -264,8 +264,8 @@ def house_batches(readings: Readings, partition: Ints, offset: Ints, max_sample_
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
     houses = np.zeros(len(readings.bursts), HOUSE)
-    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin_index, counts, minutes, hours, gap_ms, watts,
-                   NO_WHOLE if whole is None else Whole.among(readings.columns, whole))
+    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin_index, counts, minutes, hours, gap_ms,
+                   watts, NO_WHOLE if whole is None else Whole.among(readings.columns, whole))
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)

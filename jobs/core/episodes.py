@@ -288,7 +288,7 @@ def _fill_in_next(runs: Rows, links: Rows) -> None:
 
 @compiled
 def _unbroken(runs, first, sections):
-    """bool, one for each of `first`: whether one section holds the end of runs[first] and the start of the next run. All are sorted by meter and time."""
+    """bool, one for each of `first`: whether one section holds the end of that run and the start of the next. All are sorted by meter, time."""
     unbroken, s = np.zeros(len(first), np.bool_), 0
     for i in range(len(first)):
         here, there = runs[first[i]], runs[first[i] + 1]

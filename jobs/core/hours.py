@@ -57,7 +57,8 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
         h += section.hours
     for j in range(len(joined)):
         one = joined[j]
-        size = hold(found, size, one.meter_id, one.day, one.last_watts, one.last_ms, one.held_ms, (midnight_ms[one.day], midnight_ms[one.day + 1], edges))
+        day = midnight_ms[one.day], midnight_ms[one.day + 1], edges
+        size = hold(found, size, one.meter_id, one.day, one.last_watts, one.last_ms, one.held_ms, day)
     return size
 
 

@@ -91,8 +91,8 @@ def histograms(readings: Ints, watts: Float32s) -> tuple[Ints, NDArray[np.uint16
     """(bins, bin_index, count) of the histograms of s sections.
 
     bins: int64 (s,), number of bins of each; bin_index: uint16 (e,), its bins, rising; count: uint32 (e,), readings in each bin. Both are
-    in the order of the sections. readings: int64 (s,), readings of each section; watts: float32 (n,), section by section. Readings without a bin
-    (see bin_of) are left out.
+    in the order of the sections. readings: int64 (s,), readings of each section; watts: float32 (n,), section by section. Readings
+    without a bin (see bin_of) are left out.
     """
     bins, bin_index, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
     entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin_index, count)
@@ -151,7 +151,8 @@ class Sketches:
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
-    def from_bins(cls, meter_id: int | NDArray[np.integer[Any]], bin_index: NDArray[np.integer[Any]], count: NDArray[np.integer[Any]]) -> Sketches:
+    def from_bins(cls, meter_id: int | NDArray[np.integer[Any]], bin_index: NDArray[np.integer[Any]],
+                  count: NDArray[np.integer[Any]]) -> Sketches:
         """The sketches of counted bins (int (e,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
         They may be in any order. The counts of repeated bins are added.
