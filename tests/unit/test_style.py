@@ -24,7 +24,7 @@ def test_nothing_is_found(check):
 
 def test_only_compiled_functions_have_no_annotations():
     overrides = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["mypy"]["overrides"]
-    [modules] = [override["module"] for override in overrides if isinstance(override["module"], list)]
+    [modules] = [override["module"] for override in overrides if "jobs.core.energy" in override["module"]]
     files = [path for folder in ("jobs", "smartmeter") for path in (ROOT / folder).rglob("*.py") if "\n@compiled\n" in path.read_text()]
     assert sorted(modules) == sorted(".".join(path.relative_to(ROOT).with_suffix("").parts) for path in files)
     for path in files:
