@@ -77,15 +77,15 @@ def newest(settings: Settings, name: str) -> list[dict]:
 
 
 def theirs(folder: Path) -> dict[str, pd.DataFrame]:
-    """The results written by a peer: NAME.parquet or NAME.csv (no header), each a file or a folder of parts."""
+    """The results written by a peer: NAME.parquet or NAME.csv (no header), each a file or a folder of files."""
     found = {}
     for name, columns in COLUMNS.items():
         table, lines = folder / f"{name}.parquet", folder / f"{name}.csv"
-        parts = sorted(lines.glob("[!._]*")) if lines.is_dir() else [lines] if lines.exists() else []
+        files = sorted(lines.glob("[!._]*")) if lines.is_dir() else [lines] if lines.exists() else []
         if table.exists():
             rows = pd.read_parquet(table)
-        elif parts:
-            rows = pd.concat(pd.read_csv(part, names=columns) for part in parts)
+        elif files:
+            rows = pd.concat(pd.read_csv(file, names=columns) for file in files)
         else:
             continue
         if "date" in rows:

@@ -22,10 +22,10 @@ def main() -> None:
     report(max(end for _, end in spans) - min(begin for begin, _ in spans))
 
 
-def consume(kafka: str, topic: str, part: int) -> tuple[float, float]:
+def consume(kafka: str, topic: str, number: int) -> tuple[float, float]:
     """Read every CORES-th partition from its beginning to its current end. Returns (begin, end) on the monotonic clock."""
     consumer = Consumer({"bootstrap.servers": kafka, "group.id": "consumer", "enable.auto.commit": False})
-    partitions = sorted(consumer.list_topics(topic, 10).topics[topic].partitions)[part::CORES]
+    partitions = sorted(consumer.list_topics(topic, 10).topics[topic].partitions)[number::CORES]
     begin = time.monotonic()
     bounds = [consumer.get_watermark_offsets(TopicPartition(topic, partition), 10) for partition in partitions]
     consumer.assign([TopicPartition(topic, partition, first) for partition, (first, _) in zip(partitions, bounds)])

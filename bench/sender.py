@@ -49,8 +49,8 @@ def main() -> None:
 def send_second(producer: Producer, copies: Copies, spikes: Spikes, step: int, second: int) -> tuple[int, float]:
     """Send the burst of each house, spread over the second after it. Returns (readings, s by which the latest part was late)."""
     readings, latest_s, groups = 0, 0.0, np.array_split(copies.house_ids, PARTS_OF_SECOND)
-    for part, house_ids in enumerate(groups):
-        due = second + 1 + part / PARTS_OF_SECOND
+    for step, house_ids in enumerate(groups):
+        due = second + 1 + step / PARTS_OF_SECOND
         while (ahead := due - time.time()) > 0:
             producer.wait(ahead)
         latest_s = max(latest_s, -ahead)

@@ -1,0 +1,1 @@
+"""The commands of ./smw, one file each; cli.py parses them."""

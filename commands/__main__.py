@@ -1,3 +1,5 @@
+"""python -m commands: the same as ./smw."""
+
 import sys
 
 from commands.cli import main

@@ -54,7 +54,7 @@ def carry_out(args: argparse.Namespace) -> int:
         if settings.home.is_dir():
             with suppress(OSError):  # it belongs to another user
                 private_home(settings.home)
-        return args.run(args, lifecycle.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings)
+        return int(args.run(args, lifecycle.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings))
     except (UserError, SettingsError, CodecError, ConnectionError) as error:
         print("smw:", printable(str(error), keep="\n"), file=sys.stderr)
         return 1

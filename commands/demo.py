@@ -9,6 +9,7 @@ import shutil
 import sys
 import time
 from dataclasses import dataclass, replace
+from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
@@ -88,6 +89,7 @@ class Totals:
 
     @property
     def processed(self) -> int:
+        """Readings that the jobs have decided about."""
         return self.used + self.duplicate + self.refused + self.late
 
 
@@ -179,12 +181,13 @@ def all_stored(settings: Settings) -> bool:
 class Progress:
     """Progress on standard error: one line that is rewritten on a terminal, elsewhere a new line every LINE_EVERY_S."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.begun = self.idle_until = self.moved = time.monotonic()
         self.shown = -math.inf
-        self.last = None
+        self.last: tuple[int, Totals] | None = None
 
     def update(self, produced: int, totals: Totals, generator_left_s: float, done: bool) -> None:
+        """Show how far readings are produced and processed, if a line is due."""
         now = time.monotonic()
         if (produced, totals) != self.last:
             self.last, self.moved = (produced, totals), now
@@ -198,6 +201,7 @@ class Progress:
                   file=sys.stderr, flush=True)
 
     def line(self, produced: int, totals: Totals, generator_left_s: float, now: float) -> str:
+        """The line of progress. now: of time.monotonic()."""
         line = (f"{now - self.begun:.0f} s: {produced:,} readings produced, {totals.processed:,} processed, "
                 f"{totals.rows:,} rows stored")
         if now > self.idle_until:
@@ -239,7 +243,7 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
     return "\n".join(lines)
 
 
-def total(houses: list[dict]) -> str:
+def total(houses: list[dict[str, Any]]) -> str:
     """The energy of all houses."""
     days, whole = (sum(house[name] for house in houses) for name in ("days", "whole_days"))
     kwh = sum(house["kwh"] for house in houses)

@@ -153,11 +153,12 @@ def forget_group(settings: Settings, group_id: str) -> None:
     while True:
         [deleted] = client.delete_consumer_groups([group_id], request_timeout=PATIENCE_S).values()
         try:
-            return deleted.result()
+            deleted.result()
+            return
         except KafkaException as error:
             fault = error.args[0]
             if fault.code() == KafkaError.GROUP_ID_NOT_FOUND:
-                return None
+                return
             if fault.code() == KafkaError.NON_EMPTY_GROUP:
                 raise UserError("another replay is running on the same Kafka: wait until it ends") from None
             if fault.code() not in connection.BROKER_STARTING or time.monotonic() > deadline:

@@ -20,6 +20,7 @@ FORMATS = {"csv": "CSVWithNames", "json": "JSONEachRow"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments of ./smw sql."""
     parser.add_argument("query", help='the query, such as "SELECT * FROM daily_energy_by_label LIMIT 10"')
     parser.add_argument("--format", choices=["table", *FORMATS], default="table", help="form of the output (default: table)")
 

@@ -1,6 +1,6 @@
 """./smw status: what runs, its lags and its newest results, on one screen or as JSON.
 
-It queries all parts at the same time, at the addresses in the settings, on this machine or elsewhere, and reports why a part does not
+It queries all services at the same time, at the addresses in the settings, on this machine or elsewhere, and reports why one does not
 answer. docs/observability.md lists the JSON keys.
 """
 
@@ -16,6 +16,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
@@ -27,7 +28,7 @@ from smartmeter.settings import SMW, Settings
 from smartmeter.terminal import printable
 from smartmeter.text_tables import table
 from stack import ports, services
-from stack.flink import RECENT_S, Flink
+from stack.flink import RECENT_S, Flink, Json
 from stack.processes import STACK_LOG
 from store import client as clickhouse
 
@@ -69,7 +70,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 1 if status["problems"] else 0
 
 
-def look(settings: Settings, jobmanager: str) -> dict:
+def look(settings: Settings, jobmanager: str) -> Json:
     """The status under its JSON keys; None for unknown values."""
     flink = Flink(jobmanager, ASK_S)
     urls = services.metrics_urls(settings)
@@ -88,16 +89,16 @@ def look(settings: Settings, jobmanager: str) -> dict:
     (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
         answers[name] for name in ("kafka", "registry", "results", "flink"))
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
-    parts = [
-        part("kafka", settings.kafka, not no_kafka, no_kafka),
-        part("registry", settings.schema_registry_url, not no_registry, no_registry),
-        part("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
-        part("flink", flink.url, not no_flink, no_flink),
-        part("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
-        part("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
+    rows = [
+        service_row("kafka", settings.kafka, not no_kafka, no_kafka),
+        service_row("registry", settings.schema_registry_url, not no_registry, no_registry),
+        service_row("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
+        service_row("flink", flink.url, not no_flink, no_flink),
+        service_row("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
+        service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
     ]
-    parts = [part for part in parts if part["at"]]
-    problems = [part["reason"] for part in parts if not part["up"] and part["part"] != "dashboard"]
+    rows = [row for row in rows if row["at"]]
+    problems = [row["reason"] for row in rows if not row["up"] and row["part"] != "dashboard"]
     if is_up["clickhouse"] and no_results:
         problems.append(no_results)
     if not no_flink:
@@ -105,13 +106,13 @@ def look(settings: Settings, jobmanager: str) -> dict:
         problems += unread_problems(settings, flink, jobs, unread or {})
     problems += mended(settings)
     return {
-        "time": iso_s(time.time()), "problems": problems, "parts": parts, "jobs": jobs or [],
+        "time": iso_s(time.time()), "problems": problems, "parts": rows, "jobs": jobs or [],
         "unread_messages": unread and {name: messages for name, messages in unread.items() if name != "sink"},
         "unstored_messages": unread and unread["sink"], "results": found, "disk": answers["disk"][0],
     }
 
 
-def answer(query: Callable) -> tuple:
+def answer(query: Callable[[], Any]) -> tuple[Any, str | None]:
     """(the query's result, None), or (None, the reason of its failure)."""
     try:
         return query(), None
@@ -119,11 +120,12 @@ def answer(query: Callable) -> tuple:
         return None, str(error)
 
 
-def part(name: str, at: str | None, up: bool, reason: str | None) -> dict:
+def service_row(name: str, at: str | None, up: bool, reason: str | None) -> Json:
+    """The row of a service. reason: why it is not up."""
     return {"part": name, "at": at, "up": up, "reason": None if up else reason}
 
 
-def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
+def job_problems(jobs: list[Json], url: str, settings: Settings) -> list[str]:
     """A sentence for each problem of the jobs, now or within the last RECENT_S."""
     running = {job["name"] for job in jobs if job["state"] in GOOD}
     wrong = [f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running]
@@ -138,7 +140,7 @@ def job_problems(jobs: list[dict], url: str, settings: Settings) -> list[str]:
     return wrong if jobs else [f"no job runs in the Flink at {url}"]
 
 
-def failure(job: dict, settings: Settings) -> str:
+def failure(job: Json, settings: Settings) -> str:
     """How often a job failed within the last RECENT_S, when and why it last did, and at which message, or which ones are unread."""
     number = job["recent_failures"]
     times = "once" if number == 1 else f"{number} times"
@@ -160,12 +162,12 @@ def unread_from(settings: Settings, job: str) -> list[str]:
     return []
 
 
-def unread_problems(settings: Settings, flink: Flink, jobs: list[dict], unread: dict[str, int | None]) -> list[str]:
+def unread_problems(settings: Settings, flink: Flink, jobs: list[Json], unread: dict[str, int | None]) -> list[str]:
     """Jobs that have read nothing for a minute although messages are unread.
 
     Flink's rate lags a little, and jobs commit offsets to Kafka only at checkpoints. So this checks a suspected job a second time.
     """
-    def idle(jobs: list[dict]) -> set[str]:
+    def idle(jobs: list[Json]) -> set[str]:
         return {job["name"] for job in jobs if job["state"] == "RUNNING" and job["records_per_s"] == 0
                 and time.time() - job["running_since_unix_s"] > RATE_S}
 
@@ -203,9 +205,10 @@ def registry_answers(settings: Settings) -> None:
         Registry.of(settings).query(lambda client: client.get_subjects())
 
 
-def results(settings: Settings) -> dict:
+def results(settings: Settings) -> Json:
     """The newest results in the tables, and their counts. Raises UserError."""
     try:
+        row: Json
         [row] = clickhouse.reader(settings).query(RESULTS).named_results()
     except ClickHouseError as error:
         raise UserError(clickhouse.reason(error, settings)) from None
@@ -236,9 +239,9 @@ def iso_s(unix_s: float) -> str:
 
 # The screen
 
-def screen(status: dict) -> str:
+def screen(status: Json) -> str:
     """The status as text."""
-    lines = [f"Smart Meter Watchdog at {status['time']}", "", parts_table(status["parts"])]
+    lines = [f"Smart Meter Watchdog at {status['time']}", "", services_table(status["parts"])]
     if status["jobs"]:
         lines += ["", jobs_table(status["jobs"])]
     lines += ["", *facts(status)]
@@ -246,11 +249,13 @@ def screen(status: dict) -> str:
     return printable("\n".join(lines), keep="\n")
 
 
-def parts_table(parts: list[dict]) -> str:
-    return plain(("part", "state", "where"), [(p["part"], "up" if p["up"] else "down", p["at"]) for p in parts])
+def services_table(rows: list[Json]) -> str:
+    """A line for each service."""
+    return plain(("part", "state", "where"), [(row["part"], "up" if row["up"] else "down", row["at"]) for row in rows])
 
 
-def jobs_table(jobs: list[dict]) -> str:
+def jobs_table(jobs: list[Json]) -> str:
+    """A line for each job."""
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
     now = time.time()
     return plain(names, [(
@@ -259,7 +264,7 @@ def jobs_table(jobs: list[dict]) -> str:
         known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
 
 
-def facts(status: dict) -> list[str]:
+def facts(status: Json) -> list[str]:
     """Lags, results and disk, a line each."""
     unread, found = status["unread_messages"], status["results"]
     lines = [
@@ -277,12 +282,13 @@ def facts(status: dict) -> list[str]:
     return lines
 
 
-def plain(names: tuple[str, ...], rows: list[tuple]) -> str:
+def plain(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
     """A table without its row count."""
     return table(names, rows).rpartition("\n")[0]
 
 
-def known(value, form: Callable = str) -> str:
+def known(value: Any, form: Callable[[Any], str] = str) -> str:
+    """A value as text; ? for None."""
     return "?" if value is None else form(value)
 
 

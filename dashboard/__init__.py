@@ -1,0 +1,1 @@
+"""The Streamlit dashboard: app.py lists its pages in views/."""

@@ -20,6 +20,7 @@ SENT_WITHIN_S = 5
 
 @st.cache_resource(show_spinner=False)
 def producer() -> Producer:
+    """The producer shared by all sessions of this dashboard."""
     return Producer(connection.client(settings()) | {"enable.idempotence": True, "delivery.timeout.ms": SENT_WITHIN_S * 1000})
 
 

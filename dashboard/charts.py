@@ -44,14 +44,17 @@ class Span:
 
     @property
     def step_s(self) -> int:
+        """Length of a step, in s: a minute or more."""
         return max(60, (self.end_s - self.start_s) // self.most // 60 * 60)
 
     @property
     def start(self) -> datetime:
+        """The start, in UTC."""
         return datetime.fromtimestamp(self.start_s, UTC)
 
     @property
     def end(self) -> datetime:
+        """The end (exclusive), in UTC."""
         return datetime.fromtimestamp(self.end_s, UTC)
 
     def local(self, at_s: float) -> str:
@@ -141,7 +144,7 @@ def ranked(rows: pd.DataFrame, along: str, column: str) -> tuple[pd.DataFrame, l
     return summed.assign(rank=summed["label"].map(order.index)), order
 
 
-def legend(**look) -> alt.Legend:
+def legend(**look: Any) -> alt.Legend:
     """A legend below a chart, in as many columns as fit."""
     return alt.Legend(orient="bottom", columns=alt.ExprRef("max(2, floor(width / 140))"), offset=8, padding=0, **look)
 
@@ -173,19 +176,21 @@ def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
     return alt.layer(*layers).properties(height=HEIGHT)
 
 
-def columns_by_day(days: pd.DataFrame, column: str, title: str, format: str = ",.2f") -> alt.Chart:
+def columns_by_day(days: pd.DataFrame, column: str, title: str, number_format: str = ",.2f") -> alt.Chart:
     """A column by day (date) as bars. If the days have coverage_percent and final, incomplete days are pale."""
     opacity = np.where((days["coverage_percent"] >= WHOLE_PERCENT) & days["final"], 0.9, 0.4) if "final" in days else 0.9
-    return alt.Chart(days.assign(opacity=opacity)).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
+    chart: alt.Chart = alt.Chart(days.assign(opacity=opacity)).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
         x=day_axis(), y=alt.Y(f"{column}:Q", title=title), opacity=alt.Opacity("opacity:Q", scale=None),
-        tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=format)]).properties(height=HEIGHT)
+        tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=number_format)]).properties(height=HEIGHT)
+    return chart
 
 
 def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
     """Energy by day and label (date, label, kwh, rank), as stacked bars."""
-    return alt.Chart(energy).mark_bar().encode(
+    chart: alt.Chart = alt.Chart(energy).mark_bar().encode(
         x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), color=appliance_colours(order), order=alt.Order("rank:Q"),
         tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")]).properties(height=HEIGHT + 60)
+    return chart
 
 
 def ranking(shares: pd.DataFrame) -> Layers:
@@ -201,19 +206,22 @@ def ranking(shares: pd.DataFrame) -> Layers:
 def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
     """Percentile by day (date, name, percentile_watts, limit_watts): one line for each meter, on a logarithmic scale."""
     marks: dict[str, Any] = {"title": None, "legend": legend()}
-    return alt.Chart(thresholds[thresholds["percentile_watts"] > 0]).mark_line(point=alt.OverlayMarkDef(size=50)).encode(
+    chart: alt.Chart = alt.Chart(thresholds[thresholds["percentile_watts"] > 0]).mark_line(point=alt.OverlayMarkDef(size=50)).encode(
         x=day_axis(), y=alt.Y("percentile_watts:Q", title="percentile, W", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
         color=alt.Color("name:N", scale=alt.Scale(domain=names, range=[*APPLIANCE_COLOURS, YELLOW, GREY]), **marks),
         shape=alt.Shape("name:N", scale=alt.Scale(domain=names), **marks),
         tooltip=[day_tooltip(), "name:N", alt.Tooltip("percentile_watts:Q", title="percentile, W", format=",.0f"),
                  alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f")]).properties(height=HEIGHT + 80)
+    return chart
 
 
 def day_axis(title: str | None = "local day") -> alt.X:
+    """The x axis of charts by local day."""
     return alt.X("yearmonthdate(date):O", title=title, axis=alt.Axis(labelExpr=DAY_OVER_YEAR, labelOverlap="greedy", labelAngle=0))
 
 
 def day_tooltip() -> alt.Tooltip:
+    """The local day, in a tooltip."""
     return alt.Tooltip("yearmonthdate(date):O", title="day", format="%a %d %b %Y")
 
 
@@ -221,7 +229,7 @@ IN_AMERICA = dict(west=-172, south=18, east=-66, north=72)
 """Area that the projection of the United States shows, including Alaska and Hawaii, in degrees."""
 
 
-def zip_map(zips: pd.DataFrame, column: str, title: str) -> dict:
+def zip_map(zips: pd.DataFrame, column: str, title: str) -> dict[str, Any]:
     """A circle for each zip (latitude, longitude) on the outlines of the US states, or of the world if any zip lies elsewhere.
 
     It is a Vega-Lite specification, because Altair would copy the outlines many times.

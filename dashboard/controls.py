@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 import pandas as pd
@@ -16,6 +17,8 @@ from dashboard import queries
 from dashboard.connection import results
 from smartmeter import timezones
 from smartmeter.settings import SMW
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -31,10 +34,12 @@ class House:
 
     @property
     def zone(self) -> ZoneInfo:
+        """The house's time zone; UTC if its name is unknown."""
         return zone(self.timezone)
 
     @property
     def name(self) -> str:
+        """The house as shown to the user, such as House 12 · Springfield."""
         return f"House {self.house_id}" + (f" · {self.place}" if self.place else "")
 
 
@@ -77,7 +82,7 @@ def pick_days(first: date, last: date, most: int = 30) -> tuple[date, date]:
     return begin, pick_day("To", "to", begin, last, last)
 
 
-def start(key: str, parse, fits, default) -> None:
+def start(key: str, parse: Callable[[str], T], fits: Callable[[T], object], default: T) -> None:
     """Set the widget with this key to its previous value, else that in the URL, else the default. Values that do not fit are ignored."""
     value = st.session_state.get(key)
     if value is None:
@@ -90,7 +95,7 @@ def start(key: str, parse, fits, default) -> None:
     st.session_state[key] = value  # even if unchanged: it may belong to a widget of another page
 
 
-def keep(key: str, value) -> None:
+def keep(key: str, value: object) -> None:
     """Write a picked value to the URL; an empty text removes it."""
     if value == "":
         st.query_params.pop(key, None)
@@ -111,7 +116,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 
 def to_csv(table: pd.DataFrame) -> str:
     """A table as CSV without formulas: a text that looks like one gets an apostrophe before it. Numbers are unchanged."""
-    def plain(value):
+    def plain(value: Any) -> Any:
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
     columns = [column.astype(object).map(plain) if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype) else column

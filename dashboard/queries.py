@@ -7,6 +7,7 @@ energy in kWh. A house's energy is that of its mains; without mains, the sum of 
 from __future__ import annotations
 
 from datetime import date, datetime
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -52,7 +53,7 @@ def houses(db: Client) -> pd.DataFrame:
 
 def timezones(db: Client) -> list[str]:
     """The time zones of all houses."""
-    return _frame(db, "SELECT DISTINCT timezone FROM houses FINAL ORDER BY timezone")["timezone"].tolist()
+    return list(_frame(db, "SELECT DISTINCT timezone FROM houses FINAL ORDER BY timezone")["timezone"])
 
 
 def meters(db: Client, house_id: int) -> pd.DataFrame:
@@ -64,7 +65,7 @@ def meters(db: Client, house_id: int) -> pd.DataFrame:
         ORDER BY kind != 'mains', meter_id""", house_id=house_id)
 
 
-def totals(db: Client) -> dict:
+def totals(db: Client) -> dict[str, Any]:
     """houses, meters, readings, first and last (days; None without results), newest_ms (when the newest result was computed)."""
     return _row(db, """
         SELECT uniqExact(house_id) AS houses, uniqExact(house_id, meter_id) AS meters, sum(readings) AS readings,
@@ -72,7 +73,7 @@ def totals(db: Client) -> dict:
         FROM daily_energy FINAL""")
 
 
-def health(db: Client) -> dict:
+def health(db: Client) -> dict[str, Any]:
     """late (readings that could not be used), dead (messages that could not be used), open_alerts, alerts."""
     return _row(db, """
         SELECT (SELECT sum(readings) FROM late FINAL) AS late,
@@ -136,14 +137,14 @@ def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.Da
                   house_id=house_id, first=first, last=last)
 
 
-def zip_median(db: Client, zip: str, first: date, last: date) -> pd.DataFrame:
+def zip_median(db: Client, zip_code: str, first: date, last: date) -> pd.DataFrame:
     """For each day: date, median_kwh over the houses of a zip, houses (their number). No rows if the zip is empty, that is unknown."""
     in_zip = "house_id IN (SELECT house_id FROM houses FINAL WHERE zip = {zip:String} AND zip != '') AND " + OF_DAYS
     return _frame(db, f"""
         SELECT date, quantileExactInclusive(0.5)(kwh) AS median_kwh, count() AS houses
         FROM {house_day(in_zip)}
         GROUP BY date
-        ORDER BY date""", zip=zip, first=first, last=last)
+        ORDER BY date""", zip=zip_code, first=first, last=last)
 
 
 def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: int, step_s: int) -> pd.DataFrame:
@@ -224,7 +225,7 @@ WANTED = """({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a
 
 def count_alerts(db: Client, show: str = "all", house_id: int = 0, label: str = "") -> int:
     """The number of wanted alerts (WANTED)."""
-    return _row(db, f"SELECT count() AS alerts FROM alert_list AS a WHERE {WANTED}", show=show, house_id=house_id, label=label)["alerts"]
+    return int(_row(db, f"SELECT count() AS alerts FROM alert_list AS a WHERE {WANTED}", show=show, house_id=house_id, label=label)["alerts"])
 
 
 def alerts(db: Client, limit: int, offset: int = 0, *, show: str = "all", house_id: int = 0, label: str = "") -> pd.DataFrame:
@@ -259,10 +260,10 @@ def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datet
 
 def alert_labels(db: Client) -> list[str]:
     """The labels of the meters that have alerts."""
-    return _frame(db, "SELECT DISTINCT label FROM alert_list WHERE label != '' ORDER BY label")["label"].tolist()
+    return list(_frame(db, "SELECT DISTINCT label FROM alert_list WHERE label != '' ORDER BY label")["label"])
 
 
-def replayed(db: Client, first: date, last: date, house_id: int) -> dict:
+def replayed(db: Client, first: date, last: date, house_id: int) -> dict[str, Any]:
     """What a replay of some days replaces: rows (of daily energy), kwh (of all meters), alerts."""
     return _row(db, f"""
         SELECT count() AS rows, sum(kwh) AS kwh,
@@ -273,10 +274,11 @@ def replayed(db: Client, first: date, last: date, house_id: int) -> dict:
 
 def made_since(db: Client, first: date, last: date, house_id: int, since_ms: int) -> int:
     """Number of rows of daily energy of some days that were computed at since_ms (Unix time) or later."""
-    return _row(db, f"""
+    found = _row(db, f"""
         SELECT countIf(revision >= {{since_ms:Int64}}) AS rows
         FROM daily_energy FINAL
-        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""", first=first, last=last, house_id=house_id, since_ms=since_ms)["rows"]
+        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""", first=first, last=last, house_id=house_id, since_ms=since_ms)
+    return int(found["rows"])
 
 
 def of_user(db: Client, sql: str, most_rows: int) -> tuple[pd.DataFrame, bool]:
@@ -292,12 +294,12 @@ def of_user(db: Client, sql: str, most_rows: int) -> tuple[pd.DataFrame, bool]:
     return found.head(most_rows), rows > most_rows
 
 
-def _frame(db: Client, sql: str, **parameters) -> pd.DataFrame:
+def _frame(db: Client, sql: str, **parameters: Any) -> pd.DataFrame:
     table = db.query_arrow(sql, parameters=parameters)
     utc = [field.with_type(pa.timestamp("ms", "UTC")) if pa.types.is_timestamp(field.type) else field for field in table.schema]
     return table.cast(pa.schema(utc)).to_pandas(date_as_object=False)
 
 
-def _row(db: Client, sql: str, **parameters) -> dict:
+def _row(db: Client, sql: str, **parameters: Any) -> dict[str, Any]:
     result = db.query(sql, parameters=parameters)
     return dict(zip(result.column_names, result.result_rows[0], strict=True))

@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import dataclass
 from datetime import date
+from typing import Any
 
 import streamlit as st
 
@@ -22,13 +23,14 @@ class Replay:
     first: date
     last: date
     house_id: int  # 0: all
-    before: dict  # result of queries.replayed at the start
+    before: dict[str, Any]  # result of queries.replayed at the start
     begun_ms: int
     output: Output
-    process: subprocess.Popen
+    process: subprocess.Popen[bytes]
 
     @property
     def running(self) -> bool:
+        """Whether its process runs."""
         return self.process.poll() is None
 
     @property
@@ -40,10 +42,10 @@ class Replay:
 class Replays:
     """The dashboard's newest replay, whoever started it."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.newest: Replay | None = None
 
-    def start(self, first: date, last: date, house_id: int, before: dict) -> None:
+    def start(self, first: date, last: date, house_id: int, before: dict[str, Any]) -> None:
         """Start a replay, unless one is running."""
         if self.newest and self.newest.running:
             return

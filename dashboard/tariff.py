@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from smartmeter.arrays import Floats
+
 HIGHEST = 999.0
 """Highest accepted price for a kWh."""
 
@@ -24,7 +26,7 @@ class Tariff:
     peak_to: int = 21
     weekends: bool = False
 
-    def prices(self, dates: pd.Series, hours: pd.Series) -> np.ndarray:
+    def prices(self, dates: pd.Series, hours: pd.Series) -> Floats:
         """The price in each hour (0 to 23, local) of the given days."""
         since = (hours - self.peak_from) % 24
         peak = (since < (self.peak_to - self.peak_from) % 24) & (self.weekends | (dates.dt.dayofweek < 5))

@@ -5,11 +5,16 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterator, Sequence
 from datetime import date
+from typing import TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from generator.houses import House, HouseDay
+from smartmeter.arrays import Int32s, Ints
 from smartmeter.messages.codec import Burst
+
+Column = TypeVar("Column", np.int32, np.float32)
 
 
 def in_order(houses: Sequence[House], first: date, end: date, burst_s: int) -> Iterator[Burst]:
@@ -39,12 +44,12 @@ def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:
     ends = np.cumsum(counts.sum(axis=0))
     begins = ends - counts.sum(axis=0)
     for i in np.flatnonzero(ends > begins):
-        part = slice(begins[i], ends[i])
+        own = slice(begins[i], ends[i])
         yield Burst(house.house_id, house.timezone, int(bounds[i]), int(bounds[i + 1]), tick_ms,
-                    meter_ids, counts[:, i], deltas[part], watts[part])
+                    meter_ids, counts[:, i], deltas[own], watts[own])
 
 
-def _deltas(times_ms: np.ndarray, bounds: np.ndarray, cut: np.ndarray, tick_ms: int) -> np.ndarray:
+def _deltas(times_ms: Ints, bounds: Ints, cut: Ints, tick_ms: int) -> Int32s:
     """Ticks since the meter's previous reading, or since the burst's start for its first reading in a burst."""
     deltas = np.diff(times_ms, prepend=bounds[0])
     has_reading = np.flatnonzero(np.diff(cut))
@@ -53,7 +58,7 @@ def _deltas(times_ms: np.ndarray, bounds: np.ndarray, cut: np.ndarray, tick_ms: 
     return (deltas // tick_ms).astype(np.int32)
 
 
-def _interleave(columns: list[np.ndarray], counts: np.ndarray) -> np.ndarray:
+def _interleave(columns: list[NDArray[Column]], counts: Int32s) -> NDArray[Column]:
     """Reorder columns of each meter into bursts, and within a burst by meter. counts: readings, int32 (meters, bursts)."""
     out = np.empty(counts.sum(), dtype=columns[0].dtype)
     ends_in_out = np.cumsum(counts.T.ravel()).reshape(counts.T.shape).T  # where (meter, burst) ends in out

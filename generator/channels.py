@@ -17,11 +17,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from generator.houses import Readings
+from smartmeter.arrays import Bools, Float32s, Floats, Ints
 from smartmeter.errors import UserError
 from smartmeter.power import is_power, why_no_power
 from smartmeter.terminal import printable
@@ -46,7 +48,7 @@ NOTE = "note: "
 
 log = logging.getLogger(__name__)
 
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray]
+Rows = tuple[Ints, Float32s, Ints]
 """(times_ms int64, watts float32, row int64) of readings; row 0 is the file's first line after the header."""
 
 
@@ -89,7 +91,7 @@ class Channel:
             raise DatasetError(f"{self.path}: no reading in it; remove the file, or the channel from labels.dat")
         raise DatasetError(f"{self.path}: its first {tried} lines are not two numbers, unix-seconds and watts; correct or remove the file")
 
-    def _sample(self) -> tuple[np.ndarray, np.ndarray]:
+    def _sample(self) -> tuple[Floats, Floats]:
         """(times in ticks, power) of the file's beginning."""
         try:
             ticks, power = self._table(nrows=SAMPLE_ROWS).to_numpy().T
@@ -97,12 +99,13 @@ class Channel:
             raise self.explained(error) from None
         return ticks, power
 
-    def _table(self, **options):
+    def _table(self, **options: Any) -> Any:
         return pd.read_csv(self.path, sep=self.separator, header=None, dtype=np.float64, skiprows=self.header_lines, skipinitialspace=True,
                            encoding_errors="replace", keep_default_na=False, na_values=list(MISSING), **options)
 
     @property
     def time_unit(self) -> str:
+        """Unit of the file's times, such as seconds."""
         return TIME_UNITS[self.ticks_per_s]
 
     @property
@@ -180,7 +183,7 @@ class Changes:
         self._channel = channel
         self._found: dict[str, tuple[int, int]] = {}
 
-    def add(self, what: str, rows: np.ndarray, which: np.ndarray) -> None:
+    def add(self, what: str, rows: Ints, which: Bools) -> None:
         """Count the rows selected by the mask `which`. Raises ValueError if the file is read strictly."""
         if not which.any():
             return
@@ -238,7 +241,7 @@ def _by_time(chunks: Iterator[Rows]) -> Iterator[Rows]:
                 yield held
             held = chunk if np.all(np.diff(chunk[0]) >= 0) else _sorted(chunk)
             continue
-        times, watts, rows = _sorted(tuple(map(np.concatenate, zip(held, chunk))))
+        times, watts, rows = _sorted((np.append(held[0], chunk[0]), np.append(held[1], chunk[1]), np.append(held[2], chunk[2])))
         cut = max(len(times) - CHUNK_ROWS, 0)
         if cut:
             yield times[:cut], watts[:cut], rows[:cut]
@@ -247,11 +250,11 @@ def _by_time(chunks: Iterator[Rows]) -> Iterator[Rows]:
         yield held
 
 
-def _sorted(columns: tuple[np.ndarray, ...]) -> Rows:
+def _sorted(rows: Rows) -> Rows:
     """Rows by time; those of the same time keep their order."""
-    order = np.argsort(columns[0], kind="stable")
-    times, watts, rows = (column[order] for column in columns)
-    return times, watts, rows
+    times, watts, row = rows
+    order = np.argsort(times, kind="stable")
+    return times[order], watts[order], row[order]
 
 
 def note(text: str) -> None:

@@ -6,8 +6,10 @@ import json
 import shutil
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from generator.datasets import MeasuredHouse
 from generator.houses import HouseDay, Readings
@@ -48,7 +50,7 @@ class CleanDays:
         self._folder.mkdir(parents=True)
         for day in self._house.days():
             if is_clean(day) and day.end_ms - day.start_ms == DAY_MS:
-                columns = {}
+                columns: dict[str, NDArray[Any]] = {}
                 for meter, (times, watts) in zip(self._house.meters, day.readings):
                     columns[f"times_{meter.meter_id}"] = (times - day.start_ms).astype(np.int32)
                     columns[f"watts_{meter.meter_id}"] = watts

@@ -197,6 +197,7 @@ class MeasuredHouse(House):
         self.channels = channels
 
     def days(self, first: date = date.min, end: date = date.max) -> Iterator[HouseDay]:
+        """The local days in [first, end) that have readings, in order; by default all."""
         channels = [_Forwards(channel) for channel in self.channels]
         while times := [channel.next_ms for channel in channels if channel.next_ms is not None]:
             day = local_date(min(times), self.timezone)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import date
-
-import numpy as np
+from typing import Literal
 
 from generator.places import Place
+from smartmeter.arrays import Float32s, Ints
+from smartmeter.messages.records import HouseRecord
 from smartmeter.timezones import zone
 
-Readings = tuple[np.ndarray, np.ndarray]
+Readings = tuple[Ints, Float32s]
 """(times_ms int64, watts float32) of one meter, in ascending order of time."""
 
 
@@ -23,7 +24,7 @@ class Meter:
 
     meter_id: int
     label: str
-    kind: str
+    kind: Literal["mains", "appliance"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +52,7 @@ class House(ABC):
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
         """The local days in [first, end) that have readings, in order."""
 
-    def record(self) -> dict:
+    def record(self) -> HouseRecord:
         """The house as a record of schema house, stamped with the present time."""
         place = self.place
         return {
@@ -64,6 +65,6 @@ class House(ABC):
             "latitude": place.latitude if place else None,
             "longitude": place.longitude if place else None,
             "population": place.population if place else None,
-            "meters": [asdict(meter) for meter in self.meters],
+            "meters": [{"meter_id": meter.meter_id, "label": meter.label, "kind": meter.kind} for meter in self.meters],
             "updated": int(time.time() * 1000),
         }

@@ -16,15 +16,19 @@ import numpy as np
 
 from generator.channels import AS_WATTS, DatasetError, ReadingOptions
 from generator.clean_days import MAX_GAP_S, CleanDays
-from generator.datasets import measured_houses
+from generator.datasets import MeasuredHouse, measured_houses
 from generator.houses import House, HouseDay, Readings
 from generator.places import draw_place, places
+from smartmeter.arrays import Float32s, Ints
 from smartmeter.folders import private_folder
-from smartmeter.local_days import dates, day_bounds_ms, wall_clock_parts
+from smartmeter.local_days import dates, day_bounds_ms, wall_clock_pieces
 from smartmeter.settings import Settings
 
 HOUSE_SPREAD = 0.20
 CHANNEL_SPREAD = 0.05
+
+Sources = dict[str, tuple[MeasuredHouse, CleanDays]]
+"""Name of a source -> its house, and the clean days of that."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: s
     clean day.
     """
     private_folder(home)
-    sources = {}
+    sources: Sources = {}
     for house in measured_houses(data, timezone, options, max_gap_s):
         clean = CleanDays(house, home / "clean_days" / house.source)
         if clean.dates:
@@ -59,7 +63,7 @@ def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: s
     return [_build(house_id, assignments[str(house_id)], sources, file) for house_id in range(1, count + 1)]
 
 
-def _assignments(file: Path, sources: dict, count: int, seed: int) -> dict[str, Assignment]:
+def _assignments(file: Path, sources: Sources, count: int, seed: int) -> dict[str, Assignment]:
     """House id -> assignment, from the file. Draws missing ones, and adds them to the file."""
     try:
         kept = json.loads(file.read_text()) if file.exists() else {}
@@ -73,7 +77,7 @@ def _assignments(file: Path, sources: dict, count: int, seed: int) -> dict[str, 
     return {house_id: Assignment(**values) for house_id, values in (kept | drawn).items()}
 
 
-def _draw(house_id: int, sources: dict, seed: int) -> Assignment:
+def _draw(house_id: int, sources: Sources, seed: int) -> Assignment:
     rng = np.random.default_rng([seed, house_id])
     source = str(rng.choice(sorted(sources)))
     house, clean = sources[source]
@@ -87,12 +91,12 @@ def _draw(house_id: int, sources: dict, seed: int) -> Assignment:
     )
 
 
-def _build(house_id: int, assignment: Assignment, sources: dict, file: Path) -> MultipliedHouse:
-    house, clean = sources.get(assignment.source, (None, None))
-    if house is None or {str(meter.meter_id) for meter in house.meters} != set(assignment.channel_factors):
+def _build(house_id: int, assignment: Assignment, sources: Sources, file: Path) -> MultipliedHouse:
+    source = sources.get(assignment.source)
+    if source is None or {str(meter.meter_id) for meter in source[0].meters} != set(assignment.channel_factors):
         raise DatasetError(f"{file}: house {house_id} was made from {assignment.source}, which has no clean day with the same "
                            "channels any more; remove the file to draw again")
-    return MultipliedHouse(house_id, assignment, house, clean)
+    return MultipliedHouse(house_id, assignment, *source)
 
 
 class MultipliedHouse(House):
@@ -107,6 +111,7 @@ class MultipliedHouse(House):
                          for meter in self.meters]
 
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
+        """The local days in [first, end): each repeats a clean day of the measured house."""
         for day in dates(first, end):
             clean_day = self._clean.dates[(day.toordinal() + self._first_day) % len(self._clean.dates)]
             readings = [on_day(day, self.timezone, times, np.round(watts * np.float32(factor), 2))
@@ -114,14 +119,14 @@ class MultipliedHouse(House):
             yield HouseDay(day, *day_bounds_ms(day, self.timezone), readings)
 
 
-def on_day(day: date, timezone: str, wall_ms: np.ndarray, watts: np.ndarray) -> Readings:
+def on_day(day: date, timezone: str, wall_ms: Ints, watts: Float32s) -> Readings:
     """Readings at wall-clock times (ms since 00:00), moved to the same wall-clock times of another day.
 
     When the clocks change, a skipped hour loses its readings, and a repeated hour has them twice.
     """
-    times, parts = [], []
-    for start_ms, end_ms, start_wall_ms in wall_clock_parts(day, timezone):
+    times, pieces = [], []
+    for start_ms, end_ms, start_wall_ms in wall_clock_pieces(day, timezone):
         begin, end = np.searchsorted(wall_ms, [start_wall_ms, start_wall_ms + end_ms - start_ms])
         times.append(wall_ms[begin:end].astype(np.int64) - start_wall_ms + start_ms)
-        parts.append(watts[begin:end])
-    return np.concatenate(times), np.concatenate(parts)
+        pieces.append(watts[begin:end])
+    return np.concatenate(times), np.concatenate(pieces)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,7 +50,7 @@ def score(client: Client, truth: Path) -> Score:
     spikes = _by_meter((int(row["house_id"]), int(row["meter_id"]), int(row["start_ms"]), int(row["end_ms"]))
                        for row in csv.DictReader(truth.read_text().splitlines()))
     alerts, in_force = _by_meter(client.query(ALERTS).result_rows), _by_meter(client.query(IN_FORCE).result_rows)
-    of_house: dict[int, list] = defaultdict(list)
+    of_house: dict[int, list[Span]] = defaultdict(list)
     for (house_id, _), spans in spikes.items():
         of_house[house_id] += spans
     mains = {meter.meter_id for meter in MAINS}
@@ -62,7 +63,7 @@ def score(client: Client, truth: Path) -> Score:
                  sum(f and j for f, j in zip(found, judged)))
 
 
-def _by_meter(rows) -> dict[tuple[int, int], list[Span]]:
+def _by_meter(rows: Iterable[Sequence[int]]) -> dict[tuple[int, int], list[Span]]:
     spans = defaultdict(list)
     for house_id, meter_id, start_ms, end_ms in rows:
         spans[house_id, meter_id].append((start_ms, end_ms))
@@ -73,5 +74,5 @@ def _overlaps(span: Span, others: list[Span]) -> bool:
     return any(start < span[1] and span[0] < end for start, end in others)
 
 
-def _share(part: int, whole: int) -> str:
-    return f"{part / whole:.3f}" if whole else "undefined"
+def _share(count: int, whole: int) -> str:
+    return f"{count / whole:.3f}" if whole else "undefined"

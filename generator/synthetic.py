@@ -19,6 +19,7 @@ import numpy as np
 
 from generator.houses import House, HouseDay, Meter
 from generator.places import draw_place
+from smartmeter.arrays import Float32s, Floats, Ints
 from smartmeter.local_days import dates, day_bounds_ms
 
 APPLIANCE_PERIOD_S = 3
@@ -27,7 +28,7 @@ MAINS = (Meter(1, "mains", "mains"), Meter(2, "mains", "mains"))
 
 
 
-def _shares(*weights: float) -> np.ndarray:
+def _shares(*weights: float) -> Floats:
     return np.array(weights) / sum(weights)
 
 
@@ -46,7 +47,7 @@ class Appliance:
     on_s: float
     off_s: float = 0
     uses_per_day: float = 0
-    hours: np.ndarray | None = None  # share of the uses that begin in each hour of the day
+    hours: Floats | None = None  # share of the uses that begin in each hour of the day
 
 
 CATALOGUE = (
@@ -130,6 +131,7 @@ class SyntheticHouse(House):
         return spikes
 
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
+        """The local days in [first, end): each has readings."""
         for day in dates(first, end):
             yield self.day(day)
 
@@ -154,15 +156,16 @@ class SyntheticHouse(House):
             watts[i] = watts[i].round(2)
         return HouseDay(day, start_ms, end_ms, list(zip(times, watts)))
 
-    def _unmetered(self, rng: np.random.Generator, phase: int, day_s: int) -> np.ndarray:
+    def _unmetered(self, rng: np.random.Generator, phase: int, day_s: int) -> Float32s:
         """Unmetered load of a phase, in W, float32, each second: a base, a rise in the evening, noise; never below 0."""
         hour = np.arange(day_s, dtype=np.float32) / 3600
         evening = np.exp(-(((hour - 20) / 2) ** 2))
         base = np.float32(self._base_watts[phase])
-        return np.maximum(base * (1 + evening) + 2 * rng.standard_normal(day_s, dtype=np.float32), 0)
+        watts: Float32s = np.maximum(base * (1 + evening) + 2 * rng.standard_normal(day_s, dtype=np.float32), 0)
+        return watts
 
 
-def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: float, day_s: int) -> np.ndarray:
+def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: float, day_s: int) -> Float32s:
     """Power of an appliance over a day, in W, float32, one value every APPLIANCE_PERIOD_S."""
     starts, lengths = _cycles(rng, appliance, day_s) if appliance.off_s else _uses(rng, appliance, day_s)
     steps = -(-day_s // APPLIANCE_PERIOD_S)
@@ -171,10 +174,11 @@ def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: flo
     running = np.cumsum(np.bincount(begins, minlength=steps + 1) - np.bincount(ends, minlength=steps + 1))[:steps]
     noise = 1 + 0.02 * rng.standard_normal(steps, dtype=np.float32)
     on = np.float32(appliance.watts * factor) * running.clip(max=2).astype(np.float32)
-    return np.maximum((appliance.standby_watts + on) * noise, 0)
+    watts: Float32s = np.maximum((appliance.standby_watts + on) * noise, 0)
+    return watts
 
 
-def _cycles(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[np.ndarray, np.ndarray]:
+def _cycles(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[Floats, Floats]:
     """(starts, lengths), in s, of a thermostat's cycles, from before the day's start to after its end."""
     count = int(1.5 * day_s / (appliance.on_s + appliance.off_s)) + 4
     on = appliance.on_s * rng.uniform(0.8, 1.2, count)
@@ -182,14 +186,14 @@ def _cycles(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple
     return np.cumsum(periods) - periods[0] * (1 + rng.uniform()), on
 
 
-def _uses(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[np.ndarray, np.ndarray]:
+def _uses(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[Floats, Floats]:
     """(starts, lengths), in s, of a day's uses by people."""
     count = rng.poisson(appliance.uses_per_day)
     hours = rng.choice(24, count, p=appliance.hours) + rng.uniform(0, 1, count)
     return np.minimum(hours * 3600, day_s), appliance.on_s * rng.lognormal(0, 0.4, count)
 
 
-def _add_spikes(watts: np.ndarray, times_ms: np.ndarray, spikes: list[Spike]) -> None:
+def _add_spikes(watts: Float32s, times_ms: Ints, spikes: list[Spike]) -> None:
     for spike in spikes:
         begin, end = np.searchsorted(times_ms, [spike.start_ms, spike.end_ms])
         watts[begin:end] += np.float32(spike.excess_watts)

@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypedDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -25,8 +26,19 @@ from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.totals import held_by_hour
 from jobs.flink import flow
+from smartmeter.arrays import Rows
 from smartmeter.local_days import midnights
+from smartmeter.messages.records import Result
 from smartmeter.settings import Settings
+
+
+class HourColumns(TypedDict):
+    """The fields of schema daily_energy about hours."""
+
+    hour_starts: list[int]
+    hours: list[int]
+    hour_kwh: list[float]
+    hour_covered_s: list[float]
 
 
 class DailyEnergy(Stage):
@@ -35,7 +47,8 @@ class DailyEnergy(Stage):
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+    def take(self, change: Change) -> Iterator[Result]:
+        """Yield results if the batch ends a day; else set Change.wake for early ones."""
         hours, batch, house = Hours(change.state), change.batch, change.house
         hours.add(gained(batch.sections, change.used, batch.hours, change.joined, house.timezone), house.clock_ms)
         if change.closes_a_day:
@@ -45,11 +58,13 @@ class DailyEnergy(Stage):
             change.wake = True
         hours.keep()
 
-    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
+        """Yield early results of the open days."""
         if not house.all_sent:
             yield from self.results(state.house_id, house, Hours(state), now_ms)
 
-    def results(self, house_id: int, house: HouseDays, hours: Hours, now_ms: int) -> Iterator[tuple[str, dict]]:
+    def results(self, house_id: int, house: HouseDays, hours: Hours, now_ms: int) -> Iterator[Result]:
+        """Yield the results of open days that changed or are over."""
         rows, final = house.results(self.rules)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
@@ -65,7 +80,7 @@ class DailyEnergy(Stage):
             }
 
 
-def hour_columns(rows: np.ndarray, hours: np.ndarray, timezone: str) -> Iterator[dict[str, list]]:
+def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns]:
     """Yield the fields of schema daily_energy about hours, for each row (RESULT). hours: HOUR sorted by meter and day.
 
     The fields are empty if the hours do not add up to the day, because a release that did not store hours received part of it.
@@ -73,12 +88,12 @@ def hour_columns(rows: np.ndarray, hours: np.ndarray, timezone: str) -> Iterator
     hours = hours[hours["covered_ms"] > 0]
     starts, energies, covered_s = hours["start_ms"].tolist(), kwh(hours["energy_mj"], hours["energy_rest"]).tolist(), hours["covered_ms"] / 1000
     first = begins(hours["meter_id"], hours["day"])
-    place = {tuple(key): n for n, key in enumerate(hours[["meter_id", "day"]][first].tolist())}
+    place = {tuple(key): number for number, key in enumerate(hours[["meter_id", "day"]][first].tolist())}
     ends, columns = [*first[1:].tolist(), len(hours)], ("energy_mj", "energy_rest", "covered_ms")
     sums = {name: np.add.reduceat(hours[name], first, dtype=np.int64) if len(first) else hours[name] for name in columns}
     for row in rows:
-        n = place.get((int(row["meter_id"]), int(row["day"])))
-        some = slice(first[n], ends[n]) if n is not None and all(sums[name][n] == row[name] for name in columns) else slice(0)
+        at = place.get((int(row["meter_id"]), int(row["day"])))
+        some = slice(first[at], ends[at]) if at is not None and all(sums[name][at] == row[name] for name in columns) else slice(0)
         yield {"hour_starts": starts[some], "hours": [clock_hour(timezone, start) for start in starts[some]],
                "hour_kwh": energies[some], "hour_covered_s": covered_s[some].tolist()}
 

@@ -24,7 +24,9 @@ from jobs.core.runs import begins
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.flink import flow
+from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of
+from smartmeter.messages.records import Result
 
 MOST_MINUTES = 20_000
 """Most minutes in a record: about 300 kB of the 1 MB that Kafka's producer accepts."""
@@ -35,7 +37,8 @@ class PowerProfile(Stage):
 
     wanted = Wanted(minutes=True)
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+    def take(self, change: Change) -> Iterator[Result]:
+        """Yield the minutes that the batch settles, and pieces of minutes that were settled before."""
         state, batch = change.state.get("minutes"), change.batch
         minutes = Minutes.from_bytes(state)
         emitted = minutes.take(batch.sections, batch.minutes, change.used, change.clock_before_ms, change.house.clock_ms)
@@ -43,12 +46,13 @@ class PowerProfile(Stage):
         if (new_state := minutes.to_bytes()) != state:
             change.state.put("minutes", new_state)
 
-    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
+        """Yield the open minutes at the end of a bounded topic."""
         if ended:
             yield from records(state.house_id, house.timezone, Minutes.from_bytes(state.get("minutes")).open)
 
 
-def records(house_id: int, timezone: str, minutes: np.ndarray) -> Iterator[tuple[str, dict]]:
+def records(house_id: int, timezone: str, minutes: Rows) -> Iterator[Result]:
     """Yield records of minutes (PART, sorted by part, meter and minute): one or more for each part and local day."""
     if not len(minutes):
         return
@@ -64,7 +68,7 @@ def records(house_id: int, timezone: str, minutes: np.ndarray) -> Iterator[tuple
         yield from records_of_day(house_id, int(day[begin]), minutes[begin:end])
 
 
-def records_of_day(house_id: int, date: int, minutes: np.ndarray) -> Iterator[tuple[str, dict]]:
+def records_of_day(house_id: int, date: int, minutes: Rows) -> Iterator[Result]:
     """Yield records of schema power_profile, with NumPy arrays, of the minutes (PART, by meter and minute) of one part and local day."""
     for at in range(0, len(minutes), MOST_MINUTES):
         some = minutes[at:at + MOST_MINUTES]

@@ -18,7 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 from pyflink.common import Row
-from pyflink.datastream import KeyedCoProcessFunction
+from pyflink.datastream import KeyedCoProcessFunction, RuntimeContext
 
 from jobs.core.batches import Batch, Wanted, alone, unpack
 from jobs.core.energy import kwh
@@ -32,9 +32,11 @@ from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
-from jobs.flink.operator import MESSAGE, Houses
+from jobs.flink.operator import MESSAGE, Context, Houses
+from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.codec import decode_as
+from smartmeter.messages.records import Result, ThresholdRecord
 from smartmeter.settings import Settings
 
 NO_THRESHOLD = "the topics ended before a threshold for its time arrived"
@@ -48,7 +50,7 @@ class Spikes(Stage):
         self.rules, self.spell = Rules.of(settings), Spell.of(settings)
         self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
 
-    def keep_new(self, state: HouseState, thresholds: list[dict]) -> Versions:
+    def keep_new(self, state: HouseState, thresholds: list[ThresholdRecord]) -> Versions:
         """Store new versions (records of schema threshold). Returns all stored versions."""
         versions = Versions.from_bytes(state.get("versions"))
         for threshold in thresholds:
@@ -58,15 +60,17 @@ class Spikes(Stage):
         return versions
 
     def keep(self, state: HouseState, versions: Versions) -> None:
+        """Store the versions, and the lowest of their limits."""
         state.put("versions", versions.to_bytes())
         state.put("lowest", versions.lowest().tobytes())
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+    def take(self, change: Change) -> Iterator[Result]:
+        """Yield alerts, if the batch can open or change any."""
         lowest = np.frombuffer(change.state.get("lowest") or b"", LOWEST)
         if may_be_over(change.batch.sections, lowest) or change.thresholds or change.closes_a_day or change.state.get("runs"):
             yield from self.look_at(change)
 
-    def look_at(self, change: Change) -> Iterator[tuple[str, dict]]:
+    def look_at(self, change: Change) -> Iterator[Result]:
         """Yield the alerts that a batch opens or changes."""
         house, spell, state = change.house, self.spell, change.state.get("runs")
         versions = self.keep_new(change.state, change.thresholds)
@@ -88,7 +92,8 @@ class Spikes(Stage):
         elif state:
             change.state.remove("runs")
 
-    def alerts(self, change: Change, changed, gone) -> Iterator[tuple[str, dict]]:
+    def alerts(self, change: Change, changed: Rows, gone: Rows) -> Iterator[Result]:
+        """Yield the alerts of changed episodes, and of those that are gone as retracted (both EPISODE)."""
         revision = change.house.next_revision(change.now_ms)
         for episodes, retracted in ((gone, True), (changed, False)):
             for episode in episodes:
@@ -111,12 +116,15 @@ class Waiting:
 
     def __init__(self, state: HouseState):
         self.state = state
+        self.first: int
+        self.end: int
         self.first, self.end = np.frombuffer(state.get("queue") or bytes(16), np.int64).tolist()
 
     def __bool__(self) -> bool:
         return self.first < self.end
 
     def add(self, batch: Batch) -> None:
+        """Append a batch."""
         self.state.put(f"waiting/{self.end}", alone(batch).pack())
         self._keep(self.first, self.end + 1)
 
@@ -142,10 +150,12 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.spikes = Spikes(settings)
         self.houses = Houses(settings, [self.spikes])
 
-    def open(self, runtime_context):
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Called by Flink before the first row."""
         self.houses.open(runtime_context)
 
-    def process_element1(self, row, ctx):
+    def process_element1(self, row: Row, ctx: Context) -> Iterator[Row]:
+        """Yield the messages of a shard's batches whose thresholds have arrived; queue the others."""
         batches, dead_letter = row
         if dead_letter:
             yield from self.houses.process_element(row, ctx)
@@ -156,7 +166,7 @@ class SpikesJoin(KeyedCoProcessFunction):
             yield from self.houses.guarded(batch, lambda state, batch: self.take(state, batch, ctx))
         self.houses.counts.report()
 
-    def take(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
+    def take(self, state: HouseState, batch: Batch, ctx: Context) -> Iterator[Row]:
         """Queue a batch, or process it and yield its messages."""
         waiting = Waiting(state)
         if waiting or not self.ready(batch, state):
@@ -164,7 +174,8 @@ class SpikesJoin(KeyedCoProcessFunction):
         else:
             yield from self.houses.add(state, batch, ctx)
 
-    def process_element2(self, row, ctx):
+    def process_element2(self, row: Row, ctx: Context) -> Iterator[Row]:
+        """Store a version of a house's thresholds (THRESHOLD). Yield the messages of batches that waited for it."""
         house_id, payload = row
         self.houses.know([house_id], ctx)
         state = HouseState(self.houses.of_shard, house_id)
@@ -189,7 +200,8 @@ class SpikesJoin(KeyedCoProcessFunction):
         state.keep()
         return batch
 
-    def on_timer(self, timestamp, ctx):
+    def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
+        """At the end of both topics: yield the batches that still wait, as late."""
         for house_id in self.houses.all_houses():
             state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)
@@ -209,7 +221,8 @@ class SpikesJoin(KeyedCoProcessFunction):
         return self.spikes.keep_new(state, []).cover(oldest_ms, batch.newest_ms)
 
 
-def main():
+def main() -> None:
+    """Submit the job and wait until it ends."""
     settings = Settings.load()
     tables = flow.environment("spikes", settings)
     batches = kafka_tables.batches(tables, settings, Spikes(settings).wanted)

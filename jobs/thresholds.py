@@ -14,8 +14,6 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-
 from jobs.core.batches import Wanted
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.panes import Panes
@@ -23,7 +21,9 @@ from jobs.core.stage import Change, Stage
 from jobs.core.totals import daily
 from jobs.core.window import Limits, Window
 from jobs.flink import flow
+from smartmeter.arrays import Rows
 from smartmeter.local_days import NEVER, day_of, midnights
+from smartmeter.messages.records import MeterThresholdRecord, Result, ThresholdRecord
 from smartmeter.settings import Settings
 
 
@@ -37,14 +37,15 @@ class Thresholds(Stage):
         self.limits = Limits.of(settings)
         self.window_days = settings.window_days
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+    def take(self, change: Change) -> Iterator[Result]:
+        """Add the batch to the panes. Yield the versions whose dates have begun."""
         panes, batch = Panes(change.state), change.batch
         panes.add(batch.sections, change.used, batch.bin, batch.count)
         if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:
             yield from self.move_on(change, panes)
         panes.keep()
 
-    def move_on(self, change: Change, panes: Panes) -> Iterator[tuple[str, dict]]:
+    def move_on(self, change: Change, panes: Panes) -> Iterator[Result]:
         """Yield the versions of the dates that have begun on the house's clock."""
         house = change.house
         if house.clock_ms == NEVER:
@@ -78,13 +79,13 @@ class Thresholds(Stage):
         """When the version of a date stops being in force. That day is closed by then."""
         return int(midnights(house.timezone)[date + 1]) + self.rules.allowed_lateness_ms
 
-    def first_window(self, date: int, panes: Panes, totals: np.ndarray) -> Window:
+    def first_window(self, date: int, panes: Panes, totals: Rows) -> Window:
         """An empty window that ends before the first day with data, at most window_days before a date. Older panes are dropped."""
         window = Window(max(date - self.window_days, min([date, *panes.days, *totals["day"].tolist()])))
         panes.remove_before(window.date)
         return window
 
-    def move(self, window: Window, date: int, totals: np.ndarray, panes: Panes) -> None:
+    def move(self, window: Window, date: int, totals: Rows, panes: Panes) -> None:
         """Advance the window to a date: add the days before it, and subtract those that are too old (several if window_days shrank)."""
         for day in sorted({*panes.days, *totals["day"].tolist()}):
             if window.date <= day < date:
@@ -98,9 +99,9 @@ class Thresholds(Stage):
         if window.date < date:
             window.skip(date, panes.remove_before(date - self.window_days), self.window_days)
 
-    def version(self, change: Change, window: Window, date: int, meters: list[dict]) -> tuple[str, dict]:
+    def version(self, change: Change, window: Window, date: int, meters: list[MeterThresholdRecord]) -> Result:
         """(topic, record) of the version that comes into force on a date. Later stages find the record in change.thresholds."""
-        threshold = {
+        threshold: ThresholdRecord = {
             "house_id": change.house_id, "date": date, "valid_from": window.valid_from_ms, "valid_to": window.valid_to_ms,
             "quantile": self.limits.quantile, "window_days": self.window_days, "meters": meters,
             "revision": change.house.next_revision(change.now_ms),

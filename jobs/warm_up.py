@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from functools import reduce
 from operator import or_
+from typing import Any, Self
 
 import numpy as np
 from pyflink.common import Row
@@ -28,34 +29,34 @@ SPIKE_HOUR = 60
 OVERLAPPING_HOUR = HOURS - 0.5
 
 
-class Flink(dict):
+class Flink(dict[str, bytes]):
     """Replaces Flink for a keyed function: its state is a dictionary, its timers never fire, its counters do not count."""
 
     put = dict.__setitem__
 
-    def remove(self, key):
+    def remove(self, key: str) -> None:
         self.pop(key, None)
 
-    def get_map_state(self, descriptor):
+    def get_map_state(self, descriptor: object) -> Self:
         return self
 
-    def get_metrics_group(self):
+    def get_metrics_group(self) -> Self:
         return self
 
-    def add_group(self, *name):
+    def add_group(self, *name: str) -> Self:
         return self
 
-    def gauge(self, name, value): ...
+    def gauge(self, name: str, value: object) -> None: ...
 
-    def counter(self, name):
+    def counter(self, name: str) -> Self:
         return self
 
-    def inc(self, number): ...
+    def inc(self, number: int) -> None: ...
 
     def get_current_key(self) -> int:
         return 0
 
-    def timer_service(self):
+    def timer_service(self) -> Self:
         return self
 
     def current_processing_time(self) -> int:
@@ -77,7 +78,8 @@ def burst(hour: float) -> bytes:
 
 def main() -> int:
     """Returns the number of messages that the job would send."""
-    settings, flink = Settings(), Flink()
+    settings = Settings()
+    flink: Any = Flink()
     stages = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()]
     houses = Houses(settings, stages)
     houses.open(flink)

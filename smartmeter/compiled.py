@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import builtins
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 
-def _python_print():
+def _python_print() -> Any:
     """Python's own print. PyFlink's worker replaces it with a method, with which Numba cannot be imported."""
     return getattr(getattr(print, "__self__", None), "_print", print)
 
@@ -39,7 +41,7 @@ STAMP = sources_stamp(Path(__file__).resolve().parent.parent)
 class _InTree(caching.InTreeCacheLocator):
     """Numba's own stamp covers one file: it would keep a function after a change to a function that it calls in another file."""
 
-    def get_source_stamp(self):
+    def get_source_stamp(self) -> str:
         return STAMP
 
 
@@ -59,8 +61,8 @@ class _Cache(caching.FunctionCache):
     _impl_class = _CacheFiles
 
 
-def compiled(function):
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled on its first call with each combination of argument types, or loaded from the cache."""
-    dispatcher = njit(function)
-    dispatcher._cache = _Cache(function)
+    dispatcher: Callable[..., Any] = njit(function)
+    dispatcher._cache = _Cache(function)  # type: ignore[attr-defined, no-untyped-call]  # both are Numba's
     return dispatcher

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from urllib.parse import SplitResult, urlsplit
+from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
 from starlette.datastructures import Headers
 from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from smartmeter.settings import Settings
 
@@ -41,8 +43,8 @@ class Gate:
         if "*" in self._origins:
             return None
         if origin is not None:
-            parts = _parts(origin)
-            if origin in self._origins or _same_origin(parts, host) or _host_name(parts.netloc) in self._further:
+            url = _split(origin)
+            if origin in self._origins or _same_origin(url, host) or _host_name(url.netloc) in self._further:
                 return None
             return f"Pages of {origin[:100]!r} may not send requests to this server: add it to SMW_ALLOWED_ORIGINS to allow them"
         if headers.get("sec-fetch-site") in FOREIGN_SITES and not (self._pages and headers.get("sec-fetch-dest") == "document"):
@@ -57,10 +59,11 @@ class Gate:
 class OwnHost:
     """ASGI middleware that answers requests refused by the gate with 403 and the reason."""
 
-    def __init__(self, app, gate: Gate):
+    def __init__(self, app: ASGIApp, gate: Gate):
         self._app, self._gate = app, gate
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the application, or refuse it."""
         reason = self._gate.refusal(Headers(scope=scope)) if scope["type"] in ("http", "websocket") else None
         if reason is None:
             await self._app(scope, receive, send)
@@ -70,10 +73,10 @@ class OwnHost:
             await PlainTextResponse(reason + "\n", 403)(scope, receive, send)
 
 
-def wsgi_own_host(app, gate: Gate):
+def wsgi_own_host(app: WSGIApplication, gate: Gate) -> WSGIApplication:
     """A WSGI application that answers requests refused by the gate with 403 and the reason."""
 
-    def checked(environ, start_response):
+    def checked(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         headers = {name[5:].replace("_", "-").lower(): value for name, value in environ.items() if name.startswith("HTTP_")}
         if reason := gate.refusal(headers):
             start_response("403 Forbidden", [("Content-Type", "text/plain; charset=utf-8")])
@@ -85,25 +88,25 @@ def wsgi_own_host(app, gate: Gate):
 
 def listed(names: str) -> list[str]:
     """The items of a comma-separated list, without blanks around them."""
-    return [name for part in names.split(",") if (name := part.strip())]
+    return [name for item in names.split(",") if (name := item.strip())]
 
 
 def _host_name(host: str) -> str:
     """The name in host:port, in lower case; empty for any other text."""
     try:
-        parts = urlsplit(f"//{host}")
-        plain = parts.username is None and not parts.path and not parts.query and not parts.fragment
-        return (parts.hostname or "").rstrip(".") if plain else ""
+        url = urlsplit(f"//{host}")
+        plain = url.username is None and not url.path and not url.query and not url.fragment
+        return (url.hostname or "").rstrip(".") if plain else ""
     except ValueError:
         return ""
 
 
-def _same_origin(parts: SplitResult, host: str | None) -> bool:
-    return parts.scheme in ("http", "https") and bool(parts.netloc) and parts.netloc.lower() == (host or "").lower()
+def _same_origin(url: SplitResult, host: str | None) -> bool:
+    return url.scheme in ("http", "https") and bool(url.netloc) and url.netloc.lower() == (host or "").lower()
 
 
-def _parts(origin: str) -> SplitResult:
-    """The parts of an origin; empty ones for a malformed one."""
+def _split(origin: str) -> SplitResult:
+    """An origin as a URL; an empty one if it is malformed."""
     try:
         return urlsplit(origin)
     except ValueError:

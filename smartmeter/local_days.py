@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterator
 from datetime import date, datetime, timedelta
 from functools import cache, lru_cache
 from itertools import groupby
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
+from smartmeter.arrays import Ints
 from smartmeter.settings import DAY_MS
 from smartmeter.timezones import zone
 
@@ -24,7 +27,7 @@ MOST_MIDNIGHTS = 64
 
 
 @lru_cache(maxsize=MOST_MIDNIGHTS)
-def midnights(timezone: str) -> np.ndarray:
+def midnights(timezone: str) -> Ints:
     """int64 array: the local midnight that begins day d (days since 1970-01-01), in ms since 1970-01-01T00:00Z.
 
     Day d lasts from midnights[d] to midnights[d + 1]: 23 or 25 hours when the clocks change.
@@ -35,8 +38,8 @@ def midnights(timezone: str) -> np.ndarray:
 
 
 @cache
-def _changes(timezone: str) -> tuple[np.ndarray, np.ndarray]:
-    """(first day, offset from UTC in ms as of its midnight), int64 (c,) each, of every stretch of days with one offset; some kB a zone."""
+def _changes(timezone: str) -> tuple[Ints, Ints]:
+    """(first day, offset from UTC in ms as of its midnight), int64 each, of every stretch of days with one offset; some kB a zone."""
     local = zone(timezone)
 
     def offset(day: int) -> timedelta:
@@ -54,22 +57,28 @@ def _changes(timezone: str) -> tuple[np.ndarray, np.ndarray]:
     return np.array([day for day, _ in found]), np.array([round(own.total_seconds() * 1000) for _, own in found])
 
 
-def day_of(timezone: str, time_ms):
+@overload
+def day_of(timezone: str, time_ms: int) -> np.intp: ...
+@overload
+def day_of(timezone: str, time_ms: Ints) -> NDArray[np.intp]: ...
+
+
+def day_of(timezone: str, time_ms: Any) -> Any:
     """The local day (days since 1970-01-01) that contains a time, or each time of an array."""
     return np.searchsorted(midnights(timezone), time_ms, side="right") - 1
 
 
-def days_of(timezones: list[str], zone_at: np.ndarray, time_ms: np.ndarray) -> np.ndarray:
+def days_of(timezones: list[str], zone_at: Ints, time_ms: Ints) -> Ints:
     """int64 (n,): the local day that contains each time, in the time zone timezones[zone_at]. zone_at, time_ms: int (n,)."""
     return _by_zone(timezones, zone_at, time_ms, day_of)
 
 
-def midnights_of(timezones: list[str], zone_at: np.ndarray, day: np.ndarray) -> np.ndarray:
+def midnights_of(timezones: list[str], zone_at: Ints, day: Ints) -> Ints:
     """int64 (n,): the local midnight (ms) that begins each day, in the time zone timezones[zone_at]. zone_at, day: int (n,)."""
     return _by_zone(timezones, zone_at, day, lambda name, days: midnights(name)[days])
 
 
-def _by_zone(timezones: list[str], zone_at: np.ndarray, values: np.ndarray, function: Callable[[str, np.ndarray], np.ndarray]) -> np.ndarray:
+def _by_zone(timezones: list[str], zone_at: Ints, values: Ints, function: Callable[[str, Ints], Ints]) -> Ints:
     """int64 (n,): function(time zone, values), evaluated once for each zone."""
     names = {name: number for number, name in enumerate(dict.fromkeys(timezones))}
     number, found = np.array([names[name] for name in timezones])[zone_at], np.empty(len(values), np.int64)
@@ -104,8 +113,8 @@ def dates(first: date, end: date) -> Iterator[date]:
     return (first + timedelta(days=i) for i in range((end - first).days))
 
 
-def wall_clock_parts(day: date, timezone: str) -> list[tuple[int, int, int]]:
-    """(start_ms, end_ms, wall_ms) of each part of a local day with one UTC offset: one part, or two if the clocks change.
+def wall_clock_pieces(day: date, timezone: str) -> list[tuple[int, int, int]]:
+    """(start_ms, end_ms, wall_ms) of each piece of a local day with one UTC offset: one piece, or two if the clocks change.
 
     wall_ms: the wall-clock time at start_ms, in ms since 00:00.
     """

@@ -16,6 +16,7 @@ class Pace:
         self._begun = self._shown = time.monotonic()
 
     def add(self, done: int) -> None:
+        """Count what is done, and print a line if one is due."""
         self._done += done
         now = time.monotonic()
         if now - self._shown >= LINE_EVERY_S:

@@ -30,5 +30,5 @@ def address(place: str) -> str:
 
 def folder_at(place: str) -> Path | None:
     """The folder of an address or path; None for other storage."""
-    parts = urlsplit(address(place))
-    return Path(parts.path) if parts.scheme == "file" else None
+    url = urlsplit(address(place))
+    return Path(url.path) if url.scheme == "file" else None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from smartmeter.terminal import printable
 
 
-def table(names: Sequence[str], rows: Sequence[Sequence]) -> str:
+def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """Rows as aligned plain text under their column names. Numbers are aligned right, control characters escaped."""
     names = [printable(name) for name in names]
     columns = [[_text(row[i]) for row in rows] for i in range(len(names))]
@@ -22,7 +22,7 @@ def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) 
     return "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric)).rstrip()
 
 
-def _text(value) -> str:
+def _text(value: object) -> str:
     if value is None:
         return "NULL"
     if isinstance(value, float):

@@ -1,6 +1,6 @@
 """Time zones of the IANA database, from the pinned package tzdata.
 
-Every part takes names and rules from that package, never from the files of its machine. So results do not depend on where a job runs,
+Every program takes names and rules from that package, never from the files of its machine. So results do not depend on where a job runs,
 and no name from outside becomes a path.
 """
 

@@ -63,6 +63,7 @@ def start_broker(processes: Processes, settings: Settings) -> None:
 
 
 def broker_answers(settings: Settings) -> bool:
+    """Whether Kafka answers."""
     if not is_listening(settings.kafka):
         return False
     try:

@@ -6,6 +6,7 @@ import json
 import re
 import time
 from contextlib import suppress
+from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.parse import quote
 from urllib.request import Request, urlopen
@@ -32,6 +33,11 @@ PLACE = re.compile(r"partition[\s=:]+(?:[\w.]+-)?(?P<partition>\d+)\W+(?:at )?of
 NO_FLINK = 502
 """HTTP status of stack.flink_page when no Flink answers."""
 
+Json = dict[str, Any]
+"""An object in an answer of Flink, or a job's description in `smw status --json`."""
+Figures = tuple[Any, ...]
+"""Numbers that change while a job works."""
+
 
 class Flink:
     """Flink's REST API (its page "REST API" describes each call). Raises UserError."""
@@ -41,7 +47,8 @@ class Flink:
         self.address, self.url, self.timeout_s = address, f"http://{address}", timeout_s
 
     def version(self) -> str:
-        return self._request("/config")["flink-version"]
+        """Flink's version, such as 2.2.0."""
+        return str(self._request("/config")["flink-version"])
 
     def slots(self) -> tuple[int, int]:
         """(free slots, all slots)."""
@@ -62,9 +69,9 @@ class Flink:
 
     def state(self, job_id: str) -> str:
         """A job's state, as Flink names it."""
-        return self._request(f"/jobs/{job_id}")["state"]
+        return str(self._request(f"/jobs/{job_id}")["state"])
 
-    def progress(self, job_id: str) -> tuple | None:
+    def progress(self, job_id: str) -> Figures | None:
         """Figures that change while a job works: its restarts, checkpoints, and records read and written.
 
         None while not all of its tasks run, and after the savepoint that stops it.
@@ -88,14 +95,15 @@ class Flink:
         return [job["jid"] for job in self._request("/jobs/overview")["jobs"] if job["state"] == "RUNNING"]
 
     def cancel(self, job_id: str) -> None:
+        """End a job without a savepoint."""
         self._request(f"/jobs/{job_id}", {}, "PATCH")
 
-    def described_jobs(self) -> list[dict]:
+    def described_jobs(self) -> list[Json]:
         """A description of each job of this project that has not ended, or has failed. docs/observability.md lists the keys."""
         return [self._described(job) for job in self._request("/jobs/overview")["jobs"]
                 if job["name"] in JOBS and job["state"] not in ("FINISHED", "CANCELED")]
 
-    def _described(self, job: dict) -> dict:
+    def _described(self, job: Json) -> Json:
         path = f"/jobs/{job['jid']}"
         checkpoints = self._request(f"{path}/checkpoints") if job["state"] == "RUNNING" else {}
         last = checkpoints.get("latest", {}).get("completed")
@@ -116,9 +124,9 @@ class Flink:
             **recent_failed_checkpoints(checkpoints, time.time() - RECENT_S),
         }
 
-    def _rate(self, path: str, vertices: list[dict]) -> float | None:
+    def _rate(self, path: str, vertices: list[Json]) -> float | None:
         """Records per second that the sources read over the last minute; None while Flink has no figure yet."""
-        found: list[dict] = []
+        found: list[Json] = []
         for metrics in (f"{path}/vertices/{vertex['id']}/subtasks/metrics" for vertex in vertices if "Source" in vertex["name"]):
             names = [metric["id"] for metric in self._request(metrics) if SOURCE_RATE.fullmatch(metric["id"])]
             found += self._request(f"{metrics}?agg=sum&get={','.join(map(quote, names))}") if names else []
@@ -133,12 +141,12 @@ class Flink:
             answer = self._request(f"/jobs/{job_id}/savepoints/{trigger}")
             if answer["status"]["id"] == "COMPLETED":
                 if location := answer["operation"].get("location"):
-                    return location
+                    return str(location)
                 raise UserError(f"Flink could not take a savepoint: {reason(answer['operation']['failure-cause']['stack-trace'])}")
             time.sleep(POLL_S)
         raise UserError(f"Flink took no savepoint in {PATIENCE_S} s; its page is {self.url}")
 
-    def _request(self, path: str, body: dict | None = None, method: str | None = None) -> dict:
+    def _request(self, path: str, body: Json | None = None, method: str | None = None) -> Any:
         """The answer to a GET, or to a POST with a body."""
         data = None if body is None else json.dumps(body).encode()
         request = Request(self.url + path, data, {"Content-Type": "application/json"}, method=method)
@@ -154,7 +162,7 @@ class Flink:
                         "to its address")
 
 
-def recent_failures(exceptions: dict, since_s: float) -> dict:
+def recent_failures(exceptions: Json, since_s: float) -> Json:
     """A job's failures since a Unix time: their number, and when and why the newest occurred, and at which message.
 
     exceptions: Flink's history of the job's exceptions, which keeps 16.
@@ -167,7 +175,7 @@ def recent_failures(exceptions: dict, since_s: float) -> dict:
         "failure_message": place and {"partition": int(place["partition"]), "offset": int(place["offset"])}}
 
 
-def recent_failed_checkpoints(checkpoints: dict, since_s: float) -> dict:
+def recent_failed_checkpoints(checkpoints: Json, since_s: float) -> Json:
     """How many of the last 10 checkpoints (those that Flink keeps) failed since a Unix time, and why the newest failed one did."""
     failed = checkpoints.get("latest", {}).get("failed")
     recent = [one for one in checkpoints.get("history", ()) if one["status"] == "FAILED" and one["latest_ack_timestamp"] / 1000 > since_s]
@@ -200,7 +208,7 @@ class Standstill:
         """job_id: the job to watch; None: all running jobs."""
         self.flink, self.limit_s, self.job_id = flink, limit_s, job_id
         self.checked, self.still_s = time.monotonic(), 0.0
-        self.seen: dict[str, tuple | None] | None = None
+        self.seen: dict[str, Figures | None] | None = None
 
     def is_found(self) -> bool:
         """Whether they stand still. Call it repeatedly."""
@@ -211,7 +219,7 @@ class Standstill:
             self.checked, self.seen = now, seen
         return self.still_s > self.limit_s
 
-    def _look(self) -> dict[str, tuple | None] | None:
+    def _look(self) -> dict[str, Figures | None] | None:
         """The progress of each job; None if one of them has no figures."""
         try:
             jobs = [self.job_id] if self.job_id else self.flink.running()
@@ -221,7 +229,7 @@ class Standstill:
         return progress if all(progress.values()) else None
 
 
-def _newest(checkpoints: dict, *kinds: str) -> dict | None:
+def _newest(checkpoints: Json, *kinds: str) -> Json | None:
     """The newest of these kinds in Flink's answer about a job's checkpoints; None without any."""
     found = [state for kind in kinds if (state := checkpoints["latest"].get(kind))]
     return max(found, key=lambda state: state["id"]) if found else None

@@ -54,7 +54,7 @@ def refusal(method: str, path: str, content_type: str) -> str | None:
 def app(flink: str, gate: Gate, verify: ssl.SSLContext | None = None) -> Starlette:
     """The server for a Flink whose REST API is at the URL `flink`."""
     @asynccontextmanager
-    async def lifespan(_app: Starlette) -> AsyncIterator[dict]:
+    async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
         async with httpx.AsyncClient(base_url=flink, verify=verify or True, timeout=TIMEOUT_S, trust_env=False) as client:
             yield {"client": client}
 
@@ -69,8 +69,8 @@ async def pass_on(request: Request) -> Response:
     if reason := refusal(request.method, path, headers.get("content-type", "")):
         return PlainTextResponse(f"{reason}\n", 403)
     body = b""
-    async for part in request.stream():
-        body += part
+    async for chunk in request.stream():
+        body += chunk
         if len(body) > LONGEST_BODY_BYTES:
             return PlainTextResponse(f"a body takes {LONGEST_BODY_BYTES} bytes at most\n", 413)
     client: httpx.AsyncClient = request.state.client
@@ -86,6 +86,7 @@ async def pass_on(request: Request) -> Response:
 
 
 def main() -> None:
+    """Serve until the process is stopped."""
     logs.configure("flink_page")
     logging.getLogger("httpx").setLevel(logging.WARNING)  # at INFO it logs each request
     settings = Settings.load()

@@ -46,7 +46,7 @@ def of_what_runs(settings: Settings) -> Settings:
 
 
 def addresses(settings: Settings) -> str:
-    """The addresses of the stack's parts, as a few lines of text."""
+    """The addresses of the stack's services, as a few lines of text."""
     return f"""
 Kafka:       {settings.kafka}
 ClickHouse:  {settings.clickhouse_url} (user {settings.clickhouse_reader}, read-only)

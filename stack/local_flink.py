@@ -101,7 +101,7 @@ def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str]
     }
     return [
         str(FLINK / "bin" / "flink"), "run", "--target", "local", *options,
-        *(part for name, value in values.items() for part in ("-D", f"{name}={value}")),
+        *(argument for name, value in values.items() for argument in ("-D", f"{name}={value}")),
         "-pyexec", sys.executable, "-pyclientexec", sys.executable,
         "-py", str(job_file),
     ]

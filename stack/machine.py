@@ -63,6 +63,7 @@ def one_at_a_time() -> Iterator[None]:
 
 
 def jars_are_there() -> bool:
+    """Whether the jars are those of pom.xml."""
     fetched = JARS / "pom.xml"
     return fetched.exists() and filecmp.cmp(fetched, RESOURCES / "pom.xml", shallow=False)
 
@@ -84,7 +85,8 @@ def fetch_jars() -> None:
 
 def loops_are_compiled() -> bool:
     """Whether Numba's cache holds compiled loops. After a change of code, the first job compiles them again."""
-    return any(Path(energies.stats.cache_path or "").glob("energy.energies-*.nbi"))
+    cache_path = energies.stats.cache_path  # type: ignore[attr-defined]  # of Numba's dispatcher
+    return any(Path(cache_path or "").glob("energy.energies-*.nbi"))
 
 
 def compile_loops() -> None:

@@ -25,14 +25,17 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 class Pushed:
     """The metrics last pushed by each sender (the path of its URL)."""
 
-    def __init__(self):
-        self._lock, self._of = threading.Lock(), {}
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._of: dict[str, tuple[float, bytes]] = {}
 
     def put(self, path: str, text: bytes) -> None:
+        """Replace a sender's metrics."""
         with self._lock:
             self._of[path] = time.monotonic(), text
 
     def remove(self, path: str) -> None:
+        """Drop a sender's metrics."""
         with self._lock:
             self._of.pop(path, None)
 
@@ -60,19 +63,22 @@ class Handler(BaseHTTPRequestHandler):
             self._answer(403, f"{reason}\n".encode())
         return not reason
 
-    def do_GET(self):
+    def do_GET(self) -> None:
+        """Serve the metrics."""
         if self.path == "/metrics":
             self._answer(200, self.pushed.text())
         else:
             self._answer(404, b"metrics are at /metrics\n")
 
-    def do_PUT(self):
+    def do_PUT(self) -> None:
+        """Replace a Flink's metrics."""
         self.pushed.put(self.path, self.rfile.read(int(self.headers["Content-Length"])))
         self._answer(202)
 
     do_POST = do_PUT
 
-    def do_DELETE(self):
+    def do_DELETE(self) -> None:
+        """Drop a Flink's metrics."""
         self.pushed.remove(self.path)
         self._answer(202)
 
@@ -83,11 +89,12 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: object) -> None:
         """Log no requests."""
 
 
 def main() -> int:
+    """Serve until the process is stopped. Returns the exit code."""
     logs.configure("metrics")
     settings = Settings.load()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))

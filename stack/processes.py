@@ -60,7 +60,7 @@ class Processes:
     def __init__(self, home: Path, bound: Bound = USUAL):
         self.home = home = home.resolve()
         self.logs, self.run, self.bound = home / "logs", home / "run", bound
-        self.children: dict[str, subprocess.Popen] = {}
+        self.children: dict[str, subprocess.Popen[bytes]] = {}
         self.outputs: dict[str, Output] = {}
         self.ending: set[str] = set()
         self.watched: dict[str, Watch] = {}
@@ -81,7 +81,7 @@ class Processes:
             end(pid_file)
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         before = signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)  # a second Ctrl-C waits until all have ended
         try:
             for name in reversed(list(self.children)):
@@ -151,7 +151,7 @@ class Processes:
             return f"{name} ended (code {code}): {cause}; its log is {self.log(name)}"
         return "\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines[-LOG_LINES_SHOWN:]])
 
-    def wait_until(self, ready, what: str, timeout_s: float = STARTS_WITHIN_S) -> None:
+    def wait_until(self, ready: Callable[[], object], what: str, timeout_s: float = STARTS_WITHIN_S) -> None:
         """Wait until ready() is true. Raises UserError when a process ends meanwhile, or after timeout_s.
 
         what: the sentence's beginning, such as "no Kafka broker answers at ...".
@@ -170,6 +170,7 @@ class Processes:
         return list(self.outputs[name].last)
 
     def log(self, name: str) -> Path:
+        """The log of a process."""
         return self.logs / f"{name}.log"
 
 

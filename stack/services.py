@@ -24,6 +24,7 @@ def start_endpoint(processes: Processes, settings: Settings) -> None:
 
 
 def endpoint_answers(settings: Settings) -> bool:
+    """Whether ClickHouse answers."""
     return answers(f"{settings.clickhouse_url}/ping", settings.clickhouse_ca)
 
 
@@ -31,7 +32,7 @@ def answers(url: str, authorities: str = "") -> bool:
     """Whether an HTTP server answers. authorities: PEM file of the trusted certificate authorities; empty: the system's."""
     try:
         with urlopen(url, timeout=1, context=ssl.create_default_context(cafile=authorities or None)) as answer:
-            return answer.status == 200
+            return bool(answer.status == 200)
     except OSError:
         return False
 
@@ -62,10 +63,11 @@ def start_dashboard(processes: Processes, settings: Settings) -> None:
 
 
 def dashboard_url(settings: Settings) -> str:
+    """The dashboard's address."""
     return f"http://{settings.dashboard_address}:{settings.dashboard_port}"
 
 
 def metrics_urls(settings: Settings) -> dict[str, str]:
     """Part -> URL of its metrics for Prometheus, if it serves any."""
     ports = {"flink": settings.flink_metrics_port, "sink": settings.sink_metrics_port}
-    return {part: f"http://{settings.metrics_address}:{port}/metrics" for part, port in ports.items() if port}
+    return {service: f"http://{settings.metrics_address}:{port}/metrics" for service, port in ports.items() if port}

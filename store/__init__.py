@@ -1,0 +1,1 @@
+"""ClickHouse: schema, sink, embedded endpoint."""

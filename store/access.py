@@ -9,7 +9,11 @@ parser makes of a statement, so no spelling gets past it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
+
+Tree = dict[str, Any]
+"""A syntax tree, as ClickHouse's parseQueryToJSON returns it."""
 
 STATEMENTS = {"SelectWithUnionQuery", "ExplainQuery", "ShowTablesQuery", "ShowColumnsQuery", "ShowIndexesQuery", "UseQuery"}
 TABLE_FUNCTIONS = {"generate_series", "generateSeries", "merge", "numbers", "numbers_mt", "values", "view", "zeros", "zeros_mt"}
@@ -28,7 +32,7 @@ _NAMES_ONLY = re.compile(
 _OF_A_QUERY = re.compile(rf"\s* (DESC|DESCRIBE) (\s+TABLE)? \s* \( (?P<query>.*) \) {_FORMAT}", re.IGNORECASE | re.VERBOSE | re.DOTALL)
 
 
-def refusal(sql: str, tree: dict | None, parse: Callable[[str], dict | None]) -> str | None:
+def refusal(sql: str, tree: Tree | None, parse: Callable[[str], Tree | None]) -> str | None:
     """Why the reader may not run a statement, in words; None if it may.
 
     tree: its syntax tree from ClickHouse's parseQueryToJSON; None if that does not support the statement.
@@ -59,7 +63,7 @@ def refusal(sql: str, tree: dict | None, parse: Callable[[str], dict | None]) ->
     return None
 
 
-def _nodes(tree):
+def _nodes(tree: Any) -> Iterator[Tree]:
     """All nodes of a syntax tree except literals."""
     if isinstance(tree, list):
         for item in tree:

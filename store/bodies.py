@@ -33,10 +33,13 @@ class Unpacker(Protocol):
     """The interface that decompressors of zlib, lz4 and zstd share."""
 
     @property
-    def eof(self) -> bool: ...
+    def eof(self) -> bool:
+        """Whether the compressed data has ended."""
     @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int, /) -> bytes: ...
+    def unused_data(self) -> bytes:
+        """What follows the compressed data."""
+    def decompress(self, data: bytes, max_length: int, /) -> bytes:
+        """The next bytes unpacked, at most max_length."""
 
 
 UNPACKERS: dict[str, Callable[[], Unpacker]] = {
@@ -50,20 +53,20 @@ async def read(request: Request, limit: int) -> bytes:
     length = request.headers.get("Content-Length", "")
     if length.isdecimal() and int(length) > limit:
         raise _too_long(limit)
-    parts: list[bytes] = []
+    pieces: list[bytes] = []
     size, stream, end_s = 0, aiter(request.stream()), anyio.current_time() + WHOLE_S
     while True:
         try:
             with anyio.fail_after(min(SILENCE_S, end_s - anyio.current_time())):
-                part = await anext(stream, None)
+                piece = await anext(stream, None)
         except TimeoutError:
             raise QueryError.named(209, f"The body stopped coming for {SILENCE_S} s, or took more than {WHOLE_S} s", "SOCKET_TIMEOUT") from None
-        if part is None:
-            return b"".join(parts)
-        size += len(part)
+        if piece is None:
+            return b"".join(pieces)
+        size += len(piece)
         if size > limit:
             raise _too_long(limit)
-        parts.append(part)
+        pieces.append(piece)
 
 
 def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
@@ -86,24 +89,24 @@ def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
 
 def _unpack_frames(data: bytes, unpacker: Callable[[], Unpacker], limit: int) -> bytes:
     """Unpack all frames of the data: clickhouse-connect sends one for each block."""
-    parts, size = [], 0
+    pieces, size = [], 0
     while data:
         one = unpacker()
         while not one.eof:
-            part = one.decompress(data, limit + 1 - size)
-            size += len(part)
+            piece = one.decompress(data, limit + 1 - size)
+            size += len(piece)
             if size > limit:
                 raise _too_long(limit)
-            parts.append(part)
+            pieces.append(piece)
             data = getattr(one, "unconsumed_tail", b"")
-            if not part and not data and not one.eof:
+            if not piece and not data and not one.eof:
                 raise EOFError("it ends early")
         data = one.unused_data
-    return b"".join(parts)
+    return b"".join(pieces)
 
 
 def _unpack_blocks(data: bytes, limit: int) -> bytes:
-    parts, size, at = [], 0, 0
+    pieces, size, at = [], 0, 0
     while at < len(data):
         try:
             method, packed, unpacked = _HEADER.unpack_from(data, at + _CHECKSUM.size)
@@ -113,18 +116,18 @@ def _unpack_blocks(data: bytes, limit: int) -> bytes:
                 raise _too_long(limit)
             if packed < _HEADER.size or end > len(data) or data[at:at + _CHECKSUM.size] != _checksum(data[at + _CHECKSUM.size:end]):
                 raise ValueError("a block's checksum is wrong")
-            parts.append(_unpack_block(method, data[at + _CHECKSUM.size + _HEADER.size:end], unpacked))
+            pieces.append(_unpack_block(method, data[at + _CHECKSUM.size + _HEADER.size:end], unpacked))
         except QueryError:
             raise
         except Exception as error:  # each library has its own kinds
             raise QueryError.named(271, f"The body is not of compressed blocks: {error}", "CANNOT_DECOMPRESS") from None
         at = end
-    return b"".join(parts)
+    return b"".join(pieces)
 
 
 def _unpack_block(method: int, data: bytes, size: int) -> bytes:
     if method == _LZ4:
-        block = lz4.block.decompress(data, uncompressed_size=size)
+        block: bytes = lz4.block.decompress(data, uncompressed_size=size)
     elif method == _ZSTD:
         block = zstd.ZstdDecompressor().decompress(data, size + 1)
     elif method == _NONE:
@@ -143,9 +146,9 @@ def pack(data: bytes) -> bytes:
     """
     blocks: list[bytes] = []
     for start in range(0, len(data), BLOCK_BYTES):
-        part = data[start:start + BLOCK_BYTES]
-        packed = lz4.block.compress(part, store_size=False)
-        block = _HEADER.pack(_LZ4, len(packed) + _HEADER.size, len(part)) + packed
+        piece = data[start:start + BLOCK_BYTES]
+        packed = lz4.block.compress(piece, store_size=False)
+        block = _HEADER.pack(_LZ4, len(packed) + _HEADER.size, len(piece)) + packed
         blocks += _checksum(block), block
     return b"".join(blocks)
 

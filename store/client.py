@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+from pathlib import Path
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -24,7 +25,7 @@ common.set_setting("invalid_setting_action", "send")  # the server decides which
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it also raises what it logs
 
 
-def password_file(settings: Settings):
+def password_file(settings: Settings) -> Path:
     """The file in which the local endpoint keeps the writer's generated password."""
     return settings.home / "clickhouse_password"
 

@@ -24,7 +24,7 @@ import ssl
 import sys
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
@@ -39,6 +39,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
 
 from smartmeter import logs
 from smartmeter.errors import CRASHED, UserError
@@ -103,7 +104,7 @@ class Endpoint:
                            expose_headers=["X-ClickHouse-Exception-Code", "X-ClickHouse-Format", "X-ClickHouse-Query-Id", "X-ClickHouse-Summary"]),
             ])
 
-    async def answer(self, scope, receive, send) -> None:
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request for the path /. If the request ends early, its statement ends too."""
         request = Request(scope, receive)
         headers = {
@@ -126,7 +127,7 @@ class Endpoint:
         except ClientDisconnect:
             log.info("query %s: the client has gone, reads nothing, or its time is over", headers["X-ClickHouse-Query-Id"])
 
-    async def _run(self, request: Request, send, headers: dict[str, str]) -> None:
+    async def _run(self, request: Request, send: Send, headers: dict[str, str]) -> None:
         """Read the statement, wait for its turn, run it and send its result. Raises QueryError until the first byte is sent."""
         user = self._authenticate(request)
         reader = user == self._reader
@@ -138,8 +139,8 @@ class Endpoint:
         async with lane.place():
             parameters = request.query_params
             text = await lane.run(bodies.unpack, body, request.headers.get("Content-Encoding", ""), parameters.get("decompress") == "1", limit)
-            url_part = parameters.get("query", "").encode()
-            text = url_part + b"\n" + text if url_part and text else url_part or text
+            from_url = parameters.get("query", "").encode()
+            text = from_url + b"\n" + text if from_url and text else from_url or text
             if not text.strip():
                 return await PlainTextResponse("Ok.\n", headers=headers)(request.scope, request.receive, send)
             query = self._query(request, reader, text)
@@ -204,14 +205,14 @@ class _Answers:
     def __init__(self, endpoint: Endpoint):
         self._endpoint = endpoint
 
-    async def __call__(self, scope, receive, send):
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         await self._endpoint.answer(scope, receive, send)
 
 
 class _Sending:
     """Runs one statement and sends its answer to the client."""
 
-    def __init__(self, endpoint: Endpoint, lane: Lane, request: Request, send, headers: dict[str, str], query: Query, gone: anyio.Event):
+    def __init__(self, endpoint: Endpoint, lane: Lane, request: Request, send: Send, headers: dict[str, str], query: Query, gone: anyio.Event):
         self._endpoint, self._lane, self._send, self._headers, self._query, self._gone = endpoint, lane, send, headers, query, gone
         self._version = _version(request)
         self._packed = request.query_params.get("compress") == "1"
@@ -241,20 +242,20 @@ class _Sending:
         await self._send({"type": "http.response.start", "status": 200, "headers": raw})
 
     async def _send_all(self, result: Result, first: list[bytes], tag: str) -> None:
-        """Send the answer. If an error occurs after part of it was sent, end it with the error as ClickHouse does."""
-        for part in first:
-            await self._part(part)
+        """Send the answer. If an error occurs after some of it was sent, end it with the error as ClickHouse does."""
+        for chunk in first:
+            await self._send_some(chunk)
         try:
-            while (part := await self._lane.run(next, result.chunks, None)) is not None:
-                await self._part(await self._lane.run(self._form, result, part))
+            while (data := await self._lane.run(next, result.chunks, None)) is not None:
+                await self._send_some(await self._lane.run(self._form, result, data))
         except QueryError as error:
             message = self._endpoint._message(error)
             end = f"\r\n__exception__\r\n{tag}\r\n{message}{len(message.encode())} {tag}\r\n__exception__\r\n".encode()
-            await self._part(bodies.pack(end) if self._packed else end)
+            await self._send_some(bodies.pack(end) if self._packed else end)
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _part(self, data: bytes) -> None:
-        """Send a part of the answer. Raises ClientDisconnect when the client has gone, or reads nothing for too long."""
+    async def _send_some(self, data: bytes) -> None:
+        """Send some of the answer. Raises ClientDisconnect when the client has gone, or reads nothing for too long."""
         if self._gone.is_set():
             raise ClientDisconnect
         try:
@@ -270,7 +271,7 @@ class _Sending:
         return bodies.pack(data) if self._packed else data
 
 
-def _first_two(chunks: Iterator[bytes], form) -> list[bytes]:
+def _first_two(chunks: Iterator[bytes], form: Callable[[bytes], bytes]) -> list[bytes]:
     """The first two chunks of an answer. So a short answer is complete, with its summary and any error, before the headers are sent."""
     return [form(chunk) for _, chunk in zip(range(2), chunks)]
 
@@ -355,7 +356,7 @@ def _is_loopback(host: str) -> bool:
 
 
 @contextmanager
-def _locked(folder: Path):
+def _locked(folder: Path) -> Iterator[None]:
     """Create the data folder if it is missing, and lock it against a second endpoint. Raises UserError."""
     try:
         private_folder(folder)
@@ -416,6 +417,7 @@ def serve(settings: Settings) -> None:
 
 
 def main() -> int:
+    """Serve until the process is stopped. Returns the exit code."""
     logs.configure("endpoint")
     for number in (signal.SIGINT, signal.SIGTERM):  # uvicorn stops gracefully, then raises the signal again
         signal.signal(number, lambda *_: sys.exit(0))

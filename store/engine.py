@@ -14,6 +14,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from chdb.session import Session
 
@@ -80,7 +81,7 @@ class Summary:
     result_rows: int = 0
     result_bytes: int = 0
 
-    def add(self, answer) -> None:
+    def add(self, answer: Any) -> None:
         """Add the counts of an answer of chDB, or of a piece of one."""
         self.read_rows += answer.storage_rows_read()
         self.read_bytes += answer.storage_bytes_read()
@@ -117,6 +118,7 @@ class Engine:
         self.version, self.timezone = str(self._first.query("SELECT version(), timezone()", "TSV")).split()
 
     def close(self) -> None:
+        """Close the engine's session."""
         self._first.close()
 
     def run(self, query: Query) -> Result:
@@ -204,48 +206,49 @@ def _run(session: Session, query: Query) -> Result:
     tree = _syntax_tree(session, sql)
     if query.reader and (reason := access.refusal(sql, tree, lambda inner: _syntax_tree(session, inner))):
         raise QueryError.denied(reason)
-    format = _format(session, sql, tree) or query.format
+    format_name = _format(session, sql, tree) or query.format
     tree = tree or {}
-    streamed = tree.get("type") == "SelectWithUnionQuery" and (format in STREAMED_FORMATS or format in HEADED_FORMATS)
+    streamed = tree.get("type") == "SelectWithUnionQuery" and (format_name in STREAMED_FORMATS or format_name in HEADED_FORMATS)
     _set(session, query, streamed)
     summary = Summary()
     if streamed:
-        return Result(_pieces(session, query, sql, format, summary), format, summary, streamed)
+        return Result(_pieces(session, query, sql, format_name, summary), format_name, summary, streamed)
     whole = session.query(sql, query.format, params=query.parameters)
     summary.add(whole)
-    return Result(_one(whole.bytes()), format, summary)
+    return Result(_one(whole.bytes()), format_name, summary)
 
 
-def _format(session: Session, sql: str, tree: dict | None) -> str | None:
+def _format(session: Session, sql: str, tree: access.Tree | None) -> str | None:
     """The format in a statement, if any. Without a tree, it is found in ClickHouse's own formatting of the statement."""
     if tree is not None:
-        return tree.get("format_ast", {}).get("name")
+        name: str | None = tree.get("format_ast", {}).get("name")
+        return name
     spelt = session.query("SELECT formatQuerySingleLine({sql:String})", "RawBLOB", params={"sql": _escape(sql)}).bytes().decode()
     found = _FORMAT.search(spelt.rstrip())
     return found[1] if found else None
 
 
-def _pieces(session: Session, query: Query, sql: str, format: str, summary: Summary) -> Generator[bytes]:
+def _pieces(session: Session, query: Query, sql: str, format_name: str, summary: Summary) -> Generator[bytes]:
     """The answer piece by piece. In formats with a header every piece has one, and all but the first are cut off."""
     header = None
-    with session.send_query(sql, format, params=query.parameters) as stream:
+    with session.send_query(sql, format_name, params=query.parameters) as stream:
         for piece in stream:
             summary.add(piece)
             data = piece.bytes()
             if header is None:
-                header = native.header_bytes(data, HEADED_FORMATS[format]) if format in HEADED_FORMATS else 0
+                header = native.header_bytes(data, HEADED_FORMATS[format_name]) if format_name in HEADED_FORMATS else 0
                 yield data
             else:
                 yield data[header:]
-    if header is None and format in HEADED_FORMATS:  # without rows there are no pieces
-        yield session.query(sql, format, params=query.parameters).bytes()
+    if header is None and format_name in HEADED_FORMATS:  # without rows there are no pieces
+        yield session.query(sql, format_name, params=query.parameters).bytes()
 
 
 def _one(data: bytes) -> Generator[bytes]:
     yield data
 
 
-def _takes_data(session: Session, insert: re.Match) -> bool:
+def _takes_data(session: Session, insert: re.Match[bytes]) -> bool:
     """Whether a match of _INSERT is an INSERT followed by data, according to ClickHouse's parser."""
     try:
         tree = _syntax_tree(session, _decode(insert[0]))
@@ -254,12 +257,12 @@ def _takes_data(session: Session, insert: re.Match) -> bool:
     return tree is not None and tree.get("type") == "InsertQuery" and "select" not in tree and "infile" not in tree
 
 
-def _insert(session: Session, query: Query, insert: re.Match) -> Result:
+def _insert(session: Session, query: Query, insert: re.Match[bytes]) -> Result:
     if query.readonly:
         raise QueryError.named(READONLY, "Cannot execute query in readonly mode", "READONLY")
-    statement, settings, format = (_decode(insert[part] or b"") for part in ("statement", "settings", "format"))
+    statement, settings, format_name = (_decode(insert[group] or b"") for group in ("statement", "settings", "format"))
     with _in_memory(memoryview(query.text)[insert.end():]) as path:
-        result = session.query(f"{statement} FROM INFILE {_quote(path)} {settings} FORMAT {format}")
+        result = session.query(f"{statement} FROM INFILE {_quote(path)} {settings} FORMAT {format_name}")
     summary = Summary()
     summary.add(result)
     return Result(_one(b""), query.format, summary)
@@ -277,7 +280,7 @@ def _in_memory(data: memoryview) -> Generator[str]:
         yield f"/proc/self/fd/{file.fileno()}"
 
 
-def _syntax_tree(session: Session, sql: str) -> dict | None:
+def _syntax_tree(session: Session, sql: str) -> access.Tree | None:
     """The syntax tree that ClickHouse's parser makes of a statement; None for kinds that it does not support."""
     try:
         answer = session.query("SELECT parseQueryToJSON({sql:String})", "RawBLOB", params={"sql": _escape(sql)})
@@ -287,7 +290,8 @@ def _syntax_tree(session: Session, sql: str) -> dict | None:
             return None
         message = str(failure).split(": In scope SELECT parseQueryToJSON")[0]
         raise QueryError(failure.code, f"{message.rstrip(' .:')}. (SYNTAX_ERROR)") from None
-    return json.loads(answer.bytes())
+    found: access.Tree = json.loads(answer.bytes())
+    return found
 
 
 def _decode(text: bytes) -> str:

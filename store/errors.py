@@ -36,4 +36,5 @@ class QueryError(Exception):
 
     @classmethod
     def denied(cls, reason: str) -> QueryError:
+        """The error for a statement that the reader may not run."""
         return cls.named(ACCESS_DENIED, f"reader: Not enough privileges: {reason}", "ACCESS_DENIED")

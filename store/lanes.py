@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import TypeVar, TypeVarTuple
 
 import anyio
 from anyio.to_thread import run_sync
@@ -16,6 +16,7 @@ WAIT_S = 10
 MOST_WAITING = 100
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 
 
 class Lane:
@@ -44,7 +45,7 @@ class Lane:
         finally:
             self._places.release()
 
-    async def run(self, function: Callable[..., T], *arguments) -> T:
+    async def run(self, function: Callable[[*Ts], T], *arguments: *Ts) -> T:
         """The result of a blocking function, run on one of the lane's threads. The caller must hold a place."""
         return await run_sync(function, *arguments, limiter=self._threads)
 

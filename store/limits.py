@@ -6,7 +6,8 @@ import json
 from datetime import date
 from typing import NamedTuple
 
-from smartmeter.messages.schemas import SCHEMA_DIR, CodecError
+from smartmeter.messages.records import AnyRecord
+from smartmeter.messages.schemas import SCHEMA_DIR, CodecError, Schema
 from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import DAY_MS
 
@@ -39,7 +40,7 @@ def check_size(name: str, size: int) -> None:
         raise CodecError(f"it has {size:,} bytes: at most {MOST_BYTES[name]:,} are accepted")
 
 
-def fit(name: str, record: dict) -> dict:
+def fit(name: str, record: AnyRecord) -> AnyRecord:
     """A record of topic `name` in a form that can be stored. Raises CodecError if there is none.
 
     Coordinates that do not exist become NULL. The time of a dead letter is moved to the nearest valid one.
@@ -61,7 +62,7 @@ def nearest_ms(time_ms: int) -> int:
     return min(max(time_ms, FIRST_MS), LAST_MS)
 
 
-def _check_hours(record: dict) -> None:
+def _check_hours(record: AnyRecord) -> None:
     """Raise CodecError for hours of a day that the view energy_by_hour cannot split, as it would fail for all days."""
     lengths = [len(record[field]) for field in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")]
     if len(set(lengths)) > 1:
@@ -70,7 +71,7 @@ def _check_hours(record: dict) -> None:
         raise CodecError(f"hours are {record['hours']}: each lies from 0 to 23")
 
 
-def _check(limits: Limits, record: dict) -> None:
+def _check(limits: Limits, record: AnyRecord) -> None:
     for field, lowest, highest in limits.ranges:
         if not lowest <= record[field] <= highest:
             raise CodecError(f"{field} is {record[field]}: it lies in the years 1900 to 2299")
@@ -85,7 +86,7 @@ def _check(limits: Limits, record: dict) -> None:
             raise CodecError(f"{field} are {record[field]}: each lies in the years 1900 to 2299")
 
 
-def _limits(fields: list[dict]) -> Limits:
+def _limits(fields: list[Schema]) -> Limits:
     limits = Limits([], [], [], [])
     for field in fields:
         name, kind = field["name"], field["type"]

@@ -71,7 +71,7 @@ class _Server(ThreadingMixIn, WSGIServer):
 
 
 class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_) -> None:
+    def log_message(self, *_: object) -> None:
         """Log no requests."""
 
 

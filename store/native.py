@@ -37,12 +37,12 @@ def of_version(blocks: bytes, version: int, one_block: bool = False) -> bytes:
     custom = b"\0" if version >= WITH_CUSTOM_SERIALIZATION else b""
     if one_block and not custom:
         return BLOCK_INFO + blocks
-    parts: list[bytes] = []
+    pieces: list[bytes] = []
     cursor = _Cursor(blocks)
     while cursor.at < len(blocks):
         start = cursor.at
         columns, rows = cursor.varint(), cursor.varint()
-        parts += BLOCK_INFO, blocks[start:cursor.at]
+        pieces += BLOCK_INFO, blocks[start:cursor.at]
         for _ in range(columns):
             start = cursor.at
             cursor.string()
@@ -51,8 +51,8 @@ def of_version(blocks: bytes, version: int, one_block: bool = False) -> bytes:
             if rows:
                 cursor.prefix(type_name)
                 cursor.column(type_name, rows)
-            parts += blocks[start:behind_type], custom, blocks[behind_type:cursor.at]
-    return b"".join(parts)
+            pieces += blocks[start:behind_type], custom, blocks[behind_type:cursor.at]
+    return b"".join(pieces)
 
 
 def header_bytes(data: bytes, strings: int) -> int:
@@ -80,7 +80,7 @@ class _Cursor:
 
     def u64(self) -> int:
         self.at += 8
-        return _U64.unpack_from(self.data, self.at - 8)[0]
+        return int(_U64.unpack_from(self.data, self.at - 8)[0])
 
     def string(self) -> bytes:
         size = self.varint()
@@ -173,7 +173,7 @@ def _parse(type_name: str) -> tuple[str, list[str]]:
 
 def _split(arguments: str) -> list[str]:
     """Split arguments at commas, except within brackets and quotes."""
-    parts: list[str] = []
+    pieces: list[str] = []
     depth, start, quote, at = 0, 0, "", 0
     while at < len(arguments):
         char = arguments[at]
@@ -185,8 +185,8 @@ def _split(arguments: str) -> list[str]:
         elif char in "()":
             depth += 1 if char == "(" else -1
         elif char == "," and not depth:
-            parts.append(arguments[start:at].strip())
+            pieces.append(arguments[start:at].strip())
             start = at + 1
         at += 1
     last = arguments[start:].strip()
-    return [*parts, last] if last else parts
+    return [*pieces, last] if last else pieces

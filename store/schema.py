@@ -8,7 +8,7 @@ from clickhouse_connect.driver.client import Client
 
 from smartmeter.settings import Settings
 
-STATEMENTS = [part for part in (Path(__file__).parent / "schema.sql").read_text().split(";\n") if part.strip()]
+STATEMENTS = [statement for statement in (Path(__file__).parent / "schema.sql").read_text().split(";\n") if statement.strip()]
 
 AGE_OF = {"daily_energy": "date", "thresholds": "date", "alerts": "date", "power_profile": "minute", "late": "date",
           "dead_letter": "received", "refused": "received"}

@@ -12,6 +12,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from clickhouse_connect.driver.client import Client
@@ -29,7 +30,9 @@ from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import STORED, sink_group
 from smartmeter.messages import codec, schemas
-from smartmeter.messages.framing import RegistryFault, framing
+from smartmeter.messages.framing import framing
+from smartmeter.messages.records import AnyRecord
+from smartmeter.messages.single_object import RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.settings import Settings, SettingsError
 from store import client as clickhouse
@@ -68,7 +71,7 @@ COLUMNS = {
 log = logging.getLogger("sink")
 
 
-def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
+def rows_by_table(name: str, record: AnyRecord) -> dict[str, list[AnyRecord]]:
     """Table -> rows of a record of the topic `name`. Mostly that is the record itself, but a house also yields its meters, and
     thresholds one row for each meter. Rows may have more items than COLUMNS lists."""
     meters = [{**record, **meter} for meter in record.get("meters", ())]
@@ -77,7 +80,7 @@ def rows_by_table(name: str, record: dict) -> dict[str, list[dict]]:
     return {name: meters if name == "thresholds" else [record]}
 
 
-def refusal(message: Message, reason: str) -> dict:
+def refusal(message: Message, reason: str) -> AnyRecord:
     """The row of the table `refused` for a message that cannot be stored."""
     return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset(),
             "received": limits.nearest_ms(message.timestamp()[1]), "reason": reason, "payload": message.value() or b""}
@@ -87,7 +90,7 @@ def refusal(message: Message, reason: str) -> dict:
 class Batch:
     """Rows by table, undivided power profiles, and the offsets to commit once all are stored."""
 
-    rows: dict[str, list[dict]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
+    rows: dict[str, list[AnyRecord]] = field(default_factory=lambda: {table: [] for table in COLUMNS})
     profiles: list[codec.Profile] = field(default_factory=list)
     minutes: int = 0  # rows of the profiles
     message_bytes: int = 0
@@ -131,9 +134,11 @@ class Sink:
         self._client: Client  # once _connect has been called
 
     def stop(self) -> None:
+        """End run() after the present batch. A signal handler may call it."""
         self._stopping = True
 
     def run(self) -> None:
+        """Store messages until stop() is called."""
         connection.require_broker(self._settings)
         self._framing = framing(self._settings)
         self._consumer = Consumer({
@@ -249,7 +254,7 @@ class Sink:
         self._client = clickhouse.writer(self._settings)
         schema.create(self._client, self._settings)
 
-    def _until_it_works(self, action, following: Batch | None = None) -> bool:
+    def _until_it_works(self, action: Callable[[], None], following: Batch | None = None) -> bool:
         """Call `action` until it succeeds, however long ClickHouse is away. False if the sink is stopped before that.
 
         following: a batch for messages that Kafka's client still returns while reading is paused.
@@ -295,6 +300,7 @@ class Sink:
 
 
 def main() -> int:
+    """Run the sink until SIGINT or SIGTERM. Returns the exit code."""
     logs.configure("sink")
     try:
         sink = Sink(Settings.load())

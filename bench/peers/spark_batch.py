@@ -74,17 +74,17 @@ def midnight_ms(date: Column, timezone: Column) -> Column:
 def cut(bursts: DataFrame) -> DataFrame:
     """A row for each piece, with the deltas and watts of its readings. The first delta counts from base_ms."""
     timezone = F.col("timezone")
-    first_count = F.aggregate(F.slice("counts", 1, F.col("m")), F.lit(1), lambda sum, count: sum + count)
+    first_count = F.aggregate(F.slice("counts", 1, F.col("m")), F.lit(1), lambda total, count: total + count)
     count = F.element_at("counts", F.col("m") + 1)
     days = F.sequence(local_date(F.col("start_ms"), timezone), local_date(F.col("end_ms") - 1, timezone))
 
     def readings_before(time_ms: Column) -> Column:
-        count = F.aggregate("deltas", F.struct(F.col("start_ms").alias("time_ms"), F.lit(0).alias("readings")), lambda sum, delta: F.struct(
-            (sum.time_ms + delta * F.col("tick_ms")).alias("time_ms"),
-            (sum.readings + (sum.time_ms + delta * F.col("tick_ms") < time_ms).cast("int")).alias("readings")))
+        count = F.aggregate("deltas", F.struct(F.col("start_ms").alias("time_ms"), F.lit(0).alias("readings")), lambda total, delta: F.struct(
+            (total.time_ms + delta * F.col("tick_ms")).alias("time_ms"),
+            (total.readings + (total.time_ms + delta * F.col("tick_ms") < time_ms).cast("int")).alias("readings")))
         return F.when(time_ms <= F.col("start_ms"), 0).when(time_ms >= F.col("end_ms"), F.size("deltas")).otherwise(count.readings)
 
-    ticks_before = F.aggregate(F.slice("deltas", 1, F.col("first")), F.lit(0).cast("long"), lambda sum, delta: sum + delta)
+    ticks_before = F.aggregate(F.slice("deltas", 1, F.col("first")), F.lit(0).cast("long"), lambda total, delta: total + delta)
     of_day = F.col("first") + 1, F.col("end") - F.col("first")
     return (
         bursts.select("*", F.unix_millis("start").alias("start_ms"), F.unix_millis("end").alias("end_ms"))

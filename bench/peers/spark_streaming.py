@@ -28,10 +28,10 @@ RESULT = "house_id LONG, meter_id INT, date DATE, kwh DOUBLE, readings LONG"
 COLUMNS = ["timezone", "start_ms", "tick_ms", "meter_ids", "counts", "deltas", "watts"]
 
 
-def days(key: tuple[int], parts: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
+def days(key: tuple[int], frames: Iterator[pd.DataFrame], state: GroupState) -> Iterator[pd.DataFrame]:
     """Yield the days of a house after the bursts of a micro-batch."""
     house = pickle.loads(state.get[0]) if state.exists else HouseDays()
-    bursts = pd.concat(parts).sort_values("start_ms")
+    bursts = pd.concat(frames).sort_values("start_ms")
     for burst in bursts[COLUMNS].itertuples(index=False, name=None):
         house.add(summarise(*burst))
     state.update((pickle.dumps(house),))

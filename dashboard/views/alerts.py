@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from datetime import timedelta
+from datetime import date, timedelta
 from typing import Any
 
 import pandas as pd
@@ -37,7 +37,7 @@ COLUMNS: dict[str, Any] = {
 }
 
 
-def pick_filters() -> dict:
+def pick_filters() -> dict[str, Any]:
     """The user's filters, as arguments of queries.alerts."""
     labels = ["", *queries.alert_labels(results())]
     with st.container(horizontal=True, vertical_alignment="bottom"):
@@ -53,7 +53,7 @@ def pick_filters() -> dict:
 
 
 @st.fragment(run_every=REFRESH_S)
-def live(filters: dict, notices: bool) -> None:
+def live(filters: dict[str, Any], notices: bool) -> None:
     """One page of the alerts, queried twice a second, and a button to save all of them."""
     with explained():
         db, total = results(), queries.count_alerts(results(), **filters)
@@ -102,6 +102,7 @@ def shown(alerts: pd.DataFrame) -> pd.DataFrame:
 
 
 def local(at: pd.Timestamp, timezone: str) -> str:
+    """A time as shown by the house's clock, to the second."""
     return f"{at.astimezone(zone(timezone)):%Y-%m-%d %H:%M:%S}"
 
 
@@ -122,7 +123,7 @@ def detail(alert_id: str) -> None:
     acknowledgement(alert_id)
 
 
-def choose(house_id: int, meter_id: int, day) -> None:
+def choose(house_id: int, meter_id: int, day: date) -> None:
     """Make the page Home show this meter on this day."""
     st.session_state.update(house=house_id, meter=meter_id, date=day, span="day", chosen=True)
 

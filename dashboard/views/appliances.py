@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 import pandas as pd
 import streamlit as st
@@ -21,6 +21,7 @@ def with_unmetered(appliances: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame
 
 
 def show_figures(metered_kwh: float, mains_kwh: float | None) -> None:
+    """Show the energy of the appliances, of the mains (None: no meter), and the share, in figures."""
     with st.container(horizontal=True):
         st.metric("Appliances, kWh", f"{metered_kwh:,.1f}", border=True, help="Measured by the appliances' own meters.")
         st.metric("Mains, kWh", "–" if mains_kwh is None else f"{mains_kwh:,.1f}", border=True)
@@ -29,6 +30,7 @@ def show_figures(metered_kwh: float, mains_kwh: float | None) -> None:
 
 
 def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> None:
+    """Show each appliance's energy and share of the mains, as a chart and a table."""
     shares = energy.groupby("label", as_index=False)["kwh"].sum().sort_values("kwh", ascending=False)
     shares["share_percent"] = 100 * shares["kwh"] / mains_kwh if mains_kwh else None
     left, right = st.columns([3, 2])
@@ -41,7 +43,8 @@ def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> 
         csv_button(shares, f"appliances_{house.house_id}.csv")
 
 
-def show_percentiles(house: House, meters: pd.DataFrame, first, last) -> None:
+def show_percentiles(house: House, meters: pd.DataFrame, first: date, last: date) -> None:
+    """Show the percentile of the picked meters by day."""
     st.subheader("Power that each appliance usually stays below")
     start, end = (datetime.combine(day, time(), UTC) for day in (first, last + timedelta(days=1)))
     found = queries.thresholds(results(), house.house_id, meters["meter_id"].tolist(), start, end).merge(meters, on="meter_id")

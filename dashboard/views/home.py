@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime, time, timedelta
+from datetime import date, datetime, time, timedelta
 
 import pandas as pd
 import streamlit as st
@@ -26,7 +26,7 @@ MOST_POINTS = 720
 WHOLE_HOUSE = 0
 
 
-def pick_span(house: House, day) -> tuple[int, int]:
+def pick_span(house: House, day: date) -> tuple[int, int]:
     """The Unix times [start, end) to show: a local day, or some hours of it."""
     start_s, end_s = (round(datetime.combine(at, time(), house.zone).timestamp()) for at in (day, day + timedelta(days=1)))
     start("span", str, SPANS_H.__contains__, "day")
@@ -49,12 +49,13 @@ def pick_meter(meters: pd.DataFrame) -> int:
     names = {WHOLE_HOUSE: "whole house"} | {row.meter_id: f"{row.label} ({row.meter_id})" for row in meters.itertuples()}
     mains = meters[meters["kind"] == "mains"]["meter_id"]
     start("meter", int, names.__contains__, int(mains.iloc[0]) if len(mains) == 1 else WHOLE_HOUSE)
-    meter_id = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="meter", persist_state="session")
+    meter_id: int = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="meter", persist_state="session")
     keep("meter", meter_id)
     return meter_id
 
 
 def show_power(house: House, meters: pd.DataFrame) -> None:
+    """Show the power of the picked meter, or of the whole house, over the picked time."""
     st.subheader("Power")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         day = pick_day("Day", "date", house.first, house.last, house.last)
@@ -74,6 +75,7 @@ def show_power(house: House, meters: pd.DataFrame) -> None:
 
 
 def show_meter(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> None:
+    """Show a meter's power with its thresholds and alerts."""
     with_limit = st.toggle("Threshold", True, key="with_limit", persist_state="session")
     known = thresholds.dropna(subset="limit_watts")
     st.altair_chart(charts.power_curve(power, known if with_limit else known.head(0), alerts, span), alt="Power of the meter")
@@ -84,6 +86,7 @@ def show_meter(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFra
 
 
 def show_whole_house(power: pd.DataFrame, meters: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> None:
+    """Show the power of all appliances, stacked, with that of the mains."""
     power = power.merge(meters, on="meter_id")
     mains = power[power["kind"] == "mains"].groupby("start_s", as_index=False)["mean_watts"].sum()
     appliances, order = charts.ranked(power[power["kind"] != "mains"], "start_s", "mean_watts")
@@ -92,10 +95,11 @@ def show_whole_house(power: pd.DataFrame, meters: pd.DataFrame, alerts: pd.DataF
 
 
 def counted(alerts: pd.DataFrame) -> str:
+    """The number of alerts, in words."""
     return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
 
 
-def show_figures(house: House, first, last) -> tuple[pd.DataFrame, pd.DataFrame]:
+def show_figures(house: House, first: date, last: date) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Show the house's energy in figures. Returns (energy of each day, with the period before; median of the zip)."""
     length = last - first + timedelta(days=1)
     days = queries.energy_of_house(results(), house.house_id, first, last)
@@ -107,6 +111,7 @@ def show_figures(house: House, first, last) -> tuple[pd.DataFrame, pd.DataFrame]
 
 
 def show_energy(days: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
+    """Show the energy of each day, beside the period before and the median of the zip."""
     st.subheader("Energy by day")
     partial = days[(days["coverage_percent"] < charts.WHOLE_PERCENT) | ~days["final"]]
     if len(partial):
@@ -119,6 +124,7 @@ def show_energy(days: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
 
 
 def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFrame) -> None:
+    """Show the energy of all days in figures, against the period before and the median of the zip."""
     total, earlier, neighbours = days["kwh"].sum(), before["kwh"].sum(), median.loc[median["date"].isin(days["date"]), "median_kwh"].sum()
     others = int(median["houses"].max()) if len(median) else 0
     with st.container(horizontal=True):
@@ -132,10 +138,12 @@ def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFra
 
 
 def percent(value: float, base: float) -> str:
+    """The change from a base, in percent; a dash if the base is 0."""
     return f"{100 * (value / base - 1):+.0f} %" if base else "–"
 
 
-def show_cost(house: House, first, last) -> None:
+def show_cost(house: House, first: date, last: date) -> None:
+    """Show the cost of the energy of each day."""
     st.subheader("Cost")
     tariff = pick_tariff()
     hours = queries.energy_by_hour(results(), house.house_id, first, last)
@@ -154,6 +162,7 @@ def show_cost(house: House, first, last) -> None:
 
 
 def pick_tariff() -> Tariff:
+    """The tariff that the user picks."""
     start("tariff", Tariff.from_text, lambda tariff: True, Tariff(0.3, 0.3))
     known = st.session_state["tariff"]
     with st.container(horizontal=True, vertical_alignment="bottom"):

@@ -23,7 +23,7 @@ COLUMNS: dict[str, Any] = {
 }
 
 
-def reason(day) -> str:
+def reason(day: Any) -> str:
     """What is wrong with a day (a row of queries.doubtful_days), in words."""
     reasons = []
     if not day.known:
@@ -37,7 +37,7 @@ def reason(day) -> str:
     return "; ".join(reasons)
 
 
-def way_back(day) -> str:
+def way_back(day: Any) -> str:
     """The command that recomputes a day from all readings that were sent; empty if none were late or the day is fully covered."""
     if not day.late_readings or (day.known and day.coverage_percent >= charts.WHOLE_PERCENT):
         return ""

@@ -1,4 +1,4 @@
-"""Reduces many messages to one batch a house: its sections, and the parts of their readings that the jobs need later.
+"""Reduces many messages to one batch a house: its sections, and those of their readings that the jobs need later.
 
 Energy needs only the sections. Thresholds need a histogram of each section's power. The power profile needs what each section adds to each
 minute. Spikes need the readings that are high enough to be a spike.
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import lz4.block
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.core.energy import HOUR
 from jobs.core.minutes import PIECE, pieces
@@ -26,6 +27,7 @@ from jobs.core.sections import ARRIVED, ARRIVED_1, arrivals
 from jobs.core.shards import shard_of
 from jobs.core.sketch import histograms
 from jobs.core.state_version import require_version, widened
+from smartmeter.arrays import Bools, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
 
 HOUSE = np.dtype([
@@ -59,18 +61,18 @@ class Wanted:
 
     def __or__(self, other: Wanted) -> Wanted:
         """Everything that either of the two wants."""
-        over = [w.readings_over_watts for w in (self, other) if w.readings_over_watts is not None]
+        over = [wants.readings_over_watts for wants in (self, other) if wants.readings_over_watts is not None]
         return Wanted(self.histograms or other.histograms, min(over, default=None), self.minutes or other.minutes)
 
 
 class Whole(NamedTuple):
     """w bursts that travel with all their readings, because they may overlap in part with earlier ones (jobs.core.overlaps)."""
 
-    number: np.ndarray  # int64 (w,), rising; the column burst of their sections holds it
+    number: Ints  # int64 (w,), rising; the column burst of their sections holds it
     columns: Columns
 
     @classmethod
-    def among(cls, columns: Columns, wanted: np.ndarray) -> Whole:
+    def among(cls, columns: Columns, wanted: Bools) -> Whole:
         """The bursts that are `wanted` (bool (b,)); each is numbered by its index."""
         if not wanted.any():
             return NO_WHOLE
@@ -82,8 +84,8 @@ class Whole(NamedTuple):
             columns.bursts[wanted], columns.meter_id[of_channel], columns.count[of_channel], columns.gap_ms[of_reading], columns.watts[of_reading],
             refused))
 
-    def of(self, sections: np.ndarray) -> Whole:
-        """The bursts of some consecutive sections (ARRIVED (b,))."""
+    def of(self, sections: Rows) -> Whole:
+        """The bursts of some consecutive sections (ARRIVED (s,))."""
         if not len(self.number) or not len(sections):
             return NO_WHOLE
         begin, end = np.searchsorted(self.number, [sections["burst"][0], sections["burst"][-1] + 1]).tolist()
@@ -100,11 +102,12 @@ class Whole(NamedTuple):
         if not len(self.number):
             return b""
         columns = self.columns._replace(gap_ms=self.columns.gap_ms.astype(np.uint32))
-        sizes = map(len, (self.number, columns.meter_id, columns.watts, columns.refused))
-        return _WHOLE_HEAD.pack(*sizes) + lz4.block.compress(b"".join(array.tobytes() for array in (self.number, *columns)))
+        head = _WHOLE_HEAD.pack(len(self.number), len(columns.meter_id), len(columns.watts), len(columns.refused))
+        body: bytes = lz4.block.compress(b"".join(array.tobytes() for array in (self.number, *columns)))
+        return head + body
 
 
-def _between(lengths: np.ndarray, begin: int, end: int) -> slice:
+def _between(lengths: Ints, begin: int, end: int) -> slice:
     """The slice that the entries begin to end (exclusive) take up, given the length of each entry."""
     first = int(lengths[:begin].sum())
     return slice(first, first + int(lengths[begin:end].sum()))
@@ -115,7 +118,7 @@ def _unpack_whole(body: memoryview) -> Whole:
     if not len(body):
         return NO_WHOLE
     bursts, channels, readings, refused = _WHOLE_HEAD.unpack_from(body)
-    packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size:]), 0, []
+    packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size:]), 0, list[Any]()
     for dtype, length in ((np.int64, bursts), (BURST, bursts), (np.int64, channels), (np.int64, channels), (np.uint32, readings), (np.float32, readings),
                           (REFUSED, refused)):
         arrays.append(np.frombuffer(packed, dtype, length, at))
@@ -130,7 +133,7 @@ NO_WHOLE = Whole(np.empty(0, np.int64), Columns(
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """b sections of one house in order of arrival, with h entries of their histograms, p minutes, q hours and n of their readings.
+    """s sections of one house in order of arrival, with e entries of their histograms, p minutes, h hours and n of their readings.
 
     The arrays are flat: the entries of the first section come first, then those of the second, and so on. A section has `bins` histogram
     entries, `minutes` minutes, `hours` hours and `carried` readings.
@@ -139,13 +142,13 @@ class Batch:
     house_id: int
     timezone: str
     newest_ms: int  # the newest reading, or NEVER
-    sections: np.ndarray  # ARRIVED (b,)
-    bin: np.ndarray  # uint16 (h,), of jobs.core.sketch
-    count: np.ndarray  # uint32 (h,), readings in the bin
-    minutes: np.ndarray  # PIECE (p,), of jobs.core.minutes
-    hours: np.ndarray  # HOUR (q,), of jobs.core.energy
-    gap_ms: np.ndarray  # uint32 (n,), time since the section's previous carried reading; for the first, since first_ms
-    watts: np.ndarray  # float32 (n,)
+    sections: Rows  # ARRIVED (s,)
+    bin: NDArray[np.uint16]  # uint16 (e,), of jobs.core.sketch
+    count: NDArray[np.uint32]  # uint32 (e,), readings in the bin
+    minutes: Rows  # PIECE (p,), of jobs.core.minutes
+    hours: Rows  # HOUR (h,), of jobs.core.energy
+    gap_ms: NDArray[np.uint32]  # uint32 (n,), time since the section's previous carried reading; for the first, since first_ms
+    watts: Float32s  # float32 (n,)
     whole: Whole = NO_WHOLE
 
     def halves(self) -> tuple[Batch, Batch] | None:
@@ -154,12 +157,12 @@ class Batch:
         if not cuts:
             return None
         cut = cuts[len(cuts) // 2]
-        h, p, q, n = (int(self.sections[name][:cut].sum()) for name in NUMBERED[1:])
+        e, p, h, n = (int(self.sections[name][:cut].sum()) for name in NUMBERED[1:])
         until_ms = int(self.sections["before_ms"][cut])  # the newest reading of the first half
-        first = Batch(self.house_id, self.timezone, until_ms, self.sections[:cut], self.bin[:h], self.count[:h], self.minutes[:p],
-                      self.hours[:q], self.gap_ms[:n], self.watts[:n], self.whole.of(self.sections[:cut]))
-        return first, Batch(self.house_id, self.timezone, self.newest_ms, self.sections[cut:], self.bin[h:], self.count[h:], self.minutes[p:],
-                            self.hours[q:], self.gap_ms[n:], self.watts[n:], self.whole.of(self.sections[cut:]))
+        first = Batch(self.house_id, self.timezone, until_ms, self.sections[:cut], self.bin[:e], self.count[:e], self.minutes[:p],
+                      self.hours[:h], self.gap_ms[:n], self.watts[:n], self.whole.of(self.sections[:cut]))
+        return first, Batch(self.house_id, self.timezone, self.newest_ms, self.sections[cut:], self.bin[e:], self.count[e:], self.minutes[p:],
+                            self.hours[h:], self.gap_ms[n:], self.watts[n:], self.whole.of(self.sections[cut:]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,44 +170,44 @@ class Batches:
     """The batches of many houses in shared arrays: the rows of the first house come first, then those of the second, and so on."""
 
     zones: list[str]
-    houses: np.ndarray  # HOUSE (k,); a house has several if its time zone changes
-    sections: np.ndarray
-    bin: np.ndarray
-    count: np.ndarray
-    minutes: np.ndarray
-    hours: np.ndarray
-    gap_ms: np.ndarray
-    watts: np.ndarray
+    houses: Rows  # HOUSE (k,); a house has several if its time zone changes
+    sections: Rows
+    bin: NDArray[np.uint16]
+    count: NDArray[np.uint32]
+    minutes: Rows
+    hours: Rows
+    gap_ms: NDArray[np.uint32]
+    watts: Float32s
     whole: Whole = NO_WHOLE
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches."""
-        s = h = p = q = n = 0
+        s = e = p = h = n = 0
         for house_id, zone, newest_ms, sections, bins, minutes, hours, carried in self.houses.tolist():
             own = self.sections[s:s + sections]
-            yield Batch(house_id, self.zones[zone], newest_ms, own, self.bin[h:h + bins], self.count[h:h + bins], self.minutes[p:p + minutes],
-                        self.hours[q:q + hours], self.gap_ms[n:n + carried], self.watts[n:n + carried], self.whole.of(own))
-            s, h, p, q, n = s + sections, h + bins, p + minutes, q + hours, n + carried
+            yield Batch(house_id, self.zones[zone], newest_ms, own, self.bin[e:e + bins], self.count[e:e + bins], self.minutes[p:p + minutes],
+                        self.hours[h:h + hours], self.gap_ms[n:n + carried], self.watts[n:n + carried], self.whole.of(own))
+            s, e, p, h, n = s + sections, e + bins, p + minutes, h + hours, n + carried
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes]]:
         """Yield (shard, its packed batches) for each of the `shards` shards that has any. The houses must be sorted by shard."""
         shard = shard_of(self.houses["house_id"], shards)
         for begin, end in pairwise([*begins(shard).tolist(), len(shard)] if len(shard) else []):
-            yield int(shard[begin]), self.part(begin, end).pack()
+            yield int(shard[begin]), self.of_houses(begin, end).pack()
 
-    def part(self, begin: int, end: int) -> Batches:
+    def of_houses(self, begin: int, end: int) -> Batches:
         """The batches of the houses begin to end (exclusive)."""
-        s, h, p, q, n = (slice(*self._places[name][[begin, end]].tolist()) for name in NUMBERED)
-        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[h], self.count[h], self.minutes[p], self.hours[q],
+        s, e, p, h, n = (slice(*self._places[name][[begin, end]].tolist()) for name in NUMBERED)
+        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[e], self.count[e], self.minutes[p], self.hours[h],
                        self.gap_ms[n], self.watts[n], self.whole.of(self.sections[s]))
 
     def of(self, house_id: int) -> Batches:
         """The batches of one house."""
         at = np.flatnonzero(self.houses["house_id"] == house_id)
-        return self.part(at[0], at[-1] + 1) if len(at) else self.part(0, 0)
+        return self.of_houses(at[0], at[-1] + 1) if len(at) else self.of_houses(0, 0)
 
     @cached_property
-    def _places(self) -> dict[str, np.ndarray]:
+    def _places(self) -> dict[str, Ints]:
         """Index at which the sections, bins and so on of each house begin, and at which those of the last house end."""
         return {name: np.append(0, np.cumsum(self.houses[name])) for name in NUMBERED}
 
@@ -215,7 +218,7 @@ class Batches:
         """
         zones = "\n".join(self.zones).encode()
         arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.hours, self.gap_ms
-        columns = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
+        columns: bytes = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
         sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.hours, self.watts))
         return _HEAD.pack(_NO_SIZE + STATE_VERSION, len(columns), *sizes) + columns + self.watts.tobytes() + self.whole.pack()
 
@@ -249,20 +252,20 @@ def alone(batch: Batch) -> Batches:
                    batch.gap_ms, batch.watts, batch.whole)
 
 
-def house_batches(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int, wanted: Wanted,
-                  whole: np.ndarray | None = None) -> Batches:
+def house_batches(readings: Readings, partition: Ints, offset: Ints, max_sample_period_ms: int, wanted: Wanted,
+                  whole: Bools | None = None) -> Batches:
     """A batch for each house and time zone in many bursts.
 
     partition, offset: int (b,), place of each burst's message. whole: bool (b,), the bursts that travel with all their readings
     (None: no burst).
     """
     sections, hours = arrivals(readings, partition, offset, max_sample_period_ms)
-    bin, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
+    bin_index, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
     houses = np.zeros(len(readings.bursts), HOUSE)
-    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin, counts, minutes, hours, gap_ms, watts,
-                   NO_WHOLE if whole is None else Whole.among(readings.columns, whole))
+    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin_index, counts, minutes, hours, gap_ms,
+                   watts, NO_WHOLE if whole is None else Whole.among(readings.columns, whole))
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)
@@ -291,13 +294,13 @@ def _add_up(houses, bursts, sections):
     return k
 
 
-def _histograms(sections: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _histograms(sections: Rows, watts: Float32s) -> tuple[NDArray[np.uint16], NDArray[np.uint32]]:
     """(bin, count) of the histograms of all sections; fills in sections["bins"]."""
-    sections["bins"], bin, count = histograms(sections["readings"].copy(), watts)
-    return bin, count
+    sections["bins"], bin_index, count = histograms(sections["readings"].copy(), watts)
+    return bin_index, count
 
 
-def _carried(sections: np.ndarray, readings: Readings, over_watts: float) -> tuple[np.ndarray, np.ndarray]:
+def _carried(sections: Rows, readings: Readings, over_watts: float) -> tuple[NDArray[np.uint32], Float32s]:
     """(gap_ms, watts) of the readings to carry; fills in sections["peak_watts"] and ["carried"]."""
     gap_ms, watts = np.empty(len(readings.columns.watts), np.uint32), np.empty(len(readings.columns.watts), np.float32)
     carried = _carry(sections, readings.columns.gap_ms, readings.columns.watts, over_watts, gap_ms, watts)
@@ -307,17 +310,17 @@ def _carried(sections: np.ndarray, readings: Readings, over_watts: float) -> tup
 @compiled
 def _carry(sections, gap_ms, watts, over_watts, carried_gap_ms, carried_watts):
     """Fill in the readings to carry: each one over over_watts, and the reading after it. Returns their number."""
-    n = c = 0
+    n = size = 0
     for s in range(len(sections)):
         section = sections[s]
-        begin, since_ms, was_over, peak_watts = c, np.int64(0), False, np.float32(0)
+        begin, since_ms, was_over, peak_watts = size, np.int64(0), False, np.float32(0)
         for at in range(n, n + section.readings):
             since_ms += gap_ms[at] if at > n else 0
             is_over = watts[at] > over_watts
             if is_over or was_over:
-                carried_gap_ms[c], carried_watts[c] = since_ms, watts[at]
-                c, since_ms = c + 1, np.int64(0)
+                carried_gap_ms[size], carried_watts[size] = since_ms, watts[at]
+                size, since_ms = size + 1, np.int64(0)
             was_over, peak_watts = is_over, max(peak_watts, watts[at])
         n += section.readings
-        section.carried, section.peak_watts = c - begin, peak_watts
-    return c
+        section.carried, section.peak_watts = size - begin, peak_watts
+    return size

@@ -7,9 +7,12 @@ of a meter a day.
 
 from __future__ import annotations
 
+from typing import Any, overload
+
 import numpy as np
 
 from jobs.core.local_hours import hour_of
+from smartmeter.arrays import Floats, Ints
 from smartmeter.compiled import compiled
 
 REST_PER_MJ = 2.0**40
@@ -43,7 +46,13 @@ def energies(watts, held_ms):
     return whole, rest
 
 
-def kwh(energy_mj, energy_rest):
+@overload
+def kwh(energy_mj: np.int64, energy_rest: np.int64) -> np.float64: ...
+@overload
+def kwh(energy_mj: Ints, energy_rest: Ints) -> Floats: ...
+
+
+def kwh(energy_mj: Any, energy_rest: Any) -> Any:
     """Energy in kWh, as float64."""
     return (energy_mj + energy_rest / REST_PER_MJ) / MJ_PER_KWH
 

@@ -21,7 +21,9 @@ import numpy as np
 from jobs.core.batches import Batch
 from jobs.core.energy import energies
 from jobs.core.state_version import require_version
+from smartmeter.arrays import Bools, Float32s, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
+from smartmeter.messages.records import ThresholdRecord
 from smartmeter.settings import Settings
 
 UNKNOWN = 2**62
@@ -74,11 +76,11 @@ class Spell:
 class Versions:
     """The stored versions of a house's thresholds, in order of time; part of the keyed state."""
 
-    versions: np.ndarray = field(default_factory=lambda: np.empty(0, VERSION))
-    limits: np.ndarray = field(default_factory=lambda: np.empty(0, LIMIT))  # those of versions[0] first
+    versions: Rows = field(default_factory=lambda: np.empty(0, VERSION))
+    limits: Rows = field(default_factory=lambda: np.empty(0, LIMIT))  # those of versions[0] first
     forgotten_ms: int = 0  # versions that ended by this time have been dropped
 
-    def add(self, threshold: dict) -> None:
+    def add(self, threshold: ThresholdRecord) -> None:
         """Add a version (a record of schema threshold). It replaces one of the same date."""
         of_limit = np.repeat(self.versions["date"], self.versions["limits"])
         limits = [(m["meter_id"], m["percentile_watts"], m["limit_watts"])
@@ -123,7 +125,7 @@ class Versions:
         limits = np.frombuffer(state, LIMIT, offset=_VERSIONS_HEAD.size + versions.nbytes)
         return cls(versions, limits, forgotten_ms)
 
-    def at(self, meter_id: np.ndarray, time_ms: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def at(self, meter_id: Int32s, time_ms: Ints) -> tuple[Floats, Floats]:
         """(limit, percentile) in W for each meter and time; infinite where the meter has no limit."""
         version = np.searchsorted(self.versions["valid_from_ms"], time_ms, side="right") - 1
         meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
@@ -135,7 +137,7 @@ class Versions:
         column[np.append(meters, 0)[column] != meter_id] = len(meters)
         return table[0, version, column], table[1, version, column]
 
-    def lowest(self) -> np.ndarray:
+    def lowest(self) -> Rows:
         """LOWEST of each meter that has a limit, sorted by meter."""
         meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
         lowest = np.empty(len(meters), LOWEST)
@@ -154,8 +156,8 @@ def may_be_over(sections, lowest):
     return False
 
 
-def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_sample_period_ms: int) -> np.ndarray:
-    """The runs (RUN) in the sections of a batch that are `used` (bool (b,))."""
+def runs_over(batch: Batch, used: Bools, versions: Versions, max_sample_period_ms: int) -> Rows:
+    """The runs (RUN) in the sections of a batch that are `used` (bool (s,))."""
     sections = batch.sections
     lowest = dict(versions.lowest().tolist())
     limits = np.array([lowest.get(meter_id, np.inf) for meter_id in sections["meter_id"].tolist()])
@@ -186,8 +188,8 @@ def runs_over(batch: Batch, used: np.ndarray, versions: Versions, max_sample_per
     return runs
 
 
-def _readings_of(batch: Batch, picked: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(section, time in ms, watts) of the readings carried by the `picked` sections (bool (b,))."""
+def _readings_of(batch: Batch, picked: Bools) -> tuple[Ints, Ints, Float32s]:
+    """(section, time in ms, watts) of the readings carried by the `picked` sections (bool (s,))."""
     carried = batch.sections["carried"]
     section = np.repeat(np.flatnonzero(picked), carried[picked])
     of_reading = np.repeat(picked, carried)
@@ -201,9 +203,9 @@ def _readings_of(batch: Batch, picked: np.ndarray) -> tuple[np.ndarray, np.ndarr
 class Runs:
     """The runs of a house that may still change: the keyed state of the spikes job, besides the versions."""
 
-    runs: np.ndarray = field(default_factory=lambda: np.empty(0, RUN))
+    runs: Rows = field(default_factory=lambda: np.empty(0, RUN))
 
-    def add(self, runs: np.ndarray, links: np.ndarray, sections: np.ndarray, spell: Spell) -> None:
+    def add(self, runs: Rows, links: Rows, sections: Rows, spell: Spell) -> None:
         """Add new runs, and use the links (LINK, pairs of consecutive readings) to fill in the reading after each run.
 
         sections: those that the house holds now. Linked runs within one unbroken section are merged: no reading can arrive between them.
@@ -219,7 +221,7 @@ class Runs:
         linked[first[~unbroken]] = False
         self.runs = _fold(runs, linked, spell)
 
-    def episodes(self, clock_ms: int, spell: Spell) -> np.ndarray:
+    def episodes(self, clock_ms: int, spell: Spell) -> Rows:
         """The episodes (EPISODE) as of clock_ms, the house's newest reading."""
         chains = _fold(self.runs, _linked(self.runs, spell), spell)
         until_ms = _held_until(chains, spell)
@@ -256,7 +258,7 @@ class Runs:
         self.runs = self.runs[~settled[ends][chain]]
 
 
-def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def changes(before: Rows, after: Rows) -> tuple[Rows, Rows]:
     """(episodes that are new or have changed, earlier episodes whose start no longer exists), all EPISODE."""
     known, starts = set(before.tolist()), set(after[["meter_id", "start_ms"]].tolist())
     changed = [episode not in known for episode in after.tolist()]
@@ -264,7 +266,7 @@ def changes(before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return after[np.array(changed, bool)], before[np.array(gone, bool)]
 
 
-def openings(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
+def openings(before: Rows, after: Rows) -> tuple[int, int]:
     """(number of episodes that opened, number that closed) from `before` to `after`, both EPISODE.
 
     An episode that began and ended in between counts in both.
@@ -275,7 +277,7 @@ def openings(before: np.ndarray, after: np.ndarray) -> tuple[int, int]:
     return opened, opened + int(before["open"].sum()) - int(after["open"].sum())
 
 
-def _fill_in_next(runs: np.ndarray, links: np.ndarray) -> None:
+def _fill_in_next(runs: Rows, links: Rows) -> None:
     """Fill in the earliest known reading after each run."""
     next_ms: dict[tuple[int, int], int] = {}
     for meter_id, last_ms, following_ms in links[np.isin(links["meter_id"], runs["meter_id"])].tolist():
@@ -286,7 +288,7 @@ def _fill_in_next(runs: np.ndarray, links: np.ndarray) -> None:
 
 @compiled
 def _unbroken(runs, first, sections):
-    """bool (f,): whether one section holds the end of runs[first] and the start of the next run. All are sorted by meter and time."""
+    """bool, one for each of `first`: whether one section holds the end of that run and the start of the next. All are sorted by meter, time."""
     unbroken, s = np.zeros(len(first), np.bool_), 0
     for i in range(len(first)):
         here, there = runs[first[i]], runs[first[i] + 1]
@@ -297,20 +299,21 @@ def _unbroken(runs, first, sections):
     return unbroken
 
 
-def _linked(runs: np.ndarray, spell: Spell) -> np.ndarray:
-    """bool (r - 1,): whether each of the sorted runs belongs to the same episode as the next one."""
+def _linked(runs: Rows, spell: Spell) -> Bools:
+    """bool, for all but the last of the sorted runs: whether each belongs to the same episode as the next one."""
     here, there = runs[:-1], runs[1:]
     apart_ms = there["start_ms"] - here["last_ms"]
     adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_sample_period_ms)
-    return (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
+    linked: Bools = (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
+    return linked
 
 
-def _held_until(runs: np.ndarray, spell: Spell) -> np.ndarray:
+def _held_until(runs: Rows, spell: Spell) -> Ints:
     """Time until which the last reading of each run holds, judged by the readings so far."""
     return np.minimum(runs["next_ms"], runs["last_ms"] + spell.max_sample_period_ms)
 
 
-def _fold(runs: np.ndarray, linked: np.ndarray, spell: Spell) -> np.ndarray:
+def _fold(runs: Rows, linked: Bools, spell: Spell) -> Rows:
     """The sorted runs, each merged with the next one where the two are linked."""
     if not linked.any():
         return runs

@@ -33,8 +33,8 @@ class Guard:
         except StateFault:
             raise
         except Exception as error:
-            if parts := halves(work):
-                return [result for part in parts for result in self.each(part, do, halves, failed)]
+            if pieces := halves(work):
+                return [result for piece in pieces for result in self.each(piece, do, halves, failed)]
             self.log(error)
             return failed(work, reason_of(error))
 

@@ -3,7 +3,7 @@
 New sections, and the readings that hold from one joined section to the next, add to their hours (`gained`). The energy of a section's last
 reading may still change, so it is added only when results are computed (jobs.core.totals.held_by_hour).
 
-Most batches add to the present hour, which is stored with the parts of state that change often. The hours of a day that are over are one
+Most batches add to the present hour, which is stored with the values of state that change often. The hours of a day that are over are one
 value of the state. What arrives for them later is gathered first, and merged into that value when there is enough of it.
 """
 
@@ -16,7 +16,9 @@ import numpy as np
 
 from jobs.core.energy import HOUR, hold
 from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
+from jobs.core.state import HouseState
 from jobs.core.state_version import require_version
+from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
 
@@ -27,8 +29,8 @@ MOST_GATHERED = 64
 """Most entries (meter and hour) of hours that are over and not yet in their day's value: 2.3 kB."""
 
 
-def gained(sections: np.ndarray, used: np.ndarray, hours: np.ndarray, joined: np.ndarray, timezone: str) -> np.ndarray:
-    """HOUR: what the used (bool (b,)) sections (ARRIVED (b,)) and the joins (JOINED) add to each hour. An hour may occur several times.
+def gained(sections: Rows, used: Bools, hours: Rows, joined: Rows, timezone: str) -> Rows:
+    """HOUR: what the used (bool (s,)) sections (ARRIVED (s,)) and the joins (JOINED) add to each hour. An hour may occur several times.
 
     hours: HOUR of the sections that span several hours.
     """
@@ -41,25 +43,26 @@ def gained(sections: np.ndarray, used: np.ndarray, hours: np.ndarray, joined: np
 @compiled
 def _gain(found, sections, used, hours, joined, midnight_ms, edges):
     """Fill in the gains. Returns their number."""
-    f = h = 0
+    size = h = 0
     for s in range(len(sections)):
         section = sections[s]
         if used[s] and section.hours:
-            found[f:f + section.hours] = hours[h:h + section.hours]
-            f += section.hours
+            found[size:size + section.hours] = hours[h:h + section.hours]
+            size += section.hours
         elif used[s] and section.covered_ms:
-            hour, f = found[f], f + 1
+            hour, size = found[size], size + 1
             hour.meter_id, hour.day = section.meter_id, section.day
             hour.start_ms, _ = hour_of(section.first_ms, midnight_ms[section.day], midnight_ms[section.day + 1], edges)
             hour.energy_mj, hour.energy_rest, hour.covered_ms = section.energy_mj, section.energy_rest, section.covered_ms
         h += section.hours
     for j in range(len(joined)):
         one = joined[j]
-        f = hold(found, f, one.meter_id, one.day, one.last_watts, one.last_ms, one.held_ms, (midnight_ms[one.day], midnight_ms[one.day + 1], edges))
-    return f
+        day = midnight_ms[one.day], midnight_ms[one.day + 1], edges
+        size = hold(found, size, one.meter_id, one.day, one.last_watts, one.last_ms, one.held_ms, day)
+    return size
 
 
-def summed(*some: np.ndarray) -> np.ndarray:
+def summed(*some: Rows) -> Rows:
     """The sum of some arrays of HOUR: sorted by meter, day and start, each once."""
     hours = np.concatenate(some)
     return hours[:_sum_up(hours, hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))])]
@@ -68,23 +71,23 @@ def summed(*some: np.ndarray) -> np.ndarray:
 @compiled
 def _sum_up(sums, hours):
     """Fill in the sums of sorted hours. Returns their number."""
-    n = 0
+    size = 0
     for i in range(len(hours)):
-        hour, last = hours[i], sums[n - 1]
-        if n and last.start_ms == hour.start_ms and last.day == hour.day and last.meter_id == hour.meter_id:
+        hour, last = hours[i], sums[size - 1]
+        if size and last.start_ms == hour.start_ms and last.day == hour.day and last.meter_id == hour.meter_id:
             last.energy_mj += hour.energy_mj
             last.energy_rest += hour.energy_rest
             last.covered_ms += hour.covered_ms
         else:
-            sums[n] = hour
-            n += 1
-    return n
+            sums[size] = hour
+            size += 1
+    return size
 
 
 class Hours:
     """The hours of the open days of a house. state: maps names to bytes, with get, put and remove."""
 
-    def __init__(self, state):
+    def __init__(self, state: HouseState):
         self.state = state
         known = state.get("present_hours") or _HEAD.pack(STATE_VERSION, 0)
         version, days = _HEAD.unpack_from(known)
@@ -92,7 +95,7 @@ class Hours:
         self.days = np.frombuffer(known, "<i4", days, _HEAD.size).tolist()  # those with a value of their own
         self.present = np.frombuffer(known, HOUR, offset=_HEAD.size + 4 * days)
 
-    def add(self, hours: np.ndarray, clock_ms: int) -> None:
+    def add(self, hours: Rows, clock_ms: int) -> None:
         """Add gains (HOUR). clock_ms: the house's newest reading."""
         if len(hours):
             self.present = summed(self.present, hours)
@@ -101,14 +104,14 @@ class Hours:
                 self._put(self.present[over])
                 self.present = self.present[~over]
 
-    def _put(self, hours: np.ndarray) -> None:
+    def _put(self, hours: Rows) -> None:
         """Add hours (HOUR) to the values of their days."""
         for day in set(hours["day"].tolist()):
             self.state.put(f"hours/{day}", summed(self._of(day), hours[hours["day"] == day]).tobytes())
             if day not in self.days:
                 self.days.append(day)
 
-    def of_days(self, days: Iterable[int]) -> np.ndarray:
+    def of_days(self, days: Iterable[int]) -> Rows:
         """HOUR of some local days."""
         days = set(days)
         return np.concatenate([self.present[np.isin(self.present["day"], list(days))], *map(self._of, days.intersection(self.days))])
@@ -124,5 +127,5 @@ class Hours:
         """Write the present hours and the list of days that have a value."""
         self.state.put("present_hours", _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes())
 
-    def _of(self, day: int) -> np.ndarray:
+    def _of(self, day: int) -> Rows:
         return np.frombuffer(self.state.get(f"hours/{day}") or b"", HOUR)

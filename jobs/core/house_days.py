@@ -16,6 +16,7 @@ from jobs.core.energy import add, energy
 from jobs.core.sections import ARRIVED, SECTION, SECTION_1
 from jobs.core.state_version import require_version, widened
 from jobs.core.totals import daily, following
+from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, midnights
 from smartmeter.settings import Settings
@@ -56,7 +57,7 @@ class HouseDays:
     closed_day: int  # this local day and all before it are closed
     revision: int  # of the last result
     changed_from: int  # first local day whose results are not yet sent, or ALL_SENT
-    sections: np.ndarray  # SECTION, joined; of closed days, only the last with readings of each meter
+    sections: Rows  # SECTION, joined; of closed days, only the last with readings of each meter
 
     ALL_SENT = 2**31 - 1
 
@@ -65,10 +66,10 @@ class HouseDays:
         """A house restored from its state; without one, an unseen house in the given time zone."""
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
-    def take(self, arrived: np.ndarray, newest_ms: int, rules: Rules) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Add the sections (ARRIVED (b,)) of one or more bursts. newest_ms: their newest reading.
+    def take(self, arrived: Rows, newest_ms: int, rules: Rules) -> tuple[Bytes, Rows, Rows]:
+        """Add the sections (ARRIVED (s,)) of one or more bursts. newest_ms: their newest reading.
 
-        Returns (verdict on each section, uint8 (b,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
+        Returns (verdict on each section, uint8 (s,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
         JOINED: the readings that hold from one section to the next, now that these are one).
         """
         self.sections, verdict, links, joined, self.changed_from = _take(
@@ -77,12 +78,14 @@ class HouseDays:
         self.clock_ms = max(self.clock_ms, newest_ms)
         return verdict, links, joined
 
-    def cuts(self, arrived: np.ndarray, can_be_cut: np.ndarray, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
-        """Where to cut the sections (ARRIVED (b,)) that overlap in part with earlier ones, so that no piece does.
+    def cuts(self, arrived: Rows, can_be_cut: Bools, rules: Rules) -> tuple[Ints, Ints]:
+        """Where to cut the sections (ARRIVED (s,)) that overlap in part with earlier ones, so that no piece does.
 
-        can_be_cut: bool (b,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
+        can_be_cut: bool (s,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
         """
-        return _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day, rules.allowed_lateness_ms)
+        of_section, start_ms = _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day,
+                                     rules.allowed_lateness_ms)
+        return of_section, start_ms
 
     def over_by_now(self, rules: Rules) -> int:
         """The last local day that is over by the house's own clock. If it is after closed_day, it is not closed yet."""
@@ -93,7 +96,7 @@ class HouseDays:
         """Whether nothing has changed since the last results."""
         return self.changed_from == self.ALL_SENT
 
-    def results(self, rules: Rules) -> tuple[np.ndarray, np.ndarray]:
+    def results(self, rules: Rules) -> tuple[Rows, Bools]:
         """(RESULT rows of open days that changed since the last call or are over, whether each is final)."""
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_sample_period_ms)
         over = self.over_by_now(rules)

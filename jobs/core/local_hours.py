@@ -11,6 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from smartmeter.arrays import Ints
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
 from smartmeter.settings import DAY_MS
@@ -37,7 +38,7 @@ def hour_of(time_ms, begin_ms, end_ms, edges):
     return edges[after - 1], min(edges[after], end_ms) if after < len(edges) else end_ms
 
 
-def edges_of(timezone: str, days: np.ndarray) -> np.ndarray:
+def edges_of(timezone: str, days: Ints) -> Ints:
     """int64, rising: the starts (ms) of all hours in those local days, out of some (int (n,)), that are not 24 h long."""
     bounds = midnights(timezone)
     odd = days[bounds[days + 1] - bounds[days] != DAY_MS]
@@ -45,7 +46,7 @@ def edges_of(timezone: str, days: np.ndarray) -> np.ndarray:
 
 
 @lru_cache(maxsize=4096)
-def _starts(timezone: str, day: int) -> np.ndarray:
+def _starts(timezone: str, day: int) -> Ints:
     """int64, rising: the starts (ms) of the hours of a local day, computed from its clock."""
     begin_ms, end_ms = midnights(timezone)[day:day + 2].tolist()
     starts, since_ms = [], begin_ms

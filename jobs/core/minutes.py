@@ -20,6 +20,7 @@ import numpy as np
 
 from jobs.core.readings import Readings
 from jobs.core.state_version import require_version
+from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 
 MINUTE_MS = 60_000
@@ -47,7 +48,7 @@ PART = np.dtype([
 """36 bytes."""
 
 
-def pieces(sections: np.ndarray, readings: Readings) -> np.ndarray:
+def pieces(sections: Rows, readings: Readings) -> Rows:
     """PIECE of each minute with readings, by section and then rising; fills in sections["minutes"]."""
     found = np.empty(len(readings.columns.watts), PIECE)
     return found[:_fill(found, sections, readings.columns.gap_ms, readings.columns.watts)].copy()
@@ -83,7 +84,7 @@ def whole_mw(watts):
 
 @compiled
 def mean_watts(minutes):
-    """float32 (n,): the mean of each PART, exact to 0.5 mW and the precision of a float32."""
+    """float32, the mean of each PART: exact to 0.5 mW and the precision of a float32."""
     means = np.empty(len(minutes), np.float32)
     for i in range(len(minutes)):
         mean = np.float32(minutes[i].sum_mw / (minutes[i].readings * 1000))
@@ -95,7 +96,7 @@ def mean_watts(minutes):
 class Minutes:
     """The main parts (PART) of a house's minutes that are not settled: the keyed state of the power profile job."""
 
-    open: np.ndarray = field(default_factory=lambda: np.empty(0, PART))
+    open: Rows = field(default_factory=lambda: np.empty(0, PART))
 
     def to_bytes(self) -> bytes:
         """These minutes in a stable form, as kept in checkpoints."""
@@ -109,12 +110,13 @@ class Minutes:
         require_version(state[0], STATE_VERSION)
         return cls(np.frombuffer(state, PART, offset=_HEAD.size))
 
-    def take(self, sections: np.ndarray, pieces: np.ndarray, used: np.ndarray, before_ms: int, clock_ms: int) -> np.ndarray:
-        """Add the pieces (PIECE) of the sections (ARRIVED (b,)) that are used (bool (b,)).
+    def take(self, sections: Rows, pieces: Rows, used: Bools, before_ms: int, clock_ms: int) -> Rows:
+        """Add the pieces (PIECE) of the sections (ARRIVED (s,)) that are used (bool (s,)).
 
         before_ms, clock_ms: the house's newest reading before these sections, and now. Returns what to emit (PART, by part, meter and
         minute): minutes that are settled now, and pieces that arrived later.
         """
+        emitted: Rows
         self.open, emitted = _take(self.open, sections, pieces, used, before_ms, clock_ms)
         return emitted[np.argsort(emitted["part"], kind="stable")] if len(emitted) and emitted["part"].any() else emitted
 
@@ -122,31 +124,31 @@ class Minutes:
 @compiled
 def _take(open_minutes, sections, pieces, used, before_ms, clock_ms):
     """(minutes that stay open, those to emit), both PART by meter and minute."""
-    every, n = np.empty(len(open_minutes) + len(pieces), PART), len(open_minutes)
-    every[:n] = open_minutes
-    n = _add_pieces(every, n, sections, pieces, used, before_ms)
-    place = np.empty(n, np.int64)
-    for i in range(n):
+    every, size = np.empty(len(open_minutes) + len(pieces), PART), len(open_minutes)
+    every[:size] = open_minutes
+    size = _add_pieces(every, size, sections, pieces, used, before_ms)
+    place = np.empty(size, np.int64)
+    for i in range(size):
         place[i] = np.int64(every[i].meter_id) << 32 | every[i].minute
     return _settle(every, np.argsort(place, kind="mergesort"), clock_ms)
 
 
 @compiled
-def _add_pieces(every, n, sections, pieces, used, clock_ms):
-    """Fill in every[n:] with a PART for each piece of the used sections. Returns the new number of parts."""
+def _add_pieces(every, size, sections, pieces, used, clock_ms):
+    """Fill in every[size:] with a PART for each piece of the used sections. Returns the new number of parts."""
     p = 0
     for s in range(len(sections)):
         section = sections[s]
         for piece in pieces[p:p + section.minutes]:
             if used[s]:
                 came_late = settled_ms(piece.minute) <= max(section.before_ms, clock_ms)
-                part = every[n]
+                part = every[size]
                 part.part, part.meter_id = section.start_ms if came_late else 0, section.meter_id
                 part.minute, part.readings, part.sum_mw = piece.minute, piece.readings, piece.sum_mw
                 part.min_watts, part.max_watts = piece.min_watts, piece.max_watts
-                n += 1
+                size += 1
         p += section.minutes
-    return n
+    return size
 
 
 @compiled
@@ -158,30 +160,30 @@ def settled_ms(minute):
 @compiled
 def _settle(every, order, clock_ms):
     """(parts that stay open, parts to emit), in the given order; main parts of the same meter and minute are merged."""
-    kept, emitted, k, e = np.empty_like(every), np.empty_like(every), 0, 0
+    kept, emitted, kept_size, emitted_size = np.empty_like(every), np.empty_like(every), 0, 0
     for i in order:
         part = every[i]
         if part.part:
-            emitted[e] = part
-            e += 1
+            emitted[emitted_size] = part
+            emitted_size += 1
         elif settled_ms(part.minute) <= clock_ms:
-            e = _count_in(emitted, e, part)
+            emitted_size = _count_in(emitted, emitted_size, part)
         else:
-            k = _count_in(kept, k, part)
-    return kept[:k], emitted[:e]
+            kept_size = _count_in(kept, kept_size, part)
+    return kept[:kept_size], emitted[:emitted_size]
 
 
 @compiled
-def _count_in(parts, n, part):
-    """Merge a main part into the last of parts[:n] if that has the same meter and minute, else append it. Returns the new number."""
-    last = parts[n - 1]
-    if n > 0 and last.part == 0 and last.minute == part.minute and last.meter_id == part.meter_id:
+def _count_in(parts, size, part):
+    """Merge a main part into the last of parts[:size] if that has the same meter and minute, else append it. Returns the new number."""
+    last = parts[size - 1]
+    if size > 0 and last.part == 0 and last.minute == part.minute and last.meter_id == part.meter_id:
         last.readings += part.readings
         last.sum_mw += part.sum_mw
         last.min_watts, last.max_watts = min(last.min_watts, part.min_watts), max(last.max_watts, part.max_watts)
-        return n
-    parts[n] = part
-    return n + 1
+        return size
+    parts[size] = part
+    return size + 1
 
 
 @compiled

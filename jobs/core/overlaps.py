@@ -8,12 +8,15 @@ treats each piece as a burst of its own.
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.core.batches import NO_WHOLE, Batch, Batches, Wanted, Whole, house_batches
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.readings import BURST, REFUSED, Columns, Readings
+from smartmeter.arrays import Bools, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
 from smartmeter.settings import DAY_MS
@@ -44,14 +47,14 @@ class Horizon:
         self.over_after_ms = allowed_lateness_ms + LOOK_BACK_MS
         self.from_start: dict[int, bool] = {}  # partition -> whether this worker read it from its first message
 
-    def passed(self, bursts: np.ndarray, partition: np.ndarray, offset: np.ndarray) -> np.ndarray:
+    def passed(self, bursts: Rows, partition: Ints, offset: Ints) -> Bools:
         """Record the bursts (BURST (b,), those of a house in order of arrival). Returns bool (b,): which may overlap with earlier ones.
 
-        partition, offset: int (m,), of their messages, in order of arrival.
+        partition, offset: those of each message, in order of arrival.
         """
-        for p in set(partition.tolist()).difference(self.from_start):
-            self.from_start[p] = bool(offset[partition == p][0] == 0)
-        from_start = np.array([self.from_start[p] for p in partition.tolist()], bool)
+        for number in set(partition.tolist()).difference(self.from_start):
+            self.from_start[number] = bool(offset[partition == number][0] == 0)
+        from_start = np.array([self.from_start[number] for number in partition.tolist()], bool)
         may_overlap = np.empty(len(bursts), bool)
         _pass(self.seen, bursts, from_start, self.over_after_ms, may_overlap)
         return may_overlap
@@ -90,7 +93,7 @@ def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:
     return _spliced(batch, of_section, pieces)
 
 
-def _columns(batch: Batch, of_section: np.ndarray, start_ms: np.ndarray) -> Columns:
+def _columns(batch: Batch, of_section: Ints, start_ms: Ints) -> Columns:
     """The pieces of the sections, each as a burst of one channel."""
     sections = batch.sections[of_section]
     bursts = np.zeros(len(sections), BURST)
@@ -104,8 +107,8 @@ def _columns(batch: Batch, of_section: np.ndarray, start_ms: np.ndarray) -> Colu
     return columns._replace(refused=columns.refused[:refused])
 
 
-def _channels(whole: Whole) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(number of its burst, start of that burst in ms, index of its first reading) of each channel, int64 (s,)."""
+def _channels(whole: Whole) -> tuple[Ints, Ints, Ints]:
+    """(number of its burst, start of that burst in ms, index of its first reading) of each channel, int64 (c,)."""
     channels, count = whole.columns.bursts["channels"], whole.columns.count
     return whole.number.repeat(channels), whole.columns.bursts["start_ms"].repeat(channels), np.cumsum(count) - count
 
@@ -141,16 +144,17 @@ def _fill(pieces, sections, number, start_ms, first, whole):
     return refused
 
 
-def _spliced(batch: Batch, of_section: np.ndarray, pieces: Batches) -> Batch:
+def _spliced(batch: Batch, of_section: Ints, pieces: Batches) -> Batch:
     """The batch with some of its sections replaced by their pieces."""
     kept = np.ones(len(batch.sections), bool)
     kept[of_section] = False
     place = np.concatenate([np.flatnonzero(kept), of_section])
     sections = np.concatenate([batch.sections[kept], pieces.sections])
 
-    def entries(number: str, column: str) -> np.ndarray:
+    def entries(number: str, column: str) -> NDArray[Any]:
         own = getattr(batch, column)[np.repeat(kept, batch.sections[number])]
-        return np.concatenate([own, getattr(pieces, column)])[np.argsort(np.repeat(place, sections[number]), kind="stable")]
+        entries: NDArray[Any] = np.concatenate([own, getattr(pieces, column)])
+        return entries[np.argsort(np.repeat(place, sections[number]), kind="stable")]
 
     return replace(
         batch, sections=sections[np.argsort(place, kind="stable")], bin=entries("bins", "bin"), count=entries("bins", "count"),

@@ -8,8 +8,11 @@ from __future__ import annotations
 import struct
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.core.sketch import Sketches
+from jobs.core.state import HouseState
+from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
 
@@ -24,21 +27,21 @@ _DUE = struct.Struct("<q")
 class Panes:
     """The panes of a house, and the time at which its window must move. state: maps names to bytes, with get, put and remove."""
 
-    def __init__(self, state):
+    def __init__(self, state: HouseState):
         self.state = state
         known = state.get("panes") or _DUE.pack(NEVER)
         [self.due_ms] = _DUE.unpack_from(known)
         self.days = np.frombuffer(known, np.int32, offset=_DUE.size).tolist()
 
-    def add(self, sections: np.ndarray, used: np.ndarray, bin: np.ndarray, count: np.ndarray) -> None:
-        """Add the histograms (bin, count) of the sections (ARRIVED (b,)) that are used (bool (b,))."""
-        if len(bin):
+    def add(self, sections: Rows, used: Bools, bin_index: NDArray[np.uint16], count: NDArray[np.uint32]) -> None:
+        """Add the histograms (bin, count) of the sections (ARRIVED (s,)) that are used (bool (s,))."""
+        if len(bin_index):
             for day in set(sections["day"].tolist()):
-                gathered = _gather(self._gathered(day), day, sections, used, bin, count)
+                gathered = _gather(self._gathered(day), day, sections, used, bin_index, count)
                 if len(gathered):
                     self._put(day, gathered)
 
-    def _put(self, day: int, gathered: np.ndarray) -> None:
+    def _put(self, day: int, gathered: Rows) -> None:
         if day not in self.days:
             self.days.append(day)
         self.state.put(f"gathered/{day}", gathered.tobytes())
@@ -74,37 +77,37 @@ class Panes:
         """Write the list of panes and when the window must move."""
         self.state.put("panes", _DUE.pack(self.due_ms) + np.array(self.days, np.int32).tobytes())
 
-    def _gathered(self, day: int) -> np.ndarray:
+    def _gathered(self, day: int) -> Rows:
         return np.frombuffer(self.state.get(f"gathered/{day}") or b"", ENTRY)
 
 
 @compiled
-def _gather(gathered, day, sections, used, bin, count):
+def _gather(gathered, day, sections, used, bin_index, count):
     """The gathered entries plus those of a day's used sections, sorted by meter and bin."""
-    every, size, b = np.empty(len(gathered) + len(bin), ENTRY), len(gathered), 0
+    every, size, e = np.empty(len(gathered) + len(bin_index), ENTRY), len(gathered), 0
     every[:size] = gathered
     for s in range(len(sections)):
-        for own in range(b, b + sections[s].bins):
+        for own in range(e, e + sections[s].bins):
             if used[s] and sections[s].day == day:
-                size = _count_in(every, size, sections[s].meter_id, bin[own], count[own])
-        b += sections[s].bins
+                size = _count_in(every, size, sections[s].meter_id, bin_index[own], count[own])
+        e += sections[s].bins
     return every[:size]
 
 
 @compiled
-def _count_in(entries, size, meter_id, bin, count):
+def _count_in(entries, size, meter_id, bin_index, count):
     """Add to the entry of a meter and bin in entries[:size], or insert a new one there. Returns the new number of entries."""
     low, high = 0, size
     while low < high:
         middle = (low + high) // 2
-        if entries[middle].meter_id < meter_id or (entries[middle].meter_id == meter_id and entries[middle].bin < bin):
+        if entries[middle].meter_id < meter_id or (entries[middle].meter_id == meter_id and entries[middle].bin < bin_index):
             low = middle + 1
         else:
             high = middle
-    if low < size and entries[low].meter_id == meter_id and entries[low].bin == bin:
+    if low < size and entries[low].meter_id == meter_id and entries[low].bin == bin_index:
         entries[low].count += count
         return size
     for other in range(size, low, -1):
         entries[other] = entries[other - 1]
-    entries[low].meter_id, entries[low].bin, entries[low].count = meter_id, bin, count
+    entries[low].meter_id, entries[low].bin, entries[low].count = meter_id, bin_index, count
     return size + 1

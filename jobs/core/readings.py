@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.core.shards import shard_of
+from smartmeter.arrays import Bools, Bytes, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import EPOCH, LAST_DAY, NEVER
 from smartmeter.messages.codec import Burst, decode_burst
@@ -59,14 +60,14 @@ _HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
 
 
 class Columns(NamedTuple):
-    """b bursts with s channels (a channel: one meter in one burst) and n readings, sorted by house and then by arrival."""
+    """b bursts with c channels (a channel: one meter in one burst) and n readings, sorted by house and then by arrival."""
 
-    bursts: np.ndarray  # BURST (b,)
-    meter_id: np.ndarray  # int64 (s,)
-    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (s,), readings of each channel; they sum to n
-    gap_ms: np.ndarray  # int64 (n,), time since the channel's previous reading; for its first, since the burst's start
-    watts: np.ndarray  # float32 (n,)
-    refused: np.ndarray  # REFUSED (r,), sorted by channel and time; not part of the n readings
+    bursts: Rows  # BURST (b,)
+    meter_id: Ints  # int64 (c,)
+    count: Ints  # type: ignore[assignment]  # in place of the tuple's method; int64 (c,), readings of each channel; they sum to n
+    gap_ms: Ints  # int64 (n,), time since the channel's previous reading; for its first, since the burst's start
+    watts: Float32s  # float32 (n,)
+    refused: Rows  # REFUSED (r,), sorted by channel and time; not part of the n readings
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +78,7 @@ class Readings:
     columns: Columns
 
     @property
-    def bursts(self) -> np.ndarray:
+    def bursts(self) -> Rows:
         """BURST (b,)"""
         return self.columns.bursts
 
@@ -152,7 +153,7 @@ def _too_old(burst: Burst, oldest_ms: int) -> str | None:
     return f"it starts on {start:%Y-%m-%d}, as by a clock that was never set: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
 
 
-def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
+def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
     """(names of time zones, columns of the good messages among those that are `wanted`). Message i ends at data[ends[i]]."""
     most, house_id = len(data) // LEAST_READING_BYTES, np.empty(len(ends), np.int64)
     _house_ids(data, ends, house_id)
@@ -164,7 +165,8 @@ def _decode(data: np.ndarray, ends: np.ndarray, wanted: np.ndarray, latest_ms: i
     sizes = _decode_all(data, ends, order[wanted[order]], latest_ms, zones, columns)
     names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[:sizes[-1]].tolist()]
     bursts, channels, readings, refused, _ = sizes
-    return names, Columns(*(column[:size] for column, size in zip(columns, (bursts, channels, channels, readings, readings, refused))))
+    return names, Columns(columns.bursts[:bursts], columns.meter_id[:channels], columns.count[:channels], columns.gap_ms[:readings],
+                          columns.watts[:readings], columns.refused[:refused])
 
 
 @compiled
@@ -182,20 +184,20 @@ def _decode_all(data, ends, order, latest_ms, zones, columns):
 
     Returns (bursts, channels, readings, refused, zones).
     """
-    b = s = n = r = z = 0
+    b = c = n = r = z = 0
     for message in order:
         begin = ends[message - 1] if message else 0
         burst = columns.bursts[b]
-        more_s, more_n, more_r, z = _decode_burst(data, begin, ends[message], latest_ms, zones, z, burst, columns, s, n, r)
-        if more_s != BAD:
+        more_c, more_n, more_r, z = _decode_burst(data, begin, ends[message], latest_ms, zones, z, burst, columns, c, n, r)
+        if more_c != BAD:
             burst.message = message
-            b, s, n, r = b + 1, more_s, more_n, more_r
-    return b, s, n, r, z
+            b, c, n, r = b + 1, more_c, more_n, more_r
+    return b, c, n, r, z
 
 
 @compiled
-def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n, r):
-    """Decode a message into columns, starting at channel s, reading n and refusal r.
+def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
+    """Decode a message into columns, starting at channel c, reading n and refusal r.
 
     Returns the next channel, reading and refusal (all BAD if the message cannot be used), and the number of zones.
     """
@@ -212,18 +214,18 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, s, n, r):
     if not (at != BAD and burst.house_id > 0 and EARLIEST_MS <= burst.start_ms < burst.end_ms <= latest_ms
             and burst.end_ms - burst.start_ms <= LONGEST_MS and 1 <= tick_ms < 2**31):
         return BAD, BAD, BAD, z
-    at, meters_end = read_ints(data, at, end, columns.meter_id[:s + MOST_METERS], s)
-    at, counts_end = read_ints(data, at, end, columns.count[:s + MOST_METERS], s)
+    at, meters_end = read_ints(data, at, end, columns.meter_id[:c + MOST_METERS], c)
+    at, counts_end = read_ints(data, at, end, columns.count[:c + MOST_METERS], c)
     at, deltas_end = read_ints(data, at, end, columns.gap_ms, n)
     at, watts_end = read_floats(data, at, end, columns.watts, n)
     if not (at == end and meters_end == counts_end and deltas_end == watts_end):
         return BAD, BAD, BAD, z
-    burst.channels = meters_end - s
+    burst.channels = meters_end - c
     if not (burst.channels * days_touched(burst.start_ms, burst.end_ms) <= MOST_SECTIONS
-            and _meters_fit(columns.meter_id[s:meters_end])
-            and _counts_fit(columns.count[s:meters_end], watts_end - n)):
+            and _meters_fit(columns.meter_id[c:meters_end])
+            and _counts_fit(columns.count[c:meters_end], watts_end - n)):
         return BAD, BAD, BAD, z
-    n, r = _keep_readings(burst, tick_ms, columns, s, n, r)
+    n, r = _keep_readings(burst, tick_ms, columns, c, n, r)
     burst.zone, z = _zone(data, zone, size, zones, z)
     return meters_end, n, r, z
 
@@ -248,13 +250,13 @@ def _counts_fit(counts, readings):
 
 
 @compiled
-def _keep_readings(burst, tick_ms, columns, s, n, r):
+def _keep_readings(burst, tick_ms, columns, c, n, r):
     """Convert the ticks in columns.gap_ms to ms, and refuse readings of the burst that are out of order or have an impossible power.
 
     Fills in the burst's newest_ms. Returns the end of the kept readings, which start at n, and the end of the refusals, which start at r.
     """
     burst.newest_ms, kept = NEVER, n
-    for channel in range(s, s + burst.channels):
+    for channel in range(c, c + burst.channels):
         count = columns.count[channel]
         gaps_ms = columns.gap_ms[n:n + count]
         elapsed_ms, in_order, valid = np.int64(0), True, True

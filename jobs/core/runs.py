@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 
-def begins(*columns: np.ndarray) -> np.ndarray:
+def begins(*columns: NDArray[np.integer[Any]]) -> NDArray[np.intp]:
     """Index of the first row of each run of equal rows in columns (n,)."""
     new = np.zeros(len(columns[0]), bool)
     new[:1] = True

@@ -12,6 +12,7 @@ import numpy as np
 from jobs.core.energy import HOUR, add, energy, gain, hold
 from jobs.core.local_hours import HOUR_MS, NO_EDGES, edges_of, hour_of
 from jobs.core.readings import Readings
+from smartmeter.arrays import Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, days_of, midnights_of
 from smartmeter.settings import DAY_MS
@@ -50,11 +51,11 @@ _OF_BURST = [
 ]
 
 ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_1.descr, *_OF_BURST[:-1]])
-"""A section of one burst, with what is needed to judge whether it is late, and with the sizes of its parts of the batch; the second is the
+"""A section of one burst, with what is needed to judge whether it is late, and with the sizes of its shares of the batch; the second is the
 form in state of version 1."""
 
 
-def arrivals(readings: Readings, partition: np.ndarray, offset: np.ndarray, max_sample_period_ms: int) -> tuple[np.ndarray, np.ndarray]:
+def arrivals(readings: Readings, partition: Ints, offset: Ints, max_sample_period_ms: int) -> tuple[Rows, Rows]:
     """(ARRIVED: the sections of many bursts, one for each meter and local day that a burst touches, in order of arrival; HOUR of the
     sections that span several hours, section by section).
 
@@ -76,11 +77,11 @@ def sections_in(readings: Readings) -> int:
 class LocalDays(NamedTuple):
     """The local days that b bursts touch, those of the first burst first."""
 
-    first: np.ndarray  # int64 (b,), the first day of each burst
-    count: np.ndarray  # type: ignore[assignment]  # in place of the tuple's method; int64 (b,), how many days it touches
-    midnight_ms: np.ndarray  # int64, starts of the days of each burst, followed by the end of its last day
-    edges: np.ndarray  # int64, see jobs.core.local_hours: starts of the hours of days that are not 24 h long
-    edges_at: np.ndarray  # int64 (b, 2), begin and end of each burst's edges
+    first: Ints  # int64 (b,), the first day of each burst
+    count: Ints  # type: ignore[assignment]  # in place of the tuple's method; int64 (b,), how many days it touches
+    midnight_ms: Ints  # int64, starts of the days of each burst, followed by the end of its last day
+    edges: Ints  # int64, see jobs.core.local_hours: starts of the hours of days that are not 24 h long
+    edges_at: Ints  # int64 (b, 2), begin and end of each burst's edges
 
 
 def _local_days(readings: Readings) -> LocalDays:
@@ -104,23 +105,23 @@ def _local_days(readings: Readings) -> LocalDays:
 @compiled
 def _most_hours(columns, days):
     """The most hours (HOUR) that the sections of all bursts can need; none for a burst within one hour of a day of 24 h."""
-    most = channel = m = 0
+    most = channel = midnight = 0
     for b in range(len(columns.bursts)):
-        burst, begin_ms = columns.bursts[b], days.midnight_ms[m]
-        in_one = (days.midnight_ms[m + 1] - begin_ms == DAY_MS and days.count[b] == 1
+        burst, begin_ms = columns.bursts[b], days.midnight_ms[midnight]
+        in_one = (days.midnight_ms[midnight + 1] - begin_ms == DAY_MS and days.count[b] == 1
                   and (burst.start_ms - begin_ms) // HOUR_MS == (burst.end_ms - 1 - begin_ms) // HOUR_MS)
         for count in columns.count[channel:channel + burst.channels]:
             if count > 1 and not in_one:
                 most += (burst.end_ms - burst.start_ms) // HOUR_MS + 2 + days.edges_at[b, 1] - days.edges_at[b, 0]
         channel += burst.channels
-        m += days.count[b] + 1
+        midnight += days.count[b] + 1
     return most
 
 
 @compiled
 def _fill(sections, hours, columns, partition, offset, days, max_sample_period_ms):
     """Fill in the sections of all bursts, and their hours. Returns the number of hours."""
-    s = n = channel = m = h = r = 0
+    s = n = channel = midnight = h = r = 0
     house_id, newest_ms = 0, NEVER
     for b in range(len(columns.bursts)):
         burst, edges = columns.bursts[b], days.edges[days.edges_at[b, 0]:days.edges_at[b, 1]]
@@ -132,14 +133,14 @@ def _fill(sections, hours, columns, partition, offset, days, max_sample_period_m
                 section = sections[s]
                 section.burst, section.partition, section.offset, section.before_ms = b, partition[b], offset[b], newest_ms
                 section.meter_id, section.day, section.start_ms = columns.meter_id[channel], days.first[b] + d, begin_ms
-                section.end_ms = begin_ms = days.midnight_ms[m + d + 1] if d < days.count[b] - 1 else burst.end_ms
-                day = days.midnight_ms[m + d], days.midnight_ms[m + d + 1], edges
+                section.end_ms = begin_ms = days.midnight_ms[midnight + d + 1] if d < days.count[b] - 1 else burst.end_ms
+                day = days.midnight_ms[midnight + d], days.midnight_ms[midnight + d + 1], edges
                 n, time_ms, section.hours = _integrate(section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_sample_period_ms)
                 h += section.hours
                 s += 1
             r = _count_refused(sections[s - days.count[b]:s], columns.refused, r, channel)
             channel += 1
-        m += days.count[b] + 1
+        midnight += days.count[b] + 1
         newest_ms = max(newest_ms, burst.newest_ms)
     return h
 

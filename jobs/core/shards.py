@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import gcd
+from typing import Any, overload
+
+from smartmeter.arrays import Ints
 
 GOLDEN = 0.6180339887498949
 """Multiples of the golden ratio, modulo 1, lie as far apart as possible, however many there are."""
@@ -15,8 +18,14 @@ def _stride(shards: int) -> int:
     return min((stride for stride in range(1, shards + 1) if gcd(stride, shards) == 1), key=lambda stride: abs(stride - GOLDEN * shards))
 
 
-def shard_of(house_id, shards: int):
-    """The shard of a house, or of each house (int64 (n,)), 0 to shards - 1.
+@overload
+def shard_of(house_id: int, shards: int) -> int: ...
+@overload
+def shard_of(house_id: Ints, shards: int) -> Ints: ...
+
+
+def shard_of(house_id: Any, shards: int) -> Any:
+    """The shard of a house, or of each house (int64 (k,)), 0 to shards - 1.
 
     Houses with consecutive ids are spread evenly over all shards, and over every range of shards.
     """

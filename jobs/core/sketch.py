@@ -14,11 +14,14 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jobs.core.runs import begins
 from jobs.core.state_version import StateFault
+from smartmeter.arrays import Float32s, Floats, Int32s, Ints
 from smartmeter.compiled import compiled
 
 ALPHA = 0.01
@@ -33,7 +36,7 @@ _HEAD = struct.Struct("<BBI")
 _ROW = np.dtype([("meter_id", "<i4"), ("bins", "<u2")])
 
 
-def _edges() -> np.ndarray:
+def _edges() -> Float32s:
     """float32 (BINS + 1,): the edges of the bins, in W."""
     edges = [_next_below(LEAST_WATTS)]
     while edges[-1] < MOST_WATTS:
@@ -53,7 +56,7 @@ VALUES = EDGES[:-1].astype(np.float64) * (1 + ALPHA)
 """The value of each bin, in W: 2 * lower * GAMMA / (1 + GAMMA), within ALPHA of both of its edges."""
 
 
-def _cells() -> np.ndarray:
+def _cells() -> Int32s:
     """int32 (65536,): for each cell, the number that added to the bits of a float32 leaves its bin in the upper 16 bits; see bin_of.
 
     In a cell with an edge, the number includes 0xFFFF minus the edge's lower 16 bits. So the sum for a float above the edge carries into
@@ -71,54 +74,54 @@ def _cells() -> np.ndarray:
 _CELLS = _cells()
 
 
-def bin_of(watts: np.ndarray) -> np.ndarray:
+def bin_of(watts: Float32s) -> Int32s:
     """int32 (n,): the bin of each reading (float32, W), 0 to BINS - 1; -1 for LEAST_WATTS and below, infinity and NaN.
 
     It uses no logarithm: the upper 16 bits of a float32 (sign, exponent, 7 bits of the mantissa) name a cell at most 2**-7 wide, which
     holds at most one edge of the 2 % bins. So one table look-up and one addition give the bin, the same one on every machine.
     """
     bits = np.asarray(watts, np.float32).view(np.int32)
-    bins = _CELLS[np.right_shift(bits, 16, dtype=np.intp)]
+    bins: Int32s = _CELLS[np.right_shift(bits, 16, dtype=np.intp)]
     bins += bits
     bins >>= 16
     return bins
 
 
-def histograms(readings: np.ndarray, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(bins, bin, count) of the histograms of s sections.
+def histograms(readings: Ints, watts: Float32s) -> tuple[Ints, NDArray[np.uint16], NDArray[np.uint32]]:
+    """(bins, bin_index, count) of the histograms of s sections.
 
-    bins: int64 (s,), number of bins of each; bin: uint16 (b,), its bins, rising; count: uint32 (b,), readings in each bin. Both are in the
-    order of the sections. readings: int64 (s,), readings of each section; watts: float32 (n,), section by section. Readings without a bin
-    (see bin_of) are left out.
+    bins: int64 (s,), number of bins of each; bin_index: uint16 (e,), its bins, rising; count: uint32 (e,), readings in each bin. Both are
+    in the order of the sections. readings: int64 (s,), readings of each section; watts: float32 (n,), section by section. Readings
+    without a bin (see bin_of) are left out.
     """
-    bins, bin, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
-    entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin, count)
-    return bins, bin[:entries].copy(), count[:entries].copy()
+    bins, bin_index, count = np.empty(len(readings), np.int64), np.empty(len(watts), np.uint16), np.empty(len(watts), np.uint32)
+    entries = _count(readings, watts.view(np.int32), _CELLS, bins, bin_index, count)
+    return bins, bin_index[:entries].copy(), count[:entries].copy()
 
 
 @compiled
-def _count(readings, bits, cells, bins, bin, count):
-    """Fill in bins, bin and count. bits: the float32 as int32. Returns the number of entries. The bin is computed as in bin_of."""
+def _count(readings, bits, cells, bins, bin_index, count):
+    """Fill in bins, bin_index and count. bits: the float32 as int32. Returns the number of entries. The bin is computed as in bin_of."""
     tally, seen = np.zeros(BINS, np.uint32), np.empty(BINS, np.int64)
     n = entries = 0
     for s in range(len(readings)):
         found = 0
-        for b in bits[n:n + readings[s]]:
-            own = np.int32(cells[np.uint32(b) >> 16] + b) >> 16
+        for own_bits in bits[n:n + readings[s]]:
+            own = np.int32(cells[np.uint32(own_bits) >> 16] + own_bits) >> 16
             if own >= 0:
                 if tally[own] == 0:
                     seen[found] = own
                     found += 1
                 tally[own] += 1
         for own in np.sort(seen[:found]):
-            bin[entries], count[entries], tally[own] = own, tally[own], 0
+            bin_index[entries], count[entries], tally[own] = own, tally[own], 0
             entries += 1
         bins[s] = found
         n += readings[s]
     return entries
 
 
-def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _tally(group: Ints, watts: Float32s) -> tuple[Ints, Ints]:
     """(group << 11 | bin, rising; readings in it), int64, of readings that each belong to a group (int)."""
     bins = bin_of(watts)
     counted = bins >= 0
@@ -129,13 +132,13 @@ def _tally(group, watts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 @dataclass(frozen=True, eq=False)
 class Sketches:
-    """The sketches of any number of meters, with k bins in total. They are equal if all their bins are.
+    """The sketches of any number of meters, with e bins in total. They are equal if all their bins are.
 
-    keys: int64 (k,), meter_id << 11 | bin, rising, each once; counts: int64 (k,), readings in the bin, 1 or more.
+    keys: int64 (e,), meter_id << 11 | bin, rising, each once; counts: int64 (e,), readings in the bin, 1 or more.
     """
 
-    keys: np.ndarray
-    counts: np.ndarray
+    keys: Ints
+    counts: Ints
 
     @classmethod
     def empty(cls) -> Sketches:
@@ -143,23 +146,24 @@ class Sketches:
         return cls(np.empty(0, np.int64), np.empty(0, np.int64))
 
     @classmethod
-    def of(cls, meter_id, watts: np.ndarray) -> Sketches:
+    def of(cls, meter_id: int | NDArray[np.integer[Any]], watts: Float32s) -> Sketches:
         """The sketches of readings (float32 (n,), W). meter_id: one for all, or one for each reading (int32 (n,))."""
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
-    def from_bins(cls, meter_id, bin: np.ndarray, count: np.ndarray) -> Sketches:
-        """The sketches of counted bins (int (b,), 0 to BINS - 1), each with its count and meter (or one meter for all).
+    def from_bins(cls, meter_id: int | NDArray[np.integer[Any]], bin_index: NDArray[np.integer[Any]],
+                  count: NDArray[np.integer[Any]]) -> Sketches:
+        """The sketches of counted bins (int (e,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
         They may be in any order. The counts of repeated bins are added.
         """
-        keys = (np.asarray(meter_id, np.int64) << _BIN_BITS) | bin
+        keys = (np.asarray(meter_id, np.int64) << _BIN_BITS) | bin_index
         return cls(*_summed(keys, np.asarray(count, np.int64)))
 
     def merge(self, *others: Sketches) -> Sketches:
         """The sketches of the readings of this one and all others together."""
         every = (self, *others)
-        keys, counts = np.concatenate([s.keys for s in every]), np.concatenate([s.counts for s in every])
+        keys, counts = np.concatenate([sketches.keys for sketches in every]), np.concatenate([sketches.counts for sketches in every])
         return Sketches(*_summed(keys, counts))
 
     def subtract(self, other: Sketches) -> Sketches:
@@ -174,7 +178,7 @@ class Sketches:
         high = VALUES[self.keys & _BIN_MASK] > watts
         return Sketches(self.keys[high], self.counts[high])
 
-    def quantile(self, q: float) -> tuple[np.ndarray, np.ndarray]:
+    def quantile(self, q: float) -> tuple[Int32s, Floats]:
         """(meter_ids int32 (m,), watts float64 (m,)): the q-quantile of each meter, rising by meter_id.
 
         Of n readings in rising order, it is the one of rank floor(q * (n - 1)), counted from 0 (the paper's definition), within ALPHA of
@@ -188,7 +192,7 @@ class Sketches:
         at = np.searchsorted(np.cumsum(self.counts), before + rank, side="right")
         return meter_ids, VALUES[self.keys[at] & _BIN_MASK]
 
-    def readings(self) -> tuple[np.ndarray, np.ndarray]:
+    def readings(self) -> tuple[Int32s, Ints]:
         """(meter_ids int32 (m,), readings int64 (m,)) of each meter that has readings, rising by meter_id."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
         firsts = begins(meter_id)
@@ -202,7 +206,7 @@ class Sketches:
         rows["meter_id"], rows["bins"] = meter_id[firsts], np.diff(firsts, append=len(meter_id))
         width = 8 if np.any(self.counts >= 2**32) else 4
         bins, counts = (self.keys & _BIN_MASK).astype("<u2"), self.counts.astype(f"<u{width}")
-        return _HEAD.pack(SKETCH_VERSION, width, len(rows)) + rows.tobytes() + bins.tobytes() + counts.tobytes()
+        return b"".join((_HEAD.pack(SKETCH_VERSION, width, len(rows)), rows.tobytes(), bins.tobytes(), counts.tobytes()))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> Sketches:
@@ -212,19 +216,19 @@ class Sketches:
             raise StateFault(f"sketches of version {version}, but this release reads version {SKETCH_VERSION}")
         rows = np.frombuffer(data, _ROW, meters, _HEAD.size)
         begin = _HEAD.size + rows.nbytes
-        k = int(rows["bins"].sum(dtype=np.int64))
-        bins = np.frombuffer(data, "<u2", k, begin)
-        counts = np.frombuffer(data, f"<u{width}", k, begin + bins.nbytes)
+        size = int(rows["bins"].sum(dtype=np.int64))
+        bins = np.frombuffer(data, "<u2", size, begin)
+        counts = np.frombuffer(data, f"<u{width}", size, begin + bins.nbytes)
         meter_id = np.repeat(rows["meter_id"].astype(np.int64), rows["bins"])
         return cls((meter_id << _BIN_BITS) | bins, counts.astype(np.int64))
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sketches):
             return NotImplemented
         return np.array_equal(self.keys, other.keys) and np.array_equal(self.counts, other.counts)
 
 
-def _summed(keys: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _summed(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
     """(keys, counts) with each key once, rising, and its counts added; sums of 0 are left out."""
     order = np.argsort(keys, kind="stable")
     keys = keys[order]

@@ -10,7 +10,9 @@ import numpy as np
 from jobs.core.batches import Batch, Wanted
 from jobs.core.house_days import FRESH, HouseDays
 from jobs.core.state import HouseState
+from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.local_days import NEVER
+from smartmeter.messages.records import Result, ThresholdRecord
 
 
 @dataclass
@@ -23,32 +25,35 @@ class Change:
     zone_before: str  # time zone of the house before the batch; for an unseen house, that of the batch
     clock_before_ms: int  # its newest reading before the batch, or NEVER
     all_sent_before: bool
-    verdict: np.ndarray  # on each section, see HouseDays.take
-    links: np.ndarray  # LINK, pairs of consecutive readings
-    joined: np.ndarray  # JOINED, the readings that hold from one section to the next
+    verdict: Bytes  # on each section, see HouseDays.take
+    links: Rows  # LINK, pairs of consecutive readings
+    joined: Rows  # JOINED, the readings that hold from one section to the next
     closes_a_day: bool
     now_ms: int
-    thresholds: list[dict] = field(default_factory=list)  # versions (records) that came into force with the batch
+    thresholds: list[ThresholdRecord] = field(default_factory=list)  # versions (records) that came into force with the batch
     wake: bool = False  # whether a stage wants to be woken later
     opened: int = 0  # alerts that the batch opened
     closed: int = 0  # alerts that the batch closed
 
     @property
     def house_id(self) -> int:
+        """The house of the batch."""
         return self.batch.house_id
 
     @property
-    def used(self) -> np.ndarray:
-        """bool (b,): whether each section of the batch is new."""
-        return self.verdict == FRESH
+    def used(self) -> Bools:
+        """bool (s,): whether each section of the batch is new."""
+        used: Bools = self.verdict == FRESH
+        return used
 
     @property
     def clocks_ms(self) -> list[int]:
         """The house's newest reading after each of the batch's bursts: rising, each once, without NEVER."""
         sections = self.batch.sections
         between = sections["before_ms"][sections["burst"] != sections["burst"][:1]]
-        clocks_ms = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
-        return clocks_ms[clocks_ms > NEVER].tolist()
+        clocks_ms: Ints = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
+        rising: list[int] = clocks_ms[clocks_ms > NEVER].tolist()
+        return rising
 
 
 class Stage:
@@ -56,10 +61,10 @@ class Stage:
 
     wanted = Wanted()
 
-    def take(self, change: Change) -> Iterator[tuple[str, dict]]:
+    def take(self, change: Change) -> Iterator[Result]:
         """Yield (topic, record) for a batch that was taken in."""
         raise NotImplementedError
 
-    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[tuple[str, dict]]:
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield (topic, record) some time after a stage set Change.wake, or at the end of a bounded topic (ended)."""
         yield from ()

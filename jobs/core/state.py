@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 from jobs.core.state_version import StateFault
 
@@ -15,17 +15,24 @@ NO_STATE = pickle.dumps(({}, set()), STATE_PROTOCOL)
 """Pickled initial state of an unseen house."""
 
 LARGE = {"pane", "window", "versions", "waiting", "hours"}
-"""First parts of the names of values that are large or numerous, and seldom change."""
+"""First words of the names of values that are large or numerous, and seldom change."""
+
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 class StateMap(Protocol):
     """The methods of Flink's MapState[str, bytes] that are used."""
 
-    def get(self, key: str) -> bytes | None: ...
+    def get(self, key: str) -> bytes | None:
+        """The value of a key; None if it has none."""
 
-    def put(self, key: str, value: bytes) -> None: ...
+    def put(self, key: str, value: bytes) -> None:
+        """Set the value of a key."""
 
-    def remove(self, key: str) -> None: ...
+    def remove(self, key: str) -> None:
+        """Remove a key."""
 
 
 class Shard:
@@ -35,17 +42,20 @@ class Shard:
         self._map = of_shard
 
     def get(self, key: str) -> bytes | None:
+        """See StateMap."""
         return self._do(self._map.get, key)
 
     def put(self, key: str, value: bytes) -> None:
+        """See StateMap."""
         self._do(self._map.put, key, value)
 
     def remove(self, key: str) -> None:
+        """See StateMap."""
         self._do(self._map.remove, key)
 
-    def _do(self, action: Callable, *args):
+    def _do(self, action: Callable[P, T], *args: P.args, **options: P.kwargs) -> T:
         try:
-            return action(*args)
+            return action(*args, **options)
         except Exception as error:
             raise StateFault(f"the state of a shard fails: {type(error).__name__}: {error}") from error
 
@@ -53,16 +63,19 @@ class Shard:
 class HouseState:
     """The state of one house: maps names to bytes. Only keep() writes the changes, so a failed batch changes nothing.
 
-    The parts that most batches change are one value of the shard's map, which takes one request. LARGE ones have a value each. The first
+    The values that most batches change are one value of the shard's map, which takes one request. LARGE ones have a value each. The first
     value also lists these, so a key that does not exist is never requested.
     """
 
     def __init__(self, of_shard: StateMap, house_id: int):
         self.of_shard, self.house_id = of_shard, house_id
+        self.small: dict[str, bytes]
+        self.large: set[str]
         self.small, self.large = pickle.loads(of_shard.get(str(house_id)) or b"")
         self.changed: dict[str, bytes | None] = {}  # large values not written yet; None: removed
 
     def get(self, name: str) -> bytes | None:
+        """The value of a name; None if it has none."""
         if name in self.changed:
             return self.changed[name]
         if name in self.large:
@@ -70,6 +83,7 @@ class HouseState:
         return self.small.get(name)
 
     def put(self, name: str, value: bytes) -> None:
+        """Set the value of a name."""
         if name.split("/")[0] in LARGE:
             self.large.add(name)
             self.changed[name] = value
@@ -77,6 +91,7 @@ class HouseState:
             self.small[name] = value
 
     def remove(self, name: str) -> None:
+        """Remove a name, if it has a value."""
         if name in self.large:
             self.large.remove(name)
             self.changed[name] = None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from smartmeter.arrays import Rows
+
 
 class StateFault(ValueError):
     """State that cannot be read or written. No Kafka message is at fault, so Flink restarts the job."""
@@ -16,7 +18,7 @@ def require_version(version: int, understood: int) -> None:
                          "restore it with the release that wrote it, or replay")
 
 
-def widened(rows: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def widened(rows: Rows, dtype: np.dtype[np.void]) -> Rows:
     """Rows of an earlier version of a dtype, converted to that dtype. Missing fields become 0."""
     if rows.dtype == dtype:
         return rows

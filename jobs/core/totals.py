@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.core.energy import HOUR, add, energy, hold
 from jobs.core.local_hours import HOUR_MS, edges_of
+from smartmeter.arrays import Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
 
@@ -19,7 +20,7 @@ RESULT = np.dtype([
 ])
 
 
-def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
+def daily(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:
     """The totals (RESULT) of each meter and day, sorted by meter, then day.
 
     A day counts if it has readings (also if all were duplicates or refused), or if one holds into it. sections: of one house, joined;
@@ -34,13 +35,13 @@ def daily(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_
 @compiled
 def _add_up(results, sections, midnight_ms, clock_ms, max_sample_period_ms):
     """Fill in the results. Returns their number. The max_gap_ms of an unfinished result does not include the time after last_ms."""
-    r = last_ms = 0
+    size = last_ms = 0
     for s in range(len(sections)):
         section = sections[s]
         if section.readings == 0:
             continue
-        r, last_ms = _result_of(results, r, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
-        result = results[r - 1]
+        size, last_ms = _result_of(results, size, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
+        result = results[size - 1]
         result.readings += section.readings
         add(result, section.energy_mj, section.energy_rest, section.covered_ms)
         result.max_gap_ms = max(result.max_gap_ms, section.max_gap_ms, section.first_ms - last_ms)
@@ -49,16 +50,16 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_sample_period_ms):
         for day in range(section.day, section.day + 2):  # a reading holds for less than a day
             held_ms = min(until_ms, midnight_ms[day + 1]) - max(section.last_ms, midnight_ms[day])
             if held_ms > 0:
-                r, last_ms = _result_of(results, r, last_ms, section.meter_id, day, midnight_ms, clock_ms)
-                add(results[r - 1], *energy(section.last_watts, held_ms), held_ms)
-    _end_result(results, r, last_ms, midnight_ms, clock_ms)
-    return r
+                size, last_ms = _result_of(results, size, last_ms, section.meter_id, day, midnight_ms, clock_ms)
+                add(results[size - 1], *energy(section.last_watts, held_ms), held_ms)
+    _end_result(results, size, last_ms, midnight_ms, clock_ms)
+    return size
 
 
 @compiled
-def _add_unused(results, r, sections, midnight_ms, clock_ms):
-    """Add duplicates and refused readings to the results, or to new ones after results[:r]. Returns the new number of results."""
-    at, measured = 0, r
+def _add_unused(results, size, sections, midnight_ms, clock_ms):
+    """Add duplicates and refused readings to the results, or to new ones after results[:size]. Returns the new number of results."""
+    at, measured = 0, size
     for s in range(len(sections)):
         section = sections[s]
         if section.duplicates == 0 and section.refused == 0:
@@ -67,14 +68,14 @@ def _add_unused(results, r, sections, midnight_ms, clock_ms):
             at += 1
         found = at
         if at == measured or results[at].meter_id != section.meter_id or results[at].day != section.day:
-            found = r - 1
-            if r == measured or results[found].meter_id != section.meter_id or results[found].day != section.day:
-                found, r = r, r + 1
+            found = size - 1
+            if size == measured or results[found].meter_id != section.meter_id or results[found].day != section.day:
+                found, size = size, size + 1
                 results[found].meter_id, results[found].day = section.meter_id, section.day
                 results[found].max_gap_ms = max(0, min(midnight_ms[section.day + 1], clock_ms) - midnight_ms[section.day])
         results[found].duplicates += section.duplicates
         results[found].refused += section.refused
-    return r
+    return size
 
 
 @compiled
@@ -84,7 +85,7 @@ def _held_until(sections, s, clock_ms, max_sample_period_ms):
     return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + max_sample_period_ms)
 
 
-def held_by_hour(sections: np.ndarray, timezone: str, clock_ms: int, max_sample_period_ms: int) -> np.ndarray:
+def held_by_hour(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:
     """HOUR: what the last readings of sections add, as in `daily`. An hour may occur several times."""
     days = sections["day"]
     edges = edges_of(timezone, np.concatenate((days, days + 1)))
@@ -108,20 +109,20 @@ def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_sample_period_m
 
 
 @compiled
-def _result_of(results, r, last_ms, meter_id, day, midnight_ms, clock_ms):
-    """(r, last_ms) such that results[r - 1] is the result of this meter and day: the last one, or a new one appended."""
-    if r > 0 and results[r - 1].meter_id == meter_id and results[r - 1].day == day:
-        return r, last_ms
-    _end_result(results, r, last_ms, midnight_ms, clock_ms)
-    results[r].meter_id, results[r].day = meter_id, day
-    return r + 1, midnight_ms[day]
+def _result_of(results, size, last_ms, meter_id, day, midnight_ms, clock_ms):
+    """(size, last_ms) such that results[size - 1] is the result of this meter and day: the last one, or a new one appended."""
+    if size > 0 and results[size - 1].meter_id == meter_id and results[size - 1].day == day:
+        return size, last_ms
+    _end_result(results, size, last_ms, midnight_ms, clock_ms)
+    results[size].meter_id, results[size].day = meter_id, day
+    return size + 1, midnight_ms[day]
 
 
 @compiled
-def _end_result(results, r, last_ms, midnight_ms, clock_ms):
+def _end_result(results, size, last_ms, midnight_ms, clock_ms):
     """Extend max_gap_ms of the last result by the time from last_ms to the end of its day, or to the house's newest reading."""
-    if r > 0:
-        results[r - 1].max_gap_ms = max(results[r - 1].max_gap_ms, min(midnight_ms[results[r - 1].day + 1], clock_ms) - last_ms)
+    if size > 0:
+        results[size - 1].max_gap_ms = max(results[size - 1].max_gap_ms, min(midnight_ms[results[size - 1].day + 1], clock_ms) - last_ms)
 
 
 @compiled

@@ -15,7 +15,9 @@ import numpy as np
 
 from jobs.core.sketch import Sketches
 from jobs.core.state_version import require_version
+from smartmeter.arrays import Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
+from smartmeter.messages.records import MeterThresholdRecord
 from smartmeter.settings import Settings
 
 LEAST_HISTORY_MS = 23 * 3_600_000
@@ -62,15 +64,18 @@ class Limits:
     @property
     def lowest_watts(self) -> float:
         """The lowest possible limit: an appliance's usual power is over on_watts, and no percentile is below 0 W."""
-        return min(limit_of(False, self.on_watts, 0.0, *self._rule), limit_of(True, 0.0, 0.0, *self._rule))
+        appliance_watts: float = limit_of(False, self.on_watts, 0.0, *self._rule)
+        mains_watts: float = limit_of(True, 0.0, 0.0, *self._rule)
+        return min(appliance_watts, mains_watts)
 
     @property
     def _rule(self) -> tuple[float, float, float]:
         return self.margin, self.mains_watts, self.added_watts
 
-    def of_meters(self, meter_ids: np.ndarray, percentile_watts: np.ndarray, days: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def of_meters(self, meter_ids: Int32s, percentile_watts: Floats, days: Rows) -> tuple[Ints, Floats]:
         """(covered time in ms; limit in W, NaN while warming up) of each meter, int64 and float64 (m,). days: METER_DAY of the window."""
-        return _limits(meter_ids, percentile_watts, days, *self._rule)
+        covered_ms, limit_watts = _limits(meter_ids, percentile_watts, days, *self._rule)
+        return covered_ms, limit_watts
 
 
 @compiled
@@ -117,9 +122,9 @@ class Window:
     valid_from_ms: int = 0  # span for which that version is in force
     valid_to_ms: int = 0
     sketches: Sketches = field(default_factory=Sketches.empty)
-    days: np.ndarray = field(default_factory=lambda: np.empty(0, METER_DAY))
+    days: Rows = field(default_factory=lambda: np.empty(0, METER_DAY))
 
-    def move(self, totals: np.ndarray, entering: Sketches, leaving: Sketches, window_days: int, on_watts: float) -> None:
+    def move(self, totals: Rows, entering: Sketches, leaving: Sketches, window_days: int, on_watts: float) -> None:
         """Advance by one day.
 
         totals: RESULT of the day that is over; entering: its sketches; leaving: the sketches of the days that leave the window.
@@ -135,7 +140,7 @@ class Window:
         self.sketches = self.sketches.subtract(leaving)
         self.date = date
 
-    def meters(self, limits: Limits) -> Iterator[dict]:
+    def meters(self, limits: Limits) -> Iterator[MeterThresholdRecord]:
         """Yield a record (schema MeterThreshold) for each meter in the sketches, rising by meter."""
         meter_ids, percentiles = self.sketches.quantile(limits.quantile)
         _, readings = self.sketches.readings()
@@ -161,7 +166,7 @@ class Window:
         return cls(date, valid_from_ms, valid_to_ms, Sketches.from_bytes(state[_HEAD.size + days.nbytes:]), days)
 
 
-def meter_days(totals: np.ndarray, sketches: Sketches, on_watts: float) -> np.ndarray:
+def meter_days(totals: Rows, sketches: Sketches, on_watts: float) -> Rows:
     """METER_DAY of one day, from its totals (RESULT) and from the power of each meter while on in its sketches."""
     rows = np.zeros(len(totals), METER_DAY)
     for column in ("day", "meter_id", "covered_ms", "readings"):

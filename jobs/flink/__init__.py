@@ -1,0 +1,1 @@
+"""What connects jobs.core to Flink: the flow, tables, the keyed operator, metrics."""

@@ -51,7 +51,7 @@ def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) 
     """The topic readings as rows (BATCHES) by shard: batches of houses, and dead letters."""
     readings(tables, settings)
     to_batches = udf(ToBatches(settings, wanted, shard_keys(settings.max_parallelism)), result_type=OF_SHARD, func_type="pandas")
-    tables.create_temporary_function("to_batches", to_batches)
+    tables.create_temporary_function("to_batches", to_batches)  # type: ignore[arg-type]  # only a decorated function is not a wrapper
     return keyed(tables, BATCHES, f"""
         SELECT found.shard, ROW(found.batches, found.dead_letter)
         FROM (SELECT to_batches(`value`, `partition`, `offset`, {RECEIVED}) AS found FROM readings)
@@ -105,6 +105,7 @@ class ToKey(ScalarFunction):
         self.keys = keys
 
     def eval(self, house_id: pd.Series) -> pd.Series:
+        """The key of each house (int64 (k,))."""
         return house_id.map(lambda house_id: self.keys[shard_of(house_id, len(self.keys))])
 
 
@@ -122,7 +123,7 @@ def thresholds(tables: StreamTableEnvironment, settings: Settings) -> KeyedStrea
             'value.fields-include' = 'EXCEPT_KEY'
         )""")
     to_key = udf(ToKey(shard_keys(settings.max_parallelism)), result_type=DataTypes.BIGINT(), func_type="pandas")
-    tables.create_temporary_function("to_key", to_key)
+    tables.create_temporary_function("to_key", to_key)  # type: ignore[arg-type]  # only a decorated function is not a wrapper
     return keyed(tables, THRESHOLD, """
         SELECT to_key(house_id), ROW(house_id, `value`)
         FROM (SELECT TRY_CAST(SPLIT_INDEX(`key`, '/', 0) AS BIGINT) AS house_id, `value` FROM thresholds)

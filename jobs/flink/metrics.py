@@ -28,13 +28,14 @@ class Counts:
         self._unreported = Counter(dict.fromkeys(self._counters, 0))
 
     def add(self, name: str | tuple[str, str], number: int = 1) -> None:
+        """Add to a counter. The next report includes it."""
         self._unreported[name] += number
 
-    def unreported(self) -> Counter:
+    def unreported(self) -> Counter[str | tuple[str, str]]:
         """What was added and is not reported yet; see restore."""
         return self._unreported.copy()
 
-    def restore(self, unreported: Counter) -> None:
+    def restore(self, unreported: Counter[str | tuple[str, str]]) -> None:
         """Reset to an earlier `unreported`, because the work counted since then has failed."""
         self._unreported = unreported
 

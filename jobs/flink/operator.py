@@ -13,13 +13,14 @@ Separate states would take a request each.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
 from operator import or_
+from typing import Any, Protocol
 
 import numpy as np
 from pyflink.common import Row, Types
-from pyflink.datastream import KeyedProcessFunction
+from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor
 
 from jobs.core.batches import Batch, Wanted, unpack
@@ -32,8 +33,9 @@ from jobs.core.state import NO_STATE, HouseState, Shard
 from jobs.core.state_version import StateFault
 from jobs.flink.metrics import Counts, own_group
 from smartmeter.messages import topics
-from smartmeter.messages.codec import decode, encode
+from smartmeter.messages.codec import decode_as, encode
 from smartmeter.messages.framing import framing
+from smartmeter.messages.records import Result
 from smartmeter.settings import DAY_MS, Settings
 
 END_OF_TIME_MS = 2**63 - 1
@@ -60,6 +62,16 @@ COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
 COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_opened", "alerts_closed")
 
 
+class Context(Protocol):
+    """The methods of Flink's contexts of keyed functions that are used."""
+
+    def get_current_key(self) -> int:
+        """The key of the present row or timer: its shard's."""
+
+    def timer_service(self) -> TimerService:
+        """The timers of that shard."""
+
+
 class Houses(KeyedProcessFunction):
     """Keeps the open days of each house, and sends the results of the stages."""
 
@@ -72,7 +84,8 @@ class Houses(KeyedProcessFunction):
         self.stages = stages
         self.wanted = reduce(or_, (stage.wanted for stage in stages), Wanted())
 
-    def open(self, runtime_context):
+    def open(self, runtime_context: RuntimeContext) -> None:
+        """Called by Flink before the first row: get the state and the metrics."""
         self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
         self.guard = Guard()
         group = own_group(runtime_context.get_metrics_group())
@@ -80,10 +93,11 @@ class Houses(KeyedProcessFunction):
         self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since this worker started
         group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
 
-    def process_element(self, row, ctx):
+    def process_element(self, row: Row, ctx: Context) -> Iterator[Row]:
+        """Yield the messages (MESSAGE) of a shard's batches, or of a dead letter (BATCHES)."""
         batches, dead_letter = row
         if dead_letter:
-            yield from self.messages([("dead_letter", decode(dead_letter)[1])])
+            yield from self.messages([("dead_letter", decode_as("dead_letter", dead_letter))])
             self.counts.report()
             return
         arrived = unpack(batches)
@@ -97,9 +111,10 @@ class Houses(KeyedProcessFunction):
 
         If it fails on some of the batch's messages, these become dead letters, and their changes are discarded.
         """
-        return self.guard.each(batch, lambda part: self.attempt(part, do), Batch.halves, self.failed)
+        return self.guard.each(batch, lambda piece: self.attempt(piece, do), Batch.halves, self.failed)
 
     def attempt(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
+        """The messages that do(state, batch) yields. Writes the house's new state, or raises and counts nothing."""
         state, unreported = HouseState(self.of_shard, batch.house_id), self.counts.unreported()
         try:
             rows = list(do(state, batch))
@@ -117,7 +132,8 @@ class Houses(KeyedProcessFunction):
             "reason": reason + STAYS, "payload": b"",
         }) for section in batch.sections[:1]]))
 
-    def on_timer(self, timestamp, ctx):
+    def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
+        """Yield early results of some waiting houses, or at the end of a bounded topic those of all houses."""
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
@@ -140,9 +156,9 @@ class Houses(KeyedProcessFunction):
 
     def all_houses(self) -> list[int]:
         """The houses of the current shard."""
-        return np.frombuffer(self.of_shard.get(HOUSES) or b"", np.int64).tolist()
+        return _house_ids(self.of_shard.get(HOUSES))
 
-    def know(self, house_ids: list[int], ctx) -> None:
+    def know(self, house_ids: list[int], ctx: Context) -> None:
         """Add houses to the current shard.
 
         The first call for a shard since the start registers its timers again. A checkpoint of PyFlink 2.2 lacks the timers that were
@@ -161,15 +177,15 @@ class Houses(KeyedProcessFunction):
 
     def waiting(self) -> list[int]:
         """The houses of the current shard that wait to be woken."""
-        return np.frombuffer(self.of_shard.get(WAITING) or b"", np.int64).tolist()
+        return _house_ids(self.of_shard.get(WAITING))
 
-    def wait(self, houses: list[int], timers) -> None:
+    def wait(self, houses: list[int], timers: TimerService) -> None:
         """Replace the list of houses that wait to be woken. The shard's timer wakes some of them each time it fires."""
         self.of_shard.put(WAITING, np.array(houses, np.int64).tobytes())
         if houses:
             timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
 
-    def add(self, state: HouseState, batch: Batch, ctx) -> Iterator[Row]:
+    def add(self, state: HouseState, batch: Batch, ctx: Context) -> Iterator[Row]:
         """Process a batch and yield its messages. The caller must then write the house's new state."""
         change = self.take_in(state, batch)
         yield from self.messages(refusals(change))
@@ -207,15 +223,26 @@ class Houses(KeyedProcessFunction):
             self.open_alerts[shard] += change.opened - change.closed
             self.of_shard.put(OPEN_ALERTS, self.open_alerts[shard].to_bytes(8))
 
-    def messages(self, results: Iterable[tuple[str, dict]]) -> Iterator[Row]:
+    def messages(self, results: Iterable[Result]) -> Iterator[Row]:
         """Convert (topic, record) to messages (MESSAGE). A replay keeps only the records of its days."""
         for name, record in results:
-            if self.days is None or record.get("date", record.get("received", 0) // DAY_MS) in self.days:
+            if self.days is None or _day(record) in self.days:
                 self.counts.add(("results", name))
                 yield Row(self.topic_of[name], topics.key(name, record), self.framing.sent(encode(topics.SCHEMA_OF[name], record)))
 
 
+def _house_ids(state: bytes | None) -> list[int]:
+    house_ids: list[int] = np.frombuffer(state or b"", np.int64).tolist()
+    return house_ids
+
+
+def _day(record: Mapping[str, Any]) -> int:
+    """The local day that a result belongs to; for a dead letter, the day (UTC) of its message."""
+    return int(record["date"] if "date" in record else record["received"] // DAY_MS)
+
+
 def now_ms() -> int:
+    """The present time, in ms since 1970-01-01T00:00Z."""
     return round(time.time() * 1000)
 
 

@@ -1,0 +1,1 @@
+"""Kafka: connection, producer, offsets and lags, topic administration, archives."""

@@ -1,4 +1,4 @@
-"""How every part connects to Kafka, and the sentence that explains a failed connection.
+"""How every service connects to Kafka, and the sentence that explains a failed connection.
 
 Python uses librdkafka's properties, Flink those of Kafka's own client.
 """
@@ -72,6 +72,7 @@ def protocol(settings: Settings) -> str:
 
 
 def admin(settings: Settings) -> AdminClient:
+    """A client for the administration of topics and groups."""
     return AdminClient(client(settings))
 
 

@@ -16,6 +16,7 @@ from tempfile import NamedTemporaryFile
 import numpy as np
 from confluent_kafka import KafkaException, Message, TopicCollection
 
+from smartmeter.arrays import Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection, topic_log
@@ -57,8 +58,8 @@ def folder_of(settings: Settings) -> Path:
     return settings.home.resolve() / "index"
 
 
-def times(settings: Settings, messages: list[Message]) -> np.ndarray:
-    """int64 (m, 2): start and end, in ms, of the burst in each message.
+def times(settings: Settings, messages: list[Message]) -> Ints:
+    """int64, a row a message: start and end, in ms, of the burst in it.
 
     Without a burst that makes sense, both are Kafka's timestamp, or NEVER if that is in the future too.
     """
@@ -93,7 +94,7 @@ def _spans(data, ends, oldest_ms, latest_ms, spans):
         at = end
 
 
-def _updated(settings: Settings, blocks: np.ndarray, bounds: dict[Place, tuple[int, int]]) -> np.ndarray:
+def _updated(settings: Settings, blocks: Rows, bounds: dict[Place, tuple[int, int]]) -> Rows:
     """The blocks, extended by the messages that arrived since."""
     ends = {partition: end for (_, partition), (_, end) in bounds.items()}
     blocks = blocks[[behind <= ends.get(partition, 0) for partition, behind, _ in blocks.tolist()]] if len(blocks) else blocks
@@ -111,7 +112,7 @@ def _updated(settings: Settings, blocks: np.ndarray, bounds: dict[Place, tuple[i
     return np.concatenate([blocks, np.array(found, BLOCK)])
 
 
-def _start(blocks: np.ndarray, begin: int, end: int, time_ms: int) -> int:
+def _start(blocks: Rows, begin: int, end: int, time_ms: int) -> int:
     """Offset, within bounds, where the first of a partition's blocks that reaches a time begins."""
     reach = np.flatnonzero(blocks["newest_ms"] >= time_ms)
     if not len(reach):
@@ -128,15 +129,16 @@ def _topic_id(settings: Settings) -> str:
         raise connection.failure(error, settings) from None
 
 
-def _load(file: Path) -> np.ndarray:
+def _load(file: Path) -> Rows:
     """The blocks in a file; none if it is missing or damaged."""
     with suppress(OSError, ValueError, EOFError):
-        if (blocks := np.load(file, allow_pickle=False)).dtype == BLOCK:
+        blocks: Rows = np.load(file, allow_pickle=False)
+        if blocks.dtype == BLOCK:
             return blocks
     return np.empty(0, BLOCK)
 
 
-def _save(file: Path, blocks: np.ndarray) -> None:
+def _save(file: Path, blocks: Rows) -> None:
     """Write the blocks to a file, completely or not at all. Raises UserError."""
     try:
         file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

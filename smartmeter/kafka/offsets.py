@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import ParamSpec, TypeVar
 
 from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -23,6 +24,8 @@ TIMEOUT_S = 10
 POLL_S = 0.3
 MESSAGES_AT_A_TIME = 1000
 
+P = ParamSpec("P")
+T = TypeVar("T")
 Place = tuple[str, int]
 """(full name of a topic, partition)."""
 
@@ -43,7 +46,7 @@ class Offsets:
     def __enter__(self) -> Offsets:
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: object) -> None:
         self._group.close()
 
     def bounds(self) -> dict[Place, tuple[int, int]]:
@@ -58,7 +61,7 @@ class Offsets:
         """Messages that the group has not committed."""
         return self._group.lag(self.committed(), self.bounds(), TIMEOUT_S)
 
-    def _call(self, function, *arguments, **options):
+    def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """The function's result. Repeats the call while the group has no coordinator."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
@@ -115,6 +118,7 @@ class Group:
         self._gaps: dict[Place, tuple[int, int]] = {}  # the newest known gap: (its first offset, the offset after it)
 
     def close(self) -> None:
+        """Disconnect."""
         self._consumer.close()
 
     def committed(self, places: Iterable[Place], timeout_s: float) -> dict[Place, int]:

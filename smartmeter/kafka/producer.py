@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from queue import SimpleQueue
 
 from confluent_kafka import KafkaError, KafkaException
@@ -11,6 +12,7 @@ from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.messages.codec import Burst, encode, encode_burst
 from smartmeter.messages.framing import framing
+from smartmeter.messages.records import HouseRecord
 from smartmeter.messages.topics import key, topic
 from smartmeter.settings import Settings
 
@@ -53,13 +55,13 @@ class Producer:
     def __enter__(self) -> Producer:
         return self
 
-    def __exit__(self, kind, *_) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self._kafka.purge()
             return
         self._deliver(self._kafka.flush, DELIVERY_S + 5)
 
-    def send_house(self, record: dict) -> None:
+    def send_house(self, record: HouseRecord) -> None:
         """Send a record of schema house."""
         self.send("houses", key("houses", record), self._framing.sent(encode("house", record)), record["updated"])
 
@@ -84,7 +86,7 @@ class Producer:
                 self._check()
                 raise ProducerError(f"Kafka at {self._settings.kafka} refuses messages: {error.args[0].str()}") from None
 
-    def _deliver(self, until, seconds: float) -> None:
+    def _deliver(self, until: Callable[[float], object], seconds: float) -> None:
         """Deliver until the client's method `until` returns. A fatal error leaves it as an exception, or as the innermost cause of a
         SystemError if a message fails because of it."""
         try:

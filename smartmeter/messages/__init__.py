@@ -1,0 +1,1 @@
+"""Messages: schemas, records, codec, framing, schema registry, topics."""

@@ -26,7 +26,7 @@ import fastavro
 
 from smartmeter.errors import UserError
 from smartmeter.messages.codec import Burst, decode_burst
-from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR, CodecError
+from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR, CodecError, Schema
 from smartmeter.settings import Settings
 
 EPOCH = date(1970, 1, 1)
@@ -39,7 +39,7 @@ USUAL = Path("SMW_HOME", "archive")
 """Placeholder for the folder `archive` in settings.home."""
 
 
-def _record(name: str, time: str | dict, fields: list[dict]) -> dict:
+def _record(name: str, time: str | Schema, fields: list[Schema]) -> Schema:
     return {"type": "record", "name": name, "namespace": "smartmeter", "fields": [
         {"name": "partition", "type": "int", "doc": "Partition of the topic readings that the message was in."},
         {"name": "offset", "type": "long", "doc": "Its offset there."},
@@ -79,6 +79,7 @@ class Message(NamedTuple):
 
     @property
     def crc32(self) -> int:
+        """CRC-32 of the value."""
         return zlib.crc32(self.rest, zlib.crc32(self.head or b""))
 
     @property
@@ -104,7 +105,7 @@ class Records:
         self.num_records += 1
         return self.bytes_.tell() - before
 
-    def append_to(self, path: Path, schema: dict) -> None:
+    def append_to(self, path: Path, schema: Schema) -> None:
         """Append the records to a file as one block."""
         with path.open("a+b") as file:
             fastavro.write.Writer(file, schema, CODEC).write_block(self)
@@ -235,11 +236,11 @@ def _partial(path: Path) -> Path:
     return path.with_suffix(PARTIAL)
 
 
-def _schema(path: Path) -> dict:
+def _schema(path: Path) -> Schema:
     return BURST if path.name.startswith("houses=") else UNREADABLE
 
 
-def _write(path: Path, messages: Iterable[Message], schema: dict) -> None:
+def _write(path: Path, messages: Iterable[Message], schema: Schema) -> None:
     records = Records()
     for message in messages:
         records.add(message)

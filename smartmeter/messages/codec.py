@@ -9,15 +9,23 @@ so NumPy reads and writes them without a Python loop. The reader accepts any blo
 from __future__ import annotations
 
 import io
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
+from typing import Any, Literal, TypeVar, cast, overload
 
 import fastavro
 import numpy as np
 
-from smartmeter.messages.schemas import EARLIER, HEADER_BYTES, HEADERS, SCHEMAS, CodecError, schema_name
+from smartmeter.arrays import Float32s, Int32s
+from smartmeter.messages.records import AnyRecord, DeadLetterRecord, ThresholdRecord
+from smartmeter.messages.schemas import EARLIER, HEADER_BYTES, HEADERS, SCHEMAS, CodecError, Schema, schema_name
 from smartmeter.messages.varints import BAD, MOST_BLOCKS, int_block, write_ints
+
+Read = Callable[[bytes, int], tuple[Any, int]]
+"""Returns (value of a field, position after it) at a position of a message."""
+Write = Callable[[Any], bytes]
+Column = TypeVar("Column", Int32s, Float32s)
 
 
 class _Malformed(ValueError):
@@ -27,7 +35,7 @@ class _Malformed(ValueError):
 class Columns:
     """A record that is nearly all arrays; its fields are in the order of its schema."""
 
-    def __eq__(self, other) -> bool:
+    def __eq__(self, other: object) -> bool:
         """Equal in every field; NaN equals NaN."""
         return isinstance(other, type(self)) and all(
             np.array_equal(mine, theirs, equal_nan=True) if isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
@@ -45,10 +53,10 @@ class Burst(Columns):
     start_ms: int
     end_ms: int
     tick_ms: int
-    meter_ids: np.ndarray  # int32 (m,)
-    counts: np.ndarray  # int32 (m,), readings of each meter
-    deltas: np.ndarray  # int32 (n,), ticks since the meter's previous reading, or since start_ms for its first
-    watts: np.ndarray  # float32 (n,)
+    meter_ids: Int32s  # int32 (m,)
+    counts: Int32s  # int32 (m,), readings of each meter
+    deltas: Int32s  # int32 (n,), ticks since the meter's previous reading, or since start_ms for its first
+    watts: Float32s  # float32 (n,)
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,16 +67,16 @@ class Profile(Columns):
     date: int  # local day, days since 1970-01-01
     part: int  # 0, or the start in ms of a span that arrived later
     start: int  # of the first minute, in ms since 1970-01-01T00:00Z
-    meter_ids: np.ndarray  # int32 (m,)
-    counts: np.ndarray  # int32 (m,), minutes of each meter
-    deltas: np.ndarray  # int32 (n,), minutes since the meter's previous one, or since start for its first
-    readings: np.ndarray  # int32 (n,)
-    min_watts: np.ndarray  # float32 (n,)
-    mean_watts: np.ndarray  # float32 (n,)
-    max_watts: np.ndarray  # float32 (n,)
+    meter_ids: Int32s  # int32 (m,)
+    counts: Int32s  # int32 (m,), minutes of each meter
+    deltas: Int32s  # int32 (n,), minutes since the meter's previous one, or since start for its first
+    readings: Int32s  # int32 (n,)
+    min_watts: Float32s  # float32 (n,)
+    mean_watts: Float32s  # float32 (n,)
+    max_watts: Float32s  # float32 (n,)
 
 
-def encode(name: str, record: dict) -> bytes:
+def encode(name: str, record: Mapping[str, Any]) -> bytes:
     """A record of schema `name` as a message. Times in ms and dates in days, both since 1970-01-01, are plain ints.
 
     Bursts and power profiles may hold NumPy arrays (int32, float32), which are written without a Python loop.
@@ -85,14 +93,14 @@ def encode(name: str, record: dict) -> bytes:
     return out.getvalue()
 
 
-def decode(payload: bytes) -> tuple[str, dict]:
+def decode(payload: bytes) -> tuple[str, AnyRecord]:
     """(schema name, record) of a message. Raises CodecError if it cannot be decoded."""
     name = schema_name(payload)
     _, written_as = EARLIER.get(payload[:HEADER_BYTES], (name, None))
     return name, read_record(name, payload, HEADER_BYTES, written_as)
 
 
-def read_record(name: str, payload: bytes, at: int, written_as: dict | None = None) -> dict:
+def read_record(name: str, payload: bytes, at: int, written_as: Schema | None = None) -> AnyRecord:
     """The record of schema `name` that starts at position `at` of a message. written_as: the version that it was written with, if not ours.
 
     Raises CodecError if it cannot be decoded.
@@ -100,7 +108,7 @@ def read_record(name: str, payload: bytes, at: int, written_as: dict | None = No
     body = io.BytesIO(payload)
     body.seek(at)
     try:
-        record = cast(dict, fastavro.schemaless_reader(body, written_as or SCHEMAS[name], SCHEMAS[name] if written_as else None))
+        record = cast(AnyRecord, fastavro.schemaless_reader(body, written_as or SCHEMAS[name], SCHEMAS[name] if written_as else None))
     except Exception as error:  # fastavro raises many kinds on malformed bytes
         raise CodecError(f"malformed {name}: {str(error) or type(error).__name__}") from error
     if body.tell() != len(payload):
@@ -108,7 +116,15 @@ def read_record(name: str, payload: bytes, at: int, written_as: dict | None = No
     return record
 
 
-def decode_as(name: str, payload: bytes) -> dict:
+@overload
+def decode_as(name: Literal["threshold"], payload: bytes) -> ThresholdRecord: ...
+@overload
+def decode_as(name: Literal["dead_letter"], payload: bytes) -> DeadLetterRecord: ...
+@overload
+def decode_as(name: str, payload: bytes) -> Any: ...
+
+
+def decode_as(name: str, payload: bytes) -> Any:
     """The record of schema `name` in a message. Raises CodecError for any other message."""
     found, record = decode(payload)
     if found != name:
@@ -131,12 +147,12 @@ def decode_profile(payload: bytes) -> Profile:
     return Profile(*_read("power_profile", payload))
 
 
-def _write(name: str, values) -> bytes:
+def _write(name: str, values: Iterable[Any]) -> bytes:
     """A message of schema `name` with these field values, in the schema's order, each array in one block."""
     return b"".join((HEADERS[name], *(write(value) for (_, write), value in zip(_KINDS[name], values))))
 
 
-def _read(name: str, payload: bytes) -> list:
+def _read(name: str, payload: bytes) -> list[Any]:
     """The field values in a message of schema `name`, in the schema's order."""
     if payload[:HEADER_BYTES] != HEADERS[name]:
         raise CodecError(f"a message of schema {schema_name(payload)}, where a {name} was expected")
@@ -171,7 +187,7 @@ def _write_text(text: str) -> bytes:
     return _write_long(len(body)) + body
 
 
-def _write_int_array(values: np.ndarray) -> bytes:
+def _write_int_array(values: Int32s) -> bytes:
     if not len(values):
         return b"\0"
     if values.dtype != np.int32:
@@ -180,7 +196,7 @@ def _write_int_array(values: np.ndarray) -> bytes:
     return _write_long(len(values)) + out[:write_ints(values, out)].tobytes() + b"\0"
 
 
-def _write_float_array(values: np.ndarray) -> bytes:
+def _write_float_array(values: Float32s) -> bytes:
     if not len(values):
         return b"\0"
     return _write_long(len(values)) + values.astype("<f4", copy=False).tobytes() + b"\0"
@@ -220,9 +236,9 @@ def _read_text(payload: bytes, at: int) -> tuple[str, int]:
         raise _Malformed("a text that is not UTF-8") from None
 
 
-def _read_array(read_block, payload: bytes, at: int) -> tuple[np.ndarray, int]:
+def _read_array(read_block: Callable[[bytes, int, int], tuple[Column, int]], payload: bytes, at: int) -> tuple[Column, int]:
     """(array, position after it): blocks of items until an empty one; a negative count is followed by a size."""
-    blocks: list[np.ndarray] = []
+    blocks: list[Column] = []
     while True:
         count, at = _read_long(payload, at)
         if count == 0:
@@ -240,13 +256,13 @@ def _read_array(read_block, payload: bytes, at: int) -> tuple[np.ndarray, int]:
     return np.concatenate(blocks) if blocks else read_block(b"", 0, 0)[0], at
 
 
-def _read_floats(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
+def _read_floats(payload: bytes, at: int, count: int) -> tuple[Float32s, int]:
     if 4 * count > len(payload) - at:
         raise IndexError
     return np.frombuffer(payload, "<f4", count, at), at + 4 * count
 
 
-def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
+def _read_ints(payload: bytes, at: int, count: int) -> tuple[Int32s, int]:
     values = np.empty(count, np.int32)
     end = int_block(np.frombuffer(payload, np.uint8), at, len(payload), count, values, 0)
     if end != BAD:
@@ -255,7 +271,7 @@ def _read_ints(payload: bytes, at: int, count: int) -> tuple[np.ndarray, int]:
         _, at = _read_int(payload, at)
 
 
-_KIND_OF = {
+_KIND_OF: dict[str, tuple[Read, Write]] = {
     "long": (_read_long, _write_long),
     "int": (_read_int, _write_long),
     "string": (_read_text, _write_text),
@@ -264,7 +280,7 @@ _KIND_OF = {
 }
 
 
-def _kind(schema) -> tuple:
+def _kind(schema: Any) -> tuple[Read, Write]:
     """(reader, writer) of a field, by its type."""
     if isinstance(schema, str):
         return _KIND_OF[schema]

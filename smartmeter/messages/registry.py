@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from tempfile import NamedTemporaryFile
+from typing import TypeVar, cast
 
 import fastavro
 import httpx2
@@ -23,8 +24,9 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from smartmeter.errors import UserError
 from smartmeter.messages.codec import encode, read_record
-from smartmeter.messages.framing import REGISTRY_MARKER, Framing, RegistryFault
 from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEMAS, CodecError, parsed
+from smartmeter.messages.schemas import Schema as AvroSchema
+from smartmeter.messages.single_object import REGISTRY_MARKER, Framing, RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.settings import Settings
 
@@ -37,6 +39,7 @@ REFUSED_FOR_S = 60
 NOT_FOUND = (40401, 40402, 40403)
 """Error codes of the API: no such subject, version, schema. A 404 without one does not come from a registry."""
 
+T = TypeVar("T")
 log = logging.getLogger("registry")
 
 
@@ -60,7 +63,7 @@ class Registry:
             raise UserError(f"SMW_SCHEMA_REGISTRY_CA={ca}: it cannot be read as a PEM file of certificates ({error})") from None
         return cls(settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password, authorities)
 
-    def query(self, request: Callable):
+    def query(self, request: Callable[[SchemaRegistryClient], T]) -> T | None:
         """The result of request(client); None if the registry does not have what it looks up. Raises RegistryFault."""
         try:
             return request(_client(self))
@@ -79,14 +82,14 @@ class Registry:
         ours = (SCHEMA_DIR / f"{name}.avsc").read_text().strip()  # stripped, as Confluent's own serializers do
         schema = Schema(ours, "AVRO")
         if known := self.query(lambda client: client.lookup_schema(subject, schema)):
-            return known.schema_id
+            return cast(int, known.schema_id)
         latest = self.query(lambda client: client.get_latest_version(subject))
         if latest and not self.query(lambda client: client.test_compatibility_all_versions(subject, schema)):
             raise UserError(
                 f"avro/{name}.avsc is incompatible with what the schema registry at {self.url} has of subject {subject}"
                 f"{_where(ours, latest.schema.schema_str)}: keep the type of each field and give a new field a default, or set "
                 "SMW_TOPIC_PREFIX to use other topics")
-        return self.query(lambda client: client.register_schema(subject, schema))
+        return cast(int, self.query(lambda client: client.register_schema(subject, schema)))
 
     def _refusal(self, error: SchemaRegistryError) -> str:
         who = f"the user {self.user}" if self.user else "anyone without a user"
@@ -122,9 +125,9 @@ def _client(registry: Registry) -> SchemaRegistryClient:
         return SchemaRegistryClient(properties | {"ssl.ca.location": file.name})
 
 
-def _where(ours: str, theirs: str) -> str:
+def _where(ours: str, theirs: str | None) -> str:
     """The fields in which two schemas are incompatible, in words; empty if they cannot be determined."""
-    for reader, writer in ((ours, theirs), (theirs, ours)):
+    for reader, writer in ((ours, theirs or ""), (theirs or "", ours)):
         try:
             found = ReaderWriterCompatibilityChecker().get_compatibility(parse(reader), parse(writer))
         except AvroException:
@@ -145,7 +148,7 @@ class Writer:
     """How the records under an id were written: with our schema `name`, or with another version of it."""
 
     name: str
-    version: dict | None = None
+    version: AvroSchema | None = None
 
 
 class RegistryFraming(Framing):
@@ -159,9 +162,11 @@ class RegistryFraming(Framing):
         self._refused: TTLCache[int, str] = TTLCache(1000, REFUSED_FOR_S)  # id -> reason
 
     def sent(self, message: bytes) -> bytes:
+        """A message of ours with the id of its schema."""
         return self._header_of[message[:HEADER_BYTES]] + message[HEADER_BYTES:]
 
     def received(self, payload: bytes, given_up: Callable[[], bool] = lambda: False) -> bytes:
+        """See Framing."""
         if not payload.startswith(REGISTRY_MARKER):
             return payload
         if len(payload) < ID_END:
@@ -184,7 +189,7 @@ class RegistryFraming(Framing):
             raise
         return self._writer_of[number]
 
-    def _patiently(self, request: Callable, given_up: Callable[[], bool]):
+    def _patiently(self, request: Callable[[SchemaRegistryClient], T], given_up: Callable[[], bool]) -> T | None:
         """The registry's answer, however long it is away: no message is refused because the registry could not be reached."""
         failures = 0
         while True:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any, cast
 
 import fastavro
 
@@ -19,12 +20,15 @@ MARKER = b"\xc3\x01"
 
 HEADER_BYTES = len(MARKER) + 8
 
+Schema = dict[str, Any]
+"""The JSON of a record's schema."""
+
 
 class CodecError(ValueError):
     """A message that cannot be decoded, or a record that does not fit its schema."""
 
 
-def _without_logical_types(schema):
+def _without_logical_types(schema: Any) -> Any:
     """The schema with times and dates as plain numbers; its fingerprint is the same."""
     if isinstance(schema, dict):
         return {k: _without_logical_types(v) for k, v in schema.items() if k != "logicalType"}
@@ -33,13 +37,13 @@ def _without_logical_types(schema):
     return schema
 
 
-def parsed(schema) -> tuple[dict, str]:
+def parsed(schema: Any) -> tuple[Schema, str]:
     """(schema for fastavro, its canonical form) of a schema parsed from JSON. Times and dates become plain numbers."""
-    schema = fastavro.parse_schema(_without_logical_types(schema))
+    schema = cast(Schema, fastavro.parse_schema(_without_logical_types(schema)))
     return schema, fastavro.schema.to_parsing_canonical_form(schema)
 
 
-def _load(path: Path):
+def _load(path: Path) -> tuple[Schema, bytes]:
     schema, canonical = parsed(json.loads(path.read_text()))
     return schema, bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from smartmeter.settings import DAY_MS, Settings
 
 SCHEMA_OF = {
@@ -29,11 +32,11 @@ LARGEST_DEAD_LETTER_BYTES = 9 << 20
 """A dead letter holds a message and the reason why it could not be used."""
 UNLIMITED = -1
 
-BY_KEY = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0.1, "delete.retention.ms": DAY_MS,
+BY_KEY: dict[str, str | float] = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0.1, "delete.retention.ms": DAY_MS,
           "segment.ms": 7 * DAY_MS, "max.compaction.lag.ms": 7 * DAY_MS}
 """A replaced message is deleted after a week at the latest, however few there are."""
 
-ALL = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED, "segment.ms": LONGEST_MS}
+ALL: dict[str, str | float] = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED, "segment.ms": LONGEST_MS}
 """Segments end by size only: otherwise days that arrive out of order would each begin a segment."""
 
 
@@ -49,7 +52,7 @@ def configuration(settings: Settings, name: str, partitions: int) -> dict[str, s
 
     Timestamps are those of the readings, which may be years old: so no message is too old, and only readings_retention_days deletes by age.
     """
-    kept = {
+    kept: dict[str, str | float] = {
         "compression.type": "producer",
         "max.message.bytes": LARGEST_DEAD_LETTER_BYTES if name == "dead_letter" else LARGEST_MESSAGE_BYTES,
         "message.timestamp.type": "CreateTime",
@@ -67,7 +70,7 @@ def configuration(settings: Settings, name: str, partitions: int) -> dict[str, s
     return {key: str(value) for key, value in kept.items()}
 
 
-def _readings_kept(settings: Settings, partitions: int) -> dict:
+def _readings_kept(settings: Settings, partitions: int) -> dict[str, str | float]:
     """Readings stay forever, or up to the age or size in the settings."""
     kept = dict(ALL)
     if settings.readings_retention_days:
@@ -77,7 +80,7 @@ def _readings_kept(settings: Settings, partitions: int) -> dict:
     return kept
 
 
-def key(name: str, record: dict) -> bytes:
+def key(name: str, record: Mapping[str, Any]) -> bytes:
     """The message key of a record of topic `name`, in ASCII."""
     if name in ("readings", "houses", "power_profile"):
         return b"%d" % record["house_id"]
@@ -86,5 +89,5 @@ def key(name: str, record: dict) -> bytes:
     if name == "thresholds":
         return f"{record['house_id']}/{record['date']}".encode()
     if name in ("alerts", "acknowledgements"):
-        return record["alert_id"].encode()
+        return str(record["alert_id"]).encode()
     return b"%d/%d" % (record["partition"], record["offset"])

@@ -54,22 +54,22 @@ def _block(data, at, end):
 
 
 @compiled
-def read_ints(data, at, end, into, k):
-    """Read an array of ints into into[k:]. Returns (position after it, or BAD; k after the last)."""
+def read_ints(data, at, end, into, size):
+    """Read an array of ints behind into[:size]. Returns (position after it, or BAD; the new size)."""
     for _ in range(MOST_BLOCKS + 1):
         count, at = _block(data, at, end)
         if at == BAD or count == 0:
-            return at, k
-        if count > len(into) - k:
-            return BAD, k
-        at, k = int_block(data, at, end, count, into, k), k + count
-    return BAD, k
+            return at, size
+        if count > len(into) - size:
+            return BAD, size
+        at, size = int_block(data, at, end, count, into, size), size + count
+    return BAD, size
 
 
 @compiled
-def int_block(data, at, end, count, into, k):
-    """Read `count` ints into into[k:]. Returns the position after them, or BAD."""
-    for i in range(k, k + count):
+def int_block(data, at, end, count, into, size):
+    """Read `count` ints behind into[:size]. Returns the position after them, or BAD."""
+    for i in range(size, size + count):
         if at < end and data[at] < 0x80:
             value, at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1
         else:
@@ -81,14 +81,14 @@ def int_block(data, at, end, count, into, k):
 
 
 @compiled
-def read_floats(data, at, end, into, k):
-    """Read an array of floats into into[k:]. Returns (position after it, or BAD; k after the last)."""
+def read_floats(data, at, end, into, size):
+    """Read an array of floats behind into[:size]. Returns (position after it, or BAD; the new size)."""
     for _ in range(MOST_BLOCKS + 1):
         count, at = _block(data, at, end)
         if at == BAD or count == 0:
-            return at, k
-        if count > len(into) - k or 4 * count > end - at:
-            return BAD, k
-        into[k:k + count] = data[at:at + 4 * count].view(np.float32)
-        at, k = at + 4 * count, k + count
-    return BAD, k
+            return at, size
+        if count > len(into) - size or 4 * count > end - at:
+            return BAD, size
+        into[size:size + count] = data[at:at + 4 * count].view(np.float32)
+        at, size = at + 4 * count, size + count
+    return BAD, size

@@ -54,27 +54,27 @@ def settings(kafka, clickhouse, processes, request, tmp_path):
 
 
 def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log, expected, processes, tmp_path):
-    part = len(log.messages) // 6 + 1
-    parts = [log.messages[at:at + part] for at in range(0, len(log.messages), part)]
-    produce(settings, parts[0])
+    length = len(log.messages) // 6 + 1
+    pieces = [log.messages[at:at + length] for at in range(0, len(log.messages), length)]
+    produce(settings, pieces[0])
     cluster.smw(replace(settings, parallelism=1), "submit", "pipeline")
-    produce(settings, parts[1])
+    produce(settings, pieces[1])
     until(lambda: all_read(settings))
     by_itself = stop(cluster, settings)
 
-    produce(settings, parts[2])
+    produce(settings, pieces[2])
     printed = cluster.smw(replace(settings, parallelism=2), "submit", "pipeline")
     assert f"from file://{by_itself} ..." in printed
-    produce(settings, parts[3])
+    produce(settings, pieces[3])
     moved = stop(cluster, settings, str(tmp_path / "moved"))
     assert moved.parent == tmp_path / "moved"
 
-    produce(settings, parts[4])
+    produce(settings, pieces[4])
     cluster.smw(replace(settings, parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
     until(lambda: all_read(settings))
-    flow = Flow(settings, parts[5], FLOW_S, shares=2)
+    flow = Flow(settings, pieces[5], FLOW_S, shares=2)
     flow.start()
-    until(lambda: flow.undelivered < len(parts[5]) * 0.8)
+    until(lambda: flow.undelivered < len(pieces[5]) * 0.8)
     assert python_workers(processes.run / "taskmanager2.pid"), "the job runs on both"
     flow.go_on()
     cluster.kill("taskmanager2")

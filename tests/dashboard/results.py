@@ -117,9 +117,9 @@ def thresholds() -> list[tuple]:
 
 
 def alerts() -> list[tuple]:
-    def alert(house_id, meter_id, day, start, seconds, peak_watts, limit_watts, excess_kwh, open=False, retracted=0):
+    def alert(house_id, meter_id, day, start, seconds, peak_watts, limit_watts, excess_kwh, is_open=False, retracted=0):
         at = utc(day, start)
-        return (alert_id(house_id, meter_id, at), house_id, meter_id, day, at, at + timedelta(seconds=seconds), open, retracted, seconds,
+        return (alert_id(house_id, meter_id, at), house_id, meter_id, day, at, at + timedelta(seconds=seconds), is_open, retracted, seconds,
                 peak_watts, 1500.0, limit_watts, excess_kwh, LONG_AGO)
 
     return [
@@ -127,7 +127,7 @@ def alerts() -> list[tuple]:
         alert(1, 3, SUN, "14:00", 150, 4000, 3480, 0.01),
         alert(1, 3, SUN, "15:00", 10, 4000, 3480, 0.002, retracted=1),
         alert(6, 7, SUN, "23:30", 30, 800, 500, 0.03),
-        alert(2, 1, MON, "12:00", 60, 9500, 9000, 0.02, open=True),
+        alert(2, 1, MON, "12:00", 60, 9500, 9000, 0.02, is_open=True),
     ]
 
 

@@ -229,7 +229,7 @@ def test_the_map_shows_the_figures_of_sql(new_page, db):
     whole(page)
     table = downloaded(page)
     expected = db.query("SELECT zip, sum(kwh) FROM energy_by_zip GROUP BY zip ORDER BY zip").result_rows
-    assert sorted(zip(table["zip"].astype(str).str.zfill(5), table["kwh"])) == [(zip, pytest.approx(kwh)) for zip, kwh in expected]
+    assert sorted(zip(table["zip"].astype(str).str.zfill(5), table["kwh"])) == [(zip_code, pytest.approx(kwh)) for zip_code, kwh in expected]
     expect(page.locator("[data-testid=stVegaLiteChart] svg [aria-roledescription=circle]")).to_have_count(len(expected))
 
 

@@ -31,19 +31,19 @@ SPANS = {BEFORE: slice(0, 2 * A_DAY + 30), MOVE: slice(2 * A_DAY + 30, 2 * A_DAY
 """Of a house's bursts; the third day's morning and evening bound the middle one."""
 
 
-def parts_of_a_log(seed: int) -> tuple[Log, dict[str, list]]:
+def pieces_of_a_log(seed: int) -> tuple[Log, dict[str, list]]:
     """A log, and its messages part by part, each disturbed for itself; the middle one is not."""
     rng = np.random.default_rng(seed)
     houses = [house_bursts(house, *place, rng) for house, place in HOUSES.items()]
-    log, parts = Log([], [], [], 0), {}
+    log, pieces = Log([], [], [], 0), {}
     for name, span in SPANS.items():
         queues = [bursts[span] if name == MOVE else disturb(bursts[span], rng) for bursts in houses]
         order = rng.permutation(np.repeat(np.arange(len(queues)), list(map(len, queues))))
         bursts = [queues[house].pop(0) for house in order.tolist()]
-        parts[name] = [(b"%d" % burst.house_id, encode_burst(burst)) for burst in bursts]
+        pieces[name] = [(b"%d" % burst.house_id, encode_burst(burst)) for burst in bursts]
         log.bursts += bursts
-        log.messages += parts[name]
-    return log, parts
+        log.messages += pieces[name]
+    return log, pieces
 
 
 def read_from(settings, partition: int) -> bool:
@@ -53,7 +53,7 @@ def read_from(settings, partition: int) -> bool:
 
 
 def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
-    log, parts = parts_of_a_log(seed=17)
+    log, pieces = pieces_of_a_log(seed=17)
     settings = replace(settings_of_a_stack(tmp_path), partitions=2)
     with Processes(tmp_path) as processes:
         brokers = Brokers(processes, settings)
@@ -63,7 +63,7 @@ def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
         services.start_sink(processes, settings)
         local_flink.start_job(processes, settings)
 
-        calm = Flow(settings, parts[BEFORE], CALM_S, shares=2)
+        calm = Flow(settings, pieces[BEFORE], CALM_S, shares=2)
         calm.start()
         until(lambda: read_from(settings, 0))
         brokers.restart(brokers.leader("thresholds"))
@@ -77,13 +77,13 @@ def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
         brokers.wait_for_all()
         until(lambda: all_read(settings))
 
-        meanwhile = Flow(settings, parts[MOVE], 8)
+        meanwhile = Flow(settings, pieces[MOVE], 8)
         meanwhile.start()
         brokers.add_partitions(4)
         meanwhile.end()
         until(lambda: not processes.check() and all_read(settings) and all(read_from(settings, partition) for partition in range(4)))
 
-        burst = Flow(settings, parts[AFTER], len(parts[AFTER]) / len(parts[BEFORE]) * CALM_S / 10)
+        burst = Flow(settings, pieces[AFTER], len(pieces[AFTER]) / len(pieces[BEFORE]) * CALM_S / 10)
         burst.start()
         burst.end()
         judge_stack(processes, settings, reader(settings), log)

@@ -53,8 +53,8 @@ def all_stored(settings) -> bool:
 def values(client: Client, table: str, where: str = "1") -> list[tuple]:
     """All rows of a table in order, without the columns of their creation time; floats to the bit."""
     columns = client.query(f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'").result_rows
-    names = [f"reinterpretAs{type.replace('Float', 'UInt')}({name})" if type in ("Float32", "Float64") else name
-             for name, type in columns if name not in ("revision", "stored", "house_time")]
+    names = [f"reinterpretAs{kind.replace('Float', 'UInt')}({name})" if kind in ("Float32", "Float64") else name
+             for name, kind in columns if name not in ("revision", "stored", "house_time")]
     return client.query(f"SELECT {', '.join(names)} FROM {table} FINAL WHERE {where} ORDER BY ALL").result_rows
 
 

@@ -133,9 +133,9 @@ def poison(burst: Burst, rng) -> bytes | None:
 def produce(settings, messages, timestamps=()) -> None:
     """Send (key, value) to the topic readings, a fifth by each codec; their timestamps are those that are given, or a millisecond apart."""
     name = topics.topic(settings, "readings")
-    for codec, part in zip(CODECS, np.array_split(np.arange(len(messages)), len(CODECS))):
+    for codec, piece in zip(CODECS, np.array_split(np.arange(len(messages)), len(CODECS))):
         producer = Producer(CLIENT | connection.client(settings) | {"enable.idempotence": True, "compression.type": codec})
-        for i in part.tolist():
+        for i in piece.tolist():
             key, value = messages[i]
             producer.produce(name, value, key, timestamp=timestamps[i] if timestamps else FIRST_TIMESTAMP_MS + i)
         assert producer.flush(STILL_S) == 0
@@ -146,16 +146,16 @@ def produced_in_transactions(settings, messages) -> Iterator[None]:
     """Send (key, value) to the topic readings in transactions. In front of each, and at the end, one with 50 times the power is aborted; the last is open."""
     producer = Producer(CLIENT | connection.client(settings) | {"transactional.id": settings.topic_prefix, "transaction.timeout.ms": 900_000})
     producer.init_transactions()
-    parts = [messages[at:at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
+    pieces = [messages[at:at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
     at = FIRST_TIMESTAMP_MS
-    for part in parts:
-        for sent, end in ((fifty_times(part), producer.abort_transaction), (part, producer.commit_transaction)):
+    for piece in pieces:
+        for sent, end in ((fifty_times(piece), producer.abort_transaction), (piece, producer.commit_transaction)):
             send_transaction(settings, producer, sent, at)
             end()
-        at += len(part)
-    send_transaction(settings, producer, fifty_times(parts[0]), at)
+        at += len(piece)
+    send_transaction(settings, producer, fifty_times(pieces[0]), at)
     producer.abort_transaction()
-    send_transaction(settings, producer, fifty_times(parts[0]), at)
+    send_transaction(settings, producer, fifty_times(pieces[0]), at)
     try:
         yield
     finally:

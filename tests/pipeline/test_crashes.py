@@ -1,4 +1,4 @@
-"""kill -9 of any part while data flows: afterwards the tables are what the oracle finds. ./smw test --soak kills more."""
+"""kill -9 of any service while data flows: afterwards the tables are what the oracle finds. ./smw test --soak kills more."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ A_KILL_S = 16  # about what a kill takes, recovery and the time to the next one 
 
 
 class Stack:
-    """A whole stack whose parts can be killed, and are started again as a supervisor would."""
+    """A whole stack whose services can be killed, and are started again as a supervisor would."""
 
     def __init__(self, processes: Processes, settings: Settings):
         self.processes, self.settings = processes, settings
@@ -35,25 +35,25 @@ class Stack:
     def pids(self, name: str) -> list[int]:
         return marked(self.processes.run / f"{name}.pid")
 
-    def kill(self, part: str) -> None:
-        """kill -9 a part with all its processes, and start it again.
+    def kill(self, service: str) -> None:
+        """kill -9 a service with all its processes, and start it again.
 
         Of "worker" one process, which Flink starts again. "taskmanager" is the whole Flink, ended as if it had lost its TaskManager.
         """
         workers = until(lambda: not self.processes.check() and python_workers(self.processes.run / "pipeline.pid"))
-        if part == "taskmanager":
+        if service == "taskmanager":
             self.processes.watched["pipeline"] = self.processes.watched["pipeline"]._replace(fault=lambda: "has lost its TaskManager")
             return self.processes.check()
-        for pid in workers[:1] if part == "worker" else self.pids(part):
+        for pid in workers[:1] if service == "worker" else self.pids(service):
             os.kill(pid, signal.SIGKILL)
-        if part != "worker":
-            self.processes.stop(part)
-            self.start[part](self.processes, self.settings)
+        if service != "worker":
+            self.processes.stop(service)
+            self.start[service](self.processes, self.settings)
 
 
 @pytest.fixture
-def parts(request, tmp_path):
-    """(which parts to kill, in their order; the houses whose readings flow meanwhile)."""
+def plan(request, tmp_path):
+    """(which services to kill, in their order; the houses whose readings flow meanwhile)."""
     kinds = ["worker", "pipeline", "taskmanager", "kafka", "sink", "endpoint"]
     rng = np.random.default_rng(20261124)
     if request.config.getoption("--soak"):
@@ -61,8 +61,8 @@ def parts(request, tmp_path):
     return list(rng.permutation(["worker", "kafka", "pipeline", "taskmanager"])), 4
 
 
-def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
-    kills, count = parts
+def test_whatever_is_killed_nothing_is_lost_or_counted_twice(plan, tmp_path):
+    kills, count = plan
     houses = {h: (ZONES[h % len(ZONES)], date(2013, 4, 4) + timedelta(days=h)) for h in range(1, count + 1)}
     log = make_log(7, houses)
     settings = settings_of_a_stack(tmp_path)
@@ -73,10 +73,10 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(parts, tmp_path):
         flow.start()
         rng = np.random.default_rng(5)
         victims = Stack(processes, settings)
-        for part in kills:
+        for service in kills:
             time.sleep(rng.uniform(*BETWEEN_S))
             flow.go_on()
-            victims.kill(part)
+            victims.kill(service)
         flow.end()
         judge_stack(processes, settings, client, log)
         processes.check()

@@ -225,10 +225,10 @@ def test_every_part_reports_a_fault_in_one_sentence(wrong, admin, processes, hom
     settings = replace(admin, **changes | {name: value for name, value in (
         ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.replace("localhost", "127.0.0.1")))
         if changes.get(name)})
-    for part in (Producer, topic_admin.create_topics, lambda settings: Sink(settings).run(), lambda settings: local_flink.start_job(processes, settings),
+    for action in (Producer, topic_admin.create_topics, lambda settings: Sink(settings).run(), lambda settings: local_flink.start_job(processes, settings),
                  lambda settings: Lags(settings, {"pipeline": ("readings",)}).by_group(2)):
         with pytest.raises(UserError, match=f"^{sentence}") as error:
-            part(settings)
+            action(settings)
         assert MARK not in str(error.value) and "\n" not in str(error.value)
 
 

@@ -22,10 +22,10 @@ def with_field(name: str, item: dict = ADDED) -> Schema:
     return Schema(json.dumps(schema | {"fields": [*schema["fields"], item]}), "AVRO")
 
 
-def with_type(name: str, of_field: str, type) -> Schema:
+def with_type(name: str, of_field: str, field_type) -> Schema:
     """The schema with a field of another type."""
     schema = avsc(name)
-    fields = [item | {"type": type} if item["name"] == of_field else item for item in schema["fields"]]
+    fields = [item | {"type": field_type} if item["name"] == of_field else item for item in schema["fields"]]
     return Schema(json.dumps(schema | {"fields": fields}), "AVRO")
 
 

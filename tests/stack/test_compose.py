@@ -66,7 +66,7 @@ def test_a_missing_password_is_named(name):
 
 
 def test_passwords_are_in_the_environment_of_those_who_need_them_alone():
-    holders = {name: {service for service, parts in THREE.items() if secret in str(parts)} for name, secret in SECRETS.items()}
+    holders = {name: {service for service, definition in THREE.items() if secret in str(definition)} for name, secret in SECRETS.items()}
     assert holders == {"SMW_CLICKHOUSE_PASSWORD": {"clickhouse", "sink"}, "SMW_CLICKHOUSE_READER_PASSWORD": {"clickhouse", "dashboard", "smw"}}
     for service in THREE.values():
         rest = {key: value for key, value in service.items() if key != "environment"}

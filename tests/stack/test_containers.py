@@ -12,7 +12,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from generator.live import reached_ms
 from smartmeter.kafka import connection
-from smartmeter.messages.framing import REGISTRY_MARKER
+from smartmeter.messages.single_object import REGISTRY_MARKER
 from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import Settings
 from stack.broker import broker_answers

@@ -85,9 +85,9 @@ def flink(observed, log):
     return scraped(observed, "flink")
 
 
-def scraped(settings, part: str) -> dict[str, dict[tuple, float]]:
+def scraped(settings, service: str) -> dict[str, dict[tuple, float]]:
     """Name of a sample -> values of its labels topic or table, and subtask_index -> value; as Prometheus' own parser reads them."""
-    with urllib.request.urlopen(services.metrics_urls(settings)[part], timeout=STILL_S) as answer:
+    with urllib.request.urlopen(services.metrics_urls(settings)[service], timeout=STILL_S) as answer:
         families = list(text_string_to_metric_families(answer.read().decode()))
     found: dict[str, dict[tuple, float]] = {}
     for sample in (sample for family in families for sample in family.samples):
@@ -182,7 +182,7 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
     code, printed = ask_status(observed, "--json")
     report = json.loads(printed)
     assert (code, report["problems"]) == (0, [])
-    assert {part["part"]: part["up"] for part in report["parts"]} == {
+    assert {service["part"]: service["up"] for service in report["parts"]} == {
         "kafka": True, "clickhouse": True, "flink": True, "sink": True, "dashboard": False}
     [job] = report["jobs"]
     assert (job["name"], job["state"], job["parallelism"], job["restarts"]) == ("pipeline", "RUNNING", 2, 0)
@@ -210,7 +210,7 @@ def test_status_where_nothing_runs(observed, tmp_path):
                       dashboard_port=1, schema_registry_url="http://127.0.0.1:1")
     code, printed = ask_status(nowhere, "--json")
     report = json.loads(printed)
-    assert code == 1 and len(report["problems"]) == 5 and not any(part["up"] for part in report["parts"])
+    assert code == 1 and len(report["problems"]) == 5 and not any(service["up"] for service in report["parts"])
     assert (report["jobs"], report["unread_messages"], report["results"], report["disk"]) == ([], None, None, {})
     code, printed = ask_status(nowhere)
     assert code == 1 and len(re.findall("^! ", printed, re.MULTILINE)) == 5
@@ -295,7 +295,7 @@ def test_flinks_own_port_requires_its_key(observed, processes):
 @pytest.mark.parametrize("name", ["kafka", "endpoint", "sink", "pipeline", "flink_page"])
 def test_each_line_of_each_log_is_in_the_format(observed, processes, name):
     lines = processes.log(name).read_text().splitlines()
-    assert lines and {(found := logs.LINE.fullmatch(line)) and found["part"] for line in lines} == {name}
+    assert lines and {(found := logs.LINE.fullmatch(line)) and found["source"] for line in lines} == {name}
 
 
 def test_the_jobs_log_has_the_output_of_its_python_workers(observed, processes):
@@ -334,4 +334,4 @@ def test_all_metrics_of_the_document_are_there(flink, observed):
 def test_prometheus_targets_the_default_ports():
     jobs = yaml.safe_load((ROOT / "observability" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
-    assert targets == {part: [url.split("/")[2]] for part, url in services.metrics_urls(Settings()).items()}
+    assert targets == {service: [url.split("/")[2]] for service, url in services.metrics_urls(Settings()).items()}

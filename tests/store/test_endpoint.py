@@ -290,10 +290,10 @@ def running(settings) -> int:
 
 def test_a_query_whose_client_has_gone_is_ended(clickhouse):
     address = urlsplit(clickhouse.clickhouse_url)
-    for format in ("TSV", "JSON"):
+    for format_name in ("TSV", "JSON"):
         for _ in range(clickhouse.clickhouse_queries + 1):
             connection = http.client.HTTPConnection(address.hostname, address.port)
-            connection.request("POST", "/", f"SELECT sum(sipHash64(number)) FROM numbers(100000000000) FORMAT {format}")
+            connection.request("POST", "/", f"SELECT sum(sipHash64(number)) FROM numbers(100000000000) FORMAT {format_name}")
             until(lambda: running(clickhouse))
             connection.close()
             until(lambda: not running(clickhouse))

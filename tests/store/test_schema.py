@@ -35,10 +35,10 @@ def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watt
             limit_watts is None, limit_watts, revision)
 
 
-def alert(house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, open=False, retracted=0, peak_watts=2000.0, excess_kwh=0.5, revision=1):
+def alert(house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, is_open=False, retracted=0, peak_watts=2000.0, excess_kwh=0.5, revision=1):
     """An alert that starts some seconds into a day."""
     start = day * 86_400_000 + 1000 * start_s
-    return (f"{house_id}/{meter_id}/{start}", house_id, meter_id, day, start, start + int(1000 * duration_s), open, retracted, 20,
+    return (f"{house_id}/{meter_id}/{start}", house_id, meter_id, day, start, start + int(1000 * duration_s), is_open, retracted, 20,
             peak_watts, 200.0, 330.0, excess_kwh, revision)
 
 
@@ -164,9 +164,9 @@ def test_threshold_from_the_beginning_of_time(writer, reader):
 
 def test_alert_list_shows_meter_and_place(writer, reader, meters):
     insert(writer, "houses", house(1, "02138"))
-    insert(writer, "alerts", alert(1, 3, 60, duration_s=3, open=True, excess_kwh=0.1, revision=1))
+    insert(writer, "alerts", alert(1, 3, 60, duration_s=3, is_open=True, excess_kwh=0.1, revision=1))
     insert(writer, "alerts", alert(1, 3, 60, duration_s=90.5, excess_kwh=0.25, revision=3))
-    insert(writer, "alerts", alert(1, 3, 60, duration_s=9, open=True, excess_kwh=0.2, revision=2))
+    insert(writer, "alerts", alert(1, 3, 60, duration_s=9, is_open=True, excess_kwh=0.2, revision=2))
     for client in (writer, reader):
         assert client.query("SELECT * EXCEPT stored FROM alert_list").result_rows == [
             (f"1/3/{DAY_MS + 60_000}", 1, 3, "refrigerator", "appliance", "Cambridge", "02138", date(2019, 4, 14), time_of(60),
@@ -234,7 +234,7 @@ SEEN, TAKEN_BACK, SEEN_AGAIN = (
 @pytest.mark.parametrize("rows", [[], *permutations([SEEN]), *permutations([SEEN, TAKEN_BACK]), *permutations([SEEN, TAKEN_BACK, SEEN_AGAIN])])
 def test_alert_list_shows_who_has_seen_an_alert_unless_that_was_withdrawn(writer, reader, rows):
     writer.command("TRUNCATE TABLE acknowledgements")
-    insert(writer, "alerts", alert(1, 3, open=True), alert(2, 3, 1))
+    insert(writer, "alerts", alert(1, 3, is_open=True), alert(2, 3, 1))
     insert(writer, "acknowledgements", acknowledgement(1, 2), acknowledgement(3, 3), *rows)  # two of no alert
     seen = {1: ("seen", "eve", time_of(1)), 3: ("once more", "eve", time_of(3))}.get(len(rows), ("", "", None))
     for client in (writer, reader):
@@ -244,9 +244,9 @@ def test_alert_list_shows_who_has_seen_an_alert_unless_that_was_withdrawn(writer
 
 
 def test_open_alerts_newest_first(writer):
-    insert(writer, "alerts", alert(1, 1, 10, open=True), alert(1, 1, 5), alert(2, 1, 30, open=True), alert(1, 2, 20, open=True),
-           alert(1, 3, 40, open=True), alert(1, 4, 50, open=True))
-    insert(writer, "alerts", alert(1, 3, 40, revision=2), alert(1, 4, 50, open=True, retracted=1, revision=2))
+    insert(writer, "alerts", alert(1, 1, 10, is_open=True), alert(1, 1, 5), alert(2, 1, 30, is_open=True), alert(1, 2, 20, is_open=True),
+           alert(1, 3, 40, is_open=True), alert(1, 4, 50, is_open=True))
+    insert(writer, "alerts", alert(1, 3, 40, revision=2), alert(1, 4, 50, is_open=True, retracted=1, revision=2))
     assert writer.query("SELECT house_id, meter_id, start FROM open_alerts").result_rows == [
         (2, 1, time_of(30)), (1, 2, time_of(20)), (1, 1, time_of(10))]
 
@@ -255,7 +255,7 @@ def test_alerts_by_zip(writer, meters):
     insert(writer, "houses", *(house(h, "02138") for h in (1, 2, 3, 5)), house(4, "02139"))
     insert(writer, "houses", house(5, "02139", updated=1))  # it moved: only its newest zip counts
     insert(writer, "alerts",
-           alert(1, 1, 0, excess_kwh=0.5), alert(1, 1, 600, excess_kwh=0.25), alert(1, 3, open=True, excess_kwh=1.0),
+           alert(1, 1, 0, excess_kwh=0.5), alert(1, 1, 600, excess_kwh=0.25), alert(1, 3, is_open=True, excess_kwh=1.0),
            alert(2, 1, excess_kwh=2.0), alert(3, 1, excess_kwh=64.0), alert(2, 1, day=DAY + 1, excess_kwh=4.0),
            alert(4, 1, excess_kwh=8.0))
     insert(writer, "alerts", alert(3, 1, excess_kwh=64.0, retracted=1, revision=2))

@@ -9,7 +9,7 @@ from generator.clean_days import CleanDays, is_clean
 from generator.datasets import measured_houses
 from generator.houses import HouseDay
 from smartmeter.errors import UserError
-from smartmeter.local_days import day_bounds_ms, local_date, wall_clock_parts
+from smartmeter.local_days import day_bounds_ms, local_date, wall_clock_pieces
 from smartmeter.timezones import zone
 
 DAY_S = 86_400
@@ -76,10 +76,10 @@ def test_local_days():
     assert [np.diff(day_bounds_ms(day, "America/New_York")).item() // 3_600_000 for day in (spring, autumn)] == [23, 25]
     hour = 3_600_000
     start = day_bounds_ms(spring, "America/New_York")[0]
-    assert wall_clock_parts(spring, "America/New_York") == [
+    assert wall_clock_pieces(spring, "America/New_York") == [
         (start, start + 2 * hour, 0), (start + 2 * hour, start + 23 * hour, 3 * hour)]
     start = day_bounds_ms(autumn, "America/New_York")[0]
-    assert wall_clock_parts(autumn, "America/New_York") == [
+    assert wall_clock_pieces(autumn, "America/New_York") == [
         (start, start + 2 * hour, 0), (start + 2 * hour, start + 25 * hour, hour)]
 
 

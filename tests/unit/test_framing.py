@@ -8,9 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartmeter.messages.codec import decode, encode
-from smartmeter.messages.framing import Framing, framing
+from smartmeter.messages.framing import framing
 from smartmeter.messages.registry import Registry, RegistryFraming
 from smartmeter.messages.schemas import HEADER_BYTES, SCHEMAS, CodecError
+from smartmeter.messages.single_object import Framing
 from smartmeter.settings import Settings
 
 RECORDS = {name: next(generate_many(schema, 1)) for name, schema in SCHEMAS.items()}

@@ -231,8 +231,8 @@ def test_an_array_of_very_many_blocks_is_refused_by_both_readers():
 def test_large_messages_are_worked_on_in_parts(monkeypatch):
     sizes = [MOST_BYTES_AT_ONCE // 2, MOST_BYTES_AT_ONCE // 2, 1, 2 * MOST_BYTES_AT_ONCE, 1, 1]
     messages = Messages([bytes(size) for size in sizes], *[np.arange(6)] * 3)
-    assert [part.offset.tolist() for part in messages.of_bounded_size()] == [[0, 1], [2], [3], [4, 5]]
-    assert [len(part) for part in Messages([], *[np.arange(0)] * 3).of_bounded_size()] == [0]
+    assert [piece.offset.tolist() for piece in messages.of_bounded_size()] == [[0, 1], [2], [3], [4, 5]]
+    assert [len(piece) for piece in Messages([], *[np.arange(0)] * 3).of_bounded_size()] == [0]
     calls = []
     monkeypatch.setattr("jobs.flink.to_batches.house_batches", lambda readings, *rest, whole=house_batches: (
         calls.append(len(readings.bursts)), whole(readings, *rest))[1])

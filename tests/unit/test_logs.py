@@ -63,6 +63,6 @@ def test_pythons_own_records_and_their_traces(caplog):
     except ValueError:
         logging.getLogger("any").warning("it %s", "fails", exc_info=True)
     lines = Formatter("sink").format(caplog.records[0]).splitlines()
-    assert [LINE.fullmatch(line)["part"] for line in lines] == ["sink"] * len(lines)
+    assert [LINE.fullmatch(line)["source"] for line in lines] == ["sink"] * len(lines)
     assert {LINE.fullmatch(line)["level"] for line in lines} == {"WARN"}
     assert (LINE.fullmatch(lines[0])["message"], LINE.fullmatch(lines[-1])["message"]) == ("it fails", "ValueError: no burst")

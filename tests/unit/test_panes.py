@@ -24,8 +24,8 @@ def add(panes: Panes, day: int, *rows):
     sections["meter_id"] = [3, *(meter for meter, _, _ in rows), 4]
     sections["day"][-1], sections["bins"][-1] = day + 1, 0
     used = np.arange(len(sections)) > 0
-    bin, count = np.array([9, *(bin for _, bin, _ in rows)], np.uint16), np.array([9, *(count for _, _, count in rows)], np.uint32)
-    panes.add(sections, used, bin, count)
+    bin_index, count = np.array([9, *(index for _, index, _ in rows)], np.uint16), np.array([9, *(count for _, _, count in rows)], np.uint32)
+    panes.add(sections, used, bin_index, count)
 
 
 def again(panes: Panes) -> Panes:
@@ -38,7 +38,7 @@ def test_what_batches_add_is_summed_whether_it_is_merged_already_or_not():
     state, batches = State(), 3 * MOST_GATHERED // 100
     for n in range(1, batches + 1):
         panes = Panes(state)
-        add(panes, 15_000, (2, 30, 1), *((1, bin, 2) for bin in range(n * 100, n * 100 + 100)), (2, 30, 4))
+        add(panes, 15_000, (2, 30, 1), *((1, index, 2) for index in range(n * 100, n * 100 + 100)), (2, 30, 4))
         panes.keep()
         assert Panes(state).get(15_000) == Sketches.from_bins(
             [*[1] * 100 * n, 2], np.array([*range(100, 100 * n + 100), 30]), [*[2] * 100 * n, 5 * n])

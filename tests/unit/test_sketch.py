@@ -202,20 +202,20 @@ def test_many_meters_at_once_give_what_each_gives_alone(readings, q):
 
 @settings(deadline=None)
 @given(st.lists(sketches(), min_size=1, max_size=5), st.data())
-def test_order_and_grouping_of_merges_do_not_matter(parts, data):
-    expected = parts[0].merge(*parts[1:]).to_bytes()
-    shuffled = data.draw(st.permutations(parts))
-    at = data.draw(st.integers(1, len(parts)))
+def test_order_and_grouping_of_merges_do_not_matter(pieces, data):
+    expected = pieces[0].merge(*pieces[1:]).to_bytes()
+    shuffled = data.draw(st.permutations(pieces))
+    at = data.draw(st.integers(1, len(pieces)))
     left, right = shuffled[0].merge(*shuffled[1:at]), Sketches.empty().merge(*shuffled[at:])
     assert right.merge(left).to_bytes() == expected
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(meters, any_watts), max_size=5))
-def test_a_merge_gives_what_all_readings_together_give(parts):
-    merged = Sketches.empty().merge(*(Sketches.of(m, np.array(w, np.float32)) for m, w in parts))
-    meter_id = np.repeat(np.array([m for m, _ in parts], np.int32), [len(w) for _, w in parts])
-    assert merged == Sketches.of(meter_id, np.array([w for _, watts in parts for w in watts], np.float32))
+def test_a_merge_gives_what_all_readings_together_give(pieces):
+    merged = Sketches.empty().merge(*(Sketches.of(m, np.array(w, np.float32)) for m, w in pieces))
+    meter_id = np.repeat(np.array([m for m, _ in pieces], np.int32), [len(w) for _, w in pieces])
+    assert merged == Sketches.of(meter_id, np.array([w for _, watts in pieces for w in watts], np.float32))
     assert np.all(np.diff(merged.keys) > 0) and np.all(merged.counts > 0)
 
 
@@ -285,24 +285,24 @@ def test_histograms_are_what_unique_finds_in_each_section(sections):
     for section in sections:
         found = bin_of(np.array(section, np.float32))
         expected.append(list(zip(*(column.tolist() for column in np.unique(found[found >= 0], return_counts=True)))))
-    bins, bin, count = histograms(np.array([len(section) for section in sections], np.int64), watts)
-    assert (bin.dtype, count.dtype) == (np.uint16, np.uint32)
+    bins, bin_index, count = histograms(np.array([len(section) for section in sections], np.int64), watts)
+    assert (bin_index.dtype, count.dtype) == (np.uint16, np.uint32)
     assert bins.tolist() == [len(histogram) for histogram in expected]
-    assert list(zip(bin.tolist(), count.tolist())) == list(chain.from_iterable(expected))
+    assert list(zip(bin_index.tolist(), count.tolist())) == list(chain.from_iterable(expected))
 
 
 def test_histograms_by_hand_and_of_a_household():
     columns = histograms(np.array([1, 0, 1, 3]), np.array([1, 0, 60, 1, 60], np.float32))
     assert [column.tolist() for column in columns] == [[1, 0, 0, 2], [575, 575, 780], [1, 1, 2]]
     watts = household(7, 200_000)
-    bins, bin, count = histograms(np.full(len(watts) // 500, 500), watts)
+    bins, bin_index, count = histograms(np.full(len(watts) // 500, 500), watts)
     assert count.sum() == np.count_nonzero(watts > LEAST_WATTS)
     section = np.repeat(np.arange(len(bins)), bins)
-    assert Sketches.from_bins(section, bin, count) == Sketches.of(np.arange(len(watts)) // 500, watts)
+    assert Sketches.from_bins(section, bin_index, count) == Sketches.of(np.arange(len(watts)) // 500, watts)
 
 
 @pytest.mark.parametrize("watts", [-1.0, -1e-5, -np.inf, np.inf, np.nan, 0.0, -0.0, 1e-5, 1.1e-5, 3e38])
 def test_a_histogram_counts_what_has_a_bin(watts):
-    bins, bin, _ = histograms(np.array([1]), np.array([watts], np.float32))
+    bins, bin_index, _ = histograms(np.array([1]), np.array([watts], np.float32))
     [expected] = bin_of(np.array([watts], np.float32)).tolist()
-    assert bin.tolist() == [expected] * int(bins[0]) and (expected >= 0) == bool(bins[0])
+    assert bin_index.tolist() == [expected] * int(bins[0]) and (expected >= 0) == bool(bins[0])
