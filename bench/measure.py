@@ -26,6 +26,7 @@ from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
 from smartmeter.messages import topics
 from smartmeter.settings import ROOT, Settings
+from smartmeter.text_tables import aligned
 from stack import broker, local_flink, ports
 from stack.processes import Processes, innermost_cause, marked
 
@@ -212,12 +213,7 @@ def quantity(text: str) -> int:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
     """Format a table. The first `texts` columns are left-aligned, the others right-aligned."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows)]
-
-    def line(cells: Sequence[str]) -> str:
-        return "  ".join(cell.ljust(width) if i < texts else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths))).rstrip()
-
-    return "\n".join([line(heads), line(["-" * width for width in widths]), *map(line, rows)])
+    return aligned(heads, rows, [column >= texts for column in range(len(heads))])
 
 
 def shown(value: float | None, digits: int = 0, factor: float = 1) -> str:

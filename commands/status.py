@@ -25,7 +25,7 @@ from smartmeter.kafka.consumers import JOBS, ConsumerLags, group_of
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.settings import SMW, Settings
 from smartmeter.terminal import printable
-from smartmeter.text_tables import table
+from smartmeter.text_tables import aligned
 from stack import ports, services
 from stack.flink import RECENT_S, Flink
 from stack.processes import STACK_LOG
@@ -247,13 +247,13 @@ def screen(status: dict) -> str:
 
 
 def parts_table(parts: list[dict]) -> str:
-    return plain(("part", "state", "where"), [(p["part"], "up" if p["up"] else "down", p["at"]) for p in parts])
+    return left_aligned(("part", "state", "where"), [(p["part"], "up" if p["up"] else "down", p["at"]) for p in parts])
 
 
 def jobs_table(jobs: list[dict]) -> str:
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
     now = time.time()
-    return plain(names, [(
+    return left_aligned(names, [(
         job["name"], job["state"], iso_s(job["since_unix_s"]), known(job["parallelism"]),
         known(job["restarts"]), known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
         known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
@@ -277,9 +277,8 @@ def facts(status: dict) -> list[str]:
     return lines
 
 
-def plain(names: tuple[str, ...], rows: list[tuple]) -> str:
-    """A table without its row count."""
-    return table(names, rows).rpartition("\n")[0]
+def left_aligned(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    return aligned(names, rows, [False] * len(names))
 
 
 def known(value, form: Callable = str) -> str:

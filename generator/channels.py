@@ -24,6 +24,7 @@ import pandas as pd
 from generator.houses import Readings
 from smartmeter.errors import UserError
 from smartmeter.power import is_power, why_no_power
+from smartmeter.reports import report
 from smartmeter.terminal import printable
 
 CHUNK_ROWS = 100_000
@@ -255,8 +256,9 @@ def _sorted(columns: tuple[np.ndarray, ...]) -> Rows:
 
 
 def note(text: str) -> None:
-    """Log what the user should know about the data."""
+    """Log and report what the user should know about the data."""
     log.warning("%s%s", NOTE, printable(text))
+    report(note=printable(text))
 
 
 def split(line: str, separator: str) -> list[str]:

@@ -40,7 +40,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from smartmeter import logs
+from smartmeter import logs, reports
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder
 from smartmeter.hosts import Gate, OwnHost, listed
@@ -422,8 +422,7 @@ def main() -> int:
     try:
         serve(Settings.load())
     except (UserError, SettingsError) as error:
-        print(f"endpoint: {error}", file=sys.stderr)
-        return 1
+        return reports.fail("endpoint", str(error))
     return 0
 
 
