@@ -21,7 +21,6 @@ from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 
-from bench.peers import FAILED
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
 from smartmeter.messages import topics
@@ -187,10 +186,9 @@ def reported(printed: list[str]) -> dict:
 
 
 def last_words(printed: list[str]) -> str:
-    """The reason why a program failed, from its output: a peer's first `failed:` line, else Java's innermost cause, else the last line."""
+    """The reason why a program failed that reported none, from its output: Java's innermost cause, else the last line."""
     lines = list(takewhile(lambda line: ABORTED not in line, printed))
-    own = [line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)]
-    return own[0] if own else innermost_cause(lines) or (lines[-1] if lines else "no reason given")
+    return innermost_cause(lines) or (lines[-1] if lines else "no reason given")
 
 
 def kafka_bytes(settings: Settings) -> int:

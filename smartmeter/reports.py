@@ -63,7 +63,7 @@ class Report:
     """The newest."""
     notes: list[str] = field(default_factory=list)
     error: str | None = None
-    """Why the process ends, in one sentence."""
+    """Why the process ends, in one sentence; the first, if its own processes report to the same file."""
 
     def add(self, line: bytes) -> None:
         """Add a line of the file. A line that is not a whole record is ignored: the process may have died while it wrote it."""
@@ -74,7 +74,7 @@ class Report:
                 case {"note": str() as note}:
                     self.notes.append(note)
                 case {"error": str() as error}:
-                    self.error = error
+                    self.error = self.error or error
 
 
 def read(file: Path) -> Report:

@@ -126,7 +126,9 @@ class Processes:
 
     def _start_again(self, name: str, fault: str) -> None:
         note = f"{name} {fault}: it is started again."
-        print(note, file=sys.stderr)
+        from tqdm import tqdm  # which the environment of the benchmark's peers lacks
+
+        tqdm.write(note, file=sys.stderr)  # above a progress line
         logs.append(self.logs / STACK_LOG, "stack", "WARN", note, self.bound)
         start_again = self.watched[name].start_again
         self.stop(name)

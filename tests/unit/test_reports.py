@@ -40,8 +40,9 @@ def test_records_come_back_as_they_were_reported(file):
     reports.report(progress=READ)
     reports.report(note="\ud800 ☃")
     reports.report(error="no broker answers")
+    reports.report(error="a worker has ended")
     assert reports.read(file) == Report(READ, ["a.dat:51: 2 missing values", "\ud800 ☃"], "no broker answers")
-    assert [list(json.loads(line)) for line in file.read_text().splitlines()] == [["progress"], ["note"], ["progress"], ["note"], ["error"]]
+    assert [list(json.loads(line)) for line in file.read_text().splitlines()] == [["progress"], ["note"], ["progress"], ["note"], ["error"], ["error"]]
 
 
 def test_nothing_is_reported_to_a_parent_that_wants_nothing(tmp_path, monkeypatch):
