@@ -144,7 +144,8 @@ class Comparison:
         except UserError:
             self.logs.mkdir(parents=True, exist_ok=True)
             log = self.processes.log(program.name)
-            run.answers = f"failed: {measure.last_words(self.processes.printed(program.name))}; its log is {shutil.copy(log, self.logs)}"
+            reason = self.processes.reported(program.name).error or measure.last_words(self.processes.printed(program.name))
+            run.answers = f"failed: {reason}; its log is {shutil.copy(log, self.logs)}"
             return run
         run.cpu_s, run.peak_mb = usage.cpu_s, usage.peak_mb
         if program.kind == PEER and any(whole.seconds for name in WHOLE for whole in self.runs_of.get(name, [])):

@@ -21,11 +21,11 @@ from importlib.metadata import version
 from itertools import takewhile
 from pathlib import Path
 
-from bench.peers import FAILED
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
 from smartmeter.messages import topics
 from smartmeter.settings import ROOT, Settings
+from smartmeter.text_tables import aligned
 from stack import broker, local_flink, ports
 from stack.processes import Processes, innermost_cause, marked
 
@@ -186,10 +186,9 @@ def reported(printed: list[str]) -> dict:
 
 
 def last_words(printed: list[str]) -> str:
-    """The reason why a program failed, from its output: a peer's first `failed:` line, else Java's innermost cause, else the last line."""
+    """The reason why a program failed that reported none, from its output: Java's innermost cause, else the last line."""
     lines = list(takewhile(lambda line: ABORTED not in line, printed))
-    own = [line.removeprefix(FAILED) for line in lines if line.startswith(FAILED)]
-    return own[0] if own else innermost_cause(lines) or (lines[-1] if lines else "no reason given")
+    return innermost_cause(lines) or (lines[-1] if lines else "no reason given")
 
 
 def kafka_bytes(settings: Settings) -> int:
@@ -212,12 +211,7 @@ def quantity(text: str) -> int:
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]], texts: int) -> str:
     """Format a table. The first `texts` columns are left-aligned, the others right-aligned."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows)]
-
-    def line(cells: Sequence[str]) -> str:
-        return "  ".join(cell.ljust(width) if i < texts else cell.rjust(width) for i, (cell, width) in enumerate(zip(cells, widths))).rstrip()
-
-    return "\n".join([line(heads), line(["-" * width for width in widths]), *map(line, rows)])
+    return aligned(heads, rows, [column >= texts for column in range(len(heads))])
 
 
 def shown(value: float | None, digits: int = 0, factor: float = 1) -> str:

@@ -20,7 +20,7 @@ from smartmeter.messages.archive_files import EPOCH, USUAL, Files, Message, fold
 from smartmeter.messages.codec import Burst
 from smartmeter.messages.framing import framing
 from smartmeter.messages.schemas import CodecError
-from smartmeter.pace import Pace
+from smartmeter.progress import Pace
 from smartmeter.settings import DAY_MS, SMW, Settings
 
 
@@ -77,15 +77,16 @@ def copy(settings: Settings, files: Files, days: range, houses: range | None) ->
 
 def check(files: Files) -> Counts:
     """Complete the files, and read each of them. Returns their counts."""
-    found, pace = Counts(), Pace("files completed and read back", len(files))
-    for path in files.complete():
-        found.files += 1
-        found.bytes += path.stat().st_size
-        for message in archive_files.read(path):
-            found.messages += 1
-            found.bursts += bool(message.rest)
-            found.readings += message.readings
-        pace.add(1)
+    found = Counts()
+    with Pace("files completed and read back", len(files)) as pace:
+        for path in files.complete():
+            found.files += 1
+            found.bytes += path.stat().st_size
+            for message in archive_files.read(path):
+                found.messages += 1
+                found.bursts += bool(message.rest)
+                found.readings += message.readings
+            pace.add(1)
     return found
 
 

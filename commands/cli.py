@@ -8,16 +8,14 @@ import sys
 from contextlib import suppress
 
 from commands import archive, dashboard, demo, generate, replay, savepoint, setup, sql, stack, status, submit, topics
-from smartmeter import __version__
-from smartmeter.errors import UserError
+from smartmeter import __version__, reports
+from smartmeter.errors import INTERRUPTED, UserError
 from smartmeter.folders import private_home
 from smartmeter.messages.schemas import CodecError
 from smartmeter.settings import INSTALLED, Settings, SettingsError
-from smartmeter.terminal import printable
 from stack import lifecycle
 from stack.processes import STOP_SIGNALS
 
-INTERRUPTED = 130
 OF_WHAT_RUNS = (archive.run, replay.run, savepoint.run, status.run)
 """Commands that use the folder of the running stack or demo."""
 COMMANDS = (
@@ -56,8 +54,7 @@ def carry_out(args: argparse.Namespace) -> int:
                 private_home(settings.home)
         return int(args.run(args, lifecycle.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings))
     except (UserError, SettingsError, CodecError, ConnectionError) as error:
-        print("smw:", printable(str(error), keep="\n"), file=sys.stderr)
-        return 1
+        return reports.fail("smw", str(error))
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return INTERRUPTED

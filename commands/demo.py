@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
-import re
 import shutil
 import sys
 import time
@@ -14,7 +12,6 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from commands import generate
-from generator.channels import NOTE
 from generator.scoring import score
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
@@ -22,6 +19,8 @@ from smartmeter.kafka.consumers import sink_group
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.logs import Bound
 from smartmeter.messages.topics import RESULTS
+from smartmeter.progress import ProgressLine
+from smartmeter.reports import Progress
 from smartmeter.settings import SMW, Settings, variable
 from smartmeter.text_tables import table
 from stack import broker, lifecycle, local_flink, machine, ports, services
@@ -31,6 +30,7 @@ from store.client import reader
 GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit")
 STALLED_S = 600
 LINE_EVERY_S = 5
+NOTHING_YET = Progress("readings produced", 0)
 
 TOTALS = """
     SELECT (SELECT sum(readings) FROM daily_energy FINAL),
@@ -120,7 +120,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             services.start_dashboard(processes, settings)
             print(f"Watch it come in: {services.dashboard_url(settings)}", file=sys.stderr)
         produced, totals = follow(processes, settings, client)
-        print(report(settings, client, produced, totals, args, processes.printed("generator")))
+        print(report(settings, client, produced, totals, args, processes.reported("generator").notes))
         if not args.stop:
             lifecycle.stay(processes)
             print("The pipeline has been stopped with a savepoint, which ends the demo.")
@@ -159,17 +159,20 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
 
     The latter leaves time to restart a job that stands still. Returns the number of produced readings, and the totals in the results.
     """
-    progress = Progress()
-    while True:
-        processes.check()
-        generating = processes.children["generator"].poll() is None
-        produced, left_s = generated("\n".join(processes.printed("generator")))
-        totals = Totals(*client.query(TOTALS).result_rows[0])
-        done = not generating and totals.processed == produced and all_stored(settings)
-        progress.update(produced, totals, left_s if generating else 0, done)
-        if done or (not generating and progress.still_s() > settings.stalled_s + STALLED_S):
-            return produced, totals
-        time.sleep(1)
+    pace = Pace()
+    with ProgressLine(LINE_EVERY_S) as line:
+        while True:
+            processes.check()
+            generating = processes.children["generator"].poll() is None
+            generated = processes.reported("generator").progress or NOTHING_YET
+            produced, totals = generated.done, Totals(*client.query(TOTALS).result_rows[0])
+            done = not generating and totals.processed == produced and all_stored(settings)
+            progress = pace.progress(generated, totals, time.monotonic())
+            if done or line.is_due():
+                line.show(progress)
+            if done or (not generating and pace.still_s() > settings.stalled_s + STALLED_S):
+                return produced, totals
+            time.sleep(1)
 
 
 def all_stored(settings: Settings) -> bool:
@@ -178,52 +181,33 @@ def all_stored(settings: Settings) -> bool:
         return results.lag() == 0
 
 
-class Progress:
-    """Progress on standard error: one line that is rewritten on a terminal, elsewhere a new line every LINE_EVERY_S."""
+class Pace:
+    """The speed at which the produced readings are processed, and the time left."""
 
     def __init__(self) -> None:
         self.begun = self.idle_until = self.moved = time.monotonic()
-        self.shown = -math.inf
         self.last: tuple[int, Totals] | None = None
 
-    def update(self, produced: int, totals: Totals, generator_left_s: float, done: bool) -> None:
-        """Show how far readings are produced and processed, if a line is due."""
-        now = time.monotonic()
+    def progress(self, generated: Progress, totals: Totals, now: float) -> Progress:
+        """The progress of the demo, for the generator's progress and the totals at the time `now`."""
+        produced, processed = generated.done, totals.processed
         if (produced, totals) != self.last:
             self.last, self.moved = (produced, totals), now
-        if not totals.processed:
+        if not processed:
             self.idle_until = now
-        terminal = sys.stderr.isatty()
-        if terminal or done or now - self.shown >= LINE_EVERY_S:
-            self.shown = now
-            line = self.line(produced, totals, generator_left_s, now)
-            print(f"\r\033[K{line}" if terminal else line, end="" if terminal and not done else "\n",
-                  file=sys.stderr, flush=True)
-
-    def line(self, produced: int, totals: Totals, generator_left_s: float, now: float) -> str:
-        """The line of progress. now: of time.monotonic()."""
-        line = (f"{now - self.begun:.0f} s: {produced:,} readings produced, {totals.processed:,} processed, "
-                f"{totals.rows:,} rows stored")
-        if now > self.idle_until:
-            rate = totals.processed / (now - self.idle_until)
-            left_s = generator_left_s + (produced - totals.processed) / rate
-            line += f"; {rate / 1e6:.2f} M readings/s, about {left_s:.0f} s left"
-        return line
+        progress = Progress("produced readings processed", processed, produced, now - self.begun, state=f"{totals.rows:,} rows stored")
+        if now <= self.idle_until:
+            return progress
+        per_s = processed / (now - self.idle_until)
+        return replace(progress, per_s=per_s, left_s=(generated.left_s or 0) + (produced - processed) / per_s)
 
     def still_s(self) -> float:
         """Seconds since the counts last changed."""
         return time.monotonic() - self.moved
 
 
-def generated(log: str) -> tuple[int, float]:
-    """(readings produced so far, seconds left to produce the rest), from the generator's log."""
-    lines = re.findall(r"^produced ([\d,]+) readings(?:.*, ([\d,]+) s left)?", log, re.MULTILINE)
-    produced, left_s = lines[-1] if lines else ("0", "")
-    return int(produced.replace(",", "")), float(left_s.replace(",", "") or 0)
-
-
 def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace,
-           generator_lines: list[str]) -> str:
+           notes: list[str]) -> str:
     """The results by house and in total, the alerts, the counts of readings, and where to look next."""
     houses = client.query(HOUSES)
     lines = [
@@ -232,8 +216,8 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
         f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.refused:,} refused + {totals.late:,} late; "
         f"{totals.dead:,} messages in dead_letter",
     ]
-    if notes := list(dict.fromkeys(line.removeprefix(NOTE) for line in generator_lines if line.startswith(NOTE))):
-        lines += ["", "Notes on the data:", *(f"- {note}" for note in notes)]
+    if notes:
+        lines += ["", "Notes on the data:", *(f"- {note}" for note in dict.fromkeys(notes))]
     if totals.processed != produced:
         lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
     if not args.stop:

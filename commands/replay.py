@@ -19,13 +19,14 @@ from smartmeter.kafka.offsets import Offsets, specific_offsets
 from smartmeter.logs import Bound
 from smartmeter.messages import archive_files
 from smartmeter.messages.topics import RESULTS
+from smartmeter.progress import LINE_EVERY_S, ProgressLine
+from smartmeter.reports import Progress
 from smartmeter.settings import SMW, Settings, SettingsError
 from stack import local_flink, machine, ports, services
 from stack.processes import Processes
 from store.client import writer_password
 
 STALLED_S = 600  # on a small, busy machine Flink alone takes minutes to start
-LINE_EVERY_S = 2
 POLL_S = 0.3
 PATIENCE_S = 10
 CHECKPOINT_EVERY_S = 2.0  # the job reports its progress at each checkpoint
@@ -64,44 +65,43 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
         settings = ports.with_free_flink_port(settings)
         topic_admin.create_topics(settings)
-        progress = Progress(settings, index)
-        if not progress.messages:
+        work = Work(settings, index)
+        if not work.messages:
             raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} or the days before or after it")
-        print(progress.begin(), file=sys.stderr)
-        settings = replace(settings, replay_offsets=specific_offsets({partition: start for (_, partition), start in progress.starts.items()}))
+        print(work.begin(), file=sys.stderr)
+        settings = replace(settings, replay_offsets=specific_offsets({partition: start for (_, partition), start in work.starts.items()}))
         if settings.into:
             services.start_sink(processes, settings)
         local_flink.start_job(processes, settings, ends=True)
-        follow(processes, progress)
+        with ProgressLine() as line:
+            follow(processes, work, line)
     print(f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {settings.database}.daily_energy '
           f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\"")
     return 0
 
 
-def follow(processes: Processes, progress: Progress) -> None:
+def follow(processes: Processes, work: Work, line: ProgressLine) -> None:
     """Show progress until the job has ended and the sink has stored all of its results. Raises UserError when it stalls."""
-    shown = moved = time.monotonic()
-    before = None
+    moved, before = time.monotonic(), None
     while True:
         processes.check()
         ended = processes.children[local_flink.PIPELINE_JOB.stem].poll() is not None
-        now, left = time.monotonic(), progress.unstored() if ended else progress.unread()
+        now, left = time.monotonic(), work.unstored() if ended else work.unread()
         if ended and not left:
             return
         if (ended, left) != before:
             before, moved = (ended, left), now
-        patience_s = STALLED_S + (0 if ended else progress.settings.stalled_s)  # a job that stands still is restarted first
+        patience_s = STALLED_S + (0 if ended else work.settings.stalled_s)  # a job that stands still is restarted first
         if now - moved > patience_s:
             raise UserError(f"the results are not stored: check that the stack's sink is running ({SMW} stack)" if ended else
                             f"the job made no progress for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}")
-        if now - shown >= LINE_EVERY_S:
-            shown = now
-            print(progress.line(ended, left), file=sys.stderr)
+        if line.is_due():
+            line.show(work.progress(ended, left))
         time.sleep(POLL_S)
 
 
-class Progress:
-    """What a replay has to read of the topic readings, its progress, and the results not stored yet."""
+class Work:
+    """What a replay has to read of the topic readings, what it has read, and the results not stored yet."""
 
     def __init__(self, settings: Settings, index: Path):
         self.settings = settings
@@ -132,18 +132,17 @@ class Progress:
         """Messages in the result topics that the sink has not stored."""
         return self.results.lag()
 
-    def line(self, ended: bool, left: int) -> str:
-        """A progress line."""
-        seconds = time.monotonic() - self.begun
+    def progress(self, ended: bool, left: int) -> Progress:
+        """The progress of the job, which has `left` messages to read, or has ended and left so many results to be stored."""
+        now = time.monotonic()
+        progress = Progress("messages read", self.messages if ended else self.messages - left, self.messages, now - self.begun)
         if ended:
-            return f"{seconds:.0f} s: all {self.messages:,} messages read; {left:,} results to be stored"
-        read = self.messages - left
-        if not read:
-            self.reading_since = time.monotonic()
-            return f"{seconds:.0f} s: Flink is starting"
-        rate = read / max(time.monotonic() - self.reading_since, LINE_EVERY_S)
-        return (f"{seconds:.0f} s: {read:,} of {self.messages:,} messages read, {rate:,.0f} messages/s, "
-                f"about {left / rate:.0f} s left")
+            return replace(progress, state=f"{left:,} results to be stored")
+        if not progress.done:
+            self.reading_since = now
+            return replace(progress, state="Flink is starting")
+        per_s = progress.done / max(now - self.reading_since, LINE_EVERY_S)
+        return replace(progress, per_s=per_s, left_s=left / per_s)
 
 
 def forget_group(settings: Settings, group_id: str) -> None:

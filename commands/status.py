@@ -26,7 +26,7 @@ from smartmeter.kafka.consumers import JOBS, ConsumerLags, group_of
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.settings import SMW, Settings
 from smartmeter.terminal import printable
-from smartmeter.text_tables import table
+from smartmeter.text_tables import aligned
 from stack import ports, services
 from stack.flink import RECENT_S, Flink, Json
 from stack.processes import STACK_LOG
@@ -251,14 +251,14 @@ def screen(status: Json) -> str:
 
 def services_table(rows: list[Json]) -> str:
     """A line for each service."""
-    return plain(("part", "state", "where"), [(row["part"], "up" if row["up"] else "down", row["at"]) for row in rows])
+    return left_aligned(("part", "state", "where"), [(row["part"], "up" if row["up"] else "down", row["at"]) for row in rows])
 
 
 def jobs_table(jobs: list[Json]) -> str:
     """A line for each job."""
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
     now = time.time()
-    return plain(names, [(
+    return left_aligned(names, [(
         job["name"], job["state"], iso_s(job["since_unix_s"]), known(job["parallelism"]),
         known(job["restarts"]), known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
         known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
@@ -282,9 +282,9 @@ def facts(status: Json) -> list[str]:
     return lines
 
 
-def plain(names: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
-    """A table without its row count."""
-    return table(names, rows).rpartition("\n")[0]
+def left_aligned(names: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """A table of text without its row count."""
+    return aligned(names, rows, [False] * len(names))
 
 
 def known(value: Any, form: Callable[[Any], str] = str) -> str:

@@ -24,7 +24,7 @@ from smartmeter.settings import ROOT, SMW, Settings
 from stack import machine, savepoints
 from stack.flink import POLL_S, Flink, Standstill, reason
 from stack.local_flink import FLINK, flink_environ
-from stack.packages import packed, report
+from stack.packages import packed
 
 PATIENCE_S = 600
 STAY_POLL_S = 5
@@ -48,7 +48,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     job_id = running[0] if running else start(flink, args, settings)
     print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}", flush=True)
     while args.stay and stands_still(flink, job_id, settings):
-        report(f"{args.job} has stood still for {settings.standstill_s:.0f} s: it is started again.")
+        print(f"{args.job} has stood still for {settings.standstill_s:.0f} s: it is started again.", file=sys.stderr)
         job_id = start_again(flink, job_id, args, settings)
     return 0
 
@@ -78,7 +78,7 @@ def start(flink: Flink, args: argparse.Namespace, settings: Settings, state: str
     require_room(flink, args.job, settings)
     state = state or savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
     job_id = submit(flink, args.job, settings, state, args.installed)
-    report(f"Starting it as job {job_id} from {state or 'the beginning of its topic'} ...")
+    print(f"Starting it as job {job_id} from {state or 'the beginning of its topic'} ...", file=sys.stderr)
     wait_until_at_work(flink, job_id)
     return job_id
 
@@ -107,7 +107,7 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
     private_folder(logs)
     with TemporaryDirectory(dir=kept) as folder:
         sent = ["--pyExecutable", "python"] if installed else packed(kept, Path(folder))
-        report(f"Sending {job} to the Flink at {flink.url} ...")
+        print(f"Sending {job} to the Flink at {flink.url} ...", file=sys.stderr)
         with open(logs / f"submit_{job}.log", "w+") as log:
             ended = subprocess.run([
                 str(FLINK / "bin" / "flink"), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),

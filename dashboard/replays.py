@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from dashboard.connection import settings
+from smartmeter import reports
 from smartmeter.folders import private_folder
 from smartmeter.logs import Bound, Output
 
@@ -25,8 +28,9 @@ class Replay:
     house_id: int  # 0: all
     before: dict[str, Any]  # result of queries.replayed at the start
     begun_ms: int
-    output: Output
     process: subprocess.Popen[bytes]
+    report_file: Path
+    log: Path
 
     @property
     def running(self) -> bool:
@@ -34,9 +38,9 @@ class Replay:
         return self.process.poll() is None
 
     @property
-    def printed(self) -> list[str]:
-        """The lines that the process has printed."""
-        return list(self.output.last)
+    def report(self) -> reports.Report:
+        """What the process has reported so far."""
+        return reports.read(self.report_file)
 
 
 class Replays:
@@ -49,13 +53,17 @@ class Replays:
         """Start a replay, unless one is running."""
         if self.newest and self.newest.running:
             return
-        log = settings().home.resolve() / "logs" / "replay_of_dashboard.log"
-        private_folder(log.parent)
+        home = settings().home.resolve()
+        log, report_file = home / "logs" / "replay_of_dashboard.log", home / "run" / "replay_of_dashboard.jsonl"
+        for file in (log, report_file):
+            private_folder(file.parent)
+        report_file.unlink(missing_ok=True)
         command = [sys.executable, "-P", "-m", "commands", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                   env=os.environ | {reports.FILE: str(report_file)})
         assert process.stdout
-        output = Output(process.stdout, log, "replay", Bound.of(settings()))
-        self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), output, process)
+        Output(process.stdout, log, "replay", Bound.of(settings()))
+        self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), process, report_file, log)
 
     def stop(self) -> None:
         """Terminate the replay."""

@@ -26,6 +26,7 @@ from generator.houses import Readings
 from smartmeter.arrays import Bools, Float32s, Floats, Ints
 from smartmeter.errors import UserError
 from smartmeter.power import is_power, why_no_power
+from smartmeter.reports import report
 from smartmeter.terminal import printable
 
 CHUNK_ROWS = 100_000
@@ -258,8 +259,9 @@ def _sorted(rows: Rows) -> Rows:
 
 
 def note(text: str) -> None:
-    """Log what the user should know about the data."""
+    """Log and report what the user should know about the data."""
     log.warning("%s%s", NOTE, printable(text))
+    report(note=printable(text))
 
 
 def split(line: str, separator: str) -> list[str]:

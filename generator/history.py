@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 
 from generator.bursts import in_order
@@ -15,11 +14,11 @@ from smartmeter.errors import UserError
 from smartmeter.kafka.producer import Producer
 from smartmeter.local_days import midnight_ms
 from smartmeter.messages.codec import Burst
+from smartmeter.progress import LINE_EVERY_S, ProgressLine
+from smartmeter.reports import Progress, report
 from smartmeter.settings import Settings
 
 HISTORY_BURST_S = 300
-
-PROGRESS_EVERY_S = 2
 
 
 def first_today(houses: Sequence[House]) -> date:
@@ -40,38 +39,41 @@ class Totals:
 def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None, speed: float, settings: Settings) -> Totals:
     """Send the houses, then their readings of the local days [first, end), at `speed` times real time.
 
-    Prints a progress line on standard error every 2 s. Raises ProducerError, and DatasetError for a fault in the data.
+    Shows its progress on standard error. Raises ProducerError, and DatasetError for a fault in the data.
     """
-    begun, shown, totals = time.monotonic(), time.monotonic(), Totals()
+    begun, totals = time.monotonic(), Totals()
     burst_s = burst_s or int(min(max(speed, 1), HISTORY_BURST_S))
     first_end_ms = None
-    with Producer(settings) as producer:
+    with Producer(settings) as producer, ProgressLine() as line:
         for house in houses:
             producer.send_house(house.record())
         for burst in in_order(houses, first, end, burst_s):
             first_end_ms = first_end_ms or burst.end_ms
             due = begun + (burst.end_ms - first_end_ms) / 1000 / speed
             while (ahead := due - time.monotonic()) > 0:
-                producer.wait(min(ahead, PROGRESS_EVERY_S))
+                producer.wait(min(ahead, LINE_EVERY_S))
             producer.send_burst(burst)
             totals.bursts += 1
             totals.readings += len(burst.watts)
             totals.seconds = time.monotonic() - begun
-            if begun + totals.seconds > shown + PROGRESS_EVERY_S:
-                shown = begun + totals.seconds
-                print(_progress(totals, burst, first_end_ms, end, houses), file=sys.stderr)
+            if line.is_due():
+                line.show(_progress(totals, burst, first_end_ms, end, houses))
     totals.seconds = time.monotonic() - begun
     if not totals.readings:
         raise UserError("the data has no readings in these days: give other days")
+    report(progress=replace(_so_far(totals), total=totals.readings, left_s=0.0))
     print(f"produced {totals.readings:,} readings of {len(houses)} houses in {totals.bursts:,} bursts, "
           f"{totals.seconds:.1f} s: {totals.readings / totals.seconds:,.0f} readings/s")
     return totals
 
 
-def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: Sequence[House]) -> str:
-    line = f"produced {totals.readings:,} readings, {totals.readings / totals.seconds:,.0f} readings/s"
+def _progress(totals: Totals, burst: Burst, first_end_ms: int, end: date, houses: Sequence[House]) -> Progress:
     done_ms = burst.end_ms - first_end_ms
-    if end < date.max and done_ms:
-        left_ms = max(midnight_ms(end, house.timezone) for house in houses) - burst.end_ms
-        line += f", {totals.seconds * left_ms / done_ms:,.0f} s left"
-    return line
+    if end == date.max or not done_ms:
+        return _so_far(totals)
+    left_ms = max(midnight_ms(end, house.timezone) for house in houses) - burst.end_ms
+    return replace(_so_far(totals), left_s=totals.seconds * left_ms / done_ms)
+
+
+def _so_far(totals: Totals) -> Progress:
+    return Progress("readings produced", totals.readings, elapsed_s=totals.seconds, per_s=totals.readings / totals.seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -16,12 +15,13 @@ from smartmeter.kafka import connection
 from smartmeter.kafka.producer import Producer
 from smartmeter.messages.codec import Burst
 from smartmeter.messages.topics import topic
+from smartmeter.progress import ProgressLine
+from smartmeter.reports import Progress
 from smartmeter.settings import Settings
 
 BURST_S = 5
 TIMEOUT_S = 10
 POLL_S = 0.5
-PROGRESS_EVERY_S = 2
 
 
 def produce_live(houses: Sequence[House], first: date, burst_s: int | None, settings: Settings) -> None:
@@ -29,17 +29,18 @@ def produce_live(houses: Sequence[House], first: date, burst_s: int | None, sett
 
     The next start may send the last bursts again, which count as duplicates. Raises UserError when Kafka is away.
     """
-    with Producer(settings) as producer:
-        begun = shown = time.time()
+    with Producer(settings) as producer, ProgressLine() as line:
+        begun, readings = time.time(), 0
         for house in houses:
             producer.send_house(house.record())
         for burst in bursts_since(houses, first, reached_ms(settings), burst_s or BURST_S):
             while (ahead_s := burst.end_ms / 1000 - time.time()) > 0:
                 producer.wait(ahead_s)
             producer.send_burst(burst)
-            if burst.end_ms < begun * 1000 and time.time() > shown + PROGRESS_EVERY_S:
-                shown = time.time()
-                print(f"produced all readings up to {datetime.fromtimestamp(burst.end_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC", file=sys.stderr)
+            readings += len(burst.watts)
+            if burst.end_ms < begun * 1000 and line.is_due():
+                up_to = f"all up to {datetime.fromtimestamp(burst.end_ms / 1000, UTC):%Y-%m-%d %H:%M} UTC"
+                line.show(Progress("readings produced", readings, elapsed_s=line.elapsed_s, per_s=readings / line.elapsed_s, state=up_to))
 
 
 def bursts_since(houses: Sequence[House], first: date, since_ms: int, burst_s: int) -> Iterator[Burst]:

@@ -1,7 +1,9 @@
-"""The error that the command line shows as one sentence without a traceback, and the exit code of a crash."""
+"""The error that the command line shows as one sentence without a traceback, and exit codes."""
 
 CRASHED = 70
 """Exit code of a program of this project that has crashed: EX_SOFTWARE of sysexits.h."""
+INTERRUPTED = 130
+"""Exit code of a command that was ended by Ctrl-C, or by another signal that asks it to end."""
 
 
 class UserError(Exception):

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import tabulate
+
 from smartmeter.terminal import printable
+
+tabulate.MIN_PADDING = 0  # no column is wider than its contents
 
 
 def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
-    """Rows as aligned plain text under their column names. Numbers are aligned right, control characters escaped."""
-    names = [printable(name) for name in names]
-    columns = [[_text(row[i]) for row in rows] for i in range(len(names))]
+    """Rows as aligned plain text under their column names, with their count. Numbers are aligned right, control characters escaped."""
     numeric = [all(isinstance(row[i], (int, float)) or row[i] is None for row in rows) for i in range(len(names))]
-    widths = [max(len(name), *map(len, column), 0) for name, column in zip(names, columns)]
-    lines = [names, ["-" * width for width in widths], *zip(*columns)]
+    lines = aligned([printable(name) for name in names], [[_text(value) for value in row] for row in rows], numeric)
     count = f"({len(rows):,} row{'' if len(rows) == 1 else 's'})"
-    return "\n".join([*(_line(line, widths, numeric) for line in lines if names), count])
+    return f"{lines}\n{count}" if names else count
 
 
-def _line(cells: Sequence[str], widths: Sequence[int], numeric: Sequence[bool]) -> str:
-    return "  ".join(c.rjust(w) if right else c.ljust(w) for c, w, right in zip(cells, widths, numeric)).rstrip()
+def aligned(names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
+    """Rows of text under their column names. right: whether each column is aligned right."""
+    return tabulate.tabulate(rows, names, tablefmt="simple", colalign=["right" if of_column else "left" for of_column in right],
+                             disable_numparse=True, preserve_whitespace=True)
 
 
 def _text(value: object) -> str:

@@ -18,6 +18,8 @@ from pathlib import Path, PurePosixPath
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
+from smartmeter.progress import ProgressLine
+from smartmeter.reports import Progress
 from smartmeter.settings import INSTALLED, ROOT
 
 CODE_FOLDERS = ("jobs", "smartmeter", *(() if INSTALLED else ("avro",)))
@@ -37,7 +39,7 @@ SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.versi
 def packed(kept: Path, folder: Path) -> list[str]:
     """The options of flink run that send code and packages with a job."""
     packages, code = packed_packages(kept, folder), packed_code(folder)
-    report(f"Code and packages sent with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB")
+    print(f"Code and packages sent with it: {(packages.stat().st_size + code.stat().st_size) >> 20} MB", file=sys.stderr)
     return ["--pyFiles", str(code), "--pyArchives", f"{packages}#packages", "--pyExecutable", "packages/bin/python"]
 
 
@@ -63,12 +65,13 @@ def packed_packages(kept: Path, folder: Path) -> Path:
     if packed.exists():
         return packed
     unfinished = folder / packed.name
-    with tarfile.open(unfinished, "w:gz", compresslevel=1) as archive:
+    with tarfile.open(unfinished, "w:gz", compresslevel=1) as archive, ProgressLine() as line:
         for i, package in enumerate(packages, 1):
             for file in package.files or ():
                 if not LEFT_OUT & set(file.parts) and (path := Path(str(file.locate()))).is_file():
                     archive.add(path, str(SITE_PACKAGES / file))
-            report(f"Packing the jobs' Python packages, once: {i} of {len(packages)}, {archive.offset >> 20} MB", i == len(packages))
+            if line.is_due() or i == len(packages):
+                line.show(Progress("Python packages of the jobs packed, once", i, len(packages), line.elapsed_s, state=f"{archive.offset >> 20} MB"))
         add_interpreter(archive, python)
     for old in kept.glob("packages-*"):
         old.unlink()
@@ -102,10 +105,3 @@ def requirements(package: metadata.Distribution) -> Iterator[str]:
     for requirement in map(Requirement, package.requires or []):
         if not requirement.marker or requirement.marker.evaluate({"extra": ""}):
             yield requirement.name
-
-
-def report(line: str, last: bool = True) -> None:
-    """Print a progress line. On a terminal it replaces the previous line, unless that was a last one."""
-    terminal = sys.stderr.isatty()
-    if terminal or last:
-        print(f"\r\033[K{line}" if terminal else line, end="\n" if last else "", file=sys.stderr, flush=True)

@@ -18,11 +18,11 @@ from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple
 
-from smartmeter import logs
+from smartmeter import logs, reports
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder, private_home
 from smartmeter.locks import exclusive
-from smartmeter.logs import OWN_SENTENCE, USUAL, Bound, Output
+from smartmeter.logs import USUAL, Bound, Output
 
 MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
@@ -96,10 +96,11 @@ class Processes:
         ends: the process may end by itself, with code 0. Any other must run until it is stopped.
         """
         pid_file = self.run / f"{name}.pid"
+        self._report_of(name).unlink(missing_ok=True)
         pid_file.touch()  # before the process starts: if this one is killed in between, the next run still looks for it
         child = subprocess.Popen(
             ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, env=os.environ | environ | {MARK: str(pid_file)})
+            start_new_session=True, env=os.environ | environ | {MARK: str(pid_file), reports.FILE: str(self._report_of(name))})
         pid_file.write_text(f"{child.pid}\n")
         assert child.stdout
         self.outputs[name] = Output(child.stdout, self.log(name), name, self.bound)
@@ -125,7 +126,9 @@ class Processes:
 
     def _start_again(self, name: str, fault: str) -> None:
         note = f"{name} {fault}: it is started again."
-        print(note, file=sys.stderr)
+        from tqdm import tqdm  # which the environment of the benchmark's peers lacks
+
+        tqdm.write(note, file=sys.stderr)  # above a progress line
         logs.append(self.logs / STACK_LOG, "stack", "WARN", note, self.bound)
         start_again = self.watched[name].start_again
         self.stop(name)
@@ -139,14 +142,14 @@ class Processes:
         return "has run out of memory" if out_of_memory else None
 
     def _why_ended(self, name: str, code: int) -> str:
-        """Why a process has ended: its own sentence, else the fatal cause in its log, else the last lines of its log."""
+        """Why a process has ended: what it reported, else the fatal cause in its log, else the last lines of its log."""
         if fault := self._fault_of_end(name, code):
             return f"{name} {fault}; its log is {self.log(name)}"
         if code < 0:
             return f"{name} was ended from outside, by {signal.Signals(-code).name}; its log is {self.log(name)}"
+        if error := self.reported(name).error:
+            return error
         lines = self.printed(name)
-        if own := next(filter(None, map(OWN_SENTENCE.fullmatch, reversed(lines))), None):
-            return own[1]
         if cause := fatal_cause(lines):
             return f"{name} ended (code {code}): {cause}; its log is {self.log(name)}"
         return "\n".join([f"{name} ended (code {code}); {self.log(name)} ends with:", *lines[-LOG_LINES_SHOWN:]])
@@ -168,6 +171,13 @@ class Processes:
         if name not in self.children or self.children[name].poll() is not None:
             self.outputs[name].join(PATIENCE_S)
         return list(self.outputs[name].last)
+
+    def reported(self, name: str) -> reports.Report:
+        """What a process has reported so far, even after it has ended."""
+        return reports.read(self._report_of(name))
+
+    def _report_of(self, name: str) -> Path:
+        return self.run / f"{name}.jsonl"
 
     def log(self, name: str) -> Path:
         """The log of a process."""

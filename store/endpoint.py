@@ -41,7 +41,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from smartmeter import logs
+from smartmeter import logs, reports
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder
 from smartmeter.hosts import Gate, OwnHost, listed
@@ -424,8 +424,7 @@ def main() -> int:
     try:
         serve(Settings.load())
     except (UserError, SettingsError) as error:
-        print(f"endpoint: {error}", file=sys.stderr)
-        return 1
+        return reports.fail("endpoint", str(error))
     return 0
 
 

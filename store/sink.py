@@ -25,7 +25,7 @@ from confluent_kafka import (
     TopicPartition,
 )
 
-from smartmeter import logs
+from smartmeter import logs, reports
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import STORED, sink_group
@@ -308,8 +308,7 @@ def main() -> int:
             signal.signal(number, lambda *_: sink.stop())
         sink.run()
     except (UserError, SettingsError) as error:
-        print(f"sink: {error}", file=sys.stderr)
-        return 1
+        return reports.fail("sink", str(error))
     return 0
 
 

@@ -20,11 +20,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from smartmeter.reports import fail
 from smartmeter.settings import Settings
 from stack.processes import innermost_cause
 
 CORES = 2
-FAILED = "failed: "
 JARS = Path(__file__).resolve().parents[2] / "jars"
 RULE = Settings()
 MAX_GAP_MS = round(RULE.max_gap_s * 1000)
@@ -48,15 +48,14 @@ def report(seconds: float, **more: float) -> None:
 
 
 def carry_out(work: Callable[[], Any]) -> Any:
-    """Do a peer's work. If it fails, print the traceback and then one line with the reason, and exit."""
+    """Do a peer's work. If it fails, print the traceback, then print and report the reason in one line, and exit."""
     try:
         return work()
     except (SystemExit, KeyboardInterrupt):
         raise
     except BaseException as error:  # a Rust panic is not an Exception
         traceback.print_exc()
-        print(FAILED + why(error), file=sys.stderr, flush=True)
-        sys.exit(1)
+        sys.exit(fail("failed", why(error)))
 
 
 def why(error: BaseException) -> str:

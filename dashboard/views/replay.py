@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
-
 import streamlit as st
 
 from dashboard import queries
 from dashboard.connection import explained, results
 from dashboard.controls import no_results_yet, pick_days
 from dashboard.replays import Replay, change, replays
+from smartmeter.errors import INTERRUPTED
 
 REFRESH_S = 1
-READ = re.compile(r"([\d,]+) of ([\d,]+) messages read")
 
 
 @st.fragment(run_every=REFRESH_S)
@@ -36,15 +34,15 @@ def progress() -> None:
 
 def show_state(replay: Replay) -> None:
     """A progress bar while the replay runs; afterwards whether it succeeded."""
-    printed = replay.printed
-    if replay.running:
-        read = next((found for line in reversed(printed) if (found := READ.search(line))), None)
-        all_read = any("messages read;" in line for line in printed)
-        share = 1.0 if all_read else int(read[1].replace(",", "")) / int(read[2].replace(",", "")) if read else 0.0
-        st.progress(share, printed[-1] if printed else "Starting ...")
+    running = replay.running  # before its report: that of a replay that has ended is complete
+    report, code = replay.report, replay.process.returncode
+    if running:
+        st.progress(report.progress.share if report.progress else 0.0, str(report.progress or "Starting ..."))
         st.button("Stop", on_click=replays().stop)
-    elif replay.process.returncode:
-        st.error(printed[-1] if printed else "The replay was stopped.", icon=":material/error:")
+    elif code < 0 or code == INTERRUPTED:
+        st.error("The replay was stopped.", icon=":material/error:")
+    elif code:
+        st.error(report.error or f"The replay has failed; its log is {replay.log}", icon=":material/error:")
     else:
         st.success("All results of these days have been recomputed.", icon=":material/check:")
 

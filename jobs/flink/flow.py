@@ -18,6 +18,7 @@ from pyflink.table import StreamTableEnvironment
 from jobs.core.stage import Stage
 from jobs.flink.kafka_tables import batches, results
 from jobs.flink.operator import MESSAGE, Houses
+from smartmeter import reports
 from smartmeter.kafka import connection
 from smartmeter.settings import JARS, Settings
 from smartmeter.state_folders import checkpoints_of
@@ -44,7 +45,7 @@ def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     """A table environment for the job `name`, configured from `settings`. Exits the process if Kafka cannot be used."""
     if sentence := connection.why_not(settings):
-        sys.exit(f"smw: {sentence}")
+        sys.exit(reports.fail("smw", sentence))
     options = {
         "pipeline.name": name,
         "pipeline.object-reuse": "true",

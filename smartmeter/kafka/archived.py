@@ -15,7 +15,7 @@ from smartmeter.kafka import connection, topic_admin
 from smartmeter.kafka.producer import Producer
 from smartmeter.messages import archive_files
 from smartmeter.messages.topics import topic
-from smartmeter.pace import Pace
+from smartmeter.progress import Pace
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, Settings
 
 STALLED_S = 60
@@ -51,12 +51,12 @@ def in_kafka(settings: Settings, folder: Path) -> Iterator[None]:
 
 def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
     """Send an archive's messages to the replay's topic, each house's in their original order."""
-    messages, pace = 0, Pace("archive files counted", sum(map(len, of_each_range)))
-    for path in chain.from_iterable(of_each_range):
-        messages += sum(1 for _ in archive_files.read(path))
-        pace.add(1)
-    pace = Pace("archived messages sent to Kafka", messages)
-    with Producer(settings) as producer:
+    messages = 0
+    with Pace("archive files counted", sum(map(len, of_each_range))) as pace:
+        for path in chain.from_iterable(of_each_range):
+            messages += sum(1 for _ in archive_files.read(path))
+            pace.add(1)
+    with Producer(settings) as producer, Pace("archived messages sent to Kafka", messages) as pace:
         for paths in of_each_range:
             for message in archive_files.merged(paths):
                 producer.send("readings", message.key, message.value, message.timestamp_ms, message.partition % settings.partitions,

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.kafka.offsets import Place
-from smartmeter.pace import Pace
+from smartmeter.progress import Pace
 from smartmeter.settings import Settings
 
 STALLED_S = 60
@@ -22,16 +23,13 @@ def messages(settings: Settings, group_id: str, ranges: dict[Place, tuple[int, i
     The bounds need not be offsets of messages. what: what the progress line counts, such as "messages read". Raises UserError if Kafka
     cannot be used.
     """
-    pace = Pace(what, sum(max(end - begin, 0) for begin, end in ranges.values()))
     consumer = Consumer(connection.consumer(settings, group_id) | {"auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
-    try:
+    with closing(consumer), Pace(what, sum(max(end - begin, 0) for begin, end in ranges.values())) as pace:
         for place, (begin, end) in sorted(ranges.items()):
             if begin < end:
                 for found in _partition(settings, consumer, place, begin, end):
                     yield place, found
                     pace.add(len(found))
-    finally:
-        consumer.close()
 
 
 def _partition(settings: Settings, consumer: Consumer, place: Place, begin: int, end: int) -> Iterator[list[Message]]:

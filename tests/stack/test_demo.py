@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from commands.demo import Progress, Totals, generated
+from commands.demo import NOTHING_YET, Pace, Totals
+from smartmeter.reports import Progress
 from smartmeter.settings import ROOT
 from stack import services
 from stack.processes import end, marked
@@ -94,20 +95,11 @@ def test_a_terminated_stack_leaves_nothing(smw, tmp_path):
     assert [marked(pid_file) for pid_file in pid_files] == [[]] * len(pid_files)
 
 
-@pytest.mark.parametrize("log, expected", [
-    ("", (0, 0)),
-    ("produced 1,000 readings, 500 readings/s, 1,200 s left\n", (1000, 1200)),
-    ("produced 1,000 readings, 500 readings/s\n", (1000, 0)),
-    ("produced 1,000 readings, 500 readings/s, 12 s left\n"
-     "produced 7,000 readings of 3 houses in 20 bursts, 14.0 s: 500 readings/s\n", (7000, 0)),
-])
-def test_messages_of_the_generator(log, expected):
-    assert generated(log) == expected
-
-
 def test_the_line_of_progress():
-    progress = Progress()
-    progress.begun, progress.idle_until = 0.0, 10.0
-    assert progress.line(6_000_000, Totals(), 0, 10.0) == "10 s: 6,000,000 readings produced, 0 processed, 0 rows stored"
-    assert progress.line(6_000_000, Totals(used=3_000_000, duplicate=900_000, late=100_000, rows=80), 5, 12.0) == (
-        "12 s: 6,000,000 readings produced, 4,000,000 processed, 80 rows stored; 2.00 M readings/s, about 6 s left")
+    pace = Pace()
+    pace.begun = 0.0
+    producing = Progress("readings produced", 6_000_000, left_s=5.0)
+    assert str(pace.progress(NOTHING_YET, Totals(), 3.0)) == "3 s: 0 of 0 produced readings processed; 0 rows stored"
+    assert str(pace.progress(producing, Totals(), 10.0)) == "10 s: 0 of 6,000,000 produced readings processed; 0 rows stored"
+    assert str(pace.progress(producing, Totals(used=3_000_000, duplicate=900_000, late=100_000, rows=80), 12.0)) == (
+        "12 s: 4,000,000 of 6,000,000 produced readings processed, 2,000,000 a second, about 6 s left; 80 rows stored")

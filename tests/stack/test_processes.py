@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from smartmeter import logs
+from smartmeter import logs, reports
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.settings import JARS
 from stack import machine
@@ -16,6 +16,8 @@ from tests.waiting import until
 
 # A process and its child. Both ignore SIGTERM; the process prints a line when it is ready.
 STUBBORN = ["bash", "-c", "trap '' TERM; sleep 300 & echo ready; while :; do sleep 1; done"]
+
+REPORTING = f"""echo '{{"error": "no broker answers"}}' >> "${reports.FILE}" """
 
 PARENT = """
 import sys, time
@@ -127,18 +129,31 @@ def test_the_innermost_cause_of_a_java_trace_is_reported(tmp_path):
 
 def test_the_sentence_of_a_program_of_ours_is_passed_on(tmp_path):
     with Processes(tmp_path) as processes:
-        processes.start("sink", ["bash", "-c", "echo something; echo 'sink: no broker answers'; exit 1"], {})
+        processes.start("sink", ["bash", "-c", f"{REPORTING}; echo something; exit 1"], {})
         processes.children["sink"].wait()
         with pytest.raises(UserError, match="^no broker answers$"):
             processes.check()
 
 
 def test_the_sentence_is_passed_on_though_a_java_trace_follows(tmp_path):
-    trace = "smw: no broker answers\norg.X: submit failed\n\tat org.Y\nCaused by: X: Python process exits with code: 1"
+    trace = "org.X: submit failed\n\tat org.Y\nCaused by: X: Python process exits with code: 1"
     with Processes(tmp_path) as processes:
-        processes.start("pipeline", ["bash", "-c", f"echo '{trace}'; exit 1"], {})
+        processes.start("pipeline", ["bash", "-c", f"{REPORTING}; echo '{trace}'; exit 1"], {})
         processes.children["pipeline"].wait()
         with pytest.raises(UserError, match="^no broker answers$"):
+            processes.check()
+
+
+def test_what_a_process_reported_belongs_to_it_alone(tmp_path):
+    with Processes(tmp_path) as processes:
+        processes.start("sink", ["bash", "-c", f"{REPORTING}; exit 1"], {reports.FILE: "/nonexistent"})
+        processes.children["sink"].wait()
+        assert processes.reported("sink") == reports.Report(error="no broker answers")
+        processes.stop("sink")
+        processes.start("sink", ["bash", "-c", "exit 1"], {})
+        processes.children["sink"].wait()
+        assert processes.reported("sink") == reports.Report()
+        with pytest.raises(UserError, match=r"^sink ended \(code 1\)"):
             processes.check()
 
 

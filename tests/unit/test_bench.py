@@ -16,8 +16,10 @@ from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Run, Target, Usage
 from bench.peers import why
 from bench.sender import RAISED_S, RAISED_WATTS, Spikes
+from smartmeter import reports
 from smartmeter.errors import UserError
 from smartmeter.messages.codec import decode_burst, encode_burst
+from smartmeter.reports import Report
 from smartmeter.settings import ROOT, Settings
 from stack.processes import Processes
 
@@ -132,10 +134,10 @@ def test_the_comparisons_targets_are_of_programs_that_it_runs():
 
 
 class Failing:
-    """Processes; one of them has ended with the given log."""
+    """Processes; one of them has ended with the given log, and has reported the error."""
 
-    def __init__(self, logs: Path, text: str):
-        self.logs = logs
+    def __init__(self, logs: Path, text: str, error: str | None):
+        self.logs, self.error = logs, error
         self.log("spark_batch").write_text(text)
 
     def log(self, name: str) -> Path:
@@ -144,21 +146,24 @@ class Failing:
     def printed(self, name: str) -> list[str]:
         return self.log(name).read_text().splitlines()
 
+    def reported(self, name: str) -> Report:
+        return Report(error=self.error)
 
-def test_a_failed_program_is_reported_with_its_reason(tmp_path, monkeypatch):
+
+@pytest.mark.parametrize("error, reason", [("no memory", "no memory"), (None, "WARN")])
+def test_a_failed_program_is_reported_with_its_reason(tmp_path, monkeypatch, error, reason):
     def fail(*_):
         raise UserError("spark_batch ended (code 1)")
 
     monkeypatch.setattr(comparison.Comparison, "run_peer", fail)
-    found = comparison.Comparison(Settings(home=tmp_path), Failing(tmp_path, "Traceback\nfailed: no memory\nWARN\n"), tmp_path / "kept")
+    found = comparison.Comparison(Settings(home=tmp_path), Failing(tmp_path, "Traceback\nWARN\n", error), tmp_path / "kept")
     [program] = [program for program in comparison.PROGRAMS if program.name == "spark_batch"]
     run = found.measure(program)
-    assert (run.seconds, run.answers) == (None, f"failed: no memory; its log is {tmp_path}/kept/spark_batch.log")
+    assert (run.seconds, run.answers) == (None, f"failed: {reason}; its log is {tmp_path}/kept/spark_batch.log")
     assert found.runs == [run] and (tmp_path / "kept" / "spark_batch.log").read_text().startswith("Traceback")
 
 
 @pytest.mark.parametrize("text, reason", [
-    ("Traceback\nfailed: ValueError: no burst\nfailed: the other worker is gone\n\n", "ValueError: no burst"),
     ("java.lang.RuntimeException: it\nCaused by: java.io.IOException: full\n\tat here\n", "java.io.IOException: full"),
     (f"ImportError: no jobs\n{measure.ABORTED}: Python process\n\tat here\nCaused by: java.lang.RuntimeException: Python process exits with code: 1\n"
      "\t... 14 more\n", "ImportError: no jobs"),
@@ -169,10 +174,11 @@ def test_why_a_program_has_failed(text, reason):
     assert measure.last_words([line for line in text.splitlines() if line]) == reason
 
 
-def test_a_peer_that_fails_ends_with_its_reason():
+def test_a_peer_that_fails_ends_with_its_reason(tmp_path):
     program = "from bench.peers import carry_out\ndef main():\n    raise ValueError('no burst\\nat all') from None\ncarry_out(main)"
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env={reports.FILE: str(tmp_path / "report")})
     first, *_, last = ended.stderr.splitlines()
+    assert reports.read(tmp_path / "report").error == "ValueError: no burst"
     assert (ended.returncode, first, last) == (1, "Traceback (most recent call last):", "failed: ValueError: no burst")
 
 

@@ -14,6 +14,7 @@ from generator.bursts import bursts, bursts_of_day
 from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, read_channel
 from generator.datasets import is_mains, measured_houses, read_labels
 from generator.houses import HouseDay, Meter
+from smartmeter import reports
 
 NOON = 1303142400  # 2011-04-18 12:00 in New York
 
@@ -260,10 +261,12 @@ def test_bad_line_is_named(tmp_path, text, line, fault, options):
     ("1 1\n2 ?\n3 1\n4 NULL\n", 2, "the power is missing", [1, 1], "2 missing values: left out (this is the first)"),
     ("t;p\n1;1\n2;\n", 3, "the power is missing", [1], "1 missing values: left out"),
 ])
-def test_repaired_and_skipped_lines_are_reported_and_strict_mode_rejects_them(tmp_path, caplog, text, line, fault, used, note):
+def test_repaired_and_skipped_lines_are_reported_and_strict_mode_rejects_them(tmp_path, caplog, monkeypatch, text, line, fault, used, note):
     path = house(tmp_path, c1=text) / "channel_1.dat"
+    monkeypatch.setenv(reports.FILE, str(tmp_path / "report.jsonl"))
     assert read(path)[1] == used
     assert f"note: {path}:{line}: {note}" in caplog.text
+    assert f"{path}:{line}: {note}" in reports.read(tmp_path / "report.jsonl").notes[0]
     caplog.clear()
     with pytest.raises(DatasetError) as error:
         read(path, STRICT)
