@@ -19,17 +19,11 @@ from jobs.daily_energy import hour_columns
 from smartmeter.local_days import midnights
 from smartmeter.messages.codec import encode_burst
 from tests.oracle import EPOCH, hours_of, judge, midnight_ms
+from tests.unit.flink_stand_in import State
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, logs
 
 RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
 INTEGERS = ["energy_mj", "energy_rest", "covered_ms"]
-
-
-class State(dict):
-    put = dict.__setitem__
-
-    def remove(self, name):
-        self.pop(name, None)
 
 
 class House:

@@ -19,9 +19,11 @@ from jobs.flink.operator import Houses
 from jobs.power_profile import PowerProfile
 from smartmeter.messages.codec import decode, decode_profile
 from smartmeter.settings import Settings
-from tests.oracle import local_date
-from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst
-from tests.unit.test_house import Keyed, Results, assert_profile, cuts, days_since_1970, judged, midnight_ms, pipeline, rows_of
+from tests.oracle import local_date, midnight_ms
+from tests.unit.driver import Results, pipeline, rows_of
+from tests.unit.flink_stand_in import FlinkStandIn
+from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst, cuts
+from tests.unit.outcomes import assert_profile, days_since_1970, judged
 
 STAGES = (DailyEnergy, lambda _: PowerProfile())
 SETTING = Settings()
@@ -130,7 +132,7 @@ def test_what_comes_later_is_a_part_of_its_own_and_what_comes_in_time_is_not(siz
 
 
 def test_open_minutes_are_sent_at_the_end_of_the_topic_and_again_if_more_readings_come():
-    results, keyed, houses = Results(), Keyed(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
+    results, keyed, houses = Results(), FlinkStandIn(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
     houses.open(keyed)
 
     def take(*bursts):
