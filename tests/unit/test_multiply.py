@@ -1,4 +1,4 @@
-"""Multiplied houses, and the places that they are put in."""
+"""Multiplied houses."""
 
 import json
 from datetime import date, datetime

@@ -13,7 +13,6 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs import power_profile
-from jobs.core.minutes import PART, Minutes, mean_watts
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import Houses
 from jobs.power_profile import PowerProfile
@@ -190,15 +189,3 @@ def test_messages_are_those_of_the_columns_reader():
     profile = decode_profile(payload)
     assert (profile.house_id, profile.part, profile.start, profile.meter_ids.tolist()) == (1, 0, START_MS, [1])
     assert decode(payload)[1]["mean_watts"] == profile.mean_watts.tolist() == [50]
-
-
-@pytest.mark.parametrize("readings, lowest, highest, sum_mw, mean", [
-    (2, 1, 2, 3000, 1.5), (3, 0.0001, 0.0001, 0, 0.0001), (2, 3e38, 3e38, 2 * 10**14, 3e38), (1, 60.1, 60.1, 60_100, 60.1)])
-def test_a_mean_lies_between_the_lowest_and_the_highest_reading(readings, lowest, highest, sum_mw, mean):
-    assert mean_watts(np.array([(0, 1, 0, readings, lowest, highest, sum_mw)], PART)).tolist() == [np.float32(mean)]
-
-
-def test_state_of_another_version_is_refused():
-    assert Minutes.from_bytes(Minutes().to_bytes()).open.tolist() == Minutes.from_bytes(None).open.tolist() == []
-    with pytest.raises(ValueError, match="state version 9"):
-        Minutes.from_bytes(b"\x09")

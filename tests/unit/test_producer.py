@@ -1,4 +1,4 @@
-"""The commands' arguments, the order of messages, and a broker that is not there."""
+"""The producer, and a broker that is not there."""
 
 import socket
 

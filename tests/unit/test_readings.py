@@ -11,7 +11,6 @@ from jobs.core import readings as readings_module
 from jobs.core.readings import CANNOT_BE_READ, EARLIEST_MS, MOST_METERS, MOST_SECTIONS, read, why_bad
 from smartmeter.messages.codec import Burst, decode_burst, encode_burst
 from smartmeter.messages.schemas import HEADER_BYTES
-from smartmeter.power import why_no_power
 from smartmeter.settings import Settings
 from tests.oracle import judged_readings, readings_of
 from tests.unit.logs import logs
@@ -109,13 +108,6 @@ def test_times_that_make_no_sense_cost_their_meter_alone(changes):
     assert reasons == {} and readings.columns.count.tolist() == [0, 0, len(sound)]
     assert readings.columns.gap_ms.tolist() == sound and readings.columns.watts.tolist() == [3, 4][:len(sound)]
     assert readings.columns.refused.tolist() == [(0, GOOD.start_ms, 3)]
-
-
-@pytest.mark.parametrize("watts, why", [
-    (-0.4, "-0.4 W: a power is 0 or more"), (float("nan"), "not a number"), (1.0, None), (0.0, None), (1e9, None),
-    (2.0**32, "4.29497e+09 W: more than a gigawatt, the most that is accepted")])
-def test_why_a_reading_is_refused(watts, why):
-    assert why_no_power(watts) == why
 
 
 def test_a_message_is_refused_in_words_even_if_no_fault_is_found(monkeypatch):

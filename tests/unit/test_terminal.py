@@ -29,7 +29,3 @@ def test_nothing_that_is_printed_controls_the_terminal(text):
     shown = printable(text)
     assert not CONTROL.search(shown) and shown.encode().decode() == shown
     assert len(table([text], [[text]]).split("\n")) == 4
-
-
-def test_names_and_cells_of_a_table():
-    assert table(["\x1b[1m"], [["\x1b[2J"], [None]]) == "\\x1b[1m\n-------\n\\x1b[2J\nNULL\n(2 rows)"
