@@ -65,7 +65,7 @@ def batch_of(*bursts, whole=True) -> Batch:
 
 def at(start_s, end_s, meters=(1, 2), step_s=10) -> object:
     """A burst with a reading of each meter every few seconds, whose power is its meter and time."""
-    times = [s for s in range(-86_400, 200_000, step_s) if start_s <= s < end_s]
+    times = range(-(-start_s // step_s) * step_s, end_s, step_s)
     return burst(START_MS + start_s * 1000, START_MS + end_s * 1000, {m: [(START_MS + s * 1000, m + s % 977) for s in times] for m in meters})
 
 

@@ -58,7 +58,7 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
 def test_the_logs_have_enough_alerts_and_versions():
     seen = Counter()
 
-    @settings(max_examples=150, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
+    @settings(max_examples=60, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
               suppress_health_check=list(hypothesis.HealthCheck))
     @given(house_logs_and_settings(), cuts)
     def look(log, sizes):

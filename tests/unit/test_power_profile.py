@@ -21,7 +21,7 @@ from smartmeter.settings import Settings
 from tests.oracle import local_date, midnight_ms
 from tests.unit.driver import Results, pipeline, rows_of
 from tests.unit.flink_stand_in import FlinkStandIn
-from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst, cuts
+from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst, cuts, examples
 from tests.unit.outcomes import assert_profile, days_since_1970, judged
 
 STAGES = (DailyEnergy, lambda _: PowerProfile())
@@ -51,7 +51,7 @@ def second_logs(draw):
     return bursts, not late
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@examples
 @given(second_logs(), cuts, cuts)
 def test_any_log_gives_the_oracles_minutes_and_the_same_parts_however_it_is_batched(log, sizes, other_sizes):
     bursts, in_order = log
@@ -81,7 +81,7 @@ def offsets(record) -> list[int]:
 def test_the_logs_have_enough_parts():
     seen = Counter()
 
-    @hypothesis_settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(second_logs())
     def look(log):
         _, ended, _ = pipeline(log[0], [3], SETTING, STAGES)
