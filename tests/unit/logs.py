@@ -144,6 +144,6 @@ def house_logs_and_settings(draw, **rules):
 cuts = st.lists(st.sampled_from([1, 2, 1, 3, 8]), min_size=1, max_size=8)
 
 
-examples = settings(max_examples=int(os.environ.get("EXAMPLES", "50")), deadline=None,
+examples = settings(max_examples=int(os.environ.get("EXAMPLES", "40")), deadline=None,
                     suppress_health_check=list(hypothesis.HealthCheck))
 """A case drives whole jobs, in 0.1 to 0.5 s. A run of all tests has more of them (EXAMPLES in ./smw)."""

@@ -51,7 +51,7 @@ def second_logs(draw):
     return bursts, not late
 
 
-@examples
+@hypothesis_settings(parent=examples, max_examples=2 * examples.max_examples)
 @given(second_logs(), cuts, cuts)
 def test_any_log_gives_the_oracles_minutes_and_the_same_parts_however_it_is_batched(log, sizes, other_sizes):
     bursts, in_order = log
