@@ -1,6 +1,5 @@
 """Folders and files of measured houses."""
 
-
 NOON = 1303142400  # 2011-04-18 12:00 in New York
 
 

@@ -1,15 +1,26 @@
-"""The days of one house, from bursts to results."""
+"""One house: its batch of some bursts, and its days from bursts to results."""
 
 from datetime import timedelta
 
 import numpy as np
 
+from jobs.core.batches import Batch, Wanted, house_batches
 from jobs.core.house_days import LATE, OVERLAPPING, HouseDays, Rules
 from jobs.core.readings import read
 from jobs.core.sections import arrivals
 from smartmeter.messages.codec import encode_burst
 from tests.oracle import EPOCH
 from tests.unit.logs import HOUR_MS
+
+ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
+
+
+def batch_of(*bursts, whole=True) -> Batch:
+    """The batch of some bursts; they may overlap with earlier ones if whole. The message of each is at partition 3, offset 100 and on."""
+    readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
+    assert not reasons
+    [batch] = house_batches(readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], 1_000_000, ALL, np.full(len(bursts), whole))
+    return batch
 
 
 def run(bursts, rules, batches=None):

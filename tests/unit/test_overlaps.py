@@ -1,22 +1,20 @@
 """Overlaps: which bursts travel whole, and how their sections are cut."""
 
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.core.batches import Batch, Wanted, alone, house_batches, unpack
+from jobs.core.batches import alone, unpack
 from jobs.core.house_days import AGAIN, FRESH, HouseDays, Rules
 from jobs.core.overlaps import LOOK_BACK_MS, Horizon, cut
-from jobs.core.readings import BURST, read
+from jobs.core.readings import BURST
 from smartmeter.local_days import NEVER
-from smartmeter.messages.codec import encode_burst
 from smartmeter.settings import Settings
 from tests.unit.driver import pipeline
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
+from tests.unit.one_house import ALL, batch_of
 
-ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
 RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=48 * HOUR_MS)
 
 
@@ -54,13 +52,6 @@ def test_houses_that_share_a_place_are_never_taken_for_each_other():
     assert passed(horizon, (0, 1), (1, 2)) == [True, False]
     assert passed(horizon, (2, 3), house_id=5) == [True]
     assert passed(horizon, (2, 3), (3, 4)) == [True, True], "unseen bursts of house 1 may have come before"
-
-
-def batch_of(*bursts, whole=True) -> Batch:
-    readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
-    assert not reasons
-    [batch] = house_batches(readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], RULES.max_sample_period_ms, ALL, np.full(len(bursts), whole))
-    return batch
 
 
 def at(start_s, end_s, meters=(1, 2), step_s=10) -> object:
@@ -125,13 +116,18 @@ def kettle(first_s, last_s, reach_s, step_s=300):
             for s in range(first_s, last_s, step_s)]
 
 
+@pytest.fixture(scope="module")
+def right():
+    """The results of bursts that do not overlap."""
+    _, right, _ = pipeline(kettle(0, 86_400 + 7200, 0), [7], Settings())
+    return right
+
+
 @pytest.mark.parametrize("reach_s", [10, 130, 600])
-def test_bursts_that_reach_into_the_next_ones_lose_nothing(reach_s):
-    day_s = 86_400
-    _, ended, keyed = pipeline(kettle(0, day_s + 7200, reach_s), [7], Settings())
+def test_bursts_that_reach_into_the_next_ones_lose_nothing(right, reach_s):
+    _, ended, keyed = pipeline(kettle(0, 86_400 + 7200, reach_s), [7], Settings())
     first, *_ = ended.last("daily_energy").values()
     assert (first["kwh"], first["readings"], first["covered_s"], first["final"]) == (12, 8640, 86_400, True)
-    _, right, _ = pipeline(kettle(0, day_s + 7200, 0), [7], Settings())
     assert {**first, "duplicates": 0} == next(iter(right.last("daily_energy").values()))
     assert keyed.counted["readings_late"] == 0 and keyed.counted["readings_duplicate"] > reach_s // 10 * 300
     assert list(right.last("thresholds").values())[:3] == list(ended.last("thresholds").values())[:3]

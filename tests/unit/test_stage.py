@@ -3,14 +3,12 @@
 import numpy as np
 import pytest
 
-from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING, Rules
+from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING
 from jobs.core.late import refusals
 from jobs.core.stage import Change, Stage
 from smartmeter.local_days import NEVER
 from tests.unit.logs import HOUR_MS, START_MS, burst
-from tests.unit.test_overlaps import batch_of
-
-RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
+from tests.unit.one_house import batch_of
 
 
 def change(*hours: int, clock_before_h: int | None = None, meters=(1,), verdict=None) -> Change:
