@@ -9,6 +9,7 @@ import subprocess
 import pytest
 
 from commands.cli import main, parser
+from smartmeter.kafka import connection
 from smartmeter.settings import ROOT
 from stack.processes import STOP_SIGNALS
 from tests.waiting import STILL_S
@@ -34,6 +35,8 @@ def smw_here(tmp_path, nowhere, monkeypatch, capsys):
     """Runs what ./smw runs, in this process: it gives (exit code, lines on standard error)."""
     handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     monkeypatch.chdir(tmp_path)
+    for function in (connection.why_not, connection.failure):  # how long to wait for a broker is for test_producer.py
+        monkeypatch.setattr(function, "__defaults__", (0.5,))
 
     def run(*arguments, **environ):
         for name, value in (nowhere | environ).items():

@@ -38,7 +38,7 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
     assert other.readings_late() == outcome.late
 
 
-@settings(parent=examples, max_examples=max(20, examples.max_examples // 3))
+@settings(parent=examples, max_examples=max(10, examples.max_examples // 3))
 @given(house_logs_and_settings(), cuts, st.data())
 def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(log, sizes, data):
     bursts, setting = log
@@ -58,7 +58,7 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
 def test_the_logs_have_enough_alerts_and_versions():
     seen = Counter()
 
-    @settings(max_examples=60, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
               suppress_health_check=list(hypothesis.HealthCheck))
     @given(house_logs_and_settings(), cuts)
     def look(log, sizes):

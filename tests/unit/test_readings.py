@@ -125,7 +125,7 @@ def test_nothing_but_bad_messages_and_bursts_without_readings():
 @st.composite
 def damaged(draw):
     """A message whose bytes are those of a burst, but for a few of them at most."""
-    bursts, _ = draw(logs())
+    bursts, _ = draw(logs(most_bursts=2))
     payload = bytearray(encode_burst(draw(st.sampled_from([*bursts, GOOD, LONG]))))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.one_of(st.integers(0, len(payload) - 1), st.integers(HEADER_BYTES, min(HEADER_BYTES + 60, len(payload) - 1))))

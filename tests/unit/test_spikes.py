@@ -94,7 +94,7 @@ def test_spikes_alone_emits_what_the_pipeline_emits_whenever_the_thresholds_arri
     assert all(record["reason"] != NO_THRESHOLD for record in results.last("late").values())
 
 
-@settings(parent=examples, max_examples=max(20, examples.max_examples // 4))
+@settings(parent=examples, max_examples=max(10, examples.max_examples // 4))
 @given(house_logs_and_settings(), cuts, st.integers(0, 4), st.booleans())
 def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, known, rows_first):
     bursts, setting = log
