@@ -33,6 +33,7 @@ class ProgressLine:
 
     @property
     def elapsed_s(self) -> float:
+        """Seconds since the first moment."""
         return time.monotonic() - self._begun
 
     def is_due(self) -> bool:
@@ -58,6 +59,7 @@ class Pace(ProgressLine):
         self._what, self._total, self._done = what, total, 0
 
     def add(self, done: int) -> None:
+        """Count what has been done since the last call."""
         self._done += done
         if self.is_due():
             per_s = self._done / self.elapsed_s

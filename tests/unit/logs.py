@@ -1,13 +1,19 @@
 """Logs of readings for tests: bursts by hand, and bursts in any order that Hypothesis generates."""
 
+import os
+from collections import defaultdict
 from datetime import date
+from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+import hypothesis
 import numpy as np
+from hypothesis import settings
 from hypothesis import strategies as st
 
 from jobs.core.house_days import Rules
 from smartmeter.messages.codec import Burst
+from smartmeter.settings import Settings
 from tests.oracle import midnight_ms
 
 HOUR_MS = 3_600_000
@@ -36,18 +42,22 @@ def burst(start_ms, end_ms, meters: dict, timezone=NEW_YORK, house_id=1):
 POWERS = st.floats(0, 5000, width=32) | st.sampled_from([-0.4, float("nan"), float("inf"), 2.0**32, 1e9, -0.0])
 """Some of which are none."""
 
+SOME_READINGS = {length_ms: st.lists(st.tuples(st.integers(0, length_ms - 1), POWERS), max_size=5, unique_by=lambda reading: reading[0]).map(sorted)
+                 for length_ms in (10_000, 60_000, 900_000, 2 * HOUR_MS, 30 * HOUR_MS)}
+"""Length of a burst -> readings of one of its meters, (ms since its start, watts)."""
+LENGTHS = st.sampled_from(list(SOME_READINGS))
+
 
 @st.composite
-def logs(draw):
+def logs(draw, most_bursts=12):
     """(bursts of one house in the order of the topic, rules): gaps, repeats, disorder, midnights, clock changes."""
     zone, day = draw(st.sampled_from(ZONES_AND_DAYS + HALF_HOURS))
     at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-30, 30)) * HOUR_MS
     meters = draw(st.integers(1, 3))
     bursts = []
-    for _ in range(draw(st.integers(1, 12))):
-        length = draw(st.sampled_from([10_000, 60_000, 900_000, 2 * HOUR_MS, 30 * HOUR_MS]))
-        times = st.lists(st.integers(0, length - 1), max_size=5, unique=True).map(sorted)
-        of_meter = {m + 1: [(at + t, draw(POWERS)) for t in draw(times)] for m in range(meters)}
+    for _ in range(draw(st.integers(1, most_bursts))):
+        length = draw(LENGTHS)
+        of_meter = {m + 1: [(at + t, watts) for t, watts in draw(SOME_READINGS[length])] for m in range(meters)}
         if draw(st.integers(0, 4)):
             bursts.append(burst(at, at + length, of_meter, zone))
         at += length
@@ -58,3 +68,86 @@ def logs(draw):
         bursts = draw(st.permutations(bursts))
     rules = Rules(draw(st.sampled_from([5_000, 1_000_000])), draw(st.sampled_from([0, HOUR_MS, 48 * HOUR_MS])))
     return bursts, rules
+
+
+GRID_MS = 900_000
+
+
+LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off": [0, 0, 1, 0]}
+"""Usual powers of a meter."""
+
+
+@st.composite
+def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
+    """Bursts of one house in the order of the topic: days of steady use with spikes, gaps, repeats, overlaps and disorder."""
+    zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
+    start = at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
+    kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
+    steady = list(range(0, 30 * HOUR_MS, min(max_sample_period_ms, 4 * HOUR_MS)))
+    lengths = [30 * HOUR_MS, *draw(st.lists(
+        st.sampled_from([30 * HOUR_MS, GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts))]
+    bursts, taken = [], defaultdict(list)  # what the meters took, sent or not
+    for length in lengths:
+        of_meter, share = {}, draw(st.sampled_from([1, 0.7, 1.5, 4]))
+        for meter, kind in enumerate(kinds):
+            if length == 30 * HOUR_MS and (not bursts or draw(st.integers(0, 5))):
+                times = steady
+            else:
+                step = draw(st.sampled_from([60_000 if length < HOUR_MS else GRID_MS, length // 12, 1]))
+                most = min(length // step - 1, 40)
+                times = sorted(n * step for n in draw(st.lists(st.integers(0, most), min_size=1, max_size=6, unique=True)))
+            powers = [share * watts for watts in LEVELS[kind]]
+            watts = [powers[n % 4] for n in range(len(times))]
+            if bursts:
+                over = draw(st.sampled_from([0, 1000, 700.3, 3000]))
+                places = st.tuples(st.integers(0, len(times) - 1), st.integers(1, 8))
+                for n, spikes in draw(st.lists(places, min_size=draw(st.integers(0, 1)), max_size=3)):
+                    watts[n:n + spikes] = [w + over for w in watts[n:n + spikes]]
+            of_meter[meter + 1] = [(at + t, w) for t, w in zip(times, watts)]
+            taken[meter + 1] += of_meter[meter + 1]
+        if draw(st.integers(0, 7)) < 7:
+            inner = {at + n * (length // 6) for n in draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))} if bursts else ()
+            for begin, end in pairwise([at, *sorted(inner), at + length]):
+                within = {m: [r for r in readings if begin <= r[0] < end] for m, readings in of_meter.items()}
+                bursts.append(burst(begin, end, within, zone, house_id))
+        at += length
+    bursts = bursts or [burst(at, at + 1000, {1: [(at, 1.0)]}, zone, house_id)]
+    for _ in range(draw(st.sampled_from([0, 0, 1, 4]))):  # cut otherwise: what was sent, and what was not
+        begin = start + draw(st.integers(0, (at - start) // GRID_MS)) * GRID_MS + draw(st.sampled_from([0, 1, -60_000]))
+        end = begin + draw(st.sampled_from([60_001, 5 * GRID_MS, 5 * HOUR_MS, 50 * HOUR_MS]))
+        meters = draw(st.lists(st.sampled_from(list(taken)), min_size=1, unique=True))
+        bursts.append(burst(begin, end, {m: [r for r in taken[m] if begin <= r[0] < end] for m in meters}, zone, house_id))
+    bursts.sort(key=lambda b: b.start_ms)
+    bursts += draw(st.lists(st.sampled_from(bursts), max_size=2))
+    order = draw(st.sampled_from(["nearly", "as is", "nearly", "any"]))
+    if order == "nearly":
+        places = [n + draw(st.sampled_from([0, 2, 3, 4])) for n in range(len(bursts))]
+        bursts = [bursts[n] for n in sorted(range(len(bursts)), key=lambda n: places[n])]
+    if order == "any":
+        bursts = draw(st.permutations(bursts))
+    return bursts
+
+
+@st.composite
+def house_logs_and_settings(draw, **rules):
+    """(bursts of one to three houses in the order of the topic, settings)."""
+    setting = Settings(**{
+        "max_gap_s": draw(st.sampled_from([6 * 3600.0, 22 * 3600.0, 900.0])),
+        "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
+        "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
+        "window_days": draw(st.integers(1, 3)), "quantile": draw(st.sampled_from([0.5, 0.9])),
+        "margin": 0.5, "min_watts": 20.0, "mains_watts": 500.0, **rules,
+    })
+    bursts = draw(house_logs(1, round(setting.max_gap_s * 1000)))
+    for house_id in draw(st.sampled_from([(), (3,), (), (2, 3)])):
+        for other in draw(house_logs(house_id, round(setting.max_gap_s * 1000), most_bursts=5)):
+            bursts.insert(draw(st.integers(0, len(bursts))), other)
+    return bursts, setting
+
+
+cuts = st.lists(st.sampled_from([1, 2, 1, 3, 8]), min_size=1, max_size=8)
+
+
+examples = settings(max_examples=int(os.environ.get("EXAMPLES", "20")), deadline=None,
+                    suppress_health_check=list(hypothesis.HealthCheck))
+"""A case drives whole jobs, in 0.1 to 0.5 s. A run of all tests has many more of them (EXAMPLES in ./smw)."""

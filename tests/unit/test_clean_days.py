@@ -8,9 +8,7 @@ import pytest
 from generator.clean_days import CleanDays, is_clean
 from generator.datasets import measured_houses
 from generator.houses import HouseDay
-from smartmeter.errors import UserError
-from smartmeter.local_days import day_bounds_ms, local_date, wall_clock_pieces
-from smartmeter.timezones import zone
+from smartmeter.local_days import day_bounds_ms
 
 DAY_S = 86_400
 
@@ -67,22 +65,3 @@ def test_kept_days_are_read_again_and_renewed_when_the_data_changes(tmp_path):
     assert CleanDays(house, tmp_path / "kept").dates == [date(2024, 5, 2)]  # unchanged data: not gone through again
     house = write_house(tmp_path / "data", date(2024, 5, 1), 3)
     assert CleanDays(house, tmp_path / "kept").dates == [date(2024, 5, d) for d in (1, 2, 3)]
-
-
-def test_local_days():
-    assert local_date(1_710_046_799_999, "America/New_York") == date(2024, 3, 9)
-    assert local_date(1_710_046_800_000, "America/New_York") == date(2024, 3, 10)
-    spring, autumn = date(2024, 3, 10), date(2024, 11, 3)
-    assert [np.diff(day_bounds_ms(day, "America/New_York")).item() // 3_600_000 for day in (spring, autumn)] == [23, 25]
-    hour = 3_600_000
-    start = day_bounds_ms(spring, "America/New_York")[0]
-    assert wall_clock_pieces(spring, "America/New_York") == [
-        (start, start + 2 * hour, 0), (start + 2 * hour, start + 23 * hour, 3 * hour)]
-    start = day_bounds_ms(autumn, "America/New_York")[0]
-    assert wall_clock_pieces(autumn, "America/New_York") == [
-        (start, start + 2 * hour, 0), (start + 2 * hour, start + 25 * hour, hour)]
-
-
-def test_unknown_time_zone():
-    with pytest.raises(UserError, match="unknown time zone 'Mars/Base'"):
-        zone("Mars/Base")

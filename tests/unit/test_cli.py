@@ -3,23 +3,53 @@
 import os
 import re
 import shlex
+import signal
 import subprocess
 
 import pytest
 
-from commands.cli import parser
+from commands.cli import main, parser
+from smartmeter.kafka import connection
 from smartmeter.settings import ROOT
+from stack.processes import STOP_SIGNALS
 from tests.waiting import STILL_S
 
 
 @pytest.fixture
-def smw(tmp_path):
-    """Runs ./smw from another folder, with a broker and a ClickHouse that are not there."""
+def nowhere(tmp_path):
+    """Settings of a broker and a ClickHouse that are not there."""
+    return {"SMW_HOME": str(tmp_path / "home"), "SMW_KAFKA": "127.0.0.1:1", "SMW_CLICKHOUSE_URL": "http://127.0.0.1:1"}
+
+
+@pytest.fixture
+def smw(tmp_path, nowhere):
+    """Runs ./smw from another folder."""
     def run(*arguments, **environ):
-        nowhere = {"SMW_HOME": str(tmp_path / "home"), "SMW_KAFKA": "127.0.0.1:1", "SMW_CLICKHOUSE_URL": "http://127.0.0.1:1"}
         return subprocess.run([ROOT / "smw", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=STILL_S,
                               env=os.environ | nowhere | environ)
     return run
+
+
+@pytest.fixture
+def smw_here(tmp_path, nowhere, monkeypatch, capsys):
+    """Runs what ./smw runs, in this process: it gives (exit code, lines on standard error)."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    monkeypatch.chdir(tmp_path)
+    for function in (connection.why_not, connection.failure):  # how long to wait for a broker is for test_producer.py
+        monkeypatch.setattr(function, "__defaults__", (0.5,))
+
+    def run(*arguments, **environ):
+        for name, value in (nowhere | environ).items():
+            monkeypatch.setenv(name, value)
+        try:
+            code = main(list(arguments))
+        except SystemExit as wrong:
+            code = wrong.code
+        return code, capsys.readouterr().err.splitlines()
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_help_names_every_command(smw):
@@ -42,18 +72,27 @@ def test_help_names_every_command(smw):
     (["stack"], {"SMW_KAFKA": "here"}, "SMW_KAFKA=here: it takes host:port"),
     (["demo", "--houses", "0"], {}, "--houses 0: give 1 or more"),
 ])
-def test_what_the_user_can_fix_is_reported_in_one_sentence(smw, arguments, environ, sentence):
-    result = smw(*arguments, **environ)
-    assert result.returncode == 1
-    assert result.stderr.splitlines()[-1].startswith(f"smw: {sentence}")
-    assert "Traceback" not in result.stderr
+def test_what_the_user_can_fix_is_reported_in_one_sentence(smw_here, arguments, environ, sentence):
+    code, lines = smw_here(*arguments, **environ)
+    assert code == 1
+    assert lines[-1].startswith(f"smw: {sentence}")
+    assert not [line for line in lines if "Traceback" in line]
 
 
 @pytest.mark.parametrize("arguments", [[], ["bogus"], ["generate", "--start", "yesterday"], ["demo", "--speed", "0"]])
-def test_wrong_arguments(smw, arguments):
-    result = smw(*arguments)
-    assert result.returncode == 2
-    assert "smw" in result.stderr.splitlines()[-1] and "error:" in result.stderr
+def test_wrong_arguments(smw_here, arguments):
+    code, lines = smw_here(*arguments)
+    assert code == 2
+    assert "smw" in lines[-1] and "error:" in lines[-1]
+
+
+@pytest.mark.parametrize("arguments, environ, code, sentence", [
+    (["topics"], {"SMW_PARTITIONS": "many"}, 1, "smw: SMW_PARTITIONS='many': it takes a whole number"), (["bogus"], {}, 2, "smw: error: ")])
+def test_the_process_ends_with_the_sentence_and_its_code(smw, arguments, environ, code, sentence):
+    result = smw(*arguments, **environ)
+    assert result.returncode == code
+    assert result.stderr.splitlines()[-1].startswith(sentence)
+    assert "Traceback" not in result.stderr
 
 
 COMMANDS = [(file.name, match[1]) for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))

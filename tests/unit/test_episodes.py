@@ -1,5 +1,8 @@
 """Versions of thresholds, runs over their limits and the episodes that they make: hand-worked values."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -229,32 +232,51 @@ def about(joules):
     return pytest.approx(joules, rel=1e-12)
 
 
-def test_an_episode_is_open_until_a_reading_under_the_limit_follows():
+def cases() -> list:
+    """(bursts with what they change, hold and gap in s) of each case of episodes.txt."""
+    found = []
+    for paragraph in (Path(__file__).with_name("episodes.txt")).read_text().split("\n\n")[2:]:
+        title = " ".join(line for line in paragraph.splitlines() if line.startswith("#"))
+        lines = [line.split("->") for line in paragraph.splitlines() if not line.startswith("#")]
+        hold_s, gap_s = (int(match[1]) if (match := re.search(rf"{name} (\d+) s\b", title)) else usual for name, usual in (("hold", 0), ("gap", 1000)))
+        found.append(pytest.param([(burst_in(*words.split()), changes_in(changed)) for words, changed in lines], hold_s, gap_s, id=title[2:50]))
+    return found
+
+
+def burst_in(span: str, *readings: str):
+    """A burst of episodes.txt."""
+    meters: dict = {}
+    for meter, second, watts in (re.fullmatch(r"(?:(\d+)@)?([\d.]+):(\d+)", reading).groups() for reading in readings):
+        meters.setdefault(int(meter or 1), {})[float(second)] = int(watts)
+    return at(*map(float, span.split("-")), meters)
+
+
+def changes_in(text: str) -> tuple[list, list]:
+    """What House.take gives, of a line of episodes.txt."""
+    parts = [part for part in text.strip().split(", ") if part]
+    changed = [re.fullmatch(r"([\d.]+)-([\d.]+) (open|over) (\d+) ([\d.]+)", part).groups() for part in parts if not part.startswith("gone ")]
+    return ([(float(start), float(end), how == "open", int(readings), about(float(joules)) if float(joules) else 0)
+             for start, end, how, readings, joules in changed],
+            [float(part.removeprefix("gone ")) for part in parts if part.startswith("gone ")])
+
+
+@pytest.mark.parametrize("bursts, hold_s, gap_s", cases())
+def test_what_bursts_do_to_episodes(bursts, hold_s, gap_s):
+    house = House(hold_s=hold_s, max_gap_s=gap_s)
+    for arrived, changed in bursts:
+        assert house.take(arrived) == changed
+
+
+def test_all_cases_are_read():
+    assert [len(case.values[0]) for case in cases()] == [4, 5, 1, 1, 1, 1, 3, 1, 3, 3, 3, 4]
+    assert [case.values[1:] for case in cases()][4:8] == [(0, 1000), (59, 1000), (60, 1000), (60, 10)]
+
+
+def test_an_episode_has_its_peak_and_the_limit_of_its_start():
     house = House()
-    # The clock stands at the reading itself, then 10 s on: (300 - 100) W for 10 s are 2 kJ; then 30 s more of (200 - 100) W.
-    assert house.take(at(0, 10, {1: {5: 300}})) == ([(5, 5, True, 1, 0)], [])
-    assert house.take(at(10, 20, {1: {15: 200}})) == ([(5, 15, True, 2, about(2000))], [])
-    assert house.take(at(20, 50, {1: {45: 60}})) == ([(5, 45, False, 2, about(5000))], [])
-    assert house.take(at(50, 60, {1: {55: 60}})) == ([], [])
+    house.take(at(0, 10, {1: {5: 300}}), at(10, 20, {1: {15: 200}}), at(20, 50, {1: {45: 60}}))
     [episode] = house.episodes()
     assert (episode["peak_watts"], episode["percentile_watts"], episode["limit_watts"]) == (300, 40, 100)
-
-
-def test_while_it_is_open_its_end_goes_with_the_clock_of_the_house():
-    # Another meter moves the clock; after max_gap the last reading holds no longer.
-    house = House()
-    house.take(at(0, 10, {1: {5: 300}}))
-    assert house.take(at(10, 20, {2: {15: 5}})) == ([(5, 15, True, 1, about(2000))], [])
-    assert house.take(at(900, 1100, {2: {1004.999: 5}})) == ([(5, 1004.999, True, 1, about(199_999.8))], [])
-    assert house.take(at(1100, 1200, {2: {1100: 5}})) == ([(5, 1005, False, 1, about(200_000))], [])
-    assert house.take(at(1200, 1300, {2: {1200: 5}})) == ([], [])
-
-
-def test_a_gap_over_max_gap_ends_an_episode():
-    # 1000 s between two readings are one episode, one ms more are two; the first then holds for 1000 s.
-    assert House().take(at(0, 9000, {1: {0: 300, 1000: 300, 1001: 50}})) == ([(0, 1001, False, 2, about(200_200))], [])
-    assert House().take(at(0, 9000, {1: {0: 300, 1000.001: 300, 1001.001: 50}})) == (
-        [(0, 1000, False, 1, about(200_000)), (1000.001, 1001.001, False, 1, about(200))], [])
 
 
 def test_an_episode_that_lasts_over_two_bursts_and_midnight_is_one():
@@ -281,60 +303,17 @@ def test_an_episode_goes_on_across_a_change_of_version():
     assert (episode["limit_watts"], episode["percentile_watts"]) == (100, 40)
 
 
-def test_hold_joins_runs_and_keeps_an_episode_open():
-    # Over at 0, under from 10 to 60, over from 60 to 70: 200 W for 20 s in all; what lies under the limit counts nothing.
-    flicker = at(0, 100, {1: {0: 300, 10: 50, 60: 300, 70: 50}})
-    assert House().take(flicker)[0] == [(0, 10, False, 1, about(2000)), (60, 70, False, 1, about(2000))]
-    assert House(hold_s=59).take(flicker)[0] == [(0, 10, False, 1, about(2000)), (60, 70, True, 1, about(2000))]
+def test_runs_that_hold_joins_become_one():
     house = House(hold_s=60)
-    assert house.take(flicker)[0] == [(0, 70, True, 2, about(4000))]
-    # Open until 60 s after the last reading over the limit: another one at that time would go on with it.
-    assert house.take(at(100, 121, {1: {119.999: 50}}))[0] == []
-    assert house.take(at(121, 130, {1: {121: 50}}))[0] == [(0, 70, False, 2, about(4000))]
+    for arrived in (at(0, 100, {1: {0: 300, 10: 50, 60: 300, 70: 50}}), at(100, 121, {1: {119.999: 50}}), at(121, 130, {1: {121: 50}})):
+        house.take(arrived)
     assert len(house.runs.runs) == 1
-
-
-def test_hold_joins_runs_over_a_gap_that_is_longer_than_max_gap():
-    # The first reading holds for 10 s of the 50.
-    assert House(max_gap_s=10, hold_s=60).take(at(0, 100, {1: {0: 300, 50: 300, 55: 0}}))[0] == [(0, 55, True, 2, about(3000))]
 
 
 def test_episodes_of_different_meters_are_apart():
     house = House(hold_s=60)
     house.take(at(0, 100, {1: {0: 300, 10: 50}, 2: {1: 300, 2: 300, 3: 50}}))
     assert house.episodes()[["meter_id", "start_ms", "readings"]].tolist() == [(1, START_MS, 1), (2, START_MS + 1000, 2)]
-
-
-def test_a_burst_that_comes_late_splits_an_episode():
-    house = House()
-    house.take(at(0, 10, {1: {5: 300}}))
-    assert house.take(at(20, 30, {1: {25: 300, 28: 50}})) == ([(5, 28, False, 2, about(200 * 23))], [])
-    assert house.take(at(10, 20, {1: {15: 50}})) == (
-        [(5, 15, False, 1, about(2000)), (25, 28, False, 1, about(600))], [])
-
-
-def test_a_burst_that_comes_late_joins_episodes_and_takes_back_the_later_one():
-    house = House()
-    house.take(at(0, 10, {1: {5: 300, 8: 50}}))
-    house.take(at(2000, 2100, {1: {2010: 300, 2050: 50}}))
-    # 1005 s and 1000 s between them and the new one.
-    assert house.take(at(1000, 1100, {1: {1010: 500}})) == ([(1010, 2050, False, 2, about(400 * 1000 + 200 * 40))], [2010])
-
-
-def test_a_burst_that_comes_late_moves_the_start():
-    house = House()
-    assert house.take(at(20, 30, {1: {25: 300, 28: 50}})) == ([(25, 28, False, 1, about(600))], [])
-    assert house.take(at(10, 20, {1: {12: 50, 15: 400}})) == ([(15, 28, False, 2, about(3000 + 600))], [25])
-    # The reading before them is under the limit: nothing changes.
-    assert house.take(at(0, 10, {1: {5: 300}})) == ([(5, 12, False, 1, about(1400))], [])
-
-
-def test_a_burst_that_comes_late_shortens_the_time_that_the_last_reading_held():
-    house = House()
-    house.take(at(0, 10, {1: {5: 300}}))
-    assert house.take(at(500, 600, {1: {505: 50}})) == ([(5, 505, False, 1, about(100_000))], [])
-    assert house.take(at(100, 200, {1: {105: 50}})) == ([(5, 105, False, 1, about(20_000))], [])
-    assert house.take(at(300, 400, {1: {305: 50}})) == ([], [])
 
 
 def test_bursts_come_in_any_order_in_the_same_or_in_different_batches():

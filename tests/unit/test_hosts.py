@@ -13,6 +13,7 @@ import pytest
 from smartmeter.hosts import Gate
 from smartmeter.settings import Settings
 from stack import metrics_gateway
+from store import metrics
 from store.metrics import SinkMetrics
 
 FAR = Settings(allowed_hosts="meters.example, proxy", allowed_origins="https://play.example")
@@ -73,7 +74,8 @@ def answer(port: int, host: str, method: str = "GET") -> int:
         return connection.getresponse().status
 
 
-def test_metrics_of_the_sink_and_of_flink():
+def test_metrics_of_the_sink_and_of_flink(monkeypatch):
+    monkeypatch.setattr(metrics, "KAFKA_TIMEOUT_S", 0.1)  # no broker is there
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     settings = Settings(sink_metrics_port=port)

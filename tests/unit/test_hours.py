@@ -1,6 +1,6 @@
 """Energy by local hour: hand-worked values, and hours that add up to the day's integers whenever anyone looks."""
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from jobs.core.energy import HOUR, kwh
 from jobs.core.hours import MOST_GATHERED, Hours, gained, summed
 from jobs.core.house_days import FRESH, HouseDays, Rules
-from jobs.core.local_hours import clock_hour, edges_of, hour_of
+from jobs.core.local_hours import clock_hour
 from jobs.core.readings import read
 from jobs.core.sections import arrivals
 from jobs.core.totals import daily, held_by_hour
@@ -19,17 +19,11 @@ from jobs.daily_energy import hour_columns
 from smartmeter.local_days import midnights
 from smartmeter.messages.codec import encode_burst
 from tests.oracle import EPOCH, hours_of, judge, midnight_ms
+from tests.unit.flink_stand_in import State
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, logs
 
 RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
 INTEGERS = ["energy_mj", "energy_rest", "covered_ms"]
-
-
-class State(dict):
-    put = dict.__setitem__
-
-    def remove(self, name):
-        self.pop(name, None)
 
 
 class House:
@@ -115,16 +109,6 @@ def test_the_hours_of_a_day_are_those_of_the_local_clock(zone, day, hours):
     assert by_hour(zone, own) == hours
     assert own["covered_ms"].tolist() == [round(energy * HOUR_MS) for _, energy in hours]
     assert own["start_ms"][0] == midnight_ms(ZoneInfo(zone), day) and (np.diff(own["start_ms"]) > 0).all()
-
-
-def test_an_hour_begins_with_the_change_of_the_clocks_to_the_second():
-    # Liberia went from UTC-0:44:30 to UTC on 7 January 1972 at 00:44:30 UTC.
-    zone, day = "Africa/Monrovia", (date(1972, 1, 7) - EPOCH).days
-    begin, end = (int(ms) for ms in midnights(zone)[day:day + 2])
-    edges = edges_of(zone, np.array([day]))
-    starts = [datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S") for ms in edges.tolist()]
-    assert (end - begin) / HOUR_MS < 24 and starts[:3] == ["00:44:30", "01:00:00", "02:00:00"] and starts[-1] == "23:00:00"
-    assert hour_of(int(edges[1]) - 1, begin, end, edges) == (edges[0], edges[1]) and hour_of(end - 1, begin, end, edges) == (edges[-1], end)
 
 
 def test_a_day_that_was_received_in_part_before_hours_were_kept_has_none():

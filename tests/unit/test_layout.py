@@ -1,7 +1,8 @@
-"""Every import points where the table of folders in docs/design.md lets it."""
+"""Every import points where the table of folders in docs/design.md lets it, and every module has its file of unit tests."""
 
 import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,19 @@ ROW = re.compile(r"^\| ([\w/]+)/ \| .* \| ([^|]*) \|$", re.MULTILINE)
 ALLOWED = {folder: set(re.findall(r"[\w/]+", others)) for folder, others in ROW.findall((ROOT / "docs" / "design.md").read_text())
            if others not in ("-", "all") or folder == "smartmeter"}
 FILES = [file for folder in ("smartmeter", "jobs", "generator", "store", "dashboard", "stack", "commands") for file in (ROOT / folder).rglob("*.py")]
+
+WITHOUT_A_UNIT_FILE = {
+    "no logic of its own": "smartmeter/errors commands/__main__ commands/arguments commands/setup dashboard/server",
+    "a real broker, in tests/stack and tests/pipeline": "smartmeter/kafka/archived smartmeter/kafka/topic_admin smartmeter/kafka/topic_log commands/topics stack/broker",
+    "a real Flink, in tests/pipeline, tests/stack and tests/cluster": "jobs/flink/flow jobs/flink/kafka_tables stack/local_flink commands/savepoint commands/submit",
+    "the real engine, in tests/store": "store/access store/endpoint store/engine store/schema store/sink generator/scoring commands/sql",
+    "processes of a whole stack, in tests/stack": "stack/services commands/stack commands/dashboard",
+    "Streamlit apps, most of them on the real engine, in tests/dashboard": "dashboard/acknowledgements dashboard/app dashboard/connection dashboard/controls "
+                                                                           "dashboard/notifications dashboard/queries " + " ".join(
+        f"dashboard/views/{view}" for view in ("alerts", "appliances", "home", "map", "overview", "quality", "replay", "sql")),
+}
+"""What it takes to test some modules, and which."""
+OF_NO_MODULE_HERE = {"test_layout.py", "test_style.py", "test_answers.py", "test_bench.py"}
 
 
 def folder_of(path: Path) -> str:
@@ -51,3 +65,13 @@ def test_every_folder_has_its_row():
 def test_every_job_has_its_file_and_its_place_among_the_consumers():
     files = {file.stem for file in (ROOT / "jobs").glob("*.py") if "jobs.flink.flow" in imported(file)}
     assert files == JOBS.keys()
+
+
+def test_every_module_has_a_unit_file_or_a_reason():
+    elsewhere = [f"{module}.py" for modules in WITHOUT_A_UNIT_FILE.values() for module in modules.split()]
+    modules = {str(file.relative_to(ROOT)) for file in FILES if file.name != "__init__.py"}
+    assert len(elsewhere) == len(set(elsewhere)) and set(elsewhere) <= modules
+    tested = [Path(module) for module in sorted(modules.difference(elsewhere))]
+    with_name = Counter(module.name for module in tested)
+    expected = {f"test_{module.name}" if with_name[module.name] == 1 else f"test_{module.parent.name}_{module.name}" for module in tested}
+    assert {file.name for file in Path(__file__).parent.glob("test_*.py")} == expected | OF_NO_MODULE_HERE

@@ -1,18 +1,20 @@
 """Overlaps: which bursts travel whole, and how their sections are cut."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.core.batches import Batch, Wanted, alone, house_batches, unpack
+from jobs.core.batches import alone, unpack
 from jobs.core.house_days import AGAIN, FRESH, HouseDays, Rules
 from jobs.core.overlaps import LOOK_BACK_MS, Horizon, cut
-from jobs.core.readings import BURST, read
+from jobs.core.readings import BURST
 from smartmeter.local_days import NEVER
-from smartmeter.messages.codec import encode_burst
+from smartmeter.settings import Settings
+from tests.unit.driver import pipeline
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
+from tests.unit.one_house import ALL, batch_of
 
-ALL = Wanted(histograms=True, readings_over_watts=50.0, minutes=True)
 RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=48 * HOUR_MS)
 
 
@@ -52,16 +54,9 @@ def test_houses_that_share_a_place_are_never_taken_for_each_other():
     assert passed(horizon, (2, 3), (3, 4)) == [True, True], "unseen bursts of house 1 may have come before"
 
 
-def batch_of(*bursts, whole=True) -> Batch:
-    readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
-    assert not reasons
-    [batch] = house_batches(readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], RULES.max_sample_period_ms, ALL, np.full(len(bursts), whole))
-    return batch
-
-
 def at(start_s, end_s, meters=(1, 2), step_s=10) -> object:
     """A burst with a reading of each meter every few seconds, whose power is its meter and time."""
-    times = [s for s in range(-86_400, 200_000, step_s) if start_s <= s < end_s]
+    times = range(-(-start_s // step_s) * step_s, end_s, step_s)
     return burst(START_MS + start_s * 1000, START_MS + end_s * 1000, {m: [(START_MS + s * 1000, m + s % 977) for s in times] for m in meters})
 
 
@@ -110,3 +105,45 @@ def test_pieces_are_what_bursts_of_their_spans_are(received, arriving, shift_h):
     assert pieces.sections[same].tolist() == [row for one in alone_each for row in one.sections[same].tolist()]
     for name in ("bin", "count", "minutes", "gap_ms", "watts"):
         assert getattr(pieces, name).tolist() == [row for one in alone_each for row in getattr(one, name).tolist()]
+
+
+def kettle(first_s, last_s, reach_s, step_s=300):
+    """Bursts of 5 minutes that reach so far into the next: a kettle of 3 kW for 100 s in each 10 minutes, a reading each 10 s."""
+    def at(s):
+        return START_MS + s * 1000
+
+    return [burst(at(s), at(s + step_s + reach_s), {1: [(at(t), 3000.0 if 400 <= t % 600 < 500 else 0.0) for t in range(s, s + step_s + reach_s, 10)]})
+            for s in range(first_s, last_s, step_s)]
+
+
+@pytest.fixture(scope="module")
+def right():
+    """The results of bursts that do not overlap."""
+    _, right, _ = pipeline(kettle(0, 86_400 + 7200, 0), [7], Settings())
+    return right
+
+
+@pytest.mark.parametrize("reach_s", [10, 130, 600])
+def test_bursts_that_reach_into_the_next_ones_lose_nothing(right, reach_s):
+    _, ended, keyed = pipeline(kettle(0, 86_400 + 7200, reach_s), [7], Settings())
+    first, *_ = ended.last("daily_energy").values()
+    assert (first["kwh"], first["readings"], first["covered_s"], first["final"]) == (12, 8640, 86_400, True)
+    assert {**first, "duplicates": 0} == next(iter(right.last("daily_energy").values()))
+    assert keyed.counted["readings_late"] == 0 and keyed.counted["readings_duplicate"] > reach_s // 10 * 300
+    assert list(right.last("thresholds").values())[:3] == list(ended.last("thresholds").values())[:3]
+
+
+def test_a_burst_across_several_spans_fills_the_holes_between_them():
+    # 100 W from minute 10 to 20 and from 30 to 40; then a burst of 200 W from 0 to 50, a reading each minute: three pieces of it are new.
+    def minutes(first, end, watts):
+        times = [START_MS + m * 60_000 for m in range(first, end)]
+        return burst(times[0], START_MS + end * 60_000, {1: [(t, watts) for t in times]})
+
+    bursts = [minutes(10, 20, 100.0), minutes(30, 40, 100.0), minutes(0, 50, 200.0), minutes(50, 51, 0.0)]
+    for sizes in ([1], [3], [4]):
+        results, ended, _ = pipeline(bursts, sizes, Settings())
+        [day] = ended.last("daily_energy").values()
+        assert day["kwh"] == pytest.approx((20 * 100 + 30 * 200) / 60_000) and (day["readings"], day["duplicates"]) == (51, 20)
+        assert not results.readings_late()
+        means = {key[2] - START_MS: row[2] for key, row in ended.minutes().items()}
+        assert [means[m * 60_000] for m in (0, 10, 20, 30, 40)] == [200, 100, 200, 100, 200]

@@ -6,15 +6,7 @@ from jobs.core.panes import ENTRY, MOST_GATHERED, Panes
 from jobs.core.sections import ARRIVED
 from jobs.core.sketch import Sketches
 from smartmeter.local_days import NEVER
-
-
-class State(dict):
-    """The state of a house, in memory."""
-
-    put = dict.__setitem__
-
-    def remove(self, name):
-        self.pop(name, None)
+from tests.unit.flink_stand_in import State
 
 
 def add(panes: Panes, day: int, *rows):

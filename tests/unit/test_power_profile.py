@@ -13,15 +13,16 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from jobs import power_profile
-from jobs.core.minutes import PART, Minutes, mean_watts
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import Houses
 from jobs.power_profile import PowerProfile
 from smartmeter.messages.codec import decode, decode_profile
 from smartmeter.settings import Settings
-from tests.oracle import local_date
-from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst
-from tests.unit.test_house import Keyed, Results, assert_profile, cuts, days_since_1970, judged, midnight_ms, pipeline, rows_of
+from tests.oracle import local_date, midnight_ms
+from tests.unit.driver import Results, pipeline, rows_of
+from tests.unit.flink_stand_in import FlinkStandIn
+from tests.unit.logs import START_MS, ZONES_AND_DAYS, burst, cuts, examples
+from tests.unit.outcomes import assert_profile, days_since_1970, judged
 
 STAGES = (DailyEnergy, lambda _: PowerProfile())
 SETTING = Settings()
@@ -50,7 +51,7 @@ def second_logs(draw):
     return bursts, not late
 
 
-@hypothesis_settings(max_examples=200, deadline=None)
+@hypothesis_settings(parent=examples, max_examples=2 * examples.max_examples)
 @given(second_logs(), cuts, cuts)
 def test_any_log_gives_the_oracles_minutes_and_the_same_parts_however_it_is_batched(log, sizes, other_sizes):
     bursts, in_order = log
@@ -80,7 +81,7 @@ def offsets(record) -> list[int]:
 def test_the_logs_have_enough_parts():
     seen = Counter()
 
-    @hypothesis_settings(max_examples=100, deadline=None, derandomize=True, database=None)
+    @hypothesis_settings(max_examples=60, deadline=None, derandomize=True, database=None)
     @given(second_logs())
     def look(log):
         _, ended, _ = pipeline(log[0], [3], SETTING, STAGES)
@@ -130,7 +131,7 @@ def test_what_comes_later_is_a_part_of_its_own_and_what_comes_in_time_is_not(siz
 
 
 def test_open_minutes_are_sent_at_the_end_of_the_topic_and_again_if_more_readings_come():
-    results, keyed, houses = Results(), Keyed(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
+    results, keyed, houses = Results(), FlinkStandIn(), Houses(SETTING, [stage(SETTING) for stage in STAGES])
     houses.open(keyed)
 
     def take(*bursts):
@@ -188,15 +189,3 @@ def test_messages_are_those_of_the_columns_reader():
     profile = decode_profile(payload)
     assert (profile.house_id, profile.part, profile.start, profile.meter_ids.tolist()) == (1, 0, START_MS, [1])
     assert decode(payload)[1]["mean_watts"] == profile.mean_watts.tolist() == [50]
-
-
-@pytest.mark.parametrize("readings, lowest, highest, sum_mw, mean", [
-    (2, 1, 2, 3000, 1.5), (3, 0.0001, 0.0001, 0, 0.0001), (2, 3e38, 3e38, 2 * 10**14, 3e38), (1, 60.1, 60.1, 60_100, 60.1)])
-def test_a_mean_lies_between_the_lowest_and_the_highest_reading(readings, lowest, highest, sum_mw, mean):
-    assert mean_watts(np.array([(0, 1, 0, readings, lowest, highest, sum_mw)], PART)).tolist() == [np.float32(mean)]
-
-
-def test_state_of_another_version_is_refused():
-    assert Minutes.from_bytes(Minutes().to_bytes()).open.tolist() == Minutes.from_bytes(None).open.tolist() == []
-    with pytest.raises(ValueError, match="state version 9"):
-        Minutes.from_bytes(b"\x09")

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.core import readings as readings_module
-from jobs.core.readings import CANNOT_BE_READ, EARLIEST_MS, read, why_bad
+from jobs.core.readings import CANNOT_BE_READ, EARLIEST_MS, MOST_METERS, MOST_SECTIONS, read, why_bad
 from smartmeter.messages.codec import Burst, decode_burst, encode_burst
 from smartmeter.messages.schemas import HEADER_BYTES
-from smartmeter.power import why_no_power
 from smartmeter.settings import Settings
 from tests.oracle import judged_readings, readings_of
 from tests.unit.logs import logs
+from tests.unit.messages import good, of_meters
 
 LATEST_MS = 1_400_000_000_000
 GOOD = Burst(7, "America/New_York", 1_303_132_800_000, 1_303_132_810_000, 1000, np.array([1, 2, 3], np.int32),
@@ -110,13 +110,6 @@ def test_times_that_make_no_sense_cost_their_meter_alone(changes):
     assert readings.columns.refused.tolist() == [(0, GOOD.start_ms, 3)]
 
 
-@pytest.mark.parametrize("watts, why", [
-    (-0.4, "-0.4 W: a power is 0 or more"), (float("nan"), "not a number"), (1.0, None), (0.0, None), (1e9, None),
-    (2.0**32, "4.29497e+09 W: more than a gigawatt, the most that is accepted")])
-def test_why_a_reading_is_refused(watts, why):
-    assert why_no_power(watts) == why
-
-
 def test_a_message_is_refused_in_words_even_if_no_fault_is_found(monkeypatch):
     monkeypatch.setattr(readings_module, "why_bad", lambda *_: None)
     assert read([b"x", encode_burst(GOOD)], LATEST_MS)[1] == {0: CANNOT_BE_READ}
@@ -132,7 +125,7 @@ def test_nothing_but_bad_messages_and_bursts_without_readings():
 @st.composite
 def damaged(draw):
     """A message whose bytes are those of a burst, but for a few of them at most."""
-    bursts, _ = draw(logs())
+    bursts, _ = draw(logs(most_bursts=2))
     payload = bytearray(encode_burst(draw(st.sampled_from([*bursts, GOOD, LONG]))))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.one_of(st.integers(0, len(payload) - 1), st.integers(HEADER_BYTES, min(HEADER_BYTES + 60, len(payload) - 1))))
@@ -165,3 +158,21 @@ def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_read
         meters = np.repeat(columns.meter_id[columns.refused["channel"]], columns.refused["readings"])
         refused = list(zip(meters, np.repeat(columns.refused["time_ms"], columns.refused["readings"])))
         assert refused == [(meter, time_ms) for meter, time_ms, _, usable in judged_readings(burst) if not usable]
+
+
+@pytest.mark.parametrize("meters, hours, reason", [
+    (MOST_METERS, 1, None), (MOST_METERS + 1, 1, "10001 meters: at most 10000 are accepted in a message"),
+    (MOST_SECTIONS // 8, 6 * 24, None),
+    (MOST_SECTIONS // 8 + 1, 6 * 24 + 1, "2501 meters over 8 days: at most 20000 meters times days are accepted in a message"),
+    (700_000, 1, "700000 meters: at most 10000"),
+])
+def test_a_message_of_too_many_meters_is_refused(meters, hours, reason):
+    readings, reasons = read([good(1), of_meters(meters, hours), good(2)], 2**62)
+    assert len(readings.bursts) == (2 if reason else 3)
+    assert [why.startswith(reason) for why in reasons.values()] == ([True] if reason else [])
+
+
+def test_an_array_of_very_many_blocks_is_refused_by_both_readers():
+    head, zeros = of_meters(0, 1)[:-4], b"\2\2" * 10_001 + b"\0"
+    payload = head + zeros + zeros + b"\0\0"
+    assert read([payload], 2**62)[1] == {0: "malformed reading_burst: an array of more than 10000 blocks"}

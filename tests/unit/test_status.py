@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 
 import pytest
 
@@ -11,7 +10,7 @@ from commands import status
 from smartmeter import logs
 from smartmeter.settings import Settings
 from stack import flink
-from stack.flink import Flink, Standstill
+from stack.flink import Flink
 
 NOW_S = 1_800_000_000.0
 WELL = dict(
@@ -91,53 +90,3 @@ def test_restarts_by_the_supervisor_are_shown_for_some_minutes(tmp_path):
 
 def test_nothing_that_a_terminal_obeys_is_printed():
     assert status.printable("a\x1b[31m\x00\x9b\u202eé\ud800 b") == "a\\x1b[31m\\x00\\x9b\\u202eé\\ud800 b"
-
-
-class Standing(Flink):
-    """Answers with what a test sets."""
-
-    def __init__(self, answers: list):
-        self.answers = answers
-
-    def running(self) -> list[str]:
-        return ["job"]
-
-    def progress(self, job_id: str):
-        if isinstance(answer := self.answers.pop(0), Exception):
-            raise answer
-        return answer
-
-
-@pytest.mark.parametrize("answers, found", [
-    ([(1, 5)] * 4, True), ([(1, 5), (1, 5), (1, 6), (1, 6)], False), ([(1, 5), (1, 5), None, (1, 5)], False),
-    ([(1, 5), *[flink.UserError("no answer")] * 3], True), ([flink.UserError("no answer")] * 4, False)])
-def test_a_job_stands_still_when_nothing_changes_or_flink_does_not_answer(monkeypatch, answers, found):
-    clock = iter(range(0, 60, 6))
-    monkeypatch.setattr(flink.time, "monotonic", lambda: next(clock))
-    standstill = Standstill(Standing(list(answers)), 15)
-    assert [standstill.is_found() for _ in answers] == [False] * (len(answers) - 1) + [found]
-
-
-@pytest.mark.parametrize("latest, judged", [
-    ({"completed": None, "savepoint": None}, True),
-    ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, False),
-    ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SAVEPOINT"}}, True),
-    ({"completed": {"id": 134, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, True)])
-def test_a_job_that_stops_with_a_savepoint_does_not_stand_still(monkeypatch, latest, judged):
-    vertex = {"status": "RUNNING", "metrics": {"read-records": 7, "write-records": 5}}
-    answers = {"/jobs/a": {"vertices": [vertex], "timestamps": {"RUNNING": 1}},
-               "/jobs/a/checkpoints": {"latest": latest, "counts": {"completed": 1, "restored": 0}}}
-    monkeypatch.setattr(Flink, "_request", lambda self, path: answers[path])
-    assert Flink("x").progress("a") == ((1, 1, 0, (7, 5)) if judged else None)
-
-
-def test_a_machine_that_slept_has_no_job_that_hangs(monkeypatch):
-    clock = iter((0, 6, 10_000, 10_006))
-    monkeypatch.setattr(flink.time, "monotonic", lambda: next(clock))
-    standstill = Standstill(Standing([(1, 5)] * 3), 30)
-    assert not any(standstill.is_found() for _ in range(3))
-
-
-def test_a_job_has_time_for_a_checkpoint_before_it_stands_still():
-    assert Settings().standstill_s == 190 and replace(Settings(), checkpoint_every_s=600).standstill_s == 780
-    assert replace(Settings(), stalled_s=0).standstill_s == replace(Settings(), checkpoint_every_s=0).standstill_s == float("inf")

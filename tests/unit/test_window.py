@@ -39,33 +39,28 @@ def test_the_settings_give_the_rule():
     assert Limits.of(Settings()) == Limits(quantile=0.97, on_watts=30.0, margin=1.3, mains_watts=7000.0, added_watts=30.0)
 
 
-def test_a_meter_that_is_always_on_may_pass_its_percentile_by_what_an_appliance_draws():
-    # 190 of 200 readings are 95 %; one fewer makes it an appliance: 400 W * (1 + 1.5) + 20 W.
-    assert limit(1234.0, days((24, 100, 100, 400.0), (24, 100, 90, 400.0))) == 8234
-    assert limit(1234.0, days((24, 100, 100, 400.0), (24, 100, 89, 400.0))) == 1020
+ALWAYS, SELDOM = (24, 100, 100, 400.0), (24, 100, 2, 100.0)
+NEVER = (24, 100, 0, 0.0)
+NEARLY_23_HOURS = 23 - 1 / HOUR_MS
 
 
-def test_an_appliance_may_draw_its_usual_power_once_and_a_half_more():
-    # The median on: 2 kW.
-    assert limit(5.0, days((24, 100, 3, 2000.0))) == 5020
-
-
-def test_its_usual_power_is_the_lower_median_over_the_days_with_use():
-    # The days without use (0 of 100 readings) do not count: 100 W of 100, 300 W; 200 W of 100, 200, 900 W.
-    assert limit(5.0, days((24, 100, 0, 0.0), (24, 100, 2, 300.0), (24, 100, 2, 100.0), (24, 100, 0, 0.0))) == 270
-    assert limit(5.0, days((24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0))) == 520
-
-
-def test_a_meter_is_warming_up_until_it_was_covered_for_23_hours():
-    assert limit(5.0, days((11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0))) == 270
-    warming_up = days((11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0))
-    warming_up["covered_ms"][1] -= 1
-    assert limit(5.0, warming_up) is None
-    assert limit(5.0, days()) is None
-
-
-def test_a_meter_that_was_never_on_has_no_limit():
-    assert limit(5.0, days((24, 100, 0, 0.0), (24, 100, 0, 0.0))) is None
+@pytest.mark.parametrize("percentile_watts, rows, limit_watts", [
+    # Always on, as in 190 of 200 readings (95 %): the percentile and 7 kW. One reading fewer makes it an appliance: 400 W * (1 + 1.5) + 20 W.
+    (1234.0, [ALWAYS, (24, 100, 90, 400.0)], 8234),
+    (1234.0, [ALWAYS, (24, 100, 89, 400.0)], 1020),
+    # An appliance: once and a half its usual power more, and 20 W.
+    (5.0, [(24, 100, 3, 2000.0)], 5020),
+    # Its usual power is the lower median over the days with use: 100 W of 100 and 300 W; 200 W of 100, 200 and 900 W.
+    (5.0, [NEVER, (24, 100, 2, 300.0), SELDOM, NEVER], 270),
+    (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0)], 520),
+    # It is warming up until it was covered for 23 hours, and has no limit if it was never on.
+    (5.0, [(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 270),
+    (5.0, [(11.5, 100, 2, 100.0), (NEARLY_23_HOURS - 11.5, 100, 2, 100.0)], None),
+    (5.0, [], None),
+    (5.0, [NEVER, NEVER], None),
+])
+def test_the_limit_of_a_meter(percentile_watts, rows, limit_watts):
+    assert limit(percentile_watts, days(*rows)) == limit_watts
 
 
 def test_the_examples_of_the_rule_are_right():

@@ -1,4 +1,4 @@
-"""Loaders: REDD and UK-DALE layouts, and one clear sentence for each kind of bad input."""
+"""Data sets: REDD and UK-DALE layouts, and one clear sentence for each kind of bad input."""
 
 import gzip
 import logging
@@ -10,31 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from generator import channels
-from generator.bursts import bursts, bursts_of_day
-from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, read_channel
+from generator.bursts import bursts
+from generator.channels import AS_WATTS, DatasetError, ReadingOptions
 from generator.datasets import is_mains, measured_houses, read_labels
-from generator.houses import HouseDay, Meter
-from smartmeter import reports
-
-NOON = 1303142400  # 2011-04-18 12:00 in New York
-
-
-def house(root, labels="1 mains\n2 mains\n3 oven\n", number=1, **channels):
-    """Writes a house; channels are c1="1 2\\n", and so on."""
-    folder = root / f"house_{number}"
-    folder.mkdir(parents=True)
-    (folder / "labels.dat").write_text(labels)
-    for name, text in channels.items():
-        (folder / f"channel_{name[1:]}.dat").write_text(text)
-    return folder
-
-
-STRICT = ReadingOptions(strict=True)
-
-
-def read(path, options=AS_WATTS):
-    times, watts = zip(*read_channel(Channel(path, options)))
-    return np.concatenate(times).tolist(), np.concatenate(watts).tolist()
+from generator.houses import Meter
+from tests.unit.channel_files import NOON, house, write
 
 
 def test_redd(tmp_path):
@@ -125,11 +105,6 @@ def test_ambiguous_house_folders(tmp_path):
         measured_houses(tmp_path / "house_6")
 
 
-def write(path, seconds, watts, form="{:.0f} {:g}\n"):
-    """A channel file of some readings."""
-    path.write_text("".join(form.format(*reading) for reading in zip(seconds, watts)))
-
-
 def kwh(day_readings, max_gap_s=1000):
     """Energy of some readings, by the rule of docs/design.md."""
     times = np.concatenate([times for times, _ in day_readings]) / 1000
@@ -181,41 +156,12 @@ def test_half_hours_are_reported_with_the_setting_that_fixes_them(tmp_path, capl
     assert not caplog.text
 
 
-MISSING = st.sampled_from(["nan", "?", "NULL", "-"])
-
-
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 10**6) | MISSING), min_size=1, max_size=40),
-       st.sampled_from([" ", "\t", ",", ";", " , "]), st.sampled_from(["", "unix watts\n", "\ufeff", "\n\n"]), st.sampled_from(["", "000"]),
-       st.integers(1, 50))
-def test_whatever_the_form_the_readings_are_those_that_a_plain_reader_finds(tmp_path_factory, rows, separator, head, finer, chunk_rows):
-    path = tmp_path_factory.mktemp("form") / "channel_1.dat"
-    path.write_text(head + "".join(f"{NOON + second}{finer}{separator}{power}\n" for second, power in rows))
-    expected: dict[int, int] = {}
-    for second, power in rows:
-        if isinstance(power, int):
-            expected.setdefault((NOON + second) * 1000, power)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(channels, "CHUNK_ROWS", chunk_rows)
-        try:
-            found = [reading for times, watts in read_channel(Channel(path)) for reading in zip(times.tolist(), watts.tolist())]
-        except DatasetError as error:
-            assert "the time goes back over more than" in str(error) and len(rows) > chunk_rows
-            return
-    assert found == sorted(expected.items())
-
-
 def test_label_without_file_is_reported_and_left_out(tmp_path, caplog):
     house(tmp_path, c1="1 1\n")
     with caplog.at_level(logging.WARNING):
         (only,) = measured_houses(tmp_path)
     assert [meter.meter_id for meter in only.meters] == [1]
     assert "labels.dat names 2 channels without a file, left out: 2 mains, 3 oven" in caplog.text
-
-
-def test_repeated_time_keeps_the_first_reading(tmp_path, caplog):
-    folder = house(tmp_path, c1="5 1\n5 2\n6 3\n")
-    assert read(folder / "channel_1.dat") == ([5000, 6000], [1.0, 3.0])
-    assert "channel_1.dat:2: 1 readings at the same time" in caplog.text
 
 
 @pytest.mark.parametrize("chunk_rows", [1, 2, 100])
@@ -228,85 +174,6 @@ def test_chunks_and_days_do_not_change_the_readings(tmp_path, monkeypatch, chunk
     assert [day.readings[0][1].tolist() for day in days] == [[0, 1], [2], [3]]
     assert [day.readings[1][1].tolist() for day in days] == [[], [7], []]
     assert [day.date.day for day in measured_houses(tmp_path)[0].days(date(2011, 4, 19), date(2011, 4, 21))] == [19]
-
-
-@pytest.mark.parametrize("text, line, fault", [
-    ("1 1\nwatts\n", 2, "'watts': not two numbers"),
-    ("1 1\n\n2 x\n", 3, "'2 x': not two numbers"),
-    ("1 1\n2 2 2\n", 2, "not two numbers"),
-    ("1 1\n2\n", 2, "not two numbers"),
-    ("1 1\n3,\n", 2, "not two numbers"),
-    ("1,1\n2,,\n", 2, "not two numbers"),
-    ("1 1\nnan 1\n", 2, "the time is not in Unix seconds"),
-    ("1 1\n-2 1\n", 2, "the time is not in Unix seconds"),
-    ("1 1\n1303132929000 1\n", 2, "the time is not in Unix seconds"),
-    ("1303132929000 1\n1303132930 1\n", 2, "the time is not in Unix milliseconds"),
-    ("7" * 24 + " 1\n", 1, "the time is not in Unix seconds"),
-])
-@pytest.mark.parametrize("options", [AS_WATTS, STRICT])
-def test_bad_line_is_named(tmp_path, text, line, fault, options):
-    path = house(tmp_path, c1=text) / "channel_1.dat"
-    with pytest.raises(DatasetError) as error:
-        read(path, options)
-    assert str(error.value).startswith(f"{path}:{line}: ") and fault in str(error.value)
-
-
-@pytest.mark.parametrize("text, line, fault, used, note", [
-    ("1 1\n3 1\n2 1\n", 3, "the time goes backwards, from 3", [1, 1, 1], "1 readings earlier than one before them: sorted in"),
-    ("1 1\n1 2\n", 2, "a second reading at that time", [1], "1 readings at the same time as the one before them: left out"),
-    ("1 1\n2 -0.5\n", 2, "-0.5 W: a power is 0 or more", [1, -0.5], "1 readings that are negative or over a gigawatt: the job refuses"),
-    ("1 1\n2 4294967295\n", 2, "more than a gigawatt", [1, 2**32], "1 readings that are negative or over a gigawatt: the job refuses"),
-    ("1 inf\n", 1, "more than a gigawatt", [np.inf], "1 readings that are negative or over a gigawatt: the job refuses"),
-    ("1 1\n\n2 nan\n", 3, "the power is missing", [1], "1 missing values: left out"),
-    ("1 1\n2 ?\n3 1\n4 NULL\n", 2, "the power is missing", [1, 1], "2 missing values: left out (this is the first)"),
-    ("t;p\n1;1\n2;\n", 3, "the power is missing", [1], "1 missing values: left out"),
-])
-def test_repaired_and_skipped_lines_are_reported_and_strict_mode_rejects_them(tmp_path, caplog, monkeypatch, text, line, fault, used, note):
-    path = house(tmp_path, c1=text) / "channel_1.dat"
-    monkeypatch.setenv(reports.FILE, str(tmp_path / "report.jsonl"))
-    assert read(path)[1] == used
-    assert f"note: {path}:{line}: {note}" in caplog.text
-    assert f"{path}:{line}: {note}" in reports.read(tmp_path / "report.jsonl").notes[0]
-    caplog.clear()
-    with pytest.raises(DatasetError) as error:
-        read(path, STRICT)
-    assert str(error.value).startswith(f"{path}:{line}: ") and fault in str(error.value) and not caplog.text
-
-
-def test_a_negative_reading_stays_alone(tmp_path):
-    """The loader refuses nothing that the job can judge, and the job refuses it alone: all others reach a burst."""
-    house(tmp_path, labels="1 mains\n", c1=f"{NOON} 200\n{NOON + 60} -0.3\n{NOON + 120} 201\n")
-    (burst,) = bursts(measured_houses(tmp_path)[0], date.min, date.max, 300)
-    assert burst.deltas.tolist() == [0, 60, 60] and burst.watts.tolist() == [200, np.float32(-0.3), 201]
-
-
-def test_time_that_goes_backwards_between_chunks(tmp_path, monkeypatch):
-    monkeypatch.setattr(channels, "CHUNK_ROWS", 1)
-    path = house(tmp_path, c1="2 1\n1 2\n") / "channel_1.dat"
-    with pytest.raises(DatasetError, match="channel_1.dat:2: '1 2': the time goes backwards, from 2"):
-        read(path, STRICT)
-    assert read(path) == ([1000, 2000], [2, 1])
-
-
-def test_time_that_goes_back_too_far_to_be_sorted(tmp_path, monkeypatch):
-    monkeypatch.setattr(channels, "CHUNK_ROWS", 2)
-    path = house(tmp_path, c1="3 1\n4 1\n5 1\n6 1\n7 1\n1 1\n") / "channel_1.dat"
-    with pytest.raises(DatasetError, match="channel_1.dat: the time goes back over more than 2 readings; sort the lines"):
-        read(path)
-
-
-@pytest.mark.parametrize("text", ["", "\n\n"])
-def test_empty_channel_file(tmp_path, text):
-    path = house(tmp_path, c1=text) / "channel_1.dat"
-    with pytest.raises(DatasetError, match="channel_1.dat: no reading in it; remove the file"):
-        read(path)
-
-
-def test_truncated_gzip(tmp_path):
-    path = house(tmp_path) / "channel_1.dat.gz"
-    path.write_bytes(gzip.compress(b"1 1\n" * 100)[:-9])
-    with pytest.raises(DatasetError, match="channel_1.dat.gz: it cannot be read .* fetch the file again"):
-        read(path)
 
 
 @pytest.mark.parametrize("text, message", [
@@ -353,37 +220,3 @@ def test_folders_that_hold_no_data(tmp_path):
     (tmp_path / "house_1" / "labels.dat").write_text("1 mains\n")
     with pytest.raises(DatasetError, match="none of the channels in labels.dat has a file"):
         measured_houses(tmp_path)
-
-
-class TwoMeters:
-    house_id, timezone, meters = 7, "UTC", [Meter(4, "mains", "mains"), Meter(2, "oven", "appliance")]
-
-
-def test_bursts_by_hand():
-    seconds = [np.array([0, 1, 4, 5, 24]), np.array([3, 9])]
-    day = HouseDay(date(1970, 1, 1), 0, 25_000, [(s * 1000, s.astype(np.float32)) for s in seconds])
-    found = list(bursts_of_day(TwoMeters, day, 5))
-    assert [(b.start_ms, b.end_ms) for b in found] == [(0, 5000), (5000, 10000), (20000, 25000)]
-    assert [b.counts.tolist() for b in found] == [[3, 1], [1, 1], [1, 0]]
-    assert [b.deltas.tolist() for b in found] == [[0, 1, 3, 3], [0, 4], [4]]
-    assert [b.watts.tolist() for b in found] == [[0, 1, 4, 3], [5, 9], [24]]
-    assert all(b.meter_ids.tolist() == [4, 2] and b.tick_ms == 1000 for b in found)
-
-
-sorted_times = st.lists(st.integers(0, 99_999), unique=True, max_size=60).map(sorted)
-
-
-@given(sorted_times, sorted_times, st.integers(1, 120))
-def test_bursts_hold_every_reading_once(first, second, burst_s):
-    start = 1_700_000_000_000
-    readings = [(start + np.array(times, dtype=np.int64), np.array(times, dtype=np.float32)) for times in (first, second)]
-    seen = {4: [], 2: []}
-    for burst in bursts_of_day(TwoMeters, HouseDay(date(2023, 11, 14), start, start + 100_000, readings), burst_s):
-        ends = np.cumsum(burst.counts)
-        assert ends[-1] == len(burst.deltas) == len(burst.watts) > 0
-        for meter_id, end, count in zip(burst.meter_ids, ends, burst.counts):
-            times = burst.start_ms + burst.tick_ms * np.cumsum(burst.deltas[end - count:end])
-            assert ((burst.start_ms <= times) & (times < burst.end_ms)).all()
-            assert (times - start).tolist() == burst.watts[end - count:end].tolist()
-            seen[int(meter_id)] += (times - start).tolist()
-    assert seen == {4: first, 2: second}

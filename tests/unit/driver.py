@@ -1,0 +1,194 @@
+"""Jobs that are driven by hand: messages in, decoded results and state out."""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from datetime import timedelta
+from itertools import islice
+
+import numpy as np
+from pyflink.common import Row, Types
+from pyflink.datastream.state import MapStateDescriptor
+
+from jobs.core.batches import house_batches
+from jobs.core.episodes import Runs, Versions
+from jobs.core.house_days import HouseDays
+from jobs.core.minutes import Minutes
+from jobs.core.overlaps import LOOK_BACK_MS, Horizon
+from jobs.core.panes import Panes
+from jobs.core.readings import read
+from jobs.core.shards import shard_of
+from jobs.core.state import LARGE, HouseState
+from jobs.core.window import Window
+from jobs.daily_energy import DailyEnergy
+from jobs.flink.operator import BATCHES, BYTES, HOUSES, MESSAGE, Houses
+from jobs.power_profile import PowerProfile
+from jobs.spikes import Spikes
+from jobs.thresholds import Thresholds
+from smartmeter.messages.codec import decode, encode_burst
+from smartmeter.settings import Settings
+from tests.oracle import EPOCH
+from tests.unit.flink_stand_in import FlinkStandIn, fitting
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
+
+CLASS_OF = {"days": HouseDays, "window": Window, "versions": Versions, "runs": Runs, "minutes": Minutes}
+"""Name of a house's state -> what its bytes are of."""
+SHARDS = 2
+"""Houses 1 and 3 share a shard, so they are processed together; house 2 is in the other."""
+
+
+@dataclass
+class Results:
+    """The messages of a job, decoded."""
+
+    messages: list = field(default_factory=list)  # (topic, record, payload)
+    final: dict = field(default_factory=lambda: defaultdict(dict))  # topic -> key -> its last record
+
+    def take(self, rows):
+        for row in rows:
+            topic, key, payload = fitting(row, MESSAGE)
+            _, record = decode(payload)
+            before = self.final[topic].get(key)
+            if topic == "daily_energy" and record["hours"]:
+                assert_hours_add_up(record)
+            if "revision" in record and before:
+                assert record["revision"] > before["revision"]
+                assert not before.get("final"), "a result after the final one"
+                assert topic != "thresholds" or record["valid_to"] > before["valid_to"], "a version that was sent before"
+            self.messages.append((topic, record, payload))
+            self.final[topic][key] = record
+
+    def last(self, topic: str) -> dict:
+        """key -> last record, without its revision; retracted alerts left out."""
+        return {key: {name: value for name, value in record.items() if name != "revision"}
+                for key, record in self.final[topic].items() if not record.get("retracted")}
+
+    def minutes(self) -> dict:
+        """(house, meter, start of the minute in ms, part) -> (readings, lowest, mean, highest); what comes again has more readings."""
+        found = {}
+        for topic, record, _ in self.messages:
+            for key, row in minutes_in(record) if topic == "power_profile" else ():
+                assert row[0] > found.get(key, (0,))[0], "sent twice"
+                found[key] = row
+        return found
+
+    def readings_late(self) -> Counter:
+        """(house, date) -> readings in `late`."""
+        late = Counter()
+        for topic, record, _ in self.messages:
+            if topic == "late":
+                late[record["house_id"], EPOCH + timedelta(days=record["date"])] += record["readings"]
+        return +late
+
+
+def minutes_in(record: dict):
+    """Yield (key, row) as Results.minutes has them, of a record of power_profile."""
+    rows = zip(record["deltas"], record["readings"], record["min_watts"], record["mean_watts"], record["max_watts"])
+    for meter, count in zip(record["meter_ids"], record["counts"], strict=True):
+        time_ms = record["start"]
+        for delta, *row in islice(rows, count):
+            time_ms += delta * 60_000
+            yield (record["house_id"], meter, time_ms, record["part"]), tuple(row)
+    assert next(rows, None) is None
+
+
+def assert_hours_add_up(record: dict):
+    assert abs(sum(record["hour_kwh"]) - record["kwh"]) <= max(1e-12 * abs(record["kwh"]), 1e-18)
+    assert abs(sum(record["hour_covered_s"]) - record["covered_s"]) <= 1e-6
+
+
+STAGES = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
+
+
+def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
+    """Yield lists of (shard, BATCHES), as the batches of these many messages give them; the last size repeats.
+
+    restarts: messages with which a new worker begins.
+    """
+    begin, horizon, restarts = 0, Horizon(round(setting.allowed_lateness_s * 1000), 16), sorted(restarts)
+    for size in [*sizes, *[sizes[-1]] * len(bursts)]:
+        batch = bursts[begin:begin + size]
+        if not batch:
+            return
+        readings, reasons = read([encode_burst(b) for b in batch], 2**60, SHARDS)
+        assert not reasons
+        if restarts and restarts[0] <= begin:
+            horizon, restarts = Horizon(horizon.over_after_ms - LOOK_BACK_MS, 16), [r for r in restarts if r > begin]
+        may_overlap = horizon.passed(readings.bursts, np.zeros(len(batch), int), np.arange(begin, begin + len(batch)))
+        places = np.zeros(len(batch), int), begin + readings.bursts["message"]
+        found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted, may_overlap)
+        yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in found.by_shard(SHARDS)]
+        begin += size
+
+
+def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) -> tuple[Results, Results, FlinkStandIn]:
+    """(results after the last row, results after the end of the topic, the state).
+
+    sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
+    """
+    results, keyed = Results(), FlinkStandIn()
+
+    def houses():
+        made = Houses(setting, [stage(setting) for stage in stages_of])
+        made.open(keyed)
+        return made
+
+    wanted = functools.reduce(lambda a, b: a | b, (stage(setting).wanted for stage in stages_of))
+    for rows in rows_of(bursts, sizes, setting, wanted, restarts):
+        keyed.now_ms += 100
+        function = houses()
+        for keyed.key, row in rows:
+            results.take(function.process_element(row, keyed))
+        check_state(keyed, setting)
+        if len(rows) % 2:
+            for time_ms in keyed.due(keyed.processing_timers):
+                results.take(houses().on_timer(time_ms, keyed))
+    ended = Results(list(results.messages), defaultdict(dict, {topic: dict(of) for topic, of in results.final.items()}))
+    for time_ms in keyed.due(keyed.event_timers):
+        ended.take(houses().on_timer(time_ms, keyed))
+    check_state(keyed, setting)
+    return results, ended, keyed
+
+
+def check_state(keyed: FlinkStandIn, setting: Settings):
+    """State is what its own bytes give again, and keeps no more days than the window needs."""
+    for house_id in houses_of(keyed):
+        state = state_of(keyed, house_id)
+        large = {f"{house_id}/{name}" for name in state.large}
+        assert large == {key for key in state.of_shard.map if key.startswith(f"{house_id}/")} and LARGE.isdisjoint(state.small)
+        for name, kind in CLASS_OF.items():
+            if body := state.get(name):
+                assert kind.from_bytes(body).to_bytes() == body
+        if body := state.get("window"):
+            window, panes = Window.from_bytes(body), Panes(state)
+            assert min(panes.days, default=window.date) >= window.date - setting.window_days
+            assert len(set(window.days["day"].tolist())) <= setting.window_days
+            assert {name for name in state.large if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
+            gathered = {int(name.split("/")[1]) for name in state.small if name.startswith("gathered/")}
+            assert gathered <= set(panes.days) and all(day >= window.date for day in gathered), "a day that is over is one value"
+
+
+def houses_of(keyed: FlinkStandIn) -> set[int]:
+    return {house_id for of_shard in keyed.state.values() for house_id in np.frombuffer(of_shard.get(HOUSES, b""), np.int64).tolist()}
+
+
+def state_of(keyed: FlinkStandIn, house_id: int) -> HouseState:
+    """The state of a house; its shard becomes the current key."""
+    keyed.key = shard_of(house_id, SHARDS)
+    return HouseState(keyed.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)), house_id)
+
+
+def versions_of(results: Results):
+    """(house_id, payload) of the messages of the topic thresholds."""
+    return [(record["house_id"], payload) for topic, record, payload in results.messages if topic == "thresholds"]
+
+
+SETTING = Settings(max_gap_s=22 * 3600.0, window_days=2, margin=0.5, min_watts=20.0, mains_watts=500.0)
+
+
+def every_two_hours(first_hour, last_hour, zone=NEW_YORK, watts=100.0, house_id=1, **watts_at):
+    """Bursts of 2 h, each with one reading at its start, in hours since START_MS; h50=3000 gives that of hour 50 3 kW."""
+    at_ms = {h: START_MS + h * HOUR_MS for h in range(first_hour, last_hour, 2)}
+    return [burst(ms, ms + 2 * HOUR_MS, {1: [(ms, watts_at.get(f"h{h}", watts))]}, zone, house_id) for h, ms in at_ms.items()]

@@ -1,0 +1,103 @@
+"""The oracle's results in the form of messages, and comparisons with those of a job."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from datetime import date, timedelta
+
+import pytest
+
+from jobs.flink.operator import Houses
+from smartmeter.messages.topics import RESULTS
+from smartmeter.settings import Settings
+from tests.oracle import EPOCH, Rule, hours_of, judge
+from tests.unit.driver import Results
+from tests.unit.flink_stand_in import FlinkStandIn
+
+
+def rule_of(setting: Settings) -> Rule:
+    return Rule(setting.window_days, setting.quantile, setting.on_watts, setting.margin, setting.min_watts,
+                setting.mains_watts, hold_ms=round(setting.hold_s * 1000))
+
+
+def judged(bursts, setting: Settings):
+    return judge(bursts, round(setting.max_gap_s * 1000), round(setting.allowed_lateness_s * 1000), rule_of(setting))
+
+
+def days_since_1970(day: date) -> int:
+    return (day - EPOCH).days
+
+
+def near(found: float, expected: float) -> bool:
+    """Whether they differ by 1e-9 of the expected value or 1e-18 at most: pytest.approx, for many thousands of values."""
+    return abs(found - expected) <= max(1e-9 * abs(expected), 1e-18)
+
+
+def assert_energy(results: Results, outcome):
+    found = {(r["house_id"], r["meter_id"], EPOCH + timedelta(days=r["date"])): r for r in results.last("daily_energy").values()}
+    assert set(found) == set(outcome.days)
+    for key, day in outcome.days.items():
+        record = found[key]
+        assert near(record["kwh"], day.kwh)
+        assert (record["readings"], record["duplicates"], record["refused"], record["covered_s"], record["max_gap_s"], record["final"]) == (
+            len(day.readings), day.duplicates, day.refused, day.covered_ms / 1000, outcome.max_gap_ms[key] / 1000, outcome.final[key])
+        hours = hours_of(outcome.zones[key[0]], *(record[name] for name in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")))
+        assert {own: covered_ms for own, (_, covered_ms) in hours.items()} == {own: hour.covered_ms for own, hour in day.hours.items()}
+        assert all(near(hours[own][0], hour.kwh) for own, hour in day.hours.items())
+
+
+def assert_thresholds(results: Results, outcome, setting: Settings):
+    assert results.last("thresholds") == {
+        f"{house}/{days_since_1970(day)}".encode(): {
+            "house_id": house, "date": days_since_1970(day), "valid_from": version.valid_from, "valid_to": version.valid_to,
+            "quantile": setting.quantile, "window_days": setting.window_days,
+            "meters": [{"meter_id": meter, "percentile_watts": m.percentile_watts, "readings": m.readings,
+                        "covered_s": m.covered_s, "warming_up": m.warming_up, "limit_watts": m.limit_watts}
+                       for meter, m in sorted(version.meters.items())],
+        }
+        for (house, day), version in outcome.thresholds.items()
+    }
+
+
+def assert_alerts(results: Results, outcome):
+    assert results.last("alerts") == {
+        alert_id.encode(): {
+            "alert_id": alert_id, "house_id": a.house_id, "meter_id": a.meter_id, "date": days_since_1970(a.date),
+            "start": a.start, "end": a.end, "open": a.open, "retracted": False, "readings": a.readings,
+            "peak_watts": a.peak_watts, "percentile_watts": a.percentile_watts, "limit_watts": a.limit_watts,
+            "excess_kwh": pytest.approx(a.excess_kwh, rel=1e-9, abs=1e-18),
+        }
+        for alert_id, a in outcome.alerts.items()
+    }
+
+
+def assert_counts(results: Results, keyed: FlinkStandIn, outcome):
+    """Fail when the counters do not match the results, which are all that keyed emitted."""
+    assert [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "refused", "late")] == [
+        outcome.used, outcome.duplicates, outcome.refused, outcome.late.total()]
+    topics = Counter(topic for topic, _, _ in results.messages)
+    assert {name[2]: number for name, number in keyed.counted.items() if name[0] == "results"} == {
+        topic: topics[topic] for topic in RESULTS}
+    still_open = sum(alert.open for alert in outcome.alerts.values())
+    assert keyed.counted["alerts_opened"] - keyed.counted["alerts_closed"] == still_open
+    assert keyed.counted["alerts_opened"] >= len(outcome.alerts)
+    houses = Houses(Settings(), [])  # after a restart
+    houses.open(keyed)
+    for shard in list(keyed.state):
+        keyed.key = shard
+        houses.know([], keyed)
+    assert keyed.counted["open_alerts"]() == still_open
+
+
+def assert_profile(results: Results, outcome, ended: bool):
+    """Fail when the parts of the minutes do not make up what the oracle finds, of a topic that has ended or goes on."""
+    parts_of = defaultdict(list)
+    for (house, meter, start_ms, _), row in results.minutes().items():
+        parts_of[house, meter, start_ms].append(row)
+    expected = {key: minute for key, minute in outcome.minutes.items() if ended or minute.settled}
+    assert set(parts_of) == set(expected)
+    for key, minute in expected.items():
+        readings, lowest, mean, highest = zip(*parts_of[key])
+        assert (sum(readings), min(lowest), max(highest)) == (len(minute.watts), min(minute.watts), max(minute.watts))
+        mean_watts = sum(n * w for n, w in zip(readings, mean)) / sum(readings)
+        assert abs(mean_watts - minute.mean_watts) <= max(1e-7 * abs(minute.mean_watts), 5e-4)

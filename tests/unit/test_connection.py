@@ -1,0 +1,44 @@
+"""Properties of Kafka clients; tests/pipeline/test_security.py uses them with real users and certificates."""
+
+import certifi
+import pytest
+from confluent_kafka import KafkaError
+
+from smartmeter.kafka.connection import client, consumer, java_consumer, no_right, protocol
+from smartmeter.settings import Settings
+
+OPEN = Settings(kafka="broker:9092")
+USER = Settings(kafka="broker:9092", kafka_user="jobs", kafka_password='a"b\\c')
+
+
+@pytest.mark.parametrize("fields, name", [
+    (dict(), "PLAINTEXT"), (dict(kafka_tls=True), "SSL"), (dict(kafka_user="u", kafka_password="p"), "SASL_PLAINTEXT"),
+    (dict(kafka_tls=True, kafka_user="u", kafka_password="p"), "SASL_SSL")])
+def test_kafkas_name_for_the_protocol(fields, name):
+    settings = Settings(**fields)
+    assert protocol(settings) == client(settings)["security.protocol"] == java_consumer(settings, "g")["security.protocol"] == name
+
+
+def test_a_consumer_reads_committed_messages_only_and_commits_on_call():
+    assert consumer(OPEN, "g") == {
+        "bootstrap.servers": "broker:9092", "security.protocol": "PLAINTEXT", "log_level": 0, "group.id": "g",
+        "isolation.level": "read_committed", "enable.auto.commit": False}
+    assert java_consumer(OPEN, "g") == {
+        "bootstrap.servers": "broker:9092", "security.protocol": "PLAINTEXT", "group.id": "g", "isolation.level": "read_committed"}
+
+
+def test_a_password_is_escaped_for_java():
+    assert client(USER)["sasl.password"] == 'a"b\\c'
+    assert java_consumer(USER, "g")["sasl.jaas.config"].endswith(r'ScramLoginModule required username="jobs" password="a\"b\\c";')
+
+
+def test_certificates_go_to_flink_as_text_and_to_librdkafka_as_a_file():
+    settings = Settings(kafka_tls=True, kafka_ca=certifi.where())
+    assert client(settings)["ssl.ca.location"] == certifi.where()
+    assert java_consumer(settings, "g")["ssl.truststore.certificates"] == certifi.contents()
+
+
+@pytest.mark.parametrize("settings, who", [(OPEN, "a client without a user"), (USER, "user jobs")])
+def test_a_missing_right_is_reported(settings, who):
+    sentence = no_right(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), settings)
+    assert sentence.startswith(f"Kafka at broker:9092 does not let {who} do that (") and "docs/security.md" in sentence

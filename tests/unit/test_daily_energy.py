@@ -1,0 +1,61 @@
+"""Daily energy: when results are emitted, and which have hours."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from jobs.core.shards import shard_of
+from jobs.daily_energy import DailyEnergy
+from jobs.flink.operator import Houses
+from jobs.thresholds import Thresholds
+from tests.unit.driver import SETTING, SHARDS, Results, every_two_hours, rows_of
+from tests.unit.flink_stand_in import FlinkStandIn
+from tests.unit.logs import HOUR_MS, START_MS
+
+
+def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately():
+    results, keyed = Results(), FlinkStandIn()
+    setting = replace(SETTING, emit_every_s=5.0)
+    function = Houses(setting, [DailyEnergy(setting)])
+    function.open(keyed)
+    keyed.now_ms = 1000
+
+    def take(bursts):
+        for [(keyed.key, row)] in rows_of(bursts, [1], setting, DailyEnergy.wanted):
+            results.take(function.process_element(row, keyed))
+
+    def sent():
+        return [(pytest.approx(record["kwh"]), record["final"]) for _, record, _ in results.messages]
+
+    # The first batch's results are emitted immediately: all days before it are over. The next two change them.
+    take(every_two_hours(2, 4))
+    assert sent() == [(0, False)] and not keyed.processing_timers
+    take(every_two_hours(4, 8))
+    assert keyed.processing_timers == {(shard_of(1, SHARDS), 6000)} and len(results.messages) == 1
+    for time_ms in keyed.due(keyed.processing_timers):
+        results.take(function.on_timer(time_ms, keyed))
+    # 100 W from 2 to 6 o'clock; then to midnight (the day is over at 1 a.m.), and 2 h of the next.
+    assert sent()[1:] == [(0.4, False)]
+    take(every_two_hours(8, 26))
+    assert len(results.messages) == 2
+    take(every_two_hours(26, 28))
+    assert sent()[2:] == [(2.2, True), (0.2, False)]
+    for time_ms in keyed.due(keyed.processing_timers | keyed.event_timers):
+        results.take(function.on_timer(time_ms, keyed))
+    assert len(results.messages) == 4, "nothing is new"
+
+
+def test_a_day_begun_before_hours_were_kept_has_none_and_the_next_has_all():
+    results, keyed = Results(), FlinkStandIn()
+    for hours, stages in (((0, 10), [Thresholds(SETTING)]), ((10, 52), [DailyEnergy(SETTING), Thresholds(SETTING)])):
+        houses = Houses(SETTING, stages)
+        houses.open(keyed)
+        for [(keyed.key, row)] in rows_of(every_two_hours(*hours), [1], SETTING, Thresholds.wanted):
+            results.take(houses.process_element(row, keyed))
+    first, second = (record for record in results.last("daily_energy").values() if record["final"])
+    assert (first["kwh"], first["hours"], first["hour_starts"], first["hour_kwh"]) == (pytest.approx(2.4), [], [], [])
+    assert (second["kwh"], second["hours"]) == (pytest.approx(2.4), list(range(24)))
+    assert second["hour_kwh"] == [pytest.approx(0.1)] * 24 and second["hour_covered_s"] == [3600] * 24
+    assert second["hour_starts"] == [START_MS + h * HOUR_MS for h in range(24, 48)]

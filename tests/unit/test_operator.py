@@ -1,0 +1,119 @@
+"""The operator of all jobs: timers, turns of the houses of a shard, dead letters, and parts that fail."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+
+import pytest
+from pyflink.common import Row
+
+from jobs.core.house_days import HouseDays
+from jobs.core.stage import Stage
+from jobs.core.state_version import StateFault
+from jobs.daily_energy import DailyEnergy
+from jobs.flink.operator import BATCHES, EARLY_HOUSES, STAYS, Houses
+from jobs.spikes import SpikesJoin
+from smartmeter.messages.codec import encode
+from tests.unit.driver import SETTING, Results, every_two_hours, rows_of, state_of
+from tests.unit.flink_stand_in import FlinkStandIn, MapState, fitting
+from tests.unit.logs import HOUR_MS, START_MS
+from tests.unit.messages import good, houses, to_batches
+
+
+def test_houses_of_a_shard_take_turns_with_their_early_results():
+    results, keyed = Results(), FlinkStandIn()
+    houses = Houses(SETTING, [DailyEnergy(SETTING)])
+    houses.open(keyed)
+    ids = list(range(1, 2 * (EARLY_HOUSES + 3), 2))  # all of one shard
+    for hour in (2, 4):
+        bursts = [b for house_id in ids for b in every_two_hours(hour, hour + 2, house_id=house_id)]
+        for [(keyed.key, row)] in rows_of(bursts, [len(bursts)], SETTING, DailyEnergy.wanted):
+            results.take(houses.process_element(row, keyed))
+
+    def sent_by_the_next_timer() -> list[int]:
+        [(_, keyed.now_ms)] = keyed.processing_timers
+        before = len(results.messages)
+        for time_ms in keyed.due(keyed.processing_timers):
+            results.take(houses.on_timer(time_ms, keyed))
+        return [record["house_id"] for _, record, _ in results.messages[before:]]
+
+    assert houses.waiting() == ids and sent_by_the_next_timer() == ids[:EARLY_HOUSES]
+    for [(keyed.key, row)] in rows_of(every_two_hours(6, 8, house_id=1), [1], SETTING, DailyEnergy.wanted):
+        results.take(houses.process_element(row, keyed))
+    assert sent_by_the_next_timer() == [*ids[EARLY_HOUSES:], 1]
+    assert houses.waiting() == [] and not keyed.processing_timers
+
+
+def test_timers_that_a_checkpoint_lacks_are_registered_again_with_the_first_message_after_it():
+    results, keyed = Results(), FlinkStandIn()
+
+    def take(hour):
+        for [(keyed.key, row)] in rows_of(every_two_hours(hour, hour + 2), [1], SETTING, DailyEnergy.wanted):
+            results.take(houses.process_element(row, keyed))
+
+    for hours in (2, 4), (6,):
+        houses = Houses(SETTING, [DailyEnergy(SETTING)])
+        houses.open(keyed)
+        keyed.processing_timers.clear()
+        keyed.event_timers.clear()
+        for hour in hours:
+            take(hour)
+        assert len(keyed.processing_timers) == len(keyed.event_timers) == 1 and houses.waiting() == [1]
+
+
+def test_a_dead_letter_goes_on_to_its_topic():
+    letter = dict(partition=2, offset=7, received=START_MS, reason="it is no Avro", payload=b"?")
+    row = Row(None, encode("dead_letter", letter))
+    for setting, expected in ((SETTING, [letter]), (replace(SETTING, replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
+                              (replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), [])):
+        keyed, results = FlinkStandIn(), Results()
+        keyed.key = 0
+        houses, join = Houses(setting, []), SpikesJoin(setting)
+        for function, process in ((houses, houses.process_element), (join, join.process_element1)):
+            function.open(keyed)
+            results.take(process(fitting(row, BATCHES), keyed))
+        assert [(topic, record) for topic, record, _ in results.messages] == [("dead_letter", r) for r in expected] * 2
+        assert keyed.event_timers == set() and keyed.state == {}
+
+
+class Breaking(Stage):
+    """Fails on a batch that has a message of offset 1 or 4, after it has changed what it can."""
+
+    def take(self, change):
+        change.state.put("runs", b"of this batch")
+        change.state.put("pane/7", b"of this batch")
+        yield "late", {"partition": 0, "offset": 0, "house_id": 1, "date": 1, "start": 0, "end": 0, "readings": 0, "kwh": 0.0, "house_time": 0,
+                       "reason": ""}
+        if set(change.batch.sections["offset"].tolist()) & {1, 4}:
+            raise IndexError("x" * 5000)
+
+
+def test_a_message_on_which_a_part_fails_is_a_dead_letter_and_changes_nothing(caplog):
+    keyed, payloads = FlinkStandIn(), [good(1, hour) for hour in range(6)]
+    with caplog.at_level(logging.ERROR):
+        found = houses(to_batches(payloads), keyed, [Breaking()])
+    dead = {record["offset"]: record for topic, record in found if topic == "dead_letter"}
+    assert set(dead) == {1, 4}
+    assert all(record["reason"].startswith("the job fails on it: IndexError: xxx") and record["reason"].endswith(STAYS)
+               and len(record["reason"]) < 1200 and record["payload"] == b"" for record in dead.values())
+    assert dead[1]["received"] == START_MS + 2 * HOUR_MS
+    house = HouseDays.from_bytes(state_of(keyed, 1).get("days"))
+    assert house.sections["readings"].sum() == 4
+    assert (keyed.counted["readings_used"], keyed.counted["messages_failed"], keyed.counted["results", "topic", "dead_letter"]) == (4, 2, 2)
+    assert keyed.counted["results", "topic", "late"] == sum(topic == "late" for topic, _ in found)
+    assert len(caplog.records) == 1
+
+
+def test_nothing_of_a_house_is_changed_by_a_batch_that_fails_alone():
+    keyed = FlinkStandIn()
+    houses(to_batches([good(1)], first_offset=9), keyed, [Breaking()])
+    before = {key: dict(of) for key, of in keyed.state.items()}
+    houses(to_batches([good(1, 1)], first_offset=1), keyed, [Breaking()])
+    assert before == keyed.state
+
+
+def test_state_that_cannot_be_read_is_no_messages_fault(monkeypatch):
+    monkeypatch.setattr(MapState, "get", lambda self, key: 1 / 0)
+    with pytest.raises(StateFault, match="the state of a shard fails: ZeroDivisionError"):
+        houses(to_batches([good(1)]), FlinkStandIn(), [])

@@ -1,0 +1,94 @@
+"""The jobs as one: any log gives what the oracle finds, however it is cut into batches and over restarts."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import replace
+from datetime import date
+
+import hypothesis
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jobs.core.house_days import OVERLAPPING
+from jobs.core.late import REFUSALS
+from tests.unit.driver import SETTING, every_two_hours, pipeline
+from tests.unit.logs import HOUR_MS, START_MS, burst, cuts, examples, house_logs_and_settings
+from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, assert_profile, assert_thresholds, days_since_1970, judged
+
+
+@examples
+@given(house_logs_and_settings(), cuts, cuts)
+def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes):
+    bursts, setting = log
+    outcome = judged(bursts, setting)
+    results, ended, keyed = pipeline(bursts, sizes, setting)
+    hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
+    assert_thresholds(results, outcome, setting)
+    assert_alerts(results, outcome)
+    assert_energy(ended, outcome)
+    assert_profile(results, outcome, ended=False)
+    assert_profile(ended, outcome, ended=True)
+    assert results.readings_late() == outcome.late
+    assert_counts(ended, keyed, outcome)
+    _, other, _ = pipeline(bursts, other_sizes, setting)
+    for topic in ("daily_energy", "thresholds", "alerts"):
+        assert other.last(topic) == ended.last(topic)
+    assert other.minutes() == ended.minutes()
+    assert other.readings_late() == outcome.late
+
+
+@settings(parent=examples, max_examples=max(10, examples.max_examples // 3))
+@given(house_logs_and_settings(), cuts, st.data())
+def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(log, sizes, data):
+    bursts, setting = log
+    restarts = data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
+    outcome = judged(bursts, setting)
+    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts)
+    counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
+    assert sum(counted) == sum(len(b.watts) for b in bursts)
+    unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
+    hypothesis.event(f"an overlap that cannot be cut: {unknown}")
+    if not unknown:
+        assert results.readings_late() == outcome.late
+        assert_energy(ended, outcome)
+        assert_alerts(results, outcome)
+
+
+def test_the_logs_have_enough_alerts_and_versions():
+    seen = Counter()
+
+    @settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
+              suppress_health_check=list(hypothesis.HealthCheck))
+    @given(house_logs_and_settings(), cuts)
+    def look(log, sizes):
+        bursts, setting = log
+        _, ended, _ = pipeline(bursts, sizes, setting)
+        alerts = ended.last("alerts").values()
+        limits = {m["limit_watts"] for v in ended.last("thresholds").values() for m in v["meters"]} - {None}
+        seen.update(name for name, present in {
+            "log": True, "two limits": len(limits) >= 2, "alert": alerts, "three alerts": len(alerts) >= 3,
+            "alert of two readings": any(a["readings"] > 1 for a in alerts), "open": any(a["open"] for a in alerts),
+            "closed": any(not a["open"] for a in alerts), "late": ended.readings_late(),
+        }.items() if present)
+
+    look()
+    shares = {name: count / seen["log"] for name, count in seen.items()}
+    least = {"two limits": 0.3, "alert": 0.4, "three alerts": 0.2, "alert of two readings": 0.3, "open": 0.1, "closed": 0.3,
+             "late": 0.2}
+    assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, shares
+
+
+def test_a_replay_leaves_the_records_of_its_days_only():
+    bursts = every_two_hours(0, 24 * 6, h28=3000.0, h60=3000.0, h100=3000.0)
+    bursts.insert(40, burst(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, {2: [(START_MS + HOUR_MS, 1)]}))
+    bursts.insert(65, burst(START_MS + 50 * HOUR_MS, START_MS + 51 * HOUR_MS, {2: [(START_MS + 50 * HOUR_MS, 1)]}))
+    _, whole, _ = pipeline(bursts, [3], SETTING)
+    _, replayed, _ = pipeline(bursts, [3], replace(SETTING, replay_from="2011-04-20", replay_to="2011-04-21"))
+    days = {days_since_1970(date(2011, 4, 20)), days_since_1970(date(2011, 4, 21))}
+    for topic, all_records, some in (("daily_energy", 6, 2), ("thresholds", 8, 2), ("alerts", 3, 1), ("late", 2, 1)):
+        records = whole.last(topic)
+        expected = {key: record for key, record in records.items() if record["date"] in days}
+        assert (len(records), len(expected)) == (all_records, some)
+        assert {key: {**r, "house_time": 0} for key, r in replayed.last(topic).items()} == {
+            key: {**r, "house_time": 0} for key, r in expected.items()}

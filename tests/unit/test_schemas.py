@@ -1,0 +1,57 @@
+"""The schemas in avro/: fingerprints, documentation, and how they may change."""
+
+import io
+import json
+
+import fastavro
+import pytest
+from fastavro.utils import generate_many
+
+from smartmeter.messages.codec import decode, encode
+from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, MARKER, SCHEMA_DIR, SCHEMAS, parsed
+
+
+def test_fingerprint_is_the_one_of_the_avro_specification():
+    # CRC-64-AVRO of the canonical form "int", the example of the specification's reference implementation.
+    assert fastavro.schema.fingerprint('"int"', "CRC-64-AVRO") == "8f5c393f1ad57572"
+    canonical = fastavro.schema.to_parsing_canonical_form(json.loads((SCHEMA_DIR / "late.avsc").read_text()))
+    assert HEADERS["late"] == b"\xc3\x01" + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
+
+
+@pytest.mark.parametrize("path", sorted(SCHEMA_DIR.glob("*.avsc")), ids=lambda path: path.stem)
+def test_every_field_is_documented(path):
+    def check(schema, where):
+        if isinstance(schema, list):
+            for item in schema:
+                check(item, where)
+        elif isinstance(schema, dict):
+            if schema["type"] == "record":
+                assert schema["doc"], where
+                for entry in schema["fields"]:
+                    assert entry.get("doc"), f"{where}.{entry['name']}"
+                    check(entry["type"], f"{where}.{entry['name']}")
+            check(schema.get("items"), where)
+
+    check(json.loads(path.read_text()), path.stem)
+
+
+@pytest.mark.parametrize("name", SCHEMAS)
+def test_a_reader_with_a_field_more_reads_what_was_written_before(name):
+    schema = SCHEMAS[name]
+    newer = {**schema, "fields": [*schema["fields"], {"name": "added", "type": ["null", "string"], "default": None}]}
+    newer.pop("__fastavro_parsed__", None), newer.pop("__named_schemas", None)
+    written = next(generate_many(schema, 1))
+    body = io.BytesIO(encode(name, written)[HEADER_BYTES:])
+    assert fastavro.schemaless_reader(body, schema, newer)["added"] is None
+
+
+@pytest.mark.parametrize("path", sorted((SCHEMA_DIR / "earlier").glob("*.avsc")), ids=lambda path: path.stem)
+def test_what_an_earlier_release_wrote_is_read_with_defaults_for_what_it_lacks(path):
+    schema, canonical = parsed(json.loads(path.read_text()))
+    name = path.stem.split("-")[0]
+    written = next(generate_many(schema, 1))
+    body = io.BytesIO(MARKER + bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO")))
+    body.seek(HEADER_BYTES)
+    fastavro.schemaless_writer(body, schema, written)
+    defaults = {item["name"]: item["default"] for item in SCHEMAS[name]["fields"] if "default" in item}
+    assert decode(body.getvalue()) == (name, defaults | written) and len(defaults | written) == len(SCHEMAS[name]["fields"])

@@ -1,0 +1,187 @@
+"""Spikes: alerts as the pipeline emits them, and the spikes job alone, which waits for thresholds."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pyflink.common import Row
+
+from jobs.core.batches import Batch, unpack
+from jobs.core.shards import shard_of
+from jobs.core.state import HouseState
+from jobs.flink.operator import END_OF_TIME_MS
+from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting
+from jobs.thresholds import Thresholds
+from smartmeter.messages.codec import encode_burst
+from smartmeter.settings import Settings
+from tests.unit.driver import SETTING, SHARDS, Results, check_state, every_two_hours, houses_of, pipeline, rows_of, state_of, versions_of
+from tests.unit.flink_stand_in import FlinkStandIn
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings
+
+
+def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Results, FlinkStandIn]:
+    """The results of the spikes job for rows (shard, BATCHES) and versions (house_id, payload), which arrive in `order`.
+
+    order: True for the next row, False for the next version.
+    """
+    results, keyed = Results(), FlinkStandIn()
+    rows, versions = iter(rows), iter(versions)
+    for is_row in order:
+        function = SpikesJoin(setting)
+        function.open(keyed)
+        if is_row:
+            keyed.key, row = next(rows)
+            results.take(function.process_element1(row, keyed))
+        else:
+            version = next(versions)
+            keyed.key = shard_of(version[0], SHARDS)
+            results.take(function.process_element2(Row(*version), keyed))
+        check_state(keyed, setting)
+    assert next(rows, None) is next(versions, None) is None
+    return results, keyed
+
+
+def end_of_topics(results: Results, keyed: FlinkStandIn, setting: Settings):
+    """Signal the end of its topics to the spikes job."""
+    for time_ms in keyed.due(keyed.event_timers):
+        assert time_ms == END_OF_TIME_MS
+        function = SpikesJoin(setting)
+        function.open(keyed)
+        results.take(function.on_timer(time_ms, keyed))
+
+
+@st.composite
+def arrivals_of(draw, rows, versions):
+    """(versions in the order they arrive, order): for each arrival, order is True if it is a row, as spikes_alone expects."""
+    versions = draw(st.sampled_from([versions, versions * 2])) if draw(st.booleans()) else draw(st.permutations(versions * 2))
+    order = [True] * len(rows) + [False] * len(versions)
+    how = draw(st.sampled_from(["mixed", "rows first", "versions first", "mixed"]))
+    if how == "mixed":
+        order = draw(st.permutations(order))
+    elif how == "versions first":
+        order = order[::-1]
+    return versions, order
+
+
+def waiting_of(state: HouseState) -> list[Batch]:
+    """The batches of a house that wait; each has a key of its own, and no other has."""
+    waiting = Waiting(state)
+    keys = [f"waiting/{n}" for n in range(waiting.first, waiting.end)]
+    assert {f"{state.house_id}/{key}" for key in keys} == {
+        key for key in state.of_shard.map if key.startswith(f"{state.house_id}/waiting/")}
+    return [batch for key in keys for batch in unpack(state.get(key))]
+
+
+def starts_of(results: Results) -> list[int]:
+    """Hours since START_MS at which alerts start."""
+    return sorted((record["start"] - START_MS) // HOUR_MS for record in results.last("alerts").values())
+
+
+@examples
+@given(house_logs_and_settings(), cuts, st.data())
+def test_spikes_alone_emits_what_the_pipeline_emits_whenever_the_thresholds_arrive(log, sizes, data):
+    bursts, setting = log
+    pipelined, _, _ = pipeline(bursts, [3], setting)
+    rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
+    versions, order = data.draw(arrivals_of(rows, versions_of(pipelined)))
+    results, keyed = spikes_alone(rows, versions, order, setting)
+    assert results.last("alerts") == pipelined.last("alerts")
+    assert results.readings_late() == pipelined.readings_late()
+    end_of_topics(results, keyed, setting)
+    assert all(record["reason"] != NO_THRESHOLD for record in results.last("late").values())
+
+
+@settings(parent=examples, max_examples=max(10, examples.max_examples // 4))
+@given(house_logs_and_settings(), cuts, st.integers(0, 4), st.booleans())
+def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, known, rows_first):
+    bursts, setting = log
+    pipelined, _, _ = pipeline(bursts, sizes, setting)
+    rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
+    versions = versions_of(pipelined)[:known]
+    order = [True] * len(rows) + [False] * len(versions)
+    results, keyed = spikes_alone(rows, versions, order if rows_first else order[::-1], setting)
+    waiting = [batch for house_id in houses_of(keyed) for batch in waiting_of(state_of(keyed, house_id))]
+    before = results.readings_late()
+    end_of_topics(results, keyed, setting)
+    assert not any(waiting_of(state_of(keyed, house_id)) for house_id in houses_of(keyed))
+    missed = {key: record for key, record in results.last("late").items() if record["reason"] == NO_THRESHOLD}
+    assert sum((results.readings_late() - before).values()) == sum(int(batch.sections["readings"].sum()) for batch in waiting)
+    if not known:
+        assert sum(results.readings_late().values()) == sum(len(b.watts) for b in bursts)
+        assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
+
+
+def test_an_alert_is_emitted_with_the_batch_of_its_first_reading():
+    # A limit of 100 W + 500 W is there once the first day is closed: at 1 a.m., hour 25.
+    bursts = every_two_hours(0, 32, h28=3000.0)
+    results, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
+    [alert] = results.last("alerts").values()
+    assert (alert["open"], alert["readings"], alert["peak_watts"], alert["excess_kwh"]) == (True, 1, 3000, 0)
+    results, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
+    [alert] = results.last("alerts").values()
+    # (3000 - limit) W for 2 h; the limit is 500 W over the 1 % bin of 100 W.
+    assert alert["open"] is False and alert["excess_kwh"] == pytest.approx(2 * (3 - alert["limit_watts"] / 1000))
+    assert alert["limit_watts"] == pytest.approx(600, abs=1)
+
+
+def test_an_alert_whose_start_moves_earlier_is_retracted():
+    bursts = every_two_hours(0, 60, h48=3000.0, h50=3000.0)
+    bursts[24], bursts[25] = bursts[25], bursts[24]  # those of hours 48 and 50
+    _, ended, _ = pipeline(bursts, [1], SETTING)
+    assert starts_of(ended) == [48]
+    assert [(r["start"] - START_MS) // HOUR_MS for _, r, _ in ended.messages if r.get("retracted")] == [50]
+
+
+def test_a_house_without_readings_emits_nothing():
+    bursts = [burst(START_MS, START_MS + 1000, {1: []}), burst(START_MS, START_MS + 1000, {})]
+    _, ended, keyed = pipeline(bursts, [1], SETTING)
+    assert ended.messages == [] and keyed.event_timers == set()
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    results, keyed = spikes_alone(rows, [], [True, True], SETTING)
+    end_of_topics(results, keyed, SETTING)
+    assert results.messages == []
+
+
+def test_a_batch_does_not_overtake_one_that_waits():
+    # The versions up to that of 18 April hold up to hour 25: the burst of hour 60 waits, and that of hour 20, for which there is
+    # a version, waits behind it. For by hour 60 its day is closed.
+    bursts = [*every_two_hours(0, 20), *every_two_hours(60, 62), *every_two_hours(20, 22)]
+    pipelined, _, _ = pipeline(bursts, [1], SETTING)
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    versions = versions_of(pipelined)
+    results, _ = spikes_alone(rows, versions, [False] * 3 + [True] * len(rows) + [False] * (len(versions) - 3), SETTING)
+    assert results.readings_late() == pipelined.readings_late() == {(1, date(2011, 4, 18)): 1}
+
+
+def test_a_message_that_is_no_threshold_is_ignored():
+    bursts = every_two_hours(0, 32, h28=3000.0)
+    pipelined, _, _ = pipeline(bursts, [1], SETTING)
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    versions = [(1, b"?"), (1, encode_burst(bursts[0])), *versions_of(pipelined)]
+    results, _ = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
+    assert results.last("alerts") == pipelined.last("alerts") != {}
+
+
+def test_readings_without_a_threshold_have_a_valid_house_time():
+    bursts = every_two_hours(0, 4)
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    results, keyed = spikes_alone(rows, [], [True, True], SETTING)
+    end_of_topics(results, keyed, SETTING)
+    assert [record["reason"] for _, record, _ in results.messages] == [NO_THRESHOLD] * 2
+    assert all(START_MS <= record["house_time"] <= START_MS + 2 * HOUR_MS for _, record, _ in results.messages)
+
+
+@pytest.mark.parametrize("before, after", [(NEW_YORK, "Europe/London"), ("Europe/London", NEW_YORK)])
+@pytest.mark.parametrize("hour", [20, 30, 60])
+def test_spikes_does_not_wait_for_ever_when_a_house_changes_its_time_zone(before, after, hour):
+    spikes = {f"h{h}": 3000.0 for h in (50, 90)}
+    bursts = every_two_hours(0, hour, before, **spikes) + every_two_hours(hour, 120, after, **spikes)
+    pipelined, _, _ = pipeline(bursts, [1], SETTING)
+    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    versions = versions_of(pipelined)
+    results, keyed = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
+    assert starts_of(results) == starts_of(pipelined) == [50, 90]
+    assert not waiting_of(state_of(keyed, 1))

@@ -1,0 +1,51 @@
+"""Totals of a day: hand-worked values."""
+
+from datetime import date
+
+import pytest
+
+from jobs.core.energy import kwh
+from tests.unit.logs import HOUR_MS, START_MS, burst
+from tests.unit.one_house import RULES, run
+
+
+def test_energy_is_power_times_the_time_to_the_next_reading():
+    # 100 W for 10 s, 200 W for 20 s: 5000 J; the last reading has no next one.
+    results, _, _ = run([burst(START_MS, START_MS + 60_000, {1: [(START_MS, 100), (START_MS + 10_000, 200), (START_MS + 30_000, 50)]})], RULES)
+    row, final = results[1, date(2011, 4, 18)]
+    assert kwh(row["energy_mj"], row["energy_rest"]) == 5000 / 3.6e6
+    assert (row["readings"], row["covered_ms"], row["max_gap_ms"], final) == (3, 30_000, 20_000, False)
+
+
+def test_a_gap_is_not_integrated_but_counted():
+    # 60 W hold for 1000 s of the 2000 s until the next reading: 60 kJ.
+    results, _, _ = run([burst(START_MS, START_MS + HOUR_MS, {1: [(START_MS, 60), (START_MS + 2_000_000, 9)]})], RULES)
+    row, _ = results[1, date(2011, 4, 18)]
+    assert kwh(row["energy_mj"], row["energy_rest"]) == pytest.approx(60_000 / 3.6e6, rel=1e-15)
+    assert (row["covered_ms"], row["max_gap_ms"]) == (1_000_000, 2_000_000)
+
+
+def test_an_interval_across_midnight_is_split():
+    # 360 W from 10 s before midnight to 30 s after: 1 Wh on the first day, 3 Wh on the second.
+    midnight = START_MS + 24 * HOUR_MS
+    times = [(midnight - 10_000, 360), (midnight + 30_000, 0)]
+    for cut in (midnight - 5_000, midnight, midnight + 20_000):
+        bursts = [burst(midnight - 60_000, cut, {1: times[:1]}), burst(cut, midnight + 60_000, {1: times[1:]})]
+        results, _, _ = run(bursts, RULES)
+        energies = [kwh(row["energy_mj"], row["energy_rest"]) for row, _ in results.values()]
+        assert energies == [pytest.approx(0.001, rel=1e-12), pytest.approx(0.003, rel=1e-12)]
+
+
+def test_a_negative_clamp_costs_its_own_readings_and_its_meter_has_a_row():
+    # An hour, a reading each 10 s: 400 W and 80 W hold for 3590 s until the newest reading; meter 3 measures -0.4 W throughout.
+    times = [START_MS + s * 1000 for s in range(0, 3600, 10)]
+    of_meter = {1: [(t, 400) for t in times], 2: [(t, 80) for t in times], 3: [(t, -0.4) for t in times]}
+    with_clamp, _, _ = run([burst(START_MS, START_MS + HOUR_MS, of_meter)], RULES)
+    without, _, _ = run([burst(START_MS, START_MS + HOUR_MS, {m: of_meter[m] for m in (1, 2)})], RULES)
+    day = date(2011, 4, 18)
+    for results in (with_clamp, without):
+        energies = [kwh(results[m, day][0]["energy_mj"], results[m, day][0]["energy_rest"]) for m in (1, 2)]
+        assert energies == [pytest.approx(0.4 * 3590 / 3600, rel=1e-12), pytest.approx(0.08 * 3590 / 3600, rel=1e-12)]
+    clamp, _ = with_clamp[3, day]
+    assert {name: clamp[name].item() for name in ("readings", "refused", "covered_ms", "energy_mj", "max_gap_ms")} == {
+        "readings": 0, "refused": 360, "covered_ms": 0, "energy_mj": 0, "max_gap_ms": 3_590_000}
