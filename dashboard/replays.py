@@ -47,7 +47,7 @@ class Replays:
         """Start a replay, unless one is running."""
         if self.newest and self.newest.running:
             return
-        log = settings().home.resolve() / "logs" / "replay_of_dashboard.log"
+        log = settings().stack.home.resolve() / "logs" / "replay_of_dashboard.log"
         private_folder(log.parent)
         command = [sys.executable, "-P", "-m", "commands", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

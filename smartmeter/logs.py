@@ -74,7 +74,7 @@ class Bound:
 
     @classmethod
     def of(cls, settings: Settings) -> Bound:
-        return cls(round(settings.log_mb * 1e6), settings.log_files)
+        return cls(round(settings.stack.log_mb * 1e6), settings.stack.log_files)
 
 
 USUAL = Bound()

@@ -12,6 +12,7 @@ from functools import cache
 
 from smartmeter.errors import UserError
 from smartmeter.messages.schemas import CodecError
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 REGISTRY_MARKER = b"\0"
@@ -51,13 +52,13 @@ class Framing:
 
 
 @cache
-def framing(settings: Settings) -> Framing:
+def framing(settings: Settings, run: Run = LIVE) -> Framing:
     """The framing for these settings. If there is a registry, this registers all schemas of ours.
 
     Raises UserError when the registry does not answer, or has schemas that ours are incompatible with.
     """
-    if not settings.schema_registry_url:
+    if not settings.registry.url:
         return Framing()
     from smartmeter.messages.registry import registry_framing  # its client takes a third of a second to load
 
-    return registry_framing(settings)
+    return registry_framing(settings, run)

@@ -352,5 +352,5 @@ def test_creating_again_keeps_the_data(writer, database, meters):
 
 def test_every_column_is_filled_by_the_sink(reader, database):
     rows = reader.query("SELECT table, groupArray(name) FROM system.columns WHERE database = {db:String} AND table IN {tables:Array(String)} AND default_kind = '' GROUP BY table",
-                        parameters={"db": database.clickhouse_database, "tables": list(COLUMNS)}).result_rows
+                        parameters={"db": database.clickhouse.database, "tables": list(COLUMNS)}).result_rows
     assert {table: set(names) for table, names in rows} == {table: set(names) for table, names in COLUMNS.items()}

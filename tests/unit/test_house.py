@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import islice, pairwise
 from zoneinfo import ZoneInfo
@@ -38,6 +38,7 @@ from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting
 from jobs.thresholds import Thresholds
 from smartmeter.messages.codec import decode, encode, encode_burst
 from smartmeter.messages.topics import RESULTS
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 from tests.oracle import EPOCH, Rule, hours_of, judge, midnight_ms
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, ZONES_AND_DAYS, burst
@@ -223,7 +224,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
 
     restarts: messages with which a new worker begins.
     """
-    begin, horizon, restarts = 0, Horizon(round(setting.allowed_lateness_s * 1000), 16), sorted(restarts)
+    begin, horizon, restarts = 0, Horizon(round(setting.rules.allowed_lateness_s * 1000), 16), sorted(restarts)
     for size in [*sizes, *[sizes[-1]] * len(bursts)]:
         batch = bursts[begin:begin + size]
         if not batch:
@@ -234,12 +235,12 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
             horizon, restarts = Horizon(horizon.over_after_ms - LOOK_BACK_MS, 16), [r for r in restarts if r > begin]
         may_overlap = horizon.passed(readings.bursts, np.zeros(len(batch), int), np.arange(begin, begin + len(batch)))
         places = np.zeros(len(batch), int), begin + readings.bursts["message"]
-        found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted, may_overlap)
+        found = house_batches(readings, *places, round(setting.rules.max_gap_s * 1000), wanted, may_overlap)
         yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in found.by_shard(SHARDS)]
         begin += size
 
 
-def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) -> tuple[Results, Results, Keyed]:
+def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=(), run=LIVE) -> tuple[Results, Results, Keyed]:
     """(results after the last row, results after the end of the topic, the state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
@@ -247,7 +248,7 @@ def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) ->
     results, keyed = Results(), Keyed()
 
     def houses():
-        made = Houses(setting, [stage(setting) for stage in stages_of])
+        made = Houses(setting, [stage(setting) for stage in stages_of], run)
         made.open(keyed)
         return made
 
@@ -279,8 +280,8 @@ def check_state(keyed: Keyed, setting: Settings):
                 assert kind.from_bytes(body).to_bytes() == body
         if body := state.get("window"):
             window, panes = Window.from_bytes(body), Panes(state)
-            assert min(panes.days, default=window.date) >= window.date - setting.window_days
-            assert len(set(window.days["day"].tolist())) <= setting.window_days
+            assert min(panes.days, default=window.date) >= window.date - setting.rules.window_days
+            assert len(set(window.days["day"].tolist())) <= setting.rules.window_days
             assert {name for name in state.large if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
             gathered = {int(name.split("/")[1]) for name in state.small if name.startswith("gathered/")}
             assert gathered <= set(panes.days) and all(day >= window.date for day in gathered), "a day that is over is one value"
@@ -330,12 +331,12 @@ def end_of_topics(results: Results, keyed: Keyed, setting: Settings):
 # The oracle's results, in the form of messages
 
 def rule_of(setting: Settings) -> Rule:
-    return Rule(setting.window_days, setting.quantile, setting.on_watts, setting.margin, setting.min_watts,
-                setting.mains_watts, hold_ms=round(setting.hold_s * 1000))
+    return Rule(setting.rules.window_days, setting.rules.quantile, setting.rules.on_watts, setting.rules.margin, setting.rules.min_watts,
+                setting.rules.mains_watts, hold_ms=round(setting.rules.hold_s * 1000))
 
 
 def judged(bursts, setting: Settings):
-    return judge(bursts, round(setting.max_gap_s * 1000), round(setting.allowed_lateness_s * 1000), rule_of(setting))
+    return judge(bursts, round(setting.rules.max_gap_s * 1000), round(setting.rules.allowed_lateness_s * 1000), rule_of(setting))
 
 
 def days_since_1970(day: date) -> int:
@@ -358,7 +359,7 @@ def assert_thresholds(results: Results, outcome, setting: Settings):
     assert results.last("thresholds") == {
         f"{house}/{days_since_1970(day)}".encode(): {
             "house_id": house, "date": days_since_1970(day), "valid_from": version.valid_from, "valid_to": version.valid_to,
-            "quantile": setting.quantile, "window_days": setting.window_days,
+            "quantile": setting.rules.quantile, "window_days": setting.rules.window_days,
             "meters": [{"meter_id": meter, "percentile_watts": m.percentile_watts, "readings": m.readings,
                         "covered_s": m.covered_s, "warming_up": m.warming_up, "limit_watts": m.limit_watts}
                        for meter, m in sorted(version.meters.items())],
@@ -470,16 +471,16 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
 @st.composite
 def house_logs_and_settings(draw, **rules):
     """(bursts of one to three houses in the order of the topic, settings)."""
-    setting = Settings(**{
+    setting = Settings().but(**{
         "max_gap_s": draw(st.sampled_from([6 * 3600.0, 22 * 3600.0, 900.0])),
         "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
         "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
         "window_days": draw(st.integers(1, 3)), "quantile": draw(st.sampled_from([0.5, 0.9])),
         "margin": 0.5, "min_watts": 20.0, "mains_watts": 500.0, **rules,
     })
-    bursts = draw(house_logs(1, round(setting.max_gap_s * 1000)))
+    bursts = draw(house_logs(1, round(setting.rules.max_gap_s * 1000)))
     for house_id in draw(st.sampled_from([(), (3,), (), (2, 3)])):
-        for other in draw(house_logs(house_id, round(setting.max_gap_s * 1000), most_bursts=5)):
+        for other in draw(house_logs(house_id, round(setting.rules.max_gap_s * 1000), most_bursts=5)):
             bursts.insert(draw(st.integers(0, len(bursts))), other)
     return bursts, setting
 
@@ -616,7 +617,7 @@ def waiting_of(state: HouseState) -> list[Batch]:
 
 # By hand
 
-SETTING = Settings(max_gap_s=22 * 3600.0, window_days=2, margin=0.5, min_watts=20.0, mains_watts=500.0)
+SETTING = Settings().but(max_gap_s=22 * 3600.0, window_days=2, margin=0.5, min_watts=20.0, mains_watts=500.0)
 
 
 def every_two_hours(first_hour, last_hour, zone=NEW_YORK, watts=100.0, house_id=1, **watts_at):
@@ -634,7 +635,7 @@ def starts_of(results: Results) -> list[int]:
 def test_a_resized_window_has_its_new_length_once_full(before_days, after_days, readings):
     results, keyed = Results(), Keyed()
     for first, last, days in ((0, 240, before_days), (240, 480, after_days)):  # ten days each, twelve readings a day
-        setting = replace(SETTING, window_days=days)
+        setting = SETTING.but(window_days=days)
         houses = Houses(setting, [Thresholds(setting)])
         houses.open(keyed)
         for [(keyed.key, row)] in rows_of(every_two_hours(first, last), [1], setting, Thresholds.wanted):
@@ -654,7 +655,7 @@ def test_an_alert_whose_start_moves_earlier_is_retracted():
 
 def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately():
     results, keyed = Results(), Keyed()
-    setting = replace(SETTING, emit_every_s=5.0)
+    setting = SETTING.but(emit_every_s=5.0)
     function = Houses(setting, [DailyEnergy(setting)])
     function.open(keyed)
     keyed.now_ms = 1000
@@ -757,7 +758,7 @@ def test_a_replay_leaves_the_records_of_its_days_only():
     bursts.insert(40, burst(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, {2: [(START_MS + HOUR_MS, 1)]}))
     bursts.insert(65, burst(START_MS + 50 * HOUR_MS, START_MS + 51 * HOUR_MS, {2: [(START_MS + 50 * HOUR_MS, 1)]}))
     _, whole, _ = pipeline(bursts, [3], SETTING)
-    _, replayed, _ = pipeline(bursts, [3], replace(SETTING, replay_from="2011-04-20", replay_to="2011-04-21"))
+    _, replayed, _ = pipeline(bursts, [3], SETTING, run=Run(replay_from="2011-04-20", replay_to="2011-04-21"))
     days = {days_since_1970(date(2011, 4, 20)), days_since_1970(date(2011, 4, 21))}
     for topic, all_records, some in (("daily_energy", 6, 2), ("thresholds", 8, 2), ("alerts", 3, 1), ("late", 2, 1)):
         records = whole.last(topic)
@@ -770,11 +771,11 @@ def test_a_replay_leaves_the_records_of_its_days_only():
 def test_a_dead_letter_goes_on_to_its_topic():
     letter = dict(partition=2, offset=7, received=START_MS, reason="it is no Avro", payload=b"?")
     row = Row(None, encode("dead_letter", letter))
-    for setting, expected in ((SETTING, [letter]), (replace(SETTING, replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
-                              (replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), [])):
+    for run, expected in ((LIVE, [letter]), (Run(replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
+                          (Run(replay_from="2011-04-19", replay_to="2011-04-19"), [])):
         keyed, results = Keyed(), Results()
         keyed.key = 0
-        houses, join = Houses(setting, []), SpikesJoin(setting)
+        houses, join = Houses(SETTING, [], run), SpikesJoin(SETTING, run)
         for function, process in ((houses, houses.process_element), (join, join.process_element1)):
             function.open(keyed)
             results.take(process(fitting(row, BATCHES), keyed))
@@ -911,7 +912,7 @@ def dates_of(results: Results) -> list[date]:
 def silent(days: int, window_days: int) -> tuple[Results, dict[date, dict]]:
     """A week of 100 W, some days without a reading, then one day: (results, versions by date)."""
     back = 24 * (7 + days)
-    setting = replace(SETTING, window_days=window_days)
+    setting = SETTING.but(window_days=window_days)
     results, ended, _ = pipeline([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], [5], setting)
     assert_thresholds(results, judged([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], setting), setting)
     return ended, {EPOCH + timedelta(days=v["date"]): v for v in results.last("thresholds").values()}
@@ -944,6 +945,6 @@ def test_a_window_is_aged_by_the_days_without_readings():
 
 def test_a_first_burst_of_1970_costs_no_more_than_another():
     long_ago = burst(3 * DAY_MS, 3 * DAY_MS + HOUR_MS, {1: [(3 * DAY_MS, 100.0)]})
-    results, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], replace(SETTING, oldest_date="1970-01-03"))
+    results, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], SETTING.but(oldest_date="1970-01-03"))
     assert dates_of(results) == [date(1970, 1, 2), date(1970, 1, 3), date(2011, 4, 16), date(2011, 4, 17), date(2011, 4, 18)]
     assert len(ended.last("daily_energy")) == 4  # two of 1970: a reading holds on into the next day
