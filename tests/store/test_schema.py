@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 from unittest.mock import patch
@@ -303,7 +302,7 @@ def insert_aged(writer, age):
 def retain(writer, database, days, profile_days=None):
     """Start with those settings (or one for both), and merge. Returns the statements that altered a table."""
     with patch.object(writer, "command", wraps=writer.command) as command:
-        schema.create(writer, replace(database, retention_days=days, profile_days=days if profile_days is None else profile_days))
+        schema.create(writer, database.but(retention_days=days, profile_days=days if profile_days is None else profile_days))
     for table in schema.AGE_OF:
         writer.command(f"OPTIMIZE TABLE {table} FINAL")
     return [call.args[0] for call in command.call_args_list if call.args[0].startswith("ALTER")]
