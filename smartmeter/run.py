@@ -22,7 +22,8 @@ class Run(Group):
         Check(lambda first, _: not first or is_date(first), "a date such as 2026-11-01"))
     replay_to: str = setting(
         "SMW_REPLAY_TO", "", "last local day to replay",
-        Check(lambda last, run: not run.replay_from or (is_date(last) and run.replay_from <= last), "a date that is not before SMW_REPLAY_FROM"))
+        Check(lambda last, run: not run.replay_from or (is_date(last) and run.replay_from <= last),
+              "a date that is not before SMW_REPLAY_FROM"))
     offsets: str = setting(
         "SMW_REPLAY_OFFSETS", "", "where a replay begins in each partition, such as partition:0,offset:42;partition:1,offset:300; "
         "empty: at the first message")
