@@ -58,7 +58,7 @@ def ours(settings: Settings) -> dict[str, pd.DataFrame]:
 
 def newest(settings: Settings, name: str) -> list[dict]:
     """The record with the highest revision of each key in a result topic."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "answers", "enable.auto.commit": False,
+    consumer = Consumer({"bootstrap.servers": settings.kafka.address, "group.id": "answers", "enable.auto.commit": False,
                          "enable.partition.eof": True})
     full = topics.topic(settings, name)
     left = set(consumer.list_topics(full, 10).topics[full].partitions)

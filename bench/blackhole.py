@@ -6,11 +6,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs.flink import flow, kafka_tables
+from smartmeter.run import Run
 from smartmeter.settings import Settings
 
 if __name__ == "__main__":
     settings = Settings.load()
     tables = flow.environment("blackhole", settings)
-    kafka_tables.readings(tables, settings)
+    kafka_tables.readings(tables, settings, Run.load())
     tables.execute_sql("CREATE TABLE blackhole (`value` BYTES, `partition` INT, `offset` BIGINT) WITH ('connector' = 'blackhole')")
     tables.execute_sql("INSERT INTO blackhole SELECT `value`, `partition`, `offset` FROM readings").wait()

@@ -86,11 +86,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, print the table and the targets, save JSON and plot. Returns 1 if a program fails or a peer's results differ from ours."""
-    out = args.out or settings.home / "bench"
+    out = args.out or settings.stack.home / "bench"
     programs = [program for program in PROGRAMS if not args.only or program.name in args.only]
     peers = [program for program in programs if program.kind == PEER]
     turns = [program for program in programs if program.kind != PEER] * args.runs + peers
-    with measure.workplace(settings, bounded=True) as (here, processes):
+    with measure.workplace(settings) as (here, processes):
         comparison = Comparison(here, processes, out / "logs")
         comparison.produce(args.houses, args.days, args.burst_s)
         for number, program in enumerate(turns, 1):
@@ -153,10 +153,10 @@ class Comparison:
         return run
 
     def run_peer(self, program: Program) -> tuple[float, measure.Usage]:
-        out, scratch = self.settings.home / "answers" / program.name, self.settings.home / "scratch"
+        out, scratch = self.settings.stack.home / "answers" / program.name, self.settings.stack.home / "scratch"
         for folder in (out, scratch):
             folder.mkdir(parents=True, exist_ok=True)
-        command = [str(program.python), "-P", str(ROOT / program.file), "--kafka", self.settings.kafka,
+        command = [str(program.python), "-P", str(ROOT / program.file), "--kafka", self.settings.kafka.address,
                    "--topic", topics.topic(self.settings, "readings"), "--out", str(out), *program.options]
         environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "SPARK_LOCAL_DIRS": str(scratch)}
         self.processes.start(program.name, command, environ, ends=True)
@@ -166,7 +166,7 @@ class Comparison:
     def check(self, peer: str) -> str:
         """The result of comparing a peer's results with ours, as text."""
         try:
-            near = answers.compare(self.ours, answers.theirs(self.settings.home / "answers" / peer))
+            near = answers.compare(self.ours, answers.theirs(self.settings.stack.home / "answers" / peer))
         except answers.Different as error:
             return f"{DIFFERENT}{error}"
         return "equal: " + ", ".join(f"{name} {value:.3g}" for name, value in asdict(near).items() if value is not None)

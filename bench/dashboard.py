@@ -96,7 +96,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         pages_s, alerts_s = time_pages(here), time_alerts(here)
     slowest = max(pages_s, key=lambda name: pages_s[name]["first_figure"])
     reached = [Target(f"first figure of the slowest page ({slowest}), s", pages_s[slowest]["first_figure"], most=LIMIT_S)]
-    path = measure.save(args.out or settings.home / "bench", "dashboard", settings, houses=args.houses, days=args.days, tables=sizes,
+    path = measure.save(args.out or settings.stack.home / "bench", "dashboard", settings, houses=args.houses, days=args.days, tables=sizes,
                         queries_s=queries_s, pages_s=pages_s, alerts_s=alerts_s, targets=[target.record() for target in reached])
     print("\n" + measure.table(["table", "rows", "MB"], [[name, shown(of["rows"]), shown(of["bytes"], 1, 1e-6)] for name, of in sizes.items()], 1))
     print("\n" + measure.table(["query", "ms"], [[name, shown(taken_s, 0, 1000)] for name, taken_s in queries_s.items()], 1))
@@ -175,7 +175,7 @@ def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
 
 def time_alerts(settings: Settings) -> list[float]:
     """Seconds from the insert of each alert into ClickHouse until the open page Alerts shows it."""
-    client, taken_s = writer(settings, settings.database), []
+    client, taken_s = writer(settings, settings.clickhouse.database), []
     with sync_playwright() as playwright:
         page = playwright.chromium.launch(**CHROMIUM).new_page()
         page.goto(f"{services.dashboard_url(settings)}/alerts?of_house={NO_HOUSE}")

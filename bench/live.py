@@ -94,7 +94,7 @@ def watched_meters(settings: Settings) -> dict[int, list[int]]:
 
     The house's clock stays there until its first live burst, so a version may be over by now and the next one not made yet.
     """
-    return dict(client.writer(settings, settings.database).query(
+    return dict(client.writer(settings, settings.clickhouse.database).query(
         "SELECT house_id, groupUniqArray(meter_id) FROM thresholds FINAL WHERE limit_watts IS NOT NULL "
         f"AND valid_to > now() - INTERVAL {HISTORY_BURST_S + HISTORY_EVERY_S} SECOND GROUP BY house_id").result_rows)
 
@@ -126,7 +126,7 @@ def send_live(settings: Settings, processes: Processes, args: argparse.Namespace
 
 def wait_until_used(settings: Settings, processes: Processes, readings: int) -> float:
     """Wait until ClickHouse's daily energy contains all sent readings. Returns the Unix time."""
-    db = client.writer(settings, settings.database)
+    db = client.writer(settings, settings.clickhouse.database)
     processes.wait_until(lambda: db.query("SELECT sum(readings) FROM daily_energy FINAL").first_row[0] == readings,
                          f"not all of {readings:,} readings are in the daily energy", PATIENCE_S)
     return time.time()
@@ -136,7 +136,7 @@ class Watcher:
     """Queries the alerts every POLL_S, and records when each was first seen."""
 
     def __init__(self, settings: Settings):
-        self.client = client.writer(settings, settings.database)
+        self.client = client.writer(settings, settings.clickhouse.database)
         self.seen: dict[str, float] = {}
         self.stopping = threading.Event()
         self.thread = threading.Thread(target=self._watch)
@@ -168,7 +168,7 @@ def report(sent: dict, seen: dict[str, float], cores: dict[str, float], behind_s
                Target("median of the last third of alerts, times that of the first", results["last_of_first"], most=1.25)]
     if args.houses * (METERS if args.every_second else READINGS_PER_DAY / 86_400) >= TARGET_RATE:
         reached.append(Target("readings/s", rate, least=TARGET_RATE))
-    path = measure.save(args.out or settings.home / "bench", "live", settings, houses=args.houses, every_second=args.every_second,
+    path = measure.save(args.out or settings.stack.home / "bench", "live", settings, houses=args.houses, every_second=args.every_second,
                         readings=sent["readings"], readings_per_s=rate, latest_sent_s=sent["latest_s"], latency=results,
                         used_after_s=behind_s, first_bursts_s=wake_s, cores=cores, targets=[target.record() for target in reached])
     print(f"\n{args.houses:,} houses of {METERS} meters, a burst each a second: {rate:,.0f} readings/s, sent {sent['latest_s']:.2f} s late at most\n"

@@ -86,7 +86,7 @@ class Stream:
         self.looks: list[tuple[float, int, float, float]] = []  # (s, readings used, MB of memory, MB in Kafka)
         self.begun = self.reported_s = 0.0
         self._admin = connection.admin(settings)
-        self._committed = Offsets(settings, ("readings",), settings.topic_prefix + local_flink.PIPELINE_JOB.stem)
+        self._committed = Offsets(settings, ("readings",), settings.kafka.topic_prefix + local_flink.PIPELINE_JOB.stem)
 
     def __enter__(self) -> Stream:
         return self
@@ -159,10 +159,10 @@ class Used:
     """Counts the readings that the pipeline has used, from the topic daily_energy."""
 
     def __init__(self, settings: Settings):
-        self._consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "long", "enable.auto.commit": False})
+        self._consumer = Consumer({"bootstrap.servers": settings.kafka.address, "group.id": "long", "enable.auto.commit": False})
         self._framing = framing(settings)
         full = topics.topic(settings, "daily_energy")
-        self._consumer.assign([TopicPartition(full, partition, OFFSET_BEGINNING) for partition in range(settings.partitions)])
+        self._consumer.assign([TopicPartition(full, partition, OFFSET_BEGINNING) for partition in range(settings.kafka.partitions)])
         self._readings_of: dict[bytes, int] = {}  # key -> readings of its newest message
         self._total = 0
 
@@ -189,7 +189,7 @@ def report(stream: Stream, args: argparse.Namespace, settings: Settings) -> int:
     figures = {"houses": args.houses, "sent": stream.sent, "used": stream.used, "seconds": stream.seconds, "readings_per_s": rate,
                "cpu_s_per_million_readings": stream.usage.cpu_s / stream.used * 1e6, "peak_mb": stream.usage.peak_mb,
                "most_mb_in_kafka": max(look[3] for look in stream.looks), "tenths": tenths, "hours_for_full_size": FULL_SIZE / rate / 3600}
-    path = measure.save(args.out or settings.home / "bench", "long", settings, **figures, targets=[target.record() for target in reached])
+    path = measure.save(args.out or settings.stack.home / "bench", "long", settings, **figures, targets=[target.record() for target in reached])
     rows = [[str(number), shown(tenth["readings_per_s"], 2, 1e-6), shown(tenth["memory_mb"])] for number, tenth in enumerate(tenths, 1)]
     print(f"\n{stream.sent:,} readings sent, {stream.used:,} used: {'none is missing' if stream.sent == stream.used else 'THEY DIFFER'}\n"
           f"{stream.seconds:,.1f} s, {rate / 1e6:.2f} M readings/s, {figures['cpu_s_per_million_readings']:.2f} CPU s per M, "

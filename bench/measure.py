@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import takewhile
@@ -24,6 +24,7 @@ from pathlib import Path
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
 from smartmeter.messages import topics
+from smartmeter.run import Run as JobRun
 from smartmeter.settings import ROOT, Settings
 from smartmeter.text_tables import aligned
 from stack import broker, local_flink, ports
@@ -131,16 +132,16 @@ def resources(pid: int) -> tuple[float, float, float] | None:
 
 
 @contextmanager
-def workplace(settings: Settings, **changes) -> Iterator[tuple[Settings, Processes]]:
+def workplace(settings: Settings) -> Iterator[tuple[Settings, Processes]]:
     """Start a broker with its topics in a temporary folder, on free ports. Yields (the settings for it, the processes).
 
     If anything fails, the logs are kept.
     """
-    home = settings.home.resolve()
+    home = settings.stack.home.resolve()
     home.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=home) as folder:
-        settings = ports.with_free_ports(replace(settings, home=Path(folder), flink_metrics_port=0, sink_metrics_port=0, **changes))
-        with Processes(settings.home) as processes:
+        settings = ports.with_free_ports(settings.but(home=Path(folder), flink_metrics_port=0, sink_metrics_port=0))
+        with Processes(settings.stack.home) as processes:
             try:
                 broker.start_broker(processes, settings)
                 topic_admin.create_topics(settings)
@@ -166,7 +167,7 @@ def run_to_end(processes: Processes, name: str) -> Usage:
 
 def run_job(settings: Settings, processes: Processes, job: Path) -> tuple[float, Usage]:
     """Run a job that reads the topic to its end. Returns (seconds in which all of its tasks ran, its usage)."""
-    local_flink.start_job(processes, settings, job, ends=True)
+    local_flink.start_job(processes, settings, job, ends=True, run=JobRun(bounded=True))
     usage = run_to_end(processes, job.stem)
     return task_seconds(processes.log(job.stem)), usage
 
@@ -194,7 +195,7 @@ def last_words(printed: list[str]) -> str:
 def kafka_bytes(settings: Settings) -> int:
     """Bytes of the topic readings on the broker's disk."""
     size = 0
-    for folder in (settings.home / "kafka").glob(f"{topics.topic(settings, 'readings')}-*"):
+    for folder in (settings.stack.home / "kafka").glob(f"{topics.topic(settings, 'readings')}-*"):
         for segment in folder.glob("*.log"):
             with suppress(FileNotFoundError):  # Kafka has just removed it
                 size += segment.stat().st_size
@@ -231,8 +232,8 @@ def save(folder: Path, name: str, settings: Settings, **figures) -> Path:
 def unusual(settings: Settings) -> dict:
     """The settings that affect a job and are not the default."""
     places = {"home", "kafka", "kafka_controller_port", "clickhouse_url", "flink_ui_port", "dashboard_port"}
-    return {item.name: value for item in fields(settings)
-            if item.name not in places and (value := getattr(settings, item.name)) != item.default}
+    return {item.variable.key: item.value for item, usual in zip(settings.items(), Settings().items())
+            if item.variable.key not in places and not item.is_secret and item != usual}
 
 
 def machine() -> dict:

@@ -54,7 +54,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     figures = dict(readers=args.readers, answers={str(code): count for code, count in codes.most_common()}, median_s=statistics.median(answered_s),
                    longest_s=max(answered_s), inserts=len(inserts_s), rows_missing=ROWS * len(inserts_s) - stored, slowest_insert_s=max(inserts_s),
                    slowest_ping_s=max(pings_s), idle_mb=idle_mb, peak_mb=usage.sample().peak_mb, alone_afterwards_s=after_s)
-    path = measure.save(args.out or settings.home / "bench", "readers", settings, seconds=args.seconds, **figures,
+    path = measure.save(args.out or settings.stack.home / "bench", "readers", settings, seconds=args.seconds, **figures,
                         targets=[target.record() for target in reached])
     print("\n" + measure.table(["figure", "value"], [[name, str(round(value, 3) if isinstance(value, float) else value)] for name, value in figures.items()], 1))
     print("\n", *reached, f"\nSaved as {path}", sep="\n")
@@ -92,7 +92,7 @@ def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: 
 
 def request(settings: Settings, path: str, sql: str = "") -> str:
     """Send a reader's request. Returns its status, followed by ClickHouse's error code if there is one."""
-    address = urlsplit(settings.clickhouse_url)
+    address = urlsplit(settings.clickhouse.url)
     try:
         with closing(http.client.HTTPConnection(address.hostname or "", address.port, timeout=120)) as connection:
             connection.request("POST" if sql else "GET", path, sql.encode())

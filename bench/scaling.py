@@ -16,7 +16,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
@@ -51,8 +51,8 @@ class Case:
     parallelism: int | None = None  # None: as in the settings
 
     def settings(self, settings: Settings) -> Settings:
-        return replace(settings, topic_prefix=f"{self.houses}-houses-{self.steps}-bursts-{self.burst_s}-s.",
-                       parallelism=self.parallelism or settings.parallelism)
+        return settings.but(topic_prefix=f"{self.houses}-houses-{self.steps}-bursts-{self.burst_s}-s.",
+                            parallelism=self.parallelism or settings.flink.parallelism)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -70,14 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, print and save."""
     todo = [case for case in cases(args.days, args.readings, args.house_days) if case.kind in args.only]
-    with measure.workplace(settings, bounded=True) as (here, processes):
+    with measure.workplace(settings) as (here, processes):
         readings = backlogs(todo, here)
         turns = [(case, measured(case, readings[case], here, processes)) for _ in range(args.runs) for case in todo]
     middle = {case: measure.median([run for other, run in turns if other == case]) for case in todo}
     reached = targets(middle)
     rows = [[run.engine, run.work, f"{run.readings:,}", shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(run.cpu_s_per_million, 2),
              shown(run.peak_mb)] for run in middle.values()]
-    path = measure.save(args.out or settings.home / "bench", "scaling", settings, runs=[run.record() for _, run in turns],
+    path = measure.save(args.out or settings.stack.home / "bench", "scaling", settings, runs=[run.record() for _, run in turns],
                         middle=[run.record() for run in middle.values()], targets=[target.record() for target in reached])
     print(f"\nMedian of {args.runs} runs each:\n")
     print(measure.table(["", "case", "readings", "seconds", "M readings/s", "CPU s per M", "peak MB"], rows, 2), "", *reached, sep="\n")
@@ -100,10 +100,10 @@ def backlogs(todo: list[Case], settings: Settings) -> dict[Case, int]:
     filled: dict[str, int] = {}
     for case in todo:
         own = case.settings(settings)
-        if own.topic_prefix not in filled:
+        if own.kafka.topic_prefix not in filled:
             print(f"producing {case.steps:,} bursts of {case.houses:,} houses ...", file=sys.stderr)
-            filled[own.topic_prefix] = fill(own, case)
-    return {case: filled[case.settings(settings).topic_prefix] for case in todo}
+            filled[own.kafka.topic_prefix] = fill(own, case)
+    return {case: filled[case.settings(settings).kafka.topic_prefix] for case in todo}
 
 
 def fill(settings: Settings, case: Case) -> int:

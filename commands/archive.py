@@ -53,7 +53,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         files = Files(folder, days)
         archived = copy(settings, files, days, args.houses)
         if not archived.messages:
-            raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} to {args.last}" +
+            raise UserError(f"Kafka at {settings.kafka.address} keeps no readings of {args.first} to {args.last}" +
                             (f" of the houses {args.houses[0]} to {args.houses[-1]}" if args.houses else ""))
         found = check(files)
     print(f"{folder}: {found.files:,} files of {found.bytes:,} bytes, {found.bursts:,} bursts with {found.readings:,} readings"

@@ -12,7 +12,8 @@ from smartmeter import __version__, reports
 from smartmeter.errors import INTERRUPTED, UserError
 from smartmeter.folders import private_home
 from smartmeter.messages.schemas import CodecError
-from smartmeter.settings import INSTALLED, Settings, SettingsError
+from smartmeter.settings import INSTALLED, Settings
+from smartmeter.variables import SettingsError
 from stack import lifecycle
 from stack.processes import STOP_SIGNALS
 
@@ -49,9 +50,9 @@ def carry_out(args: argparse.Namespace) -> int:
         signal.signal(number, signal.default_int_handler)  # all of them act like Ctrl-C
     try:
         settings = Settings.load()
-        if settings.home.is_dir():
+        if settings.stack.home.is_dir():
             with suppress(OSError):  # it belongs to another user
-                private_home(settings.home)
+                private_home(settings.stack.home)
         return int(args.run(args, lifecycle.of_what_runs(settings) if args.run in OF_WHAT_RUNS else settings))
     except (UserError, SettingsError, CodecError, ConnectionError) as error:
         return reports.fail("smw", str(error))

@@ -13,7 +13,7 @@ from stack.processes import Processes
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the dashboard; the stack may be started before or after it. Raises UserError when the dashboard ends by itself."""
-    with Processes(settings.home.resolve() / "dashboard", Bound.of(settings)) as processes:
+    with Processes(settings.stack.home.resolve() / "dashboard", Bound.of(settings)) as processes:
         services.start_dashboard(processes, settings)
         print(f"Dashboard: {services.dashboard_url(settings)}\nCtrl-C stops it.")
         while True:

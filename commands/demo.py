@@ -21,7 +21,7 @@ from smartmeter.logs import Bound
 from smartmeter.messages.topics import RESULTS
 from smartmeter.progress import ProgressLine
 from smartmeter.reports import Progress
-from smartmeter.settings import SMW, Settings, variable
+from smartmeter.settings import SMW, Settings
 from smartmeter.text_tables import table
 from stack import broker, lifecycle, local_flink, machine, ports, services
 from stack.processes import Processes
@@ -102,8 +102,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the demo in a folder of its own, from an empty start. Raises UserError when a part of it fails."""
     machine.set_up()
-    settings = replace(settings, home=lifecycle.demo_home(settings))
-    with Processes(settings.home, Bound.of(settings)) as processes:
+    settings = settings.but(home=lifecycle.demo_home(settings))
+    with Processes(settings.stack.home, Bound.of(settings)) as processes:
         generate.plan(args, settings)  # reports a mistake in the arguments before anything is wiped
         wipe(settings)
         settings = ports.with_free_ports(settings)
@@ -130,7 +130,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def wipe(settings: Settings) -> None:
     """Remove an earlier demo's data and results. The houses' assignments to measured houses stay."""
     for name in ("kafka", "clickhouse", "checkpoints", "savepoints", "archive", "tmp"):
-        shutil.rmtree(settings.home / name, ignore_errors=True)
+        shutil.rmtree(settings.stack.home / name, ignore_errors=True)
 
 
 def generate_command(args: argparse.Namespace) -> list[str]:
@@ -170,7 +170,7 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
             progress = pace.progress(generated, totals, time.monotonic())
             if done or line.is_due():
                 line.show(progress)
-            if done or (not generating and pace.still_s() > settings.stalled_s + STALLED_S):
+            if done or (not generating and pace.still_s() > settings.flink.stalled_s + STALLED_S):
                 return produced, totals
             time.sleep(1)
 
@@ -219,10 +219,10 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
     if notes:
         lines += ["", "Notes on the data:", *(f"- {note}" for note in dict.fromkeys(notes))]
     if totals.processed != produced:
-        lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.home / 'logs'}")
+        lines.append(f"{produced - totals.processed:,} readings are in no result: see the logs in {settings.stack.home / 'logs'}")
     if not args.stop:
-        url = f"{variable('clickhouse_url')}={settings.clickhouse_url} "
-        smw = ("" if settings.clickhouse_url == Settings().clickhouse_url else url) + f"{SMW} "
+        url = f"SMW_CLICKHOUSE_URL={settings.clickhouse.url} "
+        smw = ("" if settings.clickhouse.url == Settings().clickhouse.url else url) + f"{SMW} "
         lines += [WHERE_TO_LOOK.format(smw=smw, dashboard=services.dashboard_url(settings)), lifecycle.addresses(settings), "Ctrl-C stops it."]
     return "\n".join(lines)
 
@@ -239,4 +239,4 @@ def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
     largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
     shown = len(largest.result_rows)
     lines = f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
-    return lines if args.data else f"{lines}\n\n{score(client, settings.home / 'ground_truth.csv')}"
+    return lines if args.data else f"{lines}\n\n{score(client, settings.stack.home / 'ground_truth.csv')}"

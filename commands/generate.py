@@ -56,8 +56,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     if args.data is None:
         with _usable_folders():
-            private_folder(settings.home)
-            _write_truth(settings.home / "ground_truth.csv", houses, first, end)
+            private_folder(settings.stack.home)
+            _write_truth(settings.stack.home / "ground_truth.csv", houses, first, end)
     produce(houses, first, end, args.burst_s, args.speed, settings)
     return 0
 
@@ -93,8 +93,8 @@ def _houses(args: argparse.Namespace, settings: Settings) -> Sequence[House]:
         return synthetic_houses(args.houses or HOUSES, args.seed, args.timezone)
     reading = ReadingOptions(args.unit, args.strict)
     if args.houses is None:
-        return measured_houses(args.data, args.timezone, reading, settings.max_gap_s)
-    return multiplied_houses(args.data, args.houses, args.seed, settings.home, args.timezone, reading, settings.max_gap_s)
+        return measured_houses(args.data, args.timezone, reading, settings.rules.max_gap_s)
+    return multiplied_houses(args.data, args.houses, args.seed, settings.stack.home, args.timezone, reading, settings.rules.max_gap_s)
 
 
 @contextmanager

@@ -21,10 +21,13 @@ from smartmeter.messages import archive_files
 from smartmeter.messages.topics import RESULTS
 from smartmeter.progress import LINE_EVERY_S, ProgressLine
 from smartmeter.reports import Progress
-from smartmeter.settings import SMW, Settings, SettingsError
+from smartmeter.run import Run
+from smartmeter.settings import SMW, Settings
+from smartmeter.variables import SettingsError
 from stack import local_flink, machine, ports, services
 from stack.processes import Processes
 from store.client import writer_password
+from store.schema import database
 
 STALLED_S = 600  # on a small, busy machine Flink alone takes minutes to start
 POLL_S = 0.3
@@ -52,30 +55,31 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UserError("--with-late reorders the readings of one house: give it with --house")
     folder, index = archive_files.folder_of(settings, args.archive) if args.archive else None, event_times.folder_of(settings)
     try:
-        settings = replace(
-            settings, home=settings.home.resolve() / "replay", clickhouse_password=writer_password(settings),
-            replay_from=args.first, replay_to=args.last, replay_house=args.house, replay_with_late=args.with_late, into=args.into,
-            replay_archived=folder is not None, bounded=True, checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="",
-            flink_metrics_port=0, sink_metrics_port=0)
+        of_run = Run(bounded=True, into=args.into, replay_from=args.first, replay_to=args.last, house=args.house, with_late=args.with_late,
+                     archived=folder is not None)
     except SettingsError:
         raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
                         "the last not before the first, and a name of letters, digits and underscores") from None
+    settings = settings.but(
+        home=settings.stack.home.resolve() / "replay", clickhouse_password=writer_password(settings),
+        checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="", flink_metrics_port=0, sink_metrics_port=0)
     machine.set_up()
-    with Processes(settings.home, Bound.of(settings)) as processes, archived.in_kafka(settings, folder) if folder else nullcontext():
-        shutil.rmtree(settings.home / "checkpoints", ignore_errors=True)
+    in_kafka = archived.in_kafka(settings, of_run, folder) if folder else nullcontext()
+    with Processes(settings.stack.home, Bound.of(settings)) as processes, in_kafka:
+        shutil.rmtree(settings.stack.home / "checkpoints", ignore_errors=True)
         settings = ports.with_free_flink_port(settings)
-        topic_admin.create_topics(settings)
-        work = Work(settings, index)
+        topic_admin.create_topics(settings, of_run)
+        work = Work(settings, of_run, index)
         if not work.messages:
-            raise UserError(f"Kafka at {settings.kafka} keeps no readings of {args.first} or the days before or after it")
+            raise UserError(f"Kafka at {settings.kafka.address} keeps no readings of {args.first} or the days before or after it")
         print(work.begin(), file=sys.stderr)
-        settings = replace(settings, replay_offsets=specific_offsets({partition: start for (_, partition), start in work.starts.items()}))
-        if settings.into:
-            services.start_sink(processes, settings)
-        local_flink.start_job(processes, settings, ends=True)
+        of_run = replace(of_run, offsets=specific_offsets({partition: start for (_, partition), start in work.starts.items()}))
+        if of_run.into:
+            services.start_sink(processes, settings, of_run)
+        local_flink.start_job(processes, settings, ends=True, run=of_run)
         with ProgressLine() as line:
             follow(processes, work, line)
-    print(f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {settings.database}.daily_energy '
+    print(f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {database(settings, of_run)}.daily_energy '
           f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\"")
     return 0
 
@@ -91,7 +95,7 @@ def follow(processes: Processes, work: Work, line: ProgressLine) -> None:
             return
         if (ended, left) != before:
             before, moved = (ended, left), now
-        patience_s = STALLED_S + (0 if ended else work.settings.stalled_s)  # a job that stands still is restarted first
+        patience_s = STALLED_S + (0 if ended else work.settings.flink.stalled_s)  # a job that stands still is restarted first
         if now - moved > patience_s:
             raise UserError(f"the results are not stored: check that the stack's sink is running ({SMW} stack)" if ended else
                             f"the job made no progress for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}")
@@ -103,15 +107,15 @@ def follow(processes: Processes, work: Work, line: ProgressLine) -> None:
 class Work:
     """What a replay has to read of the topic readings, what it has read, and the results not stored yet."""
 
-    def __init__(self, settings: Settings, index: Path):
+    def __init__(self, settings: Settings, run: Run, index: Path):
         self.settings = settings
         group_id = group_of(settings, REPLAY)
         forget_group(settings, group_id)
-        self.readings = Offsets(settings, ("readings",), group_id)
-        self.results = Offsets(settings, RESULTS, sink_group(settings))
+        self.readings = Offsets(settings, ("readings",), group_id, run)
+        self.results = Offsets(settings, RESULTS, sink_group(settings, run), run)
         self.bounds = self.readings.bounds()
-        self.starts = ({place: begin for place, (begin, _) in self.bounds.items()} if settings.replay_archived else
-                       event_times.starts(settings, index, self.bounds, settings.replay_start_ms))
+        self.starts = ({place: begin for place, (begin, _) in self.bounds.items()} if run.archived else
+                       event_times.starts(settings, index, self.bounds, run.start_ms(settings.rules.window_days)))
         self.messages = self.unread()
         self.begun = self.reading_since = time.monotonic()
 
@@ -120,7 +124,7 @@ class Work:
         line = f"Reading {self.messages:,} messages of Kafka's log ..."
         if any(begin and self.starts[place] == begin for place, (begin, _) in self.bounds.items()):
             line += ("\nKafka has deleted earlier messages: if they belong to the days replayed or to the "
-                     f"{self.settings.window_days} before, results will differ from the old ones.")
+                     f"{self.settings.rules.window_days} before, results will differ from the old ones.")
         return line
 
     def unread(self) -> int:

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Take a savepoint of each running job, and print its location. Raises UserError."""
     if args.jobmanager and not args.folder:
         require_shared(settings)
-    flink = Flink(args.jobmanager or f"127.0.0.1:{settings.flink_ui_port}")
+    flink = Flink(args.jobmanager or f"127.0.0.1:{settings.flink.ui_port}")
     jobs = {job_id: name for job_id, name in flink.jobs().items() if args.job in (None, name)}
     if not jobs:
         raise UserError(f"no job {args.job or ''} runs in the Flink at {flink.url}".replace("  ", " "))

@@ -24,7 +24,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     if args.from_savepoint:
         savepoints.require_savepoint(args.from_savepoint)
     machine.set_up()
-    with Processes(settings.home, Bound.of(settings)) as processes:
+    with Processes(settings.stack.home, Bound.of(settings)) as processes:
         lifecycle.start(processes, settings, args.from_savepoint)
         print(lifecycle.addresses(settings) + "\nCtrl-C stops it.")
         lifecycle.stay(processes)

@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Print the status. Returns 1 when there is a problem, else 0."""
-    status = look(settings, args.jobmanager or f"{ports.LOOPBACK}:{settings.flink_ui_port}")
+    status = look(settings, args.jobmanager or f"{ports.LOOPBACK}:{settings.flink.ui_port}")
     print(json.dumps(status, indent=1) if args.json else screen(status))
     return 1 if status["problems"] else 0
 
@@ -90,9 +90,9 @@ def look(settings: Settings, jobmanager: str) -> Json:
         answers[name] for name in ("kafka", "registry", "results", "flink"))
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
     rows = [
-        service_row("kafka", settings.kafka, not no_kafka, no_kafka),
-        service_row("registry", settings.schema_registry_url, not no_registry, no_registry),
-        service_row("clickhouse", settings.clickhouse_url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse_url}"),
+        service_row("kafka", settings.kafka.address, not no_kafka, no_kafka),
+        service_row("registry", settings.registry.url, not no_registry, no_registry),
+        service_row("clickhouse", settings.clickhouse.url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse.url}"),
         service_row("flink", flink.url, not no_flink, no_flink),
         service_row("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
         service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
@@ -135,7 +135,7 @@ def job_problems(jobs: list[Json], url: str, settings: Settings) -> list[str]:
         elif job["recent_failed_checkpoints"]:
             wrong.append(f"{job['recent_failed_checkpoints']} of the last checkpoints of {job['name']} failed: {job['checkpoint_failure']}")
         newest_s = max(job["checkpoint_unix_s"] or 0, job["running_since_unix_s"])
-        if job["state"] == "RUNNING" and (passed_s := time.time() - newest_s) > settings.standstill_s:
+        if job["state"] == "RUNNING" and (passed_s := time.time() - newest_s) > settings.flink.standstill_s:
             wrong.append(f"the job {job['name']} has completed no checkpoint for {passed_s:.0f} s")
     return wrong if jobs else [f"no job runs in the Flink at {url}"]
 
@@ -185,7 +185,7 @@ def unread_problems(settings: Settings, flink: Flink, jobs: list[Json], unread: 
 
 def mended(settings: Settings) -> list[str]:
     """What the local stack's supervisor restarted within the last RECENT_S."""
-    log, since = settings.home / "logs" / STACK_LOG, datetime.fromtimestamp(time.time() - RECENT_S, UTC)
+    log, since = settings.stack.home / "logs" / STACK_LOG, datetime.fromtimestamp(time.time() - RECENT_S, UTC)
     lines = map(logs.LINE.fullmatch, log.read_text(errors="replace").splitlines()) if log.is_file() else ()
     return [f"{line['message'].removesuffix('.')} ({line[0][:TIME_CHARACTERS]}Z)" for line in lines
             if line and datetime.fromisoformat(line[0].partition(" ")[0]) > since]
@@ -199,7 +199,7 @@ def lags(settings: Settings) -> dict[str, int | None]:
 
 def registry_answers(settings: Settings) -> None:
     """Query the schema registry, if there is one. Raises UserError when it does not answer."""
-    if settings.schema_registry_url:
+    if settings.registry.url:
         from smartmeter.messages.registry import Registry  # its client takes a third of a second to load
 
         Registry.of(settings).query(lambda client: client.get_subjects())
@@ -217,8 +217,8 @@ def results(settings: Settings) -> Json:
 
 def disk(settings: Settings) -> dict[str, int]:
     """Bytes of each existing folder of the local stack, and of free space."""
-    present = [settings.home / name for name in FOLDERS if (settings.home / name).is_dir()]
-    free = {"free_bytes": shutil.disk_usage(settings.home).free} if present else {}
+    present = [settings.stack.home / name for name in FOLDERS if (settings.stack.home / name).is_dir()]
+    free = {"free_bytes": shutil.disk_usage(settings.stack.home).free} if present else {}
     return {f"{folder.name}_bytes": size(folder) for folder in present} | free
 
 

@@ -20,6 +20,7 @@ from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
 from smartmeter.kafka.consumers import JOBS
 from smartmeter.messages.framing import framing
+from smartmeter.run import Run
 from smartmeter.settings import ROOT, SMW, Settings
 from stack import machine, savepoints
 from stack.flink import POLL_S, Flink, Standstill, reason
@@ -48,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     job_id = running[0] if running else start(flink, args, settings)
     print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}", flush=True)
     while args.stay and stands_still(flink, job_id, settings):
-        print(f"{args.job} has stood still for {settings.standstill_s:.0f} s: it is started again.", file=sys.stderr)
+        print(f"{args.job} has stood still for {settings.flink.standstill_s:.0f} s: it is started again.", file=sys.stderr)
         job_id = start_again(flink, job_id, args, settings)
     return 0
 
@@ -74,7 +75,7 @@ def start(flink: Flink, args: argparse.Namespace, settings: Settings, state: str
         machine.require_java()
     else:
         machine.set_up()
-    framing(settings)
+    framing(settings, Run.load())
     require_room(flink, args.job, settings)
     state = state or savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
     job_id = submit(flink, args.job, settings, state, args.installed)
@@ -92,9 +93,9 @@ def require_room(flink: Flink, job: str, settings: Settings) -> None:
     if job in flink.jobs().values():
         raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it with {SMW} savepoint --stop --job {job}")
     free, slots = flink.slots()
-    if free < settings.parallelism:
-        raise UserError(f"the Flink at {flink.url} has {free} free slots of {slots}, and SMW_PARALLELISM={settings.parallelism} takes as many: "
-                        "start more TaskManagers, stop a job, or set it lower")
+    if free < settings.flink.parallelism:
+        raise UserError(f"the Flink at {flink.url} has {free} free slots of {slots}, "
+                        f"and SMW_PARALLELISM={settings.flink.parallelism} takes as many: start more TaskManagers, stop a job, or set it lower")
 
 
 def submit(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool) -> str:
@@ -102,7 +103,7 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
 
     Settings, including secrets, are only in the client's environment.
     """
-    kept, logs = settings.home.resolve() / "submit", settings.home.resolve() / "logs"
+    kept, logs = settings.stack.home.resolve() / "submit", settings.stack.home.resolve() / "logs"
     private_folder(kept)
     private_folder(logs)
     with TemporaryDirectory(dir=kept) as folder:
@@ -112,7 +113,7 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
             ended = subprocess.run([
                 str(FLINK / "bin" / "flink"), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
                 *sent, "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
-            ], env=os.environ | flink_environ(settings, f"submit_{job}"), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            ], env=os.environ | flink_environ(settings, f"submit_{job}", Run.load()), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
             log.seek(0)
             printed = log.read()
     if ended.returncode:
@@ -141,7 +142,7 @@ def stands_still(flink: Flink, job_id: str, settings: Settings) -> bool:
 
     Raises UserError when it ends otherwise, or Flink no longer knows it.
     """
-    standstill = Standstill(flink, settings.standstill_s, job_id)
+    standstill = Standstill(flink, settings.flink.standstill_s, job_id)
     while job_id in flink.jobs():
         if standstill.is_found():
             return True

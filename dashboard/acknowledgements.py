@@ -38,7 +38,7 @@ def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False
                            on_delivery=lambda error, _: failures.append(error) if error else None)
         undelivered = producer().flush(SENT_WITHIN_S + 1)
     except (KafkaException, BufferError, SystemError) as error:  # a fatal error of the client may be the cause of a SystemError
-        raise UserError(f"Kafka at {settings().kafka} does not accept the acknowledgement: {error.__cause__ or error}") from None
+        raise UserError(f"Kafka at {settings().kafka.address} does not accept the acknowledgement: {error.__cause__ or error}") from None
     if failures or undelivered:
         fault = connection.why_not(settings()) or f"Kafka reports {failures[0].str() if failures else 'nothing'}"
         raise UserError(f"The alert is not acknowledged: {fault}")

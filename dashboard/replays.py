@@ -53,7 +53,7 @@ class Replays:
         """Start a replay, unless one is running."""
         if self.newest and self.newest.running:
             return
-        home = settings().home.resolve()
+        home = settings().stack.home.resolve()
         log, report_file = home / "logs" / "replay_of_dashboard.log", home / "run" / "replay_of_dashboard.jsonl"
         for file in (log, report_file):
             private_folder(file.parent)

@@ -9,4 +9,4 @@ from smartmeter.hosts import Gate, OwnHost
 from smartmeter.settings import Settings
 
 _settings = Settings.load()
-app = st.App("app.py", middleware=[Middleware(OwnHost, gate=Gate(_settings, _settings.dashboard_address, pages=True))])
+app = st.App("app.py", middleware=[Middleware(OwnHost, gate=Gate(_settings, _settings.dashboard.address, pages=True))])

@@ -19,7 +19,7 @@ import numpy as np
 from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, lines_of, note, read_channel
 from generator.houses import House, HouseDay, Meter, Readings
 from smartmeter.local_days import day_bounds_ms, local_date
-from smartmeter.settings import Settings, variable
+from smartmeter.settings import Rules
 
 TIMEZONE_OF_MAINS_LABEL = {"mains": "America/New_York", "aggregate": "Europe/London"}
 """Label of the mains -> time zone of the data set: REDD, UK-DALE."""
@@ -38,7 +38,7 @@ LABEL_HEADS = {"channel", "meter", "id", "no", "number", "#"}
 
 
 def measured_houses(folder: Path, timezone: str | None = None, options: ReadingOptions = AS_WATTS,
-                    max_gap_s: float = Settings.max_gap_s) -> list[MeasuredHouse]:
+                    max_gap_s: float = Rules.max_gap_s) -> list[MeasuredHouse]:
     """The houses of a data set, each in the data set's time zone unless another one is given.
 
     max_gap_s: longest time that a reading holds in the jobs; a file with a longer sample period is reported. Raises DatasetError when
@@ -166,7 +166,7 @@ def _note_long_periods(folder: Path, channels: list[Channel], max_gap_s: float) 
     if sparse:
         period_s = max(channel.period_s for channel in sparse)
         note(f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so "
-             f"energy is missing; so in {len(sparse)} files of {folder.name}. Set {variable('max_gap_s')}={period_s:.0f} for the demo or the stack")
+             f"energy is missing; so in {len(sparse)} files of {folder.name}. Set SMW_MAX_GAP_S={period_s:.0f} for the demo or the stack")
 
 
 def read_labels(path: Path) -> dict[int, str]:

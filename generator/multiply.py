@@ -22,7 +22,7 @@ from generator.places import draw_place, places
 from smartmeter.arrays import Float32s, Ints
 from smartmeter.folders import private_folder
 from smartmeter.local_days import dates, day_bounds_ms, wall_clock_pieces
-from smartmeter.settings import Settings
+from smartmeter.settings import Rules
 
 HOUSE_SPREAD = 0.20
 CHANNEL_SPREAD = 0.05
@@ -43,7 +43,7 @@ class Assignment:
 
 
 def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: str | None = None,
-                      options: ReadingOptions = AS_WATTS, max_gap_s: float = Settings.max_gap_s) -> list[House]:
+                      options: ReadingOptions = AS_WATTS, max_gap_s: float = Rules.max_gap_s) -> list[House]:
     """Houses 1 to count from the data set in `data`. Clean days and assignments are kept under `home`.
 
     timezone: that of the data; the new houses have that of their zip. Raises DatasetError when no measured house has a

@@ -37,6 +37,7 @@ from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.codec import decode_as
 from smartmeter.messages.records import Result, ThresholdRecord
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 NO_THRESHOLD = "the topics ended before a threshold for its time arrived"
@@ -146,9 +147,9 @@ class Waiting:
 class SpikesJoin(KeyedCoProcessFunction):
     """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, run: Run = LIVE):
         self.spikes = Spikes(settings)
-        self.houses = Houses(settings, [self.spikes])
+        self.houses = Houses(settings, [self.spikes], run)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink before the first row."""
@@ -223,14 +224,14 @@ class SpikesJoin(KeyedCoProcessFunction):
 
 def main() -> None:
     """Submit the job and wait until it ends."""
-    settings = Settings.load()
+    settings, run = Settings.load(), Run.load()
     tables = flow.environment("spikes", settings)
-    batches = kafka_tables.batches(tables, settings, Spikes(settings).wanted)
+    batches = kafka_tables.batches(tables, settings, run, Spikes(settings).wanted)
     joined = (
-        batches.connect(kafka_tables.thresholds(tables, settings))
-        .process(SpikesJoin(settings), output_type=MESSAGE).name("spikes").uid("spikes")
+        batches.connect(kafka_tables.thresholds(tables, settings, run))
+        .process(SpikesJoin(settings, run), output_type=MESSAGE).name("spikes").uid("spikes")
     )
-    flow.send(tables, settings, joined)
+    flow.send(tables, settings, run, joined)
 
 
 if __name__ == "__main__":

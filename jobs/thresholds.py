@@ -35,7 +35,7 @@ class Thresholds(Stage):
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
         self.limits = Limits.of(settings)
-        self.window_days = settings.window_days
+        self.window_days = settings.rules.window_days
 
     def take(self, change: Change) -> Iterator[Result]:
         """Add the batch to the panes. Yield the versions whose dates have begun."""

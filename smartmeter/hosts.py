@@ -29,10 +29,10 @@ class Gate:
     """
 
     def __init__(self, settings: Settings, address: str, pages: bool = False):
-        self._further = set(listed(settings.allowed_hosts.lower()))
+        self._further = set(listed(settings.stack.allowed_hosts.lower()))
         self._names = {"localhost", socket.gethostname().lower(), address.lower()} | self._further
         self._any_address = (ip := _ip(address)) is not None and ip.is_unspecified  # an IP address cannot be rebound
-        self._origins = set(listed(settings.allowed_origins))
+        self._origins = set(listed(settings.stack.allowed_origins))
         self._pages = pages
 
     def refusal(self, headers: Mapping[str, str]) -> str | None:

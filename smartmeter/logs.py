@@ -76,7 +76,7 @@ class Bound:
     @classmethod
     def of(cls, settings: Settings) -> Bound:
         """The limits in the settings."""
-        return cls(round(settings.log_mb * 1e6), settings.log_files)
+        return cls(round(settings.stack.log_mb * 1e6), settings.stack.log_files)
 
 
 USUAL = Bound()

@@ -13,13 +13,13 @@ from smartmeter.settings import Settings
 
 def checkpoints_of(settings: Settings, job: str) -> str:
     """The address of a job's checkpoints. It differs by topic prefix and state backend, as these cannot use each other's state."""
-    root = settings.checkpoint_dir or str(settings.home / "checkpoints")
-    return f"{address(root)}/{settings.topic_prefix}{job}/{settings.state_backend}"
+    root = settings.flink.checkpoint_dir or str(settings.stack.home / "checkpoints")
+    return f"{address(root)}/{settings.kafka.topic_prefix}{job}/{settings.flink.state_backend}"
 
 
 def savepoints_of(settings: Settings, job: str) -> str:
     """The address of a job's savepoints."""
-    return f"{address(settings.checkpoint_dir or str(settings.home))}/savepoints/{settings.topic_prefix}{job}"
+    return f"{address(settings.flink.checkpoint_dir or str(settings.stack.home))}/savepoints/{settings.kafka.topic_prefix}{job}"
 
 
 def address(place: str) -> str:

@@ -43,28 +43,28 @@ log.retention.ms=-1
 
 
 def start_broker(processes: Processes, settings: Settings) -> None:
-    """Start the broker at settings.kafka. Its data is in settings.home/kafka. Raises UserError when it cannot start."""
-    if settings.kafka_tls or settings.kafka_user:
+    """Start the broker at settings.kafka.address. Its data is in settings.stack.home/kafka. Raises UserError when it cannot start."""
+    if settings.kafka.tls or settings.kafka.user:
         raise UserError("the local broker supports neither TLS nor users: unset SMW_KAFKA_TLS and SMW_KAFKA_USER")
-    require_free_port(settings.kafka, "SMW_KAFKA")
-    require_free_port(f"{LOOPBACK}:{settings.kafka_controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
-    data = settings.home / "kafka"
+    require_free_port(settings.kafka.address, "SMW_KAFKA")
+    require_free_port(f"{LOOPBACK}:{settings.kafka.controller_port}", "SMW_KAFKA_CONTROLLER_PORT")
+    data = settings.stack.home / "kafka"
     private_folder(data)
-    properties = settings.home / "kafka.properties"
+    properties = settings.stack.home / "kafka.properties"
     properties.write_text(BROKER_PROPERTIES.format(
-        address=settings.kafka, controller_port=settings.kafka_controller_port, data=data))
+        address=settings.kafka.address, controller_port=settings.kafka.controller_port, data=data))
     java = [machine.java(), "-Xms128m", "-Xmx768m", END_WITHOUT_MEMORY, *logs.java_options("kafka", "WARN"), "-cp", str(JARS / "kafka" / "*")]
     if not (data / "meta.properties").exists():
         cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
         subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
                        check=True, capture_output=True)
     processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
-    processes.wait_until(lambda: broker_answers(settings), f"no Kafka broker answers at {settings.kafka}")
+    processes.wait_until(lambda: broker_answers(settings), f"no Kafka broker answers at {settings.kafka.address}")
 
 
 def broker_answers(settings: Settings) -> bool:
     """Whether Kafka answers."""
-    if not is_listening(settings.kafka):
+    if not is_listening(settings.kafka.address):
         return False
     try:
         connection.admin(settings).list_topics(timeout=1)

@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("flink", metavar="HOST:PORT", help="Flink's REST address")
     parser.add_argument("--keys", type=Path, metavar="DIR", help="folder of the keys for mutual TLS with Flink (default: plain HTTP)")
     parser.add_argument("--address", default="127.0.0.1", help="address to listen at (default: 127.0.0.1); in a container 0.0.0.0")
-    parser.add_argument("--port", type=int, default=settings.flink_ui_port, help="port to listen at (default: SMW_FLINK_UI_PORT)")
+    parser.add_argument("--port", type=int, default=settings.flink.ui_port, help="port to listen at (default: SMW_FLINK_UI_PORT)")
     args = parser.parse_args()
     scheme, context = ("https", rest_keys.client_context(args.keys)) if args.keys else ("http", None)
     gate = Gate(settings, args.address, pages=True)

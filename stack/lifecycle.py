@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from pathlib import Path
 
 from smartmeter.kafka.topic_admin import create_topics
@@ -34,22 +33,23 @@ def stay(processes: Processes) -> None:
 
 def demo_home(settings: Settings) -> Path:
     """The folder of ./smw demo, separate from the stack's, as the demo deletes earlier data when it starts."""
-    return settings.home.resolve() / "demo"
+    return settings.stack.home.resolve() / "demo"
 
 
 def of_what_runs(settings: Settings) -> Settings:
-    """The settings of whatever runs at settings.kafka: the demo's if its broker runs there, else unchanged."""
+    """The settings of whatever runs at settings.kafka.address: the demo's if its broker runs there, else unchanged."""
     home = demo_home(settings)
     properties = home / "kafka.properties"
-    is_demo = properties.is_file() and f"listeners=PLAINTEXT://{settings.kafka}," in properties.read_text() and marked(home / "run" / "kafka.pid")
-    return replace(settings, home=home) if is_demo else settings
+    listens = f"listeners=PLAINTEXT://{settings.kafka.address},"
+    is_demo = properties.is_file() and listens in properties.read_text() and marked(home / "run" / "kafka.pid")
+    return settings.but(home=home) if is_demo else settings
 
 
 def addresses(settings: Settings) -> str:
     """The addresses of the stack's services, as a few lines of text."""
     return f"""
-Kafka:       {settings.kafka}
-ClickHouse:  {settings.clickhouse_url} (user {settings.clickhouse_reader}, read-only)
-Flink:       http://{LOOPBACK}:{settings.flink_ui_port}
+Kafka:       {settings.kafka.address}
+ClickHouse:  {settings.clickhouse.url} (user {settings.clickhouse.reader}, read-only)
+Flink:       http://{LOOPBACK}:{settings.flink.ui_port}
 Metrics:     {' '.join(metrics_urls(settings).values()) or 'none'}
-Logs:        {settings.home / 'logs'}"""
+Logs:        {settings.stack.home / 'logs'}"""

@@ -98,8 +98,8 @@ def main() -> int:
     logs.configure("metrics")
     settings = Settings.load()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    Handler.pushed, Handler.gate = Pushed(), Gate(settings, settings.metrics_address)
-    with ThreadingHTTPServer((settings.metrics_address, settings.flink_metrics_port), Handler) as server:
+    Handler.pushed, Handler.gate = Pushed(), Gate(settings, settings.stack.metrics_address)
+    with ThreadingHTTPServer((settings.stack.metrics_address, settings.stack.flink_metrics_port), Handler) as server:
         server.serve_forever()
     return 0
 

@@ -6,7 +6,6 @@ import os
 import random
 import socket
 from contextlib import ExitStack
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from smartmeter.errors import UserError
@@ -22,22 +21,22 @@ def with_free_ports(settings: Settings) -> Settings:
 
     A metrics port of 0 stays 0: no metrics.
     """
-    wanted = [host_and_port(settings.kafka, "SMW_KAFKA")[1], settings.kafka_controller_port,
-              urlsplit(settings.clickhouse_url).port or 0, settings.flink_ui_port, settings.dashboard_port,
-              settings.flink_metrics_port, settings.sink_metrics_port]
+    wanted = [host_and_port(settings.kafka.address, "SMW_KAFKA")[1], settings.kafka.controller_port,
+              urlsplit(settings.clickhouse.url).port or 0, settings.flink.ui_port, settings.dashboard.port,
+              settings.stack.flink_metrics_port, settings.stack.sink_metrics_port]
     with ExitStack() as held:  # all are held at once, so that they differ
         kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
-    return replace(settings, kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
-                   clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard,
-                   flink_metrics_port=settings.flink_metrics_port and flink_metrics,
-                   sink_metrics_port=settings.sink_metrics_port and sink_metrics)
+    return settings.but(kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
+                        clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard,
+                        flink_metrics_port=settings.stack.flink_metrics_port and flink_metrics,
+                        sink_metrics_port=settings.stack.sink_metrics_port and sink_metrics)
 
 
 def with_free_flink_port(settings: Settings) -> Settings:
     """The settings with a free port for Flink's web page."""
     with listener_near(0) as held:
-        return replace(settings, flink_ui_port=held.getsockname()[1])
+        return settings.but(flink_ui_port=held.getsockname()[1])
 
 
 def listener_near(port: int) -> socket.socket:

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from clickhouse_connect.driver.exceptions import OperationalError
 
+from smartmeter.certificates import trusted
 from smartmeter.errors import UserError
 from smartmeter.settings import SMW, Settings
 
@@ -27,13 +28,13 @@ logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it also ra
 
 def password_file(settings: Settings) -> Path:
     """The file in which the local endpoint keeps the writer's generated password."""
-    return settings.home / "clickhouse_password"
+    return settings.stack.home / "clickhouse_password"
 
 
 def writer_password(settings: Settings) -> str:
     """The writer's password: the one in the settings, else the local endpoint's, else none."""
-    if settings.clickhouse_password:
-        return settings.clickhouse_password
+    if settings.clickhouse.password:
+        return settings.clickhouse.password
     try:
         return password_file(settings).read_text().strip()
     except OSError:
@@ -41,34 +42,38 @@ def writer_password(settings: Settings) -> str:
 
 
 def writer(settings: Settings, database: str | None = None) -> Client:
-    """A client that may create tables and insert. Raises ClickHouseError when there is no connection."""
-    return _client(settings, settings.clickhouse_user, writer_password(settings), database)
+    """A client that may create tables and insert.
+
+    Raises ClickHouseError when there is no connection, and UserError if the file of authorities cannot be used.
+    """
+    return _client(settings, settings.clickhouse.user, writer_password(settings), database)
 
 
 def reader(settings: Settings) -> Client:
     """A read-only client on the project's database. Raises UserError when there is no connection to it."""
     try:
-        return _client(settings, settings.clickhouse_reader, settings.clickhouse_reader_password, settings.database)
+        return _client(settings, settings.clickhouse.reader, settings.clickhouse.reader_password, settings.clickhouse.database)
     except ClickHouseError as error:
         raise UserError(reason(error, settings)) from None
 
 
 def _client(settings: Settings, user: str, password: str, database: str | None) -> Client:
     return clickhouse_connect.get_client(
-        dsn=settings.clickhouse_url, interface=urlsplit(settings.clickhouse_url).scheme,  # it does not take that from the dsn
+        dsn=settings.clickhouse.url, interface=urlsplit(settings.clickhouse.url).scheme,  # it does not take that from the dsn
         username=user, password=password, database=database or "__default__",
-        autogenerate_session_id=False, connect_timeout=5, send_receive_timeout=ANSWER_S, ca_cert=settings.clickhouse_ca or None,
+        autogenerate_session_id=False, connect_timeout=5, send_receive_timeout=ANSWER_S,
+        ca_cert=trusted(settings.clickhouse.ca, "SMW_CLICKHOUSE_CA"),
     )
 
 
 def reason(error: ClickHouseError, settings: Settings) -> str:
     """Why ClickHouse could not be used and what to do, in one sentence."""
-    url = settings.clickhouse_url
+    url = settings.clickhouse.url
     if error.code == AUTHENTICATION_FAILED:
         return (f"ClickHouse at {url} refuses the user or the password; "
                 "set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)")
-    if error.code == UNKNOWN_DATABASE and f"Database {settings.database} does not exist" in str(error):
-        return f"ClickHouse at {url} has no database {settings.database} yet; the sink creates it: start it with {SMW} stack"
+    if error.code == UNKNOWN_DATABASE and f"Database {settings.clickhouse.database} does not exist" in str(error):
+        return f"ClickHouse at {url} has no database {settings.clickhouse.database} yet; the sink creates it: start it with {SMW} stack"
     if exception := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
         return f"ClickHouse reports: {exception[1]}"
     if untrusted := re.search(r"certificate verify failed: (.*?) \(_ssl", str(error)):

@@ -46,7 +46,8 @@ from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder
 from smartmeter.hosts import Gate, OwnHost, listed
 from smartmeter.locks import exclusive
-from smartmeter.settings import Settings, SettingsError, write_private
+from smartmeter.settings import Settings, write_private
+from smartmeter.variables import SettingsError
 from store import bodies, native
 from store.client import password_file, writer_password
 from store.engine import Engine, Query, Result, Summary
@@ -84,14 +85,14 @@ class Endpoint:
 
     def __init__(self, engine: Engine, settings: Settings):
         self._engine, self._settings = engine, settings
-        self._reader = settings.clickhouse_reader
+        self._reader = settings.clickhouse.reader
         self._passwords = {
-            settings.clickhouse_user: writer_password(settings),
-            settings.clickhouse_reader: settings.clickhouse_reader_password,
+            settings.clickhouse.user: writer_password(settings),
+            settings.clickhouse.reader: settings.clickhouse.reader_password,
         }
-        self._lanes = {user: Lane(settings.clickhouse_queries) for user in self._passwords}
+        self._lanes = {user: Lane(settings.clickhouse.queries) for user in self._passwords}
         self._killers = anyio.CapacityLimiter(2)
-        gate = Gate(settings, urlsplit(settings.clickhouse_url).hostname or "")
+        gate = Gate(settings, urlsplit(settings.clickhouse.url).hostname or "")
         self.app = Starlette(
             routes=[
                 Route("/ping", _ok),
@@ -100,7 +101,8 @@ class Endpoint:
             ],
             middleware=[
                 Middleware(OwnHost, gate=gate),
-                Middleware(CORSMiddleware, allow_origins=listed(settings.allowed_origins), allow_methods=["GET", "POST"], allow_headers=["*"],
+                Middleware(CORSMiddleware, allow_origins=listed(settings.stack.allowed_origins),
+                           allow_methods=["GET", "POST"], allow_headers=["*"],
                            expose_headers=["X-ClickHouse-Exception-Code", "X-ClickHouse-Format", "X-ClickHouse-Query-Id", "X-ClickHouse-Summary"]),
             ])
 
@@ -131,7 +133,7 @@ class Endpoint:
         """Read the statement, wait for its turn, run it and send its result. Raises QueryError until the first byte is sent."""
         user = self._authenticate(request)
         reader = user == self._reader
-        limit = READER_BODY_BYTES if reader else self._settings.clickhouse_insert_mb * 1_000_000
+        limit = READER_BODY_BYTES if reader else self._settings.clickhouse.insert_mb * 1_000_000
         if request.headers.get("Content-Type", "").startswith("multipart/"):
             raise QueryError.named(NOT_IMPLEMENTED, "Multipart forms are not supported: send parameters in the URL", "NOT_IMPLEMENTED")
         body = await bodies.read(request, limit)
@@ -183,7 +185,7 @@ class Endpoint:
         return user
 
     def _query(self, request: Request, reader: bool, text: bytes) -> Query:
-        parameters, memory = request.query_params, self._settings.clickhouse_memory_mb * 1_000_000
+        parameters, memory = request.query_params, self._settings.clickhouse.memory_mb * 1_000_000
         return Query(
             text,
             database=parameters.get("database") or request.headers.get("X-ClickHouse-Database", ""),
@@ -192,7 +194,7 @@ class Endpoint:
             parameters={k.removeprefix("param_"): v for k, v in parameters.items() if k.startswith("param_")},
             reader=reader,
             readonly=1 if reader else 0 if request.method == "POST" else 2,
-            memory_bytes=memory // self._settings.clickhouse_queries if reader else memory,
+            memory_bytes=memory // self._settings.clickhouse.queries if reader else memory,
         )
 
     def _message(self, error: QueryError) -> str:
@@ -331,10 +333,11 @@ def _credentials(request: Request) -> tuple[str, str]:
 
 def _bind(settings: Settings) -> socket.socket:
     """A socket bound to the loopback address in SMW_CLICKHOUSE_URL. Raises UserError."""
-    address = urlsplit(settings.clickhouse_url)
+    address = urlsplit(settings.clickhouse.url)
     host, port = address.hostname or "", address.port or 8123
     if host != "localhost" and not _is_loopback(host):
-        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url} is not on this machine: the local endpoint serves a loopback address, such as http://127.0.0.1:8123")
+        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse.url} is not on this machine: "
+                        "the local endpoint serves a loopback address, such as http://127.0.0.1:8123")
     # asyncio sets TCP_NODELAY only on a socket with an explicit protocol; without it an answer may take 40 ms longer.
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -370,14 +373,14 @@ def _locked(folder: Path) -> Iterator[None]:
 
 def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
     """The files of the certificate and its key; none if SMW_CLICKHOUSE_URL is not https. Raises UserError."""
-    if not settings.clickhouse_url.startswith("https:"):
+    if not settings.clickhouse.url.startswith("https:"):
         return None, None
     try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.clickhouse_certificate, settings.clickhouse_key)
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.clickhouse.certificate, settings.clickhouse.key)
     except OSError as error:
-        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse_url}: set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY to PEM files "
+        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse.url}: set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY to PEM files "
                         f"that belong together ({error.strerror or error})") from None
-    return settings.clickhouse_certificate, settings.clickhouse_key
+    return settings.clickhouse.certificate, settings.clickhouse.key
 
 
 def _end_with_the_engine(error: QueryError) -> NoReturn:
@@ -400,15 +403,15 @@ def _make_password(settings: Settings) -> None:
 
 def serve(settings: Settings) -> None:
     """Serve until SIGINT or SIGTERM. Raises UserError when the endpoint cannot start."""
-    folder = settings.home / "clickhouse"
+    folder = settings.stack.home / "clickhouse"
     certificate, key = _certificate(settings)
     with _bind(settings) as sock, _locked(folder):
         _make_password(settings)
-        engine = Engine(folder, settings.clickhouse_database)
+        engine = Engine(folder, settings.clickhouse.database)
         try:
             app = Endpoint(engine, settings).app
             _allow_many_connections()
-            log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse_url, folder)
+            log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse.url, folder)
             config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=5,
                                     ssl_certfile=certificate, ssl_keyfile=key)
             uvicorn.Server(config).run(sockets=[sock])

@@ -40,15 +40,15 @@ class SinkMetrics:
 
         group_id, topics: the sink's consumer group, and the full names of its topics.
         """
-        if not settings.sink_metrics_port:
+        if not settings.stack.sink_metrics_port:
             yield
             return
         lags = Lags(settings, {group_id: topics})
         self.unstored.set_function(lambda: unstored(lags))
-        address = f"{settings.metrics_address}:{settings.sink_metrics_port}"
+        address = f"{settings.stack.metrics_address}:{settings.stack.sink_metrics_port}"
         try:
-            app = wsgi_own_host(make_wsgi_app(self.registry), Gate(settings, settings.metrics_address))
-            server = make_server(settings.metrics_address, settings.sink_metrics_port, app, _Server, _Quiet)
+            app = wsgi_own_host(make_wsgi_app(self.registry), Gate(settings, settings.stack.metrics_address))
+            server = make_server(settings.stack.metrics_address, settings.stack.sink_metrics_port, app, _Server, _Quiet)
         except OSError as error:
             raise UserError(f"the sink's metrics cannot be served at {address} ({error.strerror}): end the program that uses it, "
                             "or set SMW_SINK_METRICS_PORT to another port, or to 0 for none") from None

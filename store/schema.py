@@ -6,6 +6,7 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 STATEMENTS = [statement for statement in (Path(__file__).parent / "schema.sql").read_text().split(";\n") if statement.strip()]
@@ -15,16 +16,21 @@ AGE_OF = {"daily_energy": "date", "thresholds": "date", "alerts": "date", "power
 """Tables whose rows leave after a time -> the column with the start of that time. Rows of other tables stay."""
 
 
-def create(client: Client, settings: Settings) -> None:
+def database(settings: Settings, run: Run) -> str:
+    """The database of a run's results."""
+    return f"{settings.clickhouse.database}_{run.into}" if run.into else settings.clickhouse.database
+
+
+def create(client: Client, settings: Settings, run: Run = LIVE) -> None:
     """Create what is missing, replace the views, set how long rows stay, and make the database the client's default.
 
     Data stays unchanged, except for rows older than retention_days or profile_days.
     """
-    client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": settings.database})
-    client.database = settings.database
+    client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": database(settings, run)})
+    client.database = database(settings, run)
     for statement in STATEMENTS:
         client.command(statement)
-    _retain(client, dict.fromkeys(AGE_OF, settings.retention_days) | {"power_profile": settings.profile_days})
+    _retain(client, dict.fromkeys(AGE_OF, settings.clickhouse.retention_days) | {"power_profile": settings.clickhouse.profile_days})
 
 
 def _retain(client: Client, days_of: dict[str, int]) -> None:

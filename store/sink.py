@@ -34,7 +34,9 @@ from smartmeter.messages.framing import framing
 from smartmeter.messages.records import AnyRecord
 from smartmeter.messages.single_object import RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
-from smartmeter.settings import Settings, SettingsError
+from smartmeter.run import LIVE, Run
+from smartmeter.settings import Settings
+from smartmeter.variables import SettingsError
 from store import client as clickhouse
 from store import limits, profile, schema
 from store.metrics import SinkMetrics
@@ -106,8 +108,8 @@ class Batch:
 
     def is_due(self, settings: Settings) -> bool:
         """Whether to store the batch now."""
-        return (any(self.rows[table] for table in AT_ONCE) or len(self) >= settings.sink_batch_rows or self.message_bytes >= MOST_BYTES
-                or time.monotonic() - self.started >= settings.sink_batch_s)
+        return (any(self.rows[table] for table in AT_ONCE) or len(self) >= settings.clickhouse.batch_rows
+                or self.message_bytes >= MOST_BYTES or time.monotonic() - self.started >= settings.clickhouse.batch_s)
 
     def add(self, name: str, payload: bytes) -> None:
         """Add a message of the topic `name`. Raises CodecError if it is not one or cannot be stored, and then adds nothing."""
@@ -123,9 +125,9 @@ class Batch:
 class Sink:
     """Runs until stop() is called. Raises UserError when Kafka cannot be used, or ClickHouse refuses the user."""
 
-    def __init__(self, settings: Settings):
-        self._settings = settings
-        self._name_of = {topic(settings, name): name for name in STORED}
+    def __init__(self, settings: Settings, run: Run = LIVE):
+        self._settings, self._run = settings, run
+        self._name_of = {topic(settings, name, run): name for name in STORED}
         self._stopping = False
         self._stored: Counter[str] = Counter()
         self._refused = self._refused_before = 0  # messages; when progress was last reported
@@ -140,9 +142,10 @@ class Sink:
     def run(self) -> None:
         """Store messages until stop() is called."""
         connection.require_broker(self._settings)
-        self._framing = framing(self._settings)
+        group_id = sink_group(self._settings, self._run)
+        self._framing = framing(self._settings, self._run)
         self._consumer = Consumer({
-            **connection.consumer(self._settings, sink_group(self._settings)),
+            **connection.consumer(self._settings, group_id),
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": 16384,
             "topic.metadata.refresh.interval.ms": 5000,
@@ -150,7 +153,7 @@ class Sink:
             "error_cb": self._on_error,
         })
         try:
-            with self._metrics.served(self._settings, sink_group(self._settings), tuple(self._name_of)):
+            with self._metrics.served(self._settings, group_id, tuple(self._name_of)):
                 if self._until_it_works(self._connect):
                     self._consume()
         except RegistryFault:  # stopped while it waited for the registry; the next run reads unstored messages again
@@ -161,7 +164,7 @@ class Sink:
     def _consume(self) -> None:
         self._consumer.subscribe(list(self._name_of))
         batch, reported, stored_before = Batch(), time.monotonic(), 0
-        log.info("storing %s from %s into %s", ", ".join(self._name_of), self._settings.kafka, self._settings.clickhouse_url)
+        log.info("storing %s from %s into %s", ", ".join(self._name_of), self._settings.kafka.address, self._settings.clickhouse.url)
         while not self._stopping:
             for message in self._read():
                 self._take(message, batch)
@@ -180,7 +183,7 @@ class Sink:
 
     def _read(self) -> list[Message]:
         """The available messages, after a short wait for the first one: consume() alone would wait for all 10,000."""
-        first = self._consumer.poll(min(POLL_S, self._settings.sink_batch_s / 2))
+        first = self._consumer.poll(min(POLL_S, self._settings.clickhouse.batch_s / 2))
         return [] if first is None else [first, *self._consumer.consume(10_000, timeout=0)]  # not `if first`: an empty message is falsy
 
     def _take(self, message: Message, batch: Batch) -> None:
@@ -252,7 +255,7 @@ class Sink:
 
     def _connect(self) -> None:
         self._client = clickhouse.writer(self._settings)
-        schema.create(self._client, self._settings)
+        schema.create(self._client, self._settings, self._run)
 
     def _until_it_works(self, action: Callable[[], None], following: Batch | None = None) -> bool:
         """Call `action` until it succeeds, however long ClickHouse is away. False if the sink is stopped before that.
@@ -277,7 +280,7 @@ class Sink:
             failures += 1
         self._metrics.clickhouse_up.set(1)
         if failures:
-            log.info("ClickHouse at %s is back", self._settings.clickhouse_url)
+            log.info("ClickHouse at %s is back", self._settings.clickhouse.url)
             self._consumer.resume(self._consumer.assignment())
         return True
 
@@ -303,7 +306,7 @@ def main() -> int:
     """Run the sink until SIGINT or SIGTERM. Returns the exit code."""
     logs.configure("sink")
     try:
-        sink = Sink(Settings.load())
+        sink = Sink(Settings.load(), Run.load())
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: sink.stop())
         sink.run()

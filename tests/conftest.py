@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import hypothesis
 import pytest
 
@@ -57,6 +55,6 @@ def clickhouse(stack_settings, processes):
 @pytest.fixture
 def with_topics(kafka, request):
     """The settings of `kafka` with topics that belong to one test alone."""
-    settings = replace(kafka, topic_prefix=f"{request.node.name}.".translate(str.maketrans("[]/", "...")))
+    settings = kafka.but(topic_prefix=f"{request.node.name}.".translate(str.maketrans("[]/", "...")))
     topic_admin.create_topics(settings)
     return settings

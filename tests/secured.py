@@ -45,17 +45,17 @@ super.users=User:{user};User:ANONYMOUS
 
 
 def start_broker(processes: Processes, settings: Settings, authority: Authority) -> None:
-    """Start a broker at settings.kafka, with a certificate for that host, whose admin is settings.kafka_user."""
-    host = settings.kafka.rpartition(":")[0]
-    keystore = settings.home / "keystore.pem"
+    """Start a broker at settings.kafka.address, with a certificate for that host, whose admin is settings.kafka.user."""
+    host = settings.kafka.address.rpartition(":")[0]
+    keystore = settings.stack.home / "keystore.pem"
     keystore.write_bytes(b"".join(file.read_bytes() for file in reversed(authority.issue(host))))
-    data, properties = settings.home / "kafka", settings.home / "kafka.properties"
-    places = dict(address=settings.kafka, controller_port=settings.kafka_controller_port)
+    data, properties = settings.stack.home / "kafka", settings.stack.home / "kafka.properties"
+    places = dict(address=settings.kafka.address, controller_port=settings.kafka.controller_port)
     properties.write_text(broker.BROKER_PROPERTIES.format(**places, data=data) + SECURITY_PROPERTIES.format(
-        **places, user=settings.kafka_user, password=settings.kafka_password, keystore=keystore, authority=authority.file))
+        **places, user=settings.kafka.user, password=settings.kafka.password, keystore=keystore, authority=authority.file))
     java = [machine.java(), "-Xms128m", "-Xmx512m", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
     subprocess.run([*java, "kafka.tools.StorageTool", "format", f"--cluster-id={secrets.token_urlsafe(16)}", "--config", str(properties),
-                    "--add-scram", f"SCRAM-SHA-512=[name={settings.kafka_user},password={settings.kafka_password}]"],
+                    "--add-scram", f"SCRAM-SHA-512=[name={settings.kafka.user},password={settings.kafka.password}]"],
                    check=True, capture_output=True)
     processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
     processes.wait_until(lambda: broker.broker_answers(settings), "no secured broker answers")

@@ -14,9 +14,9 @@ def messages(settings, name: str) -> list:
     """All messages of a topic, those of a partition in their order."""
     consumer = Consumer(connection.client(settings) | {"group.id": "none", "enable.partition.eof": True})
     full = topics.topic(settings, name)
-    consumer.assign([TopicPartition(full, p, OFFSET_BEGINNING) for p in range(settings.partitions)])
+    consumer.assign([TopicPartition(full, p, OFFSET_BEGINNING) for p in range(settings.kafka.partitions)])
     found, ends = [], 0
-    while ends < settings.partitions:
+    while ends < settings.kafka.partitions:
         message = consumer.poll(10)
         if message.error():
             ends += 1

@@ -30,7 +30,7 @@ from bench.peers import CORES, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, car
 from smartmeter.messages.codec import Burst, decode_burst
 
 BURSTS_A_FILE = 20_000
-LATENESS_MS = round(RULE.allowed_lateness_s * 1000)
+LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
 LEAST_HISTORY_MS = 23 * 3_600_000
 MOSTLY_ON = 0.95
 
@@ -84,23 +84,23 @@ DAYS = f"""
 
 SKETCHES = f""",
     sum(arraySum(held_ms)) AS covered_ms,
-    quantileDDArrayState(0.01, {RULE.quantile})(arrayFilter(power -> power > 1e-5, day_watts)) AS sketch,
+    quantileDDArrayState(0.01, {RULE.rules.quantile})(arrayFilter(power -> power > 1e-5, day_watts)) AS sketch,
     sum(arrayCount(power -> power > 1e-5, day_watts)) AS powered,
-    sum(arrayCount(power -> power > {RULE.on_watts}, day_watts)) AS on_readings,
-    quantileDDArray(0.01, 0.5)(arrayFilter(power -> power > {RULE.on_watts}, day_watts)) AS on_watts"""
+    sum(arrayCount(power -> power > {RULE.rules.on_watts}, day_watts)) AS on_readings,
+    quantileDDArray(0.01, 0.5)(arrayFilter(power -> power > {RULE.rules.on_watts}, day_watts)) AS on_watts"""
 
 THRESHOLDS = f"""
     CREATE TABLE thresholds ENGINE = MergeTree ORDER BY (house_id, meter_id, date) AS
     WITH history AS (
-        SELECT house_id, meter_id, days.date + after AS date, quantileDDArrayMerge(0.01, {RULE.quantile})(sketch) AS percentile_watts,
+        SELECT house_id, meter_id, days.date + after AS date, quantileDDArrayMerge(0.01, {RULE.rules.quantile})(sketch) AS percentile_watts,
                sum(covered_ms) AS covered_ms, sum(readings) AS readings, sum(on_readings) AS on_readings, sum(powered) AS powered,
                arraySort(groupArrayIf(on_watts, days.on_readings > 0)) AS on_days
-        FROM days ARRAY JOIN range(1, {RULE.window_days + 1}) AS after
+        FROM days ARRAY JOIN range(1, {RULE.rules.window_days + 1}) AS after
         GROUP BY house_id, meter_id, date)
     SELECT house_id, meter_id, date, percentile_watts,
            multiIf(covered_ms < {LEAST_HISTORY_MS} OR empty(on_days), NULL,
-                   on_readings >= {MOSTLY_ON} * readings, percentile_watts + {RULE.mains_watts},
-                   on_days[intDiv(length(on_days) + 1, 2)] * {1 + RULE.margin} + {RULE.min_watts}) AS limit_watts,
+                   on_readings >= {MOSTLY_ON} * readings, percentile_watts + {RULE.rules.mains_watts},
+                   on_days[intDiv(length(on_days) + 1, 2)] * {1 + RULE.rules.margin} + {RULE.rules.min_watts}) AS limit_watts,
            begin_ms + {LATENESS_MS} AS from_ms, end_ms + {LATENESS_MS} AS to_ms
     FROM history JOIN newest USING house_id JOIN local_days ON local_days.timezone = newest.timezone AND local_days.date = history.date
     WHERE powered > 0 AND from_ms <= newest_ms
@@ -116,7 +116,7 @@ ALERTS = f"""
               WHERE arrayMax(powers) > limit_watts AND watts > limit_watts AND time_ms >= from_ms AND time_ms < to_ms)
         WINDOW meter AS (PARTITION BY house_id, meter_id ORDER BY time_ms ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)),
     numbered AS (
-        SELECT *, sum(time_ms - last_ms > if(follows_last_ms = time_ms, {MAX_GAP_MS}, {round(RULE.hold_s * 1000)}))
+        SELECT *, sum(time_ms - last_ms > if(follows_last_ms = time_ms, {MAX_GAP_MS}, {round(RULE.rules.hold_s * 1000)}))
                   OVER (PARTITION BY house_id, meter_id ORDER BY time_ms) AS episode
         FROM over)
     SELECT house_id, meter_id, min(time_ms) AS start, count() AS readings, toFloat64(max(watts)) AS peak_watts,

@@ -28,7 +28,7 @@ from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR
 
 PARTITIONS = 8
 GAMMA = 1.01 / 0.99
-LATENESS_MS = round(RULE.allowed_lateness_s * 1000)
+LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
 LEAST_HISTORY_MS = 23 * 3_600_000
 MOSTLY_ON = 0.95
 METER = ["house_id", "meter_id"]
@@ -139,21 +139,21 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
     readings = pieces.select(*METER, "date", F.explode("watts").alias("watts"))
     bins = readings.where("watts > 1e-5").groupBy(*METER, "date", F.floor(F.log("watts") / F.log(F.lit(GAMMA))).alias("bin")).agg(
         F.count("*").alias("n")).withColumn("value", F.pow(F.lit(GAMMA), F.col("bin")) * 1.01)
-    on = quantile(bins.where(F.col("value") > RULE.on_watts), 0.5).withColumnsRenamed({"total": "on_readings", "quantile": "on_watts"})
+    on = quantile(bins.where(F.col("value") > RULE.rules.on_watts), 0.5).withColumnsRenamed({"total": "on_readings", "quantile": "on_watts"})
     last = sums.groupBy("house_id").agg(F.max(in_force("last_ms")).alias("last_date"))
-    window = F.explode(F.sequence(F.date_add("date", 1), F.date_add("date", RULE.window_days))).alias("date")
+    window = F.explode(F.sequence(F.date_add("date", 1), F.date_add("date", RULE.rules.window_days))).alias("date")
 
     def of_window(rows: DataFrame, *columns: str) -> DataFrame:
         return rows.join(F.broadcast(last), "house_id").select(*METER, window, "last_date", *columns).where("date <= last_date")
 
-    percentiles = quantile(of_window(bins, "value", "n"), RULE.quantile).withColumnRenamed("quantile", "percentile_watts")
+    percentiles = quantile(of_window(bins, "value", "n"), RULE.rules.quantile).withColumnRenamed("quantile", "percentile_watts")
     history = of_window(days.join(on, [*METER, "date"], "left"), "covered_ms", "readings", "on_readings", "on_watts").groupBy(*METER, "date").agg(
         F.sum("covered_ms").alias("covered_ms"), F.sum("readings").alias("readings"), F.sum("on_readings").alias("on_readings"),
         F.sort_array(F.collect_list("on_watts")).alias("on_watts"))
     usual = F.element_at("on_watts", ((F.size("on_watts") + 1) / 2).cast("int"))
     limit = F.when((F.col("covered_ms") < LEAST_HISTORY_MS) | (F.size("on_watts") == 0), None).when(
-        F.col("on_readings") >= MOSTLY_ON * F.col("readings"), F.col("percentile_watts") + RULE.mains_watts).otherwise(
-        usual * (1 + RULE.margin) + RULE.min_watts)
+        F.col("on_readings") >= MOSTLY_ON * F.col("readings"), F.col("percentile_watts") + RULE.rules.mains_watts).otherwise(
+        usual * (1 + RULE.rules.margin) + RULE.rules.min_watts)
     return percentiles.join(history, [*METER, "date"]).select(*METER, "date", "percentile_watts", limit.alias("limit_watts"))
 
 
@@ -183,7 +183,7 @@ def alerts(pieces: DataFrame, sums: DataFrame, limits: DataFrame) -> DataFrame:
     of_meter = Window.partitionBy(*METER).orderBy("time_ms")
     since_ms = F.col("time_ms") - F.lag("time_ms").over(of_meter)
     follows = F.lag("next_ms").over(of_meter) == F.col("time_ms")
-    goes_on = (since_ms <= RULE.hold_s * 1000) | follows & (since_ms <= MAX_GAP_MS)
+    goes_on = (since_ms <= RULE.rules.hold_s * 1000) | follows & (since_ms <= MAX_GAP_MS)
     return over.withColumn("starts", (~F.coalesce(goes_on, F.lit(False))).cast("int")).withColumn(
         "episode", F.sum("starts").over(of_meter)).groupBy(*METER, "episode").agg(
         F.min("time_ms").alias("start"), F.count("*").alias("readings"), F.max("watts").cast("double").alias("peak_watts"),

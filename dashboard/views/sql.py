@@ -71,8 +71,8 @@ def show_chart(table: pd.DataFrame) -> None:
 
 
 st.title("SQL")
-st.caption(f"Queries run as the read-only user on database {settings().database}. At most {MOST_ROWS:,} rows are shown, and the time and memory of a "
-           "query are limited. Times are UTC.")
+st.caption(f"Queries run as the read-only user on database {settings().clickhouse.database}. At most {MOST_ROWS:,} rows are shown, "
+           "and the time and memory of a query are limited. Times are UTC.")
 example = st.selectbox("Example", list(EXAMPLES), key="example")
 with st.form("query", border=False):
     sql = st.text_area("Query", EXAMPLES[example], height=180, key=f"sql {example}", help="Ctrl+Enter runs it.")

@@ -69,7 +69,7 @@ class Spell:
     @classmethod
     def of(cls, settings: Settings) -> Spell:
         """The times in the settings."""
-        return cls(round(settings.max_gap_s * 1000), round(settings.hold_s * 1000))
+        return cls(round(settings.rules.max_gap_s * 1000), round(settings.rules.hold_s * 1000))
 
 
 @dataclass(eq=False)

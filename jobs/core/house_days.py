@@ -45,7 +45,7 @@ class Rules:
     @classmethod
     def of(cls, settings: Settings) -> Rules:
         """The rules in the settings."""
-        return cls(round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000))
+        return cls(round(settings.rules.max_gap_s * 1000), round(settings.rules.allowed_lateness_s * 1000))
 
 
 @dataclass(eq=False)

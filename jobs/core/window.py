@@ -59,7 +59,8 @@ class Limits:
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         """The rule in the settings."""
-        return cls(settings.quantile, settings.on_watts, settings.margin, settings.mains_watts, settings.min_watts)
+        rules = settings.rules
+        return cls(rules.quantile, rules.on_watts, rules.margin, rules.mains_watts, rules.min_watts)
 
     @property
     def lowest_watts(self) -> float:

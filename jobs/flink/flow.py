@@ -19,7 +19,9 @@ from jobs.core.stage import Stage
 from jobs.flink.kafka_tables import batches, results
 from jobs.flink.operator import MESSAGE, Houses
 from smartmeter import reports
+from smartmeter.errors import UserError
 from smartmeter.kafka import connection
+from smartmeter.run import Run
 from smartmeter.settings import JARS, Settings
 from smartmeter.state_folders import checkpoints_of
 
@@ -27,43 +29,45 @@ MESSAGES_PER_CALL = 250
 """Messages in one Arrow batch: few enough for their columns to fit in a processor's cache."""
 
 MESSAGES_PER_BUNDLE = 20_000
-"""Most messages in one of Flink's bundles; settings.bundle_ms also ends one. After each, the Python worker waits until state is written."""
+"""Most messages in one of Flink's bundles; SMW_BUNDLE_MS also ends one. After each, the Python worker waits until state is written."""
 
 
 def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
-    """Submit the job `name` and wait until it ends. Settings come from SMW_ environment variables."""
-    settings = Settings.load()
-    name = "replay" if settings.replayed_days else name
+    """Submit the job `name` and wait until it ends. Settings and run come from SMW_ environment variables."""
+    settings, of_run = Settings.load(), Run.load()
+    name = "replay" if of_run.days else name
     tables, stages = environment(name, settings), stages_of(settings)
     messages = (
-        batches(tables, settings, reduce(or_, (stage.wanted for stage in stages)))
-        .process(Houses(settings, stages), output_type=MESSAGE).name("houses").uid("houses")
+        batches(tables, settings, of_run, reduce(or_, (stage.wanted for stage in stages)))
+        .process(Houses(settings, stages, of_run), output_type=MESSAGE).name("houses").uid("houses")
     )
-    send(tables, settings, messages)
+    send(tables, settings, of_run, messages)
 
 
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     """A table environment for the job `name`, configured from `settings`. Exits the process if Kafka cannot be used."""
-    if sentence := connection.why_not(settings):
-        sys.exit(reports.fail("smw", sentence))
+    try:
+        connection.require_broker(settings)
+    except UserError as error:
+        sys.exit(reports.fail("smw", str(error)))
     options = {
         "pipeline.name": name,
         "pipeline.object-reuse": "true",
-        "pipeline.max-parallelism": str(settings.max_parallelism),
-        "parallelism.default": str(settings.parallelism),
-        "python.fn-execution.bundle.time": str(settings.bundle_ms),
+        "pipeline.max-parallelism": str(settings.flink.max_parallelism),
+        "parallelism.default": str(settings.flink.parallelism),
+        "python.fn-execution.bundle.time": str(settings.flink.bundle_ms),
         "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
         "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
         "table.exec.uid.generation": "ALWAYS",
         "table.local-time-zone": "UTC",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.max-backoff": "10 s",
-        "state.backend.type": settings.state_backend,
+        "state.backend.type": settings.flink.state_backend,
         "execution.checkpointing.incremental": "true",
     }
-    if settings.checkpoint_every_s > 0:
+    if settings.flink.checkpoint_every_s > 0:
         options |= {
-            "execution.checkpointing.interval": f"{settings.checkpoint_every_s * 1000:.0f} ms",
+            "execution.checkpointing.interval": f"{settings.flink.checkpoint_every_s * 1000:.0f} ms",
             "execution.checkpointing.storage": "filesystem",
             "execution.checkpointing.dir": checkpoints_of(settings, name),
             "execution.checkpointing.num-retained": "3",
@@ -79,9 +83,9 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
     return StreamTableEnvironment.create(env)
 
 
-def send(tables: StreamTableEnvironment, settings: Settings, messages: DataStream) -> None:
+def send(tables: StreamTableEnvironment, settings: Settings, run: Run, messages: DataStream) -> None:
     """Send messages (MESSAGE) to their topics. Returns when the job has ended, or immediately after `flink run --detached`."""
-    results(tables, settings)
+    results(tables, settings, run)
     job = tables.from_data_stream(messages).execute_insert("results")
     if tables.get_config().get("execution.attached", "true") == "true":
         job.wait()

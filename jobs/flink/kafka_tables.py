@@ -20,6 +20,7 @@ from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import group_of
 from smartmeter.kafka.offsets import Offsets, specific_offsets
 from smartmeter.messages.topics import LARGEST_DEAD_LETTER_BYTES, RESULTS, topic
+from smartmeter.run import Run
 from smartmeter.settings import Settings
 
 PLACE = "`partition` INT METADATA VIRTUAL, `offset` BIGINT METADATA VIRTUAL"
@@ -47,10 +48,10 @@ NEW_PARTITIONS_S = 10
 THRESHOLD = Types.ROW_NAMED(["house_id", "value"], [Types.LONG(), BYTES])
 
 
-def batches(tables: StreamTableEnvironment, settings: Settings, wanted: Wanted) -> KeyedStream:
+def batches(tables: StreamTableEnvironment, settings: Settings, run: Run, wanted: Wanted) -> KeyedStream:
     """The topic readings as rows (BATCHES) by shard: batches of houses, and dead letters."""
-    readings(tables, settings)
-    to_batches = udf(ToBatches(settings, wanted, shard_keys(settings.max_parallelism)), result_type=OF_SHARD, func_type="pandas")
+    readings(tables, settings, run)
+    to_batches = udf(ToBatches(settings, wanted, shard_keys(settings.flink.max_parallelism), run), result_type=OF_SHARD, func_type="pandas")
     tables.create_temporary_function("to_batches", to_batches)  # type: ignore[arg-type]  # only a decorated function is not a wrapper
     return keyed(tables, BATCHES, f"""
         SELECT found.shard, ROW(found.batches, found.dead_letter)
@@ -84,16 +85,16 @@ def shard_keys(shards: int) -> list[int]:
     return [keys[shard] for shard in range(shards)]
 
 
-def readings(tables: StreamTableEnvironment, settings: Settings) -> None:
+def readings(tables: StreamTableEnvironment, settings: Settings, run: Run) -> None:
     """Declare the table `readings`: each message's bytes, partition, offset and timestamp."""
-    place = ARCHIVED_PLACE if settings.replay_archived else PLACE
+    place = ARCHIVED_PLACE if run.archived else PLACE
     tables.execute_sql(f"""
         CREATE TABLE readings (
             `value` BYTES,
             {place},
             `timestamp` TIMESTAMP_LTZ(3) METADATA VIRTUAL
         ) WITH (
-            {_source_options(tables, settings, "readings")},
+            {_source_options(tables, settings, run, "readings")},
             'value.format' = 'raw'
         )""")
 
@@ -109,20 +110,20 @@ class ToKey(ScalarFunction):
         return house_id.map(lambda house_id: self.keys[shard_of(house_id, len(self.keys))])
 
 
-def thresholds(tables: StreamTableEnvironment, settings: Settings) -> KeyedStream:
+def thresholds(tables: StreamTableEnvironment, settings: Settings, run: Run) -> KeyedStream:
     """The topic thresholds as rows (house_id, the message's bytes) by shard."""
     tables.execute_sql(f"""
         CREATE TABLE thresholds (
             `key` STRING,
             `value` BYTES
         ) WITH (
-            {_source_options(tables, settings, "thresholds")},
+            {_source_options(tables, settings, run, "thresholds")},
             'key.format' = 'raw',
             'key.fields' = 'key',
             'value.format' = 'raw',
             'value.fields-include' = 'EXCEPT_KEY'
         )""")
-    to_key = udf(ToKey(shard_keys(settings.max_parallelism)), result_type=DataTypes.BIGINT(), func_type="pandas")
+    to_key = udf(ToKey(shard_keys(settings.flink.max_parallelism)), result_type=DataTypes.BIGINT(), func_type="pandas")
     tables.create_temporary_function("to_key", to_key)  # type: ignore[arg-type]  # only a decorated function is not a wrapper
     return keyed(tables, THRESHOLD, """
         SELECT to_key(house_id), ROW(house_id, `value`)
@@ -130,20 +131,20 @@ def thresholds(tables: StreamTableEnvironment, settings: Settings) -> KeyedStrea
         WHERE house_id IS NOT NULL AND `value` IS NOT NULL""")
 
 
-def _source_options(tables: StreamTableEnvironment, settings: Settings, name: str) -> str:
+def _source_options(tables: StreamTableEnvironment, settings: Settings, run: Run, name: str) -> str:
     group_id = group_of(settings, tables.get_config().get("pipeline.name", name))
     options = {
         "connector": "kafka",
-        "topic": topic(settings, name),
+        "topic": topic(settings, name, run),
         **kafka_properties(connection.java_consumer(settings, group_id)),
         "scan.startup.mode": "earliest-offset",
         "scan.topic-partition-discovery.interval": f"{NEW_PARTITIONS_S} s",
     }
-    if settings.replay_offsets and name == "readings":
-        options |= {"scan.startup.mode": "specific-offsets", "scan.startup.specific-offsets": settings.replay_offsets}
-    if settings.bounded:
+    if run.offsets and name == "readings":
+        options |= {"scan.startup.mode": "specific-offsets", "scan.startup.specific-offsets": run.offsets}
+    if run.bounded:
         # The connector's own latest-offset would lie after open transactions, and the job would wait for their end.
-        with Offsets(settings, (name,), group_id) as offsets:
+        with Offsets(settings, (name,), group_id, run) as offsets:
             ends = {partition: end for (_, partition), (_, end) in offsets.bounds().items()}
         options |= {"scan.bounded.mode": "specific-offsets", "scan.bounded.specific-offsets": specific_offsets(ends)}
     return sql_options(options)
@@ -159,11 +160,11 @@ def sql_options(options: dict[str, str]) -> str:
     return ", ".join("'{}' = '{}'".format(key, value.replace("'", "''")) for key, value in options.items())
 
 
-def results(tables: StreamTableEnvironment, settings: Settings) -> None:
+def results(tables: StreamTableEnvironment, settings: Settings, run: Run) -> None:
     """Declare the table `results`: messages for the result topics."""
     options = {
         "connector": "kafka",
-        "topic": ";".join(topic(settings, name) for name in RESULTS),
+        "topic": ";".join(topic(settings, name, run) for name in RESULTS),
         **kafka_properties(connection.java_client(settings)),
         "properties.compression.type": "lz4",
         "properties.max.request.size": str(LARGEST_DEAD_LETTER_BYTES),

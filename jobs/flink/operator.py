@@ -36,6 +36,7 @@ from smartmeter.messages import topics
 from smartmeter.messages.codec import decode_as, encode
 from smartmeter.messages.framing import framing
 from smartmeter.messages.records import Result
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import DAY_MS, Settings
 
 END_OF_TIME_MS = 2**63 - 1
@@ -75,12 +76,12 @@ class Context(Protocol):
 class Houses(KeyedProcessFunction):
     """Keeps the open days of each house, and sends the results of the stages."""
 
-    def __init__(self, settings: Settings, stages: list[Stage]):
+    def __init__(self, settings: Settings, stages: list[Stage], run: Run = LIVE):
         self.rules = Rules.of(settings)
-        self.framing = framing(settings)
-        self.topic_of = {name: topics.topic(settings, name) for name in topics.RESULTS}
-        self.days = settings.replayed_days
-        self.wake_after_ms = max(1, round(settings.emit_every_s * 1000))
+        self.framing = framing(settings, run)
+        self.topic_of = {name: topics.topic(settings, name, run) for name in topics.RESULTS}
+        self.days = run.days
+        self.wake_after_ms = max(1, round(settings.flink.emit_every_s * 1000))
         self.stages = stages
         self.wanted = reduce(or_, (stage.wanted for stage in stages), Wanted())
 

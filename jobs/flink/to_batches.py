@@ -22,6 +22,7 @@ from smartmeter.arrays import Ints
 from smartmeter.local_days import NEVER, days_of
 from smartmeter.messages.codec import encode
 from smartmeter.messages.framing import framing
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 MOST_BYTES_AT_ONCE = 16 << 20
@@ -75,15 +76,15 @@ class Messages:
 class ToBatches(ScalarFunction):
     """Converts messages, many a call, to one row (OF_SHARD) a shard of houses. Null rows fill up to the number of messages."""
 
-    def __init__(self, settings: Settings, wanted: Wanted, keys: list[int]):
-        self.max_sample_period_ms = round(settings.max_gap_s * 1000)
-        self.max_ahead_ms = round(settings.max_ahead_s * 1000)
-        self.oldest_ms = settings.oldest_ms
-        self.allowed_lateness_ms = round(settings.allowed_lateness_s * 1000)
-        self.only_house = settings.replay_house
-        self.last_day = settings.replayed_days[-1] if settings.replayed_days and settings.replay_with_late else None
+    def __init__(self, settings: Settings, wanted: Wanted, keys: list[int], run: Run = LIVE):
+        self.max_sample_period_ms = round(settings.rules.max_gap_s * 1000)
+        self.max_ahead_ms = round(settings.rules.max_ahead_s * 1000)
+        self.oldest_ms = settings.rules.oldest_ms
+        self.allowed_lateness_ms = round(settings.rules.allowed_lateness_s * 1000)
+        self.only_house = run.house
+        self.last_day = run.days[-1] if run.days and run.with_late else None
         self.wanted, self.keys = wanted, keys
-        self.framing = framing(settings)
+        self.framing = framing(settings, run)
 
     def open(self, function_context: FunctionContext) -> None:
         """Called by Flink before the first call: make this worker's memory and metrics."""

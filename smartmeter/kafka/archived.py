@@ -16,6 +16,7 @@ from smartmeter.kafka.producer import Producer
 from smartmeter.messages import archive_files
 from smartmeter.messages.topics import topic
 from smartmeter.progress import Pace
+from smartmeter.run import Run
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, Settings
 
 STALLED_S = 60
@@ -24,49 +25,48 @@ DAYS_AFTER = LONGEST_BURST_DAYS + 3
 """Days that a replay reads past its last one: their readings advance the house's clock, which closes that day."""
 
 
-def needed_days(settings: Settings) -> range:
+def needed_days(run: Run, window_days: int) -> range:
     """The days (UTC, days since 1970-01-01) whose files a replay needs to reproduce the earlier results."""
-    days = settings.replayed_days
-    assert days, "there is no replay"
-    return range(settings.replay_start_ms // DAY_MS, days[-1] + 1 + DAYS_AFTER)
+    assert run.days, "there is no replay"
+    return range(run.start_ms(window_days) // DAY_MS, run.days[-1] + 1 + DAYS_AFTER)
 
 
 @contextmanager
-def in_kafka(settings: Settings, folder: Path) -> Iterator[None]:
+def in_kafka(settings: Settings, run: Run, folder: Path) -> Iterator[None]:
     """Fill the topic that a replay reads with the days that it needs from an archive, and delete it afterwards. Raises UserError."""
-    found = archive_files.files(folder, needed_days(settings), settings.replay_house)
+    found = archive_files.files(folder, needed_days(run, settings.rules.window_days), run.house)
     if not found:
-        raise UserError(f"{folder} has no readings of {settings.replay_from} or the days before or after it")
+        raise UserError(f"{folder} has no readings of {run.replay_from} or the days before or after it")
     first = min(path.parent.name for paths in found.values() for path in paths)
     print(f"The needed part of the archive starts on {first.removeprefix('date=')}: if these houses have earlier readings, results may "
           "differ from the old ones.", file=sys.stderr)
-    _delete(settings)  # left behind by a replay that was killed
-    topic_admin.create_topics(settings)
+    _delete(settings, run)  # left behind by a replay that was killed
+    topic_admin.create_topics(settings, run)
     try:
-        _fill(settings, found.values())
+        _fill(settings, run, found.values())
         yield
     finally:
-        _delete(settings)
+        _delete(settings, run)
 
 
-def _fill(settings: Settings, of_each_range: Collection[list[Path]]) -> None:
+def _fill(settings: Settings, run: Run, of_each_range: Collection[list[Path]]) -> None:
     """Send an archive's messages to the replay's topic, each house's in their original order."""
     messages = 0
     with Pace("archive files counted", sum(map(len, of_each_range))) as pace:
         for path in chain.from_iterable(of_each_range):
             messages += sum(1 for _ in archive_files.read(path))
             pace.add(1)
-    with Producer(settings) as producer, Pace("archived messages sent to Kafka", messages) as pace:
+    with Producer(settings, run) as producer, Pace("archived messages sent to Kafka", messages) as pace:
         for paths in of_each_range:
             for message in archive_files.merged(paths):
-                producer.send("readings", message.key, message.value, message.timestamp_ms, message.partition % settings.partitions,
+                producer.send("readings", message.key, message.value, message.timestamp_ms, message.partition % settings.kafka.partitions,
                               {"partition": b"%d" % message.partition, "offset": b"%d" % message.offset})
                 pace.add(1)
 
 
-def _delete(settings: Settings) -> None:
+def _delete(settings: Settings, run: Run) -> None:
     """Delete the replay's topic if it exists."""
-    name = topic(settings, "readings")
+    name = topic(settings, "readings", run)
     client = connection.admin(settings)  # its futures end with it
     [deleted] = client.delete_topics([name], operation_timeout=STALLED_S).values()
     try:

@@ -14,6 +14,7 @@ from typing import Any
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 
+from smartmeter.certificates import trusted
 from smartmeter.errors import UserError
 from smartmeter.settings import SMW, Settings
 
@@ -33,13 +34,16 @@ OTHER_HOST = {62, 64}
 
 
 def client(settings: Settings) -> dict[str, str | int | float | bool]:
-    """Properties of a librdkafka client. Its own log is off, as it raises the same faults or passes them to error_cb."""
+    """Properties of a librdkafka client. Its own log is off, as it raises the same faults or passes them to error_cb.
+
+    Raises UserError if the file of authorities cannot be used.
+    """
     properties: dict[str, str | int | float | bool] = {
-        "bootstrap.servers": settings.kafka, "security.protocol": protocol(settings), "log_level": 0}
-    if settings.kafka_user:
-        properties |= {"sasl.mechanism": MECHANISM, "sasl.username": settings.kafka_user, "sasl.password": settings.kafka_password}
-    if settings.kafka_ca:
-        properties |= {"ssl.ca.location": settings.kafka_ca}
+        "bootstrap.servers": settings.kafka.address, "security.protocol": protocol(settings), "log_level": 0}
+    if settings.kafka.user:
+        properties |= {"sasl.mechanism": MECHANISM, "sasl.username": settings.kafka.user, "sasl.password": settings.kafka.password}
+    if ca := trusted(settings.kafka.ca, "SMW_KAFKA_CA"):
+        properties |= {"ssl.ca.location": ca}
     return properties
 
 
@@ -55,20 +59,20 @@ def java_consumer(settings: Settings, group_id: str) -> dict[str, str]:
 
 def java_client(settings: Settings) -> dict[str, str]:
     """Properties of a client for Flink's connector. They hold the certificates themselves, so a Flink's nodes need no file."""
-    properties = {"bootstrap.servers": settings.kafka, "security.protocol": protocol(settings)}
-    if settings.kafka_user:
+    properties = {"bootstrap.servers": settings.kafka.address, "security.protocol": protocol(settings)}
+    if settings.kafka.user:
         login = " ".join(f'{name}="{_escaped(value)}"' for name, value in (
-            ("username", settings.kafka_user), ("password", settings.kafka_password)))
+            ("username", settings.kafka.user), ("password", settings.kafka.password)))
         properties |= {"sasl.mechanism": MECHANISM,
                        "sasl.jaas.config": f"{LOGIN_MODULE} required {login};"}
-    if settings.kafka_ca:
-        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": Path(settings.kafka_ca).read_text()}
+    if ca := trusted(settings.kafka.ca, "SMW_KAFKA_CA"):
+        properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": Path(ca).read_text()}
     return properties
 
 
 def protocol(settings: Settings) -> str:
     """Kafka's name for the security protocol: with or without TLS, with or without a user."""
-    return ("SASL_" if settings.kafka_user else "") + ("SSL" if settings.kafka_tls else "PLAINTEXT")
+    return ("SASL_" if settings.kafka.user else "") + ("SSL" if settings.kafka.tls else "PLAINTEXT")
 
 
 def admin(settings: Settings) -> AdminClient:
@@ -86,13 +90,13 @@ def failure(error: KafkaException, settings: Settings, patience_s: float = PATIE
     """The UserError to raise in place of a Kafka error: the missing right, why Kafka cannot be used, or Kafka's own message."""
     if error.args[0].code() in RIGHTS_MISSING:
         return UserError(no_right(error.args[0], settings))
-    return UserError(why_not(settings, patience_s) or f"Kafka at {settings.kafka} reports: {error.args[0].str()}")
+    return UserError(why_not(settings, patience_s) or f"Kafka at {settings.kafka.address} reports: {error.args[0].str()}")
 
 
 def no_right(error: KafkaError, settings: Settings) -> str:
     """The sentence for an error of RIGHTS_MISSING."""
-    user = f"user {settings.kafka_user}" if settings.kafka_user else "a client without a user"
-    return f"Kafka at {settings.kafka} does not let {user} do that ({error.str()}): docs/security.md lists the required rights"
+    user = f"user {settings.kafka.user}" if settings.kafka.user else "a client without a user"
+    return f"Kafka at {settings.kafka.address} does not let {user} do that ({error.str()}): docs/security.md lists the required rights"
 
 
 def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
@@ -113,24 +117,25 @@ def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
         for fault in faults:
             if fault.code() == KafkaError._AUTHENTICATION:
                 return _refused(fault, settings)
-        if sentence := next(filter(None, (_by_handshake(address.strip(), settings) for address in settings.kafka.split(","))), None):
+        addresses = settings.kafka.address.split(",")
+        if sentence := next(filter(None, (_by_handshake(address.strip(), settings) for address in addresses)), None):
             return sentence
-    sentence = f"no Kafka broker answers at {settings.kafka}: start one with {SMW} stack, or set SMW_KAFKA to its address"
-    wants_user = settings.kafka_tls and not settings.kafka_user
+    sentence = f"no Kafka broker answers at {settings.kafka.address}: start one with {SMW} stack, or set SMW_KAFKA to its address"
+    wants_user = settings.kafka.tls and not settings.kafka.user
     return sentence + (", or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" if wants_user else "")
 
 
 def _refused(error: KafkaError, settings: Settings) -> str:
     if "mechanism handshake failed" in error.str():
-        return (f"Kafka at {settings.kafka} does not accept {MECHANISM} users at this port: "
+        return (f"Kafka at {settings.kafka.address} does not accept {MECHANISM} users at this port: "
                 "set SMW_KAFKA to a port that does, or unset SMW_KAFKA_USER")
-    return f"Kafka at {settings.kafka} refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD"
+    return f"Kafka at {settings.kafka.address} refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD"
 
 
 def _by_handshake(address: str, settings: Settings) -> str | None:
     """What a TLS handshake shows to be wrong, in one sentence; None if it shows nothing."""
-    context = ssl.create_default_context(cafile=settings.kafka_ca or None)
-    if not settings.kafka_tls:
+    context = ssl.create_default_context(cafile=settings.kafka.ca or None)
+    if not settings.kafka.tls:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     host, _, port = address.rpartition(":")
     try:
@@ -139,7 +144,7 @@ def _by_handshake(address: str, settings: Settings) -> str | None:
         return None
     try:
         with connection, context.wrap_socket(connection, server_hostname=host.strip("[]")):
-            return None if settings.kafka_tls else f"Kafka at {address} takes TLS only: set SMW_KAFKA_TLS=true"
+            return None if settings.kafka.tls else f"Kafka at {address} takes TLS only: set SMW_KAFKA_TLS=true"
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in OTHER_HOST:
             return f"the certificate of Kafka at {address} is for another host name: set SMW_KAFKA to the name in the certificate"
@@ -149,7 +154,7 @@ def _by_handshake(address: str, settings: Settings) -> str | None:
         return None
     except OSError:
         no_tls = f"Kafka at {address} takes no TLS at this port: set SMW_KAFKA to its port for TLS, or SMW_KAFKA_TLS=false"
-        return no_tls if settings.kafka_tls else None
+        return no_tls if settings.kafka.tls else None
 
 
 def _escaped(value: str) -> str:

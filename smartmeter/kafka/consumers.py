@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from smartmeter.kafka.offsets import Lags
 from smartmeter.messages.topics import topic
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 JOBS = {
@@ -27,12 +28,12 @@ STORED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", 
 
 def group_of(settings: Settings, consumer: str) -> str:
     """The consumer group of a job, a replay or an archive run."""
-    return settings.topic_prefix + consumer
+    return settings.kafka.topic_prefix + consumer
 
 
-def sink_group(settings: Settings) -> str:
+def sink_group(settings: Settings, run: Run = LIVE) -> str:
     """The sink's consumer group; one for each set of results."""
-    return topic(settings, f"{settings.into}.{SINK}" if settings.into else SINK)
+    return topic(settings, f"{run.into}.{SINK}" if run.into else SINK)
 
 
 class ConsumerLags:

@@ -55,7 +55,7 @@ def starts(settings: Settings, folder: Path, bounds: dict[Place, tuple[int, int]
 
 def folder_of(settings: Settings) -> Path:
     """The folder of the index."""
-    return settings.home.resolve() / "index"
+    return settings.stack.home.resolve() / "index"
 
 
 def times(settings: Settings, messages: list[Message]) -> Ints:
@@ -63,11 +63,12 @@ def times(settings: Settings, messages: list[Message]) -> Ints:
 
     Without a burst that makes sense, both are Kafka's timestamp, or NEVER if that is in the future too.
     """
-    latest_ms = round((time.time() + settings.max_ahead_s) * 1000)
+    latest_ms = round((time.time() + settings.rules.max_ahead_s) * 1000)
     received, _ = framing(settings).all_received([message.value() or b"" for message in messages])
     spans = np.empty((len(messages), 2), np.int64)
     fronts = [payload[:FRONT_BYTES] for payload in received]
-    _spans(np.frombuffer(b"".join(fronts), np.uint8), np.cumsum(list(map(len, fronts)), dtype=np.int64), settings.oldest_ms, latest_ms, spans)
+    ends = np.cumsum(list(map(len, fronts)), dtype=np.int64)
+    _spans(np.frombuffer(b"".join(fronts), np.uint8), ends, settings.rules.oldest_ms, latest_ms, spans)
     for i in np.flatnonzero(spans[:, 1] == NEVER).tolist():
         timestamp_ms = messages[i].timestamp()[1]
         spans[i] = timestamp_ms if timestamp_ms <= latest_ms else NEVER

@@ -18,6 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.messages.topics import topic
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import SMW, Settings
 
 TIMEOUT_S = 10
@@ -33,14 +34,15 @@ Place = tuple[str, int]
 class Offsets:
     """Offsets in some topics, as the broker reports them. Raises UserError if it does not."""
 
-    def __init__(self, settings: Settings, names: tuple[str, ...], group_id: str):
+    def __init__(self, settings: Settings, names: tuple[str, ...], group_id: str, run: Run = LIVE):
         self._settings = settings
         self._group = Group(settings, group_id)
         self._admin = connection.admin(settings)
         topics = self._call(self._admin.list_topics, timeout=TIMEOUT_S).topics
-        wanted = [topic(settings, name) for name in names]
+        wanted = [topic(settings, name, run) for name in names]
         if missing := [full for full in wanted if full not in topics]:
-            raise UserError(f"Kafka at {settings.kafka} shows no topic {missing[0]}: create it with {SMW} topics, or let the user read it")
+            raise UserError(f"Kafka at {settings.kafka.address} shows no topic {missing[0]}: "
+                            f"create it with {SMW} topics, or let the user read it")
         self._places = [(full, partition) for full in wanted for partition in topics[full].partitions]
 
     def __enter__(self) -> Offsets:

@@ -14,6 +14,7 @@ from smartmeter.messages.codec import Burst, encode, encode_burst
 from smartmeter.messages.framing import framing
 from smartmeter.messages.records import HouseRecord
 from smartmeter.messages.topics import key, topic
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 DELIVERY_S = 30
@@ -32,10 +33,10 @@ class Producer:
     constructor raises UserError if Kafka cannot be used.
     """
 
-    def __init__(self, settings: Settings):
+    def __init__(self, settings: Settings, run: Run = LIVE):
         connection.require_broker(settings)
-        self._settings = settings
-        self._framing = framing(settings)
+        self._settings, self._run = settings, run
+        self._framing = framing(settings, run)
         self._fault: KafkaError | None = None
         self._refused: SimpleQueue[KafkaError] = SimpleQueue()  # why each undelivered message failed
         self._kafka = KafkaProducer({
@@ -76,15 +77,16 @@ class Producer:
     def send(self, name: str, message_key: bytes | None, payload: bytes | None, timestamp_ms: int, partition: int = BY_KEY,
              headers: dict[str, str | bytes | None] | None = None) -> None:
         """Send an encoded message to topic `name`."""
+        full_name = topic(self._settings, name, self._run)
         while True:
             try:
-                self._kafka.produce(topic(self._settings, name), payload, message_key, partition, timestamp=timestamp_ms, headers=headers)
+                self._kafka.produce(full_name, payload, message_key, partition, timestamp=timestamp_ms, headers=headers)
                 return self.wait(0)
             except BufferError:
                 self.wait(0.1)
             except KafkaException as error:
                 self._check()
-                raise ProducerError(f"Kafka at {self._settings.kafka} refuses messages: {error.args[0].str()}") from None
+                raise ProducerError(f"Kafka at {self._settings.kafka.address} refuses messages: {error.args[0].str()}") from None
 
     def _deliver(self, until: Callable[[float], object], seconds: float) -> None:
         """Deliver until the client's method `until` returns. A fatal error leaves it as an exception, or as the innermost cause of a
@@ -105,5 +107,5 @@ class Producer:
         self._fault = self._fault or self._refused.get()
         if self._fault.code() in connection.RIGHTS_MISSING:
             raise ProducerError(connection.no_right(self._fault, self._settings))
-        raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka} "
+        raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka.address} "
                             f"({self._fault.str()}): check that the broker is up, and produce the same days again")

@@ -11,21 +11,22 @@ from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, C
 from smartmeter.kafka import connection
 from smartmeter.messages import topics
 from smartmeter.messages.framing import framing
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 TIMEOUT_S = 10
 
 
-def mend(settings: Settings) -> Iterator[str]:
+def mend(settings: Settings, run: Run = LIVE) -> Iterator[str]:
     """Correct the configuration of the topics. Yields a sentence for each change, and for each difference that it leaves."""
     client = connection.admin(settings)
-    known = _known(client, {topics.topic(settings, name) for name in topics.SCHEMA_OF})
+    known = _known(client, {topics.topic(settings, name, run) for name in topics.SCHEMA_OF})
     partitions = {full: len(found.partitions) for full, found in known.items()}
     found = _configurations(client, list(partitions))
     changes: dict[str, dict[str, str]] = {}
     for name in topics.SCHEMA_OF:
-        full = topics.topic(settings, name)
-        wanted = topics.configuration(settings, name, partitions[full])
+        full = topics.topic(settings, name, run)
+        wanted = topics.configuration(settings, name, partitions[full], run)
         changed = {key: value for key, value in wanted.items() if found[full][key] != value}
         if changed:
             _change(client, full, changed)
@@ -71,23 +72,24 @@ def _wait_until_shown(client: AdminClient, changes: dict[str, dict[str, str]]) -
 
 def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
     """A sentence for each difference that only the user may change."""
-    if partitions != settings.partitions:
-        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.partitions}; left as it is, because "
+    if partitions != settings.kafka.partitions:
+        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.kafka.partitions}; left as it is, because "
                "houses would move to other partitions than their earlier messages: see docs/retention.md")
-    if settings.replication not in (0, replication):
-        yield (f"{name}: it has {replication} copies of each message, and SMW_REPLICATION is {settings.replication}; left as it is: "
+    if settings.kafka.replication not in (0, replication):
+        yield (f"{name}: it has {replication} copies of each message, and SMW_REPLICATION is {settings.kafka.replication}; left as it is: "
                "use kafka-reassign-partitions.sh to change it")
 
 
-def create_topics(settings: Settings) -> None:
+def create_topics(settings: Settings, run: Run = LIVE) -> None:
     """Create missing topics, and register their schemas if there is a registry. Raises UserError if either cannot be used, or refuses."""
-    framing(settings)
+    framing(settings, run)
     connection.require_broker(settings)
     client = connection.admin(settings)  # its futures end with it
     there = client.list_topics(timeout=connection.PATIENCE_S).topics
+    partitions, copies = settings.kafka.partitions, settings.kafka.replication or -1
     new = [
-        NewTopic(full, settings.partitions, settings.replication or -1, config=topics.configuration(settings, name, settings.partitions))
-        for name in topics.SCHEMA_OF if (full := topics.topic(settings, name)) not in there
+        NewTopic(full, partitions, copies, config=topics.configuration(settings, name, partitions, run))
+        for name in topics.SCHEMA_OF if (full := topics.topic(settings, name, run)) not in there
     ]
     for created in client.create_topics(new, request_timeout=5).values() if new else ():
         try:

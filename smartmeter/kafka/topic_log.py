@@ -38,7 +38,7 @@ def _partition(settings: Settings, consumer: Consumer, place: Place, begin: int,
     while at < end:
         found = consumer.consume(1, STALLED_S)
         if not found:
-            raise UserError(f"Kafka at {settings.kafka} has sent nothing for {STALLED_S} s")
+            raise UserError(f"Kafka at {settings.kafka.address} has sent nothing for {STALLED_S} s")
         found += consumer.consume(MESSAGES_AT_A_TIME, 0)
         for message in found:
             if (error := message.error()) and error.code() != KafkaError._PARTITION_EOF:

@@ -36,7 +36,7 @@ BLOCK_BYTES = 256 << 10
 MOST_WAITING_BYTES = 256 << 20
 PARTIAL = ".partial"
 USUAL = Path("SMW_HOME", "archive")
-"""Placeholder for the folder `archive` in settings.home."""
+"""Placeholder for the folder `archive` in settings.stack.home."""
 
 
 def _record(name: str, time: str | Schema, fields: list[Schema]) -> Schema:
@@ -59,7 +59,7 @@ UNREADABLE = _record("ArchivedMessage", TIME, [])
 
 def folder_of(settings: Settings, named: Path) -> Path:
     """The folder that `named` means: itself, or the usual one for USUAL."""
-    return settings.home / USUAL.name if named == USUAL else named
+    return settings.stack.home / USUAL.name if named == USUAL else named
 
 
 class Message(NamedTuple):

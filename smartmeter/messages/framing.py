@@ -10,17 +10,18 @@ from __future__ import annotations
 from functools import cache
 
 from smartmeter.messages.single_object import Framing
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
 
 @cache
-def framing(settings: Settings) -> Framing:
+def framing(settings: Settings, run: Run = LIVE) -> Framing:
     """The framing for these settings. If there is a registry, this registers all schemas of ours.
 
     Raises UserError when the registry does not answer, or has schemas that ours are incompatible with.
     """
-    if not settings.schema_registry_url:
+    if not settings.registry.url:
         return Framing()
     from smartmeter.messages.registry import registry_framing  # its client takes a third of a second to load
 
-    return registry_framing(settings)
+    return registry_framing(settings, run)

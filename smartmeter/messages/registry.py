@@ -28,6 +28,7 @@ from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEM
 from smartmeter.messages.schemas import Schema as AvroSchema
 from smartmeter.messages.single_object import REGISTRY_MARKER, Framing, RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
+from smartmeter.run import Run
 from smartmeter.settings import Settings
 
 ID_END = len(REGISTRY_MARKER) + 4
@@ -55,13 +56,13 @@ class Registry:
     @classmethod
     def of(cls, settings: Settings) -> Registry:
         """Raises UserError when the certificates cannot be read."""
-        ca = settings.schema_registry_ca
+        ca = settings.registry.ca
         try:
             authorities = Path(ca).read_text() if ca else ""
             ssl.create_default_context(cadata=authorities)
         except (OSError, ValueError) as error:
             raise UserError(f"SMW_SCHEMA_REGISTRY_CA={ca}: it cannot be read as a PEM file of certificates ({error})") from None
-        return cls(settings.schema_registry_url, settings.schema_registry_user, settings.schema_registry_password, authorities)
+        return cls(settings.registry.url, settings.registry.user, settings.registry.password, authorities)
 
     def query(self, request: Callable[[SchemaRegistryClient], T]) -> T | None:
         """The result of request(client); None if the registry does not have what it looks up. Raises RegistryFault."""
@@ -137,10 +138,11 @@ def _where(ours: str, theirs: str | None) -> str:
     return ""
 
 
-def registry_framing(settings: Settings) -> RegistryFraming:
+def registry_framing(settings: Settings, run: Run) -> RegistryFraming:
     """The framing with the registry's ids of our schemas, after registering them there. Raises UserError."""
     registry = Registry.of(settings)
-    return RegistryFraming(registry, {schema: registry.agree(f"{topic(settings, name)}-value", schema) for name, schema in SCHEMA_OF.items()})
+    return RegistryFraming(registry, {
+        schema: registry.agree(f"{topic(settings, name, run)}-value", schema) for name, schema in SCHEMA_OF.items()})
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import DAY_MS, Settings
 
 SCHEMA_OF = {
@@ -40,14 +41,14 @@ ALL: dict[str, str | float] = {"cleanup.policy": "delete", "retention.ms": UNLIM
 """Segments end by size only: otherwise days that arrive out of order would each begin a segment."""
 
 
-def topic(settings: Settings, name: str) -> str:
-    """Full name of a topic in the cluster."""
-    into = f"{settings.into}." if settings.into and name in RESULTS else ""
-    archived = "archived." if settings.replay_archived and name == "readings" else ""
-    return settings.topic_prefix + into + archived + name
+def topic(settings: Settings, name: str, run: Run = LIVE) -> str:
+    """Full name of a topic in the cluster, for a run."""
+    into = f"{run.into}." if run.into and name in RESULTS else ""
+    archived = "archived." if run.archived and name == "readings" else ""
+    return settings.kafka.topic_prefix + into + archived + name
 
 
-def configuration(settings: Settings, name: str, partitions: int) -> dict[str, str]:
+def configuration(settings: Settings, name: str, partitions: int, run: Run = LIVE) -> dict[str, str]:
     """The Kafka configuration of a topic with this number of partitions.
 
     Timestamps are those of the readings, which may be years old: so no message is too old, and only readings_retention_days deletes by age.
@@ -59,11 +60,11 @@ def configuration(settings: Settings, name: str, partitions: int) -> dict[str, s
         "message.timestamp.before.max.ms": LONGEST_MS,
         "message.timestamp.after.max.ms": LONGEST_MS,
     }
-    if settings.replication:
-        kept["min.insync.replicas"] = max(1, settings.replication - 1)
+    if settings.kafka.replication:
+        kept["min.insync.replicas"] = max(1, settings.kafka.replication - 1)
     if name in COMPACTED:
         kept |= BY_KEY
-    elif name == "readings" and not settings.replay_archived:
+    elif name == "readings" and not run.archived:
         kept |= _readings_kept(settings, partitions)
     else:
         kept |= ALL
@@ -73,10 +74,10 @@ def configuration(settings: Settings, name: str, partitions: int) -> dict[str, s
 def _readings_kept(settings: Settings, partitions: int) -> dict[str, str | float]:
     """Readings stay forever, or up to the age or size in the settings."""
     kept = dict(ALL)
-    if settings.readings_retention_days:
-        kept |= {"retention.ms": settings.readings_retention_days * DAY_MS, "segment.ms": DAY_MS}
-    if settings.readings_retention_gb:
-        kept |= {"retention.bytes": round(settings.readings_retention_gb * 1e9 / partitions)}
+    if settings.kafka.readings_retention_days:
+        kept |= {"retention.ms": settings.kafka.readings_retention_days * DAY_MS, "segment.ms": DAY_MS}
+    if settings.kafka.readings_retention_gb:
+        kept |= {"retention.bytes": round(settings.kafka.readings_retention_gb * 1e9 / partitions)}
     return kept
 
 

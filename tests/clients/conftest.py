@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from store import client, schema
@@ -16,10 +14,10 @@ SUM = 200_000 * 199_999 // 2
 @pytest.fixture(scope="module")
 def late(clickhouse, request):
     """Settings with a database of the module's own, whose table late has one row of offset 9."""
-    settings = replace(clickhouse, clickhouse_database=request.module.__name__.rpartition(".")[2])
+    settings = clickhouse.but(clickhouse_database=request.module.__name__.rpartition(".")[2])
     writer = client.writer(settings)
     schema.create(writer, settings)
-    writer.insert(f"{settings.clickhouse_database}.late", [LATE], column_names=COLUMNS["late"])
+    writer.insert(f"{settings.clickhouse.database}.late", [LATE], column_names=COLUMNS["late"])
     return settings
 
 

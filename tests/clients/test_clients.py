@@ -15,14 +15,14 @@ from tests.clients.conftest import SUM
 
 @pytest.mark.parametrize("version", ["0.9.4", "0.10.0"])
 def test_jdbc(late, columns, version):
-    base = f"jdbc:clickhouse://{urlsplit(late.clickhouse_url).netloc}/{late.clickhouse_database}"
+    base = f"jdbc:clickhouse://{urlsplit(late.clickhouse.url).netloc}/{late.clickhouse.database}"
     urls = [f"{base}?{options}" for options in ("", "compress=false", "clickhouse.jdbc.v1=true", "clickhouse.jdbc.v1=true&compress=false")]
-    run = subprocess.run(["java", "-cp", f"{ROOT}/jars/jdbc/{version}/*", f"{ROOT}/tests/clients/T.java", late.clickhouse_database, *urls], capture_output=True, text=True, timeout=180)
+    run = subprocess.run(["java", "-cp", f"{ROOT}/jars/jdbc/{version}/*", f"{ROOT}/tests/clients/T.java", late.clickhouse.database, *urls], capture_output=True, text=True, timeout=180)
     assert (run.returncode, run.stdout.split("\n")) == (0, [f"1 9|{SUM}|1|{columns}|O'Brien|60"] * 4 + [""]), run.stderr
 
 
 def test_sqlalchemy_with_reflection(late, columns):
-    engine = sqlalchemy.create_engine(f"clickhousedb://reader@{urlsplit(late.clickhouse_url).netloc}/{late.clickhouse_database}")
+    engine = sqlalchemy.create_engine(f"clickhousedb://reader@{urlsplit(late.clickhouse.url).netloc}/{late.clickhouse.database}")
     with engine.connect() as connection:
         about = sqlalchemy.inspect(engine)
         assert "late" in about.get_table_names() and len(about.get_columns("late")) == columns
@@ -33,8 +33,8 @@ def test_sqlalchemy_with_reflection(late, columns):
 
 
 def test_clickhouse_connect(late, columns):
-    address = urlsplit(late.clickhouse_url)
-    client = clickhouse_connect.get_client(host=address.hostname, port=address.port, username="reader", database=late.clickhouse_database)
+    address = urlsplit(late.clickhouse.url)
+    client = clickhouse_connect.get_client(host=address.hostname, port=address.port, username="reader", database=late.clickhouse.database)
     result = client.query("SELECT offset FROM late")
     assert result.result_rows == [(9,)]
     assert (result.summary["result_rows"], result.summary["read_rows"]) == ("1", "1")

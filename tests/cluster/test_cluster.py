@@ -6,7 +6,6 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -38,15 +37,15 @@ def log():
 
 @pytest.fixture(scope="module")
 def expected(log):
-    return expected_of(Settings(window_days=WINDOW_DAYS), log)
+    return expected_of(Settings().but(window_days=WINDOW_DAYS), log)
 
 
 @pytest.fixture
 def settings(kafka, clickhouse, processes, request, tmp_path):
     """Settings with topics and tables of a test's own, into which a sink of its own stores."""
     name = request.node.name
-    settings = replace(clickhouse, topic_prefix=f"{name}.", clickhouse_database=name, checkpoint_dir=str(tmp_path), checkpoint_every_s=1.0,
-                       window_days=WINDOW_DAYS)
+    settings = clickhouse.but(topic_prefix=f"{name}.", clickhouse_database=name, checkpoint_dir=str(tmp_path), checkpoint_every_s=1.0,
+                              window_days=WINDOW_DAYS)
     topic_admin.create_topics(settings)
     services.start_sink(processes, settings)
     yield settings
@@ -57,20 +56,20 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
     length = len(log.messages) // 6 + 1
     pieces = [log.messages[at:at + length] for at in range(0, len(log.messages), length)]
     produce(settings, pieces[0])
-    cluster.smw(replace(settings, parallelism=1), "submit", "pipeline")
+    cluster.smw(settings.but(parallelism=1), "submit", "pipeline")
     produce(settings, pieces[1])
     until(lambda: all_read(settings))
     by_itself = stop(cluster, settings)
 
     produce(settings, pieces[2])
-    printed = cluster.smw(replace(settings, parallelism=2), "submit", "pipeline")
+    printed = cluster.smw(settings.but(parallelism=2), "submit", "pipeline")
     assert f"from file://{by_itself} ..." in printed
     produce(settings, pieces[3])
     moved = stop(cluster, settings, str(tmp_path / "moved"))
     assert moved.parent == tmp_path / "moved"
 
     produce(settings, pieces[4])
-    cluster.smw(replace(settings, parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
+    cluster.smw(settings.but(parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
     until(lambda: all_read(settings))
     flow = Flow(settings, pieces[5], FLOW_S, shares=2)
     flow.start()
@@ -85,7 +84,7 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
 
 
 def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, settings, log, expected, processes):
-    of_one = replace(settings, parallelism=1, clickhouse_password=SECRET, stalled_s=10)
+    of_one = settings.but(parallelism=1, clickhouse_password=SECRET, stalled_s=10)
     produce(settings, log.messages)
     with ThreadPoolExecutor(2) as clients:
         submitted = [clients.submit(cluster.smw, of_one, "submit", job) for job in ALONE]
@@ -110,9 +109,9 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
     produce(settings, log.messages[:100])  # checkpoints need no worker that has nothing to do
     [again] = until(lambda: cluster.tend() or [job_id for job_id in cluster.flink.jobs() if job_id != id_of["spikes"] and cluster.flink.progress(job_id)])
     newest = urlsplit(cluster.flink.newest_checkpoint(again)).path  # file:/ where it was restored, file:/// where it is the job's own
-    assert newest.startswith(f"{state_folders.folder_at(settings.checkpoint_dir)}/{settings.topic_prefix}spikes/")
+    assert newest.startswith(f"{state_folders.folder_at(settings.flink.checkpoint_dir)}/{settings.kafka.topic_prefix}spikes/")
     places += cluster.smw(settings, "savepoint", "--stop").split()
-    assert {Path(place.strip()).parent.name for place in places} == {settings.topic_prefix + job for job in ALONE if job != "thresholds"}
+    assert {Path(place.strip()).parent.name for place in places} == {settings.kafka.topic_prefix + job for job in ALONE if job != "thresholds"}
     assert "spikes has stood still for 11 s: it is started again." in stopped.communicate(timeout=STILL_S)[1] and stopped.returncode == 0
 
 

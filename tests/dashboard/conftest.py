@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
@@ -16,7 +14,7 @@ from tests.waiting import STILL_S
 
 def database(clickhouse: Settings, name: str) -> Settings:
     """Settings with a database of that name, with all tables and views."""
-    settings = replace(clickhouse, clickhouse_database=name)
+    settings = clickhouse.but(clickhouse_database=name)
     schema.create(client.writer(settings), settings)
     return settings
 
@@ -25,7 +23,7 @@ def database(clickhouse: Settings, name: str) -> Settings:
 def stored(clickhouse):
     """Settings whose database holds the results of results.py."""
     settings = database(clickhouse, "dashboard")
-    results.insert_all(client.writer(settings, settings.database))
+    results.insert_all(client.writer(settings, settings.clickhouse.database))
     return settings
 
 

@@ -56,7 +56,7 @@ def processes(tmp_path_factory):
 def has_tables(settings: Settings) -> bool:
     """Whether the sink, which makes them, has begun."""
     query = "SELECT count() FROM system.tables WHERE database = {name:String}"
-    return writer(settings).query(query, parameters={"name": settings.database}).first_row[0] > 0
+    return writer(settings).query(query, parameters={"name": settings.clickhouse.database}).first_row[0] > 0
 
 
 @pytest.fixture(scope="module")
@@ -302,7 +302,7 @@ def test_an_alert_is_picked_by_mouse(new_page, db):
 
 def test_an_address_in_a_name_or_a_query_is_no_link(new_page, settings):
     name, at_ms = "http://evil.invalid/ www.evil.invalid ann@evil.invalid", 1_700_000_000_000
-    insert(writer(settings, settings.database), meters=[(999, 1, name, "appliance", at_ms)],
+    insert(writer(settings, settings.clickhouse.database), meters=[(999, 1, name, "appliance", at_ms)],
            alerts=[(f"999/1/{at_ms}", 999, 1, date(2023, 11, 14), at_ms, at_ms + 1000, False, 0, 1, 9e3, 1e3, 8e3, 0.1, 1)])
     page = new_page(f"alerts?alert=999/1/{at_ms}")
     expect(page.locator("[data-testid=stText]")).to_have_text(name)

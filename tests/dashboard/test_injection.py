@@ -86,7 +86,7 @@ def hostile(clickhouse):
     settings = database(clickhouse, "dashboard_hostile")
     zones = {2: "../../../etc/passwd", 3: "A" * 5000, 4: "\0", 5: NAME}
     results.insert(
-        client.writer(settings, settings.database),
+        client.writer(settings, settings.clickhouse.database),
         houses=[(house_id, zones.get(house_id, zone), NAME, NAME, NAME, NAME, *rest) for house_id, zone, _, _, _, _, *rest in results.houses()],
         meters=[(*key, label if kind == "mains" else NAME, kind, updated) for *key, label, kind, updated in results.meters()],
         daily_energy=results.daily_energy(), thresholds=results.thresholds(), alerts=results.alerts(), power_profile=results.power_profile(),
@@ -185,7 +185,7 @@ REFUSED = [
 def test_the_reader_is_refused(stored, db, sql):
     secret = client.password_file(stored)
     with pytest.raises(ClickHouseError) as refused:
-        queries.of_user(db, sql.format(secret=secret, database=stored.database), 10)
+        queries.of_user(db, sql.format(secret=secret, database=stored.clickhouse.database), 10)
     assert secret.read_text().strip() not in str(refused.value)
     assert {path.name for path in secret.parent.iterdir() if path.name.startswith(secret.name)} == {secret.name}
 

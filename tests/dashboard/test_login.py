@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
 from urllib.parse import urlencode
 
 import pytest
@@ -78,7 +77,7 @@ class Provider:
 @pytest.fixture
 def dashboard(clickhouse, processes, tmp_path, monkeypatch):
     """The address of a dashboard that requires a login."""
-    settings = replace(clickhouse, clickhouse_database="login")
+    settings = clickhouse.but(clickhouse_database="login")
     schema.create(writer(settings), settings)
     with Provider() as provider:
         secrets = tmp_path / "secrets.toml"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import json
 import time
-from dataclasses import replace
 from datetime import timedelta
 
 import pandas as pd
@@ -48,7 +47,7 @@ def drawn(app) -> list[list[str]]:
 # Overview
 
 def test_overview_with_no_broker(dashboard_on, stored):
-    app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))()
+    app = dashboard_on(stored.but(kafka="127.0.0.1:1"))()
     assert metrics(app) == {
         "Houses": "6", "Readings": "1.5 M", "kWh on Mon 26 Oct 2026 so far": "12", "kWh the day before": "38", "Open alerts": "1",
         "Last result": "3 days ago", "Late readings": "7", "Dead letters": "3"}
@@ -60,14 +59,14 @@ def test_overview_with_no_broker(dashboard_on, stored):
 
 
 def test_overview_shows_the_lag_of_each_job_that_has_run(dashboard_on, stored, with_topics):
-    settings = replace(with_topics, clickhouse_database=stored.clickhouse_database)
+    settings = with_topics.but(clickhouse_database=stored.clickhouse.database)
     readings = topic(settings, "readings")
-    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer = Producer({"bootstrap.servers": settings.kafka.address})
     for _ in range(5):
         producer.produce(readings, b"", partition=0)
     producer.flush()
     for job, read in (("pipeline", 2), ("replay", 5)):
-        consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": settings.topic_prefix + job})
+        consumer = Consumer({"bootstrap.servers": settings.kafka.address, "group.id": settings.kafka.topic_prefix + job})
         consumer.commit(offsets=[TopicPartition(readings, 0, read)], asynchronous=False)
         consumer.close()
     app = dashboard_on(settings)()
@@ -316,7 +315,7 @@ def with_401_alerts(clickhouse):
     settings = database(clickhouse, "dashboard_many")
     first, *_ = results.alerts()
     begun = [results.utc(SUN, "01:00") + timedelta(minutes=i) for i in range(401)]
-    results.insert(client.writer(settings, settings.database), daily_energy=results.daily_energy(), alerts=[
+    results.insert(client.writer(settings, settings.clickhouse.database), daily_energy=results.daily_energy(), alerts=[
         (results.alert_id(5, 2, at), *first[1:4], at, at + timedelta(seconds=30), *first[6:]) for at in begun])
     return settings
 
@@ -404,7 +403,7 @@ def test_from_an_alert_to_its_house(visit):
 
 def test_notifications_are_the_alerts_since_the_page_was_opened(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_news")
-    writer = client.writer(settings, settings.database)
+    writer = client.writer(settings, settings.clickhouse.database)
     [first, second, *_] = results.alerts()
 
     def notifications(app) -> list[dict]:
@@ -419,7 +418,7 @@ def test_notifications_are_the_alerts_since_the_page_was_opened(dashboard_on, cl
 
 
 def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
-    visit = dashboard_on(replace(with_topics, clickhouse_database=stored.clickhouse_database))
+    visit = dashboard_on(with_topics.but(clickhouse_database=stored.clickhouse.database))
     before = round(time.time() * 1000)
     for alert_id, button, note in (
         (KETTLE, "Change the note", "tea"), (UNKNOWN, "Acknowledge", ""), (OVEN, "Change the note", "x" * 500), (MAINS, "Acknowledge", "é; <b>'\0"),
@@ -438,7 +437,7 @@ def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
 
 def test_an_acknowledgement_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch):
     monkeypatch.setattr(acknowledgements, "SENT_WITHIN_S", 0.5)
-    app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))("alerts", alert=KETTLE)
+    app = dashboard_on(stored.but(kafka="127.0.0.1:1"))("alerts", alert=KETTLE)
     app.text_input[0].set_value("tea")
     app = ran(labelled(app, "Change the note").click())
     assert texts(app.error)[0].startswith("The alert is not acknowledged: no Kafka broker answers at 127.0.0.1:1: ")
@@ -471,7 +470,7 @@ def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
     half[0], half[6], half[9] = 7, 43_200.0, True
     late = [(0, offset, 7, day, results.utc(day, "01:00"), results.utc(day, "23:00"), 900, 9.9, results.utc(MON, "10:00"), "its day was closed")
             for offset, day in enumerate((SAT, SUN))]
-    results.insert(client.writer(settings, settings.database), daily_energy=[half, [7, 1, MON, *half[3:]]], late=late)
+    results.insert(client.writer(settings, settings.clickhouse.database), daily_energy=[half, [7, 1, MON, *half[3:]]], late=late)
     days = dashboard_on(settings)("quality").dataframe[0].value
     command = "./smw replay --from {0} --to {0} --house 7 --with-late".format
     assert days[["house_id", "reason", "way_back"]].values.tolist() == [
@@ -565,7 +564,7 @@ def test_an_empty_query_gets_a_hint(visit):
 # Replay
 
 def test_a_failed_replay_shows_its_reason(dashboard_on, stored, with_topics):
-    app = dashboard_on(replace(with_topics, clickhouse_database=stored.clickhouse_database))("replay", **{"from": str(SUN), "to": str(SUN)})
+    app = dashboard_on(with_topics.but(clickhouse_database=stored.clickhouse.database))("replay", **{"from": str(SUN), "to": str(SUN)})
     assert app.query_params == {"from": str(SUN), "to": str(SUN)}
     app = ran(app.button[0].click())
     assert texts(app.subheader) == ["2026-10-25 to 2026-10-25"]
@@ -583,7 +582,7 @@ def test_the_change_that_a_replay_made(after_kwh, change_text):
 
 
 def test_a_replay_can_be_stopped(dashboard_on, stored):
-    app = dashboard_on(replace(stored, kafka="127.0.0.1:1"))("replay")
+    app = dashboard_on(stored.but(kafka="127.0.0.1:1"))("replay")
     app = ran(app.number_input(key="replay_house").set_value(2))
     app = ran(app.button[0].click())
     assert texts(app.subheader) == ["2026-10-26 to 2026-10-26, house 2"]
@@ -615,7 +614,7 @@ def test_without_results(dashboard_on, empty, name):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_without_clickhouse(dashboard_on, stored, name):
-    app = dashboard_on(replace(stored, clickhouse_url="http://127.0.0.1:1"))(name)
+    app = dashboard_on(stored.but(clickhouse_url="http://127.0.0.1:1"))(name)
     if name == "sql":
         app = ran(app.button[0].click())
     assert texts(app.error) == ["ClickHouse does not answer at http://127.0.0.1:1; start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"]
@@ -626,19 +625,19 @@ def test_without_clickhouse(dashboard_on, stored, name):
 @pytest.mark.parametrize("changed, message", [
     ({"clickhouse_database": "nosuch"}, "has no database nosuch yet"), ({"clickhouse_reader_password": "wrong"}, "refuses the user or the password")])
 def test_a_clickhouse_that_is_not_ready(dashboard_on, stored, changed, message):
-    app = dashboard_on(replace(stored, **changed))("home")
+    app = dashboard_on(stored.but(**changed))("home")
     [error] = texts(app.error)
     assert message in error
 
 
 def test_an_unexpected_query_failure_is_reported(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_broken")
-    client.writer(settings, settings.database).command("DROP VIEW alert_list")
+    client.writer(settings, settings.clickhouse.database).command("DROP VIEW alert_list")
     assert "alert_list" in texts(dashboard_on(settings)("alerts").error)[0]
 
 
 def test_the_page_goes_on_once_there_are_tables(dashboard_on, clickhouse):
-    settings = replace(clickhouse, clickhouse_database="dashboard_later")
+    settings = clickhouse.but(clickhouse_database="dashboard_later")
     app = dashboard_on(settings)("home")
     assert app.error
     database(clickhouse, "dashboard_later")

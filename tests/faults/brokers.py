@@ -6,7 +6,6 @@ import os
 import secrets
 import signal
 import subprocess
-from dataclasses import replace
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import NewPartitions
@@ -34,15 +33,15 @@ class Brokers:
 
     def __init__(self, processes: Processes, settings: Settings):
         self.processes = processes
-        settings_of = [ports.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0)) for _ in NODES]
-        self.address = {node: of_node.kafka for node, of_node in zip(NODES, settings_of)}
-        self.settings = replace(settings, kafka=",".join(self.address.values()))
-        voters = ",".join(f"{node}@127.0.0.1:{of_node.kafka_controller_port}" for node, of_node in zip(NODES, settings_of))
+        settings_of = [ports.with_free_ports(settings.but(kafka="127.0.0.1:0", kafka_controller_port=0)) for _ in NODES]
+        self.address = {node: of_node.kafka.address for node, of_node in zip(NODES, settings_of)}
+        self.settings = settings.but(kafka=",".join(self.address.values()))
+        voters = ",".join(f"{node}@127.0.0.1:{of_node.kafka.controller_port}" for node, of_node in zip(NODES, settings_of))
         cluster_id = secrets.token_urlsafe(16)
         for node, of_node in zip(NODES, settings_of):
-            data = settings.home / f"kafka{node}"
+            data = settings.stack.home / f"kafka{node}"
             self.properties(node).write_text(broker.BROKER_PROPERTIES.format(
-                address=of_node.kafka, controller_port=of_node.kafka_controller_port, data=data,
+                address=of_node.kafka.address, controller_port=of_node.kafka.controller_port, data=data,
             ) + OF_A_CLUSTER.format(node=node, voters=voters))  # if a property occurs twice, the last one holds
             subprocess.run([*JAVA, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.properties(node))],
                            check=True, capture_output=True)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from smartmeter.kafka import connection, topic_admin
@@ -23,7 +21,7 @@ def log() -> Log:
 @pytest.fixture(scope="session")
 def processed(kafka, clickhouse, log) -> Settings:
     """The settings whose topics of results hold all of the log's. One partition, so that all messages have an order."""
-    settings = replace(kafka, topic_prefix="faults.", partitions=1, bounded=True, window_days=2)
+    settings = kafka.but(topic_prefix="faults.", partitions=1, window_days=2)
     topic_admin.create_topics(settings)
     produce(settings, log.messages)
     run_job(settings, "pipeline")

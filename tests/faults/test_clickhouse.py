@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,20 +26,20 @@ INSERTED_ONCE = ("thresholds", "power_profile", "late", "dead_letter")
 def test_a_clickhouse_that_is_slow_and_breaks_connections(unread, clickhouse, log, expected, monkeypatch, caplog):
     caplog.set_level("INFO", "sink")
     monkeypatch.setattr(clickhouse_client, "ANSWER_S", 2)
-    address = urlsplit(clickhouse.clickhouse_url)
+    address = urlsplit(clickhouse.clickhouse.url)
     turns = cycle([fault for wrong in FAULTS for fault in (wrong, None)])
     with Proxy((address.hostname, address.port), turns) as proxy:
-        settings = replace(unread, clickhouse_url=f"http://127.0.0.1:{proxy.port}", clickhouse_database="slow", sink_batch_rows=20_000)
+        settings = unread.but(clickhouse_url=f"http://127.0.0.1:{proxy.port}", clickhouse_database="slow", sink_batch_rows=20_000)
         with running(Sink(settings)):
             until(lambda: all_stored(settings))
     assert min(proxy.done[fault] for fault in FAULTS) >= 1
-    client = reader(replace(settings, clickhouse_url=clickhouse.clickhouse_url))
+    client = reader(settings.but(clickhouse_url=clickhouse.clickhouse.url))
     judge_tables(client, expected, ended=True)
     assert dead_letters(client) == sorted(log.dead)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings and set(warnings) == {f"waiting: ClickHouse does not answer at {settings.clickhouse_url}; "
+    assert warnings and set(warnings) == {f"waiting: ClickHouse does not answer at {settings.clickhouse.url}; "
                                           "start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"}
-    assert f"ClickHouse at {settings.clickhouse_url} is back" in caplog.text
+    assert f"ClickHouse at {settings.clickhouse.url} is back" in caplog.text
 
 
 class SmallDisk:
@@ -62,8 +61,8 @@ class SmallDisk:
 
 
 def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
-    settings = replace(ports.with_free_ports(replace(unread, clickhouse_url="http://127.0.0.1:0")), home=tmp_path, kafka=unread.kafka,
-                       sink_batch_rows=20_000)
+    settings = ports.with_free_ports(unread.but(clickhouse_url="http://127.0.0.1:0")).but(home=tmp_path, kafka=unread.kafka.address,
+                                                                                          sink_batch_rows=20_000)
     disk = SmallDisk(tmp_path / "clickhouse", "5m")
     with Processes(tmp_path) as processes:
         processes.start("endpoint", disk.command(sys.executable, "-P", "-m", "store.endpoint"), settings.environ())
@@ -83,4 +82,4 @@ def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
             assert rows <= set(values(client, table)), table
     [waiting] = [line for line in sink_log.read_text().splitlines() if "waiting: " in line]
     assert "waiting: ClickHouse reports: Cannot reserve" in waiting and "not enough space" in waiting
-    assert f"ClickHouse at {settings.clickhouse_url} is back" in sink_log.read_text()
+    assert f"ClickHouse at {settings.clickhouse.url} is back" in sink_log.read_text()

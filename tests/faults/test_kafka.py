@@ -7,7 +7,6 @@ old one, and its day closed by it, that one would be late. So the messages sent 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
 
 import numpy as np
@@ -48,13 +47,13 @@ def pieces_of_a_log(seed: int) -> tuple[Log, dict[str, list]]:
 
 def read_from(settings, partition: int) -> bool:
     """Whether a checkpoint of the job holds something of a partition of readings."""
-    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
+    with Offsets(settings, ("readings",), f"{settings.kafka.topic_prefix}pipeline") as offsets:
         return offsets.committed()["readings", partition] > 0
 
 
 def test_whatever_happens_to_kafka_nothing_is_lost(tmp_path):
     log, pieces = pieces_of_a_log(seed=17)
-    settings = replace(settings_of_a_stack(tmp_path), partitions=2)
+    settings = settings_of_a_stack(tmp_path).but(partitions=2)
     with Processes(tmp_path) as processes:
         brokers = Brokers(processes, settings)
         settings = brokers.settings

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from tests.faults.conftest import forget_what_is_stored
@@ -15,7 +13,7 @@ from tests.pipeline.flow import dead_letters, stored_readings
 @pytest.fixture(scope="module")
 def client(processed, clickhouse, processes):
     forget_what_is_stored(processed)
-    client = store_all(replace(processed, clickhouse_database="faulty"), processes)
+    client = store_all(processed.but(clickhouse_database="faulty"), processes)
     yield client
     client.close()
 

@@ -13,6 +13,7 @@ from clickhouse_connect.driver.client import Client
 from smartmeter.kafka.consumers import sink_group
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages.topics import RESULTS
+from smartmeter.run import Run
 from smartmeter.settings import ROOT
 from stack import local_flink, services
 from store.client import reader
@@ -26,14 +27,14 @@ TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead
 def run_job(settings, name: str) -> None:
     """Run a job over a bounded topic, to its end."""
     with log_of(settings, name).open("w") as log:
-        done = subprocess.run(local_flink.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"), env=CLOCK | local_flink.flink_environ(settings),
-                              stdout=log, stderr=log, timeout=STILL_S)
+        done = subprocess.run(local_flink.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"),
+                              env=CLOCK | local_flink.flink_environ(settings, run=Run(bounded=True)), stdout=log, stderr=log, timeout=STILL_S)
     assert done.returncode == 0, log_of(settings, name).read_text()[-5000:]
 
 
 def log_of(settings, name: str) -> Path:
     """Where run_job keeps a job's output."""
-    return settings.home / "logs" / f"{settings.topic_prefix}{name}.log"
+    return settings.stack.home / "logs" / f"{settings.kafka.topic_prefix}{name}.log"
 
 
 def store_all(settings, processes) -> Client:

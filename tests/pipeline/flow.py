@@ -76,8 +76,8 @@ class Flow(threading.Thread):
 
 def expected_of(settings: Settings, log: Log) -> Outcome:
     """What the oracle finds in a log."""
-    rule = Rule(window_days=settings.window_days, hold_ms=round(settings.hold_s * 1000))
-    return judge(log.bursts, round(settings.max_gap_s * 1000), round(settings.allowed_lateness_s * 1000), rule)
+    rule = Rule(window_days=settings.rules.window_days, hold_ms=round(settings.rules.hold_s * 1000))
+    return judge(log.bursts, round(settings.rules.max_gap_s * 1000), round(settings.rules.allowed_lateness_s * 1000), rule)
 
 
 def judge_stack(processes: Processes, settings: Settings, client: Client, log: Log) -> None:

@@ -144,7 +144,7 @@ def produce(settings, messages, timestamps=()) -> None:
 @contextmanager
 def produced_in_transactions(settings, messages) -> Iterator[None]:
     """Send (key, value) to the topic readings in transactions. In front of each, and at the end, one with 50 times the power is aborted; the last is open."""
-    producer = Producer(CLIENT | connection.client(settings) | {"transactional.id": settings.topic_prefix, "transaction.timeout.ms": 900_000})
+    producer = Producer(CLIENT | connection.client(settings) | {"transactional.id": settings.kafka.topic_prefix, "transaction.timeout.ms": 900_000})
     producer.init_transactions()
     pieces = [messages[at:at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
     at = FIRST_TIMESTAMP_MS

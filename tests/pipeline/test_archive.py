@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-from dataclasses import replace
 
 import pytest
 from confluent_kafka import TopicPartition
@@ -14,6 +13,7 @@ from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import archive_files
 from smartmeter.messages.codec import encode_burst
 from smartmeter.messages.topics import topic
+from smartmeter.run import Run
 from smartmeter.settings import ROOT
 from store.client import reader
 from tests.pipeline.conftest import TABLES, judge_tables, run_job, store_all, values
@@ -28,7 +28,7 @@ LOG = make_log(seed=29, houses={1: HOUSES[1], 2: HOUSES[2], 150: HOUSES[3]})
 
 @pytest.fixture(scope="module")
 def settings(clickhouse, kafka):
-    return replace(clickhouse, topic_prefix="archive.", clickhouse_database="archive", window_days=2, parallelism=2)
+    return clickhouse.but(topic_prefix="archive.", clickhouse_database="archive", window_days=2, parallelism=2)
 
 
 @pytest.fixture(scope="module")
@@ -40,7 +40,7 @@ def original(settings, processes):
         timestamps.append(start_of.get(value) or timestamps[-1])
     timestamps = [time // 1000 if key == b"2" and value in start_of else time for (key, value), time in zip(LOG.messages, timestamps)]
     produce(settings, LOG.messages, timestamps)
-    run_job(replace(settings, bounded=True), "pipeline")
+    run_job(settings, "pipeline")
     return store_all(settings, processes)
 
 
@@ -77,12 +77,12 @@ def lose_readings(settings) -> None:
 
 def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, folder):
     assert "messages of Kafka's log" in smw(settings, "replay", *DAYS, "--into", "again", "--archive", str(folder))
-    client = reader(replace(settings, into="again"))
+    client = reader(settings.but(clickhouse_database="archive_again"))
     for table in TABLES:
         assert values(client, table) == values(original, table), table
     assert len(values(client, "late")) > 20 and len(values(client, "dead_letter")) == len(LOG.dead) > 10
     judge_tables(client, expected_of(settings, LOG), ended=True)
-    assert topic(replace(settings, replay_archived=True), "readings") not in connection.admin(settings).list_topics(timeout=STILL_S).topics
+    assert topic(settings, "readings", Run(archived=True)) not in connection.admin(settings).list_topics(timeout=STILL_S).topics
 
 
 @pytest.mark.parametrize("command, sentence", [

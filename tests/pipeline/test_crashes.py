@@ -66,7 +66,7 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(plan, tmp_path):
     houses = {h: (ZONES[h % len(ZONES)], date(2013, 4, 4) + timedelta(days=h)) for h in range(1, count + 1)}
     log = make_log(7, houses)
     settings = settings_of_a_stack(tmp_path)
-    with Processes(settings.home) as processes:
+    with Processes(settings.stack.home) as processes:
         lifecycle.start(processes, settings)
         client = until(lambda: reader(settings))
         flow = Flow(settings, log.messages, A_KILL_S * (len(kills) + 1), shares=len(kills) + 1)

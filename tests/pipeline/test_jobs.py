@@ -3,7 +3,6 @@
 Its producer sends transactions: half are aborted, and the last stays open.
 """
 
-from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -33,14 +32,14 @@ def log():
 
 @pytest.fixture(scope="module")
 def expected(log):
-    return expected_of(Settings(window_days=WINDOW_DAYS), log)
+    return expected_of(Settings().but(window_days=WINDOW_DAYS), log)
 
 
 @pytest.fixture(scope="module")
 def settings_of(kafka, clickhouse):
     """Name of a run -> its settings."""
-    return {name: replace(clickhouse, topic_prefix=f"{name}.", clickhouse_database=name, bounded=True, parallelism=parallelism,
-                          window_days=WINDOW_DAYS)
+    return {name: clickhouse.but(topic_prefix=f"{name}.", clickhouse_database=name, parallelism=parallelism,
+                                 window_days=WINDOW_DAYS)
             for name, parallelism in PARALLELISM.items()}
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import threading
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from smartmeter.kafka.offsets import Offsets
 from smartmeter.kafka.producer import Producer
 from smartmeter.messages.codec import Burst
 from smartmeter.messages.topics import RESULTS
+from smartmeter.run import Run
 from smartmeter.settings import ROOT
 from stack import services
 from store.client import reader, writer
@@ -72,14 +72,14 @@ def produce(settings, burst_s: int) -> None:
 
 @pytest.fixture(scope="module")
 def settings(clickhouse, kafka):
-    return replace(clickhouse, topic_prefix="history.", clickhouse_database="history", window_days=3, parallelism=2)
+    return clickhouse.but(topic_prefix="history.", clickhouse_database="history", window_days=3, parallelism=2)
 
 
 @pytest.fixture(scope="module")
 def original(settings, processes):
     """A client on the tables of the days as they were processed first."""
     produce(settings, 300)
-    run_job(replace(settings, bounded=True), "pipeline")
+    run_job(settings, "pipeline")
     return store_all(settings, processes)
 
 
@@ -99,7 +99,7 @@ def test_the_days_that_were_chosen_have_something_to_repeat(original):
 
 
 def test_bursts_of_another_size_give_the_same(original, settings, processes):
-    other = replace(settings, topic_prefix="other_bursts.", clickhouse_database="other_bursts", parallelism=1, bounded=True)
+    other = settings.but(topic_prefix="other_bursts.", clickhouse_database="other_bursts", parallelism=1)
     produce(other, 47)
     run_job(other, "pipeline")
     client = store_all(other, processes)
@@ -108,34 +108,34 @@ def test_bursts_of_another_size_give_the_same(original, settings, processes):
 
 
 def test_a_replay_beside_the_old_results_over_a_crash_at_another_parallelism(original, settings):
-    home = settings.home / "replay"
+    home = settings.stack.home / "replay"
     killed = []
-    killer = threading.Thread(target=lambda: killed.append(kill_a_worker(home / "run" / "pipeline.pid", replace(settings, into="again"))))
+    killer = threading.Thread(target=lambda: killed.append(kill_a_worker(home / "run" / "pipeline.pid", settings, Run(into="again"))))
     killer.start()
-    output = replay(replace(settings, parallelism=4), "--from", str(FROM), "--to", str(TO), "--into", "again")
+    output = replay(settings.but(parallelism=4), "--from", str(FROM), "--to", str(TO), "--into", "again")
     killer.join()
     assert killed[0] and "messages read" in output
-    client = reader(replace(settings, into="again"))
+    client = reader(settings.but(clickhouse_database="history_again"))
     for table, where in REPLAYED.items():
         assert values(client, table) == values(original, table, where), table
 
 
-def kill_a_worker(pid_file: Path, settings) -> int:
+def kill_a_worker(pid_file: Path, settings, run: Run) -> int:
     """kill -9 a Python worker of a job, as soon as it has made results. Returns its pid."""
-    until(lambda: has_results(settings))
+    until(lambda: has_results(settings, run))
     worker, *_ = python_workers(pid_file)
     os.kill(worker, signal.SIGKILL)
     return worker
 
 
-def has_results(settings) -> bool:
-    with Offsets(settings, RESULTS, "none") as results:
+def has_results(settings, run: Run) -> bool:
+    with Offsets(settings, RESULTS, "none", run) as results:
         return any(end for _, end in results.bounds().values())
 
 
 def test_a_replay_of_one_house_over_the_old_results_mends_them(original, settings, processes):
     before = {table: values(original, table) for table in REPLAYED}
-    damage = writer(settings, settings.database)
+    damage = writer(settings, settings.clickhouse.database)
     for table, where in REPLAYED.items():
         damage.command(f"ALTER TABLE {table} DELETE WHERE house_id = 2 AND {where} SETTINGS mutations_sync = 2")
     damage.command(f"INSERT INTO daily_energy (house_id, meter_id, date, kwh, revision) VALUES (2, 1, '{FROM}', 99, 1)")
@@ -155,7 +155,7 @@ def test_days_that_a_clock_ahead_has_closed_come_back_by_the_way_that_quality_na
     empty = doubtful[doubtful["known"] == 0]
     assert empty[["date", "late_readings"]].values.tolist() == [[pd.Timestamp(third), 1440], [pd.Timestamp(second), 1440]]
     replay(settings, "--from", str(second), "--to", str(third), "--house", str(AHEAD), "--with-late", "--into", "with_late")
-    assert reader(replace(settings, into="with_late")).query(energy).result_rows == [(second, 24.0), (third, 24.0)]
+    assert reader(settings.but(clickhouse_database="history_with_late")).query(energy).result_rows == [(second, 24.0), (third, 24.0)]
 
 
 @pytest.mark.parametrize("arguments, sentence", [

@@ -11,7 +11,6 @@ import shlex
 import stat
 import subprocess
 import sys
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from urllib.error import HTTPError
@@ -88,9 +87,9 @@ def admin(home, authority, processes):
     """Settings of the admin of a broker that has all topics, and the documented users with the documented rights."""
     free = on_free_ports(home)
     certificate, key = authority.issue("127.0.0.1")
-    settings = replace(
-        free, kafka="localhost:" + free.kafka.rpartition(":")[2], kafka_tls=True, kafka_ca=str(authority.file), kafka_user="admin",
-        kafka_password=f"{MARK}-admin", clickhouse_url=free.clickhouse_url.replace("http:", "https:"), clickhouse_ca=str(authority.file),
+    settings = free.but(
+        kafka="localhost:" + free.kafka.address.rpartition(":")[2], kafka_tls=True, kafka_ca=str(authority.file), kafka_user="admin",
+        kafka_password=f"{MARK}-admin", clickhouse_url=free.clickhouse.url.replace("http:", "https:"), clickhouse_ca=str(authority.file),
         clickhouse_certificate=str(certificate), clickhouse_key=str(key), clickhouse_password=PASSWORD, clickhouse_reader_password=PASSWORD + "r",
         checkpoint_every_s=1.0, window_days=2)
     secured.start_broker(processes, settings, authority)
@@ -102,7 +101,7 @@ def admin(home, authority, processes):
 
 
 def of_user(admin: Settings, user: str) -> Settings:
-    return replace(admin, kafka_user=user, kafka_password=PASSWORD + user)
+    return admin.but(kafka_user=user, kafka_password=PASSWORD + user)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +168,7 @@ def test_no_secret_is_in_the_list_of_processes(flow):
 
 
 def test_no_secret_is_in_flinks_answers(flow, admin):
-    answers = dict(flink_answers(f"http://127.0.0.1:{admin.flink_ui_port}"))
+    answers = dict(flink_answers(f"http://127.0.0.1:{admin.flink.ui_port}"))
     assert {"/jobmanager/config", "/jobmanager/log"} <= set(answers)
     assert [path for path, answer in answers.items() if MARK.encode() in answer] == []
 
@@ -222,8 +221,8 @@ WRONG = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_every_part_reports_a_fault_in_one_sentence(wrong, admin, processes, home):
     changes, sentence = WRONG[wrong]
-    settings = replace(admin, **changes | {name: value for name, value in (
-        ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.replace("localhost", "127.0.0.1")))
+    settings = admin.but(**changes | {name: value for name, value in (
+        ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.address.replace("localhost", "127.0.0.1")))
         if changes.get(name)})
     for action in (Producer, topic_admin.create_topics, lambda settings: Sink(settings).run(), lambda settings: local_flink.start_job(processes, settings),
                  lambda settings: Lags(settings, {"pipeline": ("readings",)}).by_group(2)):
@@ -233,17 +232,17 @@ def test_every_part_reports_a_fault_in_one_sentence(wrong, admin, processes, hom
 
 
 def test_a_user_may_be_what_is_missing(admin):
-    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" in connection.why_not(replace(admin, kafka_user="", kafka_password=""), patience_s=1)
+    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" in connection.why_not(admin.but(kafka_user="", kafka_password=""), patience_s=1)
 
 
 def test_tls_or_a_user_where_there_is_none(request, admin):
-    plain = request.getfixturevalue("kafka").kafka
-    assert "takes no TLS at this port" in connection.why_not(replace(admin, kafka=plain))
-    assert "does not accept SCRAM-SHA-512 users at this port" in connection.why_not(replace(admin, kafka=plain, kafka_tls=False, kafka_ca=""))
+    plain = request.getfixturevalue("kafka").kafka.address
+    assert "takes no TLS at this port" in connection.why_not(admin.but(kafka=plain))
+    assert "does not accept SCRAM-SHA-512 users at this port" in connection.why_not(admin.but(kafka=plain, kafka_tls=False, kafka_ca=""))
 
 
 def test_programs_end_with_the_sentence(admin):
-    settings = replace(of_user(admin, "jobs"), kafka_password=f"{MARK} wrong")
+    settings = of_user(admin, "jobs").but(kafka_password=f"{MARK} wrong")
     commands = {
         "smw": [sys.executable, "-P", "-m", "commands", "topics"],
         "sink": [sys.executable, "-P", "-m", "store.sink"],
@@ -260,7 +259,7 @@ def test_programs_end_with_the_sentence(admin):
 
 def test_missing_rights_are_reported(admin):
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*authorization failed.*docs/security.md"):
-        Sink(replace(of_user(admin, "generator"), sink_metrics_port=0)).run()
+        Sink(of_user(admin, "generator").but(sink_metrics_port=0)).run()
     with pytest.raises(ProducerError, match="^Kafka at .* does not let user sink do that .*authorization failed"), Producer(of_user(admin, "sink")) as producer:
         producer.send_house(synthetic_houses(1, seed=1)[0].record())
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*[Aa]uthorization failed"):
@@ -298,13 +297,13 @@ def written(settings: Settings, name: str) -> int | None:
     (dict(clickhouse_reader_password=f"{MARK} wrong"), "ClickHouse at https://127.* refuses the user or the password"),
 ])
 def test_a_fault_of_clickhouse_is_reported_in_one_sentence(flow, admin, home, wrong, sentence):
-    port = admin.clickhouse_url.rpartition(":")[2]
+    port = admin.clickhouse.url.rpartition(":")[2]
     if wrong.get("clickhouse_ca"):
         wrong = dict(clickhouse_ca=str(Authority(home / "certificates" / "stranger").file))
     if "clickhouse_url" in wrong:
         wrong = wrong | dict(clickhouse_url=f"{wrong['clickhouse_url']}:{port}")
     with pytest.raises(UserError, match=f"^{sentence}") as error:
-        reader(replace(admin, **wrong))
+        reader(admin.but(**wrong))
     assert MARK not in str(error.value) and "\n" not in str(error.value)
 
 

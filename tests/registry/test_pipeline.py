@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import threading
 from collections import Counter
-from dataclasses import replace
 from itertools import cycle
 
 import fastavro
@@ -39,16 +38,16 @@ def log():
 
 @pytest.fixture(scope="module")
 def settings(kafka, clickhouse, door):
-    return replace(kafka, clickhouse_url=clickhouse.clickhouse_url, clickhouse_database="with_registry", topic_prefix="with_registry.", bounded=True,
-                   parallelism=2, window_days=WINDOW_DAYS, schema_registry_url=door.url, schema_registry_user="ann",
-                   schema_registry_password=PASSWORDS["ann"])
+    return kafka.but(clickhouse_url=clickhouse.clickhouse.url, clickhouse_database="with_registry", topic_prefix="with_registry.",
+                     parallelism=2, window_days=WINDOW_DAYS, schema_registry_url=door.url, schema_registry_user="ann",
+                     schema_registry_password=PASSWORDS["ann"])
 
 
 @pytest.fixture(scope="module")
 def later_id(settings, client):
     """The id of a version of the bursts' schema that has a field more, in the registry after ours."""
     framing(settings)
-    return client.register_schema(f"{settings.topic_prefix}readings-value", with_field("reading_burst"))
+    return client.register_schema(f"{settings.kafka.topic_prefix}readings-value", with_field("reading_burst"))
 
 
 @pytest.fixture(scope="module")
@@ -124,4 +123,4 @@ def test_confluents_own_deserializer_reads_every_result(tables, settings, client
 def test_a_worker_requests_each_unknown_id_once_and_no_other(tables, settings, door, later_id):
     requests = Counter(path.split("?")[0] for path in door.requested if path.startswith("/schemas/"))
     assert set(requests) == {f"/schemas/ids/{later_id}", f"/schemas/ids/{UNKNOWN_ID}"}
-    assert max(requests.values()) <= settings.parallelism
+    assert max(requests.values()) <= settings.flink.parallelism

@@ -7,7 +7,6 @@ import pickle
 import subprocess
 import sys
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -49,12 +48,12 @@ BURST = Burst(7, "UTC", 10**12, 10**12 + 3000, 1000, np.array([1], np.int32), np
 def settings(registry, request):
     """Settings of the registry, with subjects that belong to one test alone."""
     prefix = f"{request.node.name}.".translate(str.maketrans("[]/ ", "...."))
-    return Settings(schema_registry_url=registry.url, topic_prefix=prefix)
+    return Settings().but(schema_registry_url=registry.url, topic_prefix=prefix)
 
 
 def register(client, settings, name: str, schema: Schema) -> int:
     """Register a schema as another party would, in the subject of the topic `name`."""
-    return client.register_schema(f"{settings.topic_prefix}{name}-value", schema)
+    return client.register_schema(f"{settings.kafka.topic_prefix}{name}-value", schema)
 
 
 def with_id(number: int, body: bytes) -> bytes:
@@ -63,19 +62,19 @@ def with_id(number: int, body: bytes) -> bytes:
 
 def through(door, settings, user: str = "ann", password: str = PASSWORDS["ann"]):
     """The settings by which the registry is reached through its door."""
-    return replace(settings, schema_registry_url=door.url, schema_registry_user=user, schema_registry_password=password)
+    return settings.but(schema_registry_url=door.url, schema_registry_user=user, schema_registry_password=password)
 
 
 def test_every_topic_has_its_schema_in_a_subject_of_its_own(settings, client):
     framed = framing(settings)
     for name, schema in SCHEMA_OF.items():
-        known = client.get_latest_version(f"{settings.topic_prefix}{name}-value")
+        known = client.get_latest_version(f"{settings.kafka.topic_prefix}{name}-value")
         assert known.version == 1
         assert known.schema.schema_str == (SCHEMA_DIR / f"{schema}.avsc").read_text().strip()  # its times and docs with it
         assert framed.sent(HEADERS[schema]) == with_id(known.schema_id, b"")
     framing.cache_clear()
     assert framing(settings).sent(HEADERS["late"]) == framed.sent(HEADERS["late"])
-    assert client.get_versions(f"{settings.topic_prefix}late-value") == [1]
+    assert client.get_versions(f"{settings.kafka.topic_prefix}late-value") == [1]
 
 
 def test_confluents_own_deserializer_reads_what_we_send(settings, client):
@@ -127,19 +126,19 @@ def test_an_unusable_id_is_requested_once_and_refused_with_a_reason(settings, cl
 ], ids=["type", "default", "forward"])
 def test_an_incompatible_schema_is_refused(settings, client, level, theirs, fields):
     register(client, settings, "alerts", theirs)
-    client.set_compatibility(f"{settings.topic_prefix}alerts-value", level)
+    client.set_compatibility(f"{settings.kafka.topic_prefix}alerts-value", level)
     with pytest.raises(UserError) as refused:
         framing(settings)
     assert str(refused.value) == (
-        f"avro/alert.avsc is incompatible with what the schema registry at {settings.schema_registry_url} has of subject "
-        f"{settings.topic_prefix}alerts-value in {fields}: keep the type of each field and give a new field a default, or set "
+        f"avro/alert.avsc is incompatible with what the schema registry at {settings.registry.url} has of subject "
+        f"{settings.kafka.topic_prefix}alerts-value in {fields}: keep the type of each field and give a new field a default, or set "
         "SMW_TOPIC_PREFIX to use other topics")
 
 
 def test_a_compatible_schema_becomes_the_next_version(settings, client):
     register(client, settings, "alerts", with_type("alert", "peak_watts", "float"))
     framing(settings)
-    assert client.get_versions(f"{settings.topic_prefix}alerts-value") == [1, 2]
+    assert client.get_versions(f"{settings.kafka.topic_prefix}alerts-value") == [1, 2]
 
 
 @pytest.mark.parametrize("user, password, sentence", [
@@ -159,14 +158,14 @@ def test_a_read_only_user_can_use_registered_schemas(settings, door):
 
 
 def test_tls(settings, registry):
-    secure = replace(settings, schema_registry_url=registry.secure_url)
+    secure = settings.but(schema_registry_url=registry.secure_url)
     with pytest.raises(UserError, match=f"^the certificate of the schema registry at {registry.secure_url} is not trusted "
                                         r"\(unable to get local issuer certificate\): set SMW_SCHEMA_REGISTRY_CA to the PEM file"):
         framing(secure)
     for wrong in (str(registry.authority) + "x", __file__):
         with pytest.raises(UserError, match=f"^SMW_SCHEMA_REGISTRY_CA={wrong}: it cannot be read as a PEM file of certificates"):
-            framing(replace(secure, schema_registry_ca=wrong))
-    trusting = framing(replace(secure, schema_registry_ca=str(registry.authority)))
+            framing(secure.but(schema_registry_ca=wrong))
+    trusting = framing(secure.but(schema_registry_ca=str(registry.authority)))
     assert trusting.sent(HEADERS["late"]) == framing(settings).sent(HEADERS["late"])
 
 
@@ -176,7 +175,7 @@ def test_tls(settings, registry):
 def test_a_program_without_its_registry_ends_with_one_sentence(kafka, registry, command):
     away = registry.url.replace("/apis", "/nothing")
     done = subprocess.run([sys.executable, "-P", "-m", *command], cwd=ROOT, text=True, capture_output=True,
-                          env=os.environ | replace(kafka, schema_registry_url=away).environ())
+                          env=os.environ | kafka.but(schema_registry_url=away).environ())
     assert done.returncode == 1
     sentence = done.stderr.splitlines()[-1].split(": ", 1)[1]
     assert sentence == (f"no schema registry answers at {away} (404): SMW_SCHEMA_REGISTRY_URL takes the address of an API like Confluent's; "
@@ -197,7 +196,7 @@ def test_the_spikes_job_reads_thresholds_in_either_framing(settings):
 
 
 def test_the_producer_and_the_dashboard_send_with_ids(with_topics, registry, client, monkeypatch):
-    settings = replace(with_topics, schema_registry_url=registry.url)
+    settings = with_topics.but(schema_registry_url=registry.url)
     house = dict(house_id=7, timezone="UTC", source="a test", zip="", city="", state="", latitude=None, longitude=None, population=None,
                  meters=[dict(meter_id=1, label="mains", kind="mains")], updated=1_209_600_000_000)
     with Producer(settings) as producer:
@@ -232,7 +231,7 @@ def test_looking_up_an_id_waits_while_the_registry_is_down(settings, client, doo
 
 
 def test_the_sink_waits_while_the_registry_is_down_and_can_be_stopped(with_topics, clickhouse, client, door, processes):
-    settings = through(door, replace(with_topics, clickhouse_url=clickhouse.clickhouse_url, clickhouse_database="of_registry"))
+    settings = through(door, with_topics.but(clickhouse_url=clickhouse.clickhouse.url, clickhouse_database="of_registry"))
     framing(settings)
     log = processes.log("sink")
     services.start_sink(processes, settings)
@@ -255,7 +254,7 @@ def test_the_sink_waits_while_the_registry_is_down_and_can_be_stopped(with_topic
 
 
 def produce(settings, name: str, *messages: bytes) -> None:
-    producer = KafkaProducer({"bootstrap.servers": settings.kafka})
+    producer = KafkaProducer({"bootstrap.servers": settings.kafka.address})
     for message in messages:
         producer.produce(topic(settings, name), message)
     assert producer.flush(STILL_S) == 0

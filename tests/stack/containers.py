@@ -144,7 +144,7 @@ class Containers:
         folder = self._folder
         return CLOCK | {
             "PATH": f"{FLINK_BIN}:{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{folder / 'image'}:{folder / 'without'}", "SMW_HOME": str(folder / "home"),
-            "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().sink_metrics_port]), "FLINK_LOG_DIR": str(folder), "FLINK_PID_DIR": str(folder), "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
+            "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().stack.sink_metrics_port]), "FLINK_LOG_DIR": str(folder), "FLINK_PID_DIR": str(folder), "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
         } | {key: self._here(name, value) for key, value in self._services[name].get("environment", {}).items()}
 
     def _here(self, name: str, text: str) -> str:

@@ -1,7 +1,6 @@
 """The broker and the topics."""
 
 import socket
-from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
@@ -26,7 +25,7 @@ def settings(tmp_path):
 
 
 def produce(settings, value: bytes):
-    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer = Producer({"bootstrap.servers": settings.kafka.address})
     faults = []
     producer.produce("readings", value, b"1", partition=0, timestamp=APRIL_2011_MS,
                      on_delivery=lambda error, _: error and faults.append(error))
@@ -35,7 +34,7 @@ def produce(settings, value: bytes):
 
 def read(settings, count: int) -> list[tuple[int, int]]:
     """(length, timestamp) of the first messages of partition 0."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": "test"})
+    consumer = Consumer({"bootstrap.servers": settings.kafka.address, "group.id": "test"})
     consumer.assign([TopicPartition("readings", 0, 0)])
     messages = consumer.consume(count, timeout=STILL_S)
     consumer.close()
@@ -50,12 +49,12 @@ def topic_config(settings, topic: str, *names: str) -> list[str]:
 
 
 def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
-    with Processes(settings.home) as processes:
+    with Processes(settings.stack.home) as processes:
         broker.start_broker(processes, settings)
         topic_admin.create_topics(settings)
         produce(settings, b"first")
-    settings = ports.with_free_ports(replace(settings, kafka="127.0.0.1:0", kafka_controller_port=0))
-    with Processes(settings.home) as processes:
+    settings = ports.with_free_ports(settings.but(kafka="127.0.0.1:0", kafka_controller_port=0))
+    with Processes(settings.stack.home) as processes:
         broker.start_broker(processes, settings)
         topic_admin.create_topics(settings)  # existing topics stay as they are
         produce(settings, b"second!")
@@ -68,10 +67,10 @@ def test_messages_outlive_the_broker_whatever_their_age_and_the_ports(settings):
 
 
 def test_topic_settings_are_repaired_and_each_change_is_reported(with_topics):
-    prefix, week = with_topics.topic_prefix, str(7 * 86_400_000)
+    prefix, week = with_topics.kafka.topic_prefix, str(7 * 86_400_000)
     assert list(topic_admin.mend(with_topics)) == []
     assert topic_config(with_topics, prefix + "alerts", "cleanup.policy", "max.compaction.lag.ms", "segment.ms") == ["compact", week, week]
-    limited = replace(with_topics, readings_retention_days=400, readings_retention_gb=2.0, partitions=8, replication=3)
+    limited = with_topics.but(readings_retention_days=400, readings_retention_gb=2.0, partitions=8, replication=3)
     changes = list(topic_admin.mend(limited))
     assert f"{prefix}readings: retention.ms is 34560000000 now, and was -1" in changes
     assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes", "segment.ms", "min.insync.replicas") == [
@@ -86,8 +85,8 @@ def test_topic_settings_are_repaired_and_each_change_is_reported(with_topics):
 
 
 def test_a_taken_port_is_reported_with_its_setting(settings):
-    host, port = settings.kafka.split(":")
-    with socket.create_server((host, int(port))), Processes(settings.home) as processes:
+    host, port = settings.kafka.address.split(":")
+    with socket.create_server((host, int(port))), Processes(settings.stack.home) as processes:
         with pytest.raises(UserError, match=f"port {port} at 127.0.0.1 is not free .*set SMW_KAFKA to another"):
             broker.start_broker(processes, settings)
         assert processes.children == {}
@@ -95,22 +94,22 @@ def test_a_taken_port_is_reported_with_its_setting(settings):
 
 @pytest.mark.parametrize("secured", [dict(kafka_tls=True), dict(kafka_user="ann", kafka_password="secret")])
 def test_the_local_broker_refuses_tls_and_users(settings, secured):
-    with Processes(settings.home) as processes, pytest.raises(UserError, match="unset SMW_KAFKA_TLS and SMW_KAFKA_USER"):
-        broker.start_broker(processes, replace(settings, **secured))
+    with Processes(settings.stack.home) as processes, pytest.raises(UserError, match="unset SMW_KAFKA_TLS and SMW_KAFKA_USER"):
+        broker.start_broker(processes, settings.but(**secured))
 
 
 @pytest.mark.parametrize("kafka", ["localhost", ":9092", "localhost:http", ""])
 def test_an_invalid_address(kafka):
     with pytest.raises(UserError, match=f"SMW_KAFKA={kafka}: it takes host:port"):
-        ports.with_free_ports(Settings(kafka=kafka))
+        ports.with_free_ports(Settings().but(kafka=kafka))
 
 
 def test_free_ports_are_kept_and_taken_ones_replaced():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        free = ports.with_free_ports(Settings(kafka="127.0.0.1:0", kafka_controller_port=0, flink_ui_port=0,
+        free = ports.with_free_ports(Settings().but(kafka="127.0.0.1:0", kafka_controller_port=0, flink_ui_port=0,
                                               clickhouse_url=f"http://127.0.0.1:{port}"))
         again = ports.with_free_ports(free)
     assert free == again
-    assert free.clickhouse_url != f"http://127.0.0.1:{port}"
-    assert len({free.kafka, f"127.0.0.1:{free.kafka_controller_port}", f"127.0.0.1:{free.flink_ui_port}"}) == 3
+    assert free.clickhouse.url != f"http://127.0.0.1:{port}"
+    assert len({free.kafka.address, f"127.0.0.1:{free.kafka.controller_port}", f"127.0.0.1:{free.flink.ui_port}"}) == 3

@@ -4,13 +4,12 @@ import json
 import re
 import subprocess
 import xml.etree.ElementTree as xml
-from dataclasses import fields
 from pathlib import Path
 
 import pytest
 import yaml
 
-from smartmeter.settings import ROOT, Settings, variable
+from smartmeter.settings import ROOT, Settings
 from stack import machine
 from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, docker_compose, services
 
@@ -44,7 +43,7 @@ def test_prometheus_scrapes_every_metrics_endpoint():
     flink, sink = (next(config for config in configs if config["job_name"] == name) for name in ("flink", "sink"))
     [found] = flink["dns_sd_configs"]
     assert {name for name, service in ONE.items() if f"metrics.reporter.prom.port={found['port']}" in str(service["command"])} == set(found["names"])
-    assert sink["static_configs"] == [{"targets": [f"sink:{Settings().sink_metrics_port}"]}] and "SMW_METRICS_ADDRESS" in ONE["sink"]["environment"]
+    assert sink["static_configs"] == [{"targets": [f"sink:{Settings().stack.sink_metrics_port}"]}] and "SMW_METRICS_ADDRESS" in ONE["sink"]["environment"]
 
 
 def test_grafana_finds_prometheus_and_the_dashboard_and_lets_nobody_in_as_more_than_a_viewer():
@@ -76,8 +75,8 @@ def test_passwords_are_in_the_environment_of_those_who_need_them_alone():
 @pytest.mark.parametrize("name, service", ALL)
 def test_settings_are_real(name, service):
     found = {key: value for key, value in service.get("environment", {}).items() if key.startswith("SMW_")}
-    assert set(found) <= {variable(field.name) for field in fields(Settings)}
-    assert Settings.load(found).clickhouse_database == "smartmeter"
+    assert set(found) <= set(Settings().environ())
+    assert Settings.load(found).clickhouse.database == "smartmeter"
 
 
 @pytest.mark.parametrize("name, service", ALL)
@@ -153,5 +152,5 @@ def test_clickhouse_has_no_user_but_those_with_a_password_of_the_env_file():
     users = xml.parse(USERS).getroot().find("users")
     assert users.find("default").attrib == {"remove": "remove"}
     passwords = {user.tag: user.find("password").attrib["from_env"] for user in users if user.tag != "default"}
-    assert set(passwords.values()) == set(SECRETS) and set(passwords) == {Settings().clickhouse_user, Settings().clickhouse_reader}
+    assert set(passwords.values()) == set(SECRETS) and set(passwords) == {Settings().clickhouse.user, Settings().clickhouse.reader}
     assert {volume["target"] for volume in ONE["clickhouse"]["volumes"] if volume["source"] == str(USERS)} == {"/etc/clickhouse-server/users.d/smartmeter.xml"}

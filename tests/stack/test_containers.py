@@ -39,7 +39,7 @@ def processes(tmp_path):
 
 def settings_at(containers: Containers, broker: str, home) -> Settings:
     """Settings of a client of a broker and of ClickHouse."""
-    return Settings(home=home, kafka=containers.address(broker, 19092), clickhouse_url=f"http://{containers.address('clickhouse', 8123)}",
+    return Settings().but(home=home, kafka=containers.address(broker, 19092), clickhouse_url=f"http://{containers.address('clickhouse', 8123)}",
                     clickhouse_password=SECRETS["SMW_CLICKHOUSE_PASSWORD"], clickhouse_reader_password=SECRETS["SMW_CLICKHOUSE_READER_PASSWORD"])
 
 

@@ -25,7 +25,7 @@ def start(settings) -> subprocess.Popen:
 
 def test_it_prints_its_address_and_leaves_nothing_behind(settings, tmp_path):
     dashboard = start(settings)
-    url = f"http://127.0.0.1:{settings.dashboard_port}"
+    url = f"http://127.0.0.1:{settings.dashboard.port}"
     assert dashboard.stdout.readline() == f"Dashboard: {url}\n"
     assert services.answers(url)
     [pid_file] = tmp_path.glob("dashboard/run/*.pid")
@@ -36,9 +36,9 @@ def test_it_prints_its_address_and_leaves_nothing_behind(settings, tmp_path):
 
 
 def test_a_taken_port_is_reported_in_one_sentence(settings):
-    with ports.listener_near(settings.dashboard_port):
+    with ports.listener_near(settings.dashboard.port):
         dashboard = start(settings)
         output, _ = dashboard.communicate(timeout=STILL_S)
     assert dashboard.returncode == 1
-    assert output == (f"smw: port {settings.dashboard_port} at 127.0.0.1 is not free (Address already in use): "
+    assert output == (f"smw: port {settings.dashboard.port} at 127.0.0.1 is not free (Address already in use): "
                       "end the program that uses it, or set SMW_DASHBOARD_PORT to another\n")

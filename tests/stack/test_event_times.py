@@ -29,7 +29,7 @@ def looked_at(monkeypatch):
 
 def send(settings, minutes) -> None:
     """Send a burst of each minute, with seconds for Kafka's time, in transactions; every second one is aborted."""
-    producer = Producer(connection.client(settings) | {"transactional.id": settings.topic_prefix})
+    producer = Producer(connection.client(settings) | {"transactional.id": settings.kafka.topic_prefix})
     producer.init_transactions()
     for end in (producer.abort_transaction, producer.commit_transaction):
         producer.begin_transaction()
@@ -63,7 +63,7 @@ def test_a_time_is_found_by_the_bursts_own_time_and_each_message_is_looked_at_on
     client = connection.admin(with_topics)  # its futures end with it
     name = topic(with_topics, "readings")
     client.delete_topics([name])[name].result()
-    again = replace(with_topics, topic_prefix=f"{with_topics.topic_prefix}again.")
+    again = with_topics.but(topic_prefix=f"{with_topics.kafka.topic_prefix}again.")
     client.create_topics([NewTopic(topic(again, "readings"), 4, 1)])[topic(again, "readings")].result()
     send(again, range(10))
     assert start(again, tmp_path, 10) <= 11 + 9 and sum(looked_at) == COUNT + 110 and len(list(tmp_path.iterdir())) == 2

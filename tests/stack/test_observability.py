@@ -10,7 +10,6 @@ import subprocess
 import urllib.request
 from collections import Counter
 from contextlib import ExitStack
-from dataclasses import replace
 
 import pytest
 import yaml
@@ -50,8 +49,8 @@ def log():
 def settings(kafka, clickhouse):
     with ExitStack() as held:
         flink, flink_metrics, sink_metrics = (held.enter_context(ports.listener_near(0)).getsockname()[1] for _ in range(3))
-    return replace(clickhouse, topic_prefix="observed.", clickhouse_database="observed", window_days=2, checkpoint_every_s=1.0,
-                   flink_ui_port=flink, flink_metrics_port=flink_metrics, sink_metrics_port=sink_metrics)
+    return clickhouse.but(topic_prefix="observed.", clickhouse_database="observed", window_days=2, checkpoint_every_s=1.0,
+                          flink_ui_port=flink, flink_metrics_port=flink_metrics, sink_metrics_port=sink_metrics)
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +67,7 @@ def observed(settings, processes, log):
     services.start_sink(processes, settings)
     local_flink.start_job(processes, settings)
     until(lambda: all_read(settings) and all_stored(settings))
-    producer = Producer({"bootstrap.servers": settings.kafka})
+    producer = Producer({"bootstrap.servers": settings.kafka.address})
     producer.produce(topics.topic(settings, "alerts"), b"not Avro", b"?")  # a compacted topic takes no message without a key
     assert producer.flush(STILL_S) == 0
     until(lambda: scraped(settings, "sink")["smw_sink_records_refused_total"][()] == 1)
@@ -134,13 +133,13 @@ def test_flink_reports_lag_state_and_restarts(flink):
 
 
 def test_metrics_are_served_at_loopback_only(observed):
-    for port in (observed.flink_metrics_port, observed.sink_metrics_port):
+    for port in (observed.stack.flink_metrics_port, observed.stack.sink_metrics_port):
         listening = subprocess.run(["grep", "-h", f":{port:04X} 00000000:0000 0A", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True).stdout
         assert [line.split()[1] for line in listening.splitlines()] == [f"0100007F:{port:04X}"]
 
 
 def test_unstored_messages_are_unknown_while_kafka_is_down():
-    assert math.isnan(unstored(Lags(Settings(kafka="127.0.0.1:1"), {"sink": ("alerts",)})))
+    assert math.isnan(unstored(Lags(Settings().but(kafka="127.0.0.1:1"), {"sink": ("alerts",)})))
 
 
 def test_old_pushed_metrics_are_no_longer_served(monkeypatch):
@@ -206,8 +205,8 @@ def test_the_screen_shows_the_same(observed, log, expected):
 
 
 def test_status_where_nothing_runs(observed, tmp_path):
-    nowhere = replace(observed, home=tmp_path, kafka="127.0.0.1:1", clickhouse_url="http://127.0.0.1:1", flink_ui_port=1, sink_metrics_port=1,
-                      dashboard_port=1, schema_registry_url="http://127.0.0.1:1")
+    nowhere = observed.but(home=tmp_path, kafka="127.0.0.1:1", clickhouse_url="http://127.0.0.1:1", flink_ui_port=1, sink_metrics_port=1,
+                           dashboard_port=1, schema_registry_url="http://127.0.0.1:1")
     code, printed = ask_status(nowhere, "--json")
     report = json.loads(printed)
     assert code == 1 and len(report["problems"]) == 5 and not any(service["up"] for service in report["parts"])
@@ -218,18 +217,18 @@ def test_status_where_nothing_runs(observed, tmp_path):
 
 def test_a_job_that_is_missing_is_a_problem(observed, monkeypatch):
     monkeypatch.setattr(Flink, "described_jobs", lambda self: [])
-    report = status.look(observed, f"127.0.0.1:{observed.flink_ui_port}")
-    assert report["problems"] == [f"no job runs in the Flink at http://127.0.0.1:{observed.flink_ui_port}"]
+    report = status.look(observed, f"127.0.0.1:{observed.flink.ui_port}")
+    assert report["problems"] == [f"no job runs in the Flink at http://127.0.0.1:{observed.flink.ui_port}"]
 
 
 @pytest.mark.parametrize("received_ms", [2**63 - 1, 253_402_300_800_000, -1, -2**63])
 def test_a_dead_letter_of_any_time_and_reason_is_shown(observed, received_ms):
-    settings = replace(observed, clickhouse_database=f"extreme_{received_ms % 997}")
+    settings = observed.but(clickhouse_database=f"extreme_{received_ms % 997}")
     client = writer(settings)
     schema.create(client, settings)
     client.command("INSERT INTO dead_letter (partition, offset, received, reason, payload) "
                    f"SELECT 1, 1, reinterpret(toInt64({received_ms}), 'DateTime64(3)'), 'a\\x1b[31mb\u202e', 'x'")
-    report = status.look(settings, f"127.0.0.1:{settings.flink_ui_port}")
+    report = status.look(settings, f"127.0.0.1:{settings.flink.ui_port}")
     assert report["results"]["newest_dead_letter_reason"] == "a\x1b[31mb\u202e" and re.fullmatch(r"\d{4}-.*Z", report["results"]["newest_dead_letter"])
     assert "a\\x1b[31mb\\u202e" in status.screen(report) and "\x1b" not in status.screen(report)
 
@@ -242,7 +241,7 @@ JAR = b'--x\r\nContent-Disposition: form-data; name="jarfile"; filename="a.jar"\
 
 def response_code(settings, method: str, path: str, headers: dict[str, str] | None = None, body: bytes = b"", port: int = 0) -> int:
     """The status of a request to Flink's page, as any page in a browser could send it."""
-    connection = http.client.HTTPConnection("127.0.0.1", port or settings.flink_ui_port, timeout=30)
+    connection = http.client.HTTPConnection("127.0.0.1", port or settings.flink.ui_port, timeout=30)
     connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     answer.read()
@@ -261,7 +260,7 @@ def test_flinks_page_answers_to_its_own_host_and_origin(observed, headers, statu
 
 
 def test_no_page_of_another_origin_runs_or_ends_anything(observed):
-    [job_id] = Flink(f"127.0.0.1:{observed.flink_ui_port}").jobs()
+    [job_id] = Flink(f"127.0.0.1:{observed.flink.ui_port}").jobs()
     savepoint = b'{"targetDirectory": "/tmp", "target-directory": "/tmp"}'
     for method, path, headers, body in (
         ("POST", "/jars/upload", FORM, JAR), ("POST", "/v1/jars/upload", FORM, JAR), ("POST", "/jobs", FORM, JAR), ("GET", "/jars", {}, b""),
@@ -273,7 +272,7 @@ def test_no_page_of_another_origin_runs_or_ends_anything(observed):
     ):
         assert response_code(observed, method, path, headers, body) == 403, (method, path)
     assert response_code(observed, "POST", f"/jobs/{job_id}/stop", JSON, b" " * 20_000) == 413
-    assert list(Flink(f"127.0.0.1:{observed.flink_ui_port}").jobs()) == [job_id]
+    assert list(Flink(f"127.0.0.1:{observed.flink.ui_port}").jobs()) == [job_id]
 
 
 def test_flinks_own_port_requires_its_key(observed, processes):

@@ -13,7 +13,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def producer(with_topics):
-    producer = Producer(connection.client(with_topics) | {"transactional.id": with_topics.topic_prefix})
+    producer = Producer(connection.client(with_topics) | {"transactional.id": with_topics.kafka.topic_prefix})
     producer.init_transactions()
     return producer
 

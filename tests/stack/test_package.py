@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 import smartmeter
-from smartmeter.settings import ROOT, variable
+from smartmeter.settings import ROOT
 from stack.processes import marked
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
@@ -40,7 +40,7 @@ def smw(site_packages, tmp_path_factory):
     data = tmp_path_factory.mktemp("data")
     settings = on_free_ports(data / "smart-meter-watchdog")
     environ = {name: value for name, value in (os.environ | settings.environ()).items()
-               if name not in ("PYTHONPATH", variable("home"))} | {"XDG_DATA_HOME": str(data)}
+               if name not in ("PYTHONPATH", "SMW_HOME")} | {"XDG_DATA_HOME": str(data)}
     program = site_packages.parents[2] / "bin" / "smw"
     started = []
 
@@ -48,7 +48,7 @@ def smw(site_packages, tmp_path_factory):
         started.append(subprocess.Popen([program, *arguments], cwd=data, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
         return started[-1]
 
-    start.home = settings.home
+    start.home = settings.stack.home
     yield start
     for process in started:
         process.kill()

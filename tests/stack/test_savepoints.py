@@ -6,7 +6,6 @@ import argparse
 import os
 import signal
 from collections import Counter
-from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 
@@ -33,7 +32,7 @@ METERS = sum(len(house.meters) for house in HOUSES)
 
 @pytest.fixture
 def settings(with_topics, tmp_path):
-    return replace(ports.with_free_flink_port(with_topics), home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2, stalled_s=20)
+    return ports.with_free_flink_port(with_topics).but(home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2, stalled_s=20)
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def send(settings, first_day: int, days: int) -> None:
 
 def in_checkpoint(settings) -> bool:
     """Whether a checkpoint holds all that was read of the topic."""
-    with Offsets(settings, ("readings",), f"{settings.topic_prefix}pipeline") as offsets:
+    with Offsets(settings, ("readings",), f"{settings.kafka.topic_prefix}pipeline") as offsets:
         return offsets.lag() == 0
 
 
@@ -95,12 +94,12 @@ def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkp
     assert processes.children["pipeline"] is not standing
     assert "pipeline has stood still for 20 s: it is started again." in capfd.readouterr().err
     assert set(finals(settings).values()) == {1}
-    assert any(problem.startswith("pipeline has stood still for 20 s: it is started again (20") for problem in mended(replace(settings, home=processes.logs.parent)))
+    assert any(problem.startswith("pipeline has stood still for 20 s: it is started again (20") for problem in mended(settings.but(home=processes.logs.parent)))
 
 
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):
     send(settings, 0, 3)
-    local_flink.start_job(processes, replace(settings, parallelism=1), ROOT / "jobs" / "daily_energy.py", ends=True)
+    local_flink.start_job(processes, settings.but(parallelism=1), ROOT / "jobs" / "daily_energy.py", ends=True)
     processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", STILL_S)
     savepoint.run(args(stop=True), settings)
     path = capsys.readouterr().out.splitlines()[-1]
@@ -108,7 +107,7 @@ def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_
     processes.stop("daily_energy")
     assert records(settings, "thresholds") == []
     send(settings, 3, 3)
-    job(replace(settings, parallelism=2), savepoint=path)
+    job(settings.but(parallelism=2), savepoint=path)
     processes.wait_until(lambda: len(finals(settings)) == 5 * METERS, "days are not closed", STILL_S)
     assert set(finals(settings).values()) == {1}, "the energy of days that were closed before is not emitted again"
     processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", STILL_S)
@@ -137,32 +136,32 @@ def test_what_is_no_savepoint_is_named(tmp_path):
 
 
 def test_no_flink_is_one_sentence(tmp_path):
-    settings = ports.with_free_flink_port(Settings(home=tmp_path))
-    with pytest.raises(UserError, match=f"^no Flink answers at http://127.0.0.1:{settings.flink_ui_port}: start one"):
+    settings = ports.with_free_flink_port(Settings().but(home=tmp_path))
+    with pytest.raises(UserError, match=f"^no Flink answers at http://127.0.0.1:{settings.flink.ui_port}: start one"):
         savepoint.run(args(stop=False), settings)
 
 
 def test_the_newest_complete_state_is_found(tmp_path):
-    settings = Settings(home=tmp_path / "a home", topic_prefix="x.")
+    settings = Settings().but(home=tmp_path / "a home", topic_prefix="x.")
     assert savepoints.newest_state(settings, "pipeline") is None
     for age_s, place in ((30, "a/chk-9"), (10, "b/chk-2"), (20, "b/chk-1")):
-        complete(settings.home / "checkpoints" / "x.pipeline" / "hashmap" / place, age_s)
-    (settings.home / "checkpoints" / "x.pipeline" / "hashmap" / "b" / "chk-3").mkdir()  # one that was not finished
-    newest = f"file://{settings.home}/checkpoints/x.pipeline/hashmap/b/chk-2"
+        complete(settings.stack.home / "checkpoints" / "x.pipeline" / "hashmap" / place, age_s)
+    (settings.stack.home / "checkpoints" / "x.pipeline" / "hashmap" / "b" / "chk-3").mkdir()  # one that was not finished
+    newest = f"file://{settings.stack.home}/checkpoints/x.pipeline/hashmap/b/chk-2"
     assert savepoints.newest_state(settings, "pipeline") == newest
-    elsewhere = replace(settings, checkpoint_dir=str(settings.home / "checkpoints"), home=tmp_path)
+    elsewhere = settings.but(checkpoint_dir=str(settings.stack.home / "checkpoints"), home=tmp_path)
     assert savepoints.newest_state(elsewhere, "pipeline") == newest
     for other in (dict(topic_prefix=""), dict(state_backend="rocksdb"), dict(checkpoint_dir="s3://bucket/x")):
-        assert savepoints.newest_state(replace(settings, **other), "pipeline") is None
+        assert savepoints.newest_state(settings.but(**other), "pipeline") is None
     for of in (settings, elsewhere):
-        folder = Path(of.checkpoint_dir or of.home) / "savepoints" / "x.pipeline" / "savepoint-1"
+        folder = Path(of.flink.checkpoint_dir or of.stack.home) / "savepoints" / "x.pipeline" / "savepoint-1"
         complete(folder, 5)
         assert savepoints.newest_state(of, "pipeline") == f"file://{folder}"
         assert savepoints.newest_state(of, "daily_energy") is None
 
 
 def test_state_that_lies_elsewhere_is_taken_at_its_address():
-    settings = Settings(checkpoint_dir="s3://bucket/x/", topic_prefix="x.")
+    settings = Settings().but(checkpoint_dir="s3://bucket/x/", topic_prefix="x.")
     assert state_folders.savepoints_of(settings, "spikes") == "s3://bucket/x/savepoints/x.spikes"
     assert savepoints.require_savepoint("s3://bucket/savepoint-1") == "s3://bucket/savepoint-1"
     assert savepoints.restore_options("s3://bucket/savepoint-1") == ["--fromSavepoint", "s3://bucket/savepoint-1"]

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -20,14 +19,14 @@ from tests.waiting import STILL_S, until
 @pytest.fixture
 def database(clickhouse, request):
     """Settings with a database of the test's own, with all tables and views."""
-    settings = replace(clickhouse, clickhouse_database=request.node.originalname)
+    settings = clickhouse.but(clickhouse_database=request.node.originalname)
     schema.create(client.writer(settings), settings)
     return settings
 
 
 @pytest.fixture
 def writer(database):
-    return client.writer(database, database.clickhouse_database)
+    return client.writer(database, database.clickhouse.database)
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import stat
 import struct
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
-from dataclasses import replace
 from urllib.parse import urlencode, urlsplit
 
 import clickhouse_connect
@@ -34,7 +33,7 @@ from tests.waiting import STILL_S, until
 
 def send(settings, sql="", *, method="POST", headers=None, body=None, path="/", **parameters):
     """(status, headers, body) of a request, as curl would make it."""
-    address = urlsplit(settings.clickhouse_url)
+    address = urlsplit(settings.clickhouse.url)
     with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=30)) as connection:
         if parameters:
             path += "?" + urlencode(parameters)
@@ -55,7 +54,7 @@ def basic(user, password):
 def table(writer, database):
     """(settings, full name) of a table t (a Int64, s LowCardinality(String)) of the test's own."""
     writer.command("CREATE OR REPLACE TABLE t (a Int64, s LowCardinality(String)) ENGINE = MergeTree ORDER BY a")
-    return database, f"{database.clickhouse_database}.t"
+    return database, f"{database.clickhouse.database}.t"
 
 
 def test_query_in_url_in_body_and_in_both(clickhouse):
@@ -144,7 +143,7 @@ def test_long_answer_comes_whole(clickhouse):
 @pytest.mark.parametrize("compress", [True, False, "lz4", "zstd", "gzip"])
 def test_clickhouse_connect(table, compress):
     settings, name = table
-    address = urlsplit(settings.clickhouse_url)
+    address = urlsplit(settings.clickhouse.url)
     connection = clickhouse_connect.get_client(
         host=address.hostname, port=address.port, username="writer", password=client.writer_password(settings), compress=compress)
     assert connection.insert(name, [[3, 1], ["é", "it's"]], column_names=["a", "s"], column_oriented=True).written_rows == 2
@@ -160,7 +159,7 @@ def test_clickhouse_connect(table, compress):
 def test_insert_of_many_blocks_arrives_whole(table, compress):
     settings, name = table
     connection = clickhouse_connect.get_client(
-        dsn=settings.clickhouse_url, username="writer", password=client.writer_password(settings), compress=compress)
+        dsn=settings.clickhouse.url, username="writer", password=client.writer_password(settings), compress=compress)
     count = 300_000
     context = connection.create_insert_context(name, ["a", "s"], column_oriented=True, data=[list(range(count)), ["x"] * count])
     assert context.block_row_count < count
@@ -259,7 +258,7 @@ def test_reader_may_look_around(database, reader):
 
 
 def test_reader_may_describe_by_any_quotes(database):
-    name = database.clickhouse_database
+    name = database.clickhouse.database
     for table in ("late", "`late`", '"late"', f"{name}.late", f"`{name}`.`late`", f'"{name}" . "late"', f"{name}.`late`"):
         for statement in ("DESCRIBE TABLE", "DESC", "EXISTS TABLE", "EXISTS", "SHOW CREATE TABLE"):
             assert send(database, f"{statement} {table}", database=name)[0] == 200, (statement, table)
@@ -289,9 +288,9 @@ def running(settings) -> int:
 
 
 def test_a_query_whose_client_has_gone_is_ended(clickhouse):
-    address = urlsplit(clickhouse.clickhouse_url)
+    address = urlsplit(clickhouse.clickhouse.url)
     for format_name in ("TSV", "JSON"):
-        for _ in range(clickhouse.clickhouse_queries + 1):
+        for _ in range(clickhouse.clickhouse.queries + 1):
             connection = http.client.HTTPConnection(address.hostname, address.port)
             connection.request("POST", "/", f"SELECT sum(sipHash64(number)) FROM numbers(100000000000) FORMAT {format_name}")
             until(lambda: running(clickhouse))
@@ -301,8 +300,8 @@ def test_a_query_whose_client_has_gone_is_ended(clickhouse):
 
 
 def test_a_client_that_does_not_read_to_the_end_leaves_its_place(clickhouse):
-    address = urlsplit(clickhouse.clickhouse_url)
-    for _ in range(clickhouse.clickhouse_queries + 1):
+    address = urlsplit(clickhouse.clickhouse.url)
+    for _ in range(clickhouse.clickhouse.queries + 1):
         with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=30)) as connection:
             connection.request("POST", "/", "SELECT number, repeat('x', 1000) FROM numbers(100000000)")
             assert connection.getresponse().read(10)
@@ -310,7 +309,7 @@ def test_a_client_that_does_not_read_to_the_end_leaves_its_place(clickhouse):
 
 
 def test_a_request_that_is_given_up_logs_one_line(clickhouse, processes):
-    address = urlsplit(clickhouse.clickhouse_url)
+    address = urlsplit(clickhouse.clickhouse.url)
     slow = "SELECT sum(sipHash64(number)) FROM numbers(100000000000)"
     long = "SELECT number, repeat('x', 1000) FROM numbers(100000000)"
     before = len(processes.log("endpoint").read_text())
@@ -382,12 +381,12 @@ def test_readers_wait_for_their_turn_and_hold_up_nobody_else(clickhouse):
     slow = "SELECT sleep(3)"
     with ThreadPoolExecutor(150) as pool:
         answers = [pool.submit(send, clickhouse, slow) for _ in range(150)]
-        until(lambda: int(send(clickhouse, "SELECT count() FROM system.processes WHERE query = 'SELECT sleep(3)'", headers=as_writer(clickhouse))[2]) == clickhouse.clickhouse_queries)
+        until(lambda: int(send(clickhouse, "SELECT count() FROM system.processes WHERE query = 'SELECT sleep(3)'", headers=as_writer(clickhouse))[2]) == clickhouse.clickhouse.queries)
         assert send(clickhouse, method="GET", path="/ping")[2] == b"Ok.\n"
         assert send(clickhouse, "SELECT 1", headers=as_writer(clickhouse))[2] == b"1\n"
         assert not all(answer.done() for answer in answers)
         codes = [answer.result()[1].get("X-ClickHouse-Exception-Code") for answer in answers]
-    assert set(codes) == {None, "202"} and codes.count(None) >= clickhouse.clickhouse_queries
+    assert set(codes) == {None, "202"} and codes.count(None) >= clickhouse.clickhouse.queries
     assert send(clickhouse, "SELECT 1")[2] == b"1\n"
 
 
@@ -456,7 +455,7 @@ def test_a_request_to_change_to_another_protocol_is_answered_in_this_one(clickho
 
 
 def test_only_its_own_host_and_pages(clickhouse):
-    own = urlsplit(clickhouse.clickhouse_url).netloc
+    own = urlsplit(clickhouse.clickhouse.url).netloc
     for headers in ({"Host": "evil.example"}, {"Origin": "http://evil.example"}, {"Origin": "null"}, {"Sec-Fetch-Site": "cross-site"}):
         assert send(clickhouse, method="GET", query="SELECT 1", headers=headers)[0] == 403
     for headers in ({"Host": "localhost"}, {"Origin": f"http://{own}"}, {"Sec-Fetch-Site": "none"}):
@@ -495,15 +494,15 @@ def failure(settings):
 def test_a_failed_start_is_reported_in_one_sentence(own_endpoint, tmp_path):
     settings = own_endpoint.settings
     elsewhere = ports.with_free_ports(settings)
-    assert "is taken" in failure(replace(settings, home=tmp_path / "other"))
+    assert "is taken" in failure(settings.but(home=tmp_path / "other"))
     assert "in use by another endpoint" in failure(elsewhere)
     (tmp_path / "a_file").touch()
-    assert "Cannot write to" in failure(replace(elsewhere, home=tmp_path / "a_file"))
-    assert "Cannot write to" in failure(replace(elsewhere, home="/proc/nosuch"))
+    assert "Cannot write to" in failure(elsewhere.but(home=tmp_path / "a_file"))
+    assert "Cannot write to" in failure(elsewhere.but(home="/proc/nosuch"))
     (tmp_path / "no.pem").write_text("no PEM")
     for files in ({}, dict(clickhouse_certificate=str(tmp_path / "no.pem"), clickhouse_key=str(tmp_path / "no.pem"))):
-        assert "set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY" in failure(replace(elsewhere, clickhouse_url="https://127.0.0.1:8443", **files))
-    assert "not on this machine" in failure(replace(elsewhere, clickhouse_url="http://192.0.2.1:8123"))
+        assert "set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY" in failure(elsewhere.but(clickhouse_url="https://127.0.0.1:8443", **files))
+    assert "not on this machine" in failure(elsewhere.but(clickhouse_url="http://192.0.2.1:8123"))
 
 
 def test_set_passwords_are_required(tmp_path):

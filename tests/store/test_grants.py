@@ -8,13 +8,13 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from dashboard import queries
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import ROOT, Settings
 from stack import services
 from store import client, engine, errors, schema
@@ -34,8 +34,8 @@ def endpoint_with_rights_of(user: str, settings: Settings):
     rights = "".join(f"<query>{right}</query>" for right in rights)
     own = Path(engine.CONFIG).parent
     for name in ("config.xml", "users.xml"):
-        (settings.home / name).write_text(re.sub("<grants>.*</grants>", f"<grants>{rights}</grants>", (own / name).read_text(), flags=re.DOTALL))
-    process = subprocess.Popen([sys.executable, "-c", WITH_CONFIG, str(settings.home / "config.xml")], env=os.environ | replace(settings, clickhouse_database="endpoint").environ())
+        (settings.stack.home / name).write_text(re.sub("<grants>.*</grants>", f"<grants>{rights}</grants>", (own / name).read_text(), flags=re.DOTALL))
+    process = subprocess.Popen([sys.executable, "-c", WITH_CONFIG, str(settings.stack.home / "config.xml")], env=os.environ | settings.but(clickhouse_database="endpoint").environ())
     try:
         until(lambda: services.endpoint_answers(settings))
         yield client.writer(settings)
@@ -53,17 +53,18 @@ def refused(client, statement: str) -> bool:
 def test_the_writer_does_its_work_and_the_reader_reads(tmp_path):
     settings = on_free_ports(tmp_path)
     with endpoint_with_rights_of("writer", settings) as writer:
-        for step in (settings, replace(settings, retention_days=7, profile_days=3), settings, replace(settings, into="again")):
-            schema.create(writer, step)
+        of_some_days = settings.but(retention_days=7, profile_days=3)
+        for step, run in ((settings, LIVE), (of_some_days, LIVE), (settings, LIVE), (settings, Run(into="again"))):
+            schema.create(writer, step, run)
             writer.insert("late", [LATE], column_names=COLUMNS["late"])
-        writer.database = settings.database
+        writer.database = settings.clickhouse.database
         for statement in ("DROP TABLE late", "TRUNCATE TABLE late", "ALTER TABLE late DELETE WHERE 1", "ALTER TABLE late DROP COLUMN reason",
                           "RENAME TABLE late TO other", "DROP DATABASE smartmeter", "CREATE DATABASE other", "CREATE USER eve", "SELECT * FROM system.users",
                           "GRANT SELECT ON *.* TO default", "CREATE TABLE t (a Int8) ENGINE = URL('http://127.0.0.1:1/', 'CSV')",
                           "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a Int8')", "SELECT * FROM file('users.xml', 'LineAsString')"):
             assert refused(writer, statement), statement
     with endpoint_with_rights_of("reader", settings) as reader:
-        reader.database = settings.database
+        reader.database = settings.clickhouse.database
         assert queries.has_tables(reader)
         assert reader.query("SELECT offset, reason FROM late FINAL").result_rows == [(9, "closed")]
         views = [name for name, in reader.query("SELECT name FROM system.tables WHERE database = 'smartmeter' AND engine = 'View'").result_rows]

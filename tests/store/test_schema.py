@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from itertools import permutations
 from unittest.mock import patch
@@ -303,7 +302,7 @@ def insert_aged(writer, age):
 def retain(writer, database, days, profile_days=None):
     """Start with those settings (or one for both), and merge. Returns the statements that altered a table."""
     with patch.object(writer, "command", wraps=writer.command) as command:
-        schema.create(writer, replace(database, retention_days=days, profile_days=days if profile_days is None else profile_days))
+        schema.create(writer, database.but(retention_days=days, profile_days=days if profile_days is None else profile_days))
     for table in schema.AGE_OF:
         writer.command(f"OPTIMIZE TABLE {table} FINAL")
     return [call.args[0] for call in command.call_args_list if call.args[0].startswith("ALTER")]
@@ -352,5 +351,5 @@ def test_creating_again_keeps_the_data(writer, database, meters):
 
 def test_every_column_is_filled_by_the_sink(reader, database):
     rows = reader.query("SELECT table, groupArray(name) FROM system.columns WHERE database = {db:String} AND table IN {tables:Array(String)} AND default_kind = '' GROUP BY table",
-                        parameters={"db": database.clickhouse_database, "tables": list(COLUMNS)}).result_rows
+                        parameters={"db": database.clickhouse.database, "tables": list(COLUMNS)}).result_rows
     assert {table: set(names) for table, names in rows} == {table: set(names) for table, names in COLUMNS.items()}

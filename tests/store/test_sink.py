@@ -10,7 +10,6 @@ import subprocess
 import sys
 import time
 from contextlib import contextmanager
-from dataclasses import replace
 
 import pytest
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
@@ -66,12 +65,12 @@ def profile(house_id=7, minutes=(3, 1), part=0):
 
 @pytest.fixture
 def settings(with_topics, clickhouse, request):
-    return replace(with_topics, clickhouse_database=request.node.originalname, sink_batch_s=0.1)
+    return with_topics.but(clickhouse_database=request.node.originalname, sink_batch_s=0.1)
 
 
 def produce(settings, name, *records):
     """Send records, or raw bytes, to the topic `name`."""
-    producer = Producer({"bootstrap.servers": settings.kafka, "queue.buffering.max.messages": 1_000_000})
+    producer = Producer({"bootstrap.servers": settings.kafka.address, "queue.buffering.max.messages": 1_000_000})
     for record in records:
         value = record if isinstance(record, bytes) else codec.encode(topics.SCHEMA_OF[name], record)
         producer.produce(topics.topic(settings, name), value, topics.key(name, record) if value is not record else b"?")
@@ -80,9 +79,9 @@ def produce(settings, name, *records):
 
 def committed(settings):
     """Messages whose offsets the sink has committed, over all of its topics."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka, "group.id": sink_group(settings)})
+    consumer = Consumer({"bootstrap.servers": settings.kafka.address, "group.id": sink_group(settings)})
     try:
-        places = [TopicPartition(topics.topic(settings, name), p) for name in STORED for p in range(settings.partitions)]
+        places = [TopicPartition(topics.topic(settings, name), p) for name in STORED for p in range(settings.kafka.partitions)]
         return sum(max(place.offset, 0) for place in consumer.committed(places, timeout=STILL_S))
     except KafkaException as error:  # the broker's first consumer group is only being set up
         assert error.args[0].code() in (KafkaError.NOT_COORDINATOR, KafkaError.COORDINATOR_NOT_AVAILABLE)
@@ -92,12 +91,12 @@ def committed(settings):
 
 
 def rows(settings, sql):
-    return client.writer(settings, settings.clickhouse_database).query(sql).result_rows
+    return client.writer(settings, settings.clickhouse.database).query(sql).result_rows
 
 
 def stored(settings, table="daily_energy"):
     """Rows of a table as they lie there, repeats and all; 0 before it exists."""
-    names = {"db": settings.clickhouse_database, "t": table}
+    names = {"db": settings.clickhouse.database, "t": table}
     return client.writer(settings).query("SELECT sum(rows) FROM system.parts WHERE active AND database = {db:String} AND table = {t:String}", parameters=names).first_row[0] or 0
 
 
@@ -144,9 +143,9 @@ def test_retracted_alerts_leave_the_list(settings):
 @pytest.mark.parametrize("topic, record_of", [("alerts", alert), ("acknowledgements", acknowledgement)])
 def test_an_alert_and_its_acknowledgement_are_stored_at_once_with_what_came_before(settings, monkeypatch, topic, record_of):
     monkeypatch.setattr("store.sink.POLL_S", 3600.0)
-    settings = replace(settings, clickhouse_database=f"at_once_{topic}")
+    settings = settings.but(clickhouse_database=f"at_once_{topic}")
     produce(settings, topic, record_of(1))
-    with running(Sink(replace(settings, sink_batch_s=7200.0))) as sink:
+    with running(Sink(settings.but(sink_batch_s=7200.0))) as sink:
         until(lambda: stored(settings, topic) == 1)
         produce(settings, "daily_energy", energy(7))
         time.sleep(1)
@@ -169,7 +168,7 @@ def test_an_acknowledgement_that_is_taken_back_leaves_the_list(settings):
 def test_large_batches_are_stored_whole(settings):
     count = 100_000
     produce(settings, "daily_energy", *map(energy, range(count)))
-    with running(Sink(replace(settings, sink_batch_s=5.0))):
+    with running(Sink(settings.but(sink_batch_s=5.0))):
         until(lambda: committed(settings) == count)
     assert rows(settings, "SELECT count(), uniqExact(house_id), sum(house_id) FROM daily_energy FINAL") == [(count, count, count * (count - 1) // 2)]
 
@@ -177,7 +176,7 @@ def test_large_batches_are_stored_whole(settings):
 def test_minutes_count_as_rows(settings, caplog):
     caplog.set_level("INFO", "sink")
     produce(settings, "power_profile", *(profile(house_id, (600, 400)) for house_id in range(1, 100)))
-    with running(Sink(replace(settings, sink_batch_s=3600.0, sink_batch_rows=50_000))):
+    with running(Sink(settings.but(sink_batch_s=3600.0, sink_batch_rows=50_000))):
         until(lambda: stored(settings, "power_profile") >= 50_000)
     [count] = re.findall(r"stored ([\d,]+) rows: power_profile \1", caplog.text)
     assert stored(settings, "power_profile") == int(count.replace(",", ""))
@@ -264,7 +263,7 @@ KAFKA_TIMES = (1, 1_555_200_000, 1_555_200_000_000_000_000, LAST_LONG)
 
 def test_a_message_that_cannot_be_stored_is_kept_as_it_came_and_takes_no_other_with_it(settings):
     expected = []
-    producer = Producer({"bootstrap.servers": settings.kafka, "message.max.bytes": 8 << 20})
+    producer = Producer({"bootstrap.servers": settings.kafka.address, "message.max.bytes": 8 << 20})
     for name in STORED:
         messages = [(message, name in POISON) for message in POISON.get(name, ())] + [(message, False) for message in STORABLE.get(name, ())]
         for i, (message, is_poison) in enumerate(messages):
@@ -319,7 +318,7 @@ def test_profiles_that_cannot_be_decoded_hold_nothing_up(settings, caplog):
 
 
 def test_endpoint_killed_and_back(settings, own_endpoint, caplog):
-    settings = replace(settings, clickhouse_url=own_endpoint.settings.clickhouse_url, home=own_endpoint.settings.home)
+    settings = settings.but(clickhouse_url=own_endpoint.settings.clickhouse.url, home=own_endpoint.settings.stack.home)
     caplog.set_level("INFO", "sink")
     with running(Sink(settings)):
         produce(settings, "daily_energy", *map(energy, range(100)))
@@ -339,7 +338,7 @@ def test_endpoint_killed_and_back(settings, own_endpoint, caplog):
 
 def test_sink_waits_for_an_endpoint_that_is_not_there_yet(settings, own_endpoint, caplog):
     own_endpoint.end(signal.SIGTERM)
-    settings = replace(settings, clickhouse_url=own_endpoint.settings.clickhouse_url, home=own_endpoint.settings.home)
+    settings = settings.but(clickhouse_url=own_endpoint.settings.clickhouse.url, home=own_endpoint.settings.stack.home)
     produce(settings, "daily_energy", energy(1))
     with running(Sink(settings)):
         until(lambda: "does not answer" in caplog.text)
@@ -361,7 +360,7 @@ def sink_process(settings):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signal_stores_what_was_read_and_ends(settings, number):
     produce(settings, "daily_energy", *map(energy, range(1000)))
-    settings = replace(settings, sink_batch_s=3600.0, sink_batch_rows=600, clickhouse_database=f"signal_{number:d}")
+    settings = settings.but(sink_batch_s=3600.0, sink_batch_rows=600, clickhouse_database=f"signal_{number:d}")
     with sink_process(settings) as process:
         until(lambda: stored(settings) > 0)
         process.send_signal(number)
@@ -376,9 +375,9 @@ def test_broker_that_is_not_there(tmp_path):
     with sink_process(settings) as process:
         _, errors = process.communicate(timeout=STILL_S)
     assert process.returncode == 1
-    assert errors == f"sink: no Kafka broker answers at {settings.kafka}: start one with ./smw stack, or set SMW_KAFKA to its address\n"
+    assert errors == f"sink: no Kafka broker answers at {settings.kafka.address}: start one with ./smw stack, or set SMW_KAFKA to its address\n"
 
 
 def test_wrong_password(settings):
     with pytest.raises(UserError, match="refuses the user or the password"):
-        Sink(replace(settings, clickhouse_password="wrong")).run()
+        Sink(settings.but(clickhouse_password="wrong")).run()

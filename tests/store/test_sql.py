@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from dataclasses import replace
 
 import pytest
 
@@ -68,4 +67,4 @@ def test_error_in_clickhouse_words(database, query, message):
 
 def test_endpoint_away(database):
     with pytest.raises(UserError, match="does not answer at .*; start the local one with ./smw stack"):
-        run(with_free_ports(replace(database, clickhouse_url="http://127.0.0.1:0")), "SELECT 1")
+        run(with_free_ports(database.but(clickhouse_url="http://127.0.0.1:0")), "SELECT 1")

@@ -28,6 +28,7 @@ from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 from smartmeter.messages.codec import decode, encode_burst
+from smartmeter.run import LIVE
 from smartmeter.settings import Settings
 from tests.oracle import EPOCH
 from tests.unit.flink_stand_in import FlinkStandIn, fitting
@@ -107,7 +108,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
 
     restarts: messages with which a new worker begins.
     """
-    begin, horizon, restarts = 0, Horizon(round(setting.allowed_lateness_s * 1000), 16), sorted(restarts)
+    begin, horizon, restarts = 0, Horizon(round(setting.rules.allowed_lateness_s * 1000), 16), sorted(restarts)
     for size in [*sizes, *[sizes[-1]] * len(bursts)]:
         batch = bursts[begin:begin + size]
         if not batch:
@@ -118,12 +119,12 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
             horizon, restarts = Horizon(horizon.over_after_ms - LOOK_BACK_MS, 16), [r for r in restarts if r > begin]
         may_overlap = horizon.passed(readings.bursts, np.zeros(len(batch), int), np.arange(begin, begin + len(batch)))
         places = np.zeros(len(batch), int), begin + readings.bursts["message"]
-        found = house_batches(readings, *places, round(setting.max_gap_s * 1000), wanted, may_overlap)
+        found = house_batches(readings, *places, round(setting.rules.max_gap_s * 1000), wanted, may_overlap)
         yield [(shard, fitting(Row(body, None), BATCHES)) for shard, body in found.by_shard(SHARDS)]
         begin += size
 
 
-def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) -> tuple[Results, Results, FlinkStandIn]:
+def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=(), run=LIVE) -> tuple[Results, Results, FlinkStandIn]:
     """(results after the last row, results after the end of the topic, the state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
@@ -131,7 +132,7 @@ def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=()) ->
     results, keyed = Results(), FlinkStandIn()
 
     def houses():
-        made = Houses(setting, [stage(setting) for stage in stages_of])
+        made = Houses(setting, [stage(setting) for stage in stages_of], run)
         made.open(keyed)
         return made
 
@@ -163,8 +164,8 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
                 assert kind.from_bytes(body).to_bytes() == body
         if body := state.get("window"):
             window, panes = Window.from_bytes(body), Panes(state)
-            assert min(panes.days, default=window.date) >= window.date - setting.window_days
-            assert len(set(window.days["day"].tolist())) <= setting.window_days
+            assert min(panes.days, default=window.date) >= window.date - setting.rules.window_days
+            assert len(set(window.days["day"].tolist())) <= setting.rules.window_days
             assert {name for name in state.large if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
             gathered = {int(name.split("/")[1]) for name in state.small if name.startswith("gathered/")}
             assert gathered <= set(panes.days) and all(day >= window.date for day in gathered), "a day that is over is one value"
@@ -185,7 +186,7 @@ def versions_of(results: Results):
     return [(record["house_id"], payload) for topic, record, payload in results.messages if topic == "thresholds"]
 
 
-SETTING = Settings(max_gap_s=22 * 3600.0, window_days=2, margin=0.5, min_watts=20.0, mains_watts=500.0)
+SETTING = Settings().but(max_gap_s=22 * 3600.0, window_days=2, margin=0.5, min_watts=20.0, mains_watts=500.0)
 
 
 def every_two_hours(first_hour, last_hour, zone=NEW_YORK, watts=100.0, house_id=1, **watts_at):

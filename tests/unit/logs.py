@@ -131,16 +131,16 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
 @st.composite
 def house_logs_and_settings(draw, **rules):
     """(bursts of one to three houses in the order of the topic, settings)."""
-    setting = Settings(**{
+    setting = Settings().but(**{
         "max_gap_s": draw(st.sampled_from([6 * 3600.0, 22 * 3600.0, 900.0])),
         "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
         "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
         "window_days": draw(st.integers(1, 3)), "quantile": draw(st.sampled_from([0.5, 0.9])),
         "margin": 0.5, "min_watts": 20.0, "mains_watts": 500.0, **rules,
     })
-    bursts = draw(house_logs(1, round(setting.max_gap_s * 1000)))
+    bursts = draw(house_logs(1, round(setting.rules.max_gap_s * 1000)))
     for house_id in draw(st.sampled_from([(), (3,), (), (2, 3)])):
-        for other in draw(house_logs(house_id, round(setting.max_gap_s * 1000), most_bursts=5)):
+        for other in draw(house_logs(house_id, round(setting.rules.max_gap_s * 1000), most_bursts=5)):
             bursts.insert(draw(st.integers(0, len(bursts))), other)
     return bursts, setting
 

@@ -16,12 +16,12 @@ from tests.unit.flink_stand_in import FlinkStandIn
 
 
 def rule_of(setting: Settings) -> Rule:
-    return Rule(setting.window_days, setting.quantile, setting.on_watts, setting.margin, setting.min_watts,
-                setting.mains_watts, hold_ms=round(setting.hold_s * 1000))
+    return Rule(setting.rules.window_days, setting.rules.quantile, setting.rules.on_watts, setting.rules.margin, setting.rules.min_watts,
+                setting.rules.mains_watts, hold_ms=round(setting.rules.hold_s * 1000))
 
 
 def judged(bursts, setting: Settings):
-    return judge(bursts, round(setting.max_gap_s * 1000), round(setting.allowed_lateness_s * 1000), rule_of(setting))
+    return judge(bursts, round(setting.rules.max_gap_s * 1000), round(setting.rules.allowed_lateness_s * 1000), rule_of(setting))
 
 
 def days_since_1970(day: date) -> int:
@@ -50,7 +50,7 @@ def assert_thresholds(results: Results, outcome, setting: Settings):
     assert results.last("thresholds") == {
         f"{house}/{days_since_1970(day)}".encode(): {
             "house_id": house, "date": days_since_1970(day), "valid_from": version.valid_from, "valid_to": version.valid_to,
-            "quantile": setting.quantile, "window_days": setting.window_days,
+            "quantile": setting.rules.quantile, "window_days": setting.rules.window_days,
             "meters": [{"meter_id": meter, "percentile_watts": m.percentile_watts, "readings": m.readings,
                         "covered_s": m.covered_s, "warming_up": m.warming_up, "limit_watts": m.limit_watts}
                        for meter, m in sorted(version.meters.items())],

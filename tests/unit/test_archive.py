@@ -37,7 +37,7 @@ def test_arguments_that_do_not_parse(words, message, capsys):
 
 def test_the_last_day_comes_after_the_first(tmp_path):
     with pytest.raises(UserError, match="--from 2026-11-02 --to 2026-11-01: give the last day not before the first"):
-        archive.run(parsed("--from", "2026-11-02", "--to", "2026-11-01"), Settings(home=tmp_path))
+        archive.run(parsed("--from", "2026-11-02", "--to", "2026-11-01"), Settings().but(home=tmp_path))
 
 
 def test_one_run_writes_into_a_folder_at_a_time(tmp_path):

@@ -69,7 +69,7 @@ def test_a_segment_that_goes_meanwhile_has_no_size(tmp_path):
         (tmp_path / "kafka" / name).mkdir(parents=True)
         (tmp_path / "kafka" / name / "0.log").write_bytes(b"12345")
     (tmp_path / "kafka" / "readings-1" / "1.log").symlink_to("no such file")
-    assert measure.kafka_bytes(Settings(home=tmp_path)) == 10
+    assert measure.kafka_bytes(Settings().but(home=tmp_path)) == 10
 
 
 def test_a_quantity():
@@ -156,7 +156,7 @@ def test_a_failed_program_is_reported_with_its_reason(tmp_path, monkeypatch, err
         raise UserError("spark_batch ended (code 1)")
 
     monkeypatch.setattr(comparison.Comparison, "run_peer", fail)
-    found = comparison.Comparison(Settings(home=tmp_path), Failing(tmp_path, "Traceback\nWARN\n", error), tmp_path / "kept")
+    found = comparison.Comparison(Settings().but(home=tmp_path), Failing(tmp_path, "Traceback\nWARN\n", error), tmp_path / "kept")
     [program] = [program for program in comparison.PROGRAMS if program.name == "spark_batch"]
     run = found.measure(program)
     assert (run.seconds, run.answers) == (None, f"failed: {reason}; its log is {tmp_path}/kept/spark_batch.log")
@@ -198,7 +198,7 @@ def test_of_several_runs_the_middle_counts():
 
 
 def test_what_is_saved(tmp_path):
-    path = measure.save(tmp_path / "new", "figures", Settings(home=tmp_path, bundle_ms=100), runs=[runs()[2].record()])
+    path = measure.save(tmp_path / "new", "figures", Settings().but(home=tmp_path, bundle_ms=100), runs=[runs()[2].record()])
     saved = json.loads(path.read_text())
     assert path.name == "figures.json" and saved["settings"] == {"bundle_ms": 100}
     assert {"cores", "memory_gb", "processor", "java", "kafka", "apache-flink"} <= saved["machine"].keys()

@@ -27,11 +27,11 @@ def database_error(text: str, code: int | None = None) -> DatabaseError:
     (database_error("odd"), f"ClickHouse at {URL}: odd"),
 ])
 def test_the_sentence_for_an_error(error, sentence):
-    assert reason(error, Settings(clickhouse_url=URL)).startswith(sentence)
+    assert reason(error, Settings().but(clickhouse_url=URL)).startswith(sentence)
 
 
 def test_the_writers_password_is_that_of_the_settings_or_of_the_local_endpoint(tmp_path):
-    assert writer_password(Settings(home=tmp_path)) == ""
+    assert writer_password(Settings().but(home=tmp_path)) == ""
     (tmp_path / "clickhouse_password").write_text("generated\n")
-    assert writer_password(Settings(home=tmp_path)) == "generated"
-    assert writer_password(Settings(home=tmp_path, clickhouse_password="own")) == "own"
+    assert writer_password(Settings().but(home=tmp_path)) == "generated"
+    assert writer_password(Settings().but(home=tmp_path, clickhouse_password="own")) == "own"

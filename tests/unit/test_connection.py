@@ -7,15 +7,15 @@ from confluent_kafka import KafkaError
 from smartmeter.kafka.connection import client, consumer, java_consumer, no_right, protocol
 from smartmeter.settings import Settings
 
-OPEN = Settings(kafka="broker:9092")
-USER = Settings(kafka="broker:9092", kafka_user="jobs", kafka_password='a"b\\c')
+OPEN = Settings().but(kafka="broker:9092")
+USER = Settings().but(kafka="broker:9092", kafka_user="jobs", kafka_password='a"b\\c')
 
 
 @pytest.mark.parametrize("fields, name", [
     (dict(), "PLAINTEXT"), (dict(kafka_tls=True), "SSL"), (dict(kafka_user="u", kafka_password="p"), "SASL_PLAINTEXT"),
     (dict(kafka_tls=True, kafka_user="u", kafka_password="p"), "SASL_SSL")])
 def test_kafkas_name_for_the_protocol(fields, name):
-    settings = Settings(**fields)
+    settings = Settings().but(**fields)
     assert protocol(settings) == client(settings)["security.protocol"] == java_consumer(settings, "g")["security.protocol"] == name
 
 
@@ -33,7 +33,7 @@ def test_a_password_is_escaped_for_java():
 
 
 def test_certificates_go_to_flink_as_text_and_to_librdkafka_as_a_file():
-    settings = Settings(kafka_tls=True, kafka_ca=certifi.where())
+    settings = Settings().but(kafka_tls=True, kafka_ca=certifi.where())
     assert client(settings)["ssl.ca.location"] == certifi.where()
     assert java_consumer(settings, "g")["ssl.truststore.certificates"] == certifi.contents()
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from jobs.core.shards import shard_of
@@ -17,7 +15,7 @@ from tests.unit.logs import HOUR_MS, START_MS
 
 def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately():
     results, keyed = Results(), FlinkStandIn()
-    setting = replace(SETTING, emit_every_s=5.0)
+    setting = SETTING.but(emit_every_s=5.0)
     function = Houses(setting, [DailyEnergy(setting)])
     function.open(keyed)
     keyed.now_ms = 1000

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from smartmeter.settings import Settings
@@ -57,5 +55,5 @@ def test_a_machine_that_slept_has_no_job_that_hangs(monkeypatch):
 
 
 def test_a_job_has_time_for_a_checkpoint_before_it_stands_still():
-    assert Settings().standstill_s == 190 and replace(Settings(), checkpoint_every_s=600).standstill_s == 780
-    assert replace(Settings(), stalled_s=0).standstill_s == replace(Settings(), checkpoint_every_s=0).standstill_s == float("inf")
+    assert Settings().flink.standstill_s == 190 and Settings().but(checkpoint_every_s=600).flink.standstill_s == 780
+    assert Settings().but(stalled_s=0).flink.standstill_s == Settings().but(checkpoint_every_s=0).flink.standstill_s == float("inf")

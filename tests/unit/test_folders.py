@@ -39,7 +39,7 @@ def test_all_that_lies_in_the_home_of_the_stack(tmp_path):
 
 def test_passwords_are_where_only_their_user_is(tmp_path):
     (tmp_path / "run").mkdir(mode=0o755)
-    Settings(kafka_user="jobs", kafka_password="secret").environ_without_secrets(tmp_path / "run")
+    Settings().but(kafka_user="jobs", kafka_password="secret").environ_without_secrets(tmp_path / "run")
     assert (mode(tmp_path / "run"), mode(tmp_path / "run" / "kafka_password")) == ("0o700", "0o600")
 
 

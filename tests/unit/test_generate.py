@@ -26,7 +26,7 @@ def test_the_days_end_before_today_wherever_the_houses_are(now, timezone, tmp_pa
     now_ms = round(datetime.fromisoformat(now).replace(tzinfo=UTC).timestamp() * 1000)
     monkeypatch.setattr(local_days, "now_ms", lambda: now_ms)
     words = ["--days", "1", "--houses", "20", *(["--timezone", timezone] if timezone else [])]
-    houses, first, end = generate.plan(parsed(*words), Settings(home=tmp_path))
+    houses, first, end = generate.plan(parsed(*words), Settings().but(home=tmp_path))
     assert (end - first).days == 1
     assert all(midnight_ms(end, house.timezone) <= now_ms for house in houses)  # a whole day, and none of it in the future
     assert min(local_date(now_ms, house.timezone) for house in houses) == end
@@ -44,7 +44,7 @@ def test_the_days_end_before_today_wherever_the_houses_are(now, timezone, tmp_pa
 ])
 def test_bad_arguments(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
-        generate.run(parsed(*words), Settings(home=tmp_path))
+        generate.run(parsed(*words), Settings().but(home=tmp_path))
 
 
 @pytest.mark.parametrize("words", [["--speed", "fast"], ["--speed", "0"], ["--start", "yesterday"]])
@@ -57,4 +57,4 @@ def test_arguments_that_do_not_parse(words, capsys):
 def test_home_that_cannot_be_written(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="Not a directory; .* SMW_HOME one that can be written"):
-        generate.run(parsed("--houses", "1"), Settings(home=tmp_path / "file" / "home"))
+        generate.run(parsed("--houses", "1"), Settings().but(home=tmp_path / "file" / "home"))

@@ -16,7 +16,7 @@ from stack import metrics_gateway
 from store import metrics
 from store.metrics import SinkMetrics
 
-FAR = Settings(allowed_hosts="meters.example, proxy", allowed_origins="https://play.example")
+FAR = Settings().but(allowed_hosts="meters.example, proxy", allowed_origins="https://play.example")
 
 
 def gate(address="127.0.0.1", settings=FAR, **others):
@@ -63,7 +63,7 @@ def test_images_of_other_sites_are_refused_and_links_only_where_there_are_no_pag
 
 
 def test_all_origins():
-    everyone = gate(settings=Settings(allowed_origins="*"))
+    everyone = gate(settings=Settings().but(allowed_origins="*"))
     assert everyone.refusal({"host": "localhost", "origin": "http://evil.example", "sec-fetch-site": "cross-site"}) is None
     assert everyone.refusal({"host": "evil.example"})
 
@@ -78,10 +78,10 @@ def test_metrics_of_the_sink_and_of_flink(monkeypatch):
     monkeypatch.setattr(metrics, "KAFKA_TIMEOUT_S", 0.1)  # no broker is there
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
-    settings = Settings(sink_metrics_port=port)
+    settings = Settings().but(sink_metrics_port=port)
     with SinkMetrics(("late",)).served(settings, "group", ()):
         assert (answer(port, "localhost"), answer(port, "evil.example")) == (200, 403)
-    metrics_gateway.Handler.pushed, metrics_gateway.Handler.gate = metrics_gateway.Pushed(), Gate(settings, settings.metrics_address)
+    metrics_gateway.Handler.pushed, metrics_gateway.Handler.gate = metrics_gateway.Pushed(), Gate(settings, settings.stack.metrics_address)
     with ThreadingHTTPServer(("127.0.0.1", 0), metrics_gateway.Handler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         assert [answer(server.server_port, host) for host in ("127.0.0.1", "evil.example")] == [200, 403]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
 
 import pytest
 from pyflink.common import Row
@@ -15,6 +14,7 @@ from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import BATCHES, EARLY_HOUSES, STAYS, Houses
 from jobs.spikes import SpikesJoin
 from smartmeter.messages.codec import encode
+from smartmeter.run import LIVE, Run
 from tests.unit.driver import SETTING, Results, every_two_hours, rows_of, state_of
 from tests.unit.flink_stand_in import FlinkStandIn, MapState, fitting
 from tests.unit.logs import HOUR_MS, START_MS
@@ -65,11 +65,11 @@ def test_timers_that_a_checkpoint_lacks_are_registered_again_with_the_first_mess
 def test_a_dead_letter_goes_on_to_its_topic():
     letter = dict(partition=2, offset=7, received=START_MS, reason="it is no Avro", payload=b"?")
     row = Row(None, encode("dead_letter", letter))
-    for setting, expected in ((SETTING, [letter]), (replace(SETTING, replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
-                              (replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), [])):
+    for of_run, expected in ((LIVE, [letter]), (Run(replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
+                             (Run(replay_from="2011-04-19", replay_to="2011-04-19"), [])):
         keyed, results = FlinkStandIn(), Results()
         keyed.key = 0
-        houses, join = Houses(setting, []), SpikesJoin(setting)
+        houses, join = Houses(SETTING, [], of_run), SpikesJoin(SETTING, of_run)
         for function, process in ((houses, houses.process_element), (join, join.process_element1)):
             function.open(keyed)
             results.take(process(fitting(row, BATCHES), keyed))

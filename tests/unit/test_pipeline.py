@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import date
 
 import hypothesis
@@ -12,6 +11,7 @@ from hypothesis import strategies as st
 
 from jobs.core.house_days import OVERLAPPING
 from jobs.core.late import REFUSALS
+from smartmeter.run import Run
 from tests.unit.driver import SETTING, every_two_hours, pipeline
 from tests.unit.logs import HOUR_MS, START_MS, burst, cuts, examples, house_logs_and_settings
 from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, assert_profile, assert_thresholds, days_since_1970, judged
@@ -84,7 +84,7 @@ def test_a_replay_leaves_the_records_of_its_days_only():
     bursts.insert(40, burst(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, {2: [(START_MS + HOUR_MS, 1)]}))
     bursts.insert(65, burst(START_MS + 50 * HOUR_MS, START_MS + 51 * HOUR_MS, {2: [(START_MS + 50 * HOUR_MS, 1)]}))
     _, whole, _ = pipeline(bursts, [3], SETTING)
-    _, replayed, _ = pipeline(bursts, [3], replace(SETTING, replay_from="2011-04-20", replay_to="2011-04-21"))
+    _, replayed, _ = pipeline(bursts, [3], SETTING, run=Run(replay_from="2011-04-20", replay_to="2011-04-21"))
     days = {days_since_1970(date(2011, 4, 20)), days_since_1970(date(2011, 4, 21))}
     for topic, all_records, some in (("daily_energy", 6, 2), ("thresholds", 8, 2), ("alerts", 3, 1), ("late", 2, 1)):
         records = whole.last(topic)

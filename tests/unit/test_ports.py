@@ -37,7 +37,8 @@ def test_a_port_that_is_taken_is_replaced_and_one_that_is_free_is_kept():
 def test_all_ports_of_a_stack_differ_and_0_for_metrics_stays():
     with socket.create_server(("127.0.0.1", 0)) as held:
         taken = held.getsockname()[1]
-        settings = with_free_ports(Settings(kafka=f"127.0.0.1:{taken}", flink_ui_port=taken, dashboard_port=0, flink_metrics_port=0, sink_metrics_port=taken))
-    ports = [int(settings.kafka.split(":")[1]), settings.kafka_controller_port, urlsplit(settings.clickhouse_url).port, settings.flink_ui_port,
-             settings.dashboard_port, settings.sink_metrics_port]
-    assert len(set(ports)) == 6 and taken not in ports and 0 not in ports and settings.flink_metrics_port == 0
+        settings = with_free_ports(Settings().but(
+            kafka=f"127.0.0.1:{taken}", flink_ui_port=taken, dashboard_port=0, flink_metrics_port=0, sink_metrics_port=taken))
+    ports = [int(settings.kafka.address.split(":")[1]), settings.kafka.controller_port, urlsplit(settings.clickhouse.url).port,
+             settings.flink.ui_port, settings.dashboard.port, settings.stack.sink_metrics_port]
+    assert len(set(ports)) == 6 and taken not in ports and 0 not in ports and settings.stack.flink_metrics_port == 0

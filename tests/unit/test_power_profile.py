@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from zoneinfo import ZoneInfo
 
 import numpy as np
@@ -17,6 +16,7 @@ from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import Houses
 from jobs.power_profile import PowerProfile
 from smartmeter.messages.codec import decode, decode_profile
+from smartmeter.run import Run
 from smartmeter.settings import Settings
 from tests.oracle import local_date, midnight_ms
 from tests.unit.driver import Results, pipeline, rows_of
@@ -179,7 +179,7 @@ def test_records_are_cut_by_part_local_day_and_size(monkeypatch):
 
 def test_a_replay_leaves_the_minutes_of_its_days_only():
     bursts = [seconds(s, s + 600, **{f"s{s + n}": 1 for n in range(0, 600, 60)}) for s in range(0, 3 * 86_400, 600)]
-    _, ended, _ = pipeline(bursts, [7], replace(SETTING, replay_from="2011-04-19", replay_to="2011-04-19"), STAGES)
+    _, ended, _ = pipeline(bursts, [7], SETTING, STAGES, run=Run(replay_from="2011-04-19", replay_to="2011-04-19"))
     assert sorted(ms for _, _, ms, _ in ended.minutes()) == [START_MS + 86_400_000 + 60_000 * n for n in range(1440)]
 
 

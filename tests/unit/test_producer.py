@@ -22,7 +22,7 @@ def test_no_broker_is_one_sentence_within_ten_seconds(monkeypatch):
     list_topics = AdminClient.list_topics
     monkeypatch.setattr(AdminClient, "list_topics", lambda self, timeout: waited.append(timeout) or list_topics(self, timeout=timeout))
     with pytest.raises(UserError) as error:
-        Producer(Settings(kafka=address))
+        Producer(Settings().but(kafka=address))
     assert sum(waited) < 10 > connection.PATIENCE_S
     assert str(error.value).startswith(f"no Kafka broker answers at {address}: ")
     assert "\n" not in str(error.value)

@@ -73,7 +73,7 @@ def test_an_invalid_message_is_rejected_and_the_others_are_used(payload, reason)
 @pytest.mark.parametrize("start_ms, shown", [(1_792_281_600, "1970-01-21"), (946_684_800_000, "2000-01-01"), (978_307_199_999, "2000-12-31")])
 def test_a_burst_by_a_clock_that_was_never_set_is_refused_with_its_date(start_ms, shown):
     never_set, first = changed(start_ms=start_ms, end_ms=start_ms + 10_000), changed(start_ms=978_307_200_000, end_ms=978_307_210_000)
-    oldest_ms = Settings().oldest_ms
+    oldest_ms = Settings().rules.oldest_ms
     readings, reasons = read([encode_burst(GOOD), never_set, first], LATEST_MS, 1, oldest_ms)
     assert reasons == {1: why_bad(never_set, LATEST_MS, oldest_ms)} and f"starts on {shown}" in reasons[1] and "2001-01-01" in reasons[1]
     assert readings.bursts["message"].tolist() == [0, 2]

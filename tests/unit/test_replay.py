@@ -21,4 +21,4 @@ def test_arguments_that_are_refused(tmp_path, words, message):
     parser = argparse.ArgumentParser()
     replay.add_arguments(parser)
     with pytest.raises(UserError, match=message):
-        replay.run(parser.parse_args(words), Settings(home=tmp_path))
+        replay.run(parser.parse_args(words), Settings().but(home=tmp_path))

@@ -12,7 +12,7 @@ from stack.savepoints import newest_state, require_savepoint, require_shared, re
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings(home=tmp_path)
+    return Settings().but(home=tmp_path)
 
 
 def state(settings, kind: str, name: str, at_s: int, complete=True):
@@ -52,6 +52,6 @@ def test_options_of_flink_run(state, options):
 
 
 def test_a_cluster_needs_a_folder_that_its_nodes_share(settings):
-    require_shared(Settings(checkpoint_dir="s3://bucket"))
+    require_shared(Settings().but(checkpoint_dir="s3://bucket"))
     with pytest.raises(UserError, match="SMW_CHECKPOINT_DIR is not set"):
         require_shared(settings)

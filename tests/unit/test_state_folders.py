@@ -32,5 +32,5 @@ def test_a_place_has_an_address_and_some_have_a_folder(place, expected, folder):
     (dict(checkpoint_dir="s3://b/c"), "s3://b/c/pipeline/rocksdb", "s3://b/c/savepoints/pipeline"),
 ])
 def test_a_jobs_state_is_apart_from_that_of_others(fields, checkpoints, savepoints):
-    settings = Settings(**{"home": Path("/smw"), "state_backend": "rocksdb"} | fields)
+    settings = Settings().but(**{"home": Path("/smw"), "state_backend": "rocksdb"} | fields)
     assert (checkpoints_of(settings, "pipeline"), savepoints_of(settings, "pipeline")) == (checkpoints, savepoints)

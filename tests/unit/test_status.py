@@ -67,7 +67,7 @@ def test_a_job_without_checkpoints_stands_still():
     assert problems(checkpoint_unix_s=NOW_S - 191) == ["the job pipeline has completed no checkpoint for 191 s"]
     assert problems(checkpoint_unix_s=None, running_since_unix_s=NOW_S - 191) == ["the job pipeline has completed no checkpoint for 191 s"]
     assert problems(checkpoint_unix_s=NOW_S - 9000, running_since_unix_s=NOW_S - 100) == []  # it has just been started again
-    assert status.job_problems([WELL | {"checkpoint_unix_s": None}], "", Settings(checkpoint_every_s=0)) == []
+    assert status.job_problems([WELL | {"checkpoint_unix_s": None}], "", Settings().but(checkpoint_every_s=0)) == []
 
 
 @pytest.mark.parametrize("rate, later, found", [
@@ -84,8 +84,8 @@ def test_restarts_by_the_supervisor_are_shown_for_some_minutes(tmp_path):
     (tmp_path / "logs").mkdir()
     (tmp_path / "logs" / "stack.log").write_text("".join(logs.in_format(message, "stack", "WARN", at_s) + "\n" for message, at_s in (
         ("pipeline has lost its TaskManager: it is started again.", NOW_S - 400), ("pipeline has stood still for 190 s: it is started again.", NOW_S - 60))))
-    assert status.mended(Settings(home=tmp_path)) == ["pipeline has stood still for 190 s: it is started again (2027-01-15T07:59:00Z)"]
-    assert status.mended(Settings(home=tmp_path / "none")) == []
+    assert status.mended(Settings().but(home=tmp_path)) == ["pipeline has stood still for 190 s: it is started again (2027-01-15T07:59:00Z)"]
+    assert status.mended(Settings().but(home=tmp_path / "none")) == []
 
 
 def test_nothing_that_a_terminal_obeys_is_printed():

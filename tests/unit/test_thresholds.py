@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -25,7 +24,7 @@ def dates_of(results: Results) -> list[date]:
 def silent(days: int, window_days: int) -> tuple[Results, dict[date, dict]]:
     """A week of 100 W, some days without a reading, then one day: (results, versions by date)."""
     back = 24 * (7 + days)
-    setting = replace(SETTING, window_days=window_days)
+    setting = SETTING.but(window_days=window_days)
     results, ended, _ = pipeline([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], [5], setting)
     assert_thresholds(results, judged([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], setting), setting)
     return ended, {EPOCH + timedelta(days=v["date"]): v for v in results.last("thresholds").values()}
@@ -35,7 +34,7 @@ def silent(days: int, window_days: int) -> tuple[Results, dict[date, dict]]:
 def test_a_resized_window_has_its_new_length_once_full(before_days, after_days, readings):
     results, keyed = Results(), FlinkStandIn()
     for first, last, days in ((0, 240, before_days), (240, 480, after_days)):  # ten days each, twelve readings a day
-        setting = replace(SETTING, window_days=days)
+        setting = SETTING.but(window_days=days)
         houses = Houses(setting, [Thresholds(setting)])
         houses.open(keyed)
         for [(keyed.key, row)] in rows_of(every_two_hours(first, last), [1], setting, Thresholds.wanted):
@@ -72,6 +71,6 @@ def test_a_window_is_aged_by_the_days_without_readings():
 
 def test_a_first_burst_of_1970_costs_no_more_than_another():
     long_ago = burst(3 * DAY_MS, 3 * DAY_MS + HOUR_MS, {1: [(3 * DAY_MS, 100.0)]})
-    results, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], replace(SETTING, oldest_date="1970-01-03"))
+    results, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], SETTING.but(oldest_date="1970-01-03"))
     assert dates_of(results) == [date(1970, 1, 2), date(1970, 1, 3), date(2011, 4, 16), date(2011, 4, 17), date(2011, 4, 18)]
     assert len(ended.last("daily_energy")) == 4  # two of 1970: a reading holds on into the next day

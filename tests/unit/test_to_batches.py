@@ -64,7 +64,8 @@ def test_every_message_becomes_results_late_records_or_a_dead_letter(calls):
         before = Counter({name: keyed.counted[name] for name in ("readings_used", "readings_duplicate", "readings_refused", "readings_late")})
         found = run(payloads, keyed, received_ms, offset)
         dead = {record["offset"]: record for topic, record in found if topic == "dead_letter"}
-        bad = {offset + i for i, payload in enumerate(payloads) if why_bad(payload or b"", round(time.time() * 1000) + DAY_MS, Settings().oldest_ms)}
+        latest_ms = round(time.time() * 1000) + DAY_MS
+        bad = {offset + i for i, payload in enumerate(payloads) if why_bad(payload or b"", latest_ms, Settings().rules.oldest_ms)}
         assert set(dead) == bad and keyed.counted["messages_failed"] == 0
         assert all(record["payload"] == (payloads[at - offset] or b"") and record["reason"] and record["received"] == received_ms
                    for at, record in dead.items())

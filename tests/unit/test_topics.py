@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from smartmeter.messages.topics import COMPACTED, RESULTS, SCHEMA_OF, key, topic
+from smartmeter.run import Run
 from smartmeter.settings import Settings
 
 ALERT = {"alert_id": "7/1/1555200000123", "house_id": 7, "meter_id": 1, "date": 18000, "partition": 3, "offset": 9}
@@ -19,8 +20,8 @@ def test_keys(name, expected):
 
 
 def test_a_set_of_results_has_the_topics_of_results_to_itself_and_shares_the_others():
-    settings = Settings(topic_prefix="x.", into="again")
-    named = {name: topic(settings, name) for name in SCHEMA_OF}
+    settings = Settings().but(topic_prefix="x.")
+    named = {name: topic(settings, name, Run(into="again")) for name in SCHEMA_OF}
     assert named == {name: f"x.again.{name}" if name in RESULTS else f"x.{name}" for name in SCHEMA_OF}
     assert set(SCHEMA_OF) - set(RESULTS) == {"readings", "houses", "acknowledgements"}
 
