@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import Self
 
 from tqdm import tqdm
 
@@ -25,10 +26,10 @@ class ProgressLine:
         self._every_s = REWRITE_EVERY_S if self._on_terminal else every_s
         self._begun = self._shown = time.monotonic()
 
-    def __enter__(self):
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._line.close()
 
     @property

@@ -231,7 +231,7 @@ class Settings:
         return cls(Kafka.load(environ), Registry.load(environ), ClickHouse.load(environ), Dashboard.load(environ), Flink.load(environ),
                    Rules.load(environ), Stack.load(environ))
 
-    def but(self, **changes) -> Settings:
+    def but(self, **changes: Any) -> Settings:
         """These settings with some changed, each named like its variable: but(topic_prefix="x") for SMW_TOPIC_PREFIX.
 
         Raises SettingsError, and TypeError if there is no such setting.

@@ -78,7 +78,7 @@ class Item(NamedTuple):
 class Group:
     """Base of a group. Its construction raises SettingsError for a value that does not pass its checks."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         for item in self.items():
             for check in item.variable.checks:
                 if not check.fits(item.value, self):
@@ -115,7 +115,7 @@ def _read_secret(name: str, file: str) -> str:
         raise SettingsError(f"{name}={file}: it takes a file that can be read") from None
 
 
-def _parse(name: str, text: str, kind: type):
+def _parse(name: str, text: str, kind: type) -> Any:
     try:
         if kind is bool:
             return {"true": True, "1": True, "false": False, "0": False}[text.strip().lower()]
