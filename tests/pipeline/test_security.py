@@ -77,13 +77,14 @@ def authority(home):
 
 
 @pytest.fixture(scope="module")
-def processes(home):
-    with Processes(home) as processes:
-        yield processes
+def own_processes(home):
+    """Those of this module; the fixture `processes` runs the shared broker, which one test needs too."""
+    with Processes(home) as own_processes:
+        yield own_processes
 
 
 @pytest.fixture(scope="module")
-def admin(home, authority, processes):
+def admin(home, authority, own_processes):
     """Settings of the admin of a broker that has all topics, and the documented users with the documented rights."""
     free = on_free_ports(home)
     certificate, key = authority.issue("127.0.0.1")
@@ -92,7 +93,7 @@ def admin(home, authority, processes):
         kafka_password=f"{MARK}-admin", clickhouse_url=free.clickhouse.url.replace("http:", "https:"), clickhouse_ca=str(authority.file),
         clickhouse_certificate=str(certificate), clickhouse_key=str(key), clickhouse_password=PASSWORD, clickhouse_reader_password=PASSWORD + "r",
         checkpoint_every_s=1.0, window_days=2)
-    secured.start_broker(processes, settings, authority)
+    secured.start_broker(own_processes, settings, authority)
     topic_admin.create_topics(settings)
     for user in USERS:
         secured.add_user(settings, user, PASSWORD + user)
@@ -110,17 +111,17 @@ def log():
 
 
 @pytest.fixture(scope="module")
-def flow(admin, processes, log):
+def flow(admin, own_processes, log):
     """The whole flow, running, once all of the log is stored. Returns a client on the tables."""
     with Producer(of_user(admin, "generator")) as producer:
         producer.send_house(synthetic_houses(1, seed=1)[0].record())
     produce(of_user(admin, "generator"), log.messages)
-    services.start_endpoint(processes, admin)
-    services.start_sink(processes, of_user(admin, "sink"))
-    local_flink.start_job(processes, of_user(admin, "jobs"))
+    services.start_endpoint(own_processes, admin)
+    services.start_sink(own_processes, of_user(admin, "sink"))
+    local_flink.start_job(own_processes, of_user(admin, "jobs"))
     client = until(lambda: reader(admin))
     until(lambda: stored_readings(client) == log.readings - log.dead_readings and all_stored(of_user(admin, "dashboard")))
-    processes.check()
+    own_processes.check()
     return client
 
 
@@ -129,18 +130,18 @@ def test_results_are_what_the_oracle_finds(flow, admin, log):
     assert flow.query("SELECT house_id FROM houses FINAL").result_rows == [(1,)]
 
 
-def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow, admin, processes):
+def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow, admin, own_processes):
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, f"{MARK} another")
-    until(lambda: processes.log("sink").read_text().count("waiting: Kafka at") and "SaslAuthenticationException" in processes.log("pipeline").read_text())
+    until(lambda: own_processes.log("sink").read_text().count("waiting: Kafka at") and "SaslAuthenticationException" in own_processes.log("pipeline").read_text())
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, PASSWORD + user)
     more = make_log(4, {9: ("UTC", date(2011, 3, 12))})
     produce(of_user(admin, "generator"), more.messages)
     newest = max(date for _, _, date in expected_of(admin, more).days)
     until(lambda: flow.query("SELECT max(date) FROM daily_energy FINAL WHERE house_id = 9").first_row[0] == newest)
-    processes.check()
-    output = processes.log("sink").read_text()
+    own_processes.check()
+    output = own_processes.log("sink").read_text()
     assert output.count("waiting:") == output.count("refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD") == 1
 
 
@@ -219,12 +220,12 @@ WRONG = {
 
 
 @pytest.mark.parametrize("wrong", WRONG)
-def test_every_part_reports_a_fault_in_one_sentence(wrong, admin, processes, home):
+def test_every_part_reports_a_fault_in_one_sentence(wrong, admin, own_processes, home):
     changes, sentence = WRONG[wrong]
     settings = admin.but(**changes | {name: value for name, value in (
         ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.address.replace("localhost", "127.0.0.1")))
         if changes.get(name)})
-    for action in (Producer, topic_admin.create_topics, lambda settings: Sink(settings).run(), lambda settings: local_flink.start_job(processes, settings),
+    for action in (Producer, topic_admin.create_topics, lambda settings: Sink(settings).run(), lambda settings: local_flink.start_job(own_processes, settings),
                  lambda settings: Lags(settings, {"pipeline": ("readings",)}).by_group(2)):
         with pytest.raises(UserError, match=f"^{sentence}") as error:
             action(settings)
@@ -235,8 +236,8 @@ def test_a_user_may_be_what_is_missing(admin):
     assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" in connection.why_not(admin.but(kafka_user="", kafka_password=""), patience_s=1)
 
 
-def test_tls_or_a_user_where_there_is_none(request, admin):
-    plain = request.getfixturevalue("kafka").kafka.address
+def test_tls_or_a_user_where_there_is_none(kafka, admin):
+    plain = kafka.kafka.address
     assert "takes no TLS at this port" in connection.why_not(admin.but(kafka=plain))
     assert "does not accept SCRAM-SHA-512 users at this port" in connection.why_not(admin.but(kafka=plain, kafka_tls=False, kafka_ca=""))
 
