@@ -49,17 +49,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"read the files of {SMW} archive in DIR (default: {archive_files.USUAL}) instead of Kafka's log")
 
 
+def run_of(args: argparse.Namespace) -> Run:
+    """The run that the arguments describe."""
+    try:
+        return Run(bounded=True, into=args.into, replay_from=args.first, replay_to=args.last, house=args.house, with_late=args.with_late,
+                   archived=args.archive is not None)
+    except SettingsError:
+        raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
+                        "the last not before the first, and a name of letters, digits and underscores") from None
+
+
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Replay some days with a running stack's Kafka and ClickHouse. Raises UserError when that cannot be done."""
     if args.with_late and not args.house:
         raise UserError("--with-late reorders the readings of one house: give it with --house")
     folder, index = archive_files.folder_of(settings, args.archive) if args.archive else None, event_times.folder_of(settings)
-    try:
-        of_run = Run(bounded=True, into=args.into, replay_from=args.first, replay_to=args.last, house=args.house, with_late=args.with_late,
-                     archived=folder is not None)
-    except SettingsError:
-        raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
-                        "the last not before the first, and a name of letters, digits and underscores") from None
+    of_run = run_of(args)
     settings = settings.but(
         home=settings.stack.home.resolve() / "replay", clickhouse_password=writer_password(settings),
         checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="", flink_metrics_port=0, sink_metrics_port=0)

@@ -89,15 +89,14 @@ def look(settings: Settings, jobmanager: str) -> Json:
     (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
         answers[name] for name in ("kafka", "registry", "results", "flink"))
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
-    rows = [
+    rows = [row for row in (
         service_row("kafka", settings.kafka.address, not no_kafka, no_kafka),
         service_row("registry", settings.registry.url, not no_registry, no_registry),
         service_row("clickhouse", settings.clickhouse.url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse.url}"),
         service_row("flink", flink.url, not no_flink, no_flink),
         service_row("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
         service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
-    ]
-    rows = [row for row in rows if row["at"]]
+    ) if row["at"]]
     problems = [row["reason"] for row in rows if not row["up"] and row["part"] != "dashboard"]
     if is_up["clickhouse"] and no_results:
         problems.append(no_results)
