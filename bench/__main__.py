@@ -23,8 +23,13 @@ def main(argv: list[str]) -> int:
     name = argv[0] if named else "comparison"
     benchmark = import_module(f"bench.{name}")
     others = "".join(f"\n  {other:12}{what}" for other, what in BENCHMARKS.items())
-    parser = argparse.ArgumentParser(prog=f"smw bench {name}", description=benchmark.__doc__, epilog=f"All benchmarks:{others}",
-                                     formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False)
+    parser = argparse.ArgumentParser(
+        prog=f"smw bench {name}",
+        description=benchmark.__doc__,
+        epilog=f"All benchmarks:{others}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
     parser.set_defaults(run=benchmark.run)
     benchmark.add_arguments(parser)
     return cli.carry_out(parser.parse_args(argv[1:] if named else argv))

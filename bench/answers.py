@@ -49,8 +49,11 @@ class Differences:
 
 def ours(settings: Settings) -> dict[str, pd.DataFrame]:
     """Our results, by topic: the newest of each key, without retracted alerts."""
-    thresholds = [meter | {"house_id": version["house_id"], "date": version["date"]}
-                  for version in newest(settings, "thresholds") for meter in version["meters"]]
+    thresholds = [
+        meter | {"house_id": version["house_id"], "date": version["date"]}
+        for version in newest(settings, "thresholds")
+        for meter in version["meters"]
+    ]
     alerts = [alert for alert in newest(settings, "alerts") if not alert["retracted"]]
     found = {"daily_energy": newest(settings, "daily_energy"), "thresholds": thresholds, "alerts": alerts}
     return {name: pd.DataFrame(records, columns=COLUMNS[name]) for name, records in found.items()}
@@ -58,8 +61,9 @@ def ours(settings: Settings) -> dict[str, pd.DataFrame]:
 
 def newest(settings: Settings, name: str) -> list[dict]:
     """The record with the highest revision of each key in a result topic."""
-    consumer = Consumer({"bootstrap.servers": settings.kafka.address, "group.id": "answers", "enable.auto.commit": False,
-                         "enable.partition.eof": True})
+    consumer = Consumer(
+        {"bootstrap.servers": settings.kafka.address, "group.id": "answers", "enable.auto.commit": False, "enable.partition.eof": True}
+    )
     full = topics.topic(settings, name)
     left = set(consumer.list_topics(full, 10).topics[full].partitions)
     consumer.assign([TopicPartition(full, partition, OFFSET_BEGINNING) for partition in left])
@@ -101,8 +105,12 @@ def compare(our: dict[str, pd.DataFrame], their: dict[str, pd.DataFrame]) -> Dif
     energy = Differences(*compare_energy(our["daily_energy"], their["daily_energy"]))
     if "thresholds" not in their:
         return energy
-    return Differences(energy.days, energy.most_kwh_relative, *compare_thresholds(our["thresholds"], their["thresholds"]),
-                       *compare_alerts(our["alerts"], their["alerts"]))
+    return Differences(
+        energy.days,
+        energy.most_kwh_relative,
+        *compare_thresholds(our["thresholds"], their["thresholds"]),
+        *compare_alerts(our["alerts"], their["alerts"]),
+    )
 
 
 def compare_energy(our: pd.DataFrame, their: pd.DataFrame) -> tuple[int, float]:
@@ -154,8 +162,7 @@ def most_relative(name: str, both: pd.DataFrame, column: str, tolerance: float) 
 
 def differs(name: str, wrong: pd.DataFrame, column: str) -> Different:
     row = wrong.iloc[0]
-    return Different(f"{name}: {key_of(wrong, METER_DAY)} has {column} {row[f'{column}_theirs']}, not {row[column]} "
-                     f"({len(wrong)} differ)")
+    return Different(f"{name}: {key_of(wrong, METER_DAY)} has {column} {row[f'{column}_theirs']}, not {row[column]} ({len(wrong)} differ)")
 
 
 def missing(name: str, alone: pd.DataFrame, keys: list[str]) -> Different:

@@ -57,7 +57,15 @@ PROGRAMS = (
     Program("three_jobs", OURS, "ours", "energy, thresholds, spikes in one job", "bench/three_jobs.py"),
     Program("pipeline", OURS, "ours", "all four in one job", "jobs/pipeline.py"),
     Program("spark_batch", PEER, "PySpark batch", "daily energy", "bench/peers/spark_batch.py", PEERS_PYTHON),
-    Program("spark_batch_all", PEER, "PySpark batch", "energy, thresholds, spikes", "bench/peers/spark_batch.py", PEERS_PYTHON, ("--work", "all")),
+    Program(
+        "spark_batch_all",
+        PEER,
+        "PySpark batch",
+        "energy, thresholds, spikes",
+        "bench/peers/spark_batch.py",
+        PEERS_PYTHON,
+        ("--work", "all"),
+    ),
     Program("spark_streaming", PEER, "PySpark streaming", "daily energy", "bench/peers/spark_streaming.py", PEERS_PYTHON),
     Program("flink_sql", PEER, "Flink SQL (JVM)", "daily energy", "bench/peers/flink_sql.py", Path(sys.executable)),
     Program("bytewax", PEER, "Bytewax", "daily energy", "bench/peers/bytewax_flow.py", PEERS_PYTHON),
@@ -67,8 +75,13 @@ PROGRAMS = (
 WHOLE = ("three_jobs", "pipeline")
 """Programs after which the topics hold all results that a peer is compared with."""
 
-TARGETS = (("three_jobs", "spark_batch_all", 10), ("three_jobs", "spark_batch", 10), ("three_jobs", "spark_streaming", 10),
-           ("three_jobs", "flink_sql", 5), ("three_jobs", "blackhole", 0.4))
+TARGETS = (
+    ("three_jobs", "spark_batch_all", 10),
+    ("three_jobs", "spark_batch", 10),
+    ("three_jobs", "spark_streaming", 10),
+    ("three_jobs", "flink_sql", 5),
+    ("three_jobs", "blackhole", 0.4),
+)
 """(a, b, least ratio of a's readings/s to b's)."""
 
 
@@ -78,10 +91,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--days", type=measure.quantity, default=9, help="days of readings of each house (default 9)")
     parser.add_argument("--burst-s", type=measure.quantity, default=300, help="seconds of a burst (default 300)")
     parser.add_argument("--runs", type=measure.quantity, default=3, help="runs of each limit and each of our jobs (default 3)")
-    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[program.name for program in PROGRAMS],
-                        help=f"run only these; a peer's results are checked if {' or '.join(WHOLE)} runs before it. Names: %(choices)s")
-    parser.add_argument("--out", type=Path, metavar="FOLDER",
-                        help="folder for JSON, plot and logs of failed programs (default: SMW_HOME/bench)")
+    parser.add_argument(
+        "--only",
+        nargs="+",
+        metavar="NAME",
+        choices=[program.name for program in PROGRAMS],
+        help=f"run only these; a peer's results are checked if {' or '.join(WHOLE)} runs before it. Names: %(choices)s",
+    )
+    parser.add_argument(
+        "--out", type=Path, metavar="FOLDER", help="folder for JSON, plot and logs of failed programs (default: SMW_HOME/bench)"
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -97,14 +116,23 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             print(f"{number} of {len(turns)}: {program.engine}, {program.work} ...", end=" ", file=sys.stderr, flush=True)
             run = comparison.measure(program)
             print(f"{run.seconds:,.1f} s" if run.seconds else run.answers, file=sys.stderr)
-        data = {"houses": args.houses, "days": args.days, "burst_s": args.burst_s, "readings": comparison.readings,
-                "kafka_bytes_per_reading": measure.kafka_bytes(here) / comparison.readings}
+        data = {
+            "houses": args.houses,
+            "days": args.days,
+            "burst_s": args.burst_s,
+            "readings": comparison.readings,
+            "kafka_bytes_per_reading": measure.kafka_bytes(here) / comparison.readings,
+        }
     runs, reached = comparison.runs, targets(comparison.runs)
-    path = measure.save(out, "comparison", settings, data=data, runs=[run.record() for run in runs],
-                        targets=[target.record() for target in reached])
-    print(f"\n{data['readings']:,} readings, {data['kafka_bytes_per_reading']:.2f} bytes a reading in Kafka; "
-          f"limits and our jobs: median of {args.runs} runs\n\n{report(runs)}\n",
-          *reached, sep="\n")
+    path = measure.save(
+        out, "comparison", settings, data=data, runs=[run.record() for run in runs], targets=[target.record() for target in reached]
+    )
+    print(
+        f"\n{data['readings']:,} readings, {data['kafka_bytes_per_reading']:.2f} bytes a reading in Kafka; "
+        f"limits and our jobs: median of {args.runs} runs\n\n{report(runs)}\n",
+        *reached,
+        sep="\n",
+    )
     plot = path.with_suffix(".png")
     subprocess.run([PEERS_PYTHON, "-P", ROOT / "bench" / "plot.py", path, plot], check=True)
     print(f"\nSaved as {path} and {plot}")
@@ -129,8 +157,9 @@ class Comparison:
         begun_cpu_s = time.process_time()
         totals = produce(synthetic_houses(houses, 1), FIRST_DAY, FIRST_DAY + timedelta(days=days), burst_s, float("inf"), self.settings)
         self.readings = totals.readings
-        self.runs_of["producer"] = [Run("producer", "generator", "makes and sends", totals.readings, totals.seconds,
-                                        time.process_time() - begun_cpu_s)]
+        self.runs_of["producer"] = [
+            Run("producer", "generator", "makes and sends", totals.readings, totals.seconds, time.process_time() - begun_cpu_s)
+        ]
 
     def measure(self, program: Program) -> Run:
         """Run a program to its end. If it fails, `answers` holds the reason, and its log is kept."""
@@ -156,8 +185,18 @@ class Comparison:
         out, scratch = self.settings.stack.home / "answers" / program.name, self.settings.stack.home / "scratch"
         for folder in (out, scratch):
             folder.mkdir(parents=True, exist_ok=True)
-        command = [str(program.python), "-P", str(ROOT / program.file), "--kafka", self.settings.kafka.address,
-                   "--topic", topics.topic(self.settings, "readings"), "--out", str(out), *program.options]
+        command = [
+            str(program.python),
+            "-P",
+            str(ROOT / program.file),
+            "--kafka",
+            self.settings.kafka.address,
+            "--topic",
+            topics.topic(self.settings, "readings"),
+            "--out",
+            str(out),
+            *program.options,
+        ]
         environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "SPARK_LOCAL_DIRS": str(scratch)}
         self.processes.start(program.name, command, environ, ends=True)
         usage = measure.run_to_end(self.processes, program.name)
@@ -180,8 +219,19 @@ def report(runs: list[Run]) -> str:
     """The table of all runs."""
     rate_of = {run.name: run.rate for run in runs}
     heads = ["engine", "work", "seconds", "M readings/s", "times blackhole", "three in one is times", "CPU s per M", "peak MB"]
-    rows = [[run.engine, run.work, shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(ratio(run.rate, rate_of.get("blackhole")), 3),
-             shown(ratio(rate_of.get("three_jobs"), run.rate), 2), shown(run.cpu_s_per_million, 2), shown(run.peak_mb)] for run in runs]
+    rows = [
+        [
+            run.engine,
+            run.work,
+            shown(run.seconds, 1),
+            shown(run.rate, 2, 1e-6),
+            shown(ratio(run.rate, rate_of.get("blackhole")), 3),
+            shown(ratio(rate_of.get("three_jobs"), run.rate), 2),
+            shown(run.cpu_s_per_million, 2),
+            shown(run.peak_mb),
+        ]
+        for run in runs
+    ]
     answered = [f"{run.engine}, {run.work}: {run.answers}" for run in runs if run.answers]
     return "\n".join([measure.table(heads, rows, 2), "", *answered])
 
@@ -197,5 +247,8 @@ def title(run: Run) -> str:
 def targets(runs: list[Run]) -> list[Target]:
     """The targets for which both sides were measured."""
     run_of = {run.name: run for run in runs if run.rate}
-    return [Target(f"{title(run_of[a])}, times {title(run_of[b])}", run_of[a].rate / run_of[b].rate, least=least)
-            for a, b, least in TARGETS if a in run_of and b in run_of]
+    return [
+        Target(f"{title(run_of[a])}, times {title(run_of[b])}", run_of[a].rate / run_of[b].rate, least=least)
+        for a, b, least in TARGETS
+        if a in run_of and b in run_of
+    ]

@@ -1,6 +1,6 @@
 """An upper limit for Python consumers: confluent-kafka reads the topic, one process a core, and discards it undecoded.
 
-    python -P bench/consumer.py --kafka HOST:PORT --topic TOPIC --out FOLDER
+python -P bench/consumer.py --kafka HOST:PORT --topic TOPIC --out FOLDER
 """
 
 from __future__ import annotations

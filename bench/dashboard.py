@@ -37,9 +37,28 @@ NO_HOUSE = 999_999
 LIMIT_S = 2.0
 """Longest time in which a page must show its first figure."""
 
-LABELS = ["mains", "mains", "refrigerator", "freezer", "oven", "stove", "microwave", "dishwasher", "washer_dryer", "furnace",
-          "air_conditioning", "lighting", "lighting", "kitchen_outlets", "kitchen_outlets", "outlets_unknown", "bathroom_gfi",
-          "electronics", "electric_heat", "subpanel"]
+LABELS = [
+    "mains",
+    "mains",
+    "refrigerator",
+    "freezer",
+    "oven",
+    "stove",
+    "microwave",
+    "dishwasher",
+    "washer_dryer",
+    "furnace",
+    "air_conditioning",
+    "lighting",
+    "lighting",
+    "kitchen_outlets",
+    "kitchen_outlets",
+    "outlets_unknown",
+    "bathroom_gfi",
+    "electronics",
+    "electric_heat",
+    "subpanel",
+]
 
 HOUSE_METER = "(SELECT 1 + intDiv(number, 20) AS house_id, 1 + number % 20 AS meter_id FROM numbers({houses:UInt64} * 20)) AS m"
 DAY = "(SELECT {first:Date32} + number AS date FROM numbers({days:UInt64})) AS d"
@@ -96,13 +115,34 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         pages_s, alerts_s = time_pages(here), time_alerts(here)
     slowest = max(pages_s, key=lambda name: pages_s[name]["first_figure"])
     reached = [Target(f"first figure of the slowest page ({slowest}), s", pages_s[slowest]["first_figure"], most=LIMIT_S)]
-    path = measure.save(args.out or settings.stack.home / "bench", "dashboard", settings, houses=args.houses, days=args.days, tables=sizes,
-                        queries_s=queries_s, pages_s=pages_s, alerts_s=alerts_s, targets=[target.record() for target in reached])
-    print("\n" + measure.table(["table", "rows", "MB"], [[name, shown(of["rows"]), shown(of["bytes"], 1, 1e-6)] for name, of in sizes.items()], 1))
+    path = measure.save(
+        args.out or settings.stack.home / "bench",
+        "dashboard",
+        settings,
+        houses=args.houses,
+        days=args.days,
+        tables=sizes,
+        queries_s=queries_s,
+        pages_s=pages_s,
+        alerts_s=alerts_s,
+        targets=[target.record() for target in reached],
+    )
+    print(
+        "\n"
+        + measure.table(["table", "rows", "MB"], [[name, shown(of["rows"]), shown(of["bytes"], 1, 1e-6)] for name, of in sizes.items()], 1)
+    )
     print("\n" + measure.table(["query", "ms"], [[name, shown(taken_s, 0, 1000)] for name, taken_s in queries_s.items()], 1))
-    print("\n" + measure.table(["page", "heading, s", "first figure, s", "whole, s"],
-                               [[name, *(shown(taken_s, 2) for taken_s in of.values())] for name, of in pages_s.items()], 1))
-    print(f"\nfrom ClickHouse to the open page, {ALERTS} alerts: p50 {1000 * statistics.median(alerts_s):.0f} ms, max {1000 * max(alerts_s):.0f} ms\n")
+    print(
+        "\n"
+        + measure.table(
+            ["page", "heading, s", "first figure, s", "whole, s"],
+            [[name, *(shown(taken_s, 2) for taken_s in of.values())] for name, of in pages_s.items()],
+            1,
+        )
+    )
+    print(
+        f"\nfrom ClickHouse to the open page, {ALERTS} alerts: p50 {1000 * statistics.median(alerts_s):.0f} ms, max {1000 * max(alerts_s):.0f} ms\n"
+    )
     print(*reached, f"\nSaved as {path}", sep="\n")
     return 0
 
@@ -120,13 +160,20 @@ def fill(settings: Settings, houses: int, days: int, first: date) -> dict[str, d
         client.command(f"INSERT INTO power_profile {PROFILE}", parameters=dict(house_id=house_id, days=days, first=first))
         if house_id % 50 == 0:
             spent = time.monotonic() - begun
-            print(f"{house_id:,} of {houses:,} houses, {house_id * METERS * days * 1440 / spent / 1e6:.1f} M minutes/s, "
-                  f"about {spent / house_id * (houses - house_id):.0f} s left", file=sys.stderr)
+            print(
+                f"{house_id:,} of {houses:,} houses, {house_id * METERS * days * 1440 / spent / 1e6:.1f} M minutes/s, "
+                f"about {spent / house_id * (houses - house_id):.0f} s left",
+                file=sys.stderr,
+            )
     while client.query("SELECT count() FROM system.merges").first_row[0]:
         time.sleep(1)
-    return {table: {"rows": rows, "bytes": size} for table, rows, size in client.query(
-        "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() "
-        "GROUP BY table ORDER BY table").result_rows}
+    return {
+        table: {"rows": rows, "bytes": size}
+        for table, rows, size in client.query(
+            "SELECT table, sum(rows), sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase() "
+            "GROUP BY table ORDER BY table"
+        ).result_rows
+    }
 
 
 def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, float]:
@@ -135,15 +182,30 @@ def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, fl
     midnight_s = int(datetime(LAST.year, LAST.month, LAST.day, 5, tzinfo=UTC).timestamp())
     meters, day = list(range(1, METERS + 1)), (datetime.fromtimestamp(midnight_s, UTC), datetime.fromtimestamp(midnight_s + 86_400, UTC))
     calls = [
-        (queries.houses,), (queries.meters, house_id), (queries.totals,), (queries.health,), (queries.dead_letters, 20),
-        (queries.energy_of_all, first, LAST), (queries.energy_of_house, house_id, first, LAST), (queries.zip_median, "60614", first, LAST),
+        (queries.houses,),
+        (queries.meters, house_id),
+        (queries.totals,),
+        (queries.health,),
+        (queries.dead_letters, 20),
+        (queries.energy_of_all, first, LAST),
+        (queries.energy_of_house, house_id, first, LAST),
+        (queries.zip_median, "60614", first, LAST),
         (queries.power, house_id, meters, midnight_s, midnight_s + 86_400, 120),
-        (queries.energy_by_hour, house_id, first, LAST), (queries.appliance_energy, house_id, first, LAST),
-        (queries.thresholds, house_id, meters, *day), (queries.energy_by_zip, first, LAST), (queries.alerts, 200),
-        (queries.alert, "no such alert"), (queries.alerts_between, house_id, meters, *day), (queries.alert_labels,),
-        (queries.replayed, first, LAST, 0), (queries.made_since, first, LAST, 0, 0),
+        (queries.energy_by_hour, house_id, first, LAST),
+        (queries.appliance_energy, house_id, first, LAST),
+        (queries.thresholds, house_id, meters, *day),
+        (queries.energy_by_zip, first, LAST),
+        (queries.alerts, 200),
+        (queries.alert, "no such alert"),
+        (queries.alerts_between, house_id, meters, *day),
+        (queries.alert_labels,),
+        (queries.replayed, first, LAST, 0),
+        (queries.made_since, first, LAST, 0, 0),
     ]
-    return {query.__name__: statistics.median(measure.seconds(partial(query, db, *arguments)) for _ in range(QUERY_RUNS)) for query, *arguments in calls}
+    return {
+        query.__name__: statistics.median(measure.seconds(partial(query, db, *arguments)) for _ in range(QUERY_RUNS))
+        for query, *arguments in calls
+    }
 
 
 def time_pages(settings: Settings) -> dict[str, dict[str, float]]:
@@ -164,7 +226,9 @@ def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
     page.goto(url, wait_until="commit")
     page.get_by_role("heading", level=1).wait_for()
     heading_s = time.monotonic() - begun
-    page.locator("[data-testid=stMetricValue], [data-testid=stVegaLiteChart] svg, [data-testid=stDataFrame] canvas, [data-testid^=stBaseButton-primary]").first.wait_for()
+    page.locator(
+        "[data-testid=stMetricValue], [data-testid=stVegaLiteChart] svg, [data-testid=stDataFrame] canvas, [data-testid^=stBaseButton-primary]"
+    ).first.wait_for()
     figure_s = time.monotonic() - begun
     page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton]").first.wait_for(state="hidden")
     page.wait_for_load_state("networkidle")
@@ -183,8 +247,11 @@ def time_alerts(settings: Settings) -> list[float]:
         for n in range(1, ALERTS + 1):
             time.sleep(random.uniform(0.5, 1.5))
             start_ms = 1_700_000_000_000 + 60_000 * n
-            client.insert("alerts", [[f"{NO_HOUSE}/1/{start_ms}", NO_HOUSE, 1, LAST, start_ms, start_ms + 9000, True, 0, 3, 9e3, 1e3, 8e3, 0.1, n]],
-                          column_names=sink.COLUMNS["alerts"])
+            client.insert(
+                "alerts",
+                [[f"{NO_HOUSE}/1/{start_ms}", NO_HOUSE, 1, LAST, start_ms, start_ms + 9000, True, 0, 3, 9e3, 1e3, 8e3, 0.1, n]],
+                column_names=sink.COLUMNS["alerts"],
+            )
             begun = time.monotonic()
             page.wait_for_function("text => document.body.innerText.includes(text)", arg=f"{n} alert{'s' * (n > 1)}, newest first")
             taken_s.append(time.monotonic() - begun)

@@ -78,7 +78,9 @@ def send_history(settings: Settings, houses: int) -> int:
     copies, now_ms = Copies(houses, HISTORY_BURST_S, HISTORY_EVERY_S), round(time.time() * 1000)
     first_ms = midnight_ms(local_date(now_ms, TIMEZONE) - timedelta(days=HISTORY_DAYS), TIMEZONE)
     with Producer(settings) as producer:
-        return sum(copies.send_step(producer, step, first_ms + step * copies.burst_ms) for step in range((now_ms - first_ms) // copies.burst_ms))
+        return sum(
+            copies.send_step(producer, step, first_ms + step * copies.burst_ms) for step in range((now_ms - first_ms) // copies.burst_ms)
+        )
 
 
 def wake(settings: Settings, processes: Processes, houses: int, history: int) -> tuple[int, float]:
@@ -94,9 +96,14 @@ def watched_meters(settings: Settings) -> dict[int, list[int]]:
 
     The house's clock stays there until its first live burst, so a version may be over by now and the next one not made yet.
     """
-    return dict(client.writer(settings, settings.clickhouse.database).query(
-        "SELECT house_id, groupUniqArray(meter_id) FROM thresholds FINAL WHERE limit_watts IS NOT NULL "
-        f"AND valid_to > now() - INTERVAL {HISTORY_BURST_S + HISTORY_EVERY_S} SECOND GROUP BY house_id").result_rows)
+    return dict(
+        client.writer(settings, settings.clickhouse.database)
+        .query(
+            "SELECT house_id, groupUniqArray(meter_id) FROM thresholds FINAL WHERE limit_watts IS NOT NULL "
+            f"AND valid_to > now() - INTERVAL {HISTORY_BURST_S + HISTORY_EVERY_S} SECOND GROUP BY house_id"
+        )
+        .result_rows
+    )
 
 
 def caught_up(settings: Settings, houses: int) -> bool:
@@ -106,8 +113,21 @@ def caught_up(settings: Settings, houses: int) -> bool:
 def send_live(settings: Settings, processes: Processes, args: argparse.Namespace) -> tuple[dict, dict[str, float]]:
     """Run the sender. Returns (its report, number of cores that each part used meanwhile)."""
     begin = math.ceil(time.time()) + PREPARE_S
-    command = [sys.executable, "-P", "-m", "bench.sender", "--begin", str(begin), "--houses", str(args.houses),
-               "--seconds", str(args.seconds), "--spikes-per-s", str(args.spikes_per_s), *["--every-second"] * args.every_second]
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "bench.sender",
+        "--begin",
+        str(begin),
+        "--houses",
+        str(args.houses),
+        "--seconds",
+        str(args.seconds),
+        "--spikes-per-s",
+        str(args.spikes_per_s),
+        *["--every-second"] * args.every_second,
+    ]
     processes.start("sender", command, settings.environ(), ends=True)
     usages = {name: Usage(processes, name) for name in processes.children}
     time.sleep(max(begin - time.time(), 0))
@@ -127,8 +147,11 @@ def send_live(settings: Settings, processes: Processes, args: argparse.Namespace
 def wait_until_used(settings: Settings, processes: Processes, readings: int) -> float:
     """Wait until ClickHouse's daily energy contains all sent readings. Returns the Unix time."""
     db = client.writer(settings, settings.clickhouse.database)
-    processes.wait_until(lambda: db.query("SELECT sum(readings) FROM daily_energy FINAL").first_row[0] == readings,
-                         f"not all of {readings:,} readings are in the daily energy", PATIENCE_S)
+    processes.wait_until(
+        lambda: db.query("SELECT sum(readings) FROM daily_energy FINAL").first_row[0] == readings,
+        f"not all of {readings:,} readings are in the daily energy",
+        PATIENCE_S,
+    )
     return time.time()
 
 
@@ -152,29 +175,52 @@ class Watcher:
         while not self.stopping.wait(POLL_S):
             rows = self.client.query("SELECT DISTINCT alert_id FROM alerts WHERE start > now() - INTERVAL 5 MINUTE").result_rows
             now = time.time()
-            for alert_id, in rows:
+            for (alert_id,) in rows:
                 self.seen.setdefault(alert_id, now)
 
 
-def report(sent: dict, seen: dict[str, float], cores: dict[str, float], behind_s: float, wake_s: float, args: argparse.Namespace,
-           settings: Settings) -> int:
+def report(
+    sent: dict,
+    seen: dict[str, float],
+    cores: dict[str, float],
+    behind_s: float,
+    wake_s: float,
+    args: argparse.Namespace,
+    settings: Settings,
+) -> int:
     """Print the figures and save them."""
     results = latency(sent["sent"], seen)
     if not results["alerts"]:
         print(f"\nnone of {results['missing']} alerts arrived, so there is no time to report")
         return 1
     rate = sent["readings"] / sent["seconds"]
-    reached = [Target("p99, s", results["p99_s"], most=2),
-               Target("median of the last third of alerts, times that of the first", results["last_of_first"], most=1.25)]
+    reached = [
+        Target("p99, s", results["p99_s"], most=2),
+        Target("median of the last third of alerts, times that of the first", results["last_of_first"], most=1.25),
+    ]
     if args.houses * (METERS if args.every_second else READINGS_PER_DAY / 86_400) >= TARGET_RATE:
         reached.append(Target("readings/s", rate, least=TARGET_RATE))
-    path = measure.save(args.out or settings.stack.home / "bench", "live", settings, houses=args.houses, every_second=args.every_second,
-                        readings=sent["readings"], readings_per_s=rate, latest_sent_s=sent["latest_s"], latency=results,
-                        used_after_s=behind_s, first_bursts_s=wake_s, cores=cores, targets=[target.record() for target in reached])
-    print(f"\n{args.houses:,} houses of {METERS} meters, a burst each a second: {rate:,.0f} readings/s, sent {sent['latest_s']:.2f} s late at most\n"
-          f"{results['alerts']} alerts, {results['missing']} more are missing; from producing the reading to the alert in ClickHouse, ms: "
-          + ", ".join(f"{name} {1000 * results[f'{name}_s']:.0f}" for name in QUANTILES)
-          + f"\nafter the last burst it took {behind_s:.1f} s until all readings were in the daily energy\n")
+    path = measure.save(
+        args.out or settings.stack.home / "bench",
+        "live",
+        settings,
+        houses=args.houses,
+        every_second=args.every_second,
+        readings=sent["readings"],
+        readings_per_s=rate,
+        latest_sent_s=sent["latest_s"],
+        latency=results,
+        used_after_s=behind_s,
+        first_bursts_s=wake_s,
+        cores=cores,
+        targets=[target.record() for target in reached],
+    )
+    print(
+        f"\n{args.houses:,} houses of {METERS} meters, a burst each a second: {rate:,.0f} readings/s, sent {sent['latest_s']:.2f} s late at most\n"
+        f"{results['alerts']} alerts, {results['missing']} more are missing; from producing the reading to the alert in ClickHouse, ms: "
+        + ", ".join(f"{name} {1000 * results[f'{name}_s']:.0f}" for name in QUANTILES)
+        + f"\nafter the last burst it took {behind_s:.1f} s until all readings were in the daily energy\n"
+    )
     print(measure.table(["part", "cores used"], [[name, shown(used, 2)] for name, used in cores.items()], 1), "", *reached, sep="\n")
     print(f"\nSaved as {path}")
     return 1 if results["missing"] else 0
@@ -187,5 +233,8 @@ def latency(sent: dict[str, float], seen: dict[str, float]) -> dict[str, float]:
     if not taken_s:
         return counts
     third = math.ceil(len(taken_s) / 3)
-    return counts | {f"{name}_s": float(np.quantile(taken_s, q)) for name, q in QUANTILES.items()} | {
-        "last_of_first": float(np.median(taken_s[-third:]) / np.median(taken_s[:third]))}
+    return (
+        counts
+        | {f"{name}_s": float(np.quantile(taken_s, q)) for name, q in QUANTILES.items()}
+        | {"last_of_first": float(np.median(taken_s[-third:]) / np.median(taken_s[:third]))}
+    )

@@ -136,8 +136,11 @@ class Stream:
             self.reported_s = seconds
             _, used, memory_mb, kafka_mb = self.looks[-1]
             left_s = max(self.expected - used, 0) * seconds / used
-            print(f"{used:,} readings used of {self.expected:,}, {used / seconds / 1e6:.1f} M/s, about {left_s:,.0f} s left; "
-                  f"{memory_mb:,.0f} MB of memory, {kafka_mb:,.0f} MB in Kafka", file=sys.stderr)
+            print(
+                f"{used:,} readings used of {self.expected:,}, {used / seconds / 1e6:.1f} M/s, about {left_s:,.0f} s left; "
+                f"{memory_mb:,.0f} MB of memory, {kafka_mb:,.0f} MB in Kafka",
+                file=sys.stderr,
+            )
 
     def delete(self) -> None:
         committed = [TopicPartition(*place, offset) for place, offset in self._committed.committed().items()]
@@ -150,8 +153,12 @@ class Stream:
         for tenth in range(10):
             begin, end = (self.seconds * (n / 10) for n in (tenth, tenth + 1))
             looks = [look for look in self.looks if begin <= look[0] <= end]
-            found.append({"readings_per_s": (looks[-1][1] - looks[0][1]) / (looks[-1][0] - looks[0][0]) if len(looks) > 1 else None,
-                          "memory_mb": statistics.median(look[2] for look in looks) if looks else None})
+            found.append(
+                {
+                    "readings_per_s": (looks[-1][1] - looks[0][1]) / (looks[-1][0] - looks[0][0]) if len(looks) > 1 else None,
+                    "memory_mb": statistics.median(look[2] for look in looks) if looks else None,
+                }
+            )
         return found
 
 
@@ -186,15 +193,28 @@ def report(stream: Stream, args: argparse.Namespace, settings: Settings) -> int:
     tenths, rate = stream.tenths(), stream.used / stream.seconds
     first, last = (tenths[i]["memory_mb"] for i in (0, -1))
     reached = [Target("memory in the last tenth of the time, times the first", last / first, most=1.1)]
-    figures = {"houses": args.houses, "sent": stream.sent, "used": stream.used, "seconds": stream.seconds, "readings_per_s": rate,
-               "cpu_s_per_million_readings": stream.usage.cpu_s / stream.used * 1e6, "peak_mb": stream.usage.peak_mb,
-               "most_mb_in_kafka": max(look[3] for look in stream.looks), "tenths": tenths, "hours_for_full_size": FULL_SIZE / rate / 3600}
-    path = measure.save(args.out or settings.stack.home / "bench", "long", settings, **figures, targets=[target.record() for target in reached])
+    figures = {
+        "houses": args.houses,
+        "sent": stream.sent,
+        "used": stream.used,
+        "seconds": stream.seconds,
+        "readings_per_s": rate,
+        "cpu_s_per_million_readings": stream.usage.cpu_s / stream.used * 1e6,
+        "peak_mb": stream.usage.peak_mb,
+        "most_mb_in_kafka": max(look[3] for look in stream.looks),
+        "tenths": tenths,
+        "hours_for_full_size": FULL_SIZE / rate / 3600,
+    }
+    path = measure.save(
+        args.out or settings.stack.home / "bench", "long", settings, **figures, targets=[target.record() for target in reached]
+    )
     rows = [[str(number), shown(tenth["readings_per_s"], 2, 1e-6), shown(tenth["memory_mb"])] for number, tenth in enumerate(tenths, 1)]
-    print(f"\n{stream.sent:,} readings sent, {stream.used:,} used: {'none is missing' if stream.sent == stream.used else 'THEY DIFFER'}\n"
-          f"{stream.seconds:,.1f} s, {rate / 1e6:.2f} M readings/s, {figures['cpu_s_per_million_readings']:.2f} CPU s per M, "
-          f"peak memory {figures['peak_mb']:,.0f} MB, at most {figures['most_mb_in_kafka']:,.0f} MB of readings in Kafka\n"
-          f"{FULL_SIZE / 1e9:.0f} billion readings would take {figures['hours_for_full_size']:.2f} hours\n")
+    print(
+        f"\n{stream.sent:,} readings sent, {stream.used:,} used: {'none is missing' if stream.sent == stream.used else 'THEY DIFFER'}\n"
+        f"{stream.seconds:,.1f} s, {rate / 1e6:.2f} M readings/s, {figures['cpu_s_per_million_readings']:.2f} CPU s per M, "
+        f"peak memory {figures['peak_mb']:,.0f} MB, at most {figures['most_mb_in_kafka']:,.0f} MB of readings in Kafka\n"
+        f"{FULL_SIZE / 1e9:.0f} billion readings would take {figures['hours_for_full_size']:.2f} hours\n"
+    )
     print(measure.table(["tenth", "M readings/s", "memory, MB"], rows, 1), "", *reached, sep="\n")
     print(f"\nSaved as {path}")
     return 0 if stream.sent == stream.used else 1

@@ -232,8 +232,11 @@ def save(folder: Path, name: str, settings: Settings, **figures) -> Path:
 def unusual(settings: Settings) -> dict:
     """The settings that affect a job and are not the default."""
     places = {"home", "kafka", "kafka_controller_port", "clickhouse_url", "flink_ui_port", "dashboard_port"}
-    return {item.variable.key: item.value for item, usual in zip(settings.items(), Settings().items())
-            if item.variable.key not in places and not item.is_secret and item != usual}
+    return {
+        item.variable.key: item.value
+        for item, usual in zip(settings.items(), Settings().items())
+        if item.variable.key not in places and not item.is_secret and item != usual
+    }
 
 
 def machine() -> dict:
@@ -244,9 +247,15 @@ def machine() -> dict:
     peers = re.findall(r"^(pyspark|bytewax|quixstreams)==(\S+)", (ROOT / "bench" / "requirements.txt").read_text(), re.MULTILINE)
     kafka = [jar.stem.removeprefix("kafka_2.13-") for jar in (ROOT / "jars" / "kafka").glob("kafka_2.13-*.jar")]
     return {
-        "cores": os.cpu_count(), "memory_gb": round(int(memory_kb) / 2**20, 1), "processor": processor[1] if processor else platform.machine(),
-        "kernel": platform.release(), "python": platform.python_version(), "java": re.search(r'"(.+?)"', java)[1], "kafka": kafka[0],
-        **{package: version(package) for package in PACKAGES}, **dict(peers),
+        "cores": os.cpu_count(),
+        "memory_gb": round(int(memory_kb) / 2**20, 1),
+        "processor": processor[1] if processor else platform.machine(),
+        "kernel": platform.release(),
+        "python": platform.python_version(),
+        "java": re.search(r'"(.+?)"', java)[1],
+        "kafka": kafka[0],
+        **{package: version(package) for package in PACKAGES},
+        **dict(peers),
     }
 
 

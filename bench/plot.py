@@ -1,6 +1,6 @@
 """Draws comparison.json as bars of readings/s, on a logarithmic scale.
 
-    python -P bench/plot.py comparison.json comparison.png
+python -P bench/plot.py comparison.json comparison.png
 """
 
 from __future__ import annotations

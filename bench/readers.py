@@ -50,18 +50,44 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         codes, answered_s, inserts_s, pings_s = load(here, args, lambda: client.insert("bench", rows, column_names=["n"]), usage)
         stored = client.query("SELECT count() FROM bench").first_row[0]
         after_s = measure.seconds(lambda: request(here, "/", QUERY))
-    reached = [Target("slowest insert of the writer, s", max(inserts_s), most=LIMIT_S), Target("slowest /ping, s", max(pings_s), most=LIMIT_S)]
-    figures = dict(readers=args.readers, answers={str(code): count for code, count in codes.most_common()}, median_s=statistics.median(answered_s),
-                   longest_s=max(answered_s), inserts=len(inserts_s), rows_missing=ROWS * len(inserts_s) - stored, slowest_insert_s=max(inserts_s),
-                   slowest_ping_s=max(pings_s), idle_mb=idle_mb, peak_mb=usage.sample().peak_mb, alone_afterwards_s=after_s)
-    path = measure.save(args.out or settings.stack.home / "bench", "readers", settings, seconds=args.seconds, **figures,
-                        targets=[target.record() for target in reached])
-    print("\n" + measure.table(["figure", "value"], [[name, str(round(value, 3) if isinstance(value, float) else value)] for name, value in figures.items()], 1))
+    reached = [
+        Target("slowest insert of the writer, s", max(inserts_s), most=LIMIT_S),
+        Target("slowest /ping, s", max(pings_s), most=LIMIT_S),
+    ]
+    figures = dict(
+        readers=args.readers,
+        answers={str(code): count for code, count in codes.most_common()},
+        median_s=statistics.median(answered_s),
+        longest_s=max(answered_s),
+        inserts=len(inserts_s),
+        rows_missing=ROWS * len(inserts_s) - stored,
+        slowest_insert_s=max(inserts_s),
+        slowest_ping_s=max(pings_s),
+        idle_mb=idle_mb,
+        peak_mb=usage.sample().peak_mb,
+        alone_afterwards_s=after_s,
+    )
+    path = measure.save(
+        args.out or settings.stack.home / "bench",
+        "readers",
+        settings,
+        seconds=args.seconds,
+        **figures,
+        targets=[target.record() for target in reached],
+    )
+    print(
+        "\n"
+        + measure.table(
+            ["figure", "value"], [[name, str(round(value, 3) if isinstance(value, float) else value)] for name, value in figures.items()], 1
+        )
+    )
     print("\n", *reached, f"\nSaved as {path}", sep="\n")
     return 0
 
 
-def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: Usage) -> tuple[Counter, list[float], list[float], list[float]]:
+def load(
+    settings: Settings, args: argparse.Namespace, insert: Callable, usage: Usage
+) -> tuple[Counter, list[float], list[float], list[float]]:
     """(answers by status and ClickHouse's error code, seconds of each that succeeded, of each insert, of each /ping)."""
     codes: Counter = Counter()
     answered_s, inserts_s, pings_s = list[float](), list[float](), list[float]()
@@ -81,8 +107,11 @@ def load(settings: Settings, args: argparse.Namespace, insert: Callable, usage: 
             time.sleep(EVERY_S)
 
     threads = [threading.Thread(target=read) for _ in range(args.readers)]
-    threads += [threading.Thread(target=repeat, args=(insert, inserts_s)), threading.Thread(target=repeat, args=(lambda: request(settings, "/ping"), pings_s)),
-                threading.Thread(target=repeat, args=(usage.sample, []))]
+    threads += [
+        threading.Thread(target=repeat, args=(insert, inserts_s)),
+        threading.Thread(target=repeat, args=(lambda: request(settings, "/ping"), pings_s)),
+        threading.Thread(target=repeat, args=(usage.sample, [])),
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

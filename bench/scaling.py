@@ -51,18 +51,22 @@ class Case:
     parallelism: int | None = None  # None: as in the settings
 
     def settings(self, settings: Settings) -> Settings:
-        return settings.but(topic_prefix=f"{self.houses}-houses-{self.steps}-bursts-{self.burst_s}-s.",
-                            parallelism=self.parallelism or settings.flink.parallelism)
+        return settings.but(
+            topic_prefix=f"{self.houses}-houses-{self.steps}-bursts-{self.burst_s}-s.",
+            parallelism=self.parallelism or settings.flink.parallelism,
+        )
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench scaling."""
     parser.add_argument("--only", nargs="+", choices=KINDS, default=KINDS, help="run only these kinds of cases")
-    parser.add_argument("--days", nargs=2, type=measure.quantity, default=(10, 40), metavar=("FEW", "MANY"),
-                        help=f"days of {HOUSES} houses (default 10 40)")
+    parser.add_argument(
+        "--days", nargs=2, type=measure.quantity, default=(10, 40), metavar=("FEW", "MANY"), help=f"days of {HOUSES} houses (default 10 40)"
+    )
     parser.add_argument("--readings", type=measure.quantity, default=60_000_000, help="readings of each case of parallelism (default 60e6)")
-    parser.add_argument("--house-days", type=measure.quantity, default=max(MANY_HOUSES),
-                        help="house-days of each case of houses (default 10000)")
+    parser.add_argument(
+        "--house-days", type=measure.quantity, default=max(MANY_HOUSES), help="house-days of each case of houses (default 10000)"
+    )
     parser.add_argument("--runs", type=measure.quantity, default=3, help="runs of each case (default 3)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for the JSON (default: SMW_HOME/bench)")
 
@@ -75,10 +79,26 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         turns = [(case, measured(case, readings[case], here, processes)) for _ in range(args.runs) for case in todo]
     middle = {case: measure.median([run for other, run in turns if other == case]) for case in todo}
     reached = targets(middle)
-    rows = [[run.engine, run.work, f"{run.readings:,}", shown(run.seconds, 1), shown(run.rate, 2, 1e-6), shown(run.cpu_s_per_million, 2),
-             shown(run.peak_mb)] for run in middle.values()]
-    path = measure.save(args.out or settings.stack.home / "bench", "scaling", settings, runs=[run.record() for _, run in turns],
-                        middle=[run.record() for run in middle.values()], targets=[target.record() for target in reached])
+    rows = [
+        [
+            run.engine,
+            run.work,
+            f"{run.readings:,}",
+            shown(run.seconds, 1),
+            shown(run.rate, 2, 1e-6),
+            shown(run.cpu_s_per_million, 2),
+            shown(run.peak_mb),
+        ]
+        for run in middle.values()
+    ]
+    path = measure.save(
+        args.out or settings.stack.home / "bench",
+        "scaling",
+        settings,
+        runs=[run.record() for _, run in turns],
+        middle=[run.record() for run in middle.values()],
+        targets=[target.record() for target in reached],
+    )
     print(f"\nMedian of {args.runs} runs each:\n")
     print(measure.table(["", "case", "readings", "seconds", "M readings/s", "CPU s per M", "peak MB"], rows, 2), "", *reached, sep="\n")
     print(f"\nSaved as {path}")
@@ -89,10 +109,14 @@ def cases(days: tuple[int, int], readings: int, house_days: int) -> list[Case]:
     """All cases, each kind from small to large."""
     steps_per_day, sparse_steps_per_day = 86_400 // BURST_S, 86_400 // SPARSE_BURST_S
     steps = max(1, round(readings / HOUSES / READINGS_PER_DAY * steps_per_day))
-    return [*(Case("days", count, HOUSES, count * steps_per_day) for count in days),
-            *(Case("parallelism", cores, HOUSES, steps, parallelism=cores) for cores in (1, 2)),
-            *(Case("houses", houses, houses, max(1, house_days * sparse_steps_per_day // houses), SPARSE_BURST_S, SPARSE_EVERY_S)
-              for houses in MANY_HOUSES)]
+    return [
+        *(Case("days", count, HOUSES, count * steps_per_day) for count in days),
+        *(Case("parallelism", cores, HOUSES, steps, parallelism=cores) for cores in (1, 2)),
+        *(
+            Case("houses", houses, houses, max(1, house_days * sparse_steps_per_day // houses), SPARSE_BURST_S, SPARSE_EVERY_S)
+            for houses in MANY_HOUSES
+        ),
+    ]
 
 
 def backlogs(todo: list[Case], settings: Settings) -> dict[Case, int]:
@@ -142,9 +166,13 @@ def targets(middle: dict[Case, Run]) -> list[Target]:
             continue
         first, last, rates = runs[0], runs[-1], [run.rate for run in runs]
         found += {
-            "days": [Target(f"readings/s of {last.work} days, times {first.work} days", last.rate / first.rate, least=0.9),
-                     Target(f"peak memory of {last.work} days, times {first.work} days", last.peak_mb / first.peak_mb, most=1.1)],
-            "parallelism": [Target("readings/s of parallelism 2 on two cores, times parallelism 1 on one", last.rate / first.rate, least=1.7)],
+            "days": [
+                Target(f"readings/s of {last.work} days, times {first.work} days", last.rate / first.rate, least=0.9),
+                Target(f"peak memory of {last.work} days, times {first.work} days", last.peak_mb / first.peak_mb, most=1.1),
+            ],
+            "parallelism": [
+                Target("readings/s of parallelism 2 on two cores, times parallelism 1 on one", last.rate / first.rate, least=1.7)
+            ],
             "houses": [Target("seconds a reading of the slowest number of houses, times the quickest", max(rates) / min(rates), most=1.2)],
         }[kind]
     return found

@@ -71,12 +71,17 @@ class Spikes:
         self._left = [(house_id, meter_id) for house_id, meters in watched.items() for meter_id in meters]
         self._rng.shuffle(self._left)
         self.raised: dict[int, dict[int, int]] = {}  # house -> meter -> step at which it ends
-        self._sent: dict[tuple[int, int], tuple[int, float]] = {}  # (house, meter) -> (time of its first raised reading, when that was sent)
+        self._sent: dict[
+            tuple[int, int], tuple[int, float]
+        ] = {}  # (house, meter) -> (time of its first raised reading, when that was sent)
 
     def advance(self, step: int, per_s: float) -> None:
         """Advance to a step, and raise per_s more meters on average."""
-        self.raised = {house_id: lasting for house_id, meters in self.raised.items()
-                       if (lasting := {meter_id: end for meter_id, end in meters.items() if end > step})}
+        self.raised = {
+            house_id: lasting
+            for house_id, meters in self.raised.items()
+            if (lasting := {meter_id: end for meter_id, end in meters.items() if end > step})
+        }
         for _ in range(min(self._rng.poisson(per_s), len(self._left))):
             house_id, meter_id = self._left.pop()
             self.raised.setdefault(int(house_id), {})[int(meter_id)] = step + RAISED_S
@@ -89,7 +94,7 @@ class Spikes:
             [column] = np.flatnonzero(burst.meter_ids == meter_id)
             if burst.counts[column]:
                 first = ends[column] - burst.counts[column]
-                watts[first:ends[column]] += RAISED_WATTS
+                watts[first : ends[column]] += RAISED_WATTS
                 start_ms = burst.start_ms + int(burst.deltas[first]) * burst.tick_ms
                 self._sent.setdefault((burst.house_id, meter_id), (start_ms, time.time()))
         return encode_burst(replace(burst, watts=watts))

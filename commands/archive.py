@@ -53,14 +53,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         files = Files(folder, days)
         archived = copy(settings, files, days, args.houses)
         if not archived.messages:
-            raise UserError(f"Kafka at {settings.kafka.address} keeps no readings of {args.first} to {args.last}" +
-                            (f" of the houses {args.houses[0]} to {args.houses[-1]}" if args.houses else ""))
+            raise UserError(
+                f"Kafka at {settings.kafka.address} keeps no readings of {args.first} to {args.last}"
+                + (f" of the houses {args.houses[0]} to {args.houses[-1]}" if args.houses else "")
+            )
         found = check(files)
-    print(f"{folder}: {found.files:,} files of {found.bytes:,} bytes, {found.bursts:,} bursts with {found.readings:,} readings"
-          f" and {found.messages - found.bursts:,} messages that are not bursts; all were read back")
+    print(
+        f"{folder}: {found.files:,} files of {found.bytes:,} bytes, {found.bursts:,} bursts with {found.readings:,} readings"
+        f" and {found.messages - found.bursts:,} messages that are not bursts; all were read back"
+    )
     if found.messages < archived.messages or found.readings < archived.readings:
-        raise UserError(f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, but the files have "
-                        f"{found.messages:,} with {found.readings:,}: archive these days again")
+        raise UserError(
+            f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, but the files have "
+            f"{found.messages:,} with {found.readings:,}: archive these days again"
+        )
     return 0
 
 

@@ -63,8 +63,12 @@ def carry_out(args: argparse.Namespace) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The parser of all commands."""
-    parser = argparse.ArgumentParser(prog="smw", description="Smart Meter Watchdog", allow_abbrev=False,
-                                     epilog="Settings are environment variables; smartmeter/settings.py lists them.")
+    parser = argparse.ArgumentParser(
+        prog="smw",
+        description="Smart Meter Watchdog",
+        allow_abbrev=False,
+        epilog="Settings are environment variables; smartmeter/settings.py lists them.",
+    )
     parser.add_argument("--version", action="version", version=f"smw {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, module, help_text in (*COMMANDS, *(() if INSTALLED else CHECKOUT_ONLY)):

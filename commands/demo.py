@@ -135,8 +135,7 @@ def wipe(settings: Settings) -> None:
 
 def generate_command(args: argparse.Namespace) -> list[str]:
     """./smw generate with the options that the user gave."""
-    options = [f"--{name.replace('_', '-')}={value}" for name in GENERATE_OPTIONS
-               if (value := getattr(args, name)) is not None]
+    options = [f"--{name.replace('_', '-')}={value}" for name in GENERATE_OPTIONS if (value := getattr(args, name)) is not None]
     if args.strict:
         options.append("--strict")
     return [sys.executable, "-P", "-m", "commands", "generate", *options]
@@ -144,6 +143,7 @@ def generate_command(args: argparse.Namespace) -> list[str]:
 
 def reader_when_ready(processes: Processes, settings: Settings) -> Client:
     """A read-only client, once the sink has created all tables."""
+
     def ready() -> bool:
         try:
             return reader(settings).command("EXISTS data_quality") == 1
@@ -206,13 +206,15 @@ class Pace:
         return time.monotonic() - self.moved
 
 
-def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace,
-           notes: list[str]) -> str:
+def report(settings: Settings, client: Client, produced: int, totals: Totals, args: argparse.Namespace, notes: list[str]) -> str:
     """The results by house and in total, the alerts, the counts of readings, and where to look next."""
     houses = client.query(HOUSES)
     lines = [
-        table(houses.column_names, houses.result_rows), total(list(houses.named_results())), "",
-        alerts(client, settings, args), "",
+        table(houses.column_names, houses.result_rows),
+        total(list(houses.named_results())),
+        "",
+        alerts(client, settings, args),
+        "",
         f"{produced:,} readings in = {totals.used:,} used + {totals.duplicate:,} duplicate + {totals.refused:,} refused + {totals.late:,} late; "
         f"{totals.dead:,} messages in dead_letter",
     ]
@@ -223,7 +225,11 @@ def report(settings: Settings, client: Client, produced: int, totals: Totals, ar
     if not args.stop:
         url = f"SMW_CLICKHOUSE_URL={settings.clickhouse.url} "
         smw = ("" if settings.clickhouse.url == Settings().clickhouse.url else url) + f"{SMW} "
-        lines += [WHERE_TO_LOOK.format(smw=smw, dashboard=services.dashboard_url(settings)), lifecycle.addresses(settings), "Ctrl-C stops it."]
+        lines += [
+            WHERE_TO_LOOK.format(smw=smw, dashboard=services.dashboard_url(settings)),
+            lifecycle.addresses(settings),
+            "Ctrl-C stops it.",
+        ]
     return "\n".join(lines)
 
 

@@ -27,23 +27,41 @@ DAYS = 14
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw generate."""
     parser.add_argument("--days", type=int, help=f"local days of each house (default {DAYS}; measured houses: all)")
-    parser.add_argument("--start", type=_date, help="first day, such as 2024-03-01 (default: so that the last day is the newest "
-                        "that is over at every house; measured houses: their first day)")
-    parser.add_argument("--data", type=Path, help="folder of a data set in REDD's or UK-DALE's layout (default: "
-                        "synthetic houses)")
-    parser.add_argument("--houses", type=int, help=f"number of houses (default {HOUSES}; with --data: the measured "
-                        "houses as they are; with --data and a number: that many made from their clean days)")
-    parser.add_argument("--timezone", help="IANA time zone of the data, or else of the synthetic houses (default: "
-                        "America/New_York for REDD, Europe/London for UK-DALE, that of its zip for a synthetic house)")
+    parser.add_argument(
+        "--start",
+        type=_date,
+        help="first day, such as 2024-03-01 (default: so that the last day is the newest "
+        "that is over at every house; measured houses: their first day)",
+    )
+    parser.add_argument("--data", type=Path, help="folder of a data set in REDD's or UK-DALE's layout (default: synthetic houses)")
+    parser.add_argument(
+        "--houses",
+        type=int,
+        help=f"number of houses (default {HOUSES}; with --data: the measured "
+        "houses as they are; with --data and a number: that many made from their clean days)",
+    )
+    parser.add_argument(
+        "--timezone",
+        help="IANA time zone of the data, or else of the synthetic houses (default: "
+        "America/New_York for REDD, Europe/London for UK-DALE, that of its zip for a synthetic house)",
+    )
     parser.add_argument("--unit", choices=list(WATTS_PER_UNIT), default="W", help="unit of the power in the data (default W)")
-    parser.add_argument("--strict", action="store_true", help="refuse data with values that are missing or cannot be used, or times out of "
-                        "order (default: report them and continue)")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        help="refuse data with values that are missing or cannot be used, or times out of order (default: report them and continue)",
+    )
     parser.add_argument("--seed", type=int, default=1, help="the same seed makes the same houses (default 1)")
     parser.add_argument("--speed", type=_speed, default=float("inf"), help="multiple of real time: 1 is live (default max)")
-    parser.add_argument("--burst-s", type=int, help="seconds of a burst (default: about one second of real time, at most "
-                        f"{HISTORY_BURST_S})")
-    parser.add_argument("--live", action="store_true", help="synthetic houses only: send the days and today up to now at once, then "
-                        f"each burst as it ends ({BURST_S} s, or --burst-s), until Ctrl-C; a later start continues where the topic ends")
+    parser.add_argument(
+        "--burst-s", type=int, help=f"seconds of a burst (default: about one second of real time, at most {HISTORY_BURST_S})"
+    )
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="synthetic houses only: send the days and today up to now at once, then "
+        f"each burst as it ends ({BURST_S} s, or --burst-s), until Ctrl-C; a later start continues where the topic ends",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -102,8 +120,9 @@ def _usable_folders() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"{error.filename}: {error.strerror}; --data needs a folder that can be read, SMW_HOME one that "
-                        "can be written") from None
+        raise UserError(
+            f"{error.filename}: {error.strerror}; --data needs a folder that can be read, SMW_HOME one that can be written"
+        ) from None
 
 
 def _write_truth(path: Path, houses: Sequence[House], first: date, end: date) -> None:

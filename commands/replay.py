@@ -40,23 +40,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", dest="first", required=True, metavar="DATE", help="first local day, such as 2026-11-01")
     parser.add_argument("--to", dest="last", required=True, metavar="DATE", help="last local day")
     parser.add_argument("--house", type=int, default=0, metavar="N", help="this house only (default: all)")
-    parser.add_argument("--into", default="", metavar="NAME", help="put the results beside the old ones, into the "
-                        "database smartmeter_NAME (default: over them)")
-    parser.add_argument("--with-late", action="store_true", help="use readings that arrived after their day was closed, for example "
-                        "because a clock was ahead: the house's readings of later days are left out; needs --house, and works best for one day "
-                        "at a time")
-    parser.add_argument("--archive", type=Path, nargs="?", const=archive_files.USUAL, metavar="DIR",
-                        help=f"read the files of {SMW} archive in DIR (default: {archive_files.USUAL}) instead of Kafka's log")
+    parser.add_argument(
+        "--into",
+        default="",
+        metavar="NAME",
+        help="put the results beside the old ones, into the database smartmeter_NAME (default: over them)",
+    )
+    parser.add_argument(
+        "--with-late",
+        action="store_true",
+        help="use readings that arrived after their day was closed, for example "
+        "because a clock was ahead: the house's readings of later days are left out; needs --house, and works best for one day "
+        "at a time",
+    )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        nargs="?",
+        const=archive_files.USUAL,
+        metavar="DIR",
+        help=f"read the files of {SMW} archive in DIR (default: {archive_files.USUAL}) instead of Kafka's log",
+    )
 
 
 def run_of(args: argparse.Namespace) -> Run:
     """The run that the arguments describe."""
     try:
-        return Run(bounded=True, into=args.into, replay_from=args.first, replay_to=args.last, house=args.house, with_late=args.with_late,
-                   archived=args.archive is not None)
+        return Run(
+            bounded=True,
+            into=args.into,
+            replay_from=args.first,
+            replay_to=args.last,
+            house=args.house,
+            with_late=args.with_late,
+            archived=args.archive is not None,
+        )
     except SettingsError:
-        raise UserError(f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
-                        "the last not before the first, and a name of letters, digits and underscores") from None
+        raise UserError(
+            f"--from {args.first} --to {args.last} --into {args.into!r}: give two dates such as 2026-11-01, "
+            "the last not before the first, and a name of letters, digits and underscores"
+        ) from None
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -66,8 +89,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     folder, index = archive_files.folder_of(settings, args.archive) if args.archive else None, event_times.folder_of(settings)
     of_run = run_of(args)
     settings = settings.but(
-        home=settings.stack.home.resolve() / "replay", clickhouse_password=writer_password(settings),
-        checkpoint_every_s=CHECKPOINT_EVERY_S, checkpoint_dir="", flink_metrics_port=0, sink_metrics_port=0)
+        home=settings.stack.home.resolve() / "replay",
+        clickhouse_password=writer_password(settings),
+        checkpoint_every_s=CHECKPOINT_EVERY_S,
+        checkpoint_dir="",
+        flink_metrics_port=0,
+        sink_metrics_port=0,
+    )
     machine.set_up()
     in_kafka = archived.in_kafka(settings, of_run, folder) if folder else nullcontext()
     with Processes(settings.stack.home, Bound.of(settings)) as processes, in_kafka:
@@ -84,8 +112,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         local_flink.start_job(processes, settings, ends=True, run=of_run)
         with ProgressLine() as line:
             follow(processes, work, line)
-    print(f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {database(settings, of_run)}.daily_energy '
-          f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\"")
+    print(
+        f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {database(settings, of_run)}.daily_energy '
+        f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\""
+    )
     return 0
 
 
@@ -102,8 +132,11 @@ def follow(processes: Processes, work: Work, line: ProgressLine) -> None:
             before, moved = (ended, left), now
         patience_s = STALLED_S + (0 if ended else work.settings.flink.stalled_s)  # a job that stands still is restarted first
         if now - moved > patience_s:
-            raise UserError(f"the results are not stored: check that the stack's sink is running ({SMW} stack)" if ended else
-                            f"the job made no progress for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}")
+            raise UserError(
+                f"the results are not stored: check that the stack's sink is running ({SMW} stack)"
+                if ended
+                else f"the job made no progress for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}"
+            )
         if line.is_due():
             line.show(work.progress(ended, left))
         time.sleep(POLL_S)
@@ -119,8 +152,11 @@ class Work:
         self.readings = Offsets(settings, ("readings",), group_id, run)
         self.results = Offsets(settings, RESULTS, sink_group(settings, run), run)
         self.bounds = self.readings.bounds()
-        self.starts = ({place: begin for place, (begin, _) in self.bounds.items()} if run.archived else
-                       event_times.starts(settings, index, self.bounds, run.start_ms(settings.rules.window_days)))
+        self.starts = (
+            {place: begin for place, (begin, _) in self.bounds.items()}
+            if run.archived
+            else event_times.starts(settings, index, self.bounds, run.start_ms(settings.rules.window_days))
+        )
         self.messages = self.unread()
         self.begun = self.reading_since = time.monotonic()
 
@@ -128,8 +164,10 @@ class Work:
         """The line that states what will be read, with a warning if Kafka has deleted messages that an exact repeat needs."""
         line = f"Reading {self.messages:,} messages of Kafka's log ..."
         if any(begin and self.starts[place] == begin for place, (begin, _) in self.bounds.items()):
-            line += ("\nKafka has deleted earlier messages: if they belong to the days replayed or to the "
-                     f"{self.settings.rules.window_days} before, results will differ from the old ones.")
+            line += (
+                "\nKafka has deleted earlier messages: if they belong to the days replayed or to the "
+                f"{self.settings.rules.window_days} before, results will differ from the old ones."
+            )
         return line
 
     def unread(self) -> int:

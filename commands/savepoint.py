@@ -14,12 +14,18 @@ from stack.savepoints import require_shared
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw savepoint."""
-    parser.add_argument("folder", nargs="?", help="folder or address for the savepoint (default: one in SMW_CHECKPOINT_DIR or SMW_HOME, "
-                        "where the job finds it by itself)")
+    parser.add_argument(
+        "folder",
+        nargs="?",
+        help="folder or address for the savepoint (default: one in SMW_CHECKPOINT_DIR or SMW_HOME, where the job finds it by itself)",
+    )
     parser.add_argument("--stop", action="store_true", help="also stop the job")
     parser.add_argument("--job", choices=JOBS, help="only this job (default: all that run)")
-    parser.add_argument("--jobmanager", metavar="HOST:PORT", help="REST address of a Flink cluster's JobManager "
-                        "(default: the local Flink, at SMW_FLINK_UI_PORT)")
+    parser.add_argument(
+        "--jobmanager",
+        metavar="HOST:PORT",
+        help="REST address of a Flink cluster's JobManager (default: the local Flink, at SMW_FLINK_UI_PORT)",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:

@@ -87,16 +87,23 @@ def look(settings: Settings, jobmanager: str) -> Json:
     with ThreadPoolExecutor(len(queries)) as pool:
         answers = dict(zip(queries, pool.map(answer, queries.values())))
     (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
-        answers[name] for name in ("kafka", "registry", "results", "flink"))
+        answers[name] for name in ("kafka", "registry", "results", "flink")
+    )
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
-    rows = [row for row in (
-        service_row("kafka", settings.kafka.address, not no_kafka, no_kafka),
-        service_row("registry", settings.registry.url, not no_registry, no_registry),
-        service_row("clickhouse", settings.clickhouse.url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse.url}"),
-        service_row("flink", flink.url, not no_flink, no_flink),
-        service_row("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
-        service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
-    ) if row["at"]]
+    rows = [
+        row
+        for row in (
+            service_row("kafka", settings.kafka.address, not no_kafka, no_kafka),
+            service_row("registry", settings.registry.url, not no_registry, no_registry),
+            service_row(
+                "clickhouse", settings.clickhouse.url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse.url}"
+            ),
+            service_row("flink", flink.url, not no_flink, no_flink),
+            service_row("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
+            service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
+        )
+        if row["at"]
+    ]
     problems = [row["reason"] for row in rows if not row["up"] and row["part"] != "dashboard"]
     if is_up["clickhouse"] and no_results:
         problems.append(no_results)
@@ -105,9 +112,14 @@ def look(settings: Settings, jobmanager: str) -> Json:
         problems += unread_problems(settings, flink, jobs, unread or {})
     problems += mended(settings)
     return {
-        "time": iso_s(time.time()), "problems": problems, "parts": rows, "jobs": jobs or [],
+        "time": iso_s(time.time()),
+        "problems": problems,
+        "parts": rows,
+        "jobs": jobs or [],
         "unread_messages": unread and {name: messages for name, messages in unread.items() if name != "sink"},
-        "unstored_messages": unread and unread["sink"], "results": found, "disk": answers["disk"][0],
+        "unstored_messages": unread and unread["sink"],
+        "results": found,
+        "disk": answers["disk"][0],
     }
 
 
@@ -127,7 +139,9 @@ def service_row(name: str, at: str | None, up: bool, reason: str | None) -> Json
 def job_problems(jobs: list[Json], url: str, settings: Settings) -> list[str]:
     """A sentence for each problem of the jobs, now or within the last RECENT_S."""
     running = {job["name"] for job in jobs if job["state"] in GOOD}
-    wrong = [f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running]
+    wrong = [
+        f"the job {job['name']} is {job['state']}: see {url}" for job in jobs if job["state"] not in GOOD and job["name"] not in running
+    ]
     for job in jobs:
         if job["recent_failures"]:
             wrong.append(failure(job, settings))
@@ -143,8 +157,10 @@ def failure(job: Json, settings: Settings) -> str:
     """How often a job failed within the last RECENT_S, when and why it last did, and at which message, or which ones are unread."""
     number = job["recent_failures"]
     times = "once" if number == 1 else f"{number} times"
-    sentence = (f"the job {job['name']} has failed {times} in the last {RECENT_S // 60} minutes, last at {iso_s(job['failure_unix_s'])}: "
-                f"{job['failure']}")
+    sentence = (
+        f"the job {job['name']} has failed {times} in the last {RECENT_S // 60} minutes, last at {iso_s(job['failure_unix_s'])}: "
+        f"{job['failure']}"
+    )
     if message := job["failure_message"]:
         return f"{sentence}; at the message of partition {message['partition']}, offset {message['offset']}"
     begins = unread_from(settings, job["name"])
@@ -155,8 +171,11 @@ def unread_from(settings: Settings, job: str) -> list[str]:
     """The next offset of a job in the first few partitions that it has not read to the end."""
     with suppress(UserError), Offsets(settings, JOBS[job], group_of(settings, job)) as offsets:
         committed = offsets.committed()
-        unread = [(name, partition, max(committed[name, partition], begin)) for (name, partition), (begin, end) in offsets.bounds().items()
-                  if committed[name, partition] < end]
+        unread = [
+            (name, partition, max(committed[name, partition], begin))
+            for (name, partition), (begin, end) in offsets.bounds().items()
+            if committed[name, partition] < end
+        ]
         return [f"{name} partition {partition} offset {offset}" for name, partition, offset in unread[:PLACES_SHOWN]]
     return []
 
@@ -166,9 +185,13 @@ def unread_problems(settings: Settings, flink: Flink, jobs: list[Json], unread: 
 
     Flink's rate lags a little, and jobs commit offsets to Kafka only at checkpoints. So this checks a suspected job a second time.
     """
+
     def idle(jobs: list[Json]) -> set[str]:
-        return {job["name"] for job in jobs if job["state"] == "RUNNING" and job["records_per_s"] == 0
-                and time.time() - job["running_since_unix_s"] > RATE_S}
+        return {
+            job["name"]
+            for job in jobs
+            if job["state"] == "RUNNING" and job["records_per_s"] == 0 and time.time() - job["running_since_unix_s"] > RATE_S
+        }
 
     suspects = {name: before for name in idle(jobs) if (before := unread.get(name))}
     if not suspects:
@@ -178,16 +201,22 @@ def unread_problems(settings: Settings, flink: Flink, jobs: list[Json], unread: 
         still_idle, now = idle(flink.described_jobs()), lags(settings)
     except UserError as error:
         return [str(error)]
-    return [f"the job {name} reads nothing, though {now[name]:,} messages are unread" for name, before in suspects.items()
-            if name in still_idle and (now.get(name) or 0) >= before]
+    return [
+        f"the job {name} reads nothing, though {now[name]:,} messages are unread"
+        for name, before in suspects.items()
+        if name in still_idle and (now.get(name) or 0) >= before
+    ]
 
 
 def mended(settings: Settings) -> list[str]:
     """What the local stack's supervisor restarted within the last RECENT_S."""
     log, since = settings.stack.home / "logs" / STACK_LOG, datetime.fromtimestamp(time.time() - RECENT_S, UTC)
     lines = map(logs.LINE.fullmatch, log.read_text(errors="replace").splitlines()) if log.is_file() else ()
-    return [f"{line['message'].removesuffix('.')} ({line[0][:TIME_CHARACTERS]}Z)" for line in lines
-            if line and datetime.fromisoformat(line[0].partition(" ")[0]) > since]
+    return [
+        f"{line['message'].removesuffix('.')} ({line[0][:TIME_CHARACTERS]}Z)"
+        for line in lines
+        if line and datetime.fromisoformat(line[0].partition(" ")[0]) > since
+    ]
 
 
 def lags(settings: Settings) -> dict[str, int | None]:
@@ -238,6 +267,7 @@ def iso_s(unix_s: float) -> str:
 
 # The screen
 
+
 def screen(status: Json) -> str:
     """The status as text."""
     lines = [f"Smart Meter Watchdog at {status['time']}", "", services_table(status["parts"])]
@@ -257,27 +287,48 @@ def jobs_table(jobs: list[Json]) -> str:
     """A line for each job."""
     names = ("job", "state", "since", "parallelism", "restarts", "last checkpoint", "state kept", "took")
     now = time.time()
-    return left_aligned(names, [(
-        job["name"], job["state"], iso_s(job["since_unix_s"]), known(job["parallelism"]),
-        known(job["restarts"]), known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
-        known(job["checkpoint_bytes"], amount), known(job["checkpoint_s"], "{:.2f} s".format)) for job in jobs])
+    return left_aligned(
+        names,
+        [
+            (
+                job["name"],
+                job["state"],
+                iso_s(job["since_unix_s"]),
+                known(job["parallelism"]),
+                known(job["restarts"]),
+                known(job["checkpoint_unix_s"], lambda at: f"{max(now - at, 0):.0f} s ago"),
+                known(job["checkpoint_bytes"], amount),
+                known(job["checkpoint_s"], "{:.2f} s".format),
+            )
+            for job in jobs
+        ],
+    )
 
 
 def facts(status: Json) -> list[str]:
     """Lags, results and disk, a line each."""
     unread, found = status["unread_messages"], status["results"]
     lines = [
-        "unread:    " + ("?" if unread is None else ", ".join(f"{name} {lag:,} messages" for name, lag in unread.items()) or "no job has read yet"),
-        "unstored:  " + known(status["unstored_messages"], "{:,} messages".format)]
+        "unread:    "
+        + ("?" if unread is None else ", ".join(f"{name} {lag:,} messages" for name, lag in unread.items()) or "no job has read yet"),
+        "unstored:  " + known(status["unstored_messages"], "{:,} messages".format),
+    ]
     if found:
         lines += [
             f"newest:    day {known(found['newest_day'])}, minute {known(found['newest_minute'])}, alert {known(found['newest_alert'])}",
             f"alerts:    {found['open_alerts']:,} open",
             f"refused:   {found['late_readings']:,} readings late, {found['refused_readings']:,} of no possible power or time; "
             f"{found['refused_messages']:,} messages in refused, {found['dead_letters']:,} in dead_letter"
-            + (f", the newest of {found['newest_dead_letter']}: {printable(found['newest_dead_letter_reason'])}" if found["dead_letters"] else "")]
+            + (
+                f", the newest of {found['newest_dead_letter']}: {printable(found['newest_dead_letter_reason'])}"
+                if found["dead_letters"]
+                else ""
+            ),
+        ]
     if status["disk"]:
-        lines.append("disk:      " + ", ".join(f"{name.removesuffix('_bytes')} {amount(number)}" for name, number in status["disk"].items()))
+        lines.append(
+            "disk:      " + ", ".join(f"{name.removesuffix('_bytes')} {amount(number)}" for name, number in status["disk"].items())
+        )
     return lines
 
 

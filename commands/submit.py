@@ -37,9 +37,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", choices=JOBS, help="pipeline: all the others in one")
     parser.add_argument("--jobmanager", metavar="HOST:PORT", required=True, help="REST address of the cluster's JobManager")
     add_from_savepoint(parser)
-    parser.add_argument("--installed", action="store_true", help="send neither code nor packages: the nodes have them, as in the project's image")
-    parser.add_argument("--stay", action="store_true", help="stay until the job ends, or watch one that is already running; for a "
-                        "supervisor that calls this again when it fails")
+    parser.add_argument(
+        "--installed", action="store_true", help="send neither code nor packages: the nodes have them, as in the project's image"
+    )
+    parser.add_argument(
+        "--stay",
+        action="store_true",
+        help="stay until the job ends, or watch one that is already running; for a supervisor that calls this again when it fails",
+    )
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -94,8 +99,10 @@ def require_room(flink: Flink, job: str, settings: Settings) -> None:
         raise UserError(f"{job} runs already in the Flink at {flink.url}: stop it with {SMW} savepoint --stop --job {job}")
     free, slots = flink.slots()
     if free < settings.flink.parallelism:
-        raise UserError(f"the Flink at {flink.url} has {free} free slots of {slots}, "
-                        f"and SMW_PARALLELISM={settings.flink.parallelism} takes as many: start more TaskManagers, stop a job, or set it lower")
+        raise UserError(
+            f"the Flink at {flink.url} has {free} free slots of {slots}, "
+            f"and SMW_PARALLELISM={settings.flink.parallelism} takes as many: start more TaskManagers, stop a job, or set it lower"
+        )
 
 
 def submit(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool) -> str:
@@ -110,10 +117,25 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
         sent = ["--pyExecutable", "python"] if installed else packed(kept, Path(folder))
         print(f"Sending {job} to the Flink at {flink.url} ...", file=sys.stderr)
         with open(logs / f"submit_{job}.log", "w+") as log:
-            ended = subprocess.run([
-                str(FLINK / "bin" / "flink"), "run", "--jobmanager", flink.address, "--detached", *savepoints.restore_options(state),
-                *sent, "--pyClientExecutable", sys.executable, "--python", str(ROOT / "jobs" / f"{job}.py"),
-            ], env=os.environ | flink_environ(settings, f"submit_{job}", Run.load()), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+            ended = subprocess.run(
+                [
+                    str(FLINK / "bin" / "flink"),
+                    "run",
+                    "--jobmanager",
+                    flink.address,
+                    "--detached",
+                    *savepoints.restore_options(state),
+                    *sent,
+                    "--pyClientExecutable",
+                    sys.executable,
+                    "--python",
+                    str(ROOT / "jobs" / f"{job}.py"),
+                ],
+                env=os.environ | flink_environ(settings, f"submit_{job}", Run.load()),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+            )
             log.seek(0)
             printed = log.read()
     if ended.returncode:

@@ -27,15 +27,20 @@ def producer() -> Producer:
 def acknowledge(alert_id: str, house_id: int, note: str, withdrawn: bool = False) -> None:
     """Acknowledge an alert, or withdraw its acknowledgement. Raises UserError if Kafka does not accept it."""
     record = {
-        "alert_id": alert_id, "house_id": house_id, "note": note[:LONGEST_NOTE], "author": st.user.get("email") or "",
-        "withdrawn": withdrawn, "acknowledged": round(time.time() * 1000),
+        "alert_id": alert_id,
+        "house_id": house_id,
+        "note": note[:LONGEST_NOTE],
+        "author": st.user.get("email") or "",
+        "withdrawn": withdrawn,
+        "acknowledged": round(time.time() * 1000),
     }
     failures = []
     name = topics.topic(settings(), "acknowledgements")
     try:
         message = framing(settings()).sent(encode("acknowledgement", record))
-        producer().produce(name, message, topics.key("acknowledgements", record),
-                           on_delivery=lambda error, _: failures.append(error) if error else None)
+        producer().produce(
+            name, message, topics.key("acknowledgements", record), on_delivery=lambda error, _: failures.append(error) if error else None
+        )
         undelivered = producer().flush(SENT_WITHIN_S + 1)
     except (KafkaException, BufferError, SystemError) as error:  # a fatal error of the client may be the cause of a SystemError
         raise UserError(f"Kafka at {settings().kafka.address} does not accept the acknowledgement: {error.__cause__ or error}") from None

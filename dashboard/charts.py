@@ -13,8 +13,7 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
-BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
+BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
 MOST_APPLIANCES = 6
 """Appliances that get a colour of their own. The energy of the others is added up."""
 
@@ -73,9 +72,18 @@ class Span:
             local = datetime.fromtimestamp(at_s, self.zone)
             if (local.hour * 60 + local.minute) % minutes == 0:
                 texts[at_s] = f"{local:%H:%M}" if local.hour or local.minute else [f"{local:%a} {local.day} {local:%b}", f"{local:%Y}"]
-        return alt.X("start_s:Q", scale=alt.Scale(domain=[self.start_s, self.end_s], nice=False), axis=alt.Axis(
-            values=list(texts), labelExpr=f"({json.dumps(texts)})[datum.value]", labelOverlap="greedy", labelFlush=HALF_A_LABEL_PX,
-            labelFlushOffset=INWARD_PX, title=f"local time ({self.zone.key})"))
+        return alt.X(
+            "start_s:Q",
+            scale=alt.Scale(domain=[self.start_s, self.end_s], nice=False),
+            axis=alt.Axis(
+                values=list(texts),
+                labelExpr=f"({json.dumps(texts)})[datum.value]",
+                labelOverlap="greedy",
+                labelFlush=HALF_A_LABEL_PX,
+                labelFlushOffset=INWARD_PX,
+                title=f"local time ({self.zone.key})",
+            ),
+        )
 
     def every_step(self, power: pd.DataFrame) -> pd.DataFrame:
         """Power (queries.power) of one meter with a row for each step, empty without a reading, and a column of local time."""
@@ -86,24 +94,35 @@ class Span:
     def cut(self, rows: pd.DataFrame, start: str, end: str) -> pd.DataFrame:
         """Rows with their two time columns added as start_s and end_s (Unix times), cut to the span."""
         epoch, second = pd.Timestamp(0, tz="UTC"), timedelta(seconds=1)
-        return rows.assign(start_s=((rows[start] - epoch) / second).clip(self.start_s, self.end_s),
-                           end_s=((rows[end] - epoch) / second).clip(self.start_s, self.end_s))
+        return rows.assign(
+            start_s=((rows[start] - epoch) / second).clip(self.start_s, self.end_s),
+            end_s=((rows[end] - epoch) / second).clip(self.start_s, self.end_s),
+        )
 
 
 def power_curve(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> Layers:
     """One meter's power (queries.power): the mean as a line, a band from min to max, its thresholds and its alerts."""
-    x, watts = span.axis(), {name: alt.Tooltip(f"{name}_watts:Q", title=f"{name}, W", format=",.0f")
-                             for name in ("min", "mean", "max", "percentile", "limit")}
+    x, watts = (
+        span.axis(),
+        {name: alt.Tooltip(f"{name}_watts:Q", title=f"{name}, W", format=",.0f") for name in ("min", "mean", "max", "percentile", "limit")},
+    )
     curve = alt.Chart(span.every_step(power)).encode(x=x)
     layers = [
         curve.mark_area(color=BLUE, opacity=0.25, interpolate="step-after").encode(y="min_watts:Q", y2="max_watts:Q"),
         curve.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step-after").encode(
             y=alt.Y("mean_watts:Q", title="power, W", scale=alt.Scale(zero=True)),
-            tooltip=[alt.Tooltip("local:N", title="local time"), watts["min"], watts["mean"], watts["max"]])]
+            tooltip=[alt.Tooltip("local:N", title="local time"), watts["min"], watts["mean"], watts["max"]],
+        ),
+    ]
     if len(thresholds):
-        band = alt.Chart(span.cut(thresholds, "valid_from", "valid_to")).encode(x=x, x2="end_s:Q", tooltip=[watts["percentile"], watts["limit"]])
-        layers = [band.mark_rect(color=YELLOW, opacity=0.18).encode(y="percentile_watts:Q", y2="limit_watts:Q"),
-                  band.mark_rule(color=ORANGE, strokeDash=[6, 3], strokeWidth=2).encode(y="limit_watts:Q"), *layers]
+        band = alt.Chart(span.cut(thresholds, "valid_from", "valid_to")).encode(
+            x=x, x2="end_s:Q", tooltip=[watts["percentile"], watts["limit"]]
+        )
+        layers = [
+            band.mark_rect(color=YELLOW, opacity=0.18).encode(y="percentile_watts:Q", y2="limit_watts:Q"),
+            band.mark_rule(color=ORANGE, strokeDash=[6, 3], strokeWidth=2).encode(y="limit_watts:Q"),
+            *layers,
+        ]
     return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT)
 
 
@@ -112,22 +131,40 @@ def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
     if alerts.empty:
         return []
     marked = span.cut(alerts, "start", "end").assign(began=[span.local(at.timestamp()) for at in alerts["start"]])
-    marks = alt.Chart(marked).encode(x=span.axis(), tooltip=[
-        alt.Tooltip("began:N", title="alert began"), alt.Tooltip("peak_watts:Q", title="peak, W", format=",.0f"),
-        alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f")])
-    return [marks.mark_rect(color=RED, opacity=0.25).encode(x2="end_s:Q"),
-            marks.mark_point(color=RED, shape="triangle-down", size=90, filled=True, opacity=1).encode(y="peak_watts:Q")]
+    marks = alt.Chart(marked).encode(
+        x=span.axis(),
+        tooltip=[
+            alt.Tooltip("began:N", title="alert began"),
+            alt.Tooltip("peak_watts:Q", title="peak, W", format=",.0f"),
+            alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f"),
+        ],
+    )
+    return [
+        marks.mark_rect(color=RED, opacity=0.25).encode(x2="end_s:Q"),
+        marks.mark_point(color=RED, shape="triangle-down", size=90, filled=True, opacity=1).encode(y="peak_watts:Q"),
+    ]
 
 
 def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.DataFrame, span: Span, order: list[str]) -> Layers:
     """Mean power of the appliances (start_s, label, rank, mean_watts) as stacked areas, and the mains (start_s, mean_watts) as a line."""
     x, watts = span.axis(), alt.Tooltip("mean_watts:Q", title="mean, W", format=",.0f")
-    layers = [alt.Chart(appliances.assign(local=span.locals(appliances["start_s"]))).mark_area(interpolate="step-after").encode(
-        x=x, y=alt.Y("mean_watts:Q", stack="zero", title="power, W"), color=appliance_colours(order), order=alt.Order("rank:Q"),
-        tooltip=["local:N", "label:N", watts])]
+    layers = [
+        alt.Chart(appliances.assign(local=span.locals(appliances["start_s"])))
+        .mark_area(interpolate="step-after")
+        .encode(
+            x=x,
+            y=alt.Y("mean_watts:Q", stack="zero", title="power, W"),
+            color=appliance_colours(order),
+            order=alt.Order("rank:Q"),
+            tooltip=["local:N", "label:N", watts],
+        )
+    ]
     if len(mains):
-        layers.append(alt.Chart(span.every_step(mains)).mark_line(color=GREY, strokeWidth=1.2, interpolate="step-after").encode(
-            x=x, y="mean_watts:Q", tooltip=["local:N", watts]))
+        layers.append(
+            alt.Chart(span.every_step(mains))
+            .mark_line(color=GREY, strokeWidth=1.2, interpolate="step-after")
+            .encode(x=x, y="mean_watts:Q", tooltip=["local:N", watts])
+        )
     return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT + 60)
 
 
@@ -152,53 +189,95 @@ def legend(**look: Any) -> alt.Legend:
 def appliance_colours(order: list[str]) -> alt.Color:
     """A colour for each label of `order`. An appliance has the same colour in all charts that share the order."""
     own = [label for label in order if label not in (OTHERS, UNMETERED)]
-    colours = APPLIANCE_COLOURS[:len(own)] + [YELLOW] * (OTHERS in order) + [GREY] * (UNMETERED in order)
-    return alt.Color("label:N", title=None, scale=alt.Scale(domain=order, range=colours),
-                     legend=legend(symbolType="square"))
+    colours = APPLIANCE_COLOURS[: len(own)] + [YELLOW] * (OTHERS in order) + [GREY] * (UNMETERED in order)
+    return alt.Color("label:N", title=None, scale=alt.Scale(domain=order, range=colours), legend=legend(symbolType="square"))
 
 
 def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
     """Energy by day (date, kwh, coverage_percent, final, before_kwh), with the period before and the zip's median."""
     covered = days["coverage_percent"] >= WHOLE_PERCENT
-    days = days.assign(opacity=np.where(covered & days["final"], 0.9, 0.4), coverage=days["coverage_percent"].map("{:.0f} %".format).where(~covered, ""))
-    base = alt.Chart(days).encode(x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), tooltip=[
-        day_tooltip(), alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
-        alt.Tooltip("before_kwh:Q", title="period before, kWh", format=",.2f"),
-        alt.Tooltip("coverage_percent:Q", title="covered, %", format=".1f"), alt.Tooltip("final:N", title="final")])
-    layers = [base.mark_bar(color=BLUE, cornerRadiusEnd=2).encode(opacity=alt.Opacity("opacity:Q", scale=None)),
-              base.mark_text(dy=-8, color=GREY).encode(text="coverage:N")]
+    days = days.assign(
+        opacity=np.where(covered & days["final"], 0.9, 0.4), coverage=days["coverage_percent"].map("{:.0f} %".format).where(~covered, "")
+    )
+    base = alt.Chart(days).encode(
+        x=day_axis(),
+        y=alt.Y("kwh:Q", title="energy, kWh"),
+        tooltip=[
+            day_tooltip(),
+            alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
+            alt.Tooltip("before_kwh:Q", title="period before, kWh", format=",.2f"),
+            alt.Tooltip("coverage_percent:Q", title="covered, %", format=".1f"),
+            alt.Tooltip("final:N", title="final"),
+        ],
+    )
+    layers = [
+        base.mark_bar(color=BLUE, cornerRadiusEnd=2).encode(opacity=alt.Opacity("opacity:Q", scale=None)),
+        base.mark_text(dy=-8, color=GREY).encode(text="coverage:N"),
+    ]
     if days["before_kwh"].notna().any():
         layers.append(alt.Chart(days).mark_tick(color=ORANGE, thickness=3).encode(x=day_axis(), y="before_kwh:Q"))
     if len(median):
-        layers.append(alt.Chart(median).mark_line(color=GREEN, strokeDash=[4, 3], point=alt.OverlayMarkDef(color=GREEN, shape="diamond", size=50)).encode(
-            x=day_axis(), y="median_kwh:Q", tooltip=[day_tooltip(), alt.Tooltip("median_kwh:Q", title="median of the zip, kWh", format=",.2f"),
-                                                     alt.Tooltip("houses:Q", title="houses")]))
+        layers.append(
+            alt.Chart(median)
+            .mark_line(color=GREEN, strokeDash=[4, 3], point=alt.OverlayMarkDef(color=GREEN, shape="diamond", size=50))
+            .encode(
+                x=day_axis(),
+                y="median_kwh:Q",
+                tooltip=[
+                    day_tooltip(),
+                    alt.Tooltip("median_kwh:Q", title="median of the zip, kWh", format=",.2f"),
+                    alt.Tooltip("houses:Q", title="houses"),
+                ],
+            )
+        )
     return alt.layer(*layers).properties(height=HEIGHT)
 
 
 def columns_by_day(days: pd.DataFrame, column: str, title: str, number_format: str = ",.2f") -> alt.Chart:
     """A column by day (date) as bars. If the days have coverage_percent and final, incomplete days are pale."""
     opacity = np.where((days["coverage_percent"] >= WHOLE_PERCENT) & days["final"], 0.9, 0.4) if "final" in days else 0.9
-    chart: alt.Chart = alt.Chart(days.assign(opacity=opacity)).mark_bar(color=BLUE, cornerRadiusEnd=2).encode(
-        x=day_axis(), y=alt.Y(f"{column}:Q", title=title), opacity=alt.Opacity("opacity:Q", scale=None),
-        tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=number_format)]).properties(height=HEIGHT)
+    chart: alt.Chart = (
+        alt.Chart(days.assign(opacity=opacity))
+        .mark_bar(color=BLUE, cornerRadiusEnd=2)
+        .encode(
+            x=day_axis(),
+            y=alt.Y(f"{column}:Q", title=title),
+            opacity=alt.Opacity("opacity:Q", scale=None),
+            tooltip=[day_tooltip(), alt.Tooltip(f"{column}:Q", title=title, format=number_format)],
+        )
+        .properties(height=HEIGHT)
+    )
     return chart
 
 
 def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
     """Energy by day and label (date, label, kwh, rank), as stacked bars."""
-    chart: alt.Chart = alt.Chart(energy).mark_bar().encode(
-        x=day_axis(), y=alt.Y("kwh:Q", title="energy, kWh"), color=appliance_colours(order), order=alt.Order("rank:Q"),
-        tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")]).properties(height=HEIGHT + 60)
+    chart: alt.Chart = (
+        alt.Chart(energy)
+        .mark_bar()
+        .encode(
+            x=day_axis(),
+            y=alt.Y("kwh:Q", title="energy, kWh"),
+            color=appliance_colours(order),
+            order=alt.Order("rank:Q"),
+            tooltip=[day_tooltip(), "label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f")],
+        )
+        .properties(height=HEIGHT + 60)
+    )
     return chart
 
 
 def ranking(shares: pd.DataFrame) -> Layers:
     """Energy and share of the mains by appliance (label, kwh, share_percent), in the order of the rows."""
     base = alt.Chart(shares).encode(
-        y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)), x=alt.X("kwh:Q", title="energy, kWh"),
-        tooltip=["label:N", alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
-                 alt.Tooltip("share_percent:Q", title="share of the mains, %", format=".1f")])
+        y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
+        x=alt.X("kwh:Q", title="energy, kWh"),
+        tooltip=[
+            "label:N",
+            alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
+            alt.Tooltip("share_percent:Q", title="share of the mains, %", format=".1f"),
+        ],
+    )
     texts = base.mark_text(align="left", dx=4, color=GREY).encode(text=alt.Text("share_percent:Q", format=".1f"))
     return alt.layer(base.mark_bar(color=BLUE, cornerRadiusEnd=2), texts).properties(height=26 * len(shares) + 40)
 
@@ -206,12 +285,23 @@ def ranking(shares: pd.DataFrame) -> Layers:
 def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:
     """Percentile by day (date, name, percentile_watts, limit_watts): one line for each meter, on a logarithmic scale."""
     marks: dict[str, Any] = {"title": None, "legend": legend()}
-    chart: alt.Chart = alt.Chart(thresholds[thresholds["percentile_watts"] > 0]).mark_line(point=alt.OverlayMarkDef(size=50)).encode(
-        x=day_axis(), y=alt.Y("percentile_watts:Q", title="percentile, W", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
-        color=alt.Color("name:N", scale=alt.Scale(domain=names, range=[*APPLIANCE_COLOURS, YELLOW, GREY]), **marks),
-        shape=alt.Shape("name:N", scale=alt.Scale(domain=names), **marks),
-        tooltip=[day_tooltip(), "name:N", alt.Tooltip("percentile_watts:Q", title="percentile, W", format=",.0f"),
-                 alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f")]).properties(height=HEIGHT + 80)
+    chart: alt.Chart = (
+        alt.Chart(thresholds[thresholds["percentile_watts"] > 0])
+        .mark_line(point=alt.OverlayMarkDef(size=50))
+        .encode(
+            x=day_axis(),
+            y=alt.Y("percentile_watts:Q", title="percentile, W", scale=alt.Scale(type="log"), axis=alt.Axis(tickCount=4)),
+            color=alt.Color("name:N", scale=alt.Scale(domain=names, range=[*APPLIANCE_COLOURS, YELLOW, GREY]), **marks),
+            shape=alt.Shape("name:N", scale=alt.Scale(domain=names), **marks),
+            tooltip=[
+                day_tooltip(),
+                "name:N",
+                alt.Tooltip("percentile_watts:Q", title="percentile, W", format=",.0f"),
+                alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f"),
+            ],
+        )
+        .properties(height=HEIGHT + 80)
+    )
     return chart
 
 
@@ -234,18 +324,39 @@ def zip_map(zips: pd.DataFrame, column: str, title: str) -> dict[str, Any]:
 
     It is a Vega-Lite specification, because Altair would copy the outlines many times.
     """
-    american = zips["longitude"].between(IN_AMERICA["west"], IN_AMERICA["east"]) & zips["latitude"].between(IN_AMERICA["south"], IN_AMERICA["north"])
+    american = zips["longitude"].between(IN_AMERICA["west"], IN_AMERICA["east"]) & zips["latitude"].between(
+        IN_AMERICA["south"], IN_AMERICA["north"]
+    )
     outlines = "states" if american.all() else "countries"
     projection: Literal["albersUsa", "naturalEarth1"] = "albersUsa" if american.all() else "naturalEarth1"
     land = alt.Chart(alt.NamedData("outlines")).mark_geoshape(fill=GREY, fillOpacity=0.15, stroke=GREY, strokeWidth=0.5, tooltip=None)
-    circles = alt.Chart(zips.assign(size=zips[column])).mark_circle(opacity=0.85, stroke="white", strokeWidth=0.7).encode(
-        longitude="longitude:Q", latitude="latitude:Q",
-        size=alt.Size("size:Q", scale=alt.Scale(range=[40, 700], zero=True), legend=None),
-        color=alt.Color(f"{column}:Q", title=title, scale=alt.Scale(scheme="viridis", reverse=True), legend=alt.Legend(orient="bottom", gradientLength=220)),
-        tooltip=["zip:N", "city:N", "state:N", alt.Tooltip("houses:Q"), alt.Tooltip("kwh:Q", title="energy, kWh", format=",.1f"),
-                 alt.Tooltip("kwh_per_house_day:Q", title="kWh a household and day", format=",.2f"), alt.Tooltip("alerts:Q")])
+    circles = (
+        alt.Chart(zips.assign(size=zips[column]))
+        .mark_circle(opacity=0.85, stroke="white", strokeWidth=0.7)
+        .encode(
+            longitude="longitude:Q",
+            latitude="latitude:Q",
+            size=alt.Size("size:Q", scale=alt.Scale(range=[40, 700], zero=True), legend=None),
+            color=alt.Color(
+                f"{column}:Q",
+                title=title,
+                scale=alt.Scale(scheme="viridis", reverse=True),
+                legend=alt.Legend(orient="bottom", gradientLength=220),
+            ),
+            tooltip=[
+                "zip:N",
+                "city:N",
+                "state:N",
+                alt.Tooltip("houses:Q"),
+                alt.Tooltip("kwh:Q", title="energy, kWh", format=",.1f"),
+                alt.Tooltip("kwh_per_house_day:Q", title="kWh a household and day", format=",.2f"),
+                alt.Tooltip("alerts:Q"),
+            ],
+        )
+    )
     specification = alt.layer(land, circles).project(projection).properties(height=440).to_dict()
-    specification["layer"][0]["data"] = {"values": json.loads((OUTLINES / f"{outlines}.json").read_text()),
-                                         "format": {"type": "topojson", "feature": outlines}}
+    specification["layer"][0]["data"] = {
+        "values": json.loads((OUTLINES / f"{outlines}.json").read_text()),
+        "format": {"type": "topojson", "feature": outlines},
+    }
     return specification
-

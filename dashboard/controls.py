@@ -58,11 +58,14 @@ def pick_house() -> House:
     table = queries.houses(results())
     if table.empty:
         no_results_yet()
-    houses = {row.house_id: House(row.house_id, row.timezone, row.zip, " ".join(filter(None, (row.city, row.state, row.zip))),
-                                  row.first.date(), row.last.date()) for row in table.itertuples()}
+    houses = {
+        row.house_id: House(
+            row.house_id, row.timezone, row.zip, " ".join(filter(None, (row.city, row.state, row.zip))), row.first.date(), row.last.date()
+        )
+        for row in table.itertuples()
+    }
     start("house", int, houses.__contains__, min(houses))
-    house_id = st.selectbox("House", list(houses), format_func=lambda house_id: houses[house_id].name,
-                            key="house", persist_state="session")
+    house_id = st.selectbox("House", list(houses), format_func=lambda house_id: houses[house_id].name, key="house", persist_state="session")
     keep("house", house_id)
     return houses[house_id]
 
@@ -105,8 +108,11 @@ def keep(key: str, value: object) -> None:
 
 def no_results_yet() -> None:
     """Show that there are no results yet, and stop the page."""
-    st.info(f"There are no results yet. Send readings, for example with `{SMW} generate --houses 5 --days 3`; "
-            "results appear here a few seconds later.", icon=":material/hourglass_empty:")
+    st.info(
+        f"There are no results yet. Send readings, for example with `{SMW} generate --houses 5 --days 3`; "
+        "results appear here a few seconds later.",
+        icon=":material/hourglass_empty:",
+    )
     st.stop()
 
 
@@ -116,12 +122,19 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "
 
 def to_csv(table: pd.DataFrame) -> str:
     """A table as CSV without formulas: a text that looks like one gets an apostrophe before it. Numbers are unchanged."""
+
     def plain(value: Any) -> Any:
         return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
-    columns = [column.astype(object).map(plain) if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype) else column
-               for _, column in table.items()]
-    return pd.concat(columns, axis=1).to_csv(index=False, header=[plain(name) for name in table.columns], quoting=csv.QUOTE_NONNUMERIC) if columns else ""
+    columns = [
+        column.astype(object).map(plain) if column.dtype == object or isinstance(column.dtype, pd.CategoricalDtype) else column
+        for _, column in table.items()
+    ]
+    return (
+        pd.concat(columns, axis=1).to_csv(index=False, header=[plain(name) for name in table.columns], quoting=csv.QUOTE_NONNUMERIC)
+        if columns
+        else ""
+    )
 
 
 SAVE = """

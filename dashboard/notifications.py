@@ -28,6 +28,14 @@ def notify(alerts: pd.DataFrame) -> None:
     """Notify the user of the alerts (queries.alerts) that were not there at the session's first call."""
     known = st.session_state.setdefault("known_alerts", set(alerts["alert_id"]))
     new = alerts[~alerts["alert_id"].isin(known)]
-    _mount(key="notifications", data=[{
-        "id": alert.alert_id, "title": f"House {alert.house_id}: {alert.label or 'meter ' + str(alert.meter_id)}",
-        "body": f"{alert.peak_watts:,.0f} W, limit {alert.limit_watts:,.0f} W"} for alert in new.itertuples()])
+    _mount(
+        key="notifications",
+        data=[
+            {
+                "id": alert.alert_id,
+                "title": f"House {alert.house_id}: {alert.label or 'meter ' + str(alert.meter_id)}",
+                "body": f"{alert.peak_watts:,.0f} W, limit {alert.limit_watts:,.0f} W",
+            }
+            for alert in new.itertuples()
+        ],
+    )

@@ -43,12 +43,15 @@ def has_tables(db: Client) -> bool:
 
 def houses(db: Client) -> pd.DataFrame:
     """The houses with results: house_id, timezone, source, zip, city, state, first and last (days), sorted by house_id."""
-    return _frame(db, """
+    return _frame(
+        db,
+        """
         SELECT e.house_id AS house_id, if(h.timezone = '', 'UTC', h.timezone) AS timezone, h.source AS source,
                h.zip AS zip, h.city AS city, h.state AS state, e.first AS first, e.last AS last
         FROM (SELECT house_id, min(date) AS first, max(date) AS last FROM daily_energy FINAL GROUP BY house_id) AS e
         LEFT JOIN (SELECT * FROM houses FINAL) AS h ON h.house_id = e.house_id
-        ORDER BY house_id""")
+        ORDER BY house_id""",
+    )
 
 
 def timezones(db: Client) -> list[str]:
@@ -58,47 +61,66 @@ def timezones(db: Client) -> list[str]:
 
 def meters(db: Client, house_id: int) -> pd.DataFrame:
     """The meters of a house: meter_id, label, kind (mains, appliance, or empty while unknown), mains first."""
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         SELECT meter_id, {LABEL} AS label, kind
         FROM (SELECT meter_id, any(label) AS label, any(kind) AS kind FROM daily_energy_by_label
               WHERE house_id = {{house_id:Int64}} GROUP BY meter_id)
-        ORDER BY kind != 'mains', meter_id""", house_id=house_id)
+        ORDER BY kind != 'mains', meter_id""",
+        house_id=house_id,
+    )
 
 
 def totals(db: Client) -> dict[str, Any]:
     """houses, meters, readings, first and last (days; None without results), newest_ms (when the newest result was computed)."""
-    return _row(db, """
+    return _row(
+        db,
+        """
         SELECT uniqExact(house_id) AS houses, uniqExact(house_id, meter_id) AS meters, sum(readings) AS readings,
                if(count() = 0, NULL, min(date)) AS first, if(count() = 0, NULL, max(date)) AS last, max(revision) AS newest_ms
-        FROM daily_energy FINAL""")
+        FROM daily_energy FINAL""",
+    )
 
 
 def health(db: Client) -> dict[str, Any]:
     """late (readings that could not be used), dead (messages that could not be used), open_alerts, alerts."""
-    return _row(db, """
+    return _row(
+        db,
+        """
         SELECT (SELECT sum(readings) FROM late FINAL) AS late,
                (SELECT count() FROM dead_letter FINAL) AS dead,
                (SELECT countIf(open) FROM alerts FINAL) AS open_alerts,
-               (SELECT count() FROM alerts FINAL) AS alerts""")
+               (SELECT count() FROM alerts FINAL) AS alerts""",
+    )
 
 
 def dead_letters(db: Client, limit: int) -> pd.DataFrame:
     """Why messages could not be used: reason, messages, last_received."""
-    return _frame(db, """
+    return _frame(
+        db,
+        """
         SELECT reason, count() AS messages, max(received) AS last_received
         FROM dead_letter FINAL
         GROUP BY reason
         ORDER BY messages DESC, reason
-        LIMIT {limit:UInt32}""", limit=limit)
+        LIMIT {limit:UInt32}""",
+        limit=limit,
+    )
 
 
 def energy_of_all(db: Client, first: date, last: date) -> pd.DataFrame:
     """For each day: date, houses, kwh (of all houses), coverage_percent, final."""
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         SELECT date, count() AS houses, sum(kwh) AS kwh, avg(coverage_percent) AS coverage_percent, min(final) AS final
         FROM {house_day(OF_DAYS)}
         GROUP BY date
-        ORDER BY date""", first=first, last=last)
+        ORDER BY date""",
+        first=first,
+        last=last,
+    )
 
 
 def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int) -> pd.DataFrame:
@@ -108,7 +130,9 @@ def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int
     covered. Columns: house_id, city, date, known (1: it has a result), coverage_percent, longest_gap_s, readings, refused,
     late_readings, late_reason, total (number of such days without the limit).
     """
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         WITH
             spans AS (SELECT house_id, min(date) AS first, max(date) AS last FROM daily_energy FINAL
                       WHERE {{house_id:Int64}} IN (0, house_id) GROUP BY house_id),
@@ -128,23 +152,35 @@ def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int
         LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = d.house_id
         WHERE r.known = 0 OR l.readings > 0 OR r.refused > 0 OR (r.final AND r.coverage_percent < 99)
         ORDER BY date DESC, house_id
-        LIMIT {{limit:UInt32}}""", first=first, last=last, house_id=house_id, limit=limit)
+        LIMIT {{limit:UInt32}}""",
+        first=first,
+        last=last,
+        house_id=house_id,
+        limit=limit,
+    )
 
 
 def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
     """For each day of a house: date, kwh, coverage_percent, final."""
-    return _frame(db, f"SELECT date, kwh, coverage_percent, final FROM {house_day(OF_HOUSE)} ORDER BY date",
-                  house_id=house_id, first=first, last=last)
+    return _frame(
+        db, f"SELECT date, kwh, coverage_percent, final FROM {house_day(OF_HOUSE)} ORDER BY date", house_id=house_id, first=first, last=last
+    )
 
 
 def zip_median(db: Client, zip_code: str, first: date, last: date) -> pd.DataFrame:
     """For each day: date, median_kwh over the houses of a zip, houses (their number). No rows if the zip is empty, that is unknown."""
     in_zip = "house_id IN (SELECT house_id FROM houses FINAL WHERE zip = {zip:String} AND zip != '') AND " + OF_DAYS
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         SELECT date, quantileExactInclusive(0.5)(kwh) AS median_kwh, count() AS houses
         FROM {house_day(in_zip)}
         GROUP BY date
-        ORDER BY date""", zip=zip_code, first=first, last=last)
+        ORDER BY date""",
+        zip=zip_code,
+        first=first,
+        last=last,
+    )
 
 
 def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: int, step_s: int) -> pd.DataFrame:
@@ -152,7 +188,9 @@ def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: 
 
     Columns: meter_id, start_s (Unix time at which the step begins), min_watts, mean_watts, max_watts.
     """
-    return _frame(db, """
+    return _frame(
+        db,
+        """
         SELECT meter_id, {start_s:Int64} + {step_s:Int64} * intDiv(toUnixTimestamp(minute) - {start_s:Int64}, {step_s:Int64}) AS start_s,
                min(min_watts) AS min_watts, sum(mean_watts * readings) / sum(readings) AS mean_watts,
                max(max_watts) AS max_watts
@@ -160,7 +198,13 @@ def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: 
         WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
           AND minute >= toDateTime({start_s:Int64}, 'UTC') AND minute < toDateTime({end_s:Int64}, 'UTC')
         GROUP BY meter_id, start_s
-        ORDER BY meter_id, start_s""", house_id=house_id, meter_ids=meter_ids, start_s=start_s, end_s=end_s, step_s=step_s)
+        ORDER BY meter_id, start_s""",
+        house_id=house_id,
+        meter_ids=meter_ids,
+        start_s=start_s,
+        end_s=end_s,
+        step_s=step_s,
+    )
 
 
 def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
@@ -168,7 +212,9 @@ def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.Dat
 
     If the hours of a day were not stored, because an earlier release received part of it, its energy is spread evenly and known is False.
     """
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         WITH days AS (
             SELECT e.date AS date, m.kind AS kind, countIf(m.kind = 'mains') OVER (PARTITION BY e.date) AS mains,
                    empty(e.hours) AS even, e.covered_s > 0 AND even AS unknown,
@@ -180,16 +226,26 @@ def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.Dat
         ARRAY JOIN in_hours AS hour, energies AS energy
         WHERE kind = 'mains' OR mains = 0
         GROUP BY date, hour
-        ORDER BY date, hour""", house_id=house_id, first=first, last=last)
+        ORDER BY date, hour""",
+        house_id=house_id,
+        first=first,
+        last=last,
+    )
 
 
 def appliance_energy(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
     """For each day and appliance of a house: date, meter_id, label, kwh."""
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         SELECT date, meter_id, {LABEL} AS label, kwh
         FROM daily_energy_by_label
         WHERE {OF_HOUSE} AND kind != 'mains'
-        ORDER BY date, meter_id""", house_id=house_id, first=first, last=last)
+        ORDER BY date, meter_id""",
+        house_id=house_id,
+        first=first,
+        last=last,
+    )
 
 
 def thresholds(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
@@ -197,17 +253,26 @@ def thresholds(db: Client, house_id: int, meter_ids: list[int], start: datetime,
 
     Columns: meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts (None while warming up), warming_up.
     """
-    return _frame(db, """
+    return _frame(
+        db,
+        """
         SELECT meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts, warming_up
         FROM thresholds FINAL
         WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
           AND valid_to > {start:DateTime64(3, 'UTC')} AND valid_from < {end:DateTime64(3, 'UTC')}
-        ORDER BY meter_id, date""", house_id=house_id, meter_ids=meter_ids, start=start, end=end)
+        ORDER BY meter_id, date""",
+        house_id=house_id,
+        meter_ids=meter_ids,
+        start=start,
+        end=end,
+    )
 
 
 def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
     """For each zip: zip, city, state, latitude, longitude, houses, kwh, kwh_per_house_day, alerts; highest energy first."""
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         SELECT h.zip AS zip, h.city AS city, h.state AS state, h.latitude AS latitude, h.longitude AS longitude,
                uniqExact(e.house_id) AS houses, sum(e.kwh) AS kwh, kwh / count() AS kwh_per_house_day, sum(a.alerts) AS alerts
         FROM {house_day(OF_DAYS)} AS e
@@ -215,7 +280,10 @@ def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
         LEFT JOIN (SELECT house_id, date, count() AS alerts FROM alerts FINAL WHERE {OF_DAYS} GROUP BY house_id, date) AS a
             ON a.house_id = e.house_id AND a.date = e.date
         GROUP BY zip, city, state, latitude, longitude
-        ORDER BY kwh DESC""", first=first, last=last)
+        ORDER BY kwh DESC""",
+        first=first,
+        last=last,
+    )
 
 
 WANTED = """({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a.acknowledged IS NULL)
@@ -225,37 +293,58 @@ WANTED = """({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a
 
 def count_alerts(db: Client, show: str = "all", house_id: int = 0, label: str = "") -> int:
     """The number of wanted alerts (WANTED)."""
-    return int(_row(db, f"SELECT count() AS alerts FROM alert_list AS a WHERE {WANTED}", show=show, house_id=house_id, label=label)["alerts"])
+    return int(
+        _row(db, f"SELECT count() AS alerts FROM alert_list AS a WHERE {WANTED}", show=show, house_id=house_id, label=label)["alerts"]
+    )
 
 
 def alerts(db: Client, limit: int, offset: int = 0, *, show: str = "all", house_id: int = 0, label: str = "") -> pd.DataFrame:
     """The newest wanted alerts (WANTED) after skipping `offset`, with all columns of alert_list and the house's timezone."""
-    return _frame(db, f"""
+    return _frame(
+        db,
+        f"""
         SELECT a.*, if(h.timezone = '', 'UTC', h.timezone) AS timezone
         FROM alert_list AS a
         LEFT JOIN (SELECT house_id, timezone FROM houses FINAL) AS h ON h.house_id = a.house_id
         WHERE {WANTED}
         ORDER BY a.start DESC, a.alert_id
-        LIMIT {{limit:UInt32}} OFFSET {{offset:UInt32}}""", limit=limit, offset=offset, show=show, house_id=house_id, label=label)
+        LIMIT {{limit:UInt32}} OFFSET {{offset:UInt32}}""",
+        limit=limit,
+        offset=offset,
+        show=show,
+        house_id=house_id,
+        label=label,
+    )
 
 
 def alert(db: Client, alert_id: str) -> pd.DataFrame:
     """The alert with this id, with the columns of `alerts`; no row if there is none."""
-    return _frame(db, """
+    return _frame(
+        db,
+        """
         SELECT a.*, if(h.timezone = '', 'UTC', h.timezone) AS timezone
         FROM alert_list AS a
         LEFT JOIN (SELECT house_id, timezone FROM houses FINAL) AS h ON h.house_id = a.house_id
-        WHERE a.alert_id = {alert_id:String}""", alert_id=alert_id)
+        WHERE a.alert_id = {alert_id:String}""",
+        alert_id=alert_id,
+    )
 
 
 def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
     """Alerts of some meters that overlap [start, end): meter_id, start, end, open, peak_watts, limit_watts, excess_kwh."""
-    return _frame(db, """
+    return _frame(
+        db,
+        """
         SELECT meter_id, start, end, open, peak_watts, limit_watts, excess_kwh
         FROM alerts FINAL
         WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
           AND end >= {start:DateTime64(3, 'UTC')} AND start < {end:DateTime64(3, 'UTC')}
-        ORDER BY start""", house_id=house_id, meter_ids=meter_ids, start=start, end=end)
+        ORDER BY start""",
+        house_id=house_id,
+        meter_ids=meter_ids,
+        start=start,
+        end=end,
+    )
 
 
 def alert_labels(db: Client) -> list[str]:
@@ -265,19 +354,32 @@ def alert_labels(db: Client) -> list[str]:
 
 def replayed(db: Client, first: date, last: date, house_id: int) -> dict[str, Any]:
     """What a replay of some days replaces: rows (of daily energy), kwh (of all meters), alerts."""
-    return _row(db, f"""
+    return _row(
+        db,
+        f"""
         SELECT count() AS rows, sum(kwh) AS kwh,
                (SELECT count() FROM alerts FINAL WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)) AS alerts
         FROM daily_energy FINAL
-        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""", first=first, last=last, house_id=house_id)
+        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""",
+        first=first,
+        last=last,
+        house_id=house_id,
+    )
 
 
 def made_since(db: Client, first: date, last: date, house_id: int, since_ms: int) -> int:
     """Number of rows of daily energy of some days that were computed at since_ms (Unix time) or later."""
-    found = _row(db, f"""
+    found = _row(
+        db,
+        f"""
         SELECT countIf(revision >= {{since_ms:Int64}}) AS rows
         FROM daily_energy FINAL
-        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""", first=first, last=last, house_id=house_id, since_ms=since_ms)
+        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""",
+        first=first,
+        last=last,
+        house_id=house_id,
+        since_ms=since_ms,
+    )
     return int(found["rows"])
 
 

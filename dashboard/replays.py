@@ -59,8 +59,13 @@ class Replays:
             private_folder(file.parent)
         report_file.unlink(missing_ok=True)
         command = [sys.executable, "-P", "-m", "commands", "replay", "--from", str(first), "--to", str(last), "--house", str(house_id)]
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                                   env=os.environ | {reports.FILE: str(report_file)})
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            env=os.environ | {reports.FILE: str(report_file)},
+        )
         assert process.stdout
         Output(process.stdout, log, "replay", Bound.of(settings()))
         self.newest = Replay(first, last, house_id, before, round(time.time() * 1000), process, report_file, log)

@@ -46,6 +46,8 @@ class Tariff:
         """Inverse of to_text. Raises ValueError for any other text."""
         price, peak_price, peak_from, peak_to, weekends = text.split(",")
         tariff = cls(float(price), float(peak_price), int(peak_from), int(peak_to), bool(["0", "1"].index(weekends)))
-        if not (0 <= tariff.price <= HIGHEST and 0 <= tariff.peak_price <= HIGHEST and 0 <= tariff.peak_from < 24 and 0 <= tariff.peak_to < 24):
+        if not (
+            0 <= tariff.price <= HIGHEST and 0 <= tariff.peak_price <= HIGHEST and 0 <= tariff.peak_from < 24 and 0 <= tariff.peak_to < 24
+        ):
             raise ValueError(f"{text}: prices from 0 to {HIGHEST:g} and hours from 0 to 23")
         return tariff

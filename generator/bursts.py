@@ -45,8 +45,9 @@ def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:
     begins = ends - counts.sum(axis=0)
     for i in np.flatnonzero(ends > begins):
         own = slice(begins[i], ends[i])
-        yield Burst(house.house_id, house.timezone, int(bounds[i]), int(bounds[i + 1]), tick_ms,
-                    meter_ids, counts[:, i], deltas[own], watts[own])
+        yield Burst(
+            house.house_id, house.timezone, int(bounds[i]), int(bounds[i + 1]), tick_ms, meter_ids, counts[:, i], deltas[own], watts[own]
+        )
 
 
 def _deltas(times_ms: Ints, bounds: Ints, cut: Ints, tick_ms: int) -> Int32s:

@@ -38,7 +38,27 @@ TIME_UNITS = {1: "seconds", 10**3: "milliseconds", 10**6: "microseconds", 10**9:
 """Ticks per second -> their name."""
 
 WATTS_PER_UNIT = {"W": 1.0, "kW": 1000.0}
-MISSING = ("", "?", "-", "--", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "#N/A", "<NA>", "null", "Null", "NULL", "none", "None", "NONE")
+MISSING = (
+    "",
+    "?",
+    "-",
+    "--",
+    "nan",
+    "NaN",
+    "NAN",
+    "na",
+    "NA",
+    "n/a",
+    "N/A",
+    "#N/A",
+    "<NA>",
+    "null",
+    "Null",
+    "NULL",
+    "none",
+    "None",
+    "NONE",
+)
 """Texts that stand for a missing value."""
 
 READ_ERRORS = (ValueError, OSError, EOFError, zlib.error)
@@ -101,8 +121,18 @@ class Channel:
         return ticks, power
 
     def _table(self, **options: Any) -> Any:
-        return pd.read_csv(self.path, sep=self.separator, header=None, dtype=np.float64, skiprows=self.header_lines, skipinitialspace=True,
-                           encoding_errors="replace", keep_default_na=False, na_values=list(MISSING), **options)
+        return pd.read_csv(
+            self.path,
+            sep=self.separator,
+            header=None,
+            dtype=np.float64,
+            skiprows=self.header_lines,
+            skipinitialspace=True,
+            encoding_errors="replace",
+            keep_default_na=False,
+            na_values=list(MISSING),
+            **options,
+        )
 
     @property
     def time_unit(self) -> str:

@@ -21,9 +21,7 @@ MAX_GAP_S = 1000
 def is_clean(day: HouseDay) -> bool:
     """Whether no meter, mains or appliance, has a gap over MAX_GAP_S, including from midnight to its first reading and from its
     last reading to midnight."""
-    return all(
-        np.diff(times, prepend=day.start_ms, append=day.end_ms).max() <= MAX_GAP_S * 1000 for times, _ in day.readings
-    )
+    return all(np.diff(times, prepend=day.start_ms, append=day.end_ms).max() <= MAX_GAP_S * 1000 for times, _ in day.readings)
 
 
 class CleanDays:
@@ -35,10 +33,13 @@ class CleanDays:
     def __init__(self, house: MeasuredHouse, folder: Path):
         self._house = house
         self._folder = folder
-        made_from = {"timezone": house.timezone,
-                     "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns]
-                               for path in (channel.path for channel in house.channels)],
-                     "watts_per_unit": house.channels[0].watts_per_unit}
+        made_from = {
+            "timezone": house.timezone,
+            "files": [
+                [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in (channel.path for channel in house.channels)
+            ],
+            "watts_per_unit": house.channels[0].watts_per_unit,
+        }
         index = folder / "index.json"
         if not index.exists() or json.loads(index.read_text()) != made_from:
             self._collect()
@@ -59,5 +60,4 @@ class CleanDays:
     def load(self, day: date) -> list[Readings]:
         """The readings of a clean day, one item for each meter; times in ms since midnight."""
         with np.load(self._folder / f"{day}.npz") as columns:
-            return [(columns[f"times_{meter.meter_id}"], columns[f"watts_{meter.meter_id}"])
-                    for meter in self._house.meters]
+            return [(columns[f"times_{meter.meter_id}"], columns[f"watts_{meter.meter_id}"]) for meter in self._house.meters]

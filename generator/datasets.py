@@ -26,7 +26,8 @@ TIMEZONE_OF_MAINS_LABEL = {"mains": "America/New_York", "aggregate": "Europe/Lon
 
 MAINS = re.compile(
     r"(the )?(mains?|aggregated?|(site|main|smart|utility) ?meter|whole ?(house|home)|total|grid|whe|electric(ity)? (mains|combined))"
-    r"( ?(power|load|consumption|supply|meter|phase))*( ?(\d+|[a-c]|l[1-3]))?")
+    r"( ?(power|load|consumption|supply|meter|phase))*( ?(\d+|[a-c]|l[1-3]))?"
+)
 """Labels of the whole house, in lower case with blanks between words. REDD: mains, UK-DALE and REFIT: aggregate, NILMTK: site
 meter, ENERTALK: total, AMPds: WHE, IDEAL: electric-mains and electric-combined, DRED: main, Dataport: grid."""
 
@@ -37,8 +38,9 @@ LABEL_HEADS = {"channel", "meter", "id", "no", "number", "#"}
 """First words of a header line of labels.dat."""
 
 
-def measured_houses(folder: Path, timezone: str | None = None, options: ReadingOptions = AS_WATTS,
-                    max_gap_s: float = Rules.max_gap_s) -> list[MeasuredHouse]:
+def measured_houses(
+    folder: Path, timezone: str | None = None, options: ReadingOptions = AS_WATTS, max_gap_s: float = Rules.max_gap_s
+) -> list[MeasuredHouse]:
     """The houses of a data set, each in the data set's time zone unless another one is given.
 
     max_gap_s: longest time that a reading holds in the jobs; a file with a longer sample period is reported. Raises DatasetError when
@@ -60,8 +62,10 @@ def _house_folders(folder: Path) -> list[tuple[int, Path]]:
             continue
         number = int(match[1])
         if not 0 < number < 2**53:
-            raise DatasetError(f"{path}: houses are numbered from 1; rename the folder to a number that is free, such as "
-                               f"house_{max([0, *numbered, *_numbers(folder)]) + 1}")
+            raise DatasetError(
+                f"{path}: houses are numbered from 1; rename the folder to a number that is free, such as "
+                f"house_{max([0, *numbered, *_numbers(folder)]) + 1}"
+            )
         if number in numbered:
             raise DatasetError(f"{numbered[number]} and {path} are both house {number}; rename one of them")
         if not re.fullmatch(r"house_\d+", path.name):
@@ -123,20 +127,28 @@ def _default_timezone(meters: list[Meter], folder: Path) -> str:
                 note(f"{folder}: the time zone is taken to be {zone}, as its mains are labelled {label}; --timezone sets another one")
             return zone
     if labels:
-        raise DatasetError(f"{folder}: the time zone is unknown, as the mains are labelled neither mains (REDD) nor aggregate (UK-DALE) but "
-                           f"{labels[0]}; give it with --timezone")
-    raise DatasetError(f"{folder}: no channel is labelled mains (REDD), aggregate (UK-DALE) or the like. If one of them measures the whole house, "
-                       "label it mains in labels.dat, or its energy counts twice. The time zone is unknown too; give it with --timezone")
+        raise DatasetError(
+            f"{folder}: the time zone is unknown, as the mains are labelled neither mains (REDD) nor aggregate (UK-DALE) but "
+            f"{labels[0]}; give it with --timezone"
+        )
+    raise DatasetError(
+        f"{folder}: no channel is labelled mains (REDD), aggregate (UK-DALE) or the like. If one of them measures the whole house, "
+        "label it mains in labels.dat, or its energy counts twice. The time zone is unknown too; give it with --timezone"
+    )
 
 
 def _note_mains(folder: Path, meters: list[Meter]) -> None:
     """Note which channels make up the house's energy, if that may surprise."""
     mains = [f"{meter.meter_id} {meter.label}" for meter in meters if meter.kind == "mains"]
     if not mains:
-        note(f"{folder}: no channel is labelled mains, so the house's energy is the sum of its {len(meters)} channels; label one mains in "
-             "labels.dat if it measures the whole house")
+        note(
+            f"{folder}: no channel is labelled mains, so the house's energy is the sum of its {len(meters)} channels; label one mains in "
+            "labels.dat if it measures the whole house"
+        )
     elif len({re.sub(r"[\d ]+", "", _plain(meter.label)) for meter in meters if meter.kind == "mains"}) > 1:
-        note(f"{folder}: these channels are all taken as mains, and added up: {', '.join(mains)}; if one contains another, label it otherwise")
+        note(
+            f"{folder}: these channels are all taken as mains, and added up: {', '.join(mains)}; if one contains another, label it otherwise"
+        )
 
 
 def _note_forms(folder: Path, channels: list[Channel]) -> None:
@@ -156,8 +168,10 @@ def _note_kilowatts(folder: Path, meters: list[Meter], channels: list[Channel]) 
     power = np.concatenate([channel.sample[1] for channel in mains or channels])
     used = power[power > 0]
     if len(used) and used.max() < MOST_KILOWATTS and (used % 1 != 0).any() and channels[0].watts_per_unit == 1:
-        note(f"{folder}: the power looks like kW, not W: the highest of the first {len(used):,} readings is {used.max():g}; "
-             "if it is kW, give --unit kW")
+        note(
+            f"{folder}: the power looks like kW, not W: the highest of the first {len(used):,} readings is {used.max():g}; "
+            "if it is kW, give --unit kW"
+        )
 
 
 def _note_long_periods(folder: Path, channels: list[Channel], max_gap_s: float) -> None:
@@ -165,8 +179,10 @@ def _note_long_periods(folder: Path, channels: list[Channel], max_gap_s: float) 
     sparse = [channel for channel in channels if channel.period_s > max_gap_s]
     if sparse:
         period_s = max(channel.period_s for channel in sparse)
-        note(f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so "
-             f"energy is missing; so in {len(sparse)} files of {folder.name}. Set SMW_MAX_GAP_S={period_s:.0f} for the demo or the stack")
+        note(
+            f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so "
+            f"energy is missing; so in {len(sparse)} files of {folder.name}. Set SMW_MAX_GAP_S={period_s:.0f} for the demo or the stack"
+        )
 
 
 def read_labels(path: Path) -> dict[int, str]:
@@ -179,8 +195,9 @@ def read_labels(path: Path) -> dict[int, str]:
             note(f"{path}:{number}: a header line, left out")
             continue
         if not (0 < channel < 2**31 and label):
-            raise DatasetError(f"{path}:{number}: {line.strip()!r} is not a channel number and a label, such as "
-                               "'3 refrigerator'; correct the line")
+            raise DatasetError(
+                f"{path}:{number}: {line.strip()!r} is not a channel number and a label, such as '3 refrigerator'; correct the line"
+            )
         if channel in labels:
             raise DatasetError(f"{path}:{number}: channel {channel} is named a second time; remove one of the lines")
         labels[channel] = label

@@ -62,8 +62,10 @@ def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None
     if not totals.readings:
         raise UserError("the data has no readings in these days: give other days")
     report(progress=replace(_so_far(totals), total=totals.readings, left_s=0.0))
-    print(f"produced {totals.readings:,} readings of {len(houses)} houses in {totals.bursts:,} bursts, "
-          f"{totals.seconds:.1f} s: {totals.readings / totals.seconds:,.0f} readings/s")
+    print(
+        f"produced {totals.readings:,} readings of {len(houses)} houses in {totals.bursts:,} bursts, "
+        f"{totals.seconds:.1f} s: {totals.readings / totals.seconds:,.0f} readings/s"
+    )
     return totals
 
 

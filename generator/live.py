@@ -60,7 +60,9 @@ def reached_ms(settings: Settings) -> int:
     while True:
         try:
             partitions = client.list_topics(name, timeout=TIMEOUT_S).topics[name].partitions
-            pending = client.list_offsets({TopicPartition(name, p): OffsetSpec.max_timestamp() for p in partitions}, request_timeout=TIMEOUT_S)
+            pending = client.list_offsets(
+                {TopicPartition(name, p): OffsetSpec.max_timestamp() for p in partitions}, request_timeout=TIMEOUT_S
+            )
             # other producers may send any time, even a future one
             newest = [min(found.result().timestamp, round(time.time() * 1000)) for found in pending.values()]
             return min((time_ms for time_ms in newest if time_ms >= 0), default=0)

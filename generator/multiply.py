@@ -42,8 +42,15 @@ class Assignment:
     zip: str
 
 
-def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: str | None = None,
-                      options: ReadingOptions = AS_WATTS, max_gap_s: float = Rules.max_gap_s) -> list[House]:
+def multiplied_houses(
+    data: Path,
+    count: int,
+    seed: int,
+    home: Path,
+    timezone: str | None = None,
+    options: ReadingOptions = AS_WATTS,
+    max_gap_s: float = Rules.max_gap_s,
+) -> list[House]:
     """Houses 1 to count from the data set in `data`. Clean days and assignments are kept under `home`.
 
     timezone: that of the data; the new houses have that of their zip. Raises DatasetError when no measured house has a
@@ -56,8 +63,10 @@ def multiplied_houses(data: Path, count: int, seed: int, home: Path, timezone: s
         if clean.dates:
             sources[house.source] = (house, clean)
     if not sources:
-        raise DatasetError(f"{data}: no house has a clean day (each meter with no gap over {MAX_GAP_S} s from midnight "
-                           "to midnight) to make houses from; leave out --houses to use the houses as they are")
+        raise DatasetError(
+            f"{data}: no house has a clean day (each meter with no gap over {MAX_GAP_S} s from midnight "
+            "to midnight) to make houses from; leave out --houses to use the houses as they are"
+        )
     file = home / "assignments" / f"{data.resolve().name}-seed-{seed}.json"
     assignments = _assignments(file, sources, count, seed)
     return [_build(house_id, assignments[str(house_id)], sources, file) for house_id in range(1, count + 1)]
@@ -69,8 +78,7 @@ def _assignments(file: Path, sources: Sources, count: int, seed: int) -> dict[st
         kept = json.loads(file.read_text()) if file.exists() else {}
     except ValueError as error:
         raise DatasetError(f"{file}: not the JSON that was written ({error}); remove the file to draw again") from None
-    drawn = {str(house_id): asdict(_draw(house_id, sources, seed)) for house_id in range(1, count + 1)
-             if str(house_id) not in kept}
+    drawn = {str(house_id): asdict(_draw(house_id, sources, seed)) for house_id in range(1, count + 1) if str(house_id) not in kept}
     if drawn:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(json.dumps(kept | drawn, indent=1))
@@ -85,8 +93,7 @@ def _draw(house_id: int, sources: Sources, seed: int) -> Assignment:
         source=source,
         first_day=int(rng.integers(len(clean.dates))),
         house_factor=float(rng.uniform(1 - HOUSE_SPREAD, 1 + HOUSE_SPREAD)),
-        channel_factors={str(meter.meter_id): float(rng.uniform(1 - CHANNEL_SPREAD, 1 + CHANNEL_SPREAD))
-                         for meter in house.meters},
+        channel_factors={str(meter.meter_id): float(rng.uniform(1 - CHANNEL_SPREAD, 1 + CHANNEL_SPREAD)) for meter in house.meters},
         zip=draw_place(rng).zip,
     )
 
@@ -94,8 +101,10 @@ def _draw(house_id: int, sources: Sources, seed: int) -> Assignment:
 def _build(house_id: int, assignment: Assignment, sources: Sources, file: Path) -> MultipliedHouse:
     source = sources.get(assignment.source)
     if source is None or {str(meter.meter_id) for meter in source[0].meters} != set(assignment.channel_factors):
-        raise DatasetError(f"{file}: house {house_id} was made from {assignment.source}, which has no clean day with the same "
-                           "channels any more; remove the file to draw again")
+        raise DatasetError(
+            f"{file}: house {house_id} was made from {assignment.source}, which has no clean day with the same "
+            "channels any more; remove the file to draw again"
+        )
     return MultipliedHouse(house_id, assignment, *source)
 
 
@@ -107,15 +116,16 @@ class MultipliedHouse(House):
         super().__init__(house_id, source.source, place.timezone, source.meters, place)
         self._clean = clean
         self._first_day = assignment.first_day
-        self._factors = [assignment.house_factor * assignment.channel_factors[str(meter.meter_id)]
-                         for meter in self.meters]
+        self._factors = [assignment.house_factor * assignment.channel_factors[str(meter.meter_id)] for meter in self.meters]
 
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
         """The local days in [first, end): each repeats a clean day of the measured house."""
         for day in dates(first, end):
             clean_day = self._clean.dates[(day.toordinal() + self._first_day) % len(self._clean.dates)]
-            readings = [on_day(day, self.timezone, times, np.round(watts * np.float32(factor), 2))
-                        for (times, watts), factor in zip(self._clean.load(clean_day), self._factors)]
+            readings = [
+                on_day(day, self.timezone, times, np.round(watts * np.float32(factor), 2))
+                for (times, watts), factor in zip(self._clean.load(clean_day), self._factors)
+            ]
             yield HouseDay(day, *day_bounds_ms(day, self.timezone), readings)
 
 

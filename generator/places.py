@@ -28,8 +28,15 @@ def places() -> dict[str, Place]:
     """ZIP code -> place."""
     with open(Path(__file__).with_name("zips.csv"), newline="") as lines:
         rows = [
-            Place(row["zip"], row["city"], row["state"], float(row["latitude"]), float(row["longitude"]),
-                  int(row["population"]), row["timezone"])
+            Place(
+                row["zip"],
+                row["city"],
+                row["state"],
+                float(row["latitude"]),
+                float(row["longitude"]),
+                int(row["population"]),
+                row["timezone"],
+            )
             for row in csv.DictReader(lines)
         ]
     return {place.zip: place for place in rows}

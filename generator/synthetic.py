@@ -27,7 +27,6 @@ SPIKES_PER_DAY = 0.3
 MAINS = (Meter(1, "mains", "mains"), Meter(2, "mains", "mains"))
 
 
-
 def _shares(*weights: float) -> Floats:
     return np.array(weights) / sum(weights)
 

@@ -1,9 +1,9 @@
 """The daily energy job: topic readings -> topics daily_energy, late and dead_letter.
 
-    readings --> batches of sections, a house each (kafka_tables.batches)
-             --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.core.hours);
-                 early results during the day, final ones when it is over
-             --> results
+readings --> batches of sections, a house each (kafka_tables.batches)
+         --> DailyEnergy: the energy of each meter and local day, and of the hours of that day (jobs.core.hours);
+             early results during the day, final ones when it is over
+         --> results
 """
 
 from __future__ import annotations
@@ -69,15 +69,31 @@ class DailyEnergy(Stage):
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         by_hour = hour_columns(rows, summed(hours.of_days(rows["day"].tolist()), held), house.timezone)
-        columns = zip(rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
-                      kwh(rows["energy_mj"], rows["energy_rest"]).tolist(), final.tolist(), by_hour)
+        columns = zip(
+            rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
+            kwh(rows["energy_mj"], rows["energy_rest"]).tolist(),
+            final.tolist(),
+            by_hour,
+        )
         for (meter_id, day, readings, duplicates, refused, covered_ms, max_gap_ms), energy_kwh, is_final, of_hours in columns:
-            yield "daily_energy", {
-                "house_id": house_id, "meter_id": meter_id, "date": day, "kwh": energy_kwh, "readings": readings, "duplicates": duplicates,
-                "covered_s": covered_ms / 1000, "max_gap_s": max_gap_ms / 1000,
-                "day_s": int(bounds[day + 1] - bounds[day]) // 1000, "final": is_final, "revision": revision,
-                "refused": refused, **of_hours,
-            }
+            yield (
+                "daily_energy",
+                {
+                    "house_id": house_id,
+                    "meter_id": meter_id,
+                    "date": day,
+                    "kwh": energy_kwh,
+                    "readings": readings,
+                    "duplicates": duplicates,
+                    "covered_s": covered_ms / 1000,
+                    "max_gap_s": max_gap_ms / 1000,
+                    "day_s": int(bounds[day + 1] - bounds[day]) // 1000,
+                    "final": is_final,
+                    "revision": revision,
+                    "refused": refused,
+                    **of_hours,
+                },
+            )
 
 
 def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns]:
@@ -86,7 +102,11 @@ def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns
     The fields are empty if the hours do not add up to the day, because a release that did not store hours received part of it.
     """
     hours = hours[hours["covered_ms"] > 0]
-    starts, energies, covered_s = hours["start_ms"].tolist(), kwh(hours["energy_mj"], hours["energy_rest"]).tolist(), hours["covered_ms"] / 1000
+    starts, energies, covered_s = (
+        hours["start_ms"].tolist(),
+        kwh(hours["energy_mj"], hours["energy_rest"]).tolist(),
+        hours["covered_ms"] / 1000,
+    )
     first = begins(hours["meter_id"], hours["day"])
     place = {tuple(key): number for number, key in enumerate(hours[["meter_id", "day"]][first].tolist())}
     ends, columns = [*first[1:].tolist(), len(hours)], ("energy_mj", "energy_rest", "covered_ms")
@@ -94,8 +114,12 @@ def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns
     for row in rows:
         at = place.get((int(row["meter_id"]), int(row["day"])))
         some = slice(first[at], ends[at]) if at is not None and all(sums[name][at] == row[name] for name in columns) else slice(0)
-        yield {"hour_starts": starts[some], "hours": [clock_hour(timezone, start) for start in starts[some]],
-               "hour_kwh": energies[some], "hour_covered_s": covered_s[some].tolist()}
+        yield {
+            "hour_starts": starts[some],
+            "hours": [clock_hour(timezone, start) for start in starts[some]],
+            "hour_kwh": energies[some],
+            "hour_covered_s": covered_s[some].tolist(),
+        }
 
 
 if __name__ == "__main__":

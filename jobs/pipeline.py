@@ -1,8 +1,8 @@
 """The whole pipeline as one job: topic readings, read and decoded once -> all result topics.
 
-    readings --> batches of sections, histograms, minutes and readings, a house each (kafka_tables.batches)
-             --> DailyEnergy, Thresholds, Spikes (which thus has each version as soon as it is made), PowerProfile
-             --> results
+readings --> batches of sections, histograms, minutes and readings, a house each (kafka_tables.batches)
+         --> DailyEnergy, Thresholds, Spikes (which thus has each version as soon as it is made), PowerProfile
+         --> results
 """
 
 from __future__ import annotations

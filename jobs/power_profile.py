@@ -1,9 +1,9 @@
 """The power profile job: topic readings -> topics power_profile, late and dead_letter.
 
-    readings --> batches of sections with what each adds to its minutes, a house each (kafka_tables.batches)
-             --> PowerProfile: lowest, mean and highest power of each meter and minute, once the minute is settled
-                 (jobs.core.minutes)
-             --> results
+readings --> batches of sections with what each adds to its minutes, a house each (kafka_tables.batches)
+         --> PowerProfile: lowest, mean and highest power of each meter and minute, once the minute is settled
+             (jobs.core.minutes)
+         --> results
 """
 
 from __future__ import annotations
@@ -71,13 +71,24 @@ def records(house_id: int, timezone: str, minutes: Rows) -> Iterator[Result]:
 def records_of_day(house_id: int, date: int, minutes: Rows) -> Iterator[Result]:
     """Yield records of schema power_profile, with NumPy arrays, of the minutes (PART, by meter and minute) of one part and local day."""
     for at in range(0, len(minutes), MOST_MINUTES):
-        some = minutes[at:at + MOST_MINUTES]
+        some = minutes[at : at + MOST_MINUTES]
         start, (meter_ids, counts, deltas) = some["minute"].min(), columns(some)
-        yield "power_profile", {
-            "house_id": house_id, "date": date, "part": int(some["part"][0]), "start": int(start) * MINUTE_MS,
-            "meter_ids": meter_ids, "counts": counts, "deltas": deltas, "readings": some["readings"],
-            "min_watts": some["min_watts"], "mean_watts": mean_watts(some), "max_watts": some["max_watts"],
-        }
+        yield (
+            "power_profile",
+            {
+                "house_id": house_id,
+                "date": date,
+                "part": int(some["part"][0]),
+                "start": int(start) * MINUTE_MS,
+                "meter_ids": meter_ids,
+                "counts": counts,
+                "deltas": deltas,
+                "readings": some["readings"],
+                "min_watts": some["min_watts"],
+                "mean_watts": mean_watts(some),
+                "max_watts": some["max_watts"],
+            },
+        )
 
 
 if __name__ == "__main__":

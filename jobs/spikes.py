@@ -1,10 +1,10 @@
 """The spikes job: topics readings and thresholds -> topics alerts, late and dead_letter.
 
-    readings   --> batches of sections with their readings, a house each (kafka_tables.batches)  --+
-    thresholds --> versions, by house                                                            --+
-             --> Spikes: a batch waits until versions for all of its time have arrived; then each reading is compared
-                 with the version in force at its own time, and those over the limit form episodes (jobs.core.episodes)
-             --> results
+readings   --> batches of sections with their readings, a house each (kafka_tables.batches)  --+
+thresholds --> versions, by house                                                            --+
+         --> Spikes: a batch waits until versions for all of its time have arrived; then each reading is compared
+             with the version in force at its own time, and those over the limit form episodes (jobs.core.episodes)
+         --> results
 """
 
 from __future__ import annotations
@@ -99,17 +99,25 @@ class Spikes(Stage):
         for episodes, retracted in ((gone, True), (changed, False)):
             for episode in episodes:
                 meter_id, start_ms = int(episode["meter_id"]), int(episode["start_ms"])
-                yield "alerts", {
-                    "alert_id": f"{change.house_id}/{meter_id}/{start_ms}",
-                    "house_id": change.house_id, "meter_id": meter_id,
-                    "date": int(day_of(change.house.timezone, start_ms)),
-                    "start": start_ms, "end": int(episode["end_ms"]), "open": bool(episode["open"]) and not retracted,
-                    "retracted": retracted, "readings": int(episode["readings"]),
-                    "peak_watts": float(episode["peak_watts"]),
-                    "percentile_watts": float(episode["percentile_watts"]),
-                    "limit_watts": float(episode["limit_watts"]),
-                    "excess_kwh": float(kwh(episode["excess_mj"], episode["excess_rest"])), "revision": revision,
-                }
+                yield (
+                    "alerts",
+                    {
+                        "alert_id": f"{change.house_id}/{meter_id}/{start_ms}",
+                        "house_id": change.house_id,
+                        "meter_id": meter_id,
+                        "date": int(day_of(change.house.timezone, start_ms)),
+                        "start": start_ms,
+                        "end": int(episode["end_ms"]),
+                        "open": bool(episode["open"]) and not retracted,
+                        "retracted": retracted,
+                        "readings": int(episode["readings"]),
+                        "peak_watts": float(episode["peak_watts"]),
+                        "percentile_watts": float(episode["percentile_watts"]),
+                        "limit_watts": float(episode["limit_watts"]),
+                        "excess_kwh": float(kwh(episode["excess_mj"], episode["excess_rest"])),
+                        "revision": revision,
+                    },
+                )
 
 
 class Waiting:
@@ -229,7 +237,9 @@ def main() -> None:
     batches = kafka_tables.batches(tables, settings, run, Spikes(settings).wanted)
     joined = (
         batches.connect(kafka_tables.thresholds(tables, settings, run))
-        .process(SpikesJoin(settings, run), output_type=MESSAGE).name("spikes").uid("spikes")
+        .process(SpikesJoin(settings, run), output_type=MESSAGE)
+        .name("spikes")
+        .uid("spikes")
     )
     flow.send(tables, settings, run, joined)
 

@@ -1,9 +1,9 @@
 """The thresholds job: topic readings -> topics thresholds, late and dead_letter.
 
-    readings --> batches of sections with histograms of their power, a house each (kafka_tables.batches)
-             --> Thresholds: a sketch for each meter and local day; when a day is over, a new version of the house's
-                 thresholds from the sketches of the last days (jobs.core.sketch, jobs.core.window)
-             --> results
+readings --> batches of sections with histograms of their power, a house each (kafka_tables.batches)
+         --> Thresholds: a sketch for each meter and local day; when a day is over, a new version of the house's
+             thresholds from the sketches of the last days (jobs.core.sketch, jobs.core.window)
+         --> results
 """
 
 from __future__ import annotations
@@ -102,8 +102,13 @@ class Thresholds(Stage):
     def version(self, change: Change, window: Window, date: int, meters: list[MeterThresholdRecord]) -> Result:
         """(topic, record) of the version that comes into force on a date. Later stages find the record in change.thresholds."""
         threshold: ThresholdRecord = {
-            "house_id": change.house_id, "date": date, "valid_from": window.valid_from_ms, "valid_to": window.valid_to_ms,
-            "quantile": self.limits.quantile, "window_days": self.window_days, "meters": meters,
+            "house_id": change.house_id,
+            "date": date,
+            "valid_from": window.valid_from_ms,
+            "valid_to": window.valid_to_ms,
+            "quantile": self.limits.quantile,
+            "window_days": self.window_days,
+            "meters": meters,
             "revision": change.house.next_revision(change.now_ms),
         }
         change.thresholds.append(threshold)

@@ -72,8 +72,19 @@ def burst(hour: float) -> bytes:
     watts = np.full(120, 20_000 if hour == SPIKE_HOUR else 100, np.float32)
     deltas = np.tile(np.append(np.int32(0), np.full(59, 60, np.int32)), 2)
     start_ms = 1_303_099_200_000 + round(hour * HOUR_MS)
-    return encode_burst(Burst(1, "America/New_York", start_ms, start_ms + HOUR_MS, 1000, np.array([1, 2], np.int32),
-                              np.array([60, 60], np.int32), deltas, watts))
+    return encode_burst(
+        Burst(
+            1,
+            "America/New_York",
+            start_ms,
+            start_ms + HOUR_MS,
+            1000,
+            np.array([1, 2], np.int32),
+            np.array([60, 60], np.int32),
+            deltas,
+            watts,
+        )
+    )
 
 
 def main() -> int:

@@ -7,7 +7,21 @@ import stat
 from pathlib import Path
 
 PRIVATE = 0o700
-OF_DATA = ("archive", "assignments", "checkpoints", "clean_days", "clickhouse", "dashboard", "demo", "kafka", "logs", "replay", "run", "savepoints", "tmp")
+OF_DATA = (
+    "archive",
+    "assignments",
+    "checkpoints",
+    "clean_days",
+    "clickhouse",
+    "dashboard",
+    "demo",
+    "kafka",
+    "logs",
+    "replay",
+    "run",
+    "savepoints",
+    "tmp",
+)
 """The folders in SMW_HOME."""
 
 

@@ -120,7 +120,7 @@ class Output(threading.Thread):
         if own := OWN_SENTENCE.fullmatch(text):
             self._level, text = "ERROR", own[1]
         elif begins := _BEGINS_WITH_LEVEL.match(text):
-            self._level, text = begins[1], text[begins.end():]
+            self._level, text = begins[1], text[begins.end() :]
         elif _TRACE.match(text):
             self._level = "WARN" if self._level == "WARN" else "ERROR"
         elif not text[0].isspace():

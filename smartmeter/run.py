@@ -15,23 +15,38 @@ class Run(Group):
 
     bounded: bool = setting("SMW_BOUNDED", False, "read the topic to its present end and stop")
     into: str = setting(
-        "SMW_INTO", "", "name of a separate set of results: prefix of its topics, suffix of its database",
-        Check(lambda name, _: re.fullmatch(r"\w*", name, re.ASCII), "letters, digits and underscores"))
+        "SMW_INTO",
+        "",
+        "name of a separate set of results: prefix of its topics, suffix of its database",
+        Check(lambda name, _: re.fullmatch(r"\w*", name, re.ASCII), "letters, digits and underscores"),
+    )
     replay_from: str = setting(
-        "SMW_REPLAY_FROM", "", "first local day to replay, such as 2026-11-01; empty: no replay, the topic is read from its start",
-        Check(lambda first, _: not first or is_date(first), "a date such as 2026-11-01"))
+        "SMW_REPLAY_FROM",
+        "",
+        "first local day to replay, such as 2026-11-01; empty: no replay, the topic is read from its start",
+        Check(lambda first, _: not first or is_date(first), "a date such as 2026-11-01"),
+    )
     replay_to: str = setting(
-        "SMW_REPLAY_TO", "", "last local day to replay",
-        Check(lambda last, run: not run.replay_from or (is_date(last) and run.replay_from <= last),
-              "a date that is not before SMW_REPLAY_FROM"))
+        "SMW_REPLAY_TO",
+        "",
+        "last local day to replay",
+        Check(
+            lambda last, run: not run.replay_from or (is_date(last) and run.replay_from <= last),
+            "a date that is not before SMW_REPLAY_FROM",
+        ),
+    )
     offsets: str = setting(
-        "SMW_REPLAY_OFFSETS", "", "where a replay begins in each partition, such as partition:0,offset:42;partition:1,offset:300; "
-        "empty: at the first message")
+        "SMW_REPLAY_OFFSETS",
+        "",
+        "where a replay begins in each partition, such as partition:0,offset:42;partition:1,offset:300; empty: at the first message",
+    )
     house: int = setting("SMW_REPLAY_HOUSE", 0, "the house to replay; 0: all")
     with_late: bool = setting(
-        "SMW_REPLAY_WITH_LATE", False, "a replay uses late readings and omits bursts that begin once its last day may be closed")
+        "SMW_REPLAY_WITH_LATE", False, "a replay uses late readings and omits bursts that begin once its last day may be closed"
+    )
     archived: bool = setting(
-        "SMW_REPLAY_ARCHIVED", False, "a replay reads the topic archived.readings, which ./smw replay --archive fills from files")
+        "SMW_REPLAY_ARCHIVED", False, "a replay reads the topic archived.readings, which ./smw replay --archive fills from files"
+    )
 
     @property
     def days(self) -> range | None:

@@ -57,25 +57,40 @@ class Kafka(Group):
     address: str = setting("SMW_KAFKA", "127.0.0.1:9092", "bootstrap servers of the Kafka cluster")
     tls: bool = setting("SMW_KAFKA_TLS", False, "connect to Kafka with TLS")
     ca: str = setting(
-        "SMW_KAFKA_CA", "", "PEM file of the certificate authorities trusted for Kafka; empty: the system's",
-        Check(lambda ca, kafka: not ca or kafka.tls, "SMW_KAFKA_TLS=true beside it"))
+        "SMW_KAFKA_CA",
+        "",
+        "PEM file of the certificate authorities trusted for Kafka; empty: the system's",
+        Check(lambda ca, kafka: not ca or kafka.tls, "SMW_KAFKA_TLS=true beside it"),
+    )
     user: str = setting(
-        "SMW_KAFKA_USER", "", "user for Kafka, with SASL/SCRAM-SHA-512; empty: no user",
-        Check(lambda user, kafka: not user or kafka.password, "SMW_KAFKA_PASSWORD beside it"))
+        "SMW_KAFKA_USER",
+        "",
+        "user for Kafka, with SASL/SCRAM-SHA-512; empty: no user",
+        Check(lambda user, kafka: not user or kafka.password, "SMW_KAFKA_PASSWORD beside it"),
+    )
     password: str = secret(
-        "SMW_KAFKA_PASSWORD", "password of that user",
-        Check(lambda password, kafka: not password or kafka.user, "SMW_KAFKA_USER beside it"))
+        "SMW_KAFKA_PASSWORD", "password of that user", Check(lambda password, kafka: not password or kafka.user, "SMW_KAFKA_USER beside it")
+    )
     controller_port: int = setting("SMW_KAFKA_CONTROLLER_PORT", 9093, "port of the local broker's KRaft controller")
     partitions: int = setting("SMW_PARTITIONS", 4, "partitions of a new topic", at_least(1))
     replication: int = setting(
-        "SMW_REPLICATION", 0, "copies of a new topic; with 3, one may be missing; 0: the cluster's default",
-        Check(lambda copies, _: 0 <= copies < 2**15, "0 or more"))
+        "SMW_REPLICATION",
+        0,
+        "copies of a new topic; with 3, one may be missing; 0: the cluster's default",
+        Check(lambda copies, _: 0 <= copies < 2**15, "0 or more"),
+    )
     readings_retention_days: int = setting(
-        "SMW_READINGS_RETENTION_DAYS", 0,
-        "days after which readings leave Kafka, by their own time, so older history leaves as soon as it arrives; 0: never", DAYS_KEPT)
+        "SMW_READINGS_RETENTION_DAYS",
+        0,
+        "days after which readings leave Kafka, by their own time, so older history leaves as soon as it arrives; 0: never",
+        DAYS_KEPT,
+    )
     readings_retention_gb: float = setting(
-        "SMW_READINGS_RETENTION_GB", 0.0, "size, in GB, over which the oldest readings leave Kafka; 0: no limit",
-        Check(lambda size, _: 0 <= size < 1e9, "0 or more"))
+        "SMW_READINGS_RETENTION_GB",
+        0.0,
+        "size, in GB, over which the oldest readings leave Kafka; 0: no limit",
+        Check(lambda size, _: 0 <= size < 1e9, "0 or more"),
+    )
     topic_prefix: str = setting("SMW_TOPIC_PREFIX", "", "prefix of every topic's name")
 
 
@@ -84,11 +99,13 @@ class Registry(Group):
     """The schema registry."""
 
     url: str = setting(
-        "SMW_SCHEMA_REGISTRY_URL", "",
+        "SMW_SCHEMA_REGISTRY_URL",
+        "",
         "address of a schema registry with an API like Confluent's; empty: none, messages use single-object framing",
         without_password("SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
         Check(lambda url, _: re.match("https?://.|$", url), "an address that begins with http:// or https://"),
-        also="SCHEMA_REGISTRY_URL")
+        also="SCHEMA_REGISTRY_URL",
+    )
     user: str = setting("SMW_SCHEMA_REGISTRY_USER", "", "user for the schema registry; empty: no user")
     password: str = secret("SMW_SCHEMA_REGISTRY_PASSWORD", "password of that user")
     ca: str = setting("SMW_SCHEMA_REGISTRY_CA", "", "PEM file of the certificate authorities trusted for the registry; empty: the system's")
@@ -99,27 +116,38 @@ class ClickHouse(Group):
     """ClickHouse or the local endpoint, its users and tables, and the sink that fills them."""
 
     url: str = setting(
-        "SMW_CLICKHOUSE_URL", "http://127.0.0.1:8123", "HTTP address of ClickHouse, or of the local endpoint",
-        without_password("SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD, and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD"))
+        "SMW_CLICKHOUSE_URL",
+        "http://127.0.0.1:8123",
+        "HTTP address of ClickHouse, or of the local endpoint",
+        without_password("SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD, and SMW_CLICKHOUSE_READER and SMW_CLICKHOUSE_READER_PASSWORD"),
+    )
     ca: str = setting(
-        "SMW_CLICKHOUSE_CA", "", "PEM file of the certificate authorities trusted for ClickHouse; empty: the system's",
-        Check(lambda ca, clickhouse: not ca or clickhouse.url.startswith("https:"), "an SMW_CLICKHOUSE_URL of https beside it"))
+        "SMW_CLICKHOUSE_CA",
+        "",
+        "PEM file of the certificate authorities trusted for ClickHouse; empty: the system's",
+        Check(lambda ca, clickhouse: not ca or clickhouse.url.startswith("https:"), "an SMW_CLICKHOUSE_URL of https beside it"),
+    )
     certificate: str = setting(
-        "SMW_CLICKHOUSE_CERTIFICATE", "", "PEM file of the local endpoint's certificate, if SMW_CLICKHOUSE_URL is https")
+        "SMW_CLICKHOUSE_CERTIFICATE", "", "PEM file of the local endpoint's certificate, if SMW_CLICKHOUSE_URL is https"
+    )
     key: str = setting("SMW_CLICKHOUSE_KEY", "", "PEM file of that certificate's key")
     database: str = setting("SMW_CLICKHOUSE_DATABASE", "smartmeter", "database of the tables")
     user: str = setting("SMW_CLICKHOUSE_USER", "writer", "user that creates tables and inserts")
-    password: str = secret(
-        "SMW_CLICKHOUSE_PASSWORD", "password of that user; the local endpoint generates one and keeps it in SMW_HOME")
+    password: str = secret("SMW_CLICKHOUSE_PASSWORD", "password of that user; the local endpoint generates one and keeps it in SMW_HOME")
     reader: str = setting("SMW_CLICKHOUSE_READER", "reader", "read-only user of the dashboard and of ./smw sql")
     reader_password: str = secret("SMW_CLICKHOUSE_READER_PASSWORD", "password of the read-only user")
     queries: int = setting(
-        "SMW_CLICKHOUSE_QUERIES", 4, "queries of one user that the local endpoint runs at a time; others wait up to 10 s", within(1, 100))
+        "SMW_CLICKHOUSE_QUERIES", 4, "queries of one user that the local endpoint runs at a time; others wait up to 10 s", within(1, 100)
+    )
     memory_mb: int = setting(
-        "SMW_CLICKHOUSE_MEMORY_MB", 2000, "memory, in MB, of the read-only user's queries at the local endpoint, shared equally",
-        at_least(100))
+        "SMW_CLICKHOUSE_MEMORY_MB",
+        2000,
+        "memory, in MB, of the read-only user's queries at the local endpoint, shared equally",
+        at_least(100),
+    )
     insert_mb: int = setting(
-        "SMW_CLICKHOUSE_INSERT_MB", 512, "largest request of the writer at the local endpoint, in MB, unpacked", at_least(1))
+        "SMW_CLICKHOUSE_INSERT_MB", 512, "largest request of the writer at the local endpoint, in MB, unpacked", at_least(1)
+    )
     retention_days: int = setting("SMW_RETENTION_DAYS", 0, "days after which results leave the tables; 0: never", DAYS_KEPT)
     profile_days: int = setting("SMW_PROFILE_DAYS", 0, "days after which the power profile leaves the tables; 0: never", DAYS_KEPT)
     batch_rows: int = setting("SMW_SINK_BATCH_ROWS", 100_000, "most rows in one insert of the sink")
@@ -131,7 +159,8 @@ class Dashboard(Group):
     """The dashboard."""
 
     address: str = setting(
-        "SMW_DASHBOARD_ADDRESS", "127.0.0.1", "address that the dashboard listens at; 0.0.0.0: other machines can reach it")
+        "SMW_DASHBOARD_ADDRESS", "127.0.0.1", "address that the dashboard listens at; 0.0.0.0: other machines can reach it"
+    )
     port: int = setting("SMW_DASHBOARD_PORT", 8501, "port of the dashboard")
 
 
@@ -141,18 +170,28 @@ class Flink(Group):
 
     ui_port: int = setting("SMW_FLINK_UI_PORT", 8081, "port of Flink's web page")
     parallelism: int = setting(
-        "SMW_PARALLELISM", 2, "parallelism of a job",
-        Check(lambda parallelism, flink: 1 <= parallelism <= flink.max_parallelism, "1 or more, up to SMW_MAX_PARALLELISM"))
+        "SMW_PARALLELISM",
+        2,
+        "parallelism of a job",
+        Check(lambda parallelism, flink: 1 <= parallelism <= flink.max_parallelism, "1 or more, up to SMW_MAX_PARALLELISM"),
+    )
     max_parallelism: int = setting("SMW_MAX_PARALLELISM", 32, "shards of houses, and thus the highest parallelism of a job")
     state_backend: str = setting(
-        "SMW_STATE_BACKEND", "hashmap", "where Flink keeps state: hashmap (memory) or rocksdb (disk)",
-        Check(lambda name, _: name in ("hashmap", "rocksdb"), "hashmap or rocksdb"))
+        "SMW_STATE_BACKEND",
+        "hashmap",
+        "where Flink keeps state: hashmap (memory) or rocksdb (disk)",
+        Check(lambda name, _: name in ("hashmap", "rocksdb"), "hashmap or rocksdb"),
+    )
     checkpoint_every_s: float = setting("SMW_CHECKPOINT_EVERY_S", 10.0, "time between checkpoints, in s; 0: no checkpoints")
     checkpoint_dir: str = setting(
-        "SMW_CHECKPOINT_DIR", "", "folder or address of checkpoints and savepoints; empty: folders under SMW_HOME")
+        "SMW_CHECKPOINT_DIR", "", "folder or address of checkpoints and savepoints; empty: folders under SMW_HOME"
+    )
     stalled_s: float = setting(
-        "SMW_STALLED_S", 180.0,
-        "time, in s, that a job may stand still (nothing read or written, no checkpoint) before it is restarted; 0: no limit", at_least(0))
+        "SMW_STALLED_S",
+        180.0,
+        "time, in s, that a job may stand still (nothing read or written, no checkpoint) before it is restarted; 0: no limit",
+        at_least(0),
+    )
     bundle_ms: int = setting("SMW_BUNDLE_MS", 50, "longest time, in ms, that Flink collects messages for one Python call", above(0))
     emit_every_s: float = setting("SMW_EMIT_EVERY_S", 1.0, "time between the early results of a house, in s", above(0))
 
@@ -167,26 +206,40 @@ class Rules(Group):
     """What the jobs compute."""
 
     max_gap_s: float = setting(
-        "SMW_MAX_GAP_S", 1000.0, "longest time that a reading holds, in s",
-        Check(lambda gap_s, _: 0 < gap_s < 82_800, "more than 0 and less than 82800, the shortest day"))
+        "SMW_MAX_GAP_S",
+        1000.0,
+        "longest time that a reading holds, in s",
+        Check(lambda gap_s, _: 0 < gap_s < 82_800, "more than 0 and less than 82800, the shortest day"),
+    )
     allowed_lateness_s: float = setting(
-        "SMW_ALLOWED_LATENESS_S", 3600.0, "time after local midnight, by the house's own clock, that a day stays open, in s", at_least(0))
+        "SMW_ALLOWED_LATENESS_S", 3600.0, "time after local midnight, by the house's own clock, that a day stays open, in s", at_least(0)
+    )
     window_days: int = setting("SMW_WINDOW_DAYS", 7, "local days of readings behind a threshold", within(1, 366))
     quantile: float = setting(
-        "SMW_QUANTILE", 0.97, "quantile of those readings that a threshold reports",
-        Check(lambda quantile, _: 0 < quantile < 1, "more than 0 and less than 1"))
+        "SMW_QUANTILE",
+        0.97,
+        "quantile of those readings that a threshold reports",
+        Check(lambda quantile, _: 0 < quantile < 1, "more than 0 and less than 1"),
+    )
     on_watts: float = setting("SMW_ON_WATTS", 30.0, "power over which an appliance counts as on, in W", at_least(0))
     margin: float = setting(
-        "SMW_MARGIN", 1.3, "margin of an appliance's limit: its usual power when on x (1 + margin) + SMW_MIN_WATTS", at_least(0))
+        "SMW_MARGIN", 1.3, "margin of an appliance's limit: its usual power when on x (1 + margin) + SMW_MIN_WATTS", at_least(0)
+    )
     min_watts: float = setting("SMW_MIN_WATTS", 30.0, "constant added to an appliance's limit, in W", above(0))
     mains_watts: float = setting(
-        "SMW_MAINS_WATTS", 7000.0,
-        "constant added to the percentile for the limit of a meter that is always on, as mains are, in W", above(0))
+        "SMW_MAINS_WATTS",
+        7000.0,
+        "constant added to the percentile for the limit of a meter that is always on, as mains are, in W",
+        above(0),
+    )
     hold_s: float = setting("SMW_HOLD_S", 60.0, "how long an alert continues without a reading over the limit, in s", at_least(0))
     max_ahead_s: float = setting("SMW_MAX_AHEAD_S", 86400.0, "how far in the future a burst may end, in s")
     oldest_date: str = setting(
-        "SMW_OLDEST_DATE", "2001-01-01", "date (UTC) before which no burst may start: clocks that were never set show 1970 or 2000",
-        Check(lambda text, _: is_date(text) and text >= "1970-01-03", "a date such as 2001-01-01, from 1970-01-03 on"))
+        "SMW_OLDEST_DATE",
+        "2001-01-01",
+        "date (UTC) before which no burst may start: clocks that were never set show 1970 or 2000",
+        Check(lambda text, _: is_date(text) and text >= "1970-01-03", "a date such as 2001-01-01, from 1970-01-03 on"),
+    )
 
     @property
     def oldest_ms(self) -> int:
@@ -198,19 +251,22 @@ class Rules(Group):
 class Stack(Group):
     """The processes on this machine: their data, logs and metrics, and who may reach what they serve."""
 
-    home: Path = setting(
-        "SMW_HOME", USER_FOLDER if INSTALLED else ROOT / ".smw", "folder for data, logs and pid files of the local stack")
+    home: Path = setting("SMW_HOME", USER_FOLDER if INSTALLED else ROOT / ".smw", "folder for data, logs and pid files of the local stack")
     log_mb: float = setting("SMW_LOG_MB", 10.0, "size, in MB, at which a log of the local stack continues in a new file", above(0))
     log_files: int = setting("SMW_LOG_FILES", 5, "files kept of each log, including the current one", at_least(2))
     metrics_address: str = setting("SMW_METRICS_ADDRESS", "127.0.0.1", "address at which metrics are served for Prometheus")
     flink_metrics_port: int = setting("SMW_FLINK_METRICS_PORT", 9249, "port of the metrics of the local stack's Flink; 0: none")
     sink_metrics_port: int = setting("SMW_SINK_METRICS_PORT", 9250, "port of the sink's metrics; 0: none")
     allowed_hosts: str = setting(
-        "SMW_ALLOWED_HOSTS", "",
-        "additional host names of endpoint, dashboard and metrics, such as a proxy's, separated by commas; others are refused")
+        "SMW_ALLOWED_HOSTS",
+        "",
+        "additional host names of endpoint, dashboard and metrics, such as a proxy's, separated by commas; others are refused",
+    )
     allowed_origins: str = setting(
-        "SMW_ALLOWED_ORIGINS", "",
-        "origins whose pages may send them requests from a browser, such as https://play.example, separated by commas; *: all")
+        "SMW_ALLOWED_ORIGINS",
+        "",
+        "origins whose pages may send them requests from a browser, such as https://play.example, separated by commas; *: all",
+    )
 
 
 @dataclass(frozen=True)
@@ -228,8 +284,15 @@ class Settings:
     @classmethod
     def load(cls, environ: Mapping[str, str] = os.environ) -> Settings:
         """The settings of this process: environment variables, else defaults. Raises SettingsError."""
-        return cls(Kafka.load(environ), Registry.load(environ), ClickHouse.load(environ), Dashboard.load(environ), Flink.load(environ),
-                   Rules.load(environ), Stack.load(environ))
+        return cls(
+            Kafka.load(environ),
+            Registry.load(environ),
+            ClickHouse.load(environ),
+            Dashboard.load(environ),
+            Flink.load(environ),
+            Rules.load(environ),
+            Stack.load(environ),
+        )
 
     def but(self, **changes: Any) -> Settings:
         """These settings with some changed, each named like its variable: but(topic_prefix="x") for SMW_TOPIC_PREFIX.

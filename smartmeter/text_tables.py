@@ -21,8 +21,16 @@ def table(names: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def aligned(names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[bool]) -> str:
     """Rows of text under their column names. right: whether each column is aligned right."""
-    return str(tabulate.tabulate(rows, names, tablefmt="simple", colalign=["right" if of_column else "left" for of_column in right],
-                                 disable_numparse=True, preserve_whitespace=True))
+    return str(
+        tabulate.tabulate(
+            rows,
+            names,
+            tablefmt="simple",
+            colalign=["right" if of_column else "left" for of_column in right],
+            disable_numparse=True,
+            preserve_whitespace=True,
+        )
+    )
 
 
 def _text(value: object) -> str:

@@ -51,13 +51,23 @@ def start_broker(processes: Processes, settings: Settings) -> None:
     data = settings.stack.home / "kafka"
     private_folder(data)
     properties = settings.stack.home / "kafka.properties"
-    properties.write_text(BROKER_PROPERTIES.format(
-        address=settings.kafka.address, controller_port=settings.kafka.controller_port, data=data))
-    java = [machine.java(), "-Xms128m", "-Xmx768m", END_WITHOUT_MEMORY, *logs.java_options("kafka", "WARN"), "-cp", str(JARS / "kafka" / "*")]
+    properties.write_text(
+        BROKER_PROPERTIES.format(address=settings.kafka.address, controller_port=settings.kafka.controller_port, data=data)
+    )
+    java = [
+        machine.java(),
+        "-Xms128m",
+        "-Xmx768m",
+        END_WITHOUT_MEMORY,
+        *logs.java_options("kafka", "WARN"),
+        "-cp",
+        str(JARS / "kafka" / "*"),
+    ]
     if not (data / "meta.properties").exists():
         cluster_id = f"--cluster-id={secrets.token_urlsafe(16)}"
-        subprocess.run([*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)],
-                       check=True, capture_output=True)
+        subprocess.run(
+            [*java, "kafka.tools.StorageTool", "format", cluster_id, "--config", str(properties)], check=True, capture_output=True
+        )
     processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
     processes.wait_until(lambda: broker_answers(settings), f"no Kafka broker answers at {settings.kafka.address}")
 

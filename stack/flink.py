@@ -57,8 +57,9 @@ class Flink:
 
     def jobs(self) -> dict[str, str]:
         """Id -> name of this project's jobs that have not ended."""
-        return {job["jid"]: job["name"] for job in self._request("/jobs/overview")["jobs"]
-                if job["name"] in JOBS and job["state"] not in ENDED}
+        return {
+            job["jid"]: job["name"] for job in self._request("/jobs/overview")["jobs"] if job["name"] in JOBS and job["state"] not in ENDED
+        }
 
     def is_at_work(self, job_id: str) -> bool:
         """Whether all tasks of a job run, or have ended. Raises UserError if one has failed since the job was submitted."""
@@ -100,8 +101,11 @@ class Flink:
 
     def described_jobs(self) -> list[Json]:
         """A description of each job of this project that has not ended, or has failed. docs/observability.md lists the keys."""
-        return [self._described(job) for job in self._request("/jobs/overview")["jobs"]
-                if job["name"] in JOBS and job["state"] not in ("FINISHED", "CANCELED")]
+        return [
+            self._described(job)
+            for job in self._request("/jobs/overview")["jobs"]
+            if job["name"] in JOBS and job["state"] not in ("FINISHED", "CANCELED")
+        ]
 
     def _described(self, job: Json) -> Json:
         path = f"/jobs/{job['jid']}"
@@ -111,7 +115,9 @@ class Flink:
         vertices = details["vertices"]
         attempts = [subtask["attempt"] for vertex in vertices for subtask in self._request(f"{path}/vertices/{vertex['id']}")["subtasks"]]
         return {
-            "name": job["name"], "state": job["state"], "since_unix_s": job["start-time"] / 1000,
+            "name": job["name"],
+            "state": job["state"],
+            "since_unix_s": job["start-time"] / 1000,
             "running_since_unix_s": details["timestamps"].get("RUNNING", 0) / 1000,
             "parallelism": max((vertex["parallelism"] for vertex in vertices), default=None),
             "restarts": max(attempts, default=None),  # the metric for it is empty on the first query
@@ -158,8 +164,9 @@ class Flink:
                 raise UserError(f"Flink at {self.url} refuses: {reason(error.read().decode(errors='replace'))}") from None
         except (URLError, OSError, ValueError):
             pass
-        raise UserError(f"no Flink answers at {self.url}: start one with {SMW} stack, or set --jobmanager or SMW_FLINK_UI_PORT "
-                        "to its address")
+        raise UserError(
+            f"no Flink answers at {self.url}: start one with {SMW} stack, or set --jobmanager or SMW_FLINK_UI_PORT to its address"
+        )
 
 
 def recent_failures(exceptions: Json, since_s: float) -> Json:
@@ -171,8 +178,11 @@ def recent_failures(exceptions: Json, since_s: float) -> Json:
     newest = max(recent, key=lambda entry: entry["timestamp"], default=None)
     place = PLACE.search(newest["stacktrace"]) if newest else None
     return {
-        "recent_failures": len(recent), "failure_unix_s": newest and newest["timestamp"] / 1000, "failure": newest and reason(newest["stacktrace"]),
-        "failure_message": place and {"partition": int(place["partition"]), "offset": int(place["offset"])}}
+        "recent_failures": len(recent),
+        "failure_unix_s": newest and newest["timestamp"] / 1000,
+        "failure": newest and reason(newest["stacktrace"]),
+        "failure_message": place and {"partition": int(place["partition"]), "offset": int(place["offset"])},
+    }
 
 
 def recent_failed_checkpoints(checkpoints: Json, since_s: float) -> Json:

@@ -53,6 +53,7 @@ def refusal(method: str, path: str, content_type: str) -> str | None:
 
 def app(flink: str, gate: Gate, verify: ssl.SSLContext | None = None) -> Starlette:
     """The server for a Flink whose REST API is at the URL `flink`."""
+
     @asynccontextmanager
     async def lifespan(_app: Starlette) -> AsyncIterator[dict[str, httpx.AsyncClient]]:
         async with httpx.AsyncClient(base_url=flink, verify=verify or True, timeout=TIMEOUT_S, trust_env=False) as client:
@@ -60,7 +61,9 @@ def app(flink: str, gate: Gate, verify: ssl.SSLContext | None = None) -> Starlet
 
     return Starlette(
         routes=[Route("/{path:path}", pass_on, methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"])],
-        middleware=[Middleware(OwnHost, gate=gate)], lifespan=lifespan)
+        middleware=[Middleware(OwnHost, gate=gate)],
+        lifespan=lifespan,
+    )
 
 
 async def pass_on(request: Request) -> Response:
@@ -75,14 +78,19 @@ async def pass_on(request: Request) -> Response:
             return PlainTextResponse(f"a body takes {LONGEST_BODY_BYTES} bytes at most\n", 413)
     client: httpx.AsyncClient = request.state.client
     url = httpx.URL(path=quote(path)) if not request.url.query else httpx.URL(f"{quote(path)}?{request.url.query}")
-    sent = client.build_request(request.method, url, content=body, headers=AS_IT_IS | {name: headers[name] for name in PASSED_ON if name in headers})
+    sent = client.build_request(
+        request.method, url, content=body, headers=AS_IT_IS | {name: headers[name] for name in PASSED_ON if name in headers}
+    )
     try:
         answer = await client.send(sent, stream=True)
     except httpx.TransportError:
         return PlainTextResponse("no Flink answers\n", 502)
     return StreamingResponse(
-        answer.aiter_raw(), answer.status_code, {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers},
-        background=BackgroundTask(answer.aclose))
+        answer.aiter_raw(),
+        answer.status_code,
+        {name: answer.headers[name] for name in PASSED_BACK if name in answer.headers},
+        background=BackgroundTask(answer.aclose),
+    )
 
 
 def main() -> None:
@@ -98,7 +106,14 @@ def main() -> None:
     args = parser.parse_args()
     scheme, context = ("https", rest_keys.client_context(args.keys)) if args.keys else ("http", None)
     gate = Gate(settings, args.address, pages=True)
-    uvicorn.run(app(f"{scheme}://{args.flink}", gate, context), host=args.address, port=args.port, log_config=None, access_log=False, server_header=False)
+    uvicorn.run(
+        app(f"{scheme}://{args.flink}", gate, context),
+        host=args.address,
+        port=args.port,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+    )
 
 
 if __name__ == "__main__":

@@ -51,5 +51,5 @@ def addresses(settings: Settings) -> str:
 Kafka:       {settings.kafka.address}
 ClickHouse:  {settings.clickhouse.url} (user {settings.clickhouse.reader}, read-only)
 Flink:       http://{LOOPBACK}:{settings.flink.ui_port}
-Metrics:     {' '.join(metrics_urls(settings).values()) or 'none'}
-Logs:        {settings.stack.home / 'logs'}"""
+Metrics:     {" ".join(metrics_urls(settings).values()) or "none"}
+Logs:        {settings.stack.home / "logs"}"""

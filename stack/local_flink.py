@@ -26,8 +26,14 @@ FLINK = Path(sysconfig.get_path("purelib")) / "pyflink"
 PIPELINE_JOB = ROOT / "jobs" / "pipeline.py"
 
 
-def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELINE_JOB, ends: bool = False,
-              savepoint: str | None = None, run: Run = LIVE) -> None:
+def start_job(
+    processes: Processes,
+    settings: Settings,
+    job_file: Path = PIPELINE_JOB,
+    ends: bool = False,
+    savepoint: str | None = None,
+    run: Run = LIVE,
+) -> None:
     """Submit a job to its own Flink, whose web page is at settings.flink.ui_port.
 
     The job starts from the savepoint, else from its newest checkpoint or savepoint, else from the beginning. ends: it may end
@@ -70,8 +76,11 @@ def start_page(processes: Processes, settings: Settings, job: str, rest_port: in
     if FLINK_PAGE in processes.children:
         processes.stop(FLINK_PAGE)
     require_free_port(f"{LOOPBACK}:{settings.flink.ui_port}", "SMW_FLINK_UI_PORT")
-    processes.start(FLINK_PAGE, [
-        sys.executable, "-P", "-m", "stack.flink_page", f"{LOOPBACK}:{rest_port}", f"--keys={rest_keys_of(settings, job)}"], settings.environ())
+    processes.start(
+        FLINK_PAGE,
+        [sys.executable, "-P", "-m", "stack.flink_page", f"{LOOPBACK}:{rest_port}", f"--keys={rest_keys_of(settings, job)}"],
+        settings.environ(),
+    )
 
 
 def rest_keys_of(settings: Settings, job: str) -> Path:
@@ -101,10 +110,18 @@ def flink_run_command(settings: Settings, job_file: Path, options: Sequence[str]
         **reporter_options(settings),
     }
     return [
-        str(FLINK / "bin" / "flink"), "run", "--target", "local", *options,
+        str(FLINK / "bin" / "flink"),
+        "run",
+        "--target",
+        "local",
+        *options,
         *(argument for name, value in values.items() for argument in ("-D", f"{name}={value}")),
-        "-pyexec", sys.executable, "-pyclientexec", sys.executable,
-        "-py", str(job_file),
+        "-pyexec",
+        sys.executable,
+        "-pyclientexec",
+        sys.executable,
+        "-py",
+        str(job_file),
     ]
 
 
@@ -131,6 +148,12 @@ def flink_environ(settings: Settings, job: str = "flink", run: Run = LIVE) -> di
     options = ["-Xmx1g", END_WITHOUT_MEMORY, "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
     # A Flink in one process loads no reporter from its plugins. The jars in this variable are added to Flink's own class path.
     classes = [*map(str, FLINK.glob("plugins/metrics-prometheus/*.jar")), *os.environ.get("HADOOP_CLASSPATH", "").split(":")]
-    return settings.environ_without_secrets(settings.stack.home / "run") | run.environ() | {
-        "FLINK_LOG_DIR": str(settings.stack.home / "logs"), "JVM_ARGS": " ".join(options),
-        "HADOOP_CLASSPATH": ":".join(filter(None, classes))}
+    return (
+        settings.environ_without_secrets(settings.stack.home / "run")
+        | run.environ()
+        | {
+            "FLINK_LOG_DIR": str(settings.stack.home / "logs"),
+            "JVM_ARGS": " ".join(options),
+            "HADOOP_CLASSPATH": ":".join(filter(None, classes)),
+        }
+    )

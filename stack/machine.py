@@ -47,8 +47,10 @@ def require_java() -> None:
         printed = ""
     found = re.search(r' version "(\d+)', printed)
     if not found or found[1] not in JAVA_VERSIONS:
-        raise UserError(f"Java {JAVA_VERSIONS[0]} is needed, and {java()} is {f'version {found[1]}' if found else 'missing'}; install it, for "
-                        "example with: sudo apt install openjdk-17-jre-headless, and set JAVA_HOME to it if there are several")
+        raise UserError(
+            f"Java {JAVA_VERSIONS[0]} is needed, and {java()} is {f'version {found[1]}' if found else 'missing'}; install it, for "
+            "example with: sudo apt install openjdk-17-jre-headless, and set JAVA_HOME to it if there are several"
+        )
 
 
 @contextmanager

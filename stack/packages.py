@@ -71,7 +71,11 @@ def packed_packages(kept: Path, folder: Path) -> Path:
                 if not LEFT_OUT & set(file.parts) and (path := Path(str(file.locate()))).is_file():
                     archive.add(path, str(SITE_PACKAGES / file))
             if line.is_due() or i == len(packages):
-                line.show(Progress("Python packages of the jobs packed, once", i, len(packages), line.elapsed_s, state=f"{archive.offset >> 20} MB"))
+                line.show(
+                    Progress(
+                        "Python packages of the jobs packed, once", i, len(packages), line.elapsed_s, state=f"{archive.offset >> 20} MB"
+                    )
+                )
         add_interpreter(archive, python)
     for old in kept.glob("packages-*"):
         old.unlink()

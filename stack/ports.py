@@ -21,16 +21,28 @@ def with_free_ports(settings: Settings) -> Settings:
 
     A metrics port of 0 stays 0: no metrics.
     """
-    wanted = [host_and_port(settings.kafka.address, "SMW_KAFKA")[1], settings.kafka.controller_port,
-              urlsplit(settings.clickhouse.url).port or 0, settings.flink.ui_port, settings.dashboard.port,
-              settings.stack.flink_metrics_port, settings.stack.sink_metrics_port]
+    wanted = [
+        host_and_port(settings.kafka.address, "SMW_KAFKA")[1],
+        settings.kafka.controller_port,
+        urlsplit(settings.clickhouse.url).port or 0,
+        settings.flink.ui_port,
+        settings.dashboard.port,
+        settings.stack.flink_metrics_port,
+        settings.stack.sink_metrics_port,
+    ]
     with ExitStack() as held:  # all are held at once, so that they differ
         kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics = (
-            held.enter_context(listener_near(port)).getsockname()[1] for port in wanted)
-    return settings.but(kafka=f"{LOOPBACK}:{kafka}", kafka_controller_port=controller,
-                        clickhouse_url=f"http://{LOOPBACK}:{clickhouse}", flink_ui_port=flink, dashboard_port=dashboard,
-                        flink_metrics_port=settings.stack.flink_metrics_port and flink_metrics,
-                        sink_metrics_port=settings.stack.sink_metrics_port and sink_metrics)
+            held.enter_context(listener_near(port)).getsockname()[1] for port in wanted
+        )
+    return settings.but(
+        kafka=f"{LOOPBACK}:{kafka}",
+        kafka_controller_port=controller,
+        clickhouse_url=f"http://{LOOPBACK}:{clickhouse}",
+        flink_ui_port=flink,
+        dashboard_port=dashboard,
+        flink_metrics_port=settings.stack.flink_metrics_port and flink_metrics,
+        sink_metrics_port=settings.stack.sink_metrics_port and sink_metrics,
+    )
 
 
 def with_free_flink_port(settings: Settings) -> Settings:
@@ -55,8 +67,10 @@ def require_free_port(address: str, variable: str) -> None:
     try:
         socket.create_server((host, port)).close()
     except OSError as error:
-        raise UserError(f"port {port} at {host} is not free ({os.strerror(error.errno or 0)}): "
-                        f"end the program that uses it, or set {variable} to another") from error
+        raise UserError(
+            f"port {port} at {host} is not free ({os.strerror(error.errno or 0)}): "
+            f"end the program that uses it, or set {variable} to another"
+        ) from error
 
 
 def is_listening(address: str) -> bool:

@@ -75,8 +75,7 @@ class Processes:
         except BlockingIOError:
             raise UserError(f"another smw runs in {self.run.parent}: stop it, or set SMW_HOME to another folder") from None
         except OSError as error:
-            raise UserError(f"{error.filename} cannot be written ({error.strerror}): "
-                            "set SMW_HOME to a folder that can") from error
+            raise UserError(f"{error.filename} cannot be written ({error.strerror}): set SMW_HOME to a folder that can") from error
         for pid_file in self.run.glob("*.pid"):
             end(pid_file)
         return self
@@ -99,8 +98,13 @@ class Processes:
         self._report_of(name).unlink(missing_ok=True)
         pid_file.touch()  # before the process starts: if this one is killed in between, the next run still looks for it
         child = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "TERM", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            start_new_session=True, env=os.environ | environ | {MARK: str(pid_file), reports.FILE: str(self._report_of(name))})
+            ["setpriv", "--pdeathsig", "TERM", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env=os.environ | environ | {MARK: str(pid_file), reports.FILE: str(self._report_of(name))},
+        )
         pid_file.write_text(f"{child.pid}\n")
         assert child.stdout
         self.outputs[name] = Output(child.stdout, self.log(name), name, self.bound)
@@ -200,7 +204,7 @@ def fatal_cause(lines: list[str]) -> str | None:
     repeats line by line. For any other program that logs, only the trace of an error that it calls fatal counts.
     """
     if program := [line.partition(OF_PROGRAM)[2] for line in lines if OF_PROGRAM in line]:
-        trace = program[max((i for i, line in enumerate(program) if line.startswith("Traceback (")), default=len(program)):]
+        trace = program[max((i for i, line in enumerate(program) if line.startswith("Traceback (")), default=len(program)) :]
         return innermost_cause(trace) or next((line.removeprefix(": ") for line in reversed(trace) if PYTHON_ERROR.match(line)), None)
     if not any(map(logs.LINE.fullmatch, lines)):
         return innermost_cause(lines)

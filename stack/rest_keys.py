@@ -26,10 +26,16 @@ def make(folder: Path) -> None:
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048)  # Flink's own cipher suites are for RSA
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "flink")])
     certificate = (
-        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(x509.random_serial_number())
-        .not_valid_before(FROM).not_valid_after(TO)
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(FROM)
+        .not_valid_after(TO)
         .add_extension(x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]), critical=False)
-        .sign(key, hashes.SHA256()))
+        .sign(key, hashes.SHA256())
+    )
     locked = serialization.BestAvailableEncryption(PASSWORD.encode())
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
@@ -46,10 +52,13 @@ def make(folder: Path) -> None:
 def flink_options(folder: Path) -> dict[str, str]:
     """Flink options for TLS with clients that have the key, and no others."""
     return {
-        "security.ssl.rest.enabled": "true", "security.ssl.rest.authentication-enabled": "true",
-        "security.ssl.rest.keystore": str(folder / "flink.p12"), "security.ssl.rest.keystore-password": PASSWORD,
+        "security.ssl.rest.enabled": "true",
+        "security.ssl.rest.authentication-enabled": "true",
+        "security.ssl.rest.keystore": str(folder / "flink.p12"),
+        "security.ssl.rest.keystore-password": PASSWORD,
         "security.ssl.rest.key-password": PASSWORD,
-        "security.ssl.rest.truststore": str(folder / "trusted.p12"), "security.ssl.rest.truststore-password": PASSWORD,
+        "security.ssl.rest.truststore": str(folder / "trusted.p12"),
+        "security.ssl.rest.truststore-password": PASSWORD,
     }
 
 

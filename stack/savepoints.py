@@ -52,4 +52,6 @@ def restore_options(state: str | None) -> list[str]:
 def require_shared(settings: Settings) -> None:
     """Raise UserError when the state's folder is not set, as the nodes of a cluster could not reach the default one."""
     if not settings.flink.checkpoint_dir:
-        raise UserError("SMW_CHECKPOINT_DIR is not set: set it to a folder that all nodes of the cluster reach, or an address such as s3://...")
+        raise UserError(
+            "SMW_CHECKPOINT_DIR is not set: set it to a folder that all nodes of the cluster reach, or an address such as s3://..."
+        )

@@ -56,10 +56,24 @@ def start_gateway(processes: Processes, settings: Settings) -> None:
 def start_dashboard(processes: Processes, settings: Settings) -> None:
     """Start the dashboard at settings.dashboard.address and _port."""
     require_free_port(f"{settings.dashboard.address}:{settings.dashboard.port}", "SMW_DASHBOARD_PORT")
-    processes.start("dashboard", [
-        sys.executable, "-P", "-m", "streamlit", "run", str(ROOT / "dashboard" / "server.py"),
-        "--server.address", settings.dashboard.address, "--server.port", str(settings.dashboard.port),
-        "--logger.messageFormat", "%(levelname)s %(message)s"], settings.environ())
+    processes.start(
+        "dashboard",
+        [
+            sys.executable,
+            "-P",
+            "-m",
+            "streamlit",
+            "run",
+            str(ROOT / "dashboard" / "server.py"),
+            "--server.address",
+            settings.dashboard.address,
+            "--server.port",
+            str(settings.dashboard.port),
+            "--logger.messageFormat",
+            "%(levelname)s %(message)s",
+        ],
+        settings.environ(),
+    )
     url = dashboard_url(settings)
     processes.wait_until(lambda: answers(f"{url}/_stcore/health"), f"no dashboard answers at {url}")
 

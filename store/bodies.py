@@ -35,16 +35,20 @@ class Unpacker(Protocol):
     @property
     def eof(self) -> bool:
         """Whether the compressed data has ended."""
+
     @property
     def unused_data(self) -> bytes:
         """What follows the compressed data."""
+
     def decompress(self, data: bytes, max_length: int, /) -> bytes:
         """The next bytes unpacked, at most max_length."""
 
 
 UNPACKERS: dict[str, Callable[[], Unpacker]] = {
-    "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16), "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
-    "lz4": lz4.frame.LZ4FrameDecompressor, "zstd": zstd.ZstdDecompressor,
+    "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
+    "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
+    "lz4": lz4.frame.LZ4FrameDecompressor,
+    "zstd": zstd.ZstdDecompressor,
 }
 
 
@@ -60,7 +64,9 @@ async def read(request: Request, limit: int) -> bytes:
             with anyio.fail_after(min(SILENCE_S, end_s - anyio.current_time())):
                 piece = await anext(stream, None)
         except TimeoutError:
-            raise QueryError.named(209, f"The body stopped coming for {SILENCE_S} s, or took more than {WHOLE_S} s", "SOCKET_TIMEOUT") from None
+            raise QueryError.named(
+                209, f"The body stopped coming for {SILENCE_S} s, or took more than {WHOLE_S} s", "SOCKET_TIMEOUT"
+            ) from None
         if piece is None:
             return b"".join(pieces)
         size += len(piece)
@@ -77,7 +83,9 @@ def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
     """
     if encoding not in ("", "identity"):
         if encoding not in UNPACKERS:
-            raise QueryError.named(89, f"Unknown compression method {encoding!r}; known are {', '.join(UNPACKERS)}", "UNKNOWN_COMPRESSION_METHOD")
+            raise QueryError.named(
+                89, f"Unknown compression method {encoding!r}; known are {', '.join(UNPACKERS)}", "UNKNOWN_COMPRESSION_METHOD"
+            )
         try:
             body = _unpack_frames(body, UNPACKERS[encoding], limit)
         except QueryError:
@@ -114,9 +122,9 @@ def _unpack_blocks(data: bytes, limit: int) -> bytes:
             size += unpacked
             if size > limit:
                 raise _too_long(limit)
-            if packed < _HEADER.size or end > len(data) or data[at:at + _CHECKSUM.size] != _checksum(data[at + _CHECKSUM.size:end]):
+            if packed < _HEADER.size or end > len(data) or data[at : at + _CHECKSUM.size] != _checksum(data[at + _CHECKSUM.size : end]):
                 raise ValueError("a block's checksum is wrong")
-            pieces.append(_unpack_block(method, data[at + _CHECKSUM.size + _HEADER.size:end], unpacked))
+            pieces.append(_unpack_block(method, data[at + _CHECKSUM.size + _HEADER.size : end], unpacked))
         except QueryError:
             raise
         except Exception as error:  # each library has its own kinds
@@ -146,7 +154,7 @@ def pack(data: bytes) -> bytes:
     """
     blocks: list[bytes] = []
     for start in range(0, len(data), BLOCK_BYTES):
-        piece = data[start:start + BLOCK_BYTES]
+        piece = data[start : start + BLOCK_BYTES]
         packed = lz4.block.compress(piece, store_size=False)
         block = _HEADER.pack(_LZ4, len(packed) + _HEADER.size, len(piece)) + packed
         blocks += _checksum(block), block

@@ -59,9 +59,14 @@ def reader(settings: Settings) -> Client:
 
 def _client(settings: Settings, user: str, password: str, database: str | None) -> Client:
     return clickhouse_connect.get_client(
-        dsn=settings.clickhouse.url, interface=urlsplit(settings.clickhouse.url).scheme,  # it does not take that from the dsn
-        username=user, password=password, database=database or "__default__",
-        autogenerate_session_id=False, connect_timeout=5, send_receive_timeout=ANSWER_S,
+        dsn=settings.clickhouse.url,
+        interface=urlsplit(settings.clickhouse.url).scheme,  # it does not take that from the dsn
+        username=user,
+        password=password,
+        database=database or "__default__",
+        autogenerate_session_id=False,
+        connect_timeout=5,
+        send_receive_timeout=ANSWER_S,
         ca_cert=trusted(settings.clickhouse.ca, "SMW_CLICKHOUSE_CA"),
     )
 
@@ -70,8 +75,10 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
     """Why ClickHouse could not be used and what to do, in one sentence."""
     url = settings.clickhouse.url
     if error.code == AUTHENTICATION_FAILED:
-        return (f"ClickHouse at {url} refuses the user or the password; "
-                "set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)")
+        return (
+            f"ClickHouse at {url} refuses the user or the password; "
+            "set SMW_CLICKHOUSE_USER and SMW_CLICKHOUSE_PASSWORD (or ..._READER and ..._READER_PASSWORD)"
+        )
     if error.code == UNKNOWN_DATABASE and f"Database {settings.clickhouse.database} does not exist" in str(error):
         return f"ClickHouse at {url} has no database {settings.clickhouse.database} yet; the sink creates it: start it with {SMW} stack"
     if exception := re.search(r"DB::Exception: (.*?)(?: \(version [\d.]+\).*)?$", str(error), re.DOTALL):
@@ -79,8 +86,10 @@ def reason(error: ClickHouseError, settings: Settings) -> str:
     if untrusted := re.search(r"certificate verify failed: (.*?) \(_ssl", str(error)):
         if "mismatch" in untrusted[1]:
             return f"the certificate of ClickHouse at {url} is for another host name; set SMW_CLICKHOUSE_URL to the name in the certificate"
-        return (f"the certificate of ClickHouse at {url} is not trusted ({untrusted[1]}); "
-                "set SMW_CLICKHOUSE_CA to the PEM file of the authority that signed it")
+        return (
+            f"the certificate of ClickHouse at {url} is not trusted ({untrusted[1]}); "
+            "set SMW_CLICKHOUSE_CA to the PEM file of the authority that signed it"
+        )
     if "SSLError" in str(error):
         return f"ClickHouse takes no TLS at {url}; set SMW_CLICKHOUSE_URL to its port for TLS, or to http"
     if isinstance(error, OperationalError):

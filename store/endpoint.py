@@ -63,9 +63,26 @@ KILL_EVERY_S = 0.5
 
 # URL parameters of the protocol; all others are settings.
 PROTOCOL_PARAMETERS = {
-    "add_http_cors_header", "buffer_size", "client_protocol_version", "compress", "database", "decompress", "default_format",
-    "enable_http_compression", "http_headers_progress_interval_ms", "password", "query", "query_id", "quota_key", "role",
-    "send_progress_in_http_headers", "session_check", "session_id", "session_timeout", "user", "wait_end_of_query",
+    "add_http_cors_header",
+    "buffer_size",
+    "client_protocol_version",
+    "compress",
+    "database",
+    "decompress",
+    "default_format",
+    "enable_http_compression",
+    "http_headers_progress_interval_ms",
+    "password",
+    "query",
+    "query_id",
+    "quota_key",
+    "role",
+    "send_progress_in_http_headers",
+    "session_check",
+    "session_id",
+    "session_timeout",
+    "user",
+    "wait_end_of_query",
 }
 
 # Error code -> HTTP status, as in ClickHouse's own server; 500 for all others.
@@ -94,17 +111,18 @@ class Endpoint:
         self._killers = anyio.CapacityLimiter(2)
         gate = Gate(settings, urlsplit(settings.clickhouse.url).hostname or "")
         self.app = Starlette(
-            routes=[
-                Route("/ping", _ok),
-                Route("/replicas_status", _ok),
-                Route("/", _Answers(self)),
-            ],
+            routes=[Route("/ping", _ok), Route("/replicas_status", _ok), Route("/", _Answers(self))],
             middleware=[
                 Middleware(OwnHost, gate=gate),
-                Middleware(CORSMiddleware, allow_origins=listed(settings.stack.allowed_origins),
-                           allow_methods=["GET", "POST"], allow_headers=["*"],
-                           expose_headers=["X-ClickHouse-Exception-Code", "X-ClickHouse-Format", "X-ClickHouse-Query-Id", "X-ClickHouse-Summary"]),
-            ])
+                Middleware(
+                    CORSMiddleware,
+                    allow_origins=listed(settings.stack.allowed_origins),
+                    allow_methods=["GET", "POST"],
+                    allow_headers=["*"],
+                    expose_headers=["X-ClickHouse-Exception-Code", "X-ClickHouse-Format", "X-ClickHouse-Query-Id", "X-ClickHouse-Summary"],
+                ),
+            ],
+        )
 
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request for the path /. If the request ends early, its statement ends too."""
@@ -140,7 +158,9 @@ class Endpoint:
         lane = self._lanes[user]
         async with lane.place():
             parameters = request.query_params
-            text = await lane.run(bodies.unpack, body, request.headers.get("Content-Encoding", ""), parameters.get("decompress") == "1", limit)
+            text = await lane.run(
+                bodies.unpack, body, request.headers.get("Content-Encoding", ""), parameters.get("decompress") == "1", limit
+            )
             from_url = parameters.get("query", "").encode()
             text = from_url + b"\n" + text if from_url and text else from_url or text
             if not text.strip():
@@ -214,7 +234,9 @@ class _Answers:
 class _Sending:
     """Runs one statement and sends its answer to the client."""
 
-    def __init__(self, endpoint: Endpoint, lane: Lane, request: Request, send: Send, headers: dict[str, str], query: Query, gone: anyio.Event):
+    def __init__(
+        self, endpoint: Endpoint, lane: Lane, request: Request, send: Send, headers: dict[str, str], query: Query, gone: anyio.Event
+    ):
         self._endpoint, self._lane, self._send, self._headers, self._query, self._gone = endpoint, lane, send, headers, query, gone
         self._version = _version(request)
         self._packed = request.query_params.get("compress") == "1"
@@ -279,11 +301,19 @@ def _first_two(chunks: Iterator[bytes], form: Callable[[bytes], bytes]) -> list[
 
 
 def _summary(summary: Summary, elapsed_ns: int) -> str:
-    return json.dumps({
-        "read_rows": str(summary.read_rows), "read_bytes": str(summary.read_bytes), "written_rows": str(summary.written_rows),
-        "written_bytes": str(summary.written_bytes), "total_rows_to_read": str(summary.read_rows), "result_rows": str(summary.result_rows),
-        "result_bytes": str(summary.result_bytes), "elapsed_ns": str(elapsed_ns),
-    }, separators=(",", ":"))
+    return json.dumps(
+        {
+            "read_rows": str(summary.read_rows),
+            "read_bytes": str(summary.read_bytes),
+            "written_rows": str(summary.written_rows),
+            "written_bytes": str(summary.written_bytes),
+            "total_rows_to_read": str(summary.read_rows),
+            "result_rows": str(summary.result_rows),
+            "result_bytes": str(summary.result_bytes),
+            "elapsed_ns": str(elapsed_ns),
+        },
+        separators=(",", ":"),
+    )
 
 
 async def _ok(request: Request) -> PlainTextResponse:
@@ -336,8 +366,10 @@ def _bind(settings: Settings) -> socket.socket:
     address = urlsplit(settings.clickhouse.url)
     host, port = address.hostname or "", address.port or 8123
     if host != "localhost" and not _is_loopback(host):
-        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse.url} is not on this machine: "
-                        "the local endpoint serves a loopback address, such as http://127.0.0.1:8123")
+        raise UserError(
+            f"SMW_CLICKHOUSE_URL={settings.clickhouse.url} is not on this machine: "
+            "the local endpoint serves a loopback address, such as http://127.0.0.1:8123"
+        )
     # asyncio sets TCP_NODELAY only on a socket with an explicit protocol; without it an answer may take 40 ms longer.
     sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -346,7 +378,9 @@ def _bind(settings: Settings) -> socket.socket:
     except OSError as error:
         sock.close()
         if error.errno == errno.EADDRINUSE:
-            raise UserError(f"Port {port} on {host} is taken; stop the program that uses it, or set SMW_CLICKHOUSE_URL to another port") from None
+            raise UserError(
+                f"Port {port} on {host} is taken; stop the program that uses it, or set SMW_CLICKHOUSE_URL to another port"
+            ) from None
         raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}); set SMW_CLICKHOUSE_URL to another port") from None
     return sock
 
@@ -378,8 +412,10 @@ def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.clickhouse.certificate, settings.clickhouse.key)
     except OSError as error:
-        raise UserError(f"SMW_CLICKHOUSE_URL={settings.clickhouse.url}: set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY to PEM files "
-                        f"that belong together ({error.strerror or error})") from None
+        raise UserError(
+            f"SMW_CLICKHOUSE_URL={settings.clickhouse.url}: set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY to PEM files "
+            f"that belong together ({error.strerror or error})"
+        ) from None
     return settings.clickhouse.certificate, settings.clickhouse.key
 
 
@@ -412,8 +448,16 @@ def serve(settings: Settings) -> None:
             app = Endpoint(engine, settings).app
             _allow_many_connections()
             log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse.url, folder)
-            config = uvicorn.Config(app, log_config=None, log_level="warning", access_log=False, ws="none", timeout_graceful_shutdown=5,
-                                    ssl_certfile=certificate, ssl_keyfile=key)
+            config = uvicorn.Config(
+                app,
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                ws="none",
+                timeout_graceful_shutdown=5,
+                ssl_certfile=certificate,
+                ssl_keyfile=key,
+            )
             uvicorn.Server(config).run(sockets=[sock])
         finally:
             engine.close()

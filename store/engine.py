@@ -33,8 +33,14 @@ HEADED_FORMATS = {"RowBinaryWithNames": 1, "RowBinaryWithNamesAndTypes": 2}
 # With final=1 a repeated row appears once, even if the tables have not been merged since.
 READER_SETTINGS = {"final": "1", "max_execution_time": "60"}
 READER_MAY_SET = {
-    "final", "max_result_rows", "result_overflow_mode", "max_threads",
-    "date_time_output_format", "join_use_nulls", "output_format_json_quote_64bit_integers", "session_timezone",
+    "final",
+    "max_result_rows",
+    "result_overflow_mode",
+    "max_threads",
+    "date_time_output_format",
+    "join_use_nulls",
+    "output_format_json_quote_64bit_integers",
+    "session_timezone",
 }
 WITHOUT_EFFECT_ON_READER = {"async_insert", "network_compression_method", "network_zstd_compression_level", "wait_for_async_insert"}
 """Settings that clients send with each statement: clickhouse-jdbc those of inserts, clickhouse-go those of the native protocol."""
@@ -45,8 +51,10 @@ TEXT_OF_VALUE = 10
 
 BAD_ARGUMENTS, UNKNOWN_SETTING, READONLY = 36, 115, 164
 
-_INSERT = re.compile(rb"(?P<statement>\s*INSERT\s.*?)(?P<settings>\bSETTINGS\s+\w+\s*=.*?)?\bFORMAT\s+(?P<format>\w+)[ \t]*(\r?\n|$)",
-                     re.IGNORECASE | re.DOTALL)
+_INSERT = re.compile(
+    rb"(?P<statement>\s*INSERT\s.*?)(?P<settings>\bSETTINGS\s+\w+\s*=.*?)?\bFORMAT\s+(?P<format>\w+)[ \t]*(\r?\n|$)",
+    re.IGNORECASE | re.DOTALL,
+)
 _FORMAT = re.compile(r"\bFORMAT (\w+)($| SETTINGS )")
 
 
@@ -187,7 +195,9 @@ def _set(session: Session, query: Query, streamed: bool) -> None:
         if not streamed:
             limits["max_result_bytes"] = str(query.memory_bytes // TEXT_OF_VALUE)
             rows = query.memory_bytes // (100 + len(query.text))
-            limits["max_result_rows"] = str(min(rows, int(wanted) or rows if re.fullmatch(r"\d{1,19}", wanted := first.get("max_result_rows", "")) else rows))
+            limits["max_result_rows"] = str(
+                min(rows, int(wanted) or rows if re.fullmatch(r"\d{1,19}", wanted := first.get("max_result_rows", "")) else rows)
+            )
         first |= limits
     else:
         first = limits | first
@@ -261,7 +271,7 @@ def _insert(session: Session, query: Query, insert: re.Match[bytes]) -> Result:
     if query.readonly:
         raise QueryError.named(READONLY, "Cannot execute query in readonly mode", "READONLY")
     statement, settings, format_name = (_decode(insert[group] or b"") for group in ("statement", "settings", "format"))
-    with _in_memory(memoryview(query.text)[insert.end():]) as path:
+    with _in_memory(memoryview(query.text)[insert.end() :]) as path:
         result = session.query(f"{statement} FROM INFILE {_quote(path)} {settings} FORMAT {format_name}")
     summary = Summary()
     summary.add(result)

@@ -27,7 +27,7 @@ class QueryError(Exception):
         """The QueryError for an exception of chDB."""
         text = str(error)
         found = _CODE.search(text)
-        return cls(int(found[1]), text[found.start():].strip()) if found else cls(1001, f"Code: 1001. DB::Exception: {text}")
+        return cls(int(found[1]), text[found.start() :].strip()) if found else cls(1001, f"Code: 1001. DB::Exception: {text}")
 
     @classmethod
     def named(cls, code: int, message: str, name: str) -> QueryError:

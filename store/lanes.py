@@ -51,5 +51,6 @@ class Lane:
 
 
 def _too_many() -> QueryError:
-    return QueryError.named(202, "Too many simultaneous queries of this user: try again, or raise SMW_CLICKHOUSE_QUERIES",
-                            "TOO_MANY_SIMULTANEOUS_QUERIES")
+    return QueryError.named(
+        202, "Too many simultaneous queries of this user: try again, or raise SMW_CLICKHOUSE_QUERIES", "TOO_MANY_SIMULTANEOUS_QUERIES"
+    )

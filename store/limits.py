@@ -94,7 +94,11 @@ def _limits(fields: list[Schema]) -> Limits:
             limits.texts.append((name, LONGEST_NOTE if name == "note" else LONGEST_TEXT))
         elif isinstance(kind, dict) and (bounds := RANGE_OF.get(kind.get("logicalType", ""))):
             limits.ranges.append((name, *bounds))
-        elif isinstance(kind, dict) and isinstance(items := kind.get("items"), dict) and (bounds := RANGE_OF.get(items.get("logicalType", ""))):
+        elif (
+            isinstance(kind, dict)
+            and isinstance(items := kind.get("items"), dict)
+            and (bounds := RANGE_OF.get(items.get("logicalType", "")))
+        ):
             limits.arrays.append((name, *bounds))
         elif isinstance(kind, dict) and isinstance(kind.get("items"), dict):
             limits.nested.append((name, _limits(kind["items"]["fields"])))

@@ -25,12 +25,18 @@ class SinkMetrics:
     def __init__(self, tables: tuple[str, ...]):
         self.registry = CollectorRegistry()
         self.rows = Counter("smw_sink_rows_stored", "Rows stored in ClickHouse", ["table"], registry=self.registry)
-        self.refused = Counter("smw_sink_records_refused", "Messages that could not be stored, and are in the table refused", registry=self.registry)
-        self.unstored = Gauge("smw_sink_unstored_messages", "Messages in the topics that are not stored yet; NaN: Kafka does not answer",
-                              registry=self.registry)
+        self.refused = Counter(
+            "smw_sink_records_refused", "Messages that could not be stored, and are in the table refused", registry=self.registry
+        )
+        self.unstored = Gauge(
+            "smw_sink_unstored_messages",
+            "Messages in the topics that are not stored yet; NaN: Kafka does not answer",
+            registry=self.registry,
+        )
         self.stored_at = Gauge("smw_sink_last_insert_timestamp_seconds", "Time of the last insert; 0: none yet", registry=self.registry)
-        self.clickhouse_up = Gauge("smw_sink_clickhouse_up", "Whether ClickHouse took the last request (1) or is waited for (0)",
-                                   registry=self.registry)
+        self.clickhouse_up = Gauge(
+            "smw_sink_clickhouse_up", "Whether ClickHouse took the last request (1) or is waited for (0)", registry=self.registry
+        )
         for table in tables:
             self.rows.labels(table)
 
@@ -50,8 +56,10 @@ class SinkMetrics:
             app = wsgi_own_host(make_wsgi_app(self.registry), Gate(settings, settings.stack.metrics_address))
             server = make_server(settings.stack.metrics_address, settings.stack.sink_metrics_port, app, _Server, _Quiet)
         except OSError as error:
-            raise UserError(f"the sink's metrics cannot be served at {address} ({error.strerror}): end the program that uses it, "
-                            "or set SMW_SINK_METRICS_PORT to another port, or to 0 for none") from None
+            raise UserError(
+                f"the sink's metrics cannot be served at {address} ({error.strerror}): end the program that uses it, "
+                "or set SMW_SINK_METRICS_PORT to another port, or to 0 for none"
+            ) from None
         threading.Thread(target=server.serve_forever, daemon=True).start()
         try:
             yield

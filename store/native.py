@@ -18,12 +18,22 @@ BLOCK_INFO = b"\x01\x00\x02\xff\xff\xff\xff\x00"
 
 _U64 = Struct("<Q")
 _FIXED = {
-    1: "UInt8 Int8 Bool Enum8 Nothing", 2: "UInt16 Int16 BFloat16 Date Enum16", 4: "UInt32 Int32 Float32 Date32 DateTime IPv4 Time",
-    8: "UInt64 Int64 Float64 DateTime64 Time64", 16: "UInt128 Int128 UUID IPv6", 32: "UInt256 Int256",
+    1: "UInt8 Int8 Bool Enum8 Nothing",
+    2: "UInt16 Int16 BFloat16 Date Enum16",
+    4: "UInt32 Int32 Float32 Date32 DateTime IPv4 Time",
+    8: "UInt64 Int64 Float64 DateTime64 Time64",
+    16: "UInt128 Int128 UUID IPv6",
+    32: "UInt256 Int256",
 }
 _BYTES = {name: size for size, names in _FIXED.items() for name in names.split()}
-_ALIASES = {"Point": "Tuple(Float64, Float64)", "Ring": "Array(Point)", "LineString": "Array(Point)", "Polygon": "Array(Ring)",
-            "MultiLineString": "Array(LineString)", "MultiPolygon": "Array(Polygon)"}
+_ALIASES = {
+    "Point": "Tuple(Float64, Float64)",
+    "Ring": "Array(Point)",
+    "LineString": "Array(Point)",
+    "Polygon": "Array(Ring)",
+    "MultiLineString": "Array(LineString)",
+    "MultiPolygon": "Array(Polygon)",
+}
 _NAMED = re.compile(r"(?:`(?:[^`\\]|\\.)*`|\w+)\s+(?=[A-Z])")
 
 
@@ -42,7 +52,7 @@ def of_version(blocks: bytes, version: int, one_block: bool = False) -> bytes:
     while cursor.at < len(blocks):
         start = cursor.at
         columns, rows = cursor.varint(), cursor.varint()
-        pieces += BLOCK_INFO, blocks[start:cursor.at]
+        pieces += BLOCK_INFO, blocks[start : cursor.at]
         for _ in range(columns):
             start = cursor.at
             cursor.string()
@@ -51,7 +61,7 @@ def of_version(blocks: bytes, version: int, one_block: bool = False) -> bytes:
             if rows:
                 cursor.prefix(type_name)
                 cursor.column(type_name, rows)
-            pieces += blocks[start:behind_type], custom, blocks[behind_type:cursor.at]
+            pieces += blocks[start:behind_type], custom, blocks[behind_type : cursor.at]
     return b"".join(pieces)
 
 
@@ -85,7 +95,7 @@ class _Cursor:
     def string(self) -> bytes:
         size = self.varint()
         self.at += size
-        return self.data[self.at - size:self.at]
+        return self.data[self.at - size : self.at]
 
     def strings(self, count: int) -> None:
         data, at = self.data, self.at
@@ -153,8 +163,12 @@ def _size(name: str, type_name: str) -> int:
         return int(arguments[1])
     if name == "Decimal" and arguments:
         return next(size for size, digits in ((4, 9), (8, 18), (16, 38), (32, 76)) if int(arguments[1]) <= digits)
-    raise QueryError.named(48, f"Type {type_name} is not served in Native with client_protocol_version: convert it, for example with toString(), "
-                           "or choose another format", "NOT_IMPLEMENTED")
+    raise QueryError.named(
+        48,
+        f"Type {type_name} is not served in Native with client_protocol_version: convert it, for example with toString(), "
+        "or choose another format",
+        "NOT_IMPLEMENTED",
+    )
 
 
 def _parse(type_name: str) -> tuple[str, list[str]]:
@@ -165,7 +179,7 @@ def _parse(type_name: str) -> tuple[str, list[str]]:
         return name, []
     inner = _split(rest[:-1])
     if name in ("Tuple", "Nested"):
-        inner = [one[found.end():] if (found := _NAMED.match(one)) else one for one in inner]
+        inner = [one[found.end() :] if (found := _NAMED.match(one)) else one for one in inner]
     if name in ("Map", "Nested"):
         return "Array", [f"Tuple({', '.join(inner)})"]
     return name, inner

@@ -19,8 +19,10 @@ def minutes(profile: Profile) -> int:
     counts, columns = profile.counts, (profile.deltas, profile.readings, profile.min_watts, profile.mean_watts, profile.max_watts)
     lengths = [len(column) for column in columns]
     if len(counts) != len(profile.meter_ids) or counts.min(initial=0) < 0 or {int(counts.sum())} != set(lengths):
-        raise CodecError(f"{len(profile.meter_ids)} meter_ids, {len(counts)} counts that sum up to {counts.sum()}, and columns of "
-                         f"{lengths} minutes: they disagree")
+        raise CodecError(
+            f"{len(profile.meter_ids)} meter_ids, {len(counts)} counts that sum up to {counts.sum()}, and columns of "
+            f"{lengths} minutes: they disagree"
+        )
     if profile.deltas.min(initial=0) < 0 or not 0 <= profile.start // 60_000 <= MOST_MINUTES - int(profile.deltas.sum(dtype=np.int64)):
         raise CodecError(f"minutes from {profile.start} ms on: they lie in the years 1970 to 2105")
     return lengths[0]

@@ -11,8 +11,15 @@ from smartmeter.settings import Settings
 
 STATEMENTS = [statement for statement in (Path(__file__).parent / "schema.sql").read_text().split(";\n") if statement.strip()]
 
-AGE_OF = {"daily_energy": "date", "thresholds": "date", "alerts": "date", "power_profile": "minute", "late": "date",
-          "dead_letter": "received", "refused": "received"}
+AGE_OF = {
+    "daily_energy": "date",
+    "thresholds": "date",
+    "alerts": "date",
+    "power_profile": "minute",
+    "late": "date",
+    "dead_letter": "received",
+    "refused": "received",
+}
 """Tables whose rows leave after a time -> the column with the start of that time. Rows of other tables stay."""
 
 
@@ -36,7 +43,8 @@ def create(client: Client, settings: Settings, run: Run = LIVE) -> None:
 def _retain(client: Client, days_of: dict[str, int]) -> None:
     """Set the days after which rows leave each table; 0: never. It alters only tables whose setting changes, as that rewrites them."""
     found = client.query(
-        "SELECT name, extract(engine_full, ' TTL (.*?)(?: SETTINGS |$)') FROM system.tables WHERE database = currentDatabase()")
+        "SELECT name, extract(engine_full, ' TTL (.*?)(?: SETTINGS |$)') FROM system.tables WHERE database = currentDatabase()"
+    )
     present = {name: ttl for [name, ttl] in found.result_rows}
     for table, column in AGE_OF.items():
         days = days_of[table]

@@ -17,13 +17,7 @@ from dataclasses import dataclass, field
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
-from confluent_kafka import (
-    Consumer,
-    KafkaError,
-    KafkaException,
-    Message,
-    TopicPartition,
-)
+from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from smartmeter import logs, reports
 from smartmeter.errors import UserError
@@ -57,12 +51,55 @@ MOST_LINES = 10
 COLUMNS = {
     "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
     "meters": ("house_id", "meter_id", "label", "kind", "updated"),
-    "daily_energy": ("house_id", "meter_id", "date", "kwh", "readings", "duplicates", "covered_s", "max_gap_s", "day_s", "final", "revision",
-                     "refused", "hour_starts", "hours", "hour_kwh", "hour_covered_s"),
-    "thresholds": ("house_id", "meter_id", "date", "valid_from", "valid_to", "quantile", "window_days", "percentile_watts", "readings",
-                   "covered_s", "warming_up", "limit_watts", "revision"),
-    "alerts": ("alert_id", "house_id", "meter_id", "date", "start", "end", "open", "retracted", "readings", "peak_watts",
-               "percentile_watts", "limit_watts", "excess_kwh", "revision"),
+    "daily_energy": (
+        "house_id",
+        "meter_id",
+        "date",
+        "kwh",
+        "readings",
+        "duplicates",
+        "covered_s",
+        "max_gap_s",
+        "day_s",
+        "final",
+        "revision",
+        "refused",
+        "hour_starts",
+        "hours",
+        "hour_kwh",
+        "hour_covered_s",
+    ),
+    "thresholds": (
+        "house_id",
+        "meter_id",
+        "date",
+        "valid_from",
+        "valid_to",
+        "quantile",
+        "window_days",
+        "percentile_watts",
+        "readings",
+        "covered_s",
+        "warming_up",
+        "limit_watts",
+        "revision",
+    ),
+    "alerts": (
+        "alert_id",
+        "house_id",
+        "meter_id",
+        "date",
+        "start",
+        "end",
+        "open",
+        "retracted",
+        "readings",
+        "peak_watts",
+        "percentile_watts",
+        "limit_watts",
+        "excess_kwh",
+        "revision",
+    ),
     "acknowledgements": ("alert_id", "house_id", "note", "author", "withdrawn", "acknowledged"),
     "power_profile": profile.COLUMNS,
     "late": ("partition", "offset", "house_id", "date", "start", "end", "readings", "kwh", "house_time", "reason"),
@@ -84,8 +121,14 @@ def rows_by_table(name: str, record: AnyRecord) -> dict[str, list[AnyRecord]]:
 
 def refusal(message: Message, reason: str) -> AnyRecord:
     """The row of the table `refused` for a message that cannot be stored."""
-    return {"topic": message.topic(), "partition": message.partition(), "offset": message.offset(),
-            "received": limits.nearest_ms(message.timestamp()[1]), "reason": reason, "payload": message.value() or b""}
+    return {
+        "topic": message.topic(),
+        "partition": message.partition(),
+        "offset": message.offset(),
+        "received": limits.nearest_ms(message.timestamp()[1]),
+        "reason": reason,
+        "payload": message.value() or b"",
+    }
 
 
 @dataclass
@@ -108,8 +151,12 @@ class Batch:
 
     def is_due(self, settings: Settings) -> bool:
         """Whether to store the batch now."""
-        return (any(self.rows[table] for table in AT_ONCE) or len(self) >= settings.clickhouse.batch_rows
-                or self.message_bytes >= MOST_BYTES or time.monotonic() - self.started >= settings.clickhouse.batch_s)
+        return (
+            any(self.rows[table] for table in AT_ONCE)
+            or len(self) >= settings.clickhouse.batch_rows
+            or self.message_bytes >= MOST_BYTES
+            or time.monotonic() - self.started >= settings.clickhouse.batch_s
+        )
 
     def add(self, name: str, payload: bytes) -> None:
         """Add a message of the topic `name`. Raises CodecError if it is not one or cannot be stored, and then adds nothing."""
@@ -144,14 +191,16 @@ class Sink:
         connection.require_broker(self._settings)
         group_id = sink_group(self._settings, self._run)
         self._framing = framing(self._settings, self._run)
-        self._consumer = Consumer({
-            **connection.consumer(self._settings, group_id),
-            "auto.offset.reset": "earliest",
-            "queued.max.messages.kbytes": 16384,
-            "topic.metadata.refresh.interval.ms": 5000,
-            "max.poll.interval.ms": LONGEST_INSERT_S * 1000,
-            "error_cb": self._on_error,
-        })
+        self._consumer = Consumer(
+            {
+                **connection.consumer(self._settings, group_id),
+                "auto.offset.reset": "earliest",
+                "queued.max.messages.kbytes": 16384,
+                "topic.metadata.refresh.interval.ms": 5000,
+                "max.poll.interval.ms": LONGEST_INSERT_S * 1000,
+                "error_cb": self._on_error,
+            }
+        )
         try:
             with self._metrics.served(self._settings, group_id, tuple(self._name_of)):
                 if self._until_it_works(self._connect):

@@ -15,9 +15,18 @@ from tests.waiting import STILL_S
 
 PAGES = ("overview", "home", "appliances", "map", "alerts", "quality", "sql", "replay")
 PATIENCE_MS = STILL_S * 1000
-CHROMIUM = dict(executable_path=which("chromium-headless-shell") or which("chromium"), args=[
-    "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync"])
+CHROMIUM = dict(
+    executable_path=which("chromium-headless-shell") or which("chromium"),
+    args=[
+        "--no-sandbox",
+        "--disable-gpu",
+        "--disable-quic",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        "--disable-sync",
+    ],
+)
 
 expect.set_options(timeout=PATIENCE_MS)
 

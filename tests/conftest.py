@@ -11,13 +11,16 @@ from stack.processes import Processes
 from tests.ports import on_free_ports
 
 hypothesis.settings.register_profile(  # the first call of a compiled function waits for its compiler, and machines are slow or busy
-    "compiled", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+    "compiled", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
 hypothesis.settings.load_profile("compiled")
 
 
 def pytest_addoption(parser):
     parser.addoption("--soak", action="store_true", help="kill parts of the stack for a quarter of an hour, not only four")
-    parser.addoption("--screenshots", metavar="DIR", help="where the dashboard's screenshots are kept (default: with pytest's temporary files)")
+    parser.addoption(
+        "--screenshots", metavar="DIR", help="where the dashboard's screenshots are kept (default: with pytest's temporary files)"
+    )
 
 
 @pytest.fixture(scope="session")

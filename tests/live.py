@@ -37,7 +37,9 @@ def send_history(producer: Producer, houses: list[House]) -> None:
         producer.send_burst(raise_watts(burst, {(burst.house_id, RAISED_METER): burst.end_ms}, {}) if is_raised else burst)
 
 
-def send_live(producer: Producer, houses: list[House], watched: dict[int, list[int]], seconds: float, spikes_per_s: float) -> dict[str, float]:
+def send_live(
+    producer: Producer, houses: list[House], watched: dict[int, list[int]], seconds: float, spikes_per_s: float
+) -> dict[str, float]:
     """A burst a house each second, as the second ends, with spikes for so long. Returns alert_id -> time at which its first reading was sent."""
     rng, sent, raised_until = np.random.default_rng(1), {}, {}
     begin = time.time()

@@ -44,7 +44,9 @@ class Day(Hour):
     readings: list[int] = field(default_factory=list)
     duplicates: int = 0
     refused: int = 0
-    hours: dict[tuple[int, timedelta], Hour] = field(default_factory=lambda: defaultdict(Hour))  # by what `wall_hour` gives; none that holds nothing
+    hours: dict[tuple[int, timedelta], Hour] = field(
+        default_factory=lambda: defaultdict(Hour)
+    )  # by what `wall_hour` gives; none that holds nothing
 
 
 @dataclass
@@ -154,10 +156,10 @@ def judged_readings(burst):
     """
     at = 0
     for meter, count in zip(burst.meter_ids.tolist(), burst.counts.tolist()):
-        ticks = [int(delta) for delta in burst.deltas[at:at + count]]
-        times = [burst.start_ms + sum(ticks[:i + 1]) * burst.tick_ms for i in range(count)]
+        ticks = [int(delta) for delta in burst.deltas[at : at + count]]
+        times = [burst.start_ms + sum(ticks[: i + 1]) * burst.tick_ms for i in range(count)]
         in_order = all(a < b for a, b in pairwise(times)) and all(burst.start_ms <= time_ms < burst.end_ms for time_ms in times)
-        for time_ms, watts in zip(times, burst.watts[at:at + count].tolist()):
+        for time_ms, watts in zip(times, burst.watts[at : at + count].tolist()):
             yield meter, time_ms if in_order else burst.start_ms, watts, in_order and 0 <= watts <= MOST_WATTS
         at += count
 

@@ -51,12 +51,27 @@ def start_broker(processes: Processes, settings: Settings, authority: Authority)
     keystore.write_bytes(b"".join(file.read_bytes() for file in reversed(authority.issue(host))))
     data, properties = settings.stack.home / "kafka", settings.stack.home / "kafka.properties"
     places = dict(address=settings.kafka.address, controller_port=settings.kafka.controller_port)
-    properties.write_text(broker.BROKER_PROPERTIES.format(**places, data=data) + SECURITY_PROPERTIES.format(
-        **places, user=settings.kafka.user, password=settings.kafka.password, keystore=keystore, authority=authority.file))
+    properties.write_text(
+        broker.BROKER_PROPERTIES.format(**places, data=data)
+        + SECURITY_PROPERTIES.format(
+            **places, user=settings.kafka.user, password=settings.kafka.password, keystore=keystore, authority=authority.file
+        )
+    )
     java = [machine.java(), "-Xms128m", "-Xmx512m", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
-    subprocess.run([*java, "kafka.tools.StorageTool", "format", f"--cluster-id={secrets.token_urlsafe(16)}", "--config", str(properties),
-                    "--add-scram", f"SCRAM-SHA-512=[name={settings.kafka.user},password={settings.kafka.password}]"],
-                   check=True, capture_output=True)
+    subprocess.run(
+        [
+            *java,
+            "kafka.tools.StorageTool",
+            "format",
+            f"--cluster-id={secrets.token_urlsafe(16)}",
+            "--config",
+            str(properties),
+            "--add-scram",
+            f"SCRAM-SHA-512=[name={settings.kafka.user},password={settings.kafka.password}]",
+        ],
+        check=True,
+        capture_output=True,
+    )
     processes.start("kafka", [*java, "kafka.Kafka", str(properties)], {})
     processes.wait_until(lambda: broker.broker_answers(settings), "no secured broker answers")
 
@@ -72,7 +87,9 @@ def add_user(settings: Settings, name: str, password: str) -> None:
 def allow(settings: Settings, rights: list[tuple[str, ResourceType, str, AclOperation]]) -> None:
     """Give users rights: (user, kind, name, operation). settings: those of the admin."""
     admin = connection.admin(settings)
-    acls = [AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
-            for user, kind, name, operation in rights]
+    acls = [
+        AclBinding(kind, name, ResourcePatternType.LITERAL, f"User:{user}", "*", operation, AclPermissionType.ALLOW)
+        for user, kind, name, operation in rights
+    ]
     for future in admin.create_acls(acls).values():
         future.result()

@@ -61,8 +61,9 @@ def flow(source: Readings, out: Path) -> Dataflow:
 def summary(message: KafkaSourceMessage) -> tuple[str, Summary]:
     """(house, summary) of a message."""
     burst = fastavro.schemaless_reader(io.BytesIO(message.value[HEADER_BYTES:]), SCHEMAS["reading_burst"], None)
-    return str(burst["house_id"]), summarise(*(burst[name] for name in (
-        "timezone", "start", "tick_ms", "meter_ids", "counts", "deltas", "watts")))
+    return str(burst["house_id"]), summarise(
+        *(burst[name] for name in ("timezone", "start", "tick_ms", "meter_ids", "counts", "deltas", "watts"))
+    )
 
 
 class House(StatefulBatchLogic):

@@ -177,8 +177,9 @@ def bursts(kafka: str, topic: str):
 def columns(batch: list[Burst]) -> pa.Table:
     """A row a burst, in the order of the table's columns."""
     scalars = {name: [getattr(burst, name) for burst in batch] for name in ("house_id", "timezone", "start_ms", "tick_ms")}
-    return pa.table(scalars | {name: lists([getattr(burst, name) for burst in batch])
-                               for name in ("meter_ids", "counts", "deltas", "watts")})
+    return pa.table(
+        scalars | {name: lists([getattr(burst, name) for burst in batch]) for name in ("meter_ids", "counts", "deltas", "watts")}
+    )
 
 
 def lists(arrays: list[np.ndarray]) -> pa.ListArray:

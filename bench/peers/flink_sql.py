@@ -104,8 +104,7 @@ def main() -> None:
     out = args.out.resolve() / "daily_energy.csv"
     shutil.rmtree(out, ignore_errors=True)
     tables = environment()
-    for statement in (BURSTS.format(topic=args.topic, kafka=args.kafka), DAILY_ENERGY.format(path=out.as_uri()),
-                      DATED, PIECES, HELD):
+    for statement in (BURSTS.format(topic=args.topic, kafka=args.kafka), DAILY_ENERGY.format(path=out.as_uri()), DATED, PIECES, HELD):
         tables.execute_sql(statement)
     job = tables.execute_sql(INSERT).get_job_client()
     report(job.get_job_execution_result().result().get_net_runtime() / 1000)

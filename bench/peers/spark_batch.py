@@ -79,9 +79,14 @@ def cut(bursts: DataFrame) -> DataFrame:
     days = F.sequence(local_date(F.col("start_ms"), timezone), local_date(F.col("end_ms") - 1, timezone))
 
     def readings_before(time_ms: Column) -> Column:
-        count = F.aggregate("deltas", F.struct(F.col("start_ms").alias("time_ms"), F.lit(0).alias("readings")), lambda total, delta: F.struct(
-            (total.time_ms + delta * F.col("tick_ms")).alias("time_ms"),
-            (total.readings + (total.time_ms + delta * F.col("tick_ms") < time_ms).cast("int")).alias("readings")))
+        count = F.aggregate(
+            "deltas",
+            F.struct(F.col("start_ms").alias("time_ms"), F.lit(0).alias("readings")),
+            lambda total, delta: F.struct(
+                (total.time_ms + delta * F.col("tick_ms")).alias("time_ms"),
+                (total.readings + (total.time_ms + delta * F.col("tick_ms") < time_ms).cast("int")).alias("readings"),
+            ),
+        )
         return F.when(time_ms <= F.col("start_ms"), 0).when(time_ms >= F.col("end_ms"), F.size("deltas")).otherwise(count.readings)
 
     ticks_before = F.aggregate(F.slice("deltas", 1, F.col("first")), F.lit(0).cast("long"), lambda total, delta: total + delta)
@@ -89,44 +94,74 @@ def cut(bursts: DataFrame) -> DataFrame:
     return (
         bursts.select("*", F.unix_millis("start").alias("start_ms"), F.unix_millis("end").alias("end_ms"))
         .select("*", F.explode(days).alias("date"))
-        .select("*", midnight_ms(F.col("date"), timezone).alias("begin_ms"),
-                midnight_ms(F.date_add("date", 1), timezone).alias("midnight_ms"), F.posexplode("meter_ids").alias("m", "meter_id"))
+        .select(
+            "*",
+            midnight_ms(F.col("date"), timezone).alias("begin_ms"),
+            midnight_ms(F.date_add("date", 1), timezone).alias("midnight_ms"),
+            F.posexplode("meter_ids").alias("m", "meter_id"),
+        )
         .withColumns({"deltas": F.slice("deltas", first_count, count), "watts": F.slice("watts", first_count, count)})
         .withColumns({"first": readings_before(F.col("begin_ms")), "end": readings_before(F.col("midnight_ms"))})
         .where("end > first")
-        .select(*METER, "date", "begin_ms", "midnight_ms", "tick_ms",
-                (F.col("start_ms") + ticks_before * F.col("tick_ms")).alias("base_ms"),
-                F.slice("deltas", *of_day).alias("deltas"), F.slice("watts", *of_day).alias("watts")))
+        .select(
+            *METER,
+            "date",
+            "begin_ms",
+            "midnight_ms",
+            "tick_ms",
+            (F.col("start_ms") + ticks_before * F.col("tick_ms")).alias("base_ms"),
+            F.slice("deltas", *of_day).alias("deltas"),
+            F.slice("watts", *of_day).alias("watts"),
+        )
+    )
 
 
 def summed(pieces: DataFrame) -> DataFrame:
     """A row for each piece, with the sums of its readings. Its last reading holds until until_ms."""
     next_deltas = F.slice("deltas", 2, F.greatest(F.size("deltas") - 1, F.lit(0)))
     readings = pieces.select(
-        *METER, "date", "begin_ms", "midnight_ms", "base_ms", "tick_ms", (F.element_at("deltas", 1) * F.col("tick_ms")).alias("first_delta_ms"),
-        F.inline(F.arrays_zip(F.col("deltas").alias("delta"), next_deltas.alias("next_delta"), F.col("watts").alias("watts"))))
+        *METER,
+        "date",
+        "begin_ms",
+        "midnight_ms",
+        "base_ms",
+        "tick_ms",
+        (F.element_at("deltas", 1) * F.col("tick_ms")).alias("first_delta_ms"),
+        F.inline(F.arrays_zip(F.col("deltas").alias("delta"), next_deltas.alias("next_delta"), F.col("watts").alias("watts"))),
+    )
     watts, is_last = F.col("watts").cast("double"), F.col("next_delta").isNull()
     held_ms = F.when(is_last, 0).otherwise(F.least(F.col("next_delta").cast("long") * F.col("tick_ms"), F.lit(MAX_GAP_MS)))
     sums = readings.groupBy(*METER, "date", "begin_ms", "midnight_ms", "base_ms", "tick_ms", "first_delta_ms").agg(
-        F.count("*").alias("readings"), F.sum(watts * held_ms).alias("energy"), F.sum(held_ms).alias("covered_ms"),
-        F.sum("delta").alias("ticks"), F.sum(F.when(is_last, watts)).alias("last_watts"))
+        F.count("*").alias("readings"),
+        F.sum(watts * held_ms).alias("energy"),
+        F.sum(held_ms).alias("covered_ms"),
+        F.sum("delta").alias("ticks"),
+        F.sum(F.when(is_last, watts)).alias("last_watts"),
+    )
     of_meter = Window.partitionBy(*METER).orderBy("first_ms")
     newest_ms = F.max("last_ms").over(Window.partitionBy("house_id"))
     return (
         sums.withColumns({"first_ms": F.expr("base_ms + first_delta_ms"), "last_ms": F.expr("base_ms + ticks * tick_ms")})
         .withColumn("next_ms", F.lead("first_ms").over(of_meter))
-        .withColumn("until_ms", F.least(F.coalesce("next_ms", newest_ms), F.col("last_ms") + MAX_GAP_MS)))
+        .withColumn("until_ms", F.least(F.coalesce("next_ms", newest_ms), F.col("last_ms") + MAX_GAP_MS))
+    )
 
 
 def daily(sums: DataFrame) -> DataFrame:
     """Energy in W ms, covered time and readings of each meter and local day. A piece's last reading may hold across midnight."""
     return (
-        sums.withColumns({"held_ms": F.expr("least(until_ms, midnight_ms) - last_ms"),
-                          "rest_ms": F.expr("greatest(until_ms - midnight_ms, 0)")})
-        .selectExpr(*METER, """stack(2, date, energy + last_watts * held_ms, covered_ms + held_ms, readings,
-                                     date_add(date, 1), last_watts * rest_ms, rest_ms, 0L) AS (date, energy, covered_ms, readings)""")
-        .where("readings > 0 OR covered_ms > 0").groupBy(*METER, "date").agg(
-            *(F.sum(name).alias(name) for name in ("energy", "covered_ms", "readings"))))
+        sums.withColumns(
+            {"held_ms": F.expr("least(until_ms, midnight_ms) - last_ms"), "rest_ms": F.expr("greatest(until_ms - midnight_ms, 0)")}
+        )
+        .selectExpr(
+            *METER,
+            """stack(2, date, energy + last_watts * held_ms, covered_ms + held_ms, readings,
+                                     date_add(date, 1), last_watts * rest_ms, rest_ms, 0L) AS (date, energy, covered_ms, readings)""",
+        )
+        .where("readings > 0 OR covered_ms > 0")
+        .groupBy(*METER, "date")
+        .agg(*(F.sum(name).alias(name) for name in ("energy", "covered_ms", "readings")))
+    )
 
 
 def in_force(time_ms: str) -> Column:
@@ -137,9 +172,15 @@ def in_force(time_ms: str) -> Column:
 def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame:
     """Percentile and limit (null while warming up) of each meter and date, from the local days before it."""
     readings = pieces.select(*METER, "date", F.explode("watts").alias("watts"))
-    bins = readings.where("watts > 1e-5").groupBy(*METER, "date", F.floor(F.log("watts") / F.log(F.lit(GAMMA))).alias("bin")).agg(
-        F.count("*").alias("n")).withColumn("value", F.pow(F.lit(GAMMA), F.col("bin")) * 1.01)
-    on = quantile(bins.where(F.col("value") > RULE.rules.on_watts), 0.5).withColumnsRenamed({"total": "on_readings", "quantile": "on_watts"})
+    bins = (
+        readings.where("watts > 1e-5")
+        .groupBy(*METER, "date", F.floor(F.log("watts") / F.log(F.lit(GAMMA))).alias("bin"))
+        .agg(F.count("*").alias("n"))
+        .withColumn("value", F.pow(F.lit(GAMMA), F.col("bin")) * 1.01)
+    )
+    on = quantile(bins.where(F.col("value") > RULE.rules.on_watts), 0.5).withColumnsRenamed(
+        {"total": "on_readings", "quantile": "on_watts"}
+    )
     last = sums.groupBy("house_id").agg(F.max(in_force("last_ms")).alias("last_date"))
     window = F.explode(F.sequence(F.date_add("date", 1), F.date_add("date", RULE.rules.window_days))).alias("date")
 
@@ -147,13 +188,22 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
         return rows.join(F.broadcast(last), "house_id").select(*METER, window, "last_date", *columns).where("date <= last_date")
 
     percentiles = quantile(of_window(bins, "value", "n"), RULE.rules.quantile).withColumnRenamed("quantile", "percentile_watts")
-    history = of_window(days.join(on, [*METER, "date"], "left"), "covered_ms", "readings", "on_readings", "on_watts").groupBy(*METER, "date").agg(
-        F.sum("covered_ms").alias("covered_ms"), F.sum("readings").alias("readings"), F.sum("on_readings").alias("on_readings"),
-        F.sort_array(F.collect_list("on_watts")).alias("on_watts"))
+    history = (
+        of_window(days.join(on, [*METER, "date"], "left"), "covered_ms", "readings", "on_readings", "on_watts")
+        .groupBy(*METER, "date")
+        .agg(
+            F.sum("covered_ms").alias("covered_ms"),
+            F.sum("readings").alias("readings"),
+            F.sum("on_readings").alias("on_readings"),
+            F.sort_array(F.collect_list("on_watts")).alias("on_watts"),
+        )
+    )
     usual = F.element_at("on_watts", ((F.size("on_watts") + 1) / 2).cast("int"))
-    limit = F.when((F.col("covered_ms") < LEAST_HISTORY_MS) | (F.size("on_watts") == 0), None).when(
-        F.col("on_readings") >= MOSTLY_ON * F.col("readings"), F.col("percentile_watts") + RULE.rules.mains_watts).otherwise(
-        usual * (1 + RULE.rules.margin) + RULE.rules.min_watts)
+    limit = (
+        F.when((F.col("covered_ms") < LEAST_HISTORY_MS) | (F.size("on_watts") == 0), None)
+        .when(F.col("on_readings") >= MOSTLY_ON * F.col("readings"), F.col("percentile_watts") + RULE.rules.mains_watts)
+        .otherwise(usual * (1 + RULE.rules.margin) + RULE.rules.min_watts)
+    )
     return percentiles.join(history, [*METER, "date"]).select(*METER, "date", "percentile_watts", limit.alias("limit_watts"))
 
 
@@ -161,10 +211,15 @@ def quantile(bins: DataFrame, q: float) -> DataFrame:
     """The quantile of each meter and date: of `total` sorted readings, the one of rank floor(q * (total - 1)), counted from 0."""
     of_date = Window.partitionBy(*METER, "date")
     upto = (
-        bins.groupBy(*METER, "date", "value").agg(F.sum("n").alias("n"))
-        .withColumns({"total": F.sum("n").over(of_date), "upto": F.sum("n").over(of_date.orderBy("value"))}))
-    return upto.where(F.col("upto") > F.floor(F.lit(q) * (F.col("total") - 1))).groupBy(*METER, "date", "total").agg(
-        F.min("value").alias("quantile"))
+        bins.groupBy(*METER, "date", "value")
+        .agg(F.sum("n").alias("n"))
+        .withColumns({"total": F.sum("n").over(of_date), "upto": F.sum("n").over(of_date.orderBy("value"))})
+    )
+    return (
+        upto.where(F.col("upto") > F.floor(F.lit(q) * (F.col("total") - 1)))
+        .groupBy(*METER, "date", "total")
+        .agg(F.min("value").alias("quantile"))
+    )
 
 
 def alerts(pieces: DataFrame, sums: DataFrame, limits: DataFrame) -> DataFrame:
@@ -173,29 +228,47 @@ def alerts(pieces: DataFrame, sums: DataFrame, limits: DataFrame) -> DataFrame:
     lowest = limits.groupBy(*METER).agg(F.min("limit_watts").alias("lowest_watts"))
     piece = Window.partitionBy(*METER, "base_ms").orderBy("i")
     readings = (
-        pieces.join(F.broadcast(lowest), METER).where(F.array_max("watts") > F.col("lowest_watts"))
+        pieces.join(F.broadcast(lowest), METER)
+        .where(F.array_max("watts") > F.col("lowest_watts"))
         .join(sums.select(*METER, "base_ms", "next_ms"), [*METER, "base_ms"])
-        .select(*METER, "date", "begin_ms", "base_ms", "tick_ms", "next_ms", F.posexplode(F.arrays_zip("deltas", "watts")).alias("i", "reading"))
+        .select(
+            *METER, "date", "begin_ms", "base_ms", "tick_ms", "next_ms", F.posexplode(F.arrays_zip("deltas", "watts")).alias("i", "reading")
+        )
         .withColumn("time_ms", F.col("base_ms") + F.sum("reading.deltas").over(piece) * F.col("tick_ms"))
-        .withColumn("next_ms", F.coalesce(F.lead("time_ms").over(piece), "next_ms")))
-    over = readings.select(*METER, "time_ms", "next_ms", "reading.watts", in_force("time_ms").alias("in_force")).join(
-        F.broadcast(limits), [*METER, "in_force"]).where("watts > limit_watts")
+        .withColumn("next_ms", F.coalesce(F.lead("time_ms").over(piece), "next_ms"))
+    )
+    over = (
+        readings.select(*METER, "time_ms", "next_ms", "reading.watts", in_force("time_ms").alias("in_force"))
+        .join(F.broadcast(limits), [*METER, "in_force"])
+        .where("watts > limit_watts")
+    )
     of_meter = Window.partitionBy(*METER).orderBy("time_ms")
     since_ms = F.col("time_ms") - F.lag("time_ms").over(of_meter)
     follows = F.lag("next_ms").over(of_meter) == F.col("time_ms")
     goes_on = (since_ms <= RULE.rules.hold_s * 1000) | follows & (since_ms <= MAX_GAP_MS)
-    return over.withColumn("starts", (~F.coalesce(goes_on, F.lit(False))).cast("int")).withColumn(
-        "episode", F.sum("starts").over(of_meter)).groupBy(*METER, "episode").agg(
-        F.min("time_ms").alias("start"), F.count("*").alias("readings"), F.max("watts").cast("double").alias("peak_watts"),
-        F.min_by("limit_watts", "time_ms").alias("limit_watts")).drop("episode")
+    return (
+        over.withColumn("starts", (~F.coalesce(goes_on, F.lit(False))).cast("int"))
+        .withColumn("episode", F.sum("starts").over(of_meter))
+        .groupBy(*METER, "episode")
+        .agg(
+            F.min("time_ms").alias("start"),
+            F.count("*").alias("readings"),
+            F.max("watts").cast("double").alias("peak_watts"),
+            F.min_by("limit_watts", "time_ms").alias("limit_watts"),
+        )
+        .drop("episode")
+    )
 
 
 def main() -> None:
     args = arguments(__doc__, ("energy", "all"))
     spark = session()
     begun = time.monotonic()
-    messages = spark.read.format("kafka").options(**{
-        "kafka.bootstrap.servers": args.kafka, "subscribe": args.topic, "minPartitions": PARTITIONS}).load()
+    messages = (
+        spark.read.format("kafka")
+        .options(**{"kafka.bootstrap.servers": args.kafka, "subscribe": args.topic, "minPartitions": PARTITIONS})
+        .load()
+    )
     keep = DataFrame.persist if args.work == "all" else lambda rows: rows
     pieces = keep(cut(decoded(messages)))
     sums = keep(summed(pieces))

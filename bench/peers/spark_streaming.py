@@ -48,15 +48,30 @@ def main() -> None:
             batch.withColumn("batch", F.lit(number)).write.mode("append").parquet(updates)
 
         begun = time.monotonic()
-        messages = spark.readStream.format("kafka").options(**{
-            "kafka.bootstrap.servers": args.kafka, "subscribe": args.topic, "startingOffsets": "earliest",
-            "maxOffsetsPerTrigger": 10_000}).load()
+        messages = (
+            spark.readStream.format("kafka")
+            .options(
+                **{
+                    "kafka.bootstrap.servers": args.kafka,
+                    "subscribe": args.topic,
+                    "startingOffsets": "earliest",
+                    "maxOffsetsPerTrigger": 10_000,
+                }
+            )
+            .load()
+        )
         query = (
-            decoded(messages).withColumn("start_ms", F.unix_millis("start")).select("house_id", *COLUMNS)
+            decoded(messages)
+            .withColumn("start_ms", F.unix_millis("start"))
+            .select("house_id", *COLUMNS)
             .groupBy("house_id")
             .applyInPandasWithState(days, RESULT, "house BINARY", "update", GroupStateTimeout.NoTimeout)
-            .writeStream.outputMode("update").foreachBatch(keep).trigger(availableNow=True)
-            .option("checkpointLocation", f"{folder}/checkpoint").start())
+            .writeStream.outputMode("update")
+            .foreachBatch(keep)
+            .trigger(availableNow=True)
+            .option("checkpointLocation", f"{folder}/checkpoint")
+            .start()
+        )
         query.awaitTermination()
         newest = Window.partitionBy("house_id", "meter_id", "date").orderBy(F.desc("batch"))
         rows = spark.read.parquet(updates).withColumn("age", F.row_number().over(newest)).where("age = 1").drop("age", "batch")

@@ -27,13 +27,17 @@ AROUND = timedelta(minutes=30)
 ALERT_ID = re.compile(r"(\d+/\d+/-?\d+)?", re.ASCII)
 SHOW = {"all": "All", "open": "Open", "new": "Not acknowledged"}
 COLUMNS: dict[str, Any] = {
-    "state": "state", "house_id": st.column_config.NumberColumn("house", format="%d"), "city": "city", "label": "appliance",
+    "state": "state",
+    "house_id": st.column_config.NumberColumn("house", format="%d"),
+    "city": "city",
+    "label": "appliance",
     "began": "began (local time)",
     "minutes": st.column_config.NumberColumn("lasted, min", format="%.1f"),
     "peak_watts": st.column_config.NumberColumn("peak, W", format="%.0f"),
     "limit_watts": st.column_config.NumberColumn("limit, W", format="%.0f"),
     "excess_kwh": st.column_config.NumberColumn("excess, kWh", format="%.3f"),
-    "seen": "acknowledged", "note": "note",
+    "seen": "acknowledged",
+    "note": "note",
 }
 
 
@@ -68,8 +72,16 @@ def live(filters: dict[str, Any], notices: bool) -> None:
         st.caption(f"{counted(len(alerts), total, page)}, newest first. Select a row for details.")
         ids = alerts["alert_id"].tolist()
         key = f"alerts {hash(tuple(ids))}"  # a new table for other rows, so that a selection stays with its alert
-        st.dataframe(shown(alerts), hide_index=True, column_order=list(COLUMNS), column_config=COLUMNS, key=key,
-                     on_select=lambda: pick(ids, key), selection_mode="single-row", height=380)
+        st.dataframe(
+            shown(alerts),
+            hide_index=True,
+            column_order=list(COLUMNS),
+            column_config=COLUMNS,
+            key=key,
+            on_select=lambda: pick(ids, key),
+            selection_mode="single-row",
+            height=380,
+        )
         with st.container(horizontal=True, vertical_alignment="bottom"):
             csv_button(lambda: queries.alerts(db, MOST_SAVED, **filters), "alerts.csv")
             if pages > 1:
@@ -98,7 +110,8 @@ def shown(alerts: pd.DataFrame) -> pd.DataFrame:
         state=["open" if is_open else "over" for is_open in alerts["open"]],
         began=[local(at, zone) for at, zone in zip(alerts["start"], alerts["timezone"])],
         seen=["" if pd.isna(at) else local(at, zone) for at, zone in zip(alerts["acknowledged"], alerts["timezone"])],
-        minutes=alerts["duration_s"] / 60)
+        minutes=alerts["duration_s"] / 60,
+    )
 
 
 def local(at: pd.Timestamp, timezone: str) -> str:
@@ -115,8 +128,13 @@ def detail(alert_id: str) -> None:
     alert = found.iloc[0]
     st.subheader(f"House {alert['house_id']}, {local(alert['start'], alert['timezone'])}")
     st.text(", ".join(filter(None, (alert["label"] or f"meter {alert['meter_id']}", alert["city"]))))
-    st.button("Open the house", on_click=choose, args=(int(alert["house_id"]), int(alert["meter_id"]), alert["date"].date()), key="open",
-              icon=":material/home:")
+    st.button(
+        "Open the house",
+        on_click=choose,
+        args=(int(alert["house_id"]), int(alert["meter_id"]), alert["date"].date()),
+        key="open",
+        icon=":material/home:",
+    )
     if st.session_state.pop("chosen", False):
         st.switch_page("views/home.py")
     st.fragment(curve, run_every=CURVE_EVERY_S if alert["open"] else None)(alert_id)
@@ -135,8 +153,12 @@ def curve(alert_id: str) -> None:
         if found.empty:
             return
         alert = found.iloc[0]
-        span = Span(int((alert["start"] - AROUND).timestamp()) // 60 * 60, int((alert["end"] + AROUND).timestamp()) // 60 * 60 + 60,
-                    zone(alert["timezone"]), MOST_POINTS)
+        span = Span(
+            int((alert["start"] - AROUND).timestamp()) // 60 * 60,
+            int((alert["end"] + AROUND).timestamp()) // 60 * 60 + 60,
+            zone(alert["timezone"]),
+            MOST_POINTS,
+        )
         house_id, meter_ids = int(alert["house_id"]), [int(alert["meter_id"])]
         power = queries.power(results(), house_id, meter_ids, span.start_s, span.end_s, span.step_s)
         if power.empty:
@@ -174,8 +196,12 @@ def acknowledgement(alert_id: str) -> None:
 
 st.title("Alerts")
 filters = pick_filters()
-notices = st.toggle("Desktop notifications", key="notices", persist_state="session",
-                    help="For alerts that arrive while this page is open. Your browser will ask for permission.")
+notices = st.toggle(
+    "Desktop notifications",
+    key="notices",
+    persist_state="session",
+    help="For alerts that arrive while this page is open. Your browser will ask for permission.",
+)
 live(filters, notices)
 start("alert", str, ALERT_ID.fullmatch, "")
 keep("alert", st.session_state["alert"])

@@ -25,8 +25,12 @@ def show_figures(metered_kwh: float, mains_kwh: float | None) -> None:
     with st.container(horizontal=True):
         st.metric("Appliances, kWh", f"{metered_kwh:,.1f}", border=True, help="Measured by the appliances' own meters.")
         st.metric("Mains, kWh", "–" if mains_kwh is None else f"{mains_kwh:,.1f}", border=True)
-        st.metric("Share of the mains", f"{100 * metered_kwh / mains_kwh:.0f} %" if mains_kwh else "–", border=True,
-                  help="Measured by the appliances' own meters; – without a mains meter.")
+        st.metric(
+            "Share of the mains",
+            f"{100 * metered_kwh / mains_kwh:.0f} %" if mains_kwh else "–",
+            border=True,
+            help="Measured by the appliances' own meters; – without a mains meter.",
+        )
 
 
 def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> None:
@@ -36,9 +40,15 @@ def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> 
     left, right = st.columns([3, 2])
     left.altair_chart(charts.ranking(shares), alt="Energy by appliance with its share of the mains in percent")
     left.caption("Figure beside each bar: its share of the mains, in %.")
-    right.dataframe(shares, hide_index=True, column_config={
-        "label": "appliance", "kwh": st.column_config.NumberColumn("energy, kWh", format="%.2f"),
-        "share_percent": st.column_config.NumberColumn("share, %", format="%.1f", help="Of the mains.")})
+    right.dataframe(
+        shares,
+        hide_index=True,
+        column_config={
+            "label": "appliance",
+            "kwh": st.column_config.NumberColumn("energy, kWh", format="%.2f"),
+            "share_percent": st.column_config.NumberColumn("share, %", format="%.1f", help="Of the mains."),
+        },
+    )
     with right:
         csv_button(shares, f"appliances_{house.house_id}.csv")
 
@@ -56,7 +66,9 @@ def show_percentiles(house: House, meters: pd.DataFrame, first: date, last: date
     picked = st.multiselect("Meters", names, default=names[:6], max_selections=8, key="percentile_meters")
     st.altair_chart(charts.percentiles(found[found["name"].isin(picked)], picked), alt="Percentile of the power of each meter by day")
     quantile, table = found["quantile"].iloc[-1], found[["date", "name", "percentile_watts", "limit_watts", "warming_up"]]
-    st.caption(f"The {100 * quantile:g}th percentile of the readings of the days before. Each day's value applies from one hour after midnight.")
+    st.caption(
+        f"The {100 * quantile:g}th percentile of the readings of the days before. Each day's value applies from one hour after midnight."
+    )
     csv_button(table, f"thresholds_{house.house_id}.csv")
 
 

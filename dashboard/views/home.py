@@ -10,15 +10,7 @@ import streamlit as st
 from dashboard import charts, queries
 from dashboard.charts import Span
 from dashboard.connection import results
-from dashboard.controls import (
-    House,
-    csv_button,
-    keep,
-    pick_day,
-    pick_days,
-    pick_house,
-    start,
-)
+from dashboard.controls import House, csv_button, keep, pick_day, pick_days, pick_house, start
 from dashboard.tariff import HIGHEST, Tariff
 
 SPANS_H = {"day": 24, "6 hours": 6, "hour": 1}
@@ -79,8 +71,10 @@ def show_meter(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFra
     with_limit = st.toggle("Threshold", True, key="with_limit", persist_state="session")
     known = thresholds.dropna(subset="limit_watts")
     st.altair_chart(charts.power_curve(power, known if with_limit else known.head(0), alerts, span), alt="Power of the meter")
-    st.caption("Line: mean power. Blue band: from the lowest to the highest reading. Yellow band: from the percentile to the limit (dashed), "
-               f"over which a reading is a spike. Red, with a triangle: {counted(alerts)}.")
+    st.caption(
+        "Line: mean power. Blue band: from the lowest to the highest reading. Yellow band: from the percentile to the limit (dashed), "
+        f"over which a reading is a spike. Red, with a triangle: {counted(alerts)}."
+    )
     if thresholds["warming_up"].any():
         st.caption("This meter is warming up for some of that time: it has no limit yet.")
 
@@ -90,7 +84,10 @@ def show_whole_house(power: pd.DataFrame, meters: pd.DataFrame, alerts: pd.DataF
     power = power.merge(meters, on="meter_id")
     mains = power[power["kind"] == "mains"].groupby("start_s", as_index=False)["mean_watts"].sum()
     appliances, order = charts.ranked(power[power["kind"] != "mains"], "start_s", "mean_watts")
-    st.altair_chart(charts.stacked_power(appliances, mains, alerts, span, order), alt="Power of the appliances, stacked, with that of the mains as a line")
+    st.altair_chart(
+        charts.stacked_power(appliances, mains, alerts, span, order),
+        alt="Power of the appliances, stacked, with that of the mains as a line",
+    )
     st.caption(f"Areas: mean power of the appliances. Line: the mains. Red: {counted(alerts)}.")
 
 
@@ -115,11 +112,15 @@ def show_energy(days: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
     st.subheader("Energy by day")
     partial = days[(days["coverage_percent"] < charts.WHOLE_PERCENT) | ~days["final"]]
     if len(partial):
-        st.caption(f"{len(partial)} of {len(days)} days are in progress or under {charts.WHOLE_PERCENT} % covered; sums and means include only what "
-                   "was measured.")
+        st.caption(
+            f"{len(partial)} of {len(days)} days are in progress or under {charts.WHOLE_PERCENT} % covered; sums and means include only what "
+            "was measured."
+        )
     st.altair_chart(charts.daily_energy(days, median[median["houses"] > 1]), alt="Energy of the house by day")
-    st.caption("Bars: this house; pale: day in progress, or under 99 % covered (the coverage is shown above the bar). "
-               "Orange ticks: the period before. Green diamonds: the median house of the zip.")
+    st.caption(
+        "Bars: this house; pale: day in progress, or under 99 % covered (the coverage is shown above the bar). "
+        "Orange ticks: the period before. Green diamonds: the median house of the zip."
+    )
     csv_button(days, f"energy_{house.house_id}.csv")
 
 
@@ -130,10 +131,18 @@ def show_comparison(days: pd.DataFrame, before: pd.DataFrame, median: pd.DataFra
     with st.container(horizontal=True):
         st.metric("Energy, kWh", f"{total:,.1f}", border=True, help=f"{len(days)} days")
         st.metric("A day, kWh", f"{days['kwh'].mean():,.1f}" if len(days) else "–", border=True)
-        st.metric("vs period before", percent(total, earlier) if len(before) == len(days) else "–", border=True,
-                  help="The same number of days just before; – if results of some are missing.")
-        st.metric("vs zip median", percent(total, neighbours) if others > 1 else "–", border=True,
-                  help=f"{others} house{'' if others == 1 else 's'} with results in the same zip; – if it is the only one.")
+        st.metric(
+            "vs period before",
+            percent(total, earlier) if len(before) == len(days) else "–",
+            border=True,
+            help="The same number of days just before; – if results of some are missing.",
+        )
+        st.metric(
+            "vs zip median",
+            percent(total, neighbours) if others > 1 else "–",
+            border=True,
+            help=f"{others} house{'' if others == 1 else 's'} with results in the same zip; – if it is the only one.",
+        )
         st.metric("Covered", f"{days['coverage_percent'].mean():.1f} %" if len(days) else "–", border=True)
 
 
@@ -156,8 +165,10 @@ def show_cost(house: House, first: date, last: date) -> None:
         st.metric("A day", f"{cost['cost'].mean():,.2f}", border=True)
     st.altair_chart(charts.columns_by_day(cost, "cost", "cost"), alt="Cost by day")
     if tariff.price != tariff.peak_price and (unknown := hours[hours["known"] == 0]["date"].nunique()):
-        st.caption(f"{unknown} of {hours['date'].nunique()} days have no energy by hour, because an earlier release received part of them: their energy is "
-                   "spread evenly over the day. A replay of these days makes the cost exact.")
+        st.caption(
+            f"{unknown} of {hours['date'].nunique()} days have no energy by hour, because an earlier release received part of them: their energy is "
+            "spread evenly over the day. A replay of these days makes the cost exact."
+        )
     csv_button(cost, f"cost_{house.house_id}.csv")
 
 
@@ -166,16 +177,24 @@ def pick_tariff() -> Tariff:
     start("tariff", Tariff.from_text, lambda tariff: True, Tariff(0.3, 0.3))
     known = st.session_state["tariff"]
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        kind = st.segmented_control("Tariff", ["flat", "time of use"], key="tariff_kind", required=True,
-                                    default="flat" if known.price == known.peak_price else "time of use")
+        kind = st.segmented_control(
+            "Tariff",
+            ["flat", "time of use"],
+            key="tariff_kind",
+            required=True,
+            default="flat" if known.price == known.peak_price else "time of use",
+        )
         price = st.number_input("Price for a kWh", 0.0, HIGHEST, known.price, 0.01, format="%.4f", key="price")
         if kind == "flat":
             tariff = Tariff(price, price, known.peak_from, known.peak_to, known.weekends)
         else:
-            tariff = Tariff(price, st.number_input("At peak hours", 0.0, HIGHEST, known.peak_price, 0.01, format="%.4f", key="peak_price"),
-                            st.number_input("Peak from, h", 0, 23, known.peak_from, key="peak_from"),
-                            st.number_input("Peak to, h", 0, 23, known.peak_to, key="peak_to"),
-                            st.checkbox("Also at weekends", known.weekends, key="weekends"))
+            tariff = Tariff(
+                price,
+                st.number_input("At peak hours", 0.0, HIGHEST, known.peak_price, 0.01, format="%.4f", key="peak_price"),
+                st.number_input("Peak from, h", 0, 23, known.peak_from, key="peak_from"),
+                st.number_input("Peak to, h", 0, 23, known.peak_to, key="peak_to"),
+                st.checkbox("Also at weekends", known.weekends, key="weekends"),
+            )
     st.session_state["tariff"] = tariff
     keep("tariff", tariff.to_text())
     return tariff

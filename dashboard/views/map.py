@@ -47,8 +47,14 @@ if len(placed):
     left.vega_lite_chart(charts.zip_map(placed, measure.column, measure.title), alt=f"Map of {measure.title} by zip")
 if len(placed) < len(zips):
     left.caption(f"Without coordinates, so only in the table: {len(zips) - len(placed)}.")
-right.dataframe(zips, hide_index=True, column_order=("zip", "city", "state", "houses", "kwh_per_house_day", "kwh", "alerts"), column_config={
-    "kwh": st.column_config.NumberColumn("kWh", format="%.1f", help="Energy of all houses."),
-    "kwh_per_house_day": st.column_config.NumberColumn("kWh a day", format="%.2f", help="Energy per household and day.")})
+right.dataframe(
+    zips,
+    hide_index=True,
+    column_order=("zip", "city", "state", "houses", "kwh_per_house_day", "kwh", "alerts"),
+    column_config={
+        "kwh": st.column_config.NumberColumn("kWh", format="%.1f", help="Energy of all houses."),
+        "kwh_per_house_day": st.column_config.NumberColumn("kWh a day", format="%.2f", help="Energy per household and day."),
+    },
+)
 with right:
     csv_button(zips, "energy_by_zip.csv")

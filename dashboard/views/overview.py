@@ -37,9 +37,24 @@ def figures() -> None:
             st.metric("Open alerts", f"{health['open_alerts']:,}", border=True, help=f"{health['alerts']:,} alerts in all")
         st.subheader("Pipeline")
         with st.container(horizontal=True):
-            st.metric("Last result", in_time(time.time() - totals["newest_ms"] / 1000), border=True, help="Time since the newest result was computed.")
-            st.metric("Late readings", f"{health['late']:,}", border=True, help="Readings that could not be used; the table late lists them with the reason.")
-            st.metric("Dead letters", f"{health['dead']:,}", border=True, help="Messages that could not be used; the table dead_letter holds them.")
+            st.metric(
+                "Last result",
+                in_time(time.time() - totals["newest_ms"] / 1000),
+                border=True,
+                help="Time since the newest result was computed.",
+            )
+            st.metric(
+                "Late readings",
+                f"{health['late']:,}",
+                border=True,
+                help="Readings that could not be used; the table late lists them with the reason.",
+            )
+            st.metric(
+                "Dead letters",
+                f"{health['dead']:,}",
+                border=True,
+                help="Messages that could not be used; the table dead_letter holds them.",
+            )
 
 
 def show_day(label: str, day: pd.DataFrame, houses: int, meaning: str) -> None:
@@ -105,4 +120,6 @@ if not letters.empty:
     st.subheader("Dead letters")
     if len(letters) > MOST_REASONS:
         st.caption(f"The {MOST_REASONS} most frequent reasons; the table dead_letter has all of them.")
-    st.dataframe(letters.head(MOST_REASONS), hide_index=True, column_config={"last_received": st.column_config.DatetimeColumn("last received (UTC)")})
+    st.dataframe(
+        letters.head(MOST_REASONS), hide_index=True, column_config={"last_received": st.column_config.DatetimeColumn("last received (UTC)")}
+    )

@@ -15,11 +15,15 @@ from smartmeter.settings import SMW
 MOST = 1000
 MOST_SAVED = 1_000_000
 COLUMNS: dict[str, Any] = {
-    "house_id": st.column_config.NumberColumn("house", format="%d"), "city": "city", "date": st.column_config.DateColumn("local day"),
+    "house_id": st.column_config.NumberColumn("house", format="%d"),
+    "city": "city",
+    "date": st.column_config.DateColumn("local day"),
     "coverage_percent": st.column_config.NumberColumn("covered, %", format="%.1f"),
     "longest_gap_min": st.column_config.NumberColumn("longest gap, min", format="%.0f"),
-    "late_readings": st.column_config.NumberColumn("late", format="localized"), "refused": st.column_config.NumberColumn("refused", format="localized"),
-    "reason": "reason", "way_back": "way back",
+    "late_readings": st.column_config.NumberColumn("late", format="localized"),
+    "refused": st.column_config.NumberColumn("refused", format="localized"),
+    "reason": "reason",
+    "way_back": "way back",
 }
 
 
@@ -48,16 +52,21 @@ def explained(days: pd.DataFrame) -> pd.DataFrame:
     """Days as shown in the table."""
     known = days["known"] == 1
     return days.assign(
-        coverage_percent=days["coverage_percent"].where(known), longest_gap_min=(days["longest_gap_s"] / 60).where(known),
-        reason=[reason(day) for day in days.itertuples()], way_back=[way_back(day) for day in days.itertuples()])
+        coverage_percent=days["coverage_percent"].where(known),
+        longest_gap_min=(days["longest_gap_s"] / 60).where(known),
+        reason=[reason(day) for day in days.itertuples()],
+        way_back=[way_back(day) for day in days.itertuples()],
+    )
 
 
 st.title("Quality")
 totals = queries.totals(results())
 if totals["last"] is None:
     no_results_yet()
-st.caption("Days without a result between a house's first and last one, days with late or refused readings, and days that are over and "
-           f"under {charts.WHOLE_PERCENT} % covered.")
+st.caption(
+    "Days without a result between a house's first and last one, days with late or refused readings, and days that are over and "
+    f"under {charts.WHOLE_PERCENT} % covered."
+)
 with st.container(horizontal=True, vertical_alignment="bottom"):
     first, last = pick_days(totals["first"], totals["last"], most=366)
     house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="quality_house")
@@ -70,5 +79,7 @@ total = int(days["total"].iloc[0])
 st.caption(f"{total:,} day{'' if total == 1 else 's'}" if total == len(days) else f"{len(days):,} of {total:,} days, the newest")
 st.dataframe(explained(days), hide_index=True, column_order=list(COLUMNS), column_config=COLUMNS)
 csv_button(lambda: explained(queries.doubtful_days(db, first, last, house_id, MOST_SAVED))[list(COLUMNS)], "doubtful_days.csv")
-st.caption("A day may be closed before its readings arrive, for example by a burst with a clock that is ahead. The command beside it recomputes "
-           "the day from all readings that were sent. Days without readings stay empty until their readings are sent and replayed.")
+st.caption(
+    "A day may be closed before its readings arrive, for example by a burst with a clock that is ahead. The command beside it recomputes "
+    "the day from all readings that were sent. Days without readings stay empty until their readings are sent and replayed."
+)

@@ -27,9 +27,18 @@ def progress() -> None:
         done = queries.made_since(results(), replay.first, replay.last, replay.house_id, replay.begun_ms)
         with st.container(horizontal=True):
             st.metric("Results recomputed", f"{done:,} of {after['rows']:,}", border=True, help="Rows of daily energy.")
-            st.metric("Energy, kWh", f"{after['kwh']:,.3f}", change(after["kwh"], replay.before["kwh"]), "off", border=True, delta_arrow="off",
-                      help="Of all meters. The change is relative to the results before the replay.")
-            st.metric("Alerts", f"{after['alerts']:,}", f"{after['alerts'] - replay.before['alerts']:+,}", "off", border=True, delta_arrow="off")
+            st.metric(
+                "Energy, kWh",
+                f"{after['kwh']:,.3f}",
+                change(after["kwh"], replay.before["kwh"]),
+                "off",
+                border=True,
+                delta_arrow="off",
+                help="Of all meters. The change is relative to the results before the replay.",
+            )
+            st.metric(
+                "Alerts", f"{after['alerts']:,}", f"{after['alerts'] - replay.before['alerts']:+,}", "off", border=True, delta_arrow="off"
+            )
 
 
 def show_state(replay: Replay) -> None:
@@ -48,8 +57,10 @@ def show_state(replay: Replay) -> None:
 
 
 st.title("Replay")
-st.caption("The days are read again from Kafka's log and go through the same jobs, and the new results replace the old ones. "
-           "The same readings give the same results, to the last bit.")
+st.caption(
+    "The days are read again from Kafka's log and go through the same jobs, and the new results replace the old ones. "
+    "The same readings give the same results, to the last bit."
+)
 totals = queries.totals(results())
 if totals["last"] is None:
     no_results_yet()

@@ -19,13 +19,13 @@ MOST_ROWS = 10_000
 EXAMPLES = {
     "Energy by house": "SELECT house_id, round(sum(kwh), 1) AS kwh\nFROM daily_energy_by_label\nWHERE kind = 'mains'\nGROUP BY house_id\nORDER BY kwh DESC",
     "Which appliance uses most": "SELECT label, round(sum(kwh), 1) AS kwh, uniqExact(house_id) AS houses\nFROM appliance_share\n"
-                                 "GROUP BY label\nORDER BY kwh DESC",
+    "GROUP BY label\nORDER BY kwh DESC",
     "Energy by zip and day": "SELECT date, zip, city, houses, round(kwh_per_house, 2) AS kwh_per_house\nFROM energy_by_zip\nORDER BY date, kwh_per_house DESC",
     "Largest alerts": "SELECT house_id, label, start, duration_s, peak_watts, limit_watts, excess_kwh\nFROM alert_list\nORDER BY excess_kwh DESC\nLIMIT 50",
     "Power of a meter by minute": "SELECT minute, min_watts, mean_watts, max_watts\nFROM power_by_minute\n"
-                                  "WHERE house_id = 1 AND meter_id = 1\nORDER BY minute DESC\nLIMIT 1440",
+    "WHERE house_id = 1 AND meter_id = 1\nORDER BY minute DESC\nLIMIT 1440",
     "Badly measured days": "SELECT house_id, date, coverage_percent, longest_gap_s, readings\nFROM data_quality\n"
-                           "WHERE coverage_percent < 99\nORDER BY coverage_percent\nLIMIT 100",
+    "WHERE coverage_percent < 99\nORDER BY coverage_percent\nLIMIT 100",
     "Tables and views": "SELECT name, comment\nFROM system.tables\nWHERE database = currentDatabase()\nORDER BY name",
 }
 FORMAT_CLAUSE = re.compile(r"\bFORMAT\s+\w+\s*;?\s*$", re.IGNORECASE)
@@ -64,15 +64,27 @@ def show_chart(table: pd.DataFrame) -> None:
             y = st.selectbox("Height", numbers, index=len(numbers) - 1, key="chart_y")
             mark = st.segmented_control("As", ["bars", "line"], default="bars", required=True, key="chart_mark")
         plain = pd.DataFrame({"x": table[x], "y": table[y]})
-        kind = "T" if pd.api.types.is_datetime64_any_dtype(plain["x"]) else "Q" if pd.api.types.is_numeric_dtype(plain["x"]) and mark == "line" else "N"
-        drawn = plain.assign(x=plain["x"].astype(str)) if kind == "N" else plain  # names may have types that Vega does not support, such as tuples
+        kind = (
+            "T"
+            if pd.api.types.is_datetime64_any_dtype(plain["x"])
+            else "Q"
+            if pd.api.types.is_numeric_dtype(plain["x"]) and mark == "line"
+            else "N"
+        )
+        drawn = (
+            plain.assign(x=plain["x"].astype(str)) if kind == "N" else plain
+        )  # names may have types that Vega does not support, such as tuples
         base = alt.Chart(drawn).encode(x=alt.X(f"x:{kind}", title=x, sort=None), y=alt.Y("y:Q", title=y), tooltip=[f"x:{kind}", "y:Q"])
-        st.altair_chart((base.mark_bar(color=charts.BLUE) if mark == "bars" else base.mark_line(color=charts.BLUE)).properties(height=charts.HEIGHT))
+        st.altair_chart(
+            (base.mark_bar(color=charts.BLUE) if mark == "bars" else base.mark_line(color=charts.BLUE)).properties(height=charts.HEIGHT)
+        )
 
 
 st.title("SQL")
-st.caption(f"Queries run as the read-only user on database {settings().clickhouse.database}. At most {MOST_ROWS:,} rows are shown, "
-           "and the time and memory of a query are limited. Times are UTC.")
+st.caption(
+    f"Queries run as the read-only user on database {settings().clickhouse.database}. At most {MOST_ROWS:,} rows are shown, "
+    "and the time and memory of a query are limited. Times are UTC."
+)
 example = st.selectbox("Example", list(EXAMPLES), key="example")
 with st.form("query", border=False):
     sql = st.text_area("Query", EXAMPLES[example], height=180, key=f"sql {example}", help="Ctrl+Enter runs it.")

@@ -30,16 +30,18 @@ from jobs.core.state_version import require_version, widened
 from smartmeter.arrays import Bools, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
 
-HOUSE = np.dtype([
-    ("house_id", "i8"),
-    ("zone", "i4"),  # index of its time zone
-    ("newest_ms", "i8"),  # the newest reading, or NEVER
-    ("sections", "i4"),  # how many of the batches' sections belong to this house
-    ("bins", "i4"),  # likewise, and so for the fields below
-    ("minutes", "i4"),
-    ("hours", "i4"),
-    ("carried", "i4"),
-])
+HOUSE = np.dtype(
+    [
+        ("house_id", "i8"),
+        ("zone", "i4"),  # index of its time zone
+        ("newest_ms", "i8"),  # the newest reading, or NEVER
+        ("sections", "i4"),  # how many of the batches' sections belong to this house
+        ("bins", "i4"),  # likewise, and so for the fields below
+        ("minutes", "i4"),
+        ("hours", "i4"),
+        ("carried", "i4"),
+    ]
+)
 NUMBERED = ("sections", "bins", "minutes", "hours", "carried")
 HOUSE_1 = np.dtype([field for field in HOUSE.descr if field[0] != "hours"])
 """A house as stored in state of version 1."""
@@ -80,9 +82,17 @@ class Whole(NamedTuple):
         of_reading = np.repeat(of_channel, columns.count)
         refused = columns.refused[of_channel[columns.refused["channel"]]]
         refused["channel"] = (np.cumsum(of_channel) - 1)[refused["channel"]]
-        return cls(np.flatnonzero(wanted), Columns(
-            columns.bursts[wanted], columns.meter_id[of_channel], columns.count[of_channel], columns.gap_ms[of_reading], columns.watts[of_reading],
-            refused))
+        return cls(
+            np.flatnonzero(wanted),
+            Columns(
+                columns.bursts[wanted],
+                columns.meter_id[of_channel],
+                columns.count[of_channel],
+                columns.gap_ms[of_reading],
+                columns.watts[of_reading],
+                refused,
+            ),
+        )
 
     def of(self, sections: Rows) -> Whole:
         """The bursts of some consecutive sections (ARRIVED (s,))."""
@@ -94,8 +104,10 @@ class Whole(NamedTuple):
         bursts, meter_id, count, gap_ms, watts, refused = self.columns
         refused = refused[(refused["channel"] >= channels.start) & (refused["channel"] < channels.stop)]
         refused["channel"] -= channels.start
-        return Whole(self.number[begin:end],
-                     Columns(bursts[begin:end], meter_id[channels], count[channels], gap_ms[readings], watts[readings], refused))
+        return Whole(
+            self.number[begin:end],
+            Columns(bursts[begin:end], meter_id[channels], count[channels], gap_ms[readings], watts[readings], refused),
+        )
 
     def pack(self) -> bytes:
         """These bursts as bytes; empty if there are none."""
@@ -118,17 +130,33 @@ def _unpack_whole(body: memoryview) -> Whole:
     if not len(body):
         return NO_WHOLE
     bursts, channels, readings, refused = _WHOLE_HEAD.unpack_from(body)
-    packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size:]), 0, list[Any]()
-    for dtype, length in ((np.int64, bursts), (BURST, bursts), (np.int64, channels), (np.int64, channels), (np.uint32, readings), (np.float32, readings),
-                          (REFUSED, refused)):
+    packed, at, arrays = lz4.block.decompress(body[_WHOLE_HEAD.size :]), 0, list[Any]()
+    for dtype, length in (
+        (np.int64, bursts),
+        (BURST, bursts),
+        (np.int64, channels),
+        (np.int64, channels),
+        (np.uint32, readings),
+        (np.float32, readings),
+        (REFUSED, refused),
+    ):
         arrays.append(np.frombuffer(packed, dtype, length, at))
         at += arrays[-1].nbytes
     number, *columns = arrays
     return Whole(number, Columns(*columns)._replace(gap_ms=columns[3].astype(np.int64)))
 
 
-NO_WHOLE = Whole(np.empty(0, np.int64), Columns(
-    np.empty(0, BURST), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float32), np.empty(0, REFUSED)))
+NO_WHOLE = Whole(
+    np.empty(0, np.int64),
+    Columns(
+        np.empty(0, BURST),
+        np.empty(0, np.int64),
+        np.empty(0, np.int64),
+        np.empty(0, np.int64),
+        np.empty(0, np.float32),
+        np.empty(0, REFUSED),
+    ),
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -159,10 +187,32 @@ class Batch:
         cut = cuts[len(cuts) // 2]
         e, p, h, n = (int(self.sections[name][:cut].sum()) for name in NUMBERED[1:])
         until_ms = int(self.sections["before_ms"][cut])  # the newest reading of the first half
-        first = Batch(self.house_id, self.timezone, until_ms, self.sections[:cut], self.bin[:e], self.count[:e], self.minutes[:p],
-                      self.hours[:h], self.gap_ms[:n], self.watts[:n], self.whole.of(self.sections[:cut]))
-        return first, Batch(self.house_id, self.timezone, self.newest_ms, self.sections[cut:], self.bin[e:], self.count[e:], self.minutes[p:],
-                            self.hours[h:], self.gap_ms[n:], self.watts[n:], self.whole.of(self.sections[cut:]))
+        first = Batch(
+            self.house_id,
+            self.timezone,
+            until_ms,
+            self.sections[:cut],
+            self.bin[:e],
+            self.count[:e],
+            self.minutes[:p],
+            self.hours[:h],
+            self.gap_ms[:n],
+            self.watts[:n],
+            self.whole.of(self.sections[:cut]),
+        )
+        return first, Batch(
+            self.house_id,
+            self.timezone,
+            self.newest_ms,
+            self.sections[cut:],
+            self.bin[e:],
+            self.count[e:],
+            self.minutes[p:],
+            self.hours[h:],
+            self.gap_ms[n:],
+            self.watts[n:],
+            self.whole.of(self.sections[cut:]),
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -184,9 +234,20 @@ class Batches:
         """Yield the batches."""
         s = e = p = h = n = 0
         for house_id, zone, newest_ms, sections, bins, minutes, hours, carried in self.houses.tolist():
-            own = self.sections[s:s + sections]
-            yield Batch(house_id, self.zones[zone], newest_ms, own, self.bin[e:e + bins], self.count[e:e + bins], self.minutes[p:p + minutes],
-                        self.hours[h:h + hours], self.gap_ms[n:n + carried], self.watts[n:n + carried], self.whole.of(own))
+            own = self.sections[s : s + sections]
+            yield Batch(
+                house_id,
+                self.zones[zone],
+                newest_ms,
+                own,
+                self.bin[e : e + bins],
+                self.count[e : e + bins],
+                self.minutes[p : p + minutes],
+                self.hours[h : h + hours],
+                self.gap_ms[n : n + carried],
+                self.watts[n : n + carried],
+                self.whole.of(own),
+            )
             s, e, p, h, n = s + sections, e + bins, p + minutes, h + hours, n + carried
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes]]:
@@ -198,8 +259,18 @@ class Batches:
     def of_houses(self, begin: int, end: int) -> Batches:
         """The batches of the houses begin to end (exclusive)."""
         s, e, p, h, n = (slice(*self._places[name][[begin, end]].tolist()) for name in NUMBERED)
-        return Batches(self.zones, self.houses[begin:end], self.sections[s], self.bin[e], self.count[e], self.minutes[p], self.hours[h],
-                       self.gap_ms[n], self.watts[n], self.whole.of(self.sections[s]))
+        return Batches(
+            self.zones,
+            self.houses[begin:end],
+            self.sections[s],
+            self.bin[e],
+            self.count[e],
+            self.minutes[p],
+            self.hours[h],
+            self.gap_ms[n],
+            self.watts[n],
+            self.whole.of(self.sections[s]),
+        )
 
     def of(self, house_id: int) -> Batches:
         """The batches of one house."""
@@ -234,26 +305,44 @@ def unpack(body: bytes) -> Batches:
         require_version(version, STATE_VERSION)
         head, house, arrived = _HEAD.size, HOUSE, ARRIVED
         _, size, zones, houses, sections, entries, minutes, hours, readings = _HEAD.unpack_from(body)
-    columns, at, arrays = lz4.block.decompress(memoryview(body)[head:head + size]), zones, list[Any]()
-    for dtype, length in ((house, houses), (arrived, sections), (np.uint16, entries), (np.uint32, entries), (PIECE, minutes), (HOUR, hours),
-                          (np.uint32, readings)):
+    columns, at, arrays = lz4.block.decompress(memoryview(body)[head : head + size]), zones, list[Any]()
+    for dtype, length in (
+        (house, houses),
+        (arrived, sections),
+        (np.uint16, entries),
+        (np.uint32, entries),
+        (PIECE, minutes),
+        (HOUR, hours),
+        (np.uint32, readings),
+    ):
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
     arrays[:2] = widened(arrays[0], HOUSE), widened(arrays[1], ARRIVED)
     arrays.append(np.frombuffer(body, np.float32, readings, head + size))
-    arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes:]))
+    arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes :]))
     return Batches(columns[:zones].decode().split("\n"), *arrays)
 
 
 def alone(batch: Batch) -> Batches:
     """One batch as a Batches of its own."""
     house = batch.house_id, 0, batch.newest_ms, len(batch.sections), len(batch.bin), len(batch.minutes), len(batch.hours), len(batch.watts)
-    return Batches([batch.timezone], np.array([house], HOUSE), batch.sections, batch.bin, batch.count, batch.minutes, batch.hours,
-                   batch.gap_ms, batch.watts, batch.whole)
+    return Batches(
+        [batch.timezone],
+        np.array([house], HOUSE),
+        batch.sections,
+        batch.bin,
+        batch.count,
+        batch.minutes,
+        batch.hours,
+        batch.gap_ms,
+        batch.watts,
+        batch.whole,
+    )
 
 
-def house_batches(readings: Readings, partition: Ints, offset: Ints, max_sample_period_ms: int, wanted: Wanted,
-                  whole: Bools | None = None) -> Batches:
+def house_batches(
+    readings: Readings, partition: Ints, offset: Ints, max_sample_period_ms: int, wanted: Wanted, whole: Bools | None = None
+) -> Batches:
     """A batch for each house and time zone in many bursts.
 
     partition, offset: int (b,), place of each burst's message. whole: bool (b,), the bursts that travel with all their readings
@@ -264,8 +353,18 @@ def house_batches(readings: Readings, partition: Ints, offset: Ints, max_sample_
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
     houses = np.zeros(len(readings.bursts), HOUSE)
-    return Batches(readings.zones, houses[:_add_up(houses, readings.bursts, sections)], sections, bin_index, counts, minutes, hours, gap_ms,
-                   watts, NO_WHOLE if whole is None else Whole.among(readings.columns, whole))
+    return Batches(
+        readings.zones,
+        houses[: _add_up(houses, readings.bursts, sections)],
+        sections,
+        bin_index,
+        counts,
+        minutes,
+        hours,
+        gap_ms,
+        watts,
+        NO_WHOLE if whole is None else Whole.among(readings.columns, whole),
+    )
 
 
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)

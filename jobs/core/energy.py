@@ -18,14 +18,16 @@ from smartmeter.compiled import compiled
 REST_PER_MJ = 2.0**40
 MJ_PER_KWH = 3.6e9
 
-HOUR = np.dtype([
-    ("meter_id", "i4"),
-    ("day", "i4"),
-    ("start_ms", "i8"),  # of the local hour
-    ("energy_mj", "i8"),
-    ("energy_rest", "i8"),
-    ("covered_ms", "i4"),
-])
+HOUR = np.dtype(
+    [
+        ("meter_id", "i4"),
+        ("day", "i4"),
+        ("start_ms", "i8"),  # of the local hour
+        ("energy_mj", "i8"),
+        ("energy_rest", "i8"),
+        ("covered_ms", "i4"),
+    ]
+)
 """36 bytes: energy and covered time of a meter in one local hour, or what is added to them."""
 
 

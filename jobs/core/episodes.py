@@ -29,25 +29,37 @@ from smartmeter.settings import Settings
 UNKNOWN = 2**62
 """Stands for the time of a reading that has not arrived."""
 
-RUN = np.dtype([
-    ("meter_id", "i4"),
-    ("start_ms", "i8"),  # first and last reading
-    ("last_ms", "i8"),
-    ("next_ms", "i8"),  # the meter's earliest later reading so far, or UNKNOWN
-    ("readings", "i8"),
-    ("peak_watts", "f4"),
-    ("percentile_watts", "f8"),  # in force at the start
-    ("limit_watts", "f8"),
-    ("last_over_watts", "f8"),  # by how much the last reading exceeds its limit
-    ("excess_mj", "i8"),  # energy over the limit, without that of the last reading; integers of jobs.core.energy
-    ("excess_rest", "i8"),
-])
+RUN = np.dtype(
+    [
+        ("meter_id", "i4"),
+        ("start_ms", "i8"),  # first and last reading
+        ("last_ms", "i8"),
+        ("next_ms", "i8"),  # the meter's earliest later reading so far, or UNKNOWN
+        ("readings", "i8"),
+        ("peak_watts", "f4"),
+        ("percentile_watts", "f8"),  # in force at the start
+        ("limit_watts", "f8"),
+        ("last_over_watts", "f8"),  # by how much the last reading exceeds its limit
+        ("excess_mj", "i8"),  # energy over the limit, without that of the last reading; integers of jobs.core.energy
+        ("excess_rest", "i8"),
+    ]
+)
 """80 bytes."""
 
-EPISODE = np.dtype([
-    ("meter_id", "i4"), ("start_ms", "i8"), ("end_ms", "i8"), ("open", "?"), ("readings", "i8"), ("peak_watts", "f4"),
-    ("percentile_watts", "f8"), ("limit_watts", "f8"), ("excess_mj", "i8"), ("excess_rest", "i8"),
-])
+EPISODE = np.dtype(
+    [
+        ("meter_id", "i4"),
+        ("start_ms", "i8"),
+        ("end_ms", "i8"),
+        ("open", "?"),
+        ("readings", "i8"),
+        ("peak_watts", "f4"),
+        ("percentile_watts", "f8"),
+        ("limit_watts", "f8"),
+        ("excess_mj", "i8"),
+        ("excess_rest", "i8"),
+    ]
+)
 
 VERSION = np.dtype([("date", "i4"), ("valid_from_ms", "i8"), ("valid_to_ms", "i8"), ("limits", "i4")])
 LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts", "f8")])
@@ -83,8 +95,7 @@ class Versions:
     def add(self, threshold: ThresholdRecord) -> None:
         """Add a version (a record of schema threshold). It replaces one of the same date."""
         of_limit = np.repeat(self.versions["date"], self.versions["limits"])
-        limits = [(m["meter_id"], m["percentile_watts"], m["limit_watts"])
-                  for m in threshold["meters"] if m["limit_watts"] is not None]
+        limits = [(m["meter_id"], m["percentile_watts"], m["limit_watts"]) for m in threshold["meters"] if m["limit_watts"] is not None]
         version = (threshold["date"], threshold["valid_from"], threshold["valid_to"], len(limits))
         others = self.versions["date"] != threshold["date"]
         versions = np.append(self.versions[others], np.array([version], VERSION))
@@ -229,8 +240,7 @@ class Runs:
         for column in set(EPISODE.names or ()) & set(RUN.names or ()):
             episodes[column] = chains[column]
         episodes["end_ms"] = np.minimum(until_ms, clock_ms)
-        episodes["open"] = (
-            (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms) | (chains["last_ms"] + spell.hold_ms > clock_ms))
+        episodes["open"] = (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms) | (chains["last_ms"] + spell.hold_ms > clock_ms)
         whole, rest = energies(chains["last_over_watts"], episodes["end_ms"] - chains["last_ms"])
         episodes["excess_mj"] += whole
         episodes["excess_rest"] += rest
@@ -272,8 +282,7 @@ def openings(before: Rows, after: Rows) -> tuple[int, int]:
     An episode that began and ended in between counts in both.
     """
     was_open = {(row["meter_id"], row["start_ms"]): row["open"] for row in before}
-    opened = sum(bool(row["open"]) or key not in was_open for row in after
-                 if not was_open.get(key := (row["meter_id"], row["start_ms"])))
+    opened = sum(bool(row["open"]) or key not in was_open for row in after if not was_open.get(key := (row["meter_id"], row["start_ms"])))
     return opened, opened + int(before["open"].sum()) - int(after["open"].sum())
 
 
@@ -292,8 +301,9 @@ def _unbroken(runs, first, sections):
     unbroken, s = np.zeros(len(first), np.bool_), 0
     for i in range(len(first)):
         here, there = runs[first[i]], runs[first[i] + 1]
-        while s < len(sections) and (sections[s].meter_id < there.meter_id
-                                     or (sections[s].meter_id == there.meter_id and sections[s].end_ms <= there.start_ms)):
+        while s < len(sections) and (
+            sections[s].meter_id < there.meter_id or (sections[s].meter_id == there.meter_id and sections[s].end_ms <= there.start_ms)
+        ):
             s += 1
         unbroken[i] = s < len(sections) and sections[s].meter_id == there.meter_id and sections[s].start_ms <= here.last_ms
     return unbroken

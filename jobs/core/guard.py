@@ -25,8 +25,13 @@ class Guard:
     def __init__(self) -> None:
         self.logged: set[str] = set()
 
-    def each(self, work: Work, do: Callable[[Work], list[Result]], halves: Callable[[Work], tuple[Work, Work] | None],
-             failed: Callable[[Work, str], list[Result]]) -> list[Result]:
+    def each(
+        self,
+        work: Work,
+        do: Callable[[Work], list[Result]],
+        halves: Callable[[Work], tuple[Work, Work] | None],
+        failed: Callable[[Work, str], list[Result]],
+    ) -> list[Result]:
         """The results of do(work). If that raises, those of each half instead; if work has no halves, failed(work, reason)."""
         try:
             return do(work)

@@ -37,7 +37,7 @@ def gained(sections: Rows, used: Bools, hours: Rows, joined: Rows, timezone: str
     edges = edges_of(timezone, sections["day"])
     most = len(sections) + len(hours) + int(np.sum(joined["held_ms"] // HOUR_MS + 2 + len(edges)))
     found = np.zeros(most, HOUR)
-    return found[:_gain(found, sections, used, hours, joined, midnights(timezone), edges)]
+    return found[: _gain(found, sections, used, hours, joined, midnights(timezone), edges)]
 
 
 @compiled
@@ -47,7 +47,7 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
     for s in range(len(sections)):
         section = sections[s]
         if used[s] and section.hours:
-            found[size:size + section.hours] = hours[h:h + section.hours]
+            found[size : size + section.hours] = hours[h : h + section.hours]
             size += section.hours
         elif used[s] and section.covered_ms:
             hour, size = found[size], size + 1
@@ -65,7 +65,7 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
 def summed(*some: Rows) -> Rows:
     """The sum of some arrays of HOUR: sorted by meter, day and start, each once."""
     hours = np.concatenate(some)
-    return hours[:_sum_up(hours, hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))])]
+    return hours[: _sum_up(hours, hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))])]
 
 
 @compiled
@@ -125,7 +125,9 @@ class Hours:
 
     def keep(self) -> None:
         """Write the present hours and the list of days that have a value."""
-        self.state.put("present_hours", _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes())
+        self.state.put(
+            "present_hours", _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes()
+        )
 
     def _of(self, day: int) -> Rows:
         return np.frombuffer(self.state.get(f"hours/{day}") or b"", HOUR)

@@ -73,8 +73,15 @@ class HouseDays:
         JOINED: the readings that hold from one section to the next, now that these are one).
         """
         self.sections, verdict, links, joined, self.changed_from = _take(
-            self.sections, arrived, midnights(self.timezone), self.clock_ms, self.closed_day, self.changed_from,
-            rules.max_sample_period_ms, rules.allowed_lateness_ms)
+            self.sections,
+            arrived,
+            midnights(self.timezone),
+            self.clock_ms,
+            self.closed_day,
+            self.changed_from,
+            rules.max_sample_period_ms,
+            rules.allowed_lateness_ms,
+        )
         self.clock_ms = max(self.clock_ms, newest_ms)
         return verdict, links, joined
 
@@ -83,8 +90,9 @@ class HouseDays:
 
         can_be_cut: bool (s,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
         """
-        of_section, start_ms = _cuts(self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day,
-                                     rules.allowed_lateness_ms)
+        of_section, start_ms = _cuts(
+            self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day, rules.allowed_lateness_ms
+        )
         return of_section, start_ms
 
     def over_by_now(self, rules: Rules) -> int:
@@ -139,7 +147,7 @@ class HouseDays:
             require_version(version, STATE_VERSION)
         body = _HEAD.size + size
         sections = widened(np.frombuffer(state, SECTION_1 if version == 1 else SECTION, offset=body), SECTION)
-        return cls(state[_HEAD.size:body].decode(), clock_ms, closed_day, revision, changed_from, sections)
+        return cls(state[_HEAD.size : body].decode(), clock_ms, closed_day, revision, changed_from, sections)
 
 
 @compiled

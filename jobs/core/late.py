@@ -29,10 +29,18 @@ def refused(house_id: int, house: HouseDays, sections: Rows, reason: str) -> Ite
     for place in places.tolist():
         own = sections[sections[["partition", "offset", "day"]] == np.array(place, places.dtype)]
         partition, offset, day = place
-        yield "late", {
-            "partition": partition, "offset": offset, "house_id": house_id,
-            "date": day, "start": int(own["start_ms"].min()), "end": int(own["end_ms"].max()),
-            "readings": int(own["readings"].sum() + own["refused"].sum()),
-            "kwh": float(kwh(own["energy_mj"].sum(), own["energy_rest"].sum())),
-            "house_time": house.clock_ms, "reason": reason,
-        }
+        yield (
+            "late",
+            {
+                "partition": partition,
+                "offset": offset,
+                "house_id": house_id,
+                "date": day,
+                "start": int(own["start_ms"].min()),
+                "end": int(own["end_ms"].max()),
+                "readings": int(own["readings"].sum() + own["refused"].sum()),
+                "kwh": float(kwh(own["energy_mj"].sum(), own["energy_rest"].sum())),
+                "house_time": house.clock_ms,
+                "reason": reason,
+            },
+        )

@@ -48,7 +48,7 @@ def edges_of(timezone: str, days: Ints) -> Ints:
 @lru_cache(maxsize=4096)
 def _starts(timezone: str, day: int) -> Ints:
     """int64, rising: the starts (ms) of the hours of a local day, computed from its clock."""
-    begin_ms, end_ms = midnights(timezone)[day:day + 2].tolist()
+    begin_ms, end_ms = midnights(timezone)[day : day + 2].tolist()
     starts, since_ms = [], begin_ms
     while since_ms < end_ms:
         offset_ms, until_ms = _offset_ms(timezone, since_ms), _change(timezone, since_ms, end_ms)

@@ -31,27 +31,31 @@ PLUS_ZERO = np.float32(0)
 STATE_VERSION = 1
 _HEAD = struct.Struct("<B")
 
-PIECE = np.dtype([
-    ("minute", "i4"),  # minutes since 1970-01-01T00:00Z
-    ("readings", "i4"),
-    ("min_watts", "f4"),
-    ("max_watts", "f4"),
-    ("sum_mw", "i8"),
-])
+PIECE = np.dtype(
+    [
+        ("minute", "i4"),  # minutes since 1970-01-01T00:00Z
+        ("readings", "i4"),
+        ("min_watts", "f4"),
+        ("max_watts", "f4"),
+        ("sum_mw", "i8"),
+    ]
+)
 """24 bytes."""
 
-PART = np.dtype([
-    ("part", "i8"),  # 0: the main part; else the start in ms of the late section
-    ("meter_id", "i4"),
-    *PIECE.descr,
-])
+PART = np.dtype(
+    [
+        ("part", "i8"),  # 0: the main part; else the start in ms of the late section
+        ("meter_id", "i4"),
+        *PIECE.descr,
+    ]
+)
 """36 bytes."""
 
 
 def pieces(sections: Rows, readings: Readings) -> Rows:
     """PIECE of each minute with readings, by section and then rising; fills in sections["minutes"]."""
     found = np.empty(len(readings.columns.watts), PIECE)
-    return found[:_fill(found, sections, readings.columns.gap_ms, readings.columns.watts)].copy()
+    return found[: _fill(found, sections, readings.columns.gap_ms, readings.columns.watts)].copy()
 
 
 @compiled
@@ -139,7 +143,7 @@ def _add_pieces(every, size, sections, pieces, used, clock_ms):
     p = 0
     for s in range(len(sections)):
         section = sections[s]
-        for piece in pieces[p:p + section.minutes]:
+        for piece in pieces[p : p + section.minutes]:
             if used[s]:
                 came_late = settled_ms(piece.minute) <= max(section.before_ms, clock_ms)
                 part = every[size]

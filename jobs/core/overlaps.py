@@ -28,12 +28,14 @@ LOOK_BACK_MS = 2 * DAY_MS
 """How long a house's bursts travel with their readings after the first one that this worker sees, if others may have come before it. Data
 older than the local day before a house's newest reading is late in any case."""
 
-SEEN = np.dtype([
-    ("house_id", "i8"),  # 0: the place is free
-    ("unseen_ms", "i8"),  # bursts before the first that this worker saw of the house may reach this far; or NEVER
-    ("end_ms", "i8"),  # latest end of its bursts
-    ("clock_ms", "i8"),  # the newest reading
-])
+SEEN = np.dtype(
+    [
+        ("house_id", "i8"),  # 0: the place is free
+        ("unseen_ms", "i8"),  # bursts before the first that this worker saw of the house may reach this far; or NEVER
+        ("end_ms", "i8"),  # latest end of its bursts
+        ("clock_ms", "i8"),  # the newest reading
+    ]
+)
 
 
 class Horizon:
@@ -101,8 +103,14 @@ def _columns(batch: Batch, of_section: Ints, start_ms: Ints) -> Columns:
     goes_on = np.append(of_section[1:] == of_section[:-1], False)
     bursts["end_ms"] = np.where(goes_on, np.append(start_ms[1:], 0), sections["end_ms"])
     most = int(batch.sections["readings"][np.unique(of_section)].sum())
-    columns = Columns(bursts, sections["meter_id"].astype(np.int64), np.zeros(len(sections), np.int64), np.empty(most, np.int64), np.empty(most, np.float32),
-                      np.empty(len(batch.whole.columns.refused), REFUSED))
+    columns = Columns(
+        bursts,
+        sections["meter_id"].astype(np.int64),
+        np.zeros(len(sections), np.int64),
+        np.empty(most, np.int64),
+        np.empty(most, np.float32),
+        np.empty(len(batch.whole.columns.refused), REFUSED),
+    )
     refused = _fill(columns, sections, *_channels(batch.whole), batch.whole.columns)
     return columns._replace(refused=columns.refused[:refused])
 
@@ -134,7 +142,9 @@ def _fill(pieces, sections, number, start_ms, first, whole):
                 pieces.count[p] += 1
                 n += 1
             at += 1
-        while r < len(whole.refused) and (whole.refused[r].channel < c or (whole.refused[r].channel == c and whole.refused[r].time_ms < piece.end_ms)):
+        while r < len(whole.refused) and (
+            whole.refused[r].channel < c or (whole.refused[r].channel == c and whole.refused[r].time_ms < piece.end_ms)
+        ):
             refusal = whole.refused[r]
             if refusal.channel == c and refusal.time_ms >= piece.start_ms:
                 pieces.refused[refused].channel = p
@@ -157,6 +167,13 @@ def _spliced(batch: Batch, of_section: Ints, pieces: Batches) -> Batch:
         return entries[np.argsort(np.repeat(place, sections[number]), kind="stable")]
 
     return replace(
-        batch, sections=sections[np.argsort(place, kind="stable")], bin=entries("bins", "bin"), count=entries("bins", "count"),
-        minutes=entries("minutes", "minutes"), hours=entries("hours", "hours"), gap_ms=entries("carried", "gap_ms"), watts=entries("carried", "watts"),
-        whole=NO_WHOLE)
+        batch,
+        sections=sections[np.argsort(place, kind="stable")],
+        bin=entries("bins", "bin"),
+        count=entries("bins", "count"),
+        minutes=entries("minutes", "minutes"),
+        hours=entries("hours", "hours"),
+        gap_ms=entries("carried", "gap_ms"),
+        watts=entries("carried", "watts"),
+        whole=NO_WHOLE,
+    )

@@ -61,7 +61,8 @@ class Panes:
         merged = self.state.get(f"pane/{day}")
         gathered = self._gathered(day)
         return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(
-            Sketches.from_bins(gathered["meter_id"], gathered["bin"], gathered["count"]))
+            Sketches.from_bins(gathered["meter_id"], gathered["bin"], gathered["count"])
+        )
 
     def remove_before(self, day: int) -> Sketches:
         """Drop all days before `day`. Returns their merged sketches."""

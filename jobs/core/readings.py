@@ -34,20 +34,24 @@ LATEST_MS = (LAST_DAY - EPOCH.date()).days * DAY_MS - 4 * DAY_MS
 LONGEST_ZONE = 100
 """Most bytes of a time zone's name. The longest real one has 32."""
 
-BURST = np.dtype([
-    ("message", "i8"),  # index of its message
-    ("house_id", "i8"),
-    ("zone", "i8"),  # index of its time zone
-    ("start_ms", "i8"),
-    ("end_ms", "i8"),
-    ("newest_ms", "i8"),  # time of its newest reading, or NEVER
-    ("channels", "i8"),
-])
-REFUSED = np.dtype([
-    ("channel", "i8"),
-    ("time_ms", "i8"),  # of the reading; the burst's start if the channel's times are out of order
-    ("readings", "i8"),
-])
+BURST = np.dtype(
+    [
+        ("message", "i8"),  # index of its message
+        ("house_id", "i8"),
+        ("zone", "i8"),  # index of its time zone
+        ("start_ms", "i8"),
+        ("end_ms", "i8"),
+        ("newest_ms", "i8"),  # time of its newest reading, or NEVER
+        ("channels", "i8"),
+    ]
+)
+REFUSED = np.dtype(
+    [
+        ("channel", "i8"),
+        ("time_ms", "i8"),  # of the reading; the burst's start if the channel's times are out of order
+        ("readings", "i8"),
+    ]
+)
 """Readings that are refused; the rest of their burst is used."""
 
 CANNOT_BE_READ = "it cannot be read"
@@ -100,7 +104,8 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
         zones, columns = _decode(data, ends, usable, latest_ms, shards)
     good = set(columns.bursts["message"].tolist()) if len(columns.bursts) < len(payloads) else range(len(payloads))
     return Readings(zones, columns), {
-        i: why_bad(payload, latest_ms, oldest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good}
+        i: why_bad(payload, latest_ms, oldest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good
+    }
 
 
 def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str | None:
@@ -160,13 +165,25 @@ def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int)
     order = np.lexsort((house_id, shard_of(house_id, shards)))
     zones = np.empty((len(ends), 2), np.int64)
     most_meters = min(len(data) // 2, len(ends) * MOST_METERS)
-    columns = Columns(np.empty(len(ends), BURST), np.empty(most_meters, np.int64), np.empty(most_meters, np.int64),
-                      np.empty(most, np.int64), np.empty(most, np.float32), np.empty(most, REFUSED))
+    columns = Columns(
+        np.empty(len(ends), BURST),
+        np.empty(most_meters, np.int64),
+        np.empty(most_meters, np.int64),
+        np.empty(most, np.int64),
+        np.empty(most, np.float32),
+        np.empty(most, REFUSED),
+    )
     sizes = _decode_all(data, ends, order[wanted[order]], latest_ms, zones, columns)
-    names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[:sizes[-1]].tolist()]
+    names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[: sizes[-1]].tolist()]
     bursts, channels, readings, refused, _ = sizes
-    return names, Columns(columns.bursts[:bursts], columns.meter_id[:channels], columns.count[:channels], columns.gap_ms[:readings],
-                          columns.watts[:readings], columns.refused[:refused])
+    return names, Columns(
+        columns.bursts[:bursts],
+        columns.meter_id[:channels],
+        columns.count[:channels],
+        columns.gap_ms[:readings],
+        columns.watts[:readings],
+        columns.refused[:refused],
+    )
 
 
 @compiled
@@ -201,7 +218,7 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
 
     Returns the next channel, reading and refusal (all BAD if the message cannot be used), and the number of zones.
     """
-    if end - at < HEADER_BYTES or np.any(data[at:at + HEADER_BYTES] != _HEADER):
+    if end - at < HEADER_BYTES or np.any(data[at : at + HEADER_BYTES] != _HEADER):
         return BAD, BAD, BAD, z
     burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
     size, at = read_long(data, at, end)
@@ -211,19 +228,26 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
     burst.start_ms, at = read_long(data, at, end)
     burst.end_ms, at = read_long(data, at, end)
     tick_ms, at = read_long(data, at, end)
-    if not (at != BAD and burst.house_id > 0 and EARLIEST_MS <= burst.start_ms < burst.end_ms <= latest_ms
-            and burst.end_ms - burst.start_ms <= LONGEST_MS and 1 <= tick_ms < 2**31):
+    if not (
+        at != BAD
+        and burst.house_id > 0
+        and EARLIEST_MS <= burst.start_ms < burst.end_ms <= latest_ms
+        and burst.end_ms - burst.start_ms <= LONGEST_MS
+        and 1 <= tick_ms < 2**31
+    ):
         return BAD, BAD, BAD, z
-    at, meters_end = read_ints(data, at, end, columns.meter_id[:c + MOST_METERS], c)
-    at, counts_end = read_ints(data, at, end, columns.count[:c + MOST_METERS], c)
+    at, meters_end = read_ints(data, at, end, columns.meter_id[: c + MOST_METERS], c)
+    at, counts_end = read_ints(data, at, end, columns.count[: c + MOST_METERS], c)
     at, deltas_end = read_ints(data, at, end, columns.gap_ms, n)
     at, watts_end = read_floats(data, at, end, columns.watts, n)
     if not (at == end and meters_end == counts_end and deltas_end == watts_end):
         return BAD, BAD, BAD, z
     burst.channels = meters_end - c
-    if not (burst.channels * days_touched(burst.start_ms, burst.end_ms) <= MOST_SECTIONS
-            and _meters_fit(columns.meter_id[c:meters_end])
-            and _counts_fit(columns.count[c:meters_end], watts_end - n)):
+    if not (
+        burst.channels * days_touched(burst.start_ms, burst.end_ms) <= MOST_SECTIONS
+        and _meters_fit(columns.meter_id[c:meters_end])
+        and _counts_fit(columns.count[c:meters_end], watts_end - n)
+    ):
         return BAD, BAD, BAD, z
     n, r = _keep_readings(burst, tick_ms, columns, c, n, r)
     burst.zone, z = _zone(data, zone, size, zones, z)
@@ -258,13 +282,13 @@ def _keep_readings(burst, tick_ms, columns, c, n, r):
     burst.newest_ms, kept = NEVER, n
     for channel in range(c, c + burst.channels):
         count = columns.count[channel]
-        gaps_ms = columns.gap_ms[n:n + count]
+        gaps_ms = columns.gap_ms[n : n + count]
         elapsed_ms, in_order, valid = np.int64(0), True, True
         for i in range(count):
             gaps_ms[i] *= tick_ms
             elapsed_ms += gaps_ms[i]
             in_order &= (gaps_ms[i] > 0) & (gaps_ms[i] <= LONGEST_MS) | (i == 0) & (gaps_ms[i] == 0)
-        for watts in columns.watts[n:n + count]:
+        for watts in columns.watts[n : n + count]:
             valid &= is_power(watts)
         in_order &= burst.start_ms + elapsed_ms < burst.end_ms
         end = n + count
@@ -311,9 +335,7 @@ def _zone(data, at, size, zones, known):
     """(number of the time zone whose name is in data, new number of known zones)."""
     for number in range(known - 1, -1, -1):
         begin, end = zones[number]
-        if end - begin == size and np.all(data[begin:end] == data[at:at + size]):
+        if end - begin == size and np.all(data[begin:end] == data[at : at + size]):
             return number, known
     zones[known, 0], zones[known, 1] = at, at + size
     return known, known + 1
-
-

@@ -17,22 +17,24 @@ from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, days_of, midnights_of
 from smartmeter.settings import DAY_MS
 
-SECTION = np.dtype([
-    ("meter_id", "i4"),
-    ("day", "i4"),  # local day, days since 1970-01-01
-    ("start_ms", "i8"),  # span that its burst covers, within the day
-    ("end_ms", "i8"),
-    ("readings", "i8"),
-    ("duplicates", "i8"),  # readings received again for this span
-    ("first_ms", "i8"),  # first and last reading; undefined without readings
-    ("last_ms", "i8"),
-    ("last_watts", "f4"),
-    ("energy_mj", "i8"),  # between first and last reading
-    ("energy_rest", "i8"),
-    ("covered_ms", "i8"),
-    ("max_gap_ms", "i8"),
-    ("refused", "i8"),  # readings of this span that were refused
-])
+SECTION = np.dtype(
+    [
+        ("meter_id", "i4"),
+        ("day", "i4"),  # local day, days since 1970-01-01
+        ("start_ms", "i8"),  # span that its burst covers, within the day
+        ("end_ms", "i8"),
+        ("readings", "i8"),
+        ("duplicates", "i8"),  # readings received again for this span
+        ("first_ms", "i8"),  # first and last reading; undefined without readings
+        ("last_ms", "i8"),
+        ("last_watts", "f4"),
+        ("energy_mj", "i8"),  # between first and last reading
+        ("energy_rest", "i8"),
+        ("covered_ms", "i8"),
+        ("max_gap_ms", "i8"),
+        ("refused", "i8"),  # readings of this span that were refused
+    ]
+)
 """100 bytes. A house of 20 meters with 2 days open holds 40 of them: 4 kB."""
 
 SECTION_1 = np.dtype(SECTION.descr[:-1])
@@ -65,7 +67,7 @@ def arrivals(readings: Readings, partition: Ints, offset: Ints, max_sample_perio
     days = _local_days(readings)
     sections = np.zeros(int(np.sum(days.count * readings.bursts["channels"])), ARRIVED)
     hours = np.zeros(_most_hours(readings.columns, days), HOUR)
-    return sections, hours[:_fill(sections, hours, readings.columns, partition, offset, days, max_sample_period_ms)]
+    return sections, hours[: _fill(sections, hours, readings.columns, partition, offset, days, max_sample_period_ms)]
 
 
 def sections_in(readings: Readings) -> int:
@@ -108,9 +110,12 @@ def _most_hours(columns, days):
     most = channel = midnight = 0
     for b in range(len(columns.bursts)):
         burst, begin_ms = columns.bursts[b], days.midnight_ms[midnight]
-        in_one = (days.midnight_ms[midnight + 1] - begin_ms == DAY_MS and days.count[b] == 1
-                  and (burst.start_ms - begin_ms) // HOUR_MS == (burst.end_ms - 1 - begin_ms) // HOUR_MS)
-        for count in columns.count[channel:channel + burst.channels]:
+        in_one = (
+            days.midnight_ms[midnight + 1] - begin_ms == DAY_MS
+            and days.count[b] == 1
+            and (burst.start_ms - begin_ms) // HOUR_MS == (burst.end_ms - 1 - begin_ms) // HOUR_MS
+        )
+        for count in columns.count[channel : channel + burst.channels]:
             if count > 1 and not in_one:
                 most += (burst.end_ms - burst.start_ms) // HOUR_MS + 2 + days.edges_at[b, 1] - days.edges_at[b, 0]
         channel += burst.channels
@@ -124,7 +129,7 @@ def _fill(sections, hours, columns, partition, offset, days, max_sample_period_m
     s = n = channel = midnight = h = r = 0
     house_id, newest_ms = 0, NEVER
     for b in range(len(columns.bursts)):
-        burst, edges = columns.bursts[b], days.edges[days.edges_at[b, 0]:days.edges_at[b, 1]]
+        burst, edges = columns.bursts[b], days.edges[days.edges_at[b, 0] : days.edges_at[b, 1]]
         if burst.house_id != house_id:
             house_id, newest_ms = burst.house_id, NEVER
         for _ in range(burst.channels):
@@ -135,10 +140,12 @@ def _fill(sections, hours, columns, partition, offset, days, max_sample_period_m
                 section.meter_id, section.day, section.start_ms = columns.meter_id[channel], days.first[b] + d, begin_ms
                 section.end_ms = begin_ms = days.midnight_ms[midnight + d + 1] if d < days.count[b] - 1 else burst.end_ms
                 day = days.midnight_ms[midnight + d], days.midnight_ms[midnight + d + 1], edges
-                n, time_ms, section.hours = _integrate(section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_sample_period_ms)
+                n, time_ms, section.hours = _integrate(
+                    section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_sample_period_ms
+                )
                 h += section.hours
                 s += 1
-            r = _count_refused(sections[s - days.count[b]:s], columns.refused, r, channel)
+            r = _count_refused(sections[s - days.count[b] : s], columns.refused, r, channel)
             channel += 1
         midnight += days.count[b] + 1
         newest_ms = max(newest_ms, burst.newest_ms)

@@ -65,7 +65,7 @@ def _cells() -> Int32s:
     edge_bits = EDGES[:-1].view(np.int32).astype(np.int64)
     cell = np.arange(2**16)
     bin_below = np.searchsorted(edge_bits >> 16, cell) - 1
-    bin_below[np.float32(np.inf).view(np.int32) >> 16:] = -1
+    bin_below[np.float32(np.inf).view(np.int32) >> 16 :] = -1
     room = np.zeros(2**16, np.int64)
     room[edge_bits >> 16] = 0xFFFF - (edge_bits & 0xFFFF)
     return (((bin_below - cell) << 16) + room).astype(np.int32)
@@ -106,7 +106,7 @@ def _count(readings, bits, cells, bins, bin_index, count):
     n = entries = 0
     for s in range(len(readings)):
         found = 0
-        for own_bits in bits[n:n + readings[s]]:
+        for own_bits in bits[n : n + readings[s]]:
             own = np.int32(cells[np.uint32(own_bits) >> 16] + own_bits) >> 16
             if own >= 0:
                 if tally[own] == 0:
@@ -151,8 +151,9 @@ class Sketches:
         return cls(*_tally(np.asarray(meter_id, np.int64), watts))
 
     @classmethod
-    def from_bins(cls, meter_id: int | NDArray[np.integer[Any]], bin_index: NDArray[np.integer[Any]],
-                  count: NDArray[np.integer[Any]]) -> Sketches:
+    def from_bins(
+        cls, meter_id: int | NDArray[np.integer[Any]], bin_index: NDArray[np.integer[Any]], count: NDArray[np.integer[Any]]
+    ) -> Sketches:
         """The sketches of counted bins (int (e,), 0 to BINS - 1), each with its count and meter (or one meter for all).
 
         They may be in any order. The counts of repeated bins are added.

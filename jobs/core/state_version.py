@@ -14,8 +14,10 @@ class StateFault(ValueError):
 def require_version(version: int, understood: int) -> None:
     """Raise StateFault if the state has a version that this release cannot read."""
     if version != understood:
-        raise StateFault(f"a checkpoint of state version {version}, but this release reads version {understood}: "
-                         "restore it with the release that wrote it, or replay")
+        raise StateFault(
+            f"a checkpoint of state version {version}, but this release reads version {understood}: "
+            "restore it with the release that wrote it, or replay"
+        )
 
 
 def widened(rows: Rows, dtype: np.dtype[np.void]) -> Rows:

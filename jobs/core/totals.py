@@ -14,10 +14,19 @@ from smartmeter.arrays import Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
 
-RESULT = np.dtype([
-    ("meter_id", "i4"), ("day", "i4"), ("readings", "i8"), ("duplicates", "i8"), ("refused", "i8"),
-    ("energy_mj", "i8"), ("energy_rest", "i8"), ("covered_ms", "i8"), ("max_gap_ms", "i8"),
-])
+RESULT = np.dtype(
+    [
+        ("meter_id", "i4"),
+        ("day", "i4"),
+        ("readings", "i8"),
+        ("duplicates", "i8"),
+        ("refused", "i8"),
+        ("energy_mj", "i8"),
+        ("energy_rest", "i8"),
+        ("covered_ms", "i8"),
+        ("max_gap_ms", "i8"),
+    ]
+)
 
 
 def daily(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:
@@ -90,7 +99,7 @@ def held_by_hour(sections: Rows, timezone: str, clock_ms: int, max_sample_period
     days = sections["day"]
     edges = edges_of(timezone, np.concatenate((days, days + 1)))
     hours = np.zeros(len(sections) * (max_sample_period_ms // HOUR_MS + 4 + len(edges)), HOUR)
-    return hours[:_hold_all(hours, sections, midnights(timezone), edges, clock_ms, max_sample_period_ms)]
+    return hours[: _hold_all(hours, sections, midnights(timezone), edges, clock_ms, max_sample_period_ms)]
 
 
 @compiled
@@ -104,7 +113,9 @@ def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_sample_period_m
             from_ms = max(section.last_ms, midnight_ms[day])
             held_ms = min(until_ms, midnight_ms[day + 1]) - from_ms
             if held_ms > 0:
-                h = hold(hours, h, section.meter_id, day, section.last_watts, from_ms, held_ms, (midnight_ms[day], midnight_ms[day + 1], edges))
+                h = hold(
+                    hours, h, section.meter_id, day, section.last_watts, from_ms, held_ms, (midnight_ms[day], midnight_ms[day + 1], edges)
+                )
     return h
 
 

@@ -29,14 +29,16 @@ MOSTLY = 0.95
 STATE_VERSION = 1
 _HEAD = struct.Struct("<BiqqI")
 
-METER_DAY = np.dtype([
-    ("day", "i4"),  # local day, days since 1970-01-01
-    ("meter_id", "i4"),
-    ("covered_ms", "i8"),
-    ("readings", "i8"),
-    ("on_readings", "i8"),  # those over on_watts
-    ("usual_watts", "f8"),  # their median; 0 where there are none
-])
+METER_DAY = np.dtype(
+    [
+        ("day", "i4"),  # local day, days since 1970-01-01
+        ("meter_id", "i4"),
+        ("covered_ms", "i8"),
+        ("readings", "i8"),
+        ("on_readings", "i8"),  # those over on_watts
+        ("usual_watts", "f8"),  # their median; 0 where there are none
+    ]
+)
 """40 bytes."""
 
 
@@ -146,11 +148,16 @@ class Window:
         meter_ids, percentiles = self.sketches.quantile(limits.quantile)
         _, readings = self.sketches.readings()
         covered_ms, limit_watts = limits.of_meters(meter_ids, percentiles, self.days)
-        for meter_id, percentile_watts, count, covered, limit in zip(*(column.tolist() for column in (
-                meter_ids, percentiles, readings, covered_ms, limit_watts))):
+        for meter_id, percentile_watts, count, covered, limit in zip(
+            *(column.tolist() for column in (meter_ids, percentiles, readings, covered_ms, limit_watts))
+        ):
             yield {
-                "meter_id": meter_id, "percentile_watts": percentile_watts, "readings": count, "covered_s": covered / 1000,
-                "warming_up": isnan(limit), "limit_watts": None if isnan(limit) else limit,
+                "meter_id": meter_id,
+                "percentile_watts": percentile_watts,
+                "readings": count,
+                "covered_s": covered / 1000,
+                "warming_up": isnan(limit),
+                "limit_watts": None if isnan(limit) else limit,
             }
 
     def to_bytes(self) -> bytes:
@@ -164,7 +171,7 @@ class Window:
         version, date, valid_from_ms, valid_to_ms, rows = _HEAD.unpack_from(state)
         require_version(version, STATE_VERSION)
         days = np.frombuffer(state, METER_DAY, rows, _HEAD.size)
-        return cls(date, valid_from_ms, valid_to_ms, Sketches.from_bytes(state[_HEAD.size + days.nbytes:]), days)
+        return cls(date, valid_from_ms, valid_to_ms, Sketches.from_bytes(state[_HEAD.size + days.nbytes :]), days)
 
 
 def meter_days(totals: Rows, sketches: Sketches, on_watts: float) -> Rows:

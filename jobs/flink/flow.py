@@ -1,6 +1,6 @@
 """Shared by all jobs: Flink's settings, and the flow from the topic readings to the result topics.
 
-    readings --> many messages a call, reduced to a batch a house (jobs.flink.to_batches) --> key by shard of houses --> Houses --> results
+readings --> many messages a call, reduced to a batch a house (jobs.flink.to_batches) --> key by shard of houses --> Houses --> results
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
     tables, stages = environment(name, settings), stages_of(settings)
     messages = (
         batches(tables, settings, of_run, reduce(or_, (stage.wanted for stage in stages)))
-        .process(Houses(settings, stages, of_run), output_type=MESSAGE).name("houses").uid("houses")
+        .process(Houses(settings, stages, of_run), output_type=MESSAGE)
+        .name("houses")
+        .uid("houses")
     )
     send(tables, settings, of_run, messages)
 
@@ -89,5 +91,3 @@ def send(tables: StreamTableEnvironment, settings: Settings, run: Run, messages:
     job = tables.from_data_stream(messages).execute_insert("results")
     if tables.get_config().get("execution.attached", "true") == "true":
         job.wait()
-
-

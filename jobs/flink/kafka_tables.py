@@ -53,10 +53,14 @@ def batches(tables: StreamTableEnvironment, settings: Settings, run: Run, wanted
     readings(tables, settings, run)
     to_batches = udf(ToBatches(settings, wanted, shard_keys(settings.flink.max_parallelism), run), result_type=OF_SHARD, func_type="pandas")
     tables.create_temporary_function("to_batches", to_batches)  # type: ignore[arg-type]  # only a decorated function is not a wrapper
-    return keyed(tables, BATCHES, f"""
+    return keyed(
+        tables,
+        BATCHES,
+        f"""
         SELECT found.shard, ROW(found.batches, found.dead_letter)
         FROM (SELECT to_batches(`value`, `partition`, `offset`, {RECEIVED}) AS found FROM readings)
-        WHERE found.shard IS NOT NULL""")
+        WHERE found.shard IS NOT NULL""",
+    )
 
 
 def keyed(tables: StreamTableEnvironment, row_type: TypeInformation, query: str) -> KeyedStream:
@@ -125,10 +129,14 @@ def thresholds(tables: StreamTableEnvironment, settings: Settings, run: Run) -> 
         )""")
     to_key = udf(ToKey(shard_keys(settings.flink.max_parallelism)), result_type=DataTypes.BIGINT(), func_type="pandas")
     tables.create_temporary_function("to_key", to_key)  # type: ignore[arg-type]  # only a decorated function is not a wrapper
-    return keyed(tables, THRESHOLD, """
+    return keyed(
+        tables,
+        THRESHOLD,
+        """
         SELECT to_key(house_id), ROW(house_id, `value`)
         FROM (SELECT TRY_CAST(SPLIT_INDEX(`key`, '/', 0) AS BIGINT) AS house_id, `value` FROM thresholds)
-        WHERE house_id IS NOT NULL AND `value` IS NOT NULL""")
+        WHERE house_id IS NOT NULL AND `value` IS NOT NULL""",
+    )
 
 
 def _source_options(tables: StreamTableEnvironment, settings: Settings, run: Run, name: str) -> str:

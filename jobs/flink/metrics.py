@@ -24,7 +24,8 @@ class Counts:
 
     def __init__(self, group: MetricGroup, names: Iterable[str], topics: Iterable[str] = ()):
         self._counters = {name: group.counter(name) for name in names} | {
-            ("results", topic): group.add_group("topic", topic).counter("results") for topic in topics}
+            ("results", topic): group.add_group("topic", topic).counter("results") for topic in topics
+        }
         self._unreported = Counter(dict.fromkeys(self._counters, 0))
 
     def add(self, name: str | tuple[str, str], number: int = 1) -> None:

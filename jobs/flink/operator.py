@@ -128,10 +128,23 @@ class Houses(KeyedProcessFunction):
     def failed(self, batch: Batch, reason: str) -> list[Row]:
         """The dead letter of a batch's only message. Its bytes are no longer available here, so the payload is empty."""
         self.counts.add("messages_failed")
-        return list(self.messages([("dead_letter", {
-            "partition": int(section["partition"]), "offset": int(section["offset"]), "received": int(batch.sections["end_ms"].max()),
-            "reason": reason + STAYS, "payload": b"",
-        }) for section in batch.sections[:1]]))
+        return list(
+            self.messages(
+                [
+                    (
+                        "dead_letter",
+                        {
+                            "partition": int(section["partition"]),
+                            "offset": int(section["offset"]),
+                            "received": int(batch.sections["end_ms"].max()),
+                            "reason": reason + STAYS,
+                            "payload": b"",
+                        },
+                    )
+                    for section in batch.sections[:1]
+                ]
+            )
+        )
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         """Yield early results of some waiting houses, or at the end of a bounded topic those of all houses."""
@@ -213,8 +226,10 @@ class Houses(KeyedProcessFunction):
 
     def count(self, change: Change, shard: int) -> None:
         """Count a batch's readings by verdict, and the alerts that it opened and closed."""
-        readings, refused = (np.bincount(change.verdict, change.batch.sections[name], len(COUNTED_AS)).astype(int).tolist()
-                             for name in ("readings", "refused"))
+        readings, refused = (
+            np.bincount(change.verdict, change.batch.sections[name], len(COUNTED_AS)).astype(int).tolist()
+            for name in ("readings", "refused")
+        )
         for verdict, name in enumerate(COUNTED_AS):
             self.counts.add(name, readings[verdict])
             self.counts.add("readings_refused" if verdict == FRESH else name, refused[verdict])
@@ -245,5 +260,3 @@ def _day(record: Mapping[str, Any]) -> int:
 def now_ms() -> int:
     """The present time, in ms since 1970-01-01T00:00Z."""
     return round(time.time() * 1000)
-
-

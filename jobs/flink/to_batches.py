@@ -33,11 +33,13 @@ MOST_SECTIONS_AT_ONCE = 200_000
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 
-OF_SHARD = DataTypes.ROW([
-    DataTypes.FIELD("shard", DataTypes.BIGINT()),
-    DataTypes.FIELD("batches", DataTypes.BYTES()),
-    DataTypes.FIELD("dead_letter", DataTypes.BYTES()),
-])
+OF_SHARD = DataTypes.ROW(
+    [
+        DataTypes.FIELD("shard", DataTypes.BIGINT()),
+        DataTypes.FIELD("batches", DataTypes.BYTES()),
+        DataTypes.FIELD("dead_letter", DataTypes.BYTES()),
+    ]
+)
 """A row that to_batches returns: the packed batches of a shard of houses, or a dead letter. Rows after the last are all null."""
 RowOfShard = tuple[int | None, bytes | None, bytes | None]
 
@@ -137,9 +139,20 @@ class ToBatches(ScalarFunction):
     def dead_letter(self, messages: Messages, i: int, reason: str) -> RowOfShard:
         """The row for message i, which cannot be used."""
         offset = int(messages.offset[i])
-        return self.keys[offset % len(self.keys)], None, encode("dead_letter", {
-            "partition": int(messages.partition[i]), "offset": offset, "received": int(messages.received_ms[i]),
-            "reason": reason[:LONGEST_REASON], "payload": messages.payloads[i]})
+        return (
+            self.keys[offset % len(self.keys)],
+            None,
+            encode(
+                "dead_letter",
+                {
+                    "partition": int(messages.partition[i]),
+                    "offset": offset,
+                    "received": int(messages.received_ms[i]),
+                    "reason": reason[:LONGEST_REASON],
+                    "payload": messages.payloads[i],
+                },
+            ),
+        )
 
     def without_later(self, messages: list[bytes], last_day: int) -> list[bytes]:
         """The messages, with those emptied that start after the last day of a replay may be closed, so none closes a day too early."""

@@ -38,8 +38,11 @@ def in_kafka(settings: Settings, run: Run, folder: Path) -> Iterator[None]:
     if not found:
         raise UserError(f"{folder} has no readings of {run.replay_from} or the days before or after it")
     first = min(path.parent.name for paths in found.values() for path in paths)
-    print(f"The needed part of the archive starts on {first.removeprefix('date=')}: if these houses have earlier readings, results may "
-          "differ from the old ones.", file=sys.stderr)
+    print(
+        f"The needed part of the archive starts on {first.removeprefix('date=')}: if these houses have earlier readings, results may "
+        "differ from the old ones.",
+        file=sys.stderr,
+    )
     _delete(settings, run)  # left behind by a replay that was killed
     topic_admin.create_topics(settings, run)
     try:
@@ -59,8 +62,14 @@ def _fill(settings: Settings, run: Run, of_each_range: Collection[list[Path]]) -
     with Producer(settings, run) as producer, Pace("archived messages sent to Kafka", messages) as pace:
         for paths in of_each_range:
             for message in archive_files.merged(paths):
-                producer.send("readings", message.key, message.value, message.timestamp_ms, message.partition % settings.kafka.partitions,
-                              {"partition": b"%d" % message.partition, "offset": b"%d" % message.offset})
+                producer.send(
+                    "readings",
+                    message.key,
+                    message.value,
+                    message.timestamp_ms,
+                    message.partition % settings.kafka.partitions,
+                    {"partition": b"%d" % message.partition, "offset": b"%d" % message.offset},
+                )
                 pace.add(1)
 
 

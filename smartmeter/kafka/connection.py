@@ -39,7 +39,10 @@ def client(settings: Settings) -> dict[str, str | int | float | bool]:
     Raises UserError if the file of authorities cannot be used.
     """
     properties: dict[str, str | int | float | bool] = {
-        "bootstrap.servers": settings.kafka.address, "security.protocol": protocol(settings), "log_level": 0}
+        "bootstrap.servers": settings.kafka.address,
+        "security.protocol": protocol(settings),
+        "log_level": 0,
+    }
     if settings.kafka.user:
         properties |= {"sasl.mechanism": MECHANISM, "sasl.username": settings.kafka.user, "sasl.password": settings.kafka.password}
     if ca := trusted(settings.kafka.ca, "SMW_KAFKA_CA"):
@@ -61,10 +64,10 @@ def java_client(settings: Settings) -> dict[str, str]:
     """Properties of a client for Flink's connector. They hold the certificates themselves, so a Flink's nodes need no file."""
     properties = {"bootstrap.servers": settings.kafka.address, "security.protocol": protocol(settings)}
     if settings.kafka.user:
-        login = " ".join(f'{name}="{_escaped(value)}"' for name, value in (
-            ("username", settings.kafka.user), ("password", settings.kafka.password)))
-        properties |= {"sasl.mechanism": MECHANISM,
-                       "sasl.jaas.config": f"{LOGIN_MODULE} required {login};"}
+        login = " ".join(
+            f'{name}="{_escaped(value)}"' for name, value in (("username", settings.kafka.user), ("password", settings.kafka.password))
+        )
+        properties |= {"sasl.mechanism": MECHANISM, "sasl.jaas.config": f"{LOGIN_MODULE} required {login};"}
     if ca := trusted(settings.kafka.ca, "SMW_KAFKA_CA"):
         properties |= {"ssl.truststore.type": "PEM", "ssl.truststore.certificates": Path(ca).read_text()}
     return properties
@@ -127,8 +130,10 @@ def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
 
 def _refused(error: KafkaError, settings: Settings) -> str:
     if "mechanism handshake failed" in error.str():
-        return (f"Kafka at {settings.kafka.address} does not accept {MECHANISM} users at this port: "
-                "set SMW_KAFKA to a port that does, or unset SMW_KAFKA_USER")
+        return (
+            f"Kafka at {settings.kafka.address} does not accept {MECHANISM} users at this port: "
+            "set SMW_KAFKA to a port that does, or unset SMW_KAFKA_USER"
+        )
     return f"Kafka at {settings.kafka.address} refuses the user or the password: set SMW_KAFKA_USER and SMW_KAFKA_PASSWORD"
 
 
@@ -148,8 +153,10 @@ def _by_handshake(address: str, settings: Settings) -> str | None:
     except ssl.SSLCertVerificationError as error:
         if error.verify_code in OTHER_HOST:
             return f"the certificate of Kafka at {address} is for another host name: set SMW_KAFKA to the name in the certificate"
-        return (f"the certificate of Kafka at {address} is not trusted ({error.verify_message}): "
-                "set SMW_KAFKA_CA to the PEM file of the authority that signed it")
+        return (
+            f"the certificate of Kafka at {address} is not trusted ({error.verify_message}): "
+            "set SMW_KAFKA_CA to the PEM file of the authority that signed it"
+        )
     except TimeoutError:
         return None
     except OSError:

@@ -84,7 +84,7 @@ def _spans(data, ends, oldest_ms, latest_ms, spans):
     at = 0
     for i, end in enumerate(ends):
         spans[i] = NEVER
-        if end - at >= HEADER_BYTES and np.all(data[at:at + HEADER_BYTES] == _HEADER):
+        if end - at >= HEADER_BYTES and np.all(data[at : at + HEADER_BYTES] == _HEADER):
             _, at = read_long(data, at + HEADER_BYTES, end)
             size, at = read_long(data, at, end)
             if at != BAD and 0 <= size <= end - at:
@@ -99,7 +99,9 @@ def _updated(settings: Settings, blocks: Rows, bounds: dict[Place, tuple[int, in
     """The blocks, extended by the messages that arrived since."""
     ends = {partition: end for (_, partition), (_, end) in bounds.items()}
     blocks = blocks[[behind <= ends.get(partition, 0) for partition, behind, _ in blocks.tolist()]] if len(blocks) else blocks
-    known = {partition: int(blocks["behind"][blocks["partition"] == partition].max()) for partition in np.unique(blocks["partition"]).tolist()}
+    known = {
+        partition: int(blocks["behind"][blocks["partition"] == partition].max()) for partition in np.unique(blocks["partition"]).tolist()
+    }
     unseen = {place: (max(begin, known.get(place[1], 0)), end) for place, (begin, end) in bounds.items()}
     found: list[tuple[int, int, int]] = []
     count = BLOCK_MESSAGES  # of the last block: it is full

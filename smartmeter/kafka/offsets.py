@@ -41,8 +41,9 @@ class Offsets:
         topics = self._call(self._admin.list_topics, timeout=TIMEOUT_S).topics
         wanted = [topic(settings, name, run) for name in names]
         if missing := [full for full in wanted if full not in topics]:
-            raise UserError(f"Kafka at {settings.kafka.address} shows no topic {missing[0]}: "
-                            f"create it with {SMW} topics, or let the user read it")
+            raise UserError(
+                f"Kafka at {settings.kafka.address} shows no topic {missing[0]}: create it with {SMW} topics, or let the user read it"
+            )
         self._places = [(full, partition) for full in wanted for partition in topics[full].partitions]
 
     def __enter__(self) -> Offsets:
@@ -99,8 +100,10 @@ class Lags:
 
     def _by_group(self, timeout_s: float) -> dict[str, int | None]:
         known = self._admin.list_topics(timeout=timeout_s).topics
-        places_of = {group_id: [(name, partition) for name in names if name in known for partition in known[name].partitions]
-                     for group_id, names in self._topics_of.items()}
+        places_of = {
+            group_id: [(name, partition) for name in names if name in known for partition in known[name].partitions]
+            for group_id, names in self._topics_of.items()
+        }
         found = bounds(self._admin, {place for of_group in places_of.values() for place in of_group}, timeout_s)
         lags: dict[str, int | None] = {}
         for group_id, places in places_of.items():
@@ -114,8 +117,10 @@ class Group:
     """Queries a consumer group's offsets through a consumer that does not join it. Several threads may use it at a time."""
 
     def __init__(self, settings: Settings, group_id: str):
-        self._consumer = Consumer(connection.consumer(settings, group_id) | {
-            "enable.partition.eof": True, "auto.offset.reset": "earliest", "queued.min.messages": 1, "fetch.wait.max.ms": 10})
+        self._consumer = Consumer(
+            connection.consumer(settings, group_id)
+            | {"enable.partition.eof": True, "auto.offset.reset": "earliest", "queued.min.messages": 1, "fetch.wait.max.ms": 10}
+        )
         self._looking = threading.Lock()
         self._gaps: dict[Place, tuple[int, int]] = {}  # the newest known gap: (its first offset, the offset after it)
 

@@ -39,19 +39,21 @@ class Producer:
         self._framing = framing(settings, run)
         self._fault: KafkaError | None = None
         self._refused: SimpleQueue[KafkaError] = SimpleQueue()  # why each undelivered message failed
-        self._kafka = KafkaProducer({
-            **connection.client(settings),
-            "enable.idempotence": True,
-            "compression.type": "lz4",
-            "linger.ms": 20,
-            "batch.size": 1_000_000,
-            "queue.buffering.max.kbytes": 65_536,
-            "delivery.timeout.ms": DELIVERY_S * 1000,
-            "delivery.report.only.error": True,
-            # Both run while a fatal error is pending. Python code, such as a function or a logger, may clear it; put is not Python code.
-            "on_delivery": self._refused.put,
-            "log.queue": True,  # nobody reads the queue: errors are raised
-        })
+        self._kafka = KafkaProducer(
+            {
+                **connection.client(settings),
+                "enable.idempotence": True,
+                "compression.type": "lz4",
+                "linger.ms": 20,
+                "batch.size": 1_000_000,
+                "queue.buffering.max.kbytes": 65_536,
+                "delivery.timeout.ms": DELIVERY_S * 1000,
+                "delivery.report.only.error": True,
+                # Both run while a fatal error is pending. Python code, such as a function or a logger, may clear it; put is not Python code.
+                "on_delivery": self._refused.put,
+                "log.queue": True,  # nobody reads the queue: errors are raised
+            }
+        )
 
     def __enter__(self) -> Producer:
         return self
@@ -74,8 +76,15 @@ class Producer:
         """Wait while delivery goes on."""
         self._deliver(self._kafka.poll, seconds)
 
-    def send(self, name: str, message_key: bytes | None, payload: bytes | None, timestamp_ms: int, partition: int = BY_KEY,
-             headers: dict[str, str | bytes | None] | None = None) -> None:
+    def send(
+        self,
+        name: str,
+        message_key: bytes | None,
+        payload: bytes | None,
+        timestamp_ms: int,
+        partition: int = BY_KEY,
+        headers: dict[str, str | bytes | None] | None = None,
+    ) -> None:
         """Send an encoded message to topic `name`."""
         full_name = topic(self._settings, name, self._run)
         while True:
@@ -107,5 +116,7 @@ class Producer:
         self._fault = self._fault or self._refused.get()
         if self._fault.code() in connection.RIGHTS_MISSING:
             raise ProducerError(connection.no_right(self._fault, self._settings))
-        raise ProducerError(f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka.address} "
-                            f"({self._fault.str()}): check that the broker is up, and produce the same days again")
+        raise ProducerError(
+            f"{undelivered} messages were not delivered to Kafka at {self._settings.kafka.address} "
+            f"({self._fault.str()}): check that the broker is up, and produce the same days again"
+        )

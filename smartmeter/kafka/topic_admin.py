@@ -73,11 +73,15 @@ def _wait_until_shown(client: AdminClient, changes: dict[str, dict[str, str]]) -
 def _left(settings: Settings, name: str, partitions: int, replication: int) -> Iterator[str]:
     """A sentence for each difference that only the user may change."""
     if partitions != settings.kafka.partitions:
-        yield (f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.kafka.partitions}; left as it is, because "
-               "houses would move to other partitions than their earlier messages: see docs/retention.md")
+        yield (
+            f"{name}: it has {partitions} partitions, and SMW_PARTITIONS is {settings.kafka.partitions}; left as it is, because "
+            "houses would move to other partitions than their earlier messages: see docs/retention.md"
+        )
     if settings.kafka.replication not in (0, replication):
-        yield (f"{name}: it has {replication} copies of each message, and SMW_REPLICATION is {settings.kafka.replication}; left as it is: "
-               "use kafka-reassign-partitions.sh to change it")
+        yield (
+            f"{name}: it has {replication} copies of each message, and SMW_REPLICATION is {settings.kafka.replication}; left as it is: "
+            "use kafka-reassign-partitions.sh to change it"
+        )
 
 
 def create_topics(settings: Settings, run: Run = LIVE) -> None:
@@ -89,7 +93,8 @@ def create_topics(settings: Settings, run: Run = LIVE) -> None:
     partitions, copies = settings.kafka.partitions, settings.kafka.replication or -1
     new = [
         NewTopic(full, partitions, copies, config=topics.configuration(settings, name, partitions, run))
-        for name in topics.SCHEMA_OF if (full := topics.topic(settings, name, run)) not in there
+        for name in topics.SCHEMA_OF
+        if (full := topics.topic(settings, name, run)) not in there
     ]
     for created in client.create_topics(new, request_timeout=5).values() if new else ():
         try:

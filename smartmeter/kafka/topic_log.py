@@ -23,7 +23,9 @@ def messages(settings: Settings, group_id: str, ranges: dict[Place, tuple[int, i
     The bounds need not be offsets of messages. what: what the progress line counts, such as "messages read". Raises UserError if Kafka
     cannot be used.
     """
-    consumer = Consumer(connection.consumer(settings, group_id) | {"auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True})
+    consumer = Consumer(
+        connection.consumer(settings, group_id) | {"auto.offset.reset": "error", "enable.partition.eof": True, "check.crcs": True}
+    )
     with closing(consumer), Pace(what, sum(max(end - begin, 0) for begin, end in ranges.values())) as pace:
         for place, (begin, end) in sorted(ranges.items()):
             if begin < end:

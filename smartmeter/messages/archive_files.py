@@ -40,15 +40,25 @@ USUAL = Path("SMW_HOME", "archive")
 
 
 def _record(name: str, time: str | Schema, fields: list[Schema]) -> Schema:
-    return {"type": "record", "name": name, "namespace": "smartmeter", "fields": [
-        {"name": "partition", "type": "int", "doc": "Partition of the topic readings that the message was in."},
-        {"name": "offset", "type": "long", "doc": "Its offset there."},
-        {"name": "timestamp", "type": time, "doc": "Its Kafka timestamp, in ms since 1970-01-01T00:00Z."},
-        {"name": "key", "type": ["null", "bytes"], "doc": "Its key."},
-        {"name": "head", "type": ["null", "bytes"], "doc": "What of the message comes before the burst; all of it where it is no burst."},
-        {"name": "crc32", "type": "long", "doc": "CRC-32 of all of it, by which damage is found."},
-        {"name": "rest_bytes", "type": "int", "doc": "Bytes of the burst, which follows."},
-        *fields]}
+    return {
+        "type": "record",
+        "name": name,
+        "namespace": "smartmeter",
+        "fields": [
+            {"name": "partition", "type": "int", "doc": "Partition of the topic readings that the message was in."},
+            {"name": "offset", "type": "long", "doc": "Its offset there."},
+            {"name": "timestamp", "type": time, "doc": "Its Kafka timestamp, in ms since 1970-01-01T00:00Z."},
+            {"name": "key", "type": ["null", "bytes"], "doc": "Its key."},
+            {
+                "name": "head",
+                "type": ["null", "bytes"],
+                "doc": "What of the message comes before the burst; all of it where it is no burst.",
+            },
+            {"name": "crc32", "type": "long", "doc": "CRC-32 of all of it, by which damage is found."},
+            {"name": "rest_bytes", "type": "int", "doc": "Bytes of the burst, which follows."},
+            *fields,
+        ],
+    }
 
 
 TIME = {"type": "long", "logicalType": "timestamp-millis"}
@@ -98,9 +108,19 @@ class Records:
     def add(self, message: Message) -> int:
         """Add a message. Returns the bytes added."""
         before = self.bytes_.tell()
-        fastavro.schemaless_writer(self.bytes_, PLACE, {
-            "partition": message.partition, "offset": message.offset, "timestamp": message.timestamp_ms,
-            "key": message.key, "head": message.head, "crc32": message.crc32, "rest_bytes": len(message.rest)})
+        fastavro.schemaless_writer(
+            self.bytes_,
+            PLACE,
+            {
+                "partition": message.partition,
+                "offset": message.offset,
+                "timestamp": message.timestamp_ms,
+                "key": message.key,
+                "head": message.head,
+                "crc32": message.crc32,
+                "rest_bytes": len(message.rest),
+            },
+        )
         self.bytes_.write(message.rest)
         self.num_records += 1
         return self.bytes_.tell() - before
@@ -189,7 +209,9 @@ def read(path: Path) -> Iterator[Message]:
 
 def _next_message(records: io.BytesIO) -> Message:
     place: Any = fastavro.schemaless_reader(records, PLACE, None)
-    message = Message(place["partition"], place["offset"], place["timestamp"], place["key"], place["head"], records.read(place["rest_bytes"]))
+    message = Message(
+        place["partition"], place["offset"], place["timestamp"], place["key"], place["head"], records.read(place["rest_bytes"])
+    )
     if message.crc32 != place["crc32"]:
         raise ValueError(f"offset {message.offset} of partition {message.partition} is not as it was written")
     return message
@@ -205,8 +227,10 @@ def merged(paths: Iterable[Path]) -> Iterator[Message]:
         if last is None or message[:2] != last[:2]:
             yield message
         elif message != last:
-            raise UserError(f"the archive has another message at offset {message.offset} of partition {message.partition} than Kafka: it is "
-                            "from another topic, or the topic was created again; use a folder of its own for this one (--into)")
+            raise UserError(
+                f"the archive has another message at offset {message.offset} of partition {message.partition} than Kafka: it is "
+                "from another topic, or the topic was created again; use a folder of its own for this one (--into)"
+            )
         last = message
 
 

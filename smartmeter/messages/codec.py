@@ -38,7 +38,8 @@ class Columns:
     def __eq__(self, other: object) -> bool:
         """Equal in every field; NaN equals NaN."""
         return isinstance(other, type(self)) and all(
-            np.array_equal(mine, theirs, equal_nan=True) if isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
+            np.array_equal(mine, theirs, equal_nan=True)
+            if isinstance(mine, np.ndarray) and mine.dtype.kind == "f"
             else np.array_equal(mine, theirs)
             for mine, theirs in zip(vars(self).values(), vars(other).values())
         )
@@ -193,7 +194,7 @@ def _write_int_array(values: Int32s) -> bytes:
     if values.dtype != np.int32:
         raise CodecError(f"an int array is int32, not {values.dtype}")
     out = np.empty(5 * len(values), np.uint8)
-    return _write_long(len(values)) + out[:write_ints(values, out)].tobytes() + b"\0"
+    return _write_long(len(values)) + out[: write_ints(values, out)].tobytes() + b"\0"
 
 
 def _write_float_array(values: Float32s) -> bytes:
@@ -231,7 +232,7 @@ def _read_text(payload: bytes, at: int) -> tuple[str, int]:
     if not 0 <= size <= len(payload) - at:
         raise _Malformed(f"a text of {size} bytes")
     try:
-        return payload[at:at + size].decode(), at + size
+        return payload[at : at + size].decode(), at + size
     except UnicodeDecodeError:
         raise _Malformed("a text that is not UTF-8") from None
 

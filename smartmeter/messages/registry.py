@@ -89,28 +89,34 @@ class Registry:
             raise UserError(
                 f"avro/{name}.avsc is incompatible with what the schema registry at {self.url} has of subject {subject}"
                 f"{_where(ours, latest.schema.schema_str)}: keep the type of each field and give a new field a default, or set "
-                "SMW_TOPIC_PREFIX to use other topics")
+                "SMW_TOPIC_PREFIX to use other topics"
+            )
         return cast(int, self.query(lambda client: client.register_schema(subject, schema)))
 
     def _refusal(self, error: SchemaRegistryError) -> str:
         who = f"the user {self.user}" if self.user else "anyone without a user"
         if error.http_status_code == 401:
-            return (f"the schema registry at {self.url} does not let in {who}: set SMW_SCHEMA_REGISTRY_USER and "
-                    "SMW_SCHEMA_REGISTRY_PASSWORD")
+            return f"the schema registry at {self.url} does not let in {who}: set SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"
         if error.http_status_code == 403:
             return f"the schema registry at {self.url} does not let {who} read or register schemas: give that right, or set SMW_SCHEMA_REGISTRY_USER"
         if error.http_status_code == 404:
-            return (f"no schema registry answers at {self.url} (404): SMW_SCHEMA_REGISTRY_URL takes the address of an API like Confluent's; "
-                    "Apicurio's ends with /apis/ccompat/v7")
+            return (
+                f"no schema registry answers at {self.url} (404): SMW_SCHEMA_REGISTRY_URL takes the address of an API like Confluent's; "
+                "Apicurio's ends with /apis/ccompat/v7"
+            )
         return f"the schema registry at {self.url} refuses: {' '.join(str(error.error_message).split())} ({error.http_status_code})"
 
     def _silence(self, error: Exception) -> str:
         _, untrusted, reason = str(error).partition("certificate verify failed: ")
         if untrusted:
-            return (f"the certificate of the schema registry at {self.url} is not trusted ({reason.partition(' (_ssl')[0]}): "
-                    "set SMW_SCHEMA_REGISTRY_CA to the PEM file of the authority that signed it")
-        return (f"no schema registry answers at {self.url} ({error or type(error).__name__}): start it, or set SMW_SCHEMA_REGISTRY_URL to "
-                "its address")
+            return (
+                f"the certificate of the schema registry at {self.url} is not trusted ({reason.partition(' (_ssl')[0]}): "
+                "set SMW_SCHEMA_REGISTRY_CA to the PEM file of the authority that signed it"
+            )
+        return (
+            f"no schema registry answers at {self.url} ({error or type(error).__name__}): start it, or set SMW_SCHEMA_REGISTRY_URL to "
+            "its address"
+        )
 
 
 @cache
@@ -141,8 +147,9 @@ def _where(ours: str, theirs: str | None) -> str:
 def registry_framing(settings: Settings, run: Run) -> RegistryFraming:
     """The framing with the registry's ids of our schemas, after registering them there. Raises UserError."""
     registry = Registry.of(settings)
-    return RegistryFraming(registry, {
-        schema: registry.agree(f"{topic(settings, name, run)}-value", schema) for name, schema in SCHEMA_OF.items()})
+    return RegistryFraming(
+        registry, {schema: registry.agree(f"{topic(settings, name, run)}-value", schema) for name, schema in SCHEMA_OF.items()}
+    )
 
 
 @dataclass(frozen=True)

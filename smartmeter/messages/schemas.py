@@ -47,6 +47,7 @@ def _load(path: Path) -> tuple[Schema, bytes]:
     schema, canonical = parsed(json.loads(path.read_text()))
     return schema, bytes.fromhex(fastavro.schema.fingerprint(canonical, "CRC-64-AVRO"))
 
+
 _LOADED = {path.stem: _load(path) for path in sorted(SCHEMA_DIR.glob("*.avsc"))}
 
 SCHEMAS = {name: schema for name, (schema, _) in _LOADED.items()}
@@ -55,8 +56,11 @@ HEADERS = {name: MARKER + fingerprint for name, (_, fingerprint) in _LOADED.item
 
 _NAME_OF = {header: name for name, header in HEADERS.items()}
 
-EARLIER = {MARKER + fingerprint: (path.stem.split("-")[0], schema)
-            for path in sorted((SCHEMA_DIR / "earlier").glob("*.avsc")) for schema, fingerprint in [_load(path)]}
+EARLIER = {
+    MARKER + fingerprint: (path.stem.split("-")[0], schema)
+    for path in sorted((SCHEMA_DIR / "earlier").glob("*.avsc"))
+    for schema, fingerprint in [_load(path)]
+}
 """Header -> (name, schema) of earlier releases' messages, which topics may still hold."""
 
 

@@ -32,7 +32,9 @@ class Framing:
         another schema.
         """
         if payload.startswith(REGISTRY_MARKER):
-            raise CodecError("it begins with 00, as a message with the id of a schema registry does: set SMW_SCHEMA_REGISTRY_URL to read it")
+            raise CodecError(
+                "it begins with 00, as a message with the id of a schema registry does: set SMW_SCHEMA_REGISTRY_URL to read it"
+            )
         return payload
 
     def all_received(self, payloads: Iterable[bytes]) -> tuple[list[bytes], dict[int, str]]:

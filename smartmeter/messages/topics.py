@@ -33,11 +33,21 @@ LARGEST_DEAD_LETTER_BYTES = 9 << 20
 """A dead letter holds a message and the reason why it could not be used."""
 UNLIMITED = -1
 
-BY_KEY: dict[str, str | float] = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": 0.1, "delete.retention.ms": DAY_MS,
-          "segment.ms": 7 * DAY_MS, "max.compaction.lag.ms": 7 * DAY_MS}
+BY_KEY: dict[str, str | float] = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": 0.1,
+    "delete.retention.ms": DAY_MS,
+    "segment.ms": 7 * DAY_MS,
+    "max.compaction.lag.ms": 7 * DAY_MS,
+}
 """A replaced message is deleted after a week at the latest, however few there are."""
 
-ALL: dict[str, str | float] = {"cleanup.policy": "delete", "retention.ms": UNLIMITED, "retention.bytes": UNLIMITED, "segment.ms": LONGEST_MS}
+ALL: dict[str, str | float] = {
+    "cleanup.policy": "delete",
+    "retention.ms": UNLIMITED,
+    "retention.bytes": UNLIMITED,
+    "segment.ms": LONGEST_MS,
+}
 """Segments end by size only: otherwise days that arrive out of order would each begin a segment."""
 
 

@@ -89,6 +89,6 @@ def read_floats(data, at, end, into, size):
             return at, size
         if count > len(into) - size or 4 * count > end - at:
             return BAD, size
-        into[size:size + count] = data[at:at + 4 * count].view(np.float32)
+        into[size : size + count] = data[at : at + 4 * count].view(np.float32)
         at, size = at + 4 * count, size + count
     return BAD, size

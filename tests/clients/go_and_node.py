@@ -18,7 +18,10 @@ CLIENTS = ROOT / "tests" / "clients"
 def needs(*programs: str) -> None:
     for program in programs:
         if shutil.which(program) is None:
-            pytest.fail(f"{program} is missing, in which a client of ClickHouse runs; install it, such as by: sudo apt install golang nodejs npm", pytrace=False)
+            pytest.fail(
+                f"{program} is missing, in which a client of ClickHouse runs; install it, such as by: sudo apt install golang nodejs npm",
+                pytrace=False,
+            )
 
 
 def output(command, **others) -> str:

@@ -17,7 +17,12 @@ from tests.clients.conftest import SUM
 def test_jdbc(late, columns, version):
     base = f"jdbc:clickhouse://{urlsplit(late.clickhouse.url).netloc}/{late.clickhouse.database}"
     urls = [f"{base}?{options}" for options in ("", "compress=false", "clickhouse.jdbc.v1=true", "clickhouse.jdbc.v1=true&compress=false")]
-    run = subprocess.run(["java", "-cp", f"{ROOT}/jars/jdbc/{version}/*", f"{ROOT}/tests/clients/T.java", late.clickhouse.database, *urls], capture_output=True, text=True, timeout=180)
+    run = subprocess.run(
+        ["java", "-cp", f"{ROOT}/jars/jdbc/{version}/*", f"{ROOT}/tests/clients/T.java", late.clickhouse.database, *urls],
+        capture_output=True,
+        text=True,
+        timeout=180,
+    )
     assert (run.returncode, run.stdout.split("\n")) == (0, [f"1 9|{SUM}|1|{columns}|O'Brien|60"] * 4 + [""]), run.stderr
 
 

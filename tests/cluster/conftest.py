@@ -52,11 +52,15 @@ class Cluster:
         self.address = f"127.0.0.1:{rest_port}"
         self.flink = Flink(self.address)
         self.home = local_flink.FLINK
-        [java_options] = [line.split(": ", 1)[1] for line in (self.home / "conf" / "config.yaml").read_text().splitlines()
-                          if line.strip().startswith("all: ")]
+        [java_options] = [
+            line.split(": ", 1)[1]
+            for line in (self.home / "conf" / "config.yaml").read_text().splitlines()
+            if line.strip().startswith("all: ")
+        ]
         shutil.copytree(self.home / "conf", folder / "conf")
-        (folder / "conf" / "config.yaml").write_text(CONFIGURATION.format(
-            java_options=java_options, folder=folder, rpc_port=rpc_port, rest_port=rest_port, slots=SLOTS))
+        (folder / "conf" / "config.yaml").write_text(
+            CONFIGURATION.format(java_options=java_options, folder=folder, rpc_port=rpc_port, rest_port=rest_port, slots=SLOTS)
+        )
         for name in NODES:
             self.start(name)
         processes.wait_until(lambda: self.slots() == 2 * SLOTS, "the cluster is not complete")
@@ -65,11 +69,23 @@ class Cluster:
         """Start one of its processes: with no environment variable but these, and in a folder of its own."""
         environ = CLOCK | {
             "PATH": os.defpath if shutil.which("java", path=os.defpath) else f"{Path(shutil.which('java')).parent}:{os.defpath}",
-            "HOME": str(self.folder), "FLINK_CONF_DIR": f"{self.folder}/conf", "FLINK_LOG_DIR": f"{self.folder}/log",
-            MARK: str(self.processes.run / f"{name}.pid")}
-        self.processes.start(name, [
-            "env", "--ignore-environment", f"--chdir={self.folder}", *(f"{key}={value}" for key, value in environ.items()),
-            str(self.home / "bin" / f"{name.rstrip('12')}.sh"), "start-foreground"], {})
+            "HOME": str(self.folder),
+            "FLINK_CONF_DIR": f"{self.folder}/conf",
+            "FLINK_LOG_DIR": f"{self.folder}/log",
+            MARK: str(self.processes.run / f"{name}.pid"),
+        }
+        self.processes.start(
+            name,
+            [
+                "env",
+                "--ignore-environment",
+                f"--chdir={self.folder}",
+                *(f"{key}={value}" for key, value in environ.items()),
+                str(self.home / "bin" / f"{name.rstrip('12')}.sh"),
+                "start-foreground",
+            ],
+            {},
+        )
 
     def slots(self) -> int:
         try:
@@ -111,8 +127,13 @@ class Cluster:
         return subprocess.CompletedProcess(begun.args, begun.returncode, out, err)
 
     def begin(self, settings, *arguments: str) -> subprocess.Popen:
-        return subprocess.Popen([ROOT / "smw", *arguments, "--jobmanager", self.address], env=os.environ | settings.environ(),
-                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        return subprocess.Popen(
+            [ROOT / "smw", *arguments, "--jobmanager", self.address],
+            env=os.environ | settings.environ(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
 
 
 @pytest.fixture(scope="package")

@@ -44,8 +44,9 @@ def expected(log):
 def settings(kafka, clickhouse, processes, request, tmp_path):
     """Settings with topics and tables of a test's own, into which a sink of its own stores."""
     name = request.node.name
-    settings = clickhouse.but(topic_prefix=f"{name}.", clickhouse_database=name, checkpoint_dir=str(tmp_path), checkpoint_every_s=1.0,
-                              window_days=WINDOW_DAYS)
+    settings = clickhouse.but(
+        topic_prefix=f"{name}.", clickhouse_database=name, checkpoint_dir=str(tmp_path), checkpoint_every_s=1.0, window_days=WINDOW_DAYS
+    )
     topic_admin.create_topics(settings)
     services.start_sink(processes, settings)
     yield settings
@@ -54,7 +55,7 @@ def settings(kafka, clickhouse, processes, request, tmp_path):
 
 def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log, expected, processes, tmp_path):
     length = len(log.messages) // 6 + 1
-    pieces = [log.messages[at:at + length] for at in range(0, len(log.messages), length)]
+    pieces = [log.messages[at : at + length] for at in range(0, len(log.messages), length)]
     produce(settings, pieces[0])
     cluster.smw(settings.but(parallelism=1), "submit", "pipeline")
     produce(settings, pieces[1])
@@ -102,16 +103,25 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
     for supervised, job in ((stopped, "spikes"), (cancelled, "thresholds")):
         assert supervised.stdout.readline() == f"{job} runs: {cluster.flink.url}/#/job/running/{id_of[job]}\n"
     cluster.flink.cancel(id_of["thresholds"])
-    assert cancelled.communicate(timeout=STILL_S)[1] == f"smw: the job is CANCELED in the Flink at {cluster.flink.url}\n" and cancelled.returncode == 1
+    assert (
+        cancelled.communicate(timeout=STILL_S)[1] == f"smw: the job is CANCELED in the Flink at {cluster.flink.url}\n"
+        and cancelled.returncode == 1
+    )
     places = [cluster.smw(settings, "savepoint", "--stop", "--job", job) for job in ("daily_energy", "power_profile")]
     for pid in (pid for name in ("taskmanager1", "taskmanager2") for pid in python_workers(processes.run / f"{name}.pid")):
         os.kill(pid, signal.SIGSTOP)
     produce(settings, log.messages[:100])  # checkpoints need no worker that has nothing to do
-    [again] = until(lambda: cluster.tend() or [job_id for job_id in cluster.flink.jobs() if job_id != id_of["spikes"] and cluster.flink.progress(job_id)])
+    [again] = until(
+        lambda: (
+            cluster.tend() or [job_id for job_id in cluster.flink.jobs() if job_id != id_of["spikes"] and cluster.flink.progress(job_id)]
+        )
+    )
     newest = urlsplit(cluster.flink.newest_checkpoint(again)).path  # file:/ where it was restored, file:/// where it is the job's own
     assert newest.startswith(f"{state_folders.folder_at(settings.flink.checkpoint_dir)}/{settings.kafka.topic_prefix}spikes/")
     places += cluster.smw(settings, "savepoint", "--stop").split()
-    assert {Path(place.strip()).parent.name for place in places} == {settings.kafka.topic_prefix + job for job in ALONE if job != "thresholds"}
+    assert {Path(place.strip()).parent.name for place in places} == {
+        settings.kafka.topic_prefix + job for job in ALONE if job != "thresholds"
+    }
     assert "spikes has stood still for 11 s: it is started again." in stopped.communicate(timeout=STILL_S)[1] and stopped.returncode == 0
 
 

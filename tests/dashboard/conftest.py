@@ -46,6 +46,7 @@ def nothing(empty):
 @pytest.fixture
 def dashboard_on(kafka, monkeypatch):
     """dashboard_on(settings) gives a function that opens a page by its name and the parameters of its URL."""
+
     def on(settings: Settings):
         for name, value in settings.environ().items():
             monkeypatch.setenv(name, value)

@@ -57,8 +57,18 @@ HOURS = {
 }
 """Start (UTC), local hour and kWh; the hours of other days are not known."""
 HALF_COVERED = {(1, 1, SAT), (5, 4, SPRING)}
-LABELS = {(1, 1): "mains", (1, 2): "refrigerator", (1, 3): "oven", (2, 1): "mains", (2, 2): "refrigerator", (3, 1): "mains", (3, 2): "heater",
-          (4, 1): "mains", (5, 2): "kettle", (5, 4): "washer"}
+LABELS = {
+    (1, 1): "mains",
+    (1, 2): "refrigerator",
+    (1, 3): "oven",
+    (2, 1): "mains",
+    (2, 2): "refrigerator",
+    (3, 1): "mains",
+    (3, 2): "heater",
+    (4, 1): "mains",
+    (5, 2): "kettle",
+    (5, 4): "washer",
+}
 
 
 def utc(day: date, clock: str) -> datetime:
@@ -80,7 +90,8 @@ NEWEST_FIRST = [MAINS, UNKNOWN, OVEN, KETTLE]
 def houses() -> list[tuple]:
     new_york = ("America/New_York", "synthetic", "10001", "New York", "NY", 40.75, -73.99, 21_000, utc(FRI, "00:00"))
     return [(house_id, *new_york) for house_id in (1, 2, 3, 4)] + [
-        (5, "Europe/London", "ukdale", "SW1A", "London", "", None, None, None, utc(FRI, "00:00"))]
+        (5, "Europe/London", "ukdale", "SW1A", "London", "", None, None, None, utc(FRI, "00:00"))
+    ]
 
 
 def meters() -> list[tuple]:
@@ -93,20 +104,53 @@ def daily_energy() -> list[tuple]:
         for day, kwh in kwh_of.items():
             day_s = {5: {SPRING: 23 * 3600, SUN: 25 * 3600}}.get(house_id, {}).get(day, 86_400)
             covered_s = day_s / 2 if (house_id, meter_id, day) in HALF_COVERED else day_s
-            rows.append((house_id, meter_id, day, kwh, 1_497_000 if house_id == 4 else 100, 0, covered_s, day_s - covered_s, day_s,
-                         day != MON, NEWEST_MS if day == MON else LONG_AGO, 0, *hours(house_id, meter_id, day)))
+            rows.append(
+                (
+                    house_id,
+                    meter_id,
+                    day,
+                    kwh,
+                    1_497_000 if house_id == 4 else 100,
+                    0,
+                    covered_s,
+                    day_s - covered_s,
+                    day_s,
+                    day != MON,
+                    NEWEST_MS if day == MON else LONG_AGO,
+                    0,
+                    *hours(house_id, meter_id, day),
+                )
+            )
     return rows
 
 
 def hours(house_id: int, meter_id: int, day: date) -> tuple[list, list, list, list]:
     known = HOURS.get((house_id, meter_id, day), [])
-    return [utc(on, at) for on, at, _, _ in known], [hour for *_, hour, _ in known], [float(kwh) for *_, kwh in known], [3600.0] * len(known)
+    return (
+        [utc(on, at) for on, at, _, _ in known],
+        [hour for *_, hour, _ in known],
+        [float(kwh) for *_, kwh in known],
+        [3600.0] * len(known),
+    )
 
 
 def thresholds() -> list[tuple]:
     def version(house_id, meter_id, day, valid_from, percentile_watts, limit_watts):
-        return (house_id, meter_id, day, valid_from, utc(day + timedelta(days=1), "05:00"), 0.97, 7, percentile_watts, 100, 86_400.0,
-                limit_watts is None, limit_watts, LONG_AGO)
+        return (
+            house_id,
+            meter_id,
+            day,
+            valid_from,
+            utc(day + timedelta(days=1), "05:00"),
+            0.97,
+            7,
+            percentile_watts,
+            100,
+            86_400.0,
+            limit_watts is None,
+            limit_watts,
+            LONG_AGO,
+        )
 
     return [
         version(1, 1, SUN, utc(SUN, "05:00"), 2000, 9000),
@@ -119,8 +163,22 @@ def thresholds() -> list[tuple]:
 def alerts() -> list[tuple]:
     def alert(house_id, meter_id, day, start, seconds, peak_watts, limit_watts, excess_kwh, is_open=False, retracted=0):
         at = utc(day, start)
-        return (alert_id(house_id, meter_id, at), house_id, meter_id, day, at, at + timedelta(seconds=seconds), is_open, retracted, seconds,
-                peak_watts, 1500.0, limit_watts, excess_kwh, LONG_AGO)
+        return (
+            alert_id(house_id, meter_id, at),
+            house_id,
+            meter_id,
+            day,
+            at,
+            at + timedelta(seconds=seconds),
+            is_open,
+            retracted,
+            seconds,
+            peak_watts,
+            1500.0,
+            limit_watts,
+            excess_kwh,
+            LONG_AGO,
+        )
 
     return [
         alert(5, 2, SUN, "01:30", 60, 3000, 2500, 0.004),
@@ -132,8 +190,12 @@ def alerts() -> list[tuple]:
 
 
 def acknowledgements() -> list[tuple]:
-    return [(OVEN, 1, "the roast", "ann@example.org", 0, utc(SUN, "15:00")), (KETTLE, 5, "", "", 0, utc(SUN, "02:00")),
-            (UNKNOWN, 6, "taken back", "", 0, utc(MON, "08:00")), (UNKNOWN, 6, "", "", 1, utc(MON, "09:00"))]
+    return [
+        (OVEN, 1, "the roast", "ann@example.org", 0, utc(SUN, "15:00")),
+        (KETTLE, 5, "", "", 0, utc(SUN, "02:00")),
+        (UNKNOWN, 6, "taken back", "", 0, utc(MON, "08:00")),
+        (UNKNOWN, 6, "", "", 1, utc(MON, "09:00")),
+    ]
 
 
 def power_profile() -> list[tuple]:
@@ -157,13 +219,18 @@ def power_profile() -> list[tuple]:
 
 
 def late() -> list[tuple]:
-    return [(0, offset, 1, FRI, utc(FRI, "12:00"), utc(FRI, "12:01"), readings, 0.1, utc(SUN, "06:00"), "after the day was closed")
-            for offset, readings in ((1, 3), (2, 4))]
+    return [
+        (0, offset, 1, FRI, utc(FRI, "12:00"), utc(FRI, "12:01"), readings, 0.1, utc(SUN, "06:00"), "after the day was closed")
+        for offset, readings in ((1, 3), (2, 4))
+    ]
 
 
 def dead_letter() -> list[tuple]:
-    return [(0, 3, utc(FRI, "12:00"), "not Avro", b"x"), (0, 4, utc(FRI, "13:00"), "not Avro", b"y"),
-            (1, 3, utc(SAT, "12:00"), "in the future", b"z")]
+    return [
+        (0, 3, utc(FRI, "12:00"), "not Avro", b"x"),
+        (0, 4, utc(FRI, "13:00"), "not Avro", b"y"),
+        (1, 3, utc(SAT, "12:00"), "in the future", b"z"),
+    ]
 
 
 def insert(writer: Client, **tables: list[tuple]) -> None:
@@ -173,5 +240,10 @@ def insert(writer: Client, **tables: list[tuple]) -> None:
 
 
 def insert_all(writer: Client) -> None:
-    insert(writer, **{table.__name__: table() for table in (
-        houses, meters, daily_energy, thresholds, alerts, acknowledgements, power_profile, late, dead_letter)})
+    insert(
+        writer,
+        **{
+            table.__name__: table()
+            for table in (houses, meters, daily_energy, thresholds, alerts, acknowledgements, power_profile, late, dead_letter)
+        },
+    )

@@ -67,8 +67,10 @@ def settings(processes):
     processes.wait_until(lambda: has_tables(settings), "the sink makes no tables")
     with Producer(settings) as producer:
         send_history(producer, houses_of(METERS, HOUSES))
-    until(lambda: not processes.check() and caught_up(settings, HOUSES) and all_read(settings) and all_stored(settings),
-          progress=lambda: stored_readings(reader(settings)))
+    until(
+        lambda: not processes.check() and caught_up(settings, HOUSES) and all_read(settings) and all_stored(settings),
+        progress=lambda: stored_readings(reader(settings)),
+    )
     services.start_dashboard(processes, settings)
     return settings
 
@@ -97,7 +99,10 @@ def new_page(chromium, settings):
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda m: errors.append(f"{m.text} {m.location['url']}") if m.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
-        page.on("requestfailed", lambda request: errors.append(request.url) if not request.url.startswith(services.dashboard_url(settings)) else None)
+        page.on(
+            "requestfailed",
+            lambda request: errors.append(request.url) if not request.url.startswith(services.dashboard_url(settings)) else None,
+        )
         page.goto(f"{services.dashboard_url(settings)}/{path}")
         page.get_by_role("heading", level=1).wait_for()
         return page
@@ -144,9 +149,7 @@ def pick(page: Page, label: str, text: str) -> None:
 def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, request, tmp_path):
     folder = Path(request.config.getoption("--screenshots") or tmp_path)
     path = "" if name == "overview" else name
-    for look, options in {
-        "light": {}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": {"width": 390, "height": 844}},
-    }.items():
+    for look, options in {"light": {}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": {"width": 390, "height": 844}}}.items():
         page = new_page(path, **options)
         if name == "sql":
             page.get_by_role("button", name="Run").click()
@@ -154,7 +157,9 @@ def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, 
         whole(page)
         assert page.get_by_role("heading", level=1).inner_text().casefold() == name
         assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-        bright = sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor"))[:3])) > 384
+        bright = (
+            sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor"))[:3])) > 384
+        )
         assert bright == (look != "dark")
         page.wait_for_timeout(500)  # charts fade in
         assert page.evaluate(CUT_OFF) == []
@@ -168,7 +173,9 @@ def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, 
 def test_the_overview_shows_the_figures_of_sql(new_page, db):
     page = new_page()
     houses, readings = db.query("SELECT uniqExact(house_id), sum(readings) FROM daily_energy FINAL").first_row
-    kwh = db.query("SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC LIMIT 2").result_rows
+    kwh = db.query(
+        "SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC LIMIT 2"
+    ).result_rows
     assert houses == HOUSES and readings > 4e6  # two days, and at most times of day more
     expect(metric(page, "Houses")).to_have_text(str(HOUSES))
     expect(metric(page, "Readings")).to_have_text(f"{readings / 1e6:.1f} M")
@@ -176,24 +183,38 @@ def test_the_overview_shows_the_figures_of_sql(new_page, db):
     expect(metric(page, "Lag of pipeline")).to_have_text("0")
     expect(metric(page, "Lag of sink")).to_have_text("0")
     table = downloaded(page)
-    assert table["kwh"].tolist() == pytest.approx([row[1] for row in reversed(db.query(
-        "SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC").result_rows)])
+    assert table["kwh"].tolist() == pytest.approx(
+        [
+            row[1]
+            for row in reversed(
+                db.query(
+                    "SELECT date, sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' GROUP BY date ORDER BY date DESC"
+                ).result_rows
+            )
+        ]
+    )
 
 
 def test_a_home_can_be_shared_and_shows_the_figures_of_sql(new_page, db):
     house_id, day, meter_id = db.query(
         "SELECT house_id, min(date), max(meter_id) FROM power_by_minute CROSS JOIN (SELECT min(date) AS date FROM daily_energy FINAL) AS days "
-        "WHERE house_id = (SELECT max(house_id) FROM houses FINAL) GROUP BY house_id").first_row
+        "WHERE house_id = (SELECT max(house_id) FROM houses FINAL) GROUP BY house_id"
+    ).first_row
     page = new_page(f"home?house={house_id}&date={day}&meter={meter_id}&from={day}&to={day + timedelta(days=1)}")
     whole(page)
-    kwh = db.query("SELECT sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' AND house_id = {house:Int64} AND date BETWEEN {day:Date32} "
-                   "AND {day:Date32} + 1", parameters={"house": house_id, "day": day}).first_row[0]
+    kwh = db.query(
+        "SELECT sum(kwh) FROM daily_energy_by_label WHERE kind = 'mains' AND house_id = {house:Int64} AND date BETWEEN {day:Date32} "
+        "AND {day:Date32} + 1",
+        parameters={"house": house_id, "day": day},
+    ).first_row[0]
     expect(metric(page, "Energy, kWh")).to_have_text(f"{kwh:,.1f}")
     expect(metric(page, "Cost")).to_have_text(f"{0.3 * kwh:,.2f}")
     power = downloaded(page)
-    minutes = db.query("SELECT min(min_watts), sum(mean_watts * readings) / sum(readings), max(max_watts) FROM power_by_minute WHERE house_id = {house:Int64} "
-                       "AND meter_id = {meter:Int32} AND toDate(toTimeZone(minute, 'America/New_York')) = {day:Date}",
-                       parameters={"house": house_id, "meter": meter_id, "day": day}).first_row
+    minutes = db.query(
+        "SELECT min(min_watts), sum(mean_watts * readings) / sum(readings), max(max_watts) FROM power_by_minute WHERE house_id = {house:Int64} "
+        "AND meter_id = {meter:Int32} AND toDate(toTimeZone(minute, 'America/New_York')) = {day:Date}",
+        parameters={"house": house_id, "meter": meter_id, "day": day},
+    ).first_row
     assert (power["min_watts"].min(), power["max_watts"].max()) == pytest.approx((minutes[0], minutes[2]), rel=1e-6)
     begin_ms, end_ms = day_bounds_ms(day, "America/New_York")
     assert len(power) == {23: 1380, 24: 720, 25: 750}[(end_ms - begin_ms) // 3_600_000]  # of 1, 2 and 2 minutes
@@ -216,7 +237,10 @@ def test_a_user_picks_by_keyboard_and_takes_the_house_along(new_page, db):
     page.wait_for_url(re.compile(rf"/appliances\?.*house={other}\b"))
     whole(page)
     table = downloaded(page)
-    mains, appliances = (db.query(f"SELECT sum(kwh) FROM daily_energy_by_label WHERE house_id = {other} AND kind {op} 'mains'").first_row[0] for op in ("=", "!="))
+    mains, appliances = (
+        db.query(f"SELECT sum(kwh) FROM daily_energy_by_label WHERE house_id = {other} AND kind {op} 'mains'").first_row[0]
+        for op in ("=", "!=")
+    )
     assert table["kwh"].sum() == pytest.approx(mains, rel=1e-9)
     assert table.loc[table["label"] != "unmetered", "share_percent"].sum() == pytest.approx(100 * appliances / mains, rel=1e-9)
     page.reload()
@@ -229,7 +253,9 @@ def test_the_map_shows_the_figures_of_sql(new_page, db):
     whole(page)
     table = downloaded(page)
     expected = db.query("SELECT zip, sum(kwh) FROM energy_by_zip GROUP BY zip ORDER BY zip").result_rows
-    assert sorted(zip(table["zip"].astype(str).str.zfill(5), table["kwh"])) == [(zip_code, pytest.approx(kwh)) for zip_code, kwh in expected]
+    assert sorted(zip(table["zip"].astype(str).str.zfill(5), table["kwh"])) == [
+        (zip_code, pytest.approx(kwh)) for zip_code, kwh in expected
+    ]
     expect(page.locator("[data-testid=stVegaLiteChart] svg [aria-roledescription=circle]")).to_have_count(len(expected))
 
 
@@ -263,8 +289,12 @@ def test_an_alert_arrives_live_and_is_acknowledged(new_page, db, settings):
     alerts = downloaded(page)
     assert set(sent) == set(alerts["alert_id"].head(len(sent)))
     newest = alerts.iloc[0]
-    assert tuple(newest[["peak_watts", "limit_watts"]]) == db.query(
-        "SELECT peak_watts, limit_watts FROM alerts FINAL WHERE alert_id = {id:String}", parameters={"id": newest["alert_id"]}).first_row
+    assert (
+        tuple(newest[["peak_watts", "limit_watts"]])
+        == db.query(
+            "SELECT peak_watts, limit_watts FROM alerts FINAL WHERE alert_id = {id:String}", parameters={"id": newest["alert_id"]}
+        ).first_row
+    )
     assert page.evaluate("window.notified")[0].startswith("House ")
     acknowledge(page, db, newest["alert_id"])
 
@@ -283,7 +313,9 @@ def acknowledge(page: Page, db, alert_id: str) -> None:
     page.get_by_text("Acknowledged at").wait_for()
     expect(page.locator("[data-testid=stText]").last).to_have_text("the oven; <b>fine</b>")
     expect(page.locator("[data-testid=stVegaLiteChart] svg")).to_have_count(1)
-    assert db.query("SELECT alert_id, note FROM alert_list WHERE acknowledged IS NOT NULL").result_rows == [(alert_id, "the oven; <b>fine</b>")]
+    assert db.query("SELECT alert_id, note FROM alert_list WHERE acknowledged IS NOT NULL").result_rows == [
+        (alert_id, "the oven; <b>fine</b>")
+    ]
     page.get_by_role("button", name="Take back").click()
     page.get_by_role("button", name="Acknowledge").wait_for()
     assert db.query("SELECT count() FROM alert_list WHERE acknowledged IS NOT NULL").first_row[0] == 0
@@ -293,7 +325,9 @@ def test_an_alert_is_picked_by_mouse(new_page, db):
     page = new_page("alerts")
     whole(page)
     second = downloaded(page).iloc[1]
-    page.locator("[data-testid=stDataFrame] .dvn-scroller").click(position={"x": CHECKBOX_X, "y": 2.5 * ROW_HEIGHT})  # the first is the header
+    page.locator("[data-testid=stDataFrame] .dvn-scroller").click(
+        position={"x": CHECKBOX_X, "y": 2.5 * ROW_HEIGHT}
+    )  # the first is the header
     page.wait_for_url(re.compile("alert="))
     assert query(page)["alert"] == second["alert_id"]
     expect(page.get_by_role("heading", level=3)).to_have_text(re.compile(rf"House {second['house_id']}, \d{{4}}-"))
@@ -302,8 +336,11 @@ def test_an_alert_is_picked_by_mouse(new_page, db):
 
 def test_an_address_in_a_name_or_a_query_is_no_link(new_page, settings):
     name, at_ms = "http://evil.invalid/ www.evil.invalid ann@evil.invalid", 1_700_000_000_000
-    insert(writer(settings, settings.clickhouse.database), meters=[(999, 1, name, "appliance", at_ms)],
-           alerts=[(f"999/1/{at_ms}", 999, 1, date(2023, 11, 14), at_ms, at_ms + 1000, False, 0, 1, 9e3, 1e3, 8e3, 0.1, 1)])
+    insert(
+        writer(settings, settings.clickhouse.database),
+        meters=[(999, 1, name, "appliance", at_ms)],
+        alerts=[(f"999/1/{at_ms}", 999, 1, date(2023, 11, 14), at_ms, at_ms + 1000, False, 0, 1, 9e3, 1e3, 8e3, 0.1, 1)],
+    )
     page = new_page(f"alerts?alert=999/1/{at_ms}")
     expect(page.locator("[data-testid=stText]")).to_have_text(name)
     whole(page)
@@ -331,13 +368,22 @@ def test_the_page_waits_for_clickhouse_and_goes_on_by_itself(new_page, processes
 
 def test_a_day_is_replayed_and_its_results_are_made_again(new_page, db):
     day = db.query("SELECT min(date) + 1 FROM daily_energy FINAL").first_row[0]
-    before = db.query("SELECT house_id, meter_id, kwh FROM daily_energy FINAL WHERE date = {day:Date32} ORDER BY 1, 2", parameters={"day": day}).result_rows
+    before = db.query(
+        "SELECT house_id, meter_id, kwh FROM daily_energy FINAL WHERE date = {day:Date32} ORDER BY 1, 2", parameters={"day": day}
+    ).result_rows
     page = new_page(f"replay?from={day}&to={day}")
     whole(page)
     page.get_by_role("button", name="Replay", exact=True).click()
     done = page.get_by_text("All results of these days have been recomputed.")
-    until(lambda: done.is_visible() or page.locator("[data-testid=stAlertContentError]").is_visible(),
-          progress=page.locator("[data-testid=stMain]").inner_text)
+    until(
+        lambda: done.is_visible() or page.locator("[data-testid=stAlertContentError]").is_visible(),
+        progress=page.locator("[data-testid=stMain]").inner_text,
+    )
     expect(done).to_be_visible()
     expect(metric(page, "Results recomputed")).to_have_text(f"{len(before)} of {len(before)}")
-    assert db.query("SELECT house_id, meter_id, kwh FROM daily_energy FINAL WHERE date = {day:Date32} ORDER BY 1, 2", parameters={"day": day}).result_rows == before
+    assert (
+        db.query(
+            "SELECT house_id, meter_id, kwh FROM daily_energy FINAL WHERE date = {day:Date32} ORDER BY 1, 2", parameters={"day": day}
+        ).result_rows
+        == before
+    )

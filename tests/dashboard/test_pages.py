@@ -19,19 +19,7 @@ from store import client
 from tests.browser import PAGES
 from tests.dashboard import results
 from tests.dashboard.conftest import database, frame, metrics, ran, texts
-from tests.dashboard.results import (
-    FRI,
-    KETTLE,
-    MAINS,
-    MON,
-    NEWEST_FIRST,
-    NO_ALERT,
-    OVEN,
-    SAT,
-    SPRING,
-    SUN,
-    UNKNOWN,
-)
+from tests.dashboard.results import FRI, KETTLE, MAINS, MON, NEWEST_FIRST, NO_ALERT, OVEN, SAT, SPRING, SUN, UNKNOWN
 from tests.topics import records
 from tests.waiting import until
 
@@ -46,11 +34,19 @@ def drawn(app) -> list[list[str]]:
 
 # Overview
 
+
 def test_overview_with_no_broker(dashboard_on, stored):
     app = dashboard_on(stored.but(kafka="127.0.0.1:1"))()
     assert metrics(app) == {
-        "Houses": "6", "Readings": "1.5 M", "kWh on Mon 26 Oct 2026 so far": "12", "kWh the day before": "38", "Open alerts": "1",
-        "Last result": "3 days ago", "Late readings": "7", "Dead letters": "3"}
+        "Houses": "6",
+        "Readings": "1.5 M",
+        "kWh on Mon 26 Oct 2026 so far": "12",
+        "kWh the day before": "38",
+        "Open alerts": "1",
+        "Last result": "3 days ago",
+        "Late readings": "7",
+        "Dead letters": "3",
+    }
     assert [metric.proto.help for metric in app.metric][:2] == ["11 meters", "1,500,000 readings used"]
     assert [metric.delta for metric in app.metric][2:4] == ["100 % covered, 3 of 6 houses", "100 % covered, 4 of 6 houses"]
     assert app.dataframe[0].value[["reason", "messages"]].values.tolist() == [["not Avro", 2], ["in the future", 1]]
@@ -71,27 +67,53 @@ def test_overview_shows_the_lag_of_each_job_that_has_run(dashboard_on, stored, w
         consumer.close()
     app = dashboard_on(settings)()
     until(lambda: not ran(app).warning)  # brokers elect the leaders of new topics
-    assert {label: value for label, value in metrics(app).items() if label.startswith("Lag")} == {"Lag of pipeline": "3", "Lag of replay": "0"}
+    assert {label: value for label, value in metrics(app).items() if label.startswith("Lag")} == {
+        "Lag of pipeline": "3",
+        "Lag of replay": "0",
+    }
 
 
 # Home
 
+
 def test_home_of_the_first_house(visit):
     app = visit("home")
     # 10 + 12 + 14 + 3 kWh on four days, one of them covered by half; medians of the zip: 15.5, 17, 17, 4
-    assert metrics(app) == {"Energy, kWh": "39.0", "A day, kWh": "9.8", "vs period before": "–", "vs zip median": "-27 %", "Covered": "87.5 %",
-                            "Cost": "11.70", "A day": "2.93"}
+    assert metrics(app) == {
+        "Energy, kWh": "39.0",
+        "A day, kWh": "9.8",
+        "vs period before": "–",
+        "vs zip median": "-27 %",
+        "Covered": "87.5 %",
+        "Cost": "11.70",
+        "A day": "2.93",
+    }
     assert texts(app.caption)[0] == "Results from 2026-10-23 to 2026-10-26; times are local, in America/New_York."
     assert texts(app.info) == ["No readings are stored from 2026-10-26 00:00 to 2026-10-27 00:00."]
     assert drawn(app) == [["bar", "text", "line"], ["bar"]]
-    assert app.query_params == {"house": "1", "date": str(MON), "meter": "1", "span": "day", "from": str(FRI), "to": str(MON), "tariff": FLAT}
+    assert app.query_params == {
+        "house": "1",
+        "date": str(MON),
+        "meter": "1",
+        "span": "day",
+        "from": str(FRI),
+        "to": str(MON),
+        "tariff": FLAT,
+    }
 
 
 def test_home_against_the_period_before(visit):
     app = visit("home", house="1", **{"from": str(SUN)})
     # 14 + 3 against 10 + 12 kWh; medians 17 and 4
     assert metrics(app) | {"Cost": "", "A day": ""} == {
-        "Energy, kWh": "17.0", "A day, kWh": "8.5", "vs period before": "-23 %", "vs zip median": "-19 %", "Covered": "100.0 %", "Cost": "", "A day": ""}
+        "Energy, kWh": "17.0",
+        "A day, kWh": "8.5",
+        "vs period before": "-23 %",
+        "vs zip median": "-19 %",
+        "Covered": "100.0 %",
+        "Cost": "",
+        "A day": "",
+    }
     assert drawn(app)[0] == ["bar", "text", "tick", "line"]
 
 
@@ -103,8 +125,15 @@ def test_home_is_compared_with_the_median_of_its_own_days(visit):
 def test_home_of_a_house_without_mains(visit):
     app = visit("home", house="5")
     assert (app.selectbox(key="meter").value, app.selectbox(key="meter").options) == (0, ["whole house", "kettle (2)", "washer (4)"])
-    assert metrics(app) == {"Energy, kWh": "5.0", "A day, kWh": "2.5", "vs period before": "–", "vs zip median": "–", "Covered": "100.0 %",
-                            "Cost": "1.50", "A day": "0.75"}
+    assert metrics(app) == {
+        "Energy, kWh": "5.0",
+        "A day, kWh": "2.5",
+        "vs period before": "–",
+        "vs zip median": "–",
+        "Covered": "100.0 %",
+        "Cost": "1.50",
+        "A day": "0.75",
+    }
     assert drawn(app)[0] == ["area", "rect", "point"]
     assert metrics(visit("home", house="5", **{"from": str(SPRING), "to": str(SPRING)}))["Covered"] == "75.0 %"
 
@@ -113,12 +142,28 @@ def test_home_of_an_unknown_house(visit):
     app = visit("home", house="6")
     assert (app.selectbox(key="house").options[-1], app.selectbox(key="meter").options) == ("House 6", ["whole house", "meter 7 (7)"])
     assert texts(app.caption)[0].endswith("times are local, in UTC.")
-    assert metrics(app) == {"Energy, kWh": "1.5", "A day, kWh": "1.5", "vs period before": "–", "vs zip median": "–", "Covered": "100.0 %",
-                            "Cost": "0.45", "A day": "0.45"}
+    assert metrics(app) == {
+        "Energy, kWh": "1.5",
+        "A day, kWh": "1.5",
+        "vs period before": "–",
+        "vs zip median": "–",
+        "Covered": "100.0 %",
+        "Cost": "0.45",
+        "A day": "0.45",
+    }
 
 
 def test_every_choice_on_home_is_in_the_url(visit):
-    url = {"house": "1", "date": str(SUN), "meter": "3", "span": "hour", "hour": "10", "from": str(SAT), "to": str(SUN), "tariff": "0.25,1.0,10,12,1"}
+    url = {
+        "house": "1",
+        "date": str(SUN),
+        "meter": "3",
+        "span": "hour",
+        "hour": "10",
+        "from": str(SAT),
+        "to": str(SUN),
+        "tariff": "0.25,1.0,10,12,1",
+    }
     app = visit("home", **url)
     assert app.query_params == url
     assert (app.selectbox(key="house").value, app.selectbox(key="meter").value, app.select_slider(key="hour").value) == (1, 3, 10)
@@ -143,10 +188,13 @@ def test_the_power_of_the_whole_house(visit):
     assert texts(app.caption)[1] == "Areas: mean power of the appliances. Line: the mains. Red: 1 alert."
 
 
-@pytest.mark.parametrize("day, begins", [
-    (SPRING, ["00:00", *(f"{hour:02}:00" for hour in range(2, 24))]),
-    (SUN, ["00:00", "01:00", *(f"{hour:02}:00" for hour in range(1, 24))]),
-])
+@pytest.mark.parametrize(
+    "day, begins",
+    [
+        (SPRING, ["00:00", *(f"{hour:02}:00" for hour in range(2, 24))]),
+        (SUN, ["00:00", "01:00", *(f"{hour:02}:00" for hour in range(1, 24))]),
+    ],
+)
 def test_hours_of_the_days_on_which_the_clocks_change(visit, day, begins):
     app = visit("home", house="5", date=str(day), span="hour", hour="2")
     assert app.select_slider(key="hour").options == begins
@@ -165,7 +213,14 @@ def test_picking_another_house_changes_all_numbers(visit):
     app = ran(visit("home").selectbox(key="house").set_value(2))
     # 20 + 22 + 20 + 5 kWh against 53.5
     assert metrics(app) | {"Cost": "", "A day": ""} == {
-        "Energy, kWh": "67.0", "A day, kWh": "16.8", "vs period before": "–", "vs zip median": "+25 %", "Covered": "100.0 %", "Cost": "", "A day": ""}
+        "Energy, kWh": "67.0",
+        "A day, kWh": "16.8",
+        "vs period before": "–",
+        "vs zip median": "+25 %",
+        "Covered": "100.0 %",
+        "Cost": "",
+        "A day": "",
+    }
     assert app.query_params["house"] == "2"
     app = ran(app.date_input(key="from").set_value(MON))
     assert metrics(app)["Energy, kWh"] == "5.0"
@@ -214,6 +269,7 @@ def test_what_was_picked_is_kept_from_page_to_page(visit):
 
 # Appliances
 
+
 def test_appliances_and_what_is_left(visit):
     app = visit("appliances", house="1")
     # oven 2 + 3 + 4 + 0.5, refrigerator 3.25, of the mains' 39
@@ -253,6 +309,7 @@ def test_appliances_without_mains_and_mains_without_appliances(visit):
 
 # Map
 
+
 def test_map(visit):
     app = visit("map", **{"from": str(SPRING)})
     zips = app.dataframe[0].value
@@ -273,10 +330,13 @@ def test_map_of_alerts_on_one_day(visit):
 
 
 def test_map_of_days_without_results(visit):
-    assert texts(visit("map", **{"from": "2026-05-01", "to": "2026-05-02"}).info)[0].startswith("No house with results for these days has a place")
+    assert texts(visit("map", **{"from": "2026-05-01", "to": "2026-05-02"}).info)[0].startswith(
+        "No house with results for these days has a place"
+    )
 
 
 # Alerts
+
 
 def listed(app) -> list[str]:
     """The ids of the alerts in the table."""
@@ -304,7 +364,8 @@ def test_alerts_are_shown_in_the_local_time_of_their_house(visit):
         ["open", 2, "New York", "mains", "2026-10-26 08:00:00", 1, ""],
         ["over", 6, "", "", "2026-10-25 23:30:00", 0.5, ""],
         ["over", 1, "New York", "oven", "2026-10-25 10:00:00", 2.5, "2026-10-25 11:00:00"],
-        ["over", 5, "London", "kettle", "2026-10-25 01:30:00", 1, "2026-10-25 02:00:00"]]
+        ["over", 5, "London", "kettle", "2026-10-25 01:30:00", 1, "2026-10-25 02:00:00"],
+    ]
     assert texts(app.caption) == ["4 alerts, newest first. Select a row for details."]
     assert app.query_params == {"show": "all"}
 
@@ -315,8 +376,11 @@ def with_401_alerts(clickhouse):
     settings = database(clickhouse, "dashboard_many")
     first, *_ = results.alerts()
     begun = [results.utc(SUN, "01:00") + timedelta(minutes=i) for i in range(401)]
-    results.insert(client.writer(settings, settings.clickhouse.database), daily_energy=results.daily_energy(), alerts=[
-        (results.alert_id(5, 2, at), *first[1:4], at, at + timedelta(seconds=30), *first[6:]) for at in begun])
+    results.insert(
+        client.writer(settings, settings.clickhouse.database),
+        daily_energy=results.daily_energy(),
+        alerts=[(results.alert_id(5, 2, at), *first[1:4], at, at + timedelta(seconds=30), *first[6:]) for at in begun],
+    )
     return settings
 
 
@@ -334,10 +398,17 @@ def test_many_alerts_are_counted_and_each_is_on_a_page(dashboard_on, with_401_al
     assert app.number_input(key="alerts_page").value == 1
 
 
-@pytest.mark.parametrize("query, expected", [
-    ({"show": "all"}, NEWEST_FIRST), ({"show": "open"}, [MAINS]), ({"show": "new"}, [MAINS, UNKNOWN]),
-    ({"show": "all", "of_house": "1"}, [OVEN]), ({"show": "all", "appliance": "kettle"}, [KETTLE]),
-    ({"show": "open", "of_house": "1", "appliance": "oven"}, [])])
+@pytest.mark.parametrize(
+    "query, expected",
+    [
+        ({"show": "all"}, NEWEST_FIRST),
+        ({"show": "open"}, [MAINS]),
+        ({"show": "new"}, [MAINS, UNKNOWN]),
+        ({"show": "all", "of_house": "1"}, [OVEN]),
+        ({"show": "all", "appliance": "kettle"}, [KETTLE]),
+        ({"show": "open", "of_house": "1", "appliance": "oven"}, []),
+    ],
+)
 def test_alerts_are_filtered_by_the_url(visit, query, expected):
     app = visit("alerts", **query)
     assert listed(app) == expected
@@ -397,7 +468,14 @@ def test_from_an_alert_to_its_house(visit):
     app = ran(visit("alerts", alert=OVEN).button(key="open").click())
     assert texts(app.title) == ["Home"]
     assert app.query_params | {"tariff": ""} == {
-        "house": "1", "meter": "3", "date": str(SUN), "span": "day", "from": str(FRI), "to": str(MON), "tariff": ""}
+        "house": "1",
+        "meter": "3",
+        "date": str(SUN),
+        "span": "day",
+        "from": str(FRI),
+        "to": str(MON),
+        "tariff": "",
+    }
     assert "Red, with a triangle: 1 alert." in texts(app.caption)[1]
 
 
@@ -421,7 +499,10 @@ def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
     visit = dashboard_on(with_topics.but(clickhouse_database=stored.clickhouse.database))
     before = round(time.time() * 1000)
     for alert_id, button, note in (
-        (KETTLE, "Change the note", "tea"), (UNKNOWN, "Acknowledge", ""), (OVEN, "Change the note", "x" * 500), (MAINS, "Acknowledge", "é; <b>'\0"),
+        (KETTLE, "Change the note", "tea"),
+        (UNKNOWN, "Acknowledge", ""),
+        (OVEN, "Change the note", "x" * 500),
+        (MAINS, "Acknowledge", "é; <b>'\0"),
     ):
         app = visit("alerts", alert=alert_id)
         app.text_input[0].set_value(note)
@@ -432,7 +513,13 @@ def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
     assert sorted(sent, key=lambda record: (record["house_id"], record["withdrawn"])) == [
         {"alert_id": alert_id, "house_id": house_id, "note": note, "author": "test@example.com", "withdrawn": withdrawn}
         for alert_id, house_id, note, withdrawn in (
-            (OVEN, 1, "x" * 500, False), (OVEN, 1, "", True), (MAINS, 2, "é; <b>'\0", False), (KETTLE, 5, "tea", False), (UNKNOWN, 6, "", False))]
+            (OVEN, 1, "x" * 500, False),
+            (OVEN, 1, "", True),
+            (MAINS, 2, "é; <b>'\0", False),
+            (KETTLE, 5, "tea", False),
+            (UNKNOWN, 6, "", False),
+        )
+    ]
 
 
 def test_an_acknowledgement_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch):
@@ -446,15 +533,22 @@ def test_an_acknowledgement_that_kafka_refuses_is_reported(dashboard_on, stored,
 
 # Quality
 
+
 def test_days_whose_figures_may_not_be_whole_have_a_reason_and_a_way_back(visit):
     app = visit("quality")
     replay = "./smw replay --from 2026-10-23 --to 2026-10-23 --house 1 --with-late"
     days = app.dataframe[0].value
-    assert days[["house_id", "city", "date", "reason"]].apply(lambda row: (row["house_id"], row["city"], row["date"].date(), row["reason"]), axis=1).tolist()[:3] == [
-        (3, "New York", SUN, "no readings came"), (1, "New York", SAT, "covered for 83 %"), (3, "New York", SAT, "no readings came")]
+    assert days[["house_id", "city", "date", "reason"]].apply(
+        lambda row: (row["house_id"], row["city"], row["date"].date(), row["reason"]), axis=1
+    ).tolist()[:3] == [
+        (3, "New York", SUN, "no readings came"),
+        (1, "New York", SAT, "covered for 83 %"),
+        (3, "New York", SAT, "no readings came"),
+    ]
     late = days[days["late_readings"] > 0]
     assert late[["house_id", "date", "late_readings", "reason"]].values.tolist() == [
-        [1, pd.Timestamp(FRI), 7, "7 readings came late: after the day was closed"]]
+        [1, pd.Timestamp(FRI), 7, "7 readings came late: after the day was closed"]
+    ]
     assert late["way_back"].tolist() == [""]  # Friday was covered as a whole
     assert texts(app.caption)[1] == f"{len(days)} days"
     assert replay not in days["way_back"].tolist()
@@ -468,8 +562,10 @@ def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
     row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI))
     half = list(row)
     half[0], half[6], half[9] = 7, 43_200.0, True
-    late = [(0, offset, 7, day, results.utc(day, "01:00"), results.utc(day, "23:00"), 900, 9.9, results.utc(MON, "10:00"), "its day was closed")
-            for offset, day in enumerate((SAT, SUN))]
+    late = [
+        (0, offset, 7, day, results.utc(day, "01:00"), results.utc(day, "23:00"), 900, 9.9, results.utc(MON, "10:00"), "its day was closed")
+        for offset, day in enumerate((SAT, SUN))
+    ]
     results.insert(client.writer(settings, settings.clickhouse.database), daily_energy=[half, [7, 1, MON, *half[3:]]], late=late)
     days = dashboard_on(settings)("quality").dataframe[0].value
     command = "./smw replay --from {0} --to {0} --house 7 --with-late".format
@@ -477,7 +573,8 @@ def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
         [7, "covered for 50 %", ""],
         [7, "no result; 900 readings came late: its day was closed", command(SUN)],
         [7, "no result; 900 readings came late: its day was closed", command(SAT)],
-        [7, "covered for 50 %", ""]]
+        [7, "covered for 50 %", ""],
+    ]
 
 
 def test_no_such_day(visit):
@@ -486,6 +583,7 @@ def test_no_such_day(visit):
 
 
 # SQL
+
 
 def run_query(app, sql: str):
     """The page after it has run a query."""
@@ -510,7 +608,9 @@ def test_a_query_is_answered_by_a_table_and_a_chart(visit):
     assert (texts(app.caption)[1:], drawn(app)) == (["2 rows"], [["line"]])
 
 
-@pytest.mark.parametrize("count, caption", [(0, "0 rows"), (1, "1 row"), (10_000, "10,000 rows"), (10_001, "10,000 rows: the first 10,000 of more")])
+@pytest.mark.parametrize(
+    "count, caption", [(0, "0 rows"), (1, "1 row"), (10_000, "10,000 rows"), (10_001, "10,000 rows: the first 10,000 of more")]
+)
 def test_the_number_of_rows_is_shown(visit, count, caption):
     app = run_query(visit("sql"), f"SELECT number FROM numbers({count})")
     assert texts(app.caption)[1:] == [caption]
@@ -518,9 +618,24 @@ def test_the_number_of_rows_is_shown(visit, count, caption):
 
 
 KINDS = [
-    "toTime('12:00:00')", "(1, 'a')", "[1, 2]", "map('a', 1)", "toIPv6('::1')", "generateUUIDv4()", "toDecimal256(1, 30)", "toInt256(1)", "NULL",
-    "nan", "toDate32('1900-01-01')", "toDateTime64('2290-01-01 00:00:00', 3, 'UTC')", "CAST('a', 'Enum8(\\'a\\' = 1)')", "unhex('ff00')",
-    "CAST('{\"a\": 1}', 'JSON')", "toIntervalDay(1)", "number AS number"]
+    "toTime('12:00:00')",
+    "(1, 'a')",
+    "[1, 2]",
+    "map('a', 1)",
+    "toIPv6('::1')",
+    "generateUUIDv4()",
+    "toDecimal256(1, 30)",
+    "toInt256(1)",
+    "NULL",
+    "nan",
+    "toDate32('1900-01-01')",
+    "toDateTime64('2290-01-01 00:00:00', 3, 'UTC')",
+    "CAST('a', 'Enum8(\\'a\\' = 1)')",
+    "unhex('ff00')",
+    "CAST('{\"a\": 1}', 'JSON')",
+    "toIntervalDay(1)",
+    "number AS number",
+]
 
 
 def test_an_answer_of_any_kind_is_shown(visit):
@@ -530,18 +645,27 @@ def test_an_answer_of_any_kind_is_shown(visit):
         assert texts(app.caption)[1:] == ["3 rows"] and drawn(app) == [["bar"]], value
         [data] = app.get("vega_lite_chart")[0].proto.datasets
         kind = pa.ipc.open_stream(data.data.data).schema.field("x").type
-        assert pa.types.is_timestamp(kind) if value.startswith("toDate") else pa.types.is_string(kind) or pa.types.is_large_string(kind), value
+        assert pa.types.is_timestamp(kind) if value.startswith("toDate") else pa.types.is_string(kind) or pa.types.is_large_string(kind), (
+            value
+        )
 
 
 REFUSED = [
-    ("INSERT INTO houses SELECT * FROM houses", "not allowed"), ("INSERT INTO houses VALUES (1)", "not allowed"),
-    ("DROP TABLE houses", "not allowed"), ("ALTER TABLE houses DELETE WHERE 1", "not allowed"),
-    ("CREATE TABLE x (a Int8) ENGINE = Memory", "not allowed"), ("TRUNCATE TABLE houses", "not allowed"), ("SET readonly = 0", "Syntax error"),
-    ("SELECT 1 SETTINGS readonly = 0", "in readonly mode"), ("SELECT 1; SELECT 2", "Multi-statements are not allowed"),
-    ("SELECT nope", "Unknown expression identifier"), ("SELEC 1", "Syntax error"),
+    ("INSERT INTO houses SELECT * FROM houses", "not allowed"),
+    ("INSERT INTO houses VALUES (1)", "not allowed"),
+    ("DROP TABLE houses", "not allowed"),
+    ("ALTER TABLE houses DELETE WHERE 1", "not allowed"),
+    ("CREATE TABLE x (a Int8) ENGINE = Memory", "not allowed"),
+    ("TRUNCATE TABLE houses", "not allowed"),
+    ("SET readonly = 0", "Syntax error"),
+    ("SELECT 1 SETTINGS readonly = 0", "in readonly mode"),
+    ("SELECT 1; SELECT 2", "Multi-statements are not allowed"),
+    ("SELECT nope", "Unknown expression identifier"),
+    ("SELEC 1", "Syntax error"),
     ("SELECT throwIf(number = 69000) FROM numbers(70000) WHERE number % 1000 = 0", "throwIf"),
     ("SELECT 1 FORMAT JSON", "Leave out FORMAT: the result is shown as a table and can be saved as CSV."),
-    ("SELECT 1 format Pretty ;", "Leave out FORMAT"), ("SELECT sumState(1)", "The result of this query cannot be shown as a table."),
+    ("SELECT 1 format Pretty ;", "Leave out FORMAT"),
+    ("SELECT sumState(1)", "The result of this query cannot be shown as a table."),
     ("EXPLAIN AST SELECT 1", "cannot be shown as a table"),
 ]
 
@@ -562,6 +686,7 @@ def test_an_empty_query_gets_a_hint(visit):
 
 
 # Replay
+
 
 def test_a_failed_replay_shows_its_reason(dashboard_on, stored, with_topics):
     app = dashboard_on(with_topics.but(clickhouse_database=stored.clickhouse.database))("replay", **{"from": str(SUN), "to": str(SUN)})
@@ -600,6 +725,7 @@ def test_figures_come_before_charts_which_take_longer_to_draw(visit, name):
 
 # When something is missing
 
+
 @pytest.mark.parametrize("name", PAGES)
 def test_without_results(dashboard_on, empty, name):
     app = dashboard_on(empty)(name)
@@ -617,13 +743,20 @@ def test_without_clickhouse(dashboard_on, stored, name):
     app = dashboard_on(stored.but(clickhouse_url="http://127.0.0.1:1"))(name)
     if name == "sql":
         app = ran(app.button[0].click())
-    assert texts(app.error) == ["ClickHouse does not answer at http://127.0.0.1:1; start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"]
+    assert texts(app.error) == [
+        "ClickHouse does not answer at http://127.0.0.1:1; start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"
+    ]
     assert texts(app.caption)[-1] == "This page continues as soon as ClickHouse answers."
     assert not app.metric and not app.dataframe
 
 
-@pytest.mark.parametrize("changed, message", [
-    ({"clickhouse_database": "nosuch"}, "has no database nosuch yet"), ({"clickhouse_reader_password": "wrong"}, "refuses the user or the password")])
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        ({"clickhouse_database": "nosuch"}, "has no database nosuch yet"),
+        ({"clickhouse_reader_password": "wrong"}, "refuses the user or the password"),
+    ],
+)
 def test_a_clickhouse_that_is_not_ready(dashboard_on, stored, changed, message):
     app = dashboard_on(stored.but(**changed))("home")
     [error] = texts(app.error)

@@ -33,6 +33,7 @@ MINUTE, HOUR = 60, 3600
 
 def rows(frame: pd.DataFrame, *columns: str) -> list[tuple]:
     """Some columns of a table, or all, with days as dates and None for what is missing."""
+
     def plain(value):
         if value is None or value is pd.NaT or (isinstance(value, float) and math.isnan(value)):
             return None
@@ -53,12 +54,17 @@ def seconds(day: date, clock: str) -> int:
 
 # How much there is
 
+
 def test_houses_have_their_days_and_a_time_zone_even_when_unknown(db):
     new_york = ("America/New_York", "synthetic", "10001", "New York", "NY")
     assert rows(queries.houses(db)) == [
-        (1, *new_york, FRI, MON), (2, *new_york, FRI, MON), (3, *new_york, FRI, MON), (4, *new_york, FRI, FRI),
+        (1, *new_york, FRI, MON),
+        (2, *new_york, FRI, MON),
+        (3, *new_york, FRI, MON),
+        (4, *new_york, FRI, FRI),
         (5, "Europe/London", "ukdale", "SW1A", "London", "", SPRING, SUN),
-        (6, "UTC", "", "", "", "", SUN, SUN)]
+        (6, "UTC", "", "", "", "", SUN, SUN),
+    ]
 
 
 def test_time_zones_of_houses(db, nothing):
@@ -84,45 +90,59 @@ def test_dead_letters_by_reason(db):
 
 # Energy
 
+
 def test_energy_of_all_is_that_of_the_mains_and_of_appliances_where_there_are_none(db):
-    assert rows(queries.energy_of_all(db, *ALL)) == close([
-        (SPRING, 1, 0.4 + 2.0, (100 + 50) / 2, True),  # of two meters one was covered by half
-        (FRI, 4, 10 + 20 + 11 + 99.0, 100.0, True),
-        (SAT, 3, 12 + 22 + (0.5 + 1.5), (50 + 100 + 100) / 3, True),
-        (SUN, 4, 14 + 20 + (1 + 2) + 1.5, 100.0, True),
-        (MON, 3, 3 + 5 + 4.0, 100.0, False)])
+    assert rows(queries.energy_of_all(db, *ALL)) == close(
+        [
+            (SPRING, 1, 0.4 + 2.0, (100 + 50) / 2, True),  # of two meters one was covered by half
+            (FRI, 4, 10 + 20 + 11 + 99.0, 100.0, True),
+            (SAT, 3, 12 + 22 + (0.5 + 1.5), (50 + 100 + 100) / 3, True),
+            (SUN, 4, 14 + 20 + (1 + 2) + 1.5, 100.0, True),
+            (MON, 3, 3 + 5 + 4.0, 100.0, False),
+        ]
+    )
     assert rows(queries.energy_of_all(db, SAT, SAT), "date") == [(SAT,)]
 
 
 def test_energy_of_a_house(db):
-    assert rows(queries.energy_of_house(db, 1, FRI, MON)) == close([
-        (FRI, 10.0, 100.0, True), (SAT, 12.0, 50.0, True), (SUN, 14.0, 100.0, True), (MON, 3.0, 100.0, False)])
+    assert rows(queries.energy_of_house(db, 1, FRI, MON)) == close(
+        [(FRI, 10.0, 100.0, True), (SAT, 12.0, 50.0, True), (SUN, 14.0, 100.0, True), (MON, 3.0, 100.0, False)]
+    )
     assert rows(queries.energy_of_house(db, 5, *ALL), "date", "kwh") == close([(SPRING, 2.4), (SAT, 2.0), (SUN, 3.0)])
 
 
 def test_the_median_of_an_even_count_is_between_the_middle_two(db):
     # Friday: 10, 11, 20, 99; Monday: 3, 4, 5
     assert rows(queries.zip_median(db, "10001", *ALL)) == [
-        (FRI, (11 + 20) / 2, 4), (SAT, (12 + 22) / 2, 2), (SUN, (14 + 20) / 2, 2), (MON, 4, 3)]
+        (FRI, (11 + 20) / 2, 4),
+        (SAT, (12 + 22) / 2, 2),
+        (SUN, (14 + 20) / 2, 2),
+        (MON, 4, 3),
+    ]
     assert rows(queries.zip_median(db, "SW1A", SUN, SUN)) == [(SUN, 3, 1)]
 
 
 def test_appliance_energy_leaves_the_mains_out(db):
     assert rows(queries.appliance_energy(db, 1, SUN, MON)) == [
-        (SUN, 2, "refrigerator", 1), (SUN, 3, "oven", 4), (MON, 2, "refrigerator", 0.25), (MON, 3, "oven", 0.5)]
+        (SUN, 2, "refrigerator", 1),
+        (SUN, 3, "oven", 4),
+        (MON, 2, "refrigerator", 0.25),
+        (MON, 3, "oven", 0.5),
+    ]
     assert rows(queries.appliance_energy(db, 6, *ALL)) == [(SUN, 7, "meter 7", 1.5)]
 
 
 def test_energy_by_zip_counts_days_of_houses_and_leaves_out_who_has_no_place(db):
     # 10001: (10 + 12 + 14 + 3) + (20 + 22 + 20 + 5) + (11 + 4) + 99 on 4 + 4 + 2 + 1 days; the alerts of the oven and of house 2
-    assert rows(queries.energy_by_zip(db, *ALL)) == close([
-        ("10001", "New York", "NY", 40.75, -73.99, 4, 220.0, 20.0, 2),
-        ("SW1A", "London", "", None, None, 1, 7.4, 7.4 / 3, 1)])
+    assert rows(queries.energy_by_zip(db, *ALL)) == close(
+        [("10001", "New York", "NY", 40.75, -73.99, 4, 220.0, 20.0, 2), ("SW1A", "London", "", None, None, 1, 7.4, 7.4 / 3, 1)]
+    )
     assert rows(queries.energy_by_zip(db, SAT, SAT), "zip", "houses", "kwh", "alerts") == [("10001", 2, 34, 0), ("SW1A", 1, 2, 0)]
     assert rows(queries.energy_by_zip(db, MON, MON), "zip", "kwh", "alerts") == [("10001", 12, 1)]
 
 
 # Power
+
 
 def test_power_by_minute_puts_the_parts_of_a_minute_together(db):
     at = seconds(SUN, "14:00")
@@ -140,7 +160,9 @@ def test_power_ends_before_the_end_and_steps_count_from_the_start(db):
     at = seconds(SUN, "14:00")
     assert rows(queries.power(db, 1, [1], at - MINUTE, at + MINUTE, 2 * MINUTE), "start_s", "mean_watts") == [(at - MINUTE, 300)]
     assert rows(queries.power(db, 1, [1], at + MINUTE, at + 2 * HOUR + MINUTE, HOUR), "start_s", "mean_watts") == [
-        (at + MINUTE, 700), (at + MINUTE + HOUR, 1000)]
+        (at + MINUTE, 700),
+        (at + MINUTE + HOUR, 1000),
+    ]
     assert rows(queries.power(db, 2, [1], at, at + HOUR, MINUTE)) == []
 
 
@@ -175,6 +197,7 @@ def test_the_parts_of_the_days_add_up_to_the_days(db):
 
 # Thresholds and alerts
 
+
 def test_thresholds_that_were_in_force_at_some_time(db):
     columns = ("meter_id", "date", "percentile_watts", "limit_watts", "warming_up")
     before, saturday, sunday = (3, FRI, 0, None, True), (3, SAT, 1400, 3250, False), (3, SUN, 1500, 3480, False)
@@ -183,19 +206,23 @@ def test_thresholds_that_were_in_force_at_some_time(db):
     assert rows(queries.thresholds(db, 1, [3], utc(SUN, "04:59"), utc(SUN, "05:00")), *columns) == [saturday]
     assert rows(queries.thresholds(db, 1, [3], utc(MON, "05:00"), utc(MON, "06:00"))) == []
     assert rows(queries.thresholds(db, 1, [1], utc(SUN, "05:00"), utc(MON, "05:00")), "valid_from", "valid_to", "quantile") == [
-        (utc(SUN, "05:00"), utc(MON, "05:00"), 0.97)]
+        (utc(SUN, "05:00"), utc(MON, "05:00"), 0.97)
+    ]
 
 
-@pytest.mark.parametrize("filters, expected", [
-    ({}, NEWEST_FIRST),
-    ({"show": "open"}, [MAINS]),
-    ({"show": "new"}, [MAINS, UNKNOWN]),  # the acknowledgement of UNKNOWN was taken back
-    ({"house_id": 1}, [OVEN]),
-    ({"label": "kettle"}, [KETTLE]),
-    ({"show": "new", "house_id": 1}, []),
-    ({"show": "open", "house_id": 2, "label": "mains"}, [MAINS]),
-    ({"house_id": 2**53 - 1}, []),
-])
+@pytest.mark.parametrize(
+    "filters, expected",
+    [
+        ({}, NEWEST_FIRST),
+        ({"show": "open"}, [MAINS]),
+        ({"show": "new"}, [MAINS, UNKNOWN]),  # the acknowledgement of UNKNOWN was taken back
+        ({"house_id": 1}, [OVEN]),
+        ({"label": "kettle"}, [KETTLE]),
+        ({"show": "new", "house_id": 1}, []),
+        ({"show": "open", "house_id": 2, "label": "mains"}, [MAINS]),
+        ({"house_id": 2**53 - 1}, []),
+    ],
+)
 def test_alerts(db, filters, expected):
     assert queries.alerts(db, 200, **filters)["alert_id"].tolist() == expected
     assert queries.count_alerts(db, **filters) == len(expected)
@@ -208,8 +235,9 @@ def test_the_newest_alerts_first_and_no_more_than_the_limit(db):
 
 def test_an_alert_has_its_place_its_time_zone_and_who_has_seen_it(db):
     columns = ("house_id", "label", "city", "timezone", "start", "duration_s", "peak_watts", "acknowledged", "note", "author")
-    assert rows(queries.alert(db, OVEN), *columns) == [(
-        1, "oven", "New York", "America/New_York", utc(SUN, "14:00"), 150, 4000, utc(SUN, "15:00"), "the roast", "ann@example.org")]
+    assert rows(queries.alert(db, OVEN), *columns) == [
+        (1, "oven", "New York", "America/New_York", utc(SUN, "14:00"), 150, 4000, utc(SUN, "15:00"), "the roast", "ann@example.org")
+    ]
     assert rows(queries.alert(db, UNKNOWN), *columns) == [(6, "", "", "UTC", utc(SUN, "23:30"), 30, 800, None, "", "")]
     assert rows(queries.alert(db, NO_ALERT)) == []
 
@@ -228,6 +256,7 @@ def test_alert_labels(db):
 
 # Replays
 
+
 def test_what_a_replay_replaces(db):
     # house 1: 14 + 1 + 4, house 2: 20 + 2, house 5: 1 + 2, house 6: 1.5
     assert queries.replayed(db, SUN, SUN, 0) == {"rows": 8, "kwh": 45.5, "alerts": 3}
@@ -243,6 +272,7 @@ def test_rows_made_since(db):
 
 
 # A user's own query
+
 
 @pytest.mark.parametrize("count, shown, more", [(0, 0, False), (9, 9, False), (10, 10, False), (11, 10, True), (200_000, 10, True)])
 def test_a_users_query_returns_the_first_rows(db, count, shown, more):
@@ -266,13 +296,25 @@ def test_a_failed_user_query_reports_its_error(db):
 
 # No results
 
+
 def test_without_results_there_is_nothing_but_columns(nothing, db):
     start, end = utc(SPRING, "00:00"), utc(MON, "23:00")
     for function, *arguments in (
-        (queries.houses,), (queries.meters, 1), (queries.dead_letters, 20), (queries.energy_of_all, *ALL), (queries.energy_of_house, 1, *ALL),
-        (queries.zip_median, "10001", *ALL), (queries.power, 1, [1], seconds(SUN, "14:00"), seconds(SUN, "15:00"), MINUTE),
-        (queries.energy_by_hour, 1, *ALL), (queries.appliance_energy, 1, *ALL), (queries.thresholds, 1, [1, 3], start, end),
-        (queries.doubtful_days, *ALL, 0, 9), (queries.energy_by_zip, *ALL), (queries.alerts, 200), (queries.alert, OVEN), (queries.alerts_between, 1, [3], start, end),
+        (queries.houses,),
+        (queries.meters, 1),
+        (queries.dead_letters, 20),
+        (queries.energy_of_all, *ALL),
+        (queries.energy_of_house, 1, *ALL),
+        (queries.zip_median, "10001", *ALL),
+        (queries.power, 1, [1], seconds(SUN, "14:00"), seconds(SUN, "15:00"), MINUTE),
+        (queries.energy_by_hour, 1, *ALL),
+        (queries.appliance_energy, 1, *ALL),
+        (queries.thresholds, 1, [1, 3], start, end),
+        (queries.doubtful_days, *ALL, 0, 9),
+        (queries.energy_by_zip, *ALL),
+        (queries.alerts, 200),
+        (queries.alert, OVEN),
+        (queries.alerts_between, 1, [3], start, end),
     ):
         without, with_results = function(nothing, *arguments), function(db, *arguments)
         assert without.empty and len(with_results), function

@@ -25,7 +25,16 @@ default.replication.factor=3
 min.insync.replicas=2
 offsets.topic.replication.factor=3
 """
-JAVA = ["java", "-Xms64m", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
+JAVA = [
+    "java",
+    "-Xms64m",
+    "-Xmx256m",
+    "-XX:+UseSerialGC",
+    "-XX:TieredStopAtLevel=1",
+    "-Dlog4j2.level=WARN",
+    "-cp",
+    str(JARS / "kafka" / "*"),
+]
 
 
 class Brokers:
@@ -40,11 +49,15 @@ class Brokers:
         cluster_id = secrets.token_urlsafe(16)
         for node, of_node in zip(NODES, settings_of):
             data = settings.stack.home / f"kafka{node}"
-            self.properties(node).write_text(broker.BROKER_PROPERTIES.format(
-                address=of_node.kafka.address, controller_port=of_node.kafka.controller_port, data=data,
-            ) + OF_A_CLUSTER.format(node=node, voters=voters))  # if a property occurs twice, the last one holds
-            subprocess.run([*JAVA, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.properties(node))],
-                           check=True, capture_output=True)
+            self.properties(node).write_text(
+                broker.BROKER_PROPERTIES.format(address=of_node.kafka.address, controller_port=of_node.kafka.controller_port, data=data)
+                + OF_A_CLUSTER.format(node=node, voters=voters)
+            )  # if a property occurs twice, the last one holds
+            subprocess.run(
+                [*JAVA, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", "--config", str(self.properties(node))],
+                check=True,
+                capture_output=True,
+            )
         for node in NODES:
             self.start(node)
         self.wait_for_all()
@@ -77,7 +90,8 @@ class Brokers:
         except KafkaException:
             return False
         return len(cluster.brokers) == len(NODES) and all(
-            len(partition.isrs) == len(NODES) for topic in cluster.topics.values() for partition in topic.partitions.values())
+            len(partition.isrs) == len(NODES) for topic in cluster.topics.values() for partition in topic.partitions.values()
+        )
 
     def leader(self, name: str, partition: int = 0) -> int:
         """The node that leads a partition of a topic."""

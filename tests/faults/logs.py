@@ -55,10 +55,21 @@ def poison_bursts(rng) -> list[Burst]:
         counts[:5] = span_ms // 300_000
         deltas = np.concatenate([np.append(rng.integers(0, 300_000), np.full(n - 1, 299_000)) for n in counts.tolist()])
         watts = rng.gamma(0.7, 300, counts.sum()).astype(np.float32)
-        watts[:counts[:5].sum()] += 60
+        watts[: counts[:5].sum()] += 60
         watts[rng.random(len(watts)) < 0.001] += 15_000
-        bursts.append(Burst(POISON, "America/New_York", begin_ms, begin_ms + span_ms, 1, np.arange(1, METERS + 1, dtype=np.int32),
-                            counts, deltas.astype(np.int32), watts))
+        bursts.append(
+            Burst(
+                POISON,
+                "America/New_York",
+                begin_ms,
+                begin_ms + span_ms,
+                1,
+                np.arange(1, METERS + 1, dtype=np.int32),
+                counts,
+                deltas.astype(np.int32),
+                watts,
+            )
+        )
         begin_ms += span_ms
     return bursts
 
@@ -67,7 +78,7 @@ def corrupt(payload: bytes, rng) -> bytes:
     """A message with some bits turned, cut off, or random bytes in its place."""
     kind = rng.integers(6)
     if kind == 0:
-        return payload[:rng.integers(len(payload))]
+        return payload[: rng.integers(len(payload))]
     if kind == 1:
         return rng.bytes(len(payload))
     garbled = bytearray(payload)
@@ -89,13 +100,29 @@ def usable(payload: bytes) -> Burst | None:
     meters, counts, deltas, watts = (record[name] for name in ("meter_ids", "counts", "deltas", "watts"))
     start_ms, end_ms, tick_ms = record["start"], record["end"], record["tick_ms"]
     fits = (
-        not body.read() and record["house_id"] >= 1 and OLDEST_MS <= start_ms < end_ms <= min(start_ms + 7 * DAY_MS, time.time() * 1000 + DAY_MS)
-        and 1 <= tick_ms < 2**31 and len(set(meters)) == len(meters) == len(counts) and all(1 <= meter < 2**31 for meter in meters)
-        and all(count >= 0 for count in counts) and sum(counts) == len(deltas) == len(watts) and all(-2**31 <= delta < 2**31 for delta in deltas))
+        not body.read()
+        and record["house_id"] >= 1
+        and OLDEST_MS <= start_ms < end_ms <= min(start_ms + 7 * DAY_MS, time.time() * 1000 + DAY_MS)
+        and 1 <= tick_ms < 2**31
+        and len(set(meters)) == len(meters) == len(counts)
+        and all(1 <= meter < 2**31 for meter in meters)
+        and all(count >= 0 for count in counts)
+        and sum(counts) == len(deltas) == len(watts)
+        and all(-(2**31) <= delta < 2**31 for delta in deltas)
+    )
     if not fits:
         return None
-    return Burst(record["house_id"], record["timezone"], start_ms, end_ms, tick_ms, np.array(meters, np.int32), np.array(counts, np.int32),
-                 np.array(deltas, np.int32), np.array(watts, np.float32))
+    return Burst(
+        record["house_id"],
+        record["timezone"],
+        start_ms,
+        end_ms,
+        tick_ms,
+        np.array(meters, np.int32),
+        np.array(counts, np.int32),
+        np.array(deltas, np.int32),
+        np.array(watts, np.float32),
+    )
 
 
 def faulty_log(seed: int) -> Log:

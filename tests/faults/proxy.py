@@ -58,7 +58,7 @@ class Proxy:
                     self.done[fault] += 1
                 pieces += 1
                 if fault == "cut" and pieces == 2:
-                    server.sendall(data[:len(data) // 2])
+                    server.sendall(data[: len(data) // 2])
                     return
                 server.sendall(data)
                 continue

@@ -37,8 +37,9 @@ def test_a_clickhouse_that_is_slow_and_breaks_connections(unread, clickhouse, lo
     judge_tables(client, expected, ended=True)
     assert dead_letters(client) == sorted(log.dead)
     warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
-    assert warnings and set(warnings) == {f"waiting: ClickHouse does not answer at {settings.clickhouse.url}; "
-                                          "start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"}
+    assert warnings and set(warnings) == {
+        f"waiting: ClickHouse does not answer at {settings.clickhouse.url}; start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"
+    }
     assert f"ClickHouse at {settings.clickhouse.url} is back" in caplog.text
 
 
@@ -56,13 +57,26 @@ class SmallDisk:
 
     def grow(self, pid: int, size: str) -> None:
         """Give the disk of a process another size."""
-        subprocess.run(["nsenter", "--user", "--preserve-credentials", "--mount", f"--target={pid}",
-                        "mount", "-o", f"remount,size={size}", str(self.folder)], check=True)
+        subprocess.run(
+            [
+                "nsenter",
+                "--user",
+                "--preserve-credentials",
+                "--mount",
+                f"--target={pid}",
+                "mount",
+                "-o",
+                f"remount,size={size}",
+                str(self.folder),
+            ],
+            check=True,
+        )
 
 
 def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
-    settings = ports.with_free_ports(unread.but(clickhouse_url="http://127.0.0.1:0")).but(home=tmp_path, kafka=unread.kafka.address,
-                                                                                          sink_batch_rows=20_000)
+    settings = ports.with_free_ports(unread.but(clickhouse_url="http://127.0.0.1:0")).but(
+        home=tmp_path, kafka=unread.kafka.address, sink_batch_rows=20_000
+    )
     disk = SmallDisk(tmp_path / "clickhouse", "5m")
     with Processes(tmp_path) as processes:
         processes.start("endpoint", disk.command(sys.executable, "-P", "-m", "store.endpoint"), settings.environ())

@@ -34,14 +34,20 @@ def test_late_and_duplicate_readings_of_a_wrong_clock_are_reported(client, expec
 def test_messages_that_cannot_be_used_are_kept_to_the_byte(client, log):
     assert dead_letters(client) == sorted(log.dead)
     assert max(map(len, log.dead)) == LARGEST_BYTES
-    reasons = [reason for reason, in client.query("SELECT reason FROM dead_letter FINAL").result_rows]
+    reasons = [reason for (reason,) in client.query("SELECT reason FROM dead_letter FINAL").result_rows]
     assert sum("too far in the future" in reason for reason in reasons) == 2
     assert len(log.dead) > 10 and max(map(len, reasons)) < 300
 
 
 def test_ten_thousand_meters_have_their_results(client, log):
     assert max(len(payload) for _, payload in log.messages if payload not in log.dead) > 1_000_000
-    assert client.query("SELECT uniqExact(meter_id), sum(readings) FROM daily_energy FINAL WHERE house_id = {house:Int64}",
-                        {"house": POISON}).first_row[0] == METERS
-    assert client.query("SELECT uniqExact(meter_id) FROM thresholds FINAL WHERE house_id = {house:Int64}",
-                        {"house": POISON}).first_row[0] == METERS
+    assert (
+        client.query(
+            "SELECT uniqExact(meter_id), sum(readings) FROM daily_energy FINAL WHERE house_id = {house:Int64}", {"house": POISON}
+        ).first_row[0]
+        == METERS
+    )
+    assert (
+        client.query("SELECT uniqExact(meter_id) FROM thresholds FINAL WHERE house_id = {house:Int64}", {"house": POISON}).first_row[0]
+        == METERS
+    )

@@ -27,8 +27,13 @@ TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead
 def run_job(settings, name: str) -> None:
     """Run a job over a bounded topic, to its end."""
     with log_of(settings, name).open("w") as log:
-        done = subprocess.run(local_flink.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"),
-                              env=CLOCK | local_flink.flink_environ(settings, run=Run(bounded=True)), stdout=log, stderr=log, timeout=STILL_S)
+        done = subprocess.run(
+            local_flink.flink_run_command(settings, ROOT / "jobs" / f"{name}.py"),
+            env=CLOCK | local_flink.flink_environ(settings, run=Run(bounded=True)),
+            stdout=log,
+            stderr=log,
+            timeout=STILL_S,
+        )
     assert done.returncode == 0, log_of(settings, name).read_text()[-5000:]
 
 
@@ -54,8 +59,11 @@ def all_stored(settings) -> bool:
 def values(client: Client, table: str, where: str = "1") -> list[tuple]:
     """All rows of a table in order, without the columns of their creation time; floats to the bit."""
     columns = client.query(f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'").result_rows
-    names = [f"reinterpretAs{kind.replace('Float', 'UInt')}({name})" if kind in ("Float32", "Float64") else name
-             for name, kind in columns if name not in ("revision", "stored", "house_time")]
+    names = [
+        f"reinterpretAs{kind.replace('Float', 'UInt')}({name})" if kind in ("Float32", "Float64") else name
+        for name, kind in columns
+        if name not in ("revision", "stored", "house_time")
+    ]
     return client.query(f"SELECT {', '.join(names)} FROM {table} FINAL WHERE {where} ORDER BY ALL").result_rows
 
 
@@ -90,13 +98,18 @@ def judge_energy(client: Client, expected: Outcome) -> None:
         assert row["final"] == expected.final[key]
         hours = hours_of(expected.zones[key[0]], list(map(ms, row["hour_starts"])), row["hours"], row["hour_kwh"], row["hour_covered_s"])
         assert hours == {own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in day.hours.items()}
-        assert sum(row["hour_kwh"]) == pytest.approx(row["kwh"], rel=1e-12) and sum(row["hour_covered_s"]) == pytest.approx(row["covered_s"], rel=1e-12)
+        assert sum(row["hour_kwh"]) == pytest.approx(row["kwh"], rel=1e-12) and sum(row["hour_covered_s"]) == pytest.approx(
+            row["covered_s"], rel=1e-12
+        )
 
 
 def judge_thresholds(client: Client, expected: Outcome) -> None:
     found = {(r["house_id"], r["date"], r["meter_id"]): r for r in rows(client, "thresholds")}
-    meters = {(house, date, meter): (version, threshold) for (house, date), version in expected.thresholds.items()
-              for meter, threshold in version.meters.items()}
+    meters = {
+        (house, date, meter): (version, threshold)
+        for (house, date), version in expected.thresholds.items()
+        for meter, threshold in version.meters.items()
+    }
     assert set(found) == set(meters)
     for key, (version, threshold) in meters.items():
         row = found[key]

@@ -38,7 +38,7 @@ class Flow(threading.Thread):
     def __init__(self, settings: Settings, messages, seconds: float, shares: int = 1):
         super().__init__()
         self.settings, self.seconds = settings, seconds
-        self.shares = [messages[i * len(messages) // shares:(i + 1) * len(messages) // shares] for i in range(shares)]
+        self.shares = [messages[i * len(messages) // shares : (i + 1) * len(messages) // shares] for i in range(shares)]
         self.called_for = threading.Semaphore()
         self.undelivered = len(messages)
 
@@ -83,8 +83,10 @@ def expected_of(settings: Settings, log: Log) -> Outcome:
 def judge_stack(processes: Processes, settings: Settings, client: Client, log: Log) -> None:
     """Wait until all of a log is stored. Fails when the tables are not what the oracle finds."""
     readings = log.readings - log.dead_readings
-    until(lambda: not processes.check() and all_read(settings) and all_stored(settings) and stored_readings(client) == readings,
-          lambda: stored_readings(client))
+    until(
+        lambda: not processes.check() and all_read(settings) and all_stored(settings) and stored_readings(client) == readings,
+        lambda: stored_readings(client),
+    )
     until(lambda: all_stored(settings))
     judge_tables(client, expected_of(settings, log), ended=False)
     assert dead_letters(client) == sorted(log.dead)
@@ -98,10 +100,17 @@ def all_read(settings: Settings, job: str = "pipeline") -> bool:
 
 def stored_readings(client: Client) -> int:
     """Readings that the tables account for."""
-    return sum(client.query(f"SELECT sum({column}) FROM {table} FINAL").first_row[0] for table, column in (
-        ("daily_energy", "readings"), ("daily_energy", "duplicates"), ("daily_energy", "refused"), ("late", "readings")))
+    return sum(
+        client.query(f"SELECT sum({column}) FROM {table} FINAL").first_row[0]
+        for table, column in (
+            ("daily_energy", "readings"),
+            ("daily_energy", "duplicates"),
+            ("daily_energy", "refused"),
+            ("late", "readings"),
+        )
+    )
 
 
 def dead_letters(client: Client) -> list[bytes]:
     """The messages that could not be used, sorted."""
-    return sorted(bytes.fromhex(payload) for payload, in client.query("SELECT hex(payload) FROM dead_letter FINAL").result_rows)
+    return sorted(bytes.fromhex(payload) for (payload,) in client.query("SELECT hex(payload) FROM dead_letter FINAL").result_rows)

@@ -60,15 +60,26 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
         times = [np.sort(rng.choice(BURST_MS // 1000, n, replace=False)) for n in counts]
         deltas = np.concatenate([np.diff(t, prepend=0) for t in times]).astype(np.int32)
         watts = rng.gamma(0.7, 300, counts.sum())
-        watts[:counts[0]] += 60
+        watts[: counts[0]] += 60
         watts[rng.random(len(watts)) < 0.004] += 15_000
         if len(watts) and rng.random() < 0.1:
             watts[rng.integers(len(watts))] = rng.choice([-0.4, np.nan, 2.0**32])
         if rng.random() < 0.02:
-            deltas[:counts[0]] = 0
+            deltas[: counts[0]] = 0
         if rng.random() > 0.03:
-            bursts.append(Burst(house_id, timezone, at, at + BURST_MS, 1000, np.array([1, 2, 7], np.int32),
-                                counts.astype(np.int32), deltas, watts.astype(np.float32)))
+            bursts.append(
+                Burst(
+                    house_id,
+                    timezone,
+                    at,
+                    at + BURST_MS,
+                    1000,
+                    np.array([1, 2, 7], np.int32),
+                    counts.astype(np.int32),
+                    deltas,
+                    watts.astype(np.float32),
+                )
+            )
         at += BURST_MS
     return bursts
 
@@ -122,7 +133,11 @@ def make_log(seed: int, houses=HOUSES) -> Log:
 def poison(burst: Burst, rng) -> bytes | None:
     """A message that cannot be used, of one of nine kinds."""
     return [
-        None, b"", b"not Avro", NO_BURST, encode_burst(burst)[:-5],
+        None,
+        b"",
+        b"not Avro",
+        NO_BURST,
+        encode_burst(burst)[:-5],
         encode_burst(replace(burst, timezone="Nowhere")),
         encode_burst(replace(burst, end_ms=burst.end_ms + 10**12, start_ms=burst.start_ms + 10**12)),
         encode_burst(replace(burst, counts=-burst.counts - 1)),
@@ -144,9 +159,11 @@ def produce(settings, messages, timestamps=()) -> None:
 @contextmanager
 def produced_in_transactions(settings, messages) -> Iterator[None]:
     """Send (key, value) to the topic readings in transactions. In front of each, and at the end, one with 50 times the power is aborted; the last is open."""
-    producer = Producer(CLIENT | connection.client(settings) | {"transactional.id": settings.kafka.topic_prefix, "transaction.timeout.ms": 900_000})
+    producer = Producer(
+        CLIENT | connection.client(settings) | {"transactional.id": settings.kafka.topic_prefix, "transaction.timeout.ms": 900_000}
+    )
     producer.init_transactions()
-    pieces = [messages[at:at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
+    pieces = [messages[at : at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
     at = FIRST_TIMESTAMP_MS
     for piece in pieces:
         for sent, end in ((fifty_times(piece), producer.abort_transaction), (piece, producer.commit_transaction)):
@@ -183,6 +200,17 @@ def fifty_times(messages) -> list[tuple[bytes, bytes]]:
 def steady(house_id: int, start_ms: int, end_ms: int, watts: float) -> list[Burst]:
     """Bursts of 5 minutes of a house in UTC, whose meter 1 has a constant power, read each 10 s."""
     count = STEADY_BURST_MS // 10_000
-    return [Burst(house_id, "UTC", at, at + STEADY_BURST_MS, 1000, np.array([1], np.int32), np.array([count], np.int32),
-                  np.array([0] + [10] * (count - 1), np.int32), np.full(count, watts, np.float32))
-            for at in range(start_ms, end_ms, STEADY_BURST_MS)]
+    return [
+        Burst(
+            house_id,
+            "UTC",
+            at,
+            at + STEADY_BURST_MS,
+            1000,
+            np.array([1], np.int32),
+            np.array([count], np.int32),
+            np.array([0] + [10] * (count - 1), np.int32),
+            np.full(count, watts, np.float32),
+        )
+        for at in range(start_ms, end_ms, STEADY_BURST_MS)
+    ]

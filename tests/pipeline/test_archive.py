@@ -85,11 +85,14 @@ def test_a_replay_from_the_archive_gives_what_the_log_gave(original, settings, f
     assert topic(settings, "readings", Run(archived=True)) not in connection.admin(settings).list_topics(timeout=STILL_S).topics
 
 
-@pytest.mark.parametrize("command, sentence", [
-    (["archive", "--from", "2013-04-12", "--to", "2013-04-13"], "keeps no readings of 2013-04-12 to 2013-04-13"),
-    (["archive", "--from", "2013-04-12", "--to", "2013-04-11"], "give the last day not before the first"),
-    (["replay", "--from", "2013-04-12", "--to", "2013-04-13", "--archive", "/nowhere"], "/nowhere has no readings of 2013-04-12"),
-])
+@pytest.mark.parametrize(
+    "command, sentence",
+    [
+        (["archive", "--from", "2013-04-12", "--to", "2013-04-13"], "keeps no readings of 2013-04-12 to 2013-04-13"),
+        (["archive", "--from", "2013-04-12", "--to", "2013-04-11"], "give the last day not before the first"),
+        (["replay", "--from", "2013-04-12", "--to", "2013-04-13", "--archive", "/nowhere"], "/nowhere has no readings of 2013-04-12"),
+    ],
+)
 def test_an_impossible_request_is_reported_in_one_sentence(settings, folder, command, sentence):
     done = subprocess.run([ROOT / "smw", *command], env=os.environ | settings.environ(), text=True, capture_output=True)
     assert done.returncode == 1 and sentence in done.stderr and len(done.stderr.splitlines()) == 1

@@ -30,7 +30,11 @@ class Stack:
     def __init__(self, processes: Processes, settings: Settings):
         self.processes, self.settings = processes, settings
         self.start = {
-            "kafka": broker.start_broker, "endpoint": services.start_endpoint, "sink": services.start_sink, "pipeline": local_flink.start_job}
+            "kafka": broker.start_broker,
+            "endpoint": services.start_endpoint,
+            "sink": services.start_sink,
+            "pipeline": local_flink.start_job,
+        }
 
     def pids(self, name: str) -> list[int]:
         return marked(self.processes.run / f"{name}.pid")

@@ -38,9 +38,10 @@ def expected(log):
 @pytest.fixture(scope="module")
 def settings_of(kafka, clickhouse):
     """Name of a run -> its settings."""
-    return {name: clickhouse.but(topic_prefix=f"{name}.", clickhouse_database=name, parallelism=parallelism,
-                                 window_days=WINDOW_DAYS)
-            for name, parallelism in PARALLELISM.items()}
+    return {
+        name: clickhouse.but(topic_prefix=f"{name}.", clickhouse_database=name, parallelism=parallelism, window_days=WINDOW_DAYS)
+        for name, parallelism in PARALLELISM.items()
+    }
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +80,10 @@ def test_two_hours_that_were_aborted_at_5_kw_and_committed_at_100_w(client):
 @pytest.mark.parametrize("name", PARALLELISM)
 def test_versions_follow_each_other_without_a_hole(name, clients, settings_of, expected):
     versions = {(r["house_id"], r["date"]): (r["valid_from"], r["valid_to"]) for r in records(settings_of[name], "thresholds")}
-    days = {(house, (date - min(d for h, d in expected.thresholds if h == house)).days): version
-            for (house, date), version in expected.thresholds.items()}
+    days = {
+        (house, (date - min(d for h, d in expected.thresholds if h == house)).days): version
+        for (house, date), version in expected.thresholds.items()
+    }
     assert sorted(versions.values()) == sorted((v.valid_from, v.valid_to) for v in days.values())
     for house in (1, 2, 3):
         spans = sorted(span for (h, _), span in versions.items() if h == house)

@@ -51,12 +51,22 @@ def of_a_clock_ahead(burst_ms: int = 3_600_000):
     begun = int(datetime(2026, 10, 20, tzinfo=UTC).timestamp()) * 1000
     for hour in range(24 * len(AHEAD_DAYS)):
         start = begun + (hour + 72 * (hour == 10)) * burst_ms
-        yield Burst(AHEAD, "UTC", start, start + burst_ms, 60_000, np.array([1], np.int32), np.array([60], np.int32),
-                    np.array([0, *[1] * 59], np.int32), np.full(60, 1000, np.float32))
+        yield Burst(
+            AHEAD,
+            "UTC",
+            start,
+            start + burst_ms,
+            60_000,
+            np.array([1], np.int32),
+            np.array([60], np.int32),
+            np.array([0, *[1] * 59], np.int32),
+            np.full(60, 1000, np.float32),
+        )
 
 
 def produce(settings, burst_s: int) -> None:
     """Send the days of the houses; only the first house's messages have times as Kafka takes them."""
+
     class WithOtherTimes(Producer):
         def send(self, name, key, payload, timestamp_ms, *others):
             super().send(name, key, payload, KAFKA_TIME_OF.get(key, int)(timestamp_ms), *others)
@@ -85,8 +95,9 @@ def original(settings, processes):
 
 def replay(settings, *arguments) -> str:
     """What ./smw replay prints."""
-    done = subprocess.run([ROOT / "smw", "replay", *arguments], env=os.environ | settings.environ(), text=True,
-                          capture_output=True, timeout=STILL_S)
+    done = subprocess.run(
+        [ROOT / "smw", "replay", *arguments], env=os.environ | settings.environ(), text=True, capture_output=True, timeout=STILL_S
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -158,12 +169,15 @@ def test_days_that_a_clock_ahead_has_closed_come_back_by_the_way_that_quality_na
     assert reader(settings.but(clickhouse_database="history_with_late")).query(energy).result_rows == [(second, 24.0), (third, 24.0)]
 
 
-@pytest.mark.parametrize("arguments, sentence", [
-    (["--from", "2026-11-02", "--to", "2026-11-01"], "give two dates such as 2026-11-01, the last not before the first"),
-    (["--from", "yesterday", "--to", "2026-11-01"], "give two dates such as 2026-11-01"),
-    (["--from", "2026-11-01", "--to", "2026-11-01", "--with-late"], "give it with --house"),
-    (["--from", "2026-11-01", "--to", "2026-11-01", "--into", "a-b"], "a name of letters, digits and underscores"),
-])
+@pytest.mark.parametrize(
+    "arguments, sentence",
+    [
+        (["--from", "2026-11-02", "--to", "2026-11-01"], "give two dates such as 2026-11-01, the last not before the first"),
+        (["--from", "yesterday", "--to", "2026-11-01"], "give two dates such as 2026-11-01"),
+        (["--from", "2026-11-01", "--to", "2026-11-01", "--with-late"], "give it with --house"),
+        (["--from", "2026-11-01", "--to", "2026-11-01", "--into", "a-b"], "a name of letters, digits and underscores"),
+    ],
+)
 def test_invalid_arguments_are_reported_in_one_sentence(settings, arguments, sentence):
     done = subprocess.run([ROOT / "smw", "replay", *arguments], env=os.environ | settings.environ(), text=True, capture_output=True)
     assert done.returncode == 1 and sentence in done.stderr and len(done.stderr.splitlines()) == 1

@@ -89,10 +89,20 @@ def admin(home, authority, own_processes):
     free = on_free_ports(home)
     certificate, key = authority.issue("127.0.0.1")
     settings = free.but(
-        kafka="localhost:" + free.kafka.address.rpartition(":")[2], kafka_tls=True, kafka_ca=str(authority.file), kafka_user="admin",
-        kafka_password=f"{MARK}-admin", clickhouse_url=free.clickhouse.url.replace("http:", "https:"), clickhouse_ca=str(authority.file),
-        clickhouse_certificate=str(certificate), clickhouse_key=str(key), clickhouse_password=PASSWORD, clickhouse_reader_password=PASSWORD + "r",
-        checkpoint_every_s=1.0, window_days=2)
+        kafka="localhost:" + free.kafka.address.rpartition(":")[2],
+        kafka_tls=True,
+        kafka_ca=str(authority.file),
+        kafka_user="admin",
+        kafka_password=f"{MARK}-admin",
+        clickhouse_url=free.clickhouse.url.replace("http:", "https:"),
+        clickhouse_ca=str(authority.file),
+        clickhouse_certificate=str(certificate),
+        clickhouse_key=str(key),
+        clickhouse_password=PASSWORD,
+        clickhouse_reader_password=PASSWORD + "r",
+        checkpoint_every_s=1.0,
+        window_days=2,
+    )
     secured.start_broker(own_processes, settings, authority)
     topic_admin.create_topics(settings)
     for user in USERS:
@@ -133,7 +143,12 @@ def test_results_are_what_the_oracle_finds(flow, admin, log):
 def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow, admin, own_processes):
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, f"{MARK} another")
-    until(lambda: own_processes.log("sink").read_text().count("waiting: Kafka at") and "SaslAuthenticationException" in own_processes.log("pipeline").read_text())
+    until(
+        lambda: (
+            own_processes.log("sink").read_text().count("waiting: Kafka at")
+            and "SaslAuthenticationException" in own_processes.log("pipeline").read_text()
+        )
+    )
     for user in ("sink", "jobs"):
         secured.add_user(admin, user, PASSWORD + user)
     more = make_log(4, {9: ("UTC", date(2011, 3, 12))})
@@ -147,11 +162,19 @@ def test_a_password_that_turns_wrong_holds_them_up_until_it_is_right_again(flow,
 
 def test_no_secret_is_in_logs_or_checkpoints(flow, home):
     tops = [path for path in home.iterdir() if path.name not in NO_LOGS]
-    files = [Path(folder, name) for top in tops for folder, _, names in os.walk(top) for name in names]  # what vanishes meanwhile does not matter
+    files = [
+        Path(folder, name) for top in tops for folder, _, names in os.walk(top) for name in names
+    ]  # what vanishes meanwhile does not matter
     assert {"sink.log", "pipeline.log", "endpoint.log", "_metadata"} <= {path.name for path in files}
-    assert any("SMW_KAFKA_PASSWORD_FILE" in path.read_text(errors="replace") for path in files if path.suffix == ".log"), "Flink logs its environment"
+    assert any("SMW_KAFKA_PASSWORD_FILE" in path.read_text(errors="replace") for path in files if path.suffix == ".log"), (
+        "Flink logs its environment"
+    )
     secret = [path for path in files if MARK.encode() in content(path)]
-    assert {path.relative_to(home) for path in secret} == {Path("run/kafka_password"), Path("run/clickhouse_password"), Path("run/clickhouse_reader_password")}
+    assert {path.relative_to(home) for path in secret} == {
+        Path("run/kafka_password"),
+        Path("run/clickhouse_password"),
+        Path("run/clickhouse_reader_password"),
+    }
     assert {stat.S_IMODE(path.stat().st_mode) for path in [*secret, home / "tmp"]} == {0o600, 0o700}
 
 
@@ -176,6 +199,7 @@ def test_no_secret_is_in_flinks_answers(flow, admin):
 
 def flink_answers(url: str):
     """(path, answer) of everything that Flink's REST API shows of itself and its jobs."""
+
     def ask(path: str) -> bytes:
         try:
             with urlopen(url + path, timeout=STILL_S) as answer:
@@ -186,8 +210,22 @@ def flink_answers(url: str):
     paths = ["/config", "/jobmanager/config", "/jobmanager/environment", "/jobmanager/log", "/jobmanager/stdout", "/jobmanager/thread-dump"]
     for job in json.loads(ask("/jobs"))["jobs"]:
         at = f"/jobs/{job['id']}"
-        paths += [at, *(f"{at}/{what}" for what in ("config", "plan", "exceptions", "checkpoints", "checkpoints/config", "accumulators", "jobmanager/config",
-                                                    "jobmanager/environment"))]
+        paths += [
+            at,
+            *(
+                f"{at}/{what}"
+                for what in (
+                    "config",
+                    "plan",
+                    "exceptions",
+                    "checkpoints",
+                    "checkpoints/config",
+                    "accumulators",
+                    "jobmanager/config",
+                    "jobmanager/environment",
+                )
+            ),
+        ]
         paths += [f"{at}/vertices/{vertex['id']}" for vertex in json.loads(ask(at))["vertices"]]
     for manager in json.loads(ask("/taskmanagers"))["taskmanagers"]:
         paths += [f"/taskmanagers/{manager['id']}", f"/taskmanagers/{manager['id']}/log", f"/taskmanagers/{manager['id']}/stdout"]
@@ -195,16 +233,21 @@ def flink_answers(url: str):
 
 
 def test_no_secret_is_in_flinks_error_for_a_table_that_it_cannot_make(admin):
-    output = run(admin, "from pyflink.datastream import StreamExecutionEnvironment as E; from pyflink.table import StreamTableEnvironment as T; "
-                      "from jobs.flink import kafka_tables; from smartmeter.settings import Settings; tables = T.create(E.get_execution_environment()); "
-                      "kafka_tables.readings(tables, Settings.load()); tables.sql_query('SELECT * FROM readings')")
+    output = run(
+        admin,
+        "from pyflink.datastream import StreamExecutionEnvironment as E; from pyflink.table import StreamTableEnvironment as T; "
+        "from jobs.flink import kafka_tables; from smartmeter.settings import Settings; tables = T.create(E.get_execution_environment()); "
+        "kafka_tables.readings(tables, Settings.load()); tables.sql_query('SELECT * FROM readings')",
+    )
     assert "Could not find any factory for identifier 'kafka'" in output and "sasl.jaas.config" in output
     assert MARK not in output
 
 
 def run(settings: Settings, code: str) -> str:
     """The output of a Python program."""
-    done = subprocess.run([sys.executable, "-P", "-c", code], env=os.environ | settings.environ(), capture_output=True, text=True, timeout=STILL_S)
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], env=os.environ | settings.environ(), capture_output=True, text=True, timeout=STILL_S
+    )
     return done.stdout + done.stderr
 
 
@@ -215,25 +258,43 @@ WRONG = {
     "authority": (dict(kafka_ca="stranger"), r"the certificate of Kafka at .* is not trusted \(.*\): set SMW_KAFKA_CA to the PEM file"),
     "system's authorities": (dict(kafka_ca=""), r"the certificate of Kafka at .* is not trusted \(.*\): set SMW_KAFKA_CA to the PEM file"),
     "host": (dict(kafka="127.0.0.1"), "the certificate of Kafka at .* is for another host name"),
-    "neither TLS nor user": (dict(kafka_tls=False, kafka_ca="", kafka_user="", kafka_password=""), "Kafka at .* takes TLS only: set SMW_KAFKA_TLS=true"),
+    "neither TLS nor user": (
+        dict(kafka_tls=False, kafka_ca="", kafka_user="", kafka_password=""),
+        "Kafka at .* takes TLS only: set SMW_KAFKA_TLS=true",
+    ),
 }
 
 
 @pytest.mark.parametrize("wrong", WRONG)
 def test_every_part_reports_a_fault_in_one_sentence(wrong, admin, own_processes, home):
     changes, sentence = WRONG[wrong]
-    settings = admin.but(**changes | {name: value for name, value in (
-        ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)), ("kafka", admin.kafka.address.replace("localhost", "127.0.0.1")))
-        if changes.get(name)})
-    for action in (Producer, topic_admin.create_topics, lambda settings: Sink(settings).run(), lambda settings: local_flink.start_job(own_processes, settings),
-                 lambda settings: Lags(settings, {"pipeline": ("readings",)}).by_group(2)):
+    settings = admin.but(
+        **changes
+        | {
+            name: value
+            for name, value in (
+                ("kafka_ca", str(Authority(home / "certificates" / "stranger").file)),
+                ("kafka", admin.kafka.address.replace("localhost", "127.0.0.1")),
+            )
+            if changes.get(name)
+        }
+    )
+    for action in (
+        Producer,
+        topic_admin.create_topics,
+        lambda settings: Sink(settings).run(),
+        lambda settings: local_flink.start_job(own_processes, settings),
+        lambda settings: Lags(settings, {"pipeline": ("readings",)}).by_group(2),
+    ):
         with pytest.raises(UserError, match=f"^{sentence}") as error:
             action(settings)
         assert MARK not in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_user_may_be_what_is_missing(admin):
-    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" in connection.why_not(admin.but(kafka_user="", kafka_password=""), patience_s=1)
+    assert "or SMW_KAFKA_USER and SMW_KAFKA_PASSWORD if it requires a user" in connection.why_not(
+        admin.but(kafka_user="", kafka_password=""), patience_s=1
+    )
 
 
 def test_tls_or_a_user_where_there_is_none(kafka, admin):
@@ -249,8 +310,12 @@ def test_programs_end_with_the_sentence(admin):
         "sink": [sys.executable, "-P", "-m", "store.sink"],
         "flink": local_flink.flink_run_command(settings, local_flink.PIPELINE_JOB),
     }
-    running = {name: subprocess.Popen(command, env=os.environ | local_flink.flink_environ(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-               for name, command in commands.items()}
+    running = {
+        name: subprocess.Popen(
+            command, env=os.environ | local_flink.flink_environ(settings), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        )
+        for name, command in commands.items()
+    }
     output = {name: process.communicate(timeout=STILL_S)[0] for name, process in running.items()}
     assert [process.returncode for process in running.values()] == [1, 1, FLINK_PROGRAM_FAILED]
     assert re.fullmatch(f"smw: {NO_PASSWORD}\n", output["smw"]) and re.fullmatch(f"sink: {NO_PASSWORD}\n", output["sink"])
@@ -261,7 +326,10 @@ def test_programs_end_with_the_sentence(admin):
 def test_missing_rights_are_reported(admin):
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*authorization failed.*docs/security.md"):
         Sink(of_user(admin, "generator").but(sink_metrics_port=0)).run()
-    with pytest.raises(ProducerError, match="^Kafka at .* does not let user sink do that .*authorization failed"), Producer(of_user(admin, "sink")) as producer:
+    with (
+        pytest.raises(ProducerError, match="^Kafka at .* does not let user sink do that .*authorization failed"),
+        Producer(of_user(admin, "sink")) as producer,
+    ):
         producer.send_house(synthetic_houses(1, seed=1)[0].record())
     with pytest.raises(UserError, match="^Kafka at .* does not let user generator do that .*[Aa]uthorization failed"):
         topic_admin.create_topics(of_user(admin, "generator"))
@@ -276,7 +344,9 @@ def test_no_user_has_more_rights_than_documented(admin):
     rights = documented_rights()
     assert {user for user, *_ in rights} == set(USERS)
     writes = {(user, name) for user, kind, name, operation in rights if operation == AclOperation.WRITE}
-    assert writes == {("generator", "readings"), ("generator", "houses"), ("dashboard", "acknowledgements")} | {("jobs", name) for name in RESULTS}
+    assert writes == {("generator", "readings"), ("generator", "houses"), ("dashboard", "acknowledgements")} | {
+        ("jobs", name) for name in RESULTS
+    }
     for user, name in (("generator", "alerts"), ("jobs", "readings"), ("sink", "daily_energy"), ("dashboard", "readings")):
         assert written(of_user(admin, user), name) == KafkaError.TOPIC_AUTHORIZATION_FAILED, (user, name)
 
@@ -290,13 +360,22 @@ def written(settings: Settings, name: str) -> int | None:
     return errors[0]
 
 
-@pytest.mark.parametrize("wrong, sentence", [
-    (dict(clickhouse_ca="stranger"), r"the certificate of ClickHouse at https://127.* is not trusted \(.*\); set SMW_CLICKHOUSE_CA to the PEM file"),
-    (dict(clickhouse_ca=""), r"the certificate of ClickHouse at https://127.* is not trusted \(.*\); set SMW_CLICKHOUSE_CA to the PEM file"),
-    (dict(clickhouse_url="https://localhost"), "the certificate of ClickHouse at https://localhost.* is for another host name"),
-    (dict(clickhouse_url="http://127.0.0.1", clickhouse_ca=""), "ClickHouse does not answer at http://127"),
-    (dict(clickhouse_reader_password=f"{MARK} wrong"), "ClickHouse at https://127.* refuses the user or the password"),
-])
+@pytest.mark.parametrize(
+    "wrong, sentence",
+    [
+        (
+            dict(clickhouse_ca="stranger"),
+            r"the certificate of ClickHouse at https://127.* is not trusted \(.*\); set SMW_CLICKHOUSE_CA to the PEM file",
+        ),
+        (
+            dict(clickhouse_ca=""),
+            r"the certificate of ClickHouse at https://127.* is not trusted \(.*\); set SMW_CLICKHOUSE_CA to the PEM file",
+        ),
+        (dict(clickhouse_url="https://localhost"), "the certificate of ClickHouse at https://localhost.* is for another host name"),
+        (dict(clickhouse_url="http://127.0.0.1", clickhouse_ca=""), "ClickHouse does not answer at http://127"),
+        (dict(clickhouse_reader_password=f"{MARK} wrong"), "ClickHouse at https://127.* refuses the user or the password"),
+    ],
+)
 def test_a_fault_of_clickhouse_is_reported_in_one_sentence(flow, admin, home, wrong, sentence):
     port = admin.clickhouse.url.rpartition(":")[2]
     if wrong.get("clickhouse_ca"):
@@ -309,6 +388,11 @@ def test_a_fault_of_clickhouse_is_reported_in_one_sentence(flow, admin, home, wr
 
 
 def test_smw_sql_over_tls(flow, admin):
-    done = subprocess.run([sys.executable, "-P", "-m", "commands", "sql", "SELECT min(house_id) AS first FROM houses", "--format", "csv"],
-                          env=os.environ | admin.environ(), capture_output=True, text=True, timeout=STILL_S)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "commands", "sql", "SELECT min(house_id) AS first FROM houses", "--format", "csv"],
+        env=os.environ | admin.environ(),
+        capture_output=True,
+        text=True,
+        timeout=STILL_S,
+    )
     assert (done.stdout, done.stderr) == ('"first"\n1\n', "")

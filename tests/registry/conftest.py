@@ -42,10 +42,27 @@ def registry(processes, tmp_path_factory) -> Registry:
     with ports.listener_near(0) as plain, ports.listener_near(0) as secure:
         port, secure_port = (held.getsockname()[1] for held in (plain, secure))
     [jar] = JARS.glob("*-runner.jar")
-    options = {"http.host": LOOPBACK, "http.port": port, "http.ssl-port": secure_port, "http.insecure-requests": "enabled",
-               "http.ssl.certificate.files": certificate, "http.ssl.certificate.key-files": key}
-    processes.start("registry", ["java", "-Xmx256m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1",
-                                 *(f"-Dquarkus.{name}={value}" for name, value in options.items()), "-jar", str(jar)], {})
+    options = {
+        "http.host": LOOPBACK,
+        "http.port": port,
+        "http.ssl-port": secure_port,
+        "http.insecure-requests": "enabled",
+        "http.ssl.certificate.files": certificate,
+        "http.ssl.certificate.key-files": key,
+    }
+    processes.start(
+        "registry",
+        [
+            "java",
+            "-Xmx256m",
+            "-XX:+UseSerialGC",
+            "-XX:TieredStopAtLevel=1",
+            *(f"-Dquarkus.{name}={value}" for name, value in options.items()),
+            "-jar",
+            str(jar),
+        ],
+        {},
+    )
     url = f"http://{LOOPBACK}:{port}{API}"
     processes.wait_until(lambda: services.answers(f"{url}/subjects"), "no registry answers")
     SchemaRegistryClient({"url": url}).set_compatibility(level="BACKWARD")

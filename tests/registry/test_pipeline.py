@@ -38,9 +38,16 @@ def log():
 
 @pytest.fixture(scope="module")
 def settings(kafka, clickhouse, door):
-    return kafka.but(clickhouse_url=clickhouse.clickhouse.url, clickhouse_database="with_registry", topic_prefix="with_registry.",
-                     parallelism=2, window_days=WINDOW_DAYS, schema_registry_url=door.url, schema_registry_user="ann",
-                     schema_registry_password=PASSWORDS["ann"])
+    return kafka.but(
+        clickhouse_url=clickhouse.clickhouse.url,
+        clickhouse_database="with_registry",
+        topic_prefix="with_registry.",
+        parallelism=2,
+        window_days=WINDOW_DAYS,
+        schema_registry_url=door.url,
+        schema_registry_user="ann",
+        schema_registry_password=PASSWORDS["ann"],
+    )
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +68,24 @@ def dead(settings, log):
 def tables(settings, processes, client, door, later_id, log, dead):
     """A client on the tables into which the log was brought, its bursts written in four ways by turns; meanwhile the registry was away."""
     place = SerializationContext(topic(settings, "readings"), MessageField.VALUE)
-    foreign, later = (AvroSerializer(client, schema, conf={"auto.register.schemas": False}) for schema in (
-        (SCHEMA_DIR / "reading_burst.avsc").read_text(), with_field("reading_burst").schema_str))
-    ways = cycle([
-        lambda message: message,
-        framing(settings).sent,
-        lambda message: foreign(decode(message)[1], place),
-        lambda message: later(decode(message)[1] | {"firmware": "2.1"}, place),
-    ])
+    foreign, later = (
+        AvroSerializer(client, schema, conf={"auto.register.schemas": False})
+        for schema in ((SCHEMA_DIR / "reading_burst.avsc").read_text(), with_field("reading_burst").schema_str)
+    )
+    ways = cycle(
+        [
+            lambda message: message,
+            framing(settings).sent,
+            lambda message: foreign(decode(message)[1], place),
+            lambda message: later(decode(message)[1] | {"firmware": "2.1"}, place),
+        ]
+    )
     topic_admin.create_topics(settings)
-    produce(settings, [(key, value if (value or b"") in log.dead else next(ways)(value)) for key, value in log.messages]
-            + [(b"1", value) for value in dead[len(log.dead):]])
+    produce(
+        settings,
+        [(key, value if (value or b"") in log.dead else next(ways)(value)) for key, value in log.messages]
+        + [(b"1", value) for value in dead[len(log.dead) :]],
+    )
     fault = threading.Thread(target=shut_until_the_job_waits, args=(door, log_of(settings, "pipeline")))
     fault.start()
     run_job(settings, "pipeline")
@@ -94,11 +108,17 @@ def test_the_tables_are_what_the_oracle_finds(tables, log, settings):
 
 
 def test_dead_letters_are_kept_as_they_came_with_the_reason(tables, dead):
-    found = {bytes.fromhex(row["payload"]): row["reason"] for row in tables.query("SELECT hex(payload) AS payload, reason FROM dead_letter FINAL").named_results()}
+    found = {
+        bytes.fromhex(row["payload"]): row["reason"]
+        for row in tables.query("SELECT hex(payload) AS payload, reason FROM dead_letter FINAL").named_results()
+    }
     assert set(found) == set(dead)
     assert [found[payload] for payload in dead[-4:]] == [
-        f"the schema registry has no schema with the id {UNKNOWN_ID}", "a message of schema house, where a reading_burst was expected",
-        "malformed reading_burst: it ends too early", "it ends within the id of its schema"]
+        f"the schema registry has no schema with the id {UNKNOWN_ID}",
+        "a message of schema house, where a reading_burst was expected",
+        "malformed reading_burst: it ends too early",
+        "it ends within the id of its schema",
+    ]
 
 
 def test_the_job_waits_while_the_registry_is_down(tables, settings):

@@ -37,11 +37,30 @@ from tests.registry.evolved import with_field, with_type, without_field
 from tests.topics import messages
 from tests.waiting import STILL_S, until
 
-LATE = dict(partition=1, offset=2, house_id=3, date=14_000, start=1_209_600_000_000, end=1_209_600_001_000, readings=5, kwh=1.5,
-            house_time=1_209_700_000_000, reason="its day was closed")
+LATE = dict(
+    partition=1,
+    offset=2,
+    house_id=3,
+    date=14_000,
+    start=1_209_600_000_000,
+    end=1_209_600_001_000,
+    readings=5,
+    kwh=1.5,
+    house_time=1_209_700_000_000,
+    reason="its day was closed",
+)
 
-BURST = Burst(7, "UTC", 10**12, 10**12 + 3000, 1000, np.array([1], np.int32), np.array([2], np.int32), np.array([0, 1], np.int32),
-              np.array([1.5, 2.5], np.float32))
+BURST = Burst(
+    7,
+    "UTC",
+    10**12,
+    10**12 + 3000,
+    1000,
+    np.array([1], np.int32),
+    np.array([2], np.int32),
+    np.array([0, 1], np.int32),
+    np.array([1.5, 2.5], np.float32),
+)
 
 
 @pytest.fixture
@@ -81,7 +100,8 @@ def test_confluents_own_deserializer_reads_what_we_send(settings, client):
     read = AvroDeserializer(client)(framing(settings).sent(encode("late", LATE)), SerializationContext("late", MessageField.VALUE))
     assert (read["date"].isoformat(), read["start"].isoformat()) == ("2008-05-01", "2008-05-01T00:00:00+00:00")
     assert {name: read[name] for name in ("partition", "offset", "house_id", "readings", "kwh", "reason")} == {
-        name: LATE[name] for name in ("partition", "offset", "house_id", "readings", "kwh", "reason")}
+        name: LATE[name] for name in ("partition", "offset", "house_id", "readings", "kwh", "reason")
+    }
 
 
 def test_a_pickled_reader_requests_none_of_our_ids(settings, door):
@@ -119,11 +139,15 @@ def test_an_unusable_id_is_requested_once_and_refused_with_a_reason(settings, cl
     assert len(door.requested) == 3
 
 
-@pytest.mark.parametrize("level, theirs, fields", [
-    ("BACKWARD", with_type("alert", "meter_id", "string"), "meter_id"),
-    ("BACKWARD", without_field("alert", "house_id", "limit_watts"), "house_id, limit_watts"),
-    ("FORWARD", with_field("alert", {"name": "wanted", "type": "int"}), "wanted"),
-], ids=["type", "default", "forward"])
+@pytest.mark.parametrize(
+    "level, theirs, fields",
+    [
+        ("BACKWARD", with_type("alert", "meter_id", "string"), "meter_id"),
+        ("BACKWARD", without_field("alert", "house_id", "limit_watts"), "house_id, limit_watts"),
+        ("FORWARD", with_field("alert", {"name": "wanted", "type": "int"}), "wanted"),
+    ],
+    ids=["type", "default", "forward"],
+)
 def test_an_incompatible_schema_is_refused(settings, client, level, theirs, fields):
     register(client, settings, "alerts", theirs)
     client.set_compatibility(f"{settings.kafka.topic_prefix}alerts-value", level)
@@ -132,7 +156,8 @@ def test_an_incompatible_schema_is_refused(settings, client, level, theirs, fiel
     assert str(refused.value) == (
         f"avro/alert.avsc is incompatible with what the schema registry at {settings.registry.url} has of subject "
         f"{settings.kafka.topic_prefix}alerts-value in {fields}: keep the type of each field and give a new field a default, or set "
-        "SMW_TOPIC_PREFIX to use other topics")
+        "SMW_TOPIC_PREFIX to use other topics"
+    )
 
 
 def test_a_compatible_schema_becomes_the_next_version(settings, client):
@@ -141,11 +166,18 @@ def test_a_compatible_schema_becomes_the_next_version(settings, client):
     assert client.get_versions(f"{settings.kafka.topic_prefix}alerts-value") == [1, 2]
 
 
-@pytest.mark.parametrize("user, password, sentence", [
-    ("ann", "wrong", "does not let in the user ann: set SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
-    ("", "", "does not let in anyone without a user: set SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
-    ("reader", PASSWORDS["reader"], "does not let the user reader read or register schemas: give that right, or set SMW_SCHEMA_REGISTRY_USER"),
-])
+@pytest.mark.parametrize(
+    "user, password, sentence",
+    [
+        ("ann", "wrong", "does not let in the user ann: set SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
+        ("", "", "does not let in anyone without a user: set SMW_SCHEMA_REGISTRY_USER and SMW_SCHEMA_REGISTRY_PASSWORD"),
+        (
+            "reader",
+            PASSWORDS["reader"],
+            "does not let the user reader read or register schemas: give that right, or set SMW_SCHEMA_REGISTRY_USER",
+        ),
+    ],
+)
 def test_missing_permission_is_reported_in_one_sentence(settings, door, user, password, sentence):
     with pytest.raises(UserError) as refused:
         framing(through(door, settings, user, password))
@@ -159,8 +191,11 @@ def test_a_read_only_user_can_use_registered_schemas(settings, door):
 
 def test_tls(settings, registry):
     secure = settings.but(schema_registry_url=registry.secure_url)
-    with pytest.raises(UserError, match=f"^the certificate of the schema registry at {registry.secure_url} is not trusted "
-                                        r"\(unable to get local issuer certificate\): set SMW_SCHEMA_REGISTRY_CA to the PEM file"):
+    with pytest.raises(
+        UserError,
+        match=f"^the certificate of the schema registry at {registry.secure_url} is not trusted "
+        r"\(unable to get local issuer certificate\): set SMW_SCHEMA_REGISTRY_CA to the PEM file",
+    ):
         framing(secure)
     for wrong in (str(registry.authority) + "x", __file__):
         with pytest.raises(UserError, match=f"^SMW_SCHEMA_REGISTRY_CA={wrong}: it cannot be read as a PEM file of certificates"):
@@ -169,23 +204,42 @@ def test_tls(settings, registry):
     assert trusting.sent(HEADERS["late"]) == framing(settings).sent(HEADERS["late"])
 
 
-@pytest.mark.parametrize("command", [
-    ["commands", "topics"], ["commands", "generate", "--houses", "1", "--days", "1"], ["store.sink"],
-], ids=["topics", "generate", "sink"])
+@pytest.mark.parametrize(
+    "command",
+    [["commands", "topics"], ["commands", "generate", "--houses", "1", "--days", "1"], ["store.sink"]],
+    ids=["topics", "generate", "sink"],
+)
 def test_a_program_without_its_registry_ends_with_one_sentence(kafka, registry, command):
     away = registry.url.replace("/apis", "/nothing")
-    done = subprocess.run([sys.executable, "-P", "-m", *command], cwd=ROOT, text=True, capture_output=True,
-                          env=os.environ | kafka.but(schema_registry_url=away).environ())
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", *command],
+        cwd=ROOT,
+        text=True,
+        capture_output=True,
+        env=os.environ | kafka.but(schema_registry_url=away).environ(),
+    )
     assert done.returncode == 1
     sentence = done.stderr.splitlines()[-1].split(": ", 1)[1]
-    assert sentence == (f"no schema registry answers at {away} (404): SMW_SCHEMA_REGISTRY_URL takes the address of an API like Confluent's; "
-                        "Apicurio's ends with /apis/ccompat/v7")
+    assert sentence == (
+        f"no schema registry answers at {away} (404): SMW_SCHEMA_REGISTRY_URL takes the address of an API like Confluent's; "
+        "Apicurio's ends with /apis/ccompat/v7"
+    )
 
 
 def test_the_spikes_job_reads_thresholds_in_either_framing(settings):
-    message = encode("threshold", dict(
-        house_id=7, date=14_000, valid_from=0, valid_to=10**13, quantile=0.97, window_days=7, revision=1,
-        meters=[dict(meter_id=1, percentile_watts=50.0, readings=9000, covered_s=9000.0, warming_up=False, limit_watts=120.0)]))
+    message = encode(
+        "threshold",
+        dict(
+            house_id=7,
+            date=14_000,
+            valid_from=0,
+            valid_to=10**13,
+            quantile=0.97,
+            window_days=7,
+            revision=1,
+            meters=[dict(meter_id=1, percentile_watts=50.0, readings=9000, covered_s=9000.0, warming_up=False, limit_watts=120.0)],
+        ),
+    )
     versions = []
     for setting, payload in ((settings, message), (settings, framing(settings).sent(message)), (Settings(), message)):
         join, flink = SpikesJoin(setting), Flink()
@@ -197,8 +251,19 @@ def test_the_spikes_job_reads_thresholds_in_either_framing(settings):
 
 def test_the_producer_and_the_dashboard_send_with_ids(with_topics, registry, client, monkeypatch):
     settings = with_topics.but(schema_registry_url=registry.url)
-    house = dict(house_id=7, timezone="UTC", source="a test", zip="", city="", state="", latitude=None, longitude=None, population=None,
-                 meters=[dict(meter_id=1, label="mains", kind="mains")], updated=1_209_600_000_000)
+    house = dict(
+        house_id=7,
+        timezone="UTC",
+        source="a test",
+        zip="",
+        city="",
+        state="",
+        latitude=None,
+        longitude=None,
+        population=None,
+        meters=[dict(meter_id=1, label="mains", kind="mains")],
+        updated=1_209_600_000_000,
+    )
     with Producer(settings) as producer:
         producer.send_house(house)
         producer.send_burst(BURST)

@@ -31,7 +31,14 @@ SECRETS = {name: f"the {name.lower()}'s" for name in re.findall(r"^(\w+)=$", (RO
 BIN = Path(sys.executable).parent
 FLINK_BIN = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin"
 LISTENS = {
-    "clickhouse": (8123,), "jobmanager": (8081, 6123, 9249), "flink-page": (8081,), "taskmanager": (9249,), "dashboard": (8501,), "registry": (8080,), "sink": (9250,)}
+    "clickhouse": (8123,),
+    "jobmanager": (8081, 6123, 9249),
+    "flink-page": (8081,),
+    "taskmanager": (9249,),
+    "dashboard": (8501,),
+    "registry": (8080,),
+    "sink": (9250,),
+}
 """Service -> the ports in its container, beside Kafka's."""
 KAFKA_LISTENS = (19092, 9092, 9093)
 QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a JVM that lives a minute
@@ -44,8 +51,9 @@ def docker_compose(*words: str, environ: dict[str, str] = SECRETS) -> subprocess
 
 def services(*files: str, **environ: str) -> dict[str, dict]:
     """The services of the files as Docker Compose merges, checks and fills them in, of all profiles, with the passwords SECRETS."""
-    done = docker_compose(*(word for file in files for word in ("--file", file)), "--profile", "*", "config", "--format", "json",
-                          environ=SECRETS | environ)
+    done = docker_compose(
+        *(word for file in files for word in ("--file", file)), "--profile", "*", "config", "--format", "json", environ=SECRETS | environ
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.replace("$$", "$"))["services"]  # it doubles each $, as in a file
 
@@ -54,7 +62,9 @@ def make_image(folder: Path) -> None:
     """Copy into a folder what the Dockerfile's last stage copies into /smw, and what is compiled there."""
     ignored = (ROOT / ".dockerignore").read_text().split()
     leave_out = shutil.ignore_patterns(*(line.removeprefix("**/") for line in ignored if line.startswith("**/")))
-    for stage, source, target in re.findall(r"^COPY (--from=\S+ )?(\S+) (\S+)$", DOCKERFILE.read_text().rpartition("FROM ")[2], re.MULTILINE):
+    for stage, source, target in re.findall(
+        r"^COPY (--from=\S+ )?(\S+) (\S+)$", DOCKERFILE.read_text().rpartition("FROM ")[2], re.MULTILINE
+    ):
         source = source.removeprefix("/smw/")
         if source.startswith("/"):
             continue  # Java
@@ -111,17 +121,27 @@ class Containers:
         for file in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
             (folder / "default" / file).touch()
         java = f"java {QUICK_START} -Dlog4j2.level=WARN -cp '{JARS}/kafka/*'"
-        self._processes.start(name, ["sh", "-ec", f"""cd '{folder}'
+        self._processes.start(
+            name,
+            [
+                "sh",
+                "-ec",
+                f"""cd '{folder}'
             {java} kafka.docker.KafkaDockerWrapper setup --default-configs-dir default --mounted-configs-dir mounted --final-configs-dir final
-            exec {java} $KAFKA_HEAP_OPTS kafka.Kafka final/server.properties"""], self._environ(name))
+            exec {java} $KAFKA_HEAP_OPTS kafka.Kafka final/server.properties""",
+            ],
+            self._environ(name),
+        )
 
     def start_registry(self) -> None:
         """As its image does, but in memory: its kind that keeps schemas in Kafka comes as an image only."""
         host, port = self.address("registry", 8080).split(":")
         [jar] = (JARS / "registry").glob("*-runner.jar")
-        self._processes.start("registry", [
-            "java", *QUICK_START.split(), "-Xmx256m", f"-Dquarkus.http.host={host}", f"-Dquarkus.http.port={port}", "-jar", str(jar)],
-            self._environ("registry"))
+        self._processes.start(
+            "registry",
+            ["java", *QUICK_START.split(), "-Xmx256m", f"-Dquarkus.http.host={host}", f"-Dquarkus.http.port={port}", "-jar", str(jar)],
+            self._environ("registry"),
+        )
 
     def ended(self, name: str) -> int:
         """What a process that ends by itself ends with."""
@@ -142,10 +162,19 @@ class Containers:
     def _environ(self, name: str) -> dict[str, str]:
         """A service's environment, and that of the image."""
         folder = self._folder
-        return CLOCK | {
-            "PATH": f"{FLINK_BIN}:{BIN}:{os.environ['PATH']}", "PYTHONPATH": f"{folder / 'image'}:{folder / 'without'}", "SMW_HOME": str(folder / "home"),
-            "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().stack.sink_metrics_port]), "FLINK_LOG_DIR": str(folder), "FLINK_PID_DIR": str(folder), "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
-        } | {key: self._here(name, value) for key, value in self._services[name].get("environment", {}).items()}
+        return (
+            CLOCK
+            | {
+                "PATH": f"{FLINK_BIN}:{BIN}:{os.environ['PATH']}",
+                "PYTHONPATH": f"{folder / 'image'}:{folder / 'without'}",
+                "SMW_HOME": str(folder / "home"),
+                "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().stack.sink_metrics_port]),
+                "FLINK_LOG_DIR": str(folder),
+                "FLINK_PID_DIR": str(folder),
+                "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",
+            }
+            | {key: self._here(name, value) for key, value in self._services[name].get("environment", {}).items()}
+        )
 
     def _here(self, name: str, text: str) -> str:
         """A text of a service with this machine's addresses and folders."""

@@ -27,8 +27,9 @@ def settings(tmp_path):
 def produce(settings, value: bytes):
     producer = Producer({"bootstrap.servers": settings.kafka.address})
     faults = []
-    producer.produce("readings", value, b"1", partition=0, timestamp=APRIL_2011_MS,
-                     on_delivery=lambda error, _: error and faults.append(error))
+    producer.produce(
+        "readings", value, b"1", partition=0, timestamp=APRIL_2011_MS, on_delivery=lambda error, _: error and faults.append(error)
+    )
     assert producer.flush(STILL_S) == 0 and not faults
 
 
@@ -74,7 +75,11 @@ def test_topic_settings_are_repaired_and_each_change_is_reported(with_topics):
     changes = list(topic_admin.mend(limited))
     assert f"{prefix}readings: retention.ms is 34560000000 now, and was -1" in changes
     assert topic_config(with_topics, prefix + "readings", "retention.ms", "retention.bytes", "segment.ms", "min.insync.replicas") == [
-        "34560000000", "500000000", "86400000", "2"]
+        "34560000000",
+        "500000000",
+        "86400000",
+        "2",
+    ]
     assert topic_config(with_topics, prefix + "late", "retention.ms", "retention.bytes", "min.insync.replicas") == ["-1", "-1", "2"]
     left = [change for change in changes if "left as it is" in change]
     assert sum(" has 4 partitions, and SMW_PARTITIONS is 8" in change for change in left) == len(SCHEMA_OF)
@@ -107,8 +112,9 @@ def test_an_invalid_address(kafka):
 def test_free_ports_are_kept_and_taken_ones_replaced():
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        free = ports.with_free_ports(Settings().but(kafka="127.0.0.1:0", kafka_controller_port=0, flink_ui_port=0,
-                                              clickhouse_url=f"http://127.0.0.1:{port}"))
+        free = ports.with_free_ports(
+            Settings().but(kafka="127.0.0.1:0", kafka_controller_port=0, flink_ui_port=0, clickhouse_url=f"http://127.0.0.1:{port}")
+        )
         again = ports.with_free_ports(free)
     assert free == again
     assert free.clickhouse.url != f"http://127.0.0.1:{port}"

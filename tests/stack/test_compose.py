@@ -22,13 +22,28 @@ USERS = ROOT / "docker" / "clickhouse-users.xml"
 
 
 def test_services():
-    assert set(ONE) == {"kafka", "registry", "topics", "clickhouse", "sink", "jobmanager", "flink-page", "taskmanager", "pipeline", "dashboard", "generator", "smw",
-                        *OBSERVE}
+    assert set(ONE) == {
+        "kafka",
+        "registry",
+        "topics",
+        "clickhouse",
+        "sink",
+        "jobmanager",
+        "flink-page",
+        "taskmanager",
+        "pipeline",
+        "dashboard",
+        "generator",
+        "smw",
+        *OBSERVE,
+    }
     assert set(THREE) - set(ONE) == {"kafka-2", "kafka-3"}
 
 
-@pytest.mark.parametrize("profiles, left_out", [
-    ("", {"generator", "smw", *OBSERVE}), ("demo", {"smw", *OBSERVE}), ("observe", {"generator", "smw"}), ("demo,observe,tools", set())])
+@pytest.mark.parametrize(
+    "profiles, left_out",
+    [("", {"generator", "smw", *OBSERVE}), ("demo", {"smw", *OBSERVE}), ("observe", {"generator", "smw"}), ("demo,observe,tools", set())],
+)
 def test_profiles(profiles, left_out):
     found = docker_compose("config", "--services", environ=SECRETS | {"COMPOSE_PROFILES": profiles}).stdout.split()
     assert set(found) == set(ONE) - left_out
@@ -42,8 +57,13 @@ def test_prometheus_scrapes_every_metrics_endpoint():
     configs = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())["scrape_configs"]
     flink, sink = (next(config for config in configs if config["job_name"] == name) for name in ("flink", "sink"))
     [found] = flink["dns_sd_configs"]
-    assert {name for name, service in ONE.items() if f"metrics.reporter.prom.port={found['port']}" in str(service["command"])} == set(found["names"])
-    assert sink["static_configs"] == [{"targets": [f"sink:{Settings().stack.sink_metrics_port}"]}] and "SMW_METRICS_ADDRESS" in ONE["sink"]["environment"]
+    assert {name for name, service in ONE.items() if f"metrics.reporter.prom.port={found['port']}" in str(service["command"])} == set(
+        found["names"]
+    )
+    assert (
+        sink["static_configs"] == [{"targets": [f"sink:{Settings().stack.sink_metrics_port}"]}]
+        and "SMW_METRICS_ADDRESS" in ONE["sink"]["environment"]
+    )
 
 
 def test_grafana_finds_prometheus_and_the_dashboard_and_lets_nobody_in_as_more_than_a_viewer():
@@ -66,7 +86,10 @@ def test_a_missing_password_is_named(name):
 
 def test_passwords_are_in_the_environment_of_those_who_need_them_alone():
     holders = {name: {service for service, definition in THREE.items() if secret in str(definition)} for name, secret in SECRETS.items()}
-    assert holders == {"SMW_CLICKHOUSE_PASSWORD": {"clickhouse", "sink"}, "SMW_CLICKHOUSE_READER_PASSWORD": {"clickhouse", "dashboard", "smw"}}
+    assert holders == {
+        "SMW_CLICKHOUSE_PASSWORD": {"clickhouse", "sink"},
+        "SMW_CLICKHOUSE_READER_PASSWORD": {"clickhouse", "dashboard", "smw"},
+    }
     for service in THREE.values():
         rest = {key: value for key, value in service.items() if key != "environment"}
         assert not any(secret in str(rest) for secret in SECRETS.values())
@@ -99,7 +122,12 @@ def test_images_have_a_version(name, service):
 
 def test_nothing_outside_reaches_flinks_own_port_and_a_jvm_without_memory_ends():
     assert "ports" not in ONE["jobmanager"] and "jobmanager:8081" in ONE["flink-page"]["command"]
-    for switch in ("web.submit.enable=false", "web.cancel.enable=false", "web.rescale.enable=false", "web.access-control-allow-origin=http://127.0.0.1:8081"):
+    for switch in (
+        "web.submit.enable=false",
+        "web.cancel.enable=false",
+        "web.rescale.enable=false",
+        "web.access-control-allow-origin=http://127.0.0.1:8081",
+    ):
         assert switch in str(ONE["jobmanager"]["command"])
     for name, variable_name in (("jobmanager", "FLINK_ENV_JAVA_OPTS_JM"), ("taskmanager", "FLINK_ENV_JAVA_OPTS_TM")):
         assert ONE[name]["environment"][variable_name] == machine.END_WITHOUT_MEMORY
@@ -114,7 +142,9 @@ def test_three_brokers_differ_only_in_their_own_settings():
     brokers = [THREE[name] for name in ("kafka", "kafka-2", "kafka-3")]
     assert [broker["environment"].pop("KAFKA_NODE_ID") for broker in brokers] == ["1", "2", "3"]
     assert [broker["environment"].pop("KAFKA_ADVERTISED_LISTENERS") for broker in brokers] == [
-        f"INTERNAL://{name}:19092,EXTERNAL://127.0.0.1:{broker['ports'][0]['published']}" for name, broker in zip(("kafka", "kafka-2", "kafka-3"), brokers)]
+        f"INTERNAL://{name}:19092,EXTERNAL://127.0.0.1:{broker['ports'][0]['published']}"
+        for name, broker in zip(("kafka", "kafka-2", "kafka-3"), brokers)
+    ]
     assert len({broker["ports"][0]["published"] for broker in brokers}) == len({broker["volumes"][0]["source"] for broker in brokers}) == 3
     for broker in brokers:
         del broker["ports"], broker["volumes"]
@@ -153,4 +183,6 @@ def test_clickhouse_has_no_user_but_those_with_a_password_of_the_env_file():
     assert users.find("default").attrib == {"remove": "remove"}
     passwords = {user.tag: user.find("password").attrib["from_env"] for user in users if user.tag != "default"}
     assert set(passwords.values()) == set(SECRETS) and set(passwords) == {Settings().clickhouse.user, Settings().clickhouse.reader}
-    assert {volume["target"] for volume in ONE["clickhouse"]["volumes"] if volume["source"] == str(USERS)} == {"/etc/clickhouse-server/users.d/smartmeter.xml"}
+    assert {volume["target"] for volume in ONE["clickhouse"]["volumes"] if volume["source"] == str(USERS)} == {
+        "/etc/clickhouse-server/users.d/smartmeter.xml"
+    }

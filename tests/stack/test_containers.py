@@ -39,8 +39,13 @@ def processes(tmp_path):
 
 def settings_at(containers: Containers, broker: str, home) -> Settings:
     """Settings of a client of a broker and of ClickHouse."""
-    return Settings().but(home=home, kafka=containers.address(broker, 19092), clickhouse_url=f"http://{containers.address('clickhouse', 8123)}",
-                    clickhouse_password=SECRETS["SMW_CLICKHOUSE_PASSWORD"], clickhouse_reader_password=SECRETS["SMW_CLICKHOUSE_READER_PASSWORD"])
+    return Settings().but(
+        home=home,
+        kafka=containers.address(broker, 19092),
+        clickhouse_url=f"http://{containers.address('clickhouse', 8123)}",
+        clickhouse_password=SECRETS["SMW_CLICKHOUSE_PASSWORD"],
+        clickhouse_reader_password=SECRETS["SMW_CLICKHOUSE_READER_PASSWORD"],
+    )
 
 
 def brokers_known(settings: Settings) -> int:
@@ -53,8 +58,11 @@ def copies(settings: Settings) -> set[tuple[int, str]]:
     admin = connection.admin(settings)
     topics = admin.list_topics(timeout=STILL_S).topics
     described = admin.describe_configs([ConfigResource(ConfigResource.Type.TOPIC, name) for name in SCHEMA_OF])
-    return {(len(partition.replicas), found.result()["min.insync.replicas"].value)
-            for resource, found in described.items() for partition in topics[resource.name].partitions.values()}
+    return {
+        (len(partition.replicas), found.result()["min.insync.replicas"].value)
+        for resource, found in described.items()
+        for partition in topics[resource.name].partitions.values()
+    }
 
 
 def test_one_broker(tmp_path, processes):
@@ -107,8 +115,14 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     until(lambda: containers.healthy("sink"))
     assert all(message.value().startswith(REGISTRY_MARKER) for name in ("readings", "daily_energy") for message in messages(settings, name))
     client = until(lambda: reader(settings))
-    until(lambda: client.query("SELECT DISTINCT house_id, readings = day_s FROM daily_energy FINAL WHERE final AND meter_id <= 2 "
-                               "ORDER BY house_id").result_rows == [(1, True), (2, True)])
+    until(
+        lambda: (
+            client.query(
+                "SELECT DISTINCT house_id, readings = day_s FROM daily_energy FINAL WHERE final AND meter_id <= 2 ORDER BY house_id"
+            ).result_rows
+            == [(1, True), (2, True)]
+        )
+    )
     until(lambda: reached_ms(settings) / 1000 > time.time() - 30)
     assert containers.healthy("generator")
     containers.start("dashboard")

@@ -19,8 +19,9 @@ def settings(tmp_path):
 
 
 def start(settings) -> subprocess.Popen:
-    return subprocess.Popen([ROOT / "smw", "dashboard"], env=os.environ | settings.environ(), text=True,
-                            stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    return subprocess.Popen(
+        [ROOT / "smw", "dashboard"], env=os.environ | settings.environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
 
 
 def test_it_prints_its_address_and_leaves_nothing_behind(settings, tmp_path):
@@ -40,5 +41,7 @@ def test_a_taken_port_is_reported_in_one_sentence(settings):
         dashboard = start(settings)
         output, _ = dashboard.communicate(timeout=STILL_S)
     assert dashboard.returncode == 1
-    assert output == (f"smw: port {settings.dashboard.port} at 127.0.0.1 is not free (Address already in use): "
-                      "end the program that uses it, or set SMW_DASHBOARD_PORT to another\n")
+    assert output == (
+        f"smw: port {settings.dashboard.port} at 127.0.0.1 is not free (Address already in use): "
+        "end the program that uses it, or set SMW_DASHBOARD_PORT to another\n"
+    )

@@ -24,8 +24,16 @@ def smw(tmp_path):
     started = []
 
     def start(*arguments):
-        started.append(subprocess.Popen([ROOT / "smw", *arguments], cwd=tmp_path, env=os.environ | on_free_ports(tmp_path).environ(), text=True,
-                                        stdout=subprocess.PIPE, stderr=subprocess.STDOUT))
+        started.append(
+            subprocess.Popen(
+                [ROOT / "smw", *arguments],
+                cwd=tmp_path,
+                env=os.environ | on_free_ports(tmp_path).environ(),
+                text=True,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+            )
+        )
         return started[-1]
 
     yield start
@@ -59,20 +67,31 @@ def test_a_second_demo_starts_after_a_killed_one(smw, tmp_path):
     output = "".join(lines)
     readings_in, used, duplicate, refused, late, dead = re.search(
         r"^([\d,]+) readings in = ([\d,]+) used \+ (\d+) duplicate \+ (\d+) refused \+ (\d+) late; (\d+) messages in dead_letter$",
-        output, re.MULTILINE).groups()
+        output,
+        re.MULTILINE,
+    ).groups()
     assert readings_in == used and (duplicate, refused, late, dead) == ("0", "0", "0", "0")
     assert int(used.replace(",", "")) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
     assert [line.split()[0] for line in lines if re.match(r" +\d+  \w+.* 2  ", line)] == ["1", "2"]
-    assert re.search(r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.MULTILINE)
+    assert re.search(
+        r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.MULTILINE
+    )
     assert running(home).keys() == {"kafka", "endpoint", "sink", "metrics", "pipeline", "flink_page", "generator", "dashboard"}
     assert not list(home.glob("*/leftover"))
     assert services.answers(re.search(r"^Dashboard: +(\S+)$", output, re.MULTILINE)[1])
-    addresses = {f"SMW_{name}": re.search(pattern, output)[1] for name, pattern in (
-        ("CLICKHOUSE_URL", r"SMW_CLICKHOUSE_URL=(\S+)"), ("KAFKA", r"Kafka: +(\S+)"), ("FLINK_UI_PORT", r"Flink: .*:(\d+)"))}
+    addresses = {
+        f"SMW_{name}": re.search(pattern, output)[1]
+        for name, pattern in (
+            ("CLICKHOUSE_URL", r"SMW_CLICKHOUSE_URL=(\S+)"),
+            ("KAFKA", r"Kafka: +(\S+)"),
+            ("FLINK_UI_PORT", r"Flink: .*:(\d+)"),
+        )
+    }
 
     def printed(*arguments):
-        return subprocess.run([ROOT / "smw", *arguments], env=os.environ | {"SMW_HOME": str(tmp_path)} | addresses,
-                              capture_output=True, text=True).stdout
+        return subprocess.run(
+            [ROOT / "smw", *arguments], env=os.environ | {"SMW_HOME": str(tmp_path)} | addresses, capture_output=True, text=True
+        ).stdout
 
     days = printed("sql", "--format", "csv", "SELECT DISTINCT date FROM daily_energy ORDER BY 1")
     assert days.split() == ['"date"', '"2013-04-12"', '"2013-04-13"']
@@ -102,4 +121,5 @@ def test_the_line_of_progress():
     assert str(pace.progress(NOTHING_YET, Totals(), 3.0)) == "3 s: 0 of 0 produced readings processed; 0 rows stored"
     assert str(pace.progress(producing, Totals(), 10.0)) == "10 s: 0 of 6,000,000 produced readings processed; 0 rows stored"
     assert str(pace.progress(producing, Totals(used=3_000_000, duplicate=900_000, late=100_000, rows=80), 12.0)) == (
-        "12 s: 4,000,000 of 6,000,000 produced readings processed, 2,000,000 a second, about 6 s left; 80 rows stored")
+        "12 s: 4,000,000 of 6,000,000 produced readings processed, 2,000,000 a second, about 6 s left; 80 rows stored"
+    )

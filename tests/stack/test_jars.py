@@ -12,8 +12,10 @@ import pytest
 from smartmeter.settings import JARS, ROOT
 
 CODEC_CLASSES = {
-    "zstd": "com/github/luben/zstd/ZstdInputStreamNoFinalizer", "snappy": "org/xerial/snappy/SnappyInputStream",
-    "lz4": "net/jpountz/lz4/LZ4SafeDecompressor"}
+    "zstd": "com/github/luben/zstd/ZstdInputStreamNoFinalizer",
+    "snappy": "org/xerial/snappy/SnappyInputStream",
+    "lz4": "net/jpountz/lz4/LZ4SafeDecompressor",
+}
 USED_BY = {"zstd": "ZstdCompression", "snappy": "SnappyCompression", "lz4": "Lz4BlockInputStream"}
 COMPRESS = "org/apache/flink/kafka/shaded/org/apache/kafka/common/compress"
 
@@ -35,5 +37,7 @@ def test_the_classes_of_a_codec_are_there_under_the_name_that_the_connector_has_
 def test_the_versions_are_those_of_the_client_in_the_connector(connector):
     pom = (ROOT / "pom.xml").read_text()
     client, zstd = (re.search(f"<connector.{name}>(.+)</connector.{name}>", pom)[1] for name in ("kafka-clients", "zstd-jni"))
-    assert f"- org.apache.kafka:kafka-clients:{client}\n" in connector.read("META-INF/NOTICE").decode(), "see which zstd-jni the new client names"
+    assert f"- org.apache.kafka:kafka-clients:{client}\n" in connector.read("META-INF/NOTICE").decode(), (
+        "see which zstd-jni the new client names"
+    )
     assert (JARS / "flink" / f"zstd-jni-{zstd}.jar").is_file()

@@ -49,8 +49,15 @@ def log():
 def settings(kafka, clickhouse):
     with ExitStack() as held:
         flink, flink_metrics, sink_metrics = (held.enter_context(ports.listener_near(0)).getsockname()[1] for _ in range(3))
-    return clickhouse.but(topic_prefix="observed.", clickhouse_database="observed", window_days=2, checkpoint_every_s=1.0,
-                          flink_ui_port=flink, flink_metrics_port=flink_metrics, sink_metrics_port=sink_metrics)
+    return clickhouse.but(
+        topic_prefix="observed.",
+        clickhouse_database="observed",
+        window_days=2,
+        checkpoint_every_s=1.0,
+        flink_ui_port=flink,
+        flink_metrics_port=flink_metrics,
+        sink_metrics_port=sink_metrics,
+    )
 
 
 @pytest.fixture(scope="module")
@@ -101,12 +108,28 @@ def total(metrics: dict, name: str) -> float:
 
 # Flink's metrics
 
+
 def test_what_is_counted_is_what_the_oracle_finds(flink, log, expected):
-    names = ("bursts", "dead_letters", "readings", "readings_used", "readings_duplicate", "readings_refused", "readings_late", "open_alerts")
+    names = (
+        "bursts",
+        "dead_letters",
+        "readings",
+        "readings_used",
+        "readings_duplicate",
+        "readings_refused",
+        "readings_late",
+        "open_alerts",
+    )
     assert {name: total(flink, name) for name in names} == {
-        "bursts": len(log.bursts), "dead_letters": len(log.dead), "readings": log.readings - log.dead_readings,
-        "readings_used": expected.used, "readings_duplicate": expected.duplicates, "readings_late": expected.late.total(), "readings_refused": expected.refused,
-        "open_alerts": sum(alert.open for alert in expected.alerts.values())}
+        "bursts": len(log.bursts),
+        "dead_letters": len(log.dead),
+        "readings": log.readings - log.dead_readings,
+        "readings_used": expected.used,
+        "readings_duplicate": expected.duplicates,
+        "readings_late": expected.late.total(),
+        "readings_refused": expected.refused,
+        "open_alerts": sum(alert.open for alert in expected.alerts.values()),
+    }
     assert min(total(flink, name) for name in names) > 0
     assert total(flink, "alerts_opened") - total(flink, "alerts_closed") == total(flink, "open_alerts")
     assert total(flink, "alerts_opened") >= len(expected.alerts) > 100
@@ -134,7 +157,9 @@ def test_flink_reports_lag_state_and_restarts(flink):
 
 def test_metrics_are_served_at_loopback_only(observed):
     for port in (observed.stack.flink_metrics_port, observed.stack.sink_metrics_port):
-        listening = subprocess.run(["grep", "-h", f":{port:04X} 00000000:0000 0A", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True).stdout
+        listening = subprocess.run(
+            ["grep", "-h", f":{port:04X} 00000000:0000 0A", "/proc/net/tcp", "/proc/net/tcp6"], capture_output=True, text=True
+        ).stdout
         assert [line.split()[1] for line in listening.splitlines()] == [f"0100007F:{port:04X}"]
 
 
@@ -157,6 +182,7 @@ def test_old_pushed_metrics_are_no_longer_served(monkeypatch):
 
 # The sink's metrics
 
+
 def test_the_sink_reports_what_it_has_stored(observed):
     sink, client = scraped(observed, "sink"), reader(observed)
     rows = {table: number for (table,), number in sink["smw_sink_rows_stored_total"].items()}
@@ -165,11 +191,14 @@ def test_the_sink_reports_what_it_has_stored(observed):
     assert rows["daily_energy"] >= client.query("SELECT count() FROM daily_energy FINAL").first_row[0] > 0
     assert rows["acknowledgements"] == 0
     assert sink["smw_sink_unstored_messages"][()] == 0 and sink["smw_sink_clickhouse_up"][()] == 1
-    newest = client.query("SELECT toUnixTimestamp(max(modification_time)) FROM system.parts WHERE database = 'observed' AND table = 'daily_energy'").first_row[0]
+    newest = client.query(
+        "SELECT toUnixTimestamp(max(modification_time)) FROM system.parts WHERE database = 'observed' AND table = 'daily_energy'"
+    ).first_row[0]
     assert abs(sink["smw_sink_last_insert_timestamp_seconds"][()] - newest) < 60
 
 
 # ./smw status
+
 
 def ask_status(settings, *options) -> tuple[int, str]:
     done = subprocess.run([ROOT / "smw", "status", *options], env=os.environ | settings.environ(), capture_output=True, text=True)
@@ -182,7 +211,12 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
     report = json.loads(printed)
     assert (code, report["problems"]) == (0, [])
     assert {service["part"]: service["up"] for service in report["parts"]} == {
-        "kafka": True, "clickhouse": True, "flink": True, "sink": True, "dashboard": False}
+        "kafka": True,
+        "clickhouse": True,
+        "flink": True,
+        "sink": True,
+        "dashboard": False,
+    }
     [job] = report["jobs"]
     assert (job["name"], job["state"], job["parallelism"], job["restarts"]) == ("pipeline", "RUNNING", 2, 0)
     assert job["checkpoint_bytes"] > 10_000 and job["checkpoint_unix_s"] > job["since_unix_s"] > 1.7e9
@@ -199,14 +233,25 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
 def test_the_screen_shows_the_same(observed, log, expected):
     code, printed = ask_status(observed)
     assert code == 0 and printed.endswith("\nAll is well.\n")
-    assert re.search(r"^kafka +up +127.0.0.1:\d+$", printed, re.MULTILINE) and re.search(r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", printed, re.MULTILINE)
-    assert (f"{expected.late.total():,} readings late, {expected.refused:,} of no possible power or time; "
-            f"1 messages in refused, {len(log.dead)} in dead_letter, the newest of 20") in printed
+    assert re.search(r"^kafka +up +127.0.0.1:\d+$", printed, re.MULTILINE) and re.search(
+        r"^pipeline +RUNNING +\S+ +2 +0 +\d+ s ago", printed, re.MULTILINE
+    )
+    assert (
+        f"{expected.late.total():,} readings late, {expected.refused:,} of no possible power or time; "
+        f"1 messages in refused, {len(log.dead)} in dead_letter, the newest of 20"
+    ) in printed
 
 
 def test_status_where_nothing_runs(observed, tmp_path):
-    nowhere = observed.but(home=tmp_path, kafka="127.0.0.1:1", clickhouse_url="http://127.0.0.1:1", flink_ui_port=1, sink_metrics_port=1,
-                           dashboard_port=1, schema_registry_url="http://127.0.0.1:1")
+    nowhere = observed.but(
+        home=tmp_path,
+        kafka="127.0.0.1:1",
+        clickhouse_url="http://127.0.0.1:1",
+        flink_ui_port=1,
+        sink_metrics_port=1,
+        dashboard_port=1,
+        schema_registry_url="http://127.0.0.1:1",
+    )
     code, printed = ask_status(nowhere, "--json")
     report = json.loads(printed)
     assert code == 1 and len(report["problems"]) == 5 and not any(service["up"] for service in report["parts"])
@@ -221,15 +266,19 @@ def test_a_job_that_is_missing_is_a_problem(observed, monkeypatch):
     assert report["problems"] == [f"no job runs in the Flink at http://127.0.0.1:{observed.flink.ui_port}"]
 
 
-@pytest.mark.parametrize("received_ms", [2**63 - 1, 253_402_300_800_000, -1, -2**63])
+@pytest.mark.parametrize("received_ms", [2**63 - 1, 253_402_300_800_000, -1, -(2**63)])
 def test_a_dead_letter_of_any_time_and_reason_is_shown(observed, received_ms):
     settings = observed.but(clickhouse_database=f"extreme_{received_ms % 997}")
     client = writer(settings)
     schema.create(client, settings)
-    client.command("INSERT INTO dead_letter (partition, offset, received, reason, payload) "
-                   f"SELECT 1, 1, reinterpret(toInt64({received_ms}), 'DateTime64(3)'), 'a\\x1b[31mb\u202e', 'x'")
+    client.command(
+        "INSERT INTO dead_letter (partition, offset, received, reason, payload) "
+        f"SELECT 1, 1, reinterpret(toInt64({received_ms}), 'DateTime64(3)'), 'a\\x1b[31mb\u202e', 'x'"
+    )
     report = status.look(settings, f"127.0.0.1:{settings.flink.ui_port}")
-    assert report["results"]["newest_dead_letter_reason"] == "a\x1b[31mb\u202e" and re.fullmatch(r"\d{4}-.*Z", report["results"]["newest_dead_letter"])
+    assert report["results"]["newest_dead_letter_reason"] == "a\x1b[31mb\u202e" and re.fullmatch(
+        r"\d{4}-.*Z", report["results"]["newest_dead_letter"]
+    )
     assert "a\\x1b[31mb\\u202e" in status.screen(report) and "\x1b" not in status.screen(report)
 
 
@@ -250,10 +299,19 @@ def response_code(settings, method: str, path: str, headers: dict[str, str] | No
     return answer.status
 
 
-@pytest.mark.parametrize("headers, status", [
-    ({}, 200), ({"Host": "localhost:1"}, 200), ({"Origin": "http://localhost:1", "Host": "localhost:1"}, 200),
-    ({"Host": "evil.example"}, 403), ({"Host": "127.0.0.1.evil.example"}, 403), ({"Origin": "http://evil.example"}, 403), ({"Origin": "null"}, 403),
-    ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}, 403)])
+@pytest.mark.parametrize(
+    "headers, status",
+    [
+        ({}, 200),
+        ({"Host": "localhost:1"}, 200),
+        ({"Origin": "http://localhost:1", "Host": "localhost:1"}, 200),
+        ({"Host": "evil.example"}, 403),
+        ({"Host": "127.0.0.1.evil.example"}, 403),
+        ({"Origin": "http://evil.example"}, 403),
+        ({"Origin": "null"}, 403),
+        ({"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "image"}, 403),
+    ],
+)
 def test_flinks_page_answers_to_its_own_host_and_origin(observed, headers, status):
     for path in ("/", "/overview"):
         assert response_code(observed, "GET", path, headers) == status
@@ -263,12 +321,23 @@ def test_no_page_of_another_origin_runs_or_ends_anything(observed):
     [job_id] = Flink(f"127.0.0.1:{observed.flink.ui_port}").jobs()
     savepoint = b'{"targetDirectory": "/tmp", "target-directory": "/tmp"}'
     for method, path, headers, body in (
-        ("POST", "/jars/upload", FORM, JAR), ("POST", "/v1/jars/upload", FORM, JAR), ("POST", "/jobs", FORM, JAR), ("GET", "/jars", {}, b""),
-        ("POST", "/jars/x_a.jar/run", {"Content-Type": "text/plain"}, b"{}"), ("DELETE", "/cluster", {}, b""), ("OPTIONS", "/jobs", {}, b""),
-        *(("GET", f"{version}/jobs/{job_id}/yarn{dash}{what}", {}, b"") for version in ("", "/v1", "/v2") for dash in ("-", "%2D")
-          for what in ("cancel", "stop")),
-        ("PATCH", f"/jobs/{job_id}?mode=cancel", {}, b""), ("POST", f"/jobs/{job_id}/stop", {"Content-Type": "text/plain"}, savepoint),
-        ("POST", f"/jobs/{job_id}/savepoints", {}, savepoint), ("POST", f"/jobs/{job_id}/stop", JSON | {"Origin": "http://evil.example"}, savepoint),
+        ("POST", "/jars/upload", FORM, JAR),
+        ("POST", "/v1/jars/upload", FORM, JAR),
+        ("POST", "/jobs", FORM, JAR),
+        ("GET", "/jars", {}, b""),
+        ("POST", "/jars/x_a.jar/run", {"Content-Type": "text/plain"}, b"{}"),
+        ("DELETE", "/cluster", {}, b""),
+        ("OPTIONS", "/jobs", {}, b""),
+        *(
+            ("GET", f"{version}/jobs/{job_id}/yarn{dash}{what}", {}, b"")
+            for version in ("", "/v1", "/v2")
+            for dash in ("-", "%2D")
+            for what in ("cancel", "stop")
+        ),
+        ("PATCH", f"/jobs/{job_id}?mode=cancel", {}, b""),
+        ("POST", f"/jobs/{job_id}/stop", {"Content-Type": "text/plain"}, savepoint),
+        ("POST", f"/jobs/{job_id}/savepoints", {}, savepoint),
+        ("POST", f"/jobs/{job_id}/stop", JSON | {"Origin": "http://evil.example"}, savepoint),
     ):
         assert response_code(observed, method, path, headers, body) == 403, (method, path)
     assert response_code(observed, "POST", f"/jobs/{job_id}/stop", JSON, b" " * 20_000) == 413
@@ -291,6 +360,7 @@ def test_flinks_own_port_requires_its_key(observed, processes):
 
 # Logs
 
+
 @pytest.mark.parametrize("name", ["kafka", "endpoint", "sink", "pipeline", "flink_page"])
 def test_each_line_of_each_log_is_in_the_format(observed, processes, name):
     lines = processes.log(name).read_text().splitlines()
@@ -303,14 +373,34 @@ def test_the_jobs_log_has_the_output_of_its_python_workers(observed, processes):
 
 # The Grafana dashboard
 
+
 def test_the_dashboard_has_what_grafanas_model_requires():
     assert DASHBOARD.keys() >= {
-        "uid", "title", "tags", "timezone", "editable", "graphTooltip", "panels", "time", "timepicker", "templating", "annotations", "refresh",
-        "schemaVersion", "version", "links"}
+        "uid",
+        "title",
+        "tags",
+        "timezone",
+        "editable",
+        "graphTooltip",
+        "panels",
+        "time",
+        "timepicker",
+        "templating",
+        "annotations",
+        "refresh",
+        "schemaVersion",
+        "version",
+        "links",
+    }
     panels = DASHBOARD["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels)
-    places = [(x, y) for panel in panels for at in [panel["gridPos"]]
-              for x in range(at["x"], at["x"] + at["w"]) for y in range(at["y"], at["y"] + at["h"])]
+    places = [
+        (x, y)
+        for panel in panels
+        for at in [panel["gridPos"]]
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    ]
     assert len(set(places)) == len(places) and max(x for x, _ in places) < 24
     [source] = [variable["name"] for variable in DASHBOARD["templating"]["list"] if variable["type"] == "datasource"]
     for panel in panels:
@@ -320,8 +410,12 @@ def test_the_dashboard_has_what_grafanas_model_requires():
 
 
 def test_all_metrics_of_the_dashboard_are_there(flink, observed):
-    queried = {name for panel in DASHBOARD["panels"] for target in panel.get("targets", [])
-             for name in re.findall(r"\b(?:flink|smw)_\w+", target["expr"])}
+    queried = {
+        name
+        for panel in DASHBOARD["panels"]
+        for target in panel.get("targets", [])
+        for name in re.findall(r"\b(?:flink|smw)_\w+", target["expr"])
+    }
     assert len(queried) > 20 and queried - flink.keys() - scraped(observed, "sink").keys() == set()
 
 

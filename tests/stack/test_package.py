@@ -29,8 +29,20 @@ def site_packages(tmp_path_factory):
     packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder)}))
     for package in Path(sysconfig.get_path("purelib")).iterdir():
         (packages / package.name).symlink_to(package)
-    subprocess.run([folder / "bin" / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps",
-                    "--no-build-isolation", ROOT], check=True)
+    subprocess.run(
+        [
+            folder / "bin" / "python",
+            "-m",
+            "pip",
+            "install",
+            "--quiet",
+            "--disable-pip-version-check",
+            "--no-deps",
+            "--no-build-isolation",
+            ROOT,
+        ],
+        check=True,
+    )
     return packages
 
 
@@ -39,13 +51,16 @@ def smw(site_packages, tmp_path_factory):
     """Starts the installed smw, with free ports, as a user who has no checkout and only these settings."""
     data = tmp_path_factory.mktemp("data")
     settings = on_free_ports(data / "smart-meter-watchdog")
-    environ = {name: value for name, value in (os.environ | settings.environ()).items()
-               if name not in ("PYTHONPATH", "SMW_HOME")} | {"XDG_DATA_HOME": str(data)}
+    environ = {name: value for name, value in (os.environ | settings.environ()).items() if name not in ("PYTHONPATH", "SMW_HOME")} | {
+        "XDG_DATA_HOME": str(data)
+    }
     program = site_packages.parents[2] / "bin" / "smw"
     started = []
 
     def start(*arguments):
-        started.append(subprocess.Popen([program, *arguments], cwd=data, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE))
+        started.append(
+            subprocess.Popen([program, *arguments], cwd=data, env=environ, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        )
         return started[-1]
 
     start.home = settings.stack.home
@@ -56,21 +71,42 @@ def smw(site_packages, tmp_path_factory):
 
 
 def test_every_file_is_installed(site_packages):
-    expected = {path.relative_to(ROOT): path for package in PACKAGES for path in (ROOT / package).rglob("*")
-                if path.is_file() and "__pycache__" not in path.parts and path.name != "secrets.toml"}
+    expected = {
+        path.relative_to(ROOT): path
+        for package in PACKAGES
+        for path in (ROOT / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.name != "secrets.toml"
+    }
     expected |= {Path("smartmeter", path.relative_to(ROOT)): path for path in [ROOT / "pom.xml", *(ROOT / "avro").rglob("*.avsc")]}
-    installed = {path.relative_to(site_packages) for package in PACKAGES for path in (site_packages / package).rglob("*")
-                 if path.is_file() and "__pycache__" not in path.parts}
+    installed = {
+        path.relative_to(site_packages)
+        for package in PACKAGES
+        for path in (site_packages / package).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
     assert installed == set(expected)
     assert all((site_packages / name).read_bytes() == path.read_bytes() for name, path in expected.items())
 
 
-@pytest.mark.parametrize("arguments, code, out, sentence", [
-    (["--version"], 0, f"smw {smartmeter.__version__}\n", ""),
-    (["topics"], 1, "", r"smw: no Kafka broker answers at 127\.0\.0\.1:\d+: start one with smw stack, or set SMW_KAFKA to its address\n"),
-    (["sql", "SELECT 1"], 1, "", r"smw: ClickHouse does not answer at \S+; start the local one with smw stack, or set SMW_CLICKHOUSE_URL\n"),
-    (["test"], 2, "", r"(?s)usage: .*invalid choice: 'test'.*"),
-])
+@pytest.mark.parametrize(
+    "arguments, code, out, sentence",
+    [
+        (["--version"], 0, f"smw {smartmeter.__version__}\n", ""),
+        (
+            ["topics"],
+            1,
+            "",
+            r"smw: no Kafka broker answers at 127\.0\.0\.1:\d+: start one with smw stack, or set SMW_KAFKA to its address\n",
+        ),
+        (
+            ["sql", "SELECT 1"],
+            1,
+            "",
+            r"smw: ClickHouse does not answer at \S+; start the local one with smw stack, or set SMW_CLICKHOUSE_URL\n",
+        ),
+        (["test"], 2, "", r"(?s)usage: .*invalid choice: 'test'.*"),
+    ],
+)
 def test_output_and_exit_code(smw, arguments, code, out, sentence):
     process = smw(*arguments)
     printed, errors = process.communicate(timeout=STILL_S)

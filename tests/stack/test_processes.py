@@ -159,6 +159,7 @@ def test_what_a_process_reported_belongs_to_it_alone(tmp_path):
 
 def test_a_lost_process_is_restarted_though_it_runs(tmp_path):
     with Processes(tmp_path) as processes:
+
         def start():
             processes.start("job", ["sleep", "300"], {})
             processes.watched["job"] = Watch(lambda: "has stood still" if processes.children["job"] is first else None, start)
@@ -210,7 +211,9 @@ def test_a_watched_process_is_restarted_after_a_crash(tmp_path, end):
 
 def test_a_killed_process_is_reported_as_killed_whatever_its_log_holds(tmp_path):
     with Processes(tmp_path) as processes:
-        processes.start("kafka", ["bash", "-c", "echo 'org.X: asked again'; echo 'Caused by: org.NotControllerException: no'; sleep 300"], {})
+        processes.start(
+            "kafka", ["bash", "-c", "echo 'org.X: asked again'; echo 'Caused by: org.NotControllerException: no'; sleep 300"], {}
+        )
         processes.wait_until(lambda: len(processes.printed("kafka")) == 2, "it prints nothing")
         processes.children["kafka"].kill()
         processes.children["kafka"].wait()

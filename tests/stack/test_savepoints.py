@@ -38,6 +38,7 @@ def settings(with_topics, tmp_path):
 @pytest.fixture
 def job(processes, settings):
     """Starts the pipeline, which ends with the test."""
+
     def start(settings=settings, **options):
         local_flink.start_job(processes, settings, **options)
 
@@ -94,7 +95,10 @@ def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkp
     assert processes.children["pipeline"] is not standing
     assert "pipeline has stood still for 20 s: it is started again." in capfd.readouterr().err
     assert set(finals(settings).values()) == {1}
-    assert any(problem.startswith("pipeline has stood still for 20 s: it is started again (20") for problem in mended(settings.but(home=processes.logs.parent)))
+    assert any(
+        problem.startswith("pipeline has stood still for 20 s: it is started again (20")
+        for problem in mended(settings.but(home=processes.logs.parent))
+    )
 
 
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):

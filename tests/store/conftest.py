@@ -62,5 +62,10 @@ def own_endpoint(tmp_path):
 
 
 def run_endpoint(settings: Settings) -> subprocess.Popen:
-    return subprocess.Popen([sys.executable, "-m", "store.endpoint"], env=os.environ | settings.environ(),
-                            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        [sys.executable, "-m", "store.endpoint"],
+        env=os.environ | settings.environ(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )

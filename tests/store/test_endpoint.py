@@ -37,7 +37,13 @@ def send(settings, sql="", *, method="POST", headers=None, body=None, path="/", 
     with closing(http.client.HTTPConnection(address.hostname, address.port, timeout=30)) as connection:
         if parameters:
             path += "?" + urlencode(parameters)
-        connection.request(method, path, body=sql.encode() if body is None else body, headers=headers or {}, encode_chunked="Transfer-Encoding" in (headers or {}))
+        connection.request(
+            method,
+            path,
+            body=sql.encode() if body is None else body,
+            headers=headers or {},
+            encode_chunked="Transfer-Encoding" in (headers or {}),
+        )
         answer = connection.getresponse()
         return answer.status, answer.headers, answer.read()
 
@@ -84,7 +90,9 @@ def test_parameters_are_values_never_sql(clickhouse):
     assert body.startswith(b"Code: 457. DB::Exception: Value 1; DROP TABLE t cannot be parsed as Int64")
 
 
-@pytest.mark.parametrize("compress, encoding", [(bytes, None), (gzip.compress, "gzip"), (lz4.frame.compress, "lz4"), (zstd.compress, "zstd")])
+@pytest.mark.parametrize(
+    "compress, encoding", [(bytes, None), (gzip.compress, "gzip"), (lz4.frame.compress, "lz4"), (zstd.compress, "zstd")]
+)
 def test_insert_with_data_in_body(table, compress, encoding):
     settings, name = table
     headers = as_writer(settings) | ({"Content-Encoding": encoding} if encoding else {})
@@ -106,13 +114,16 @@ def test_body_that_cannot_be_decompressed(clickhouse):
         assert headers["X-ClickHouse-Exception-Code"] == code
 
 
-@pytest.mark.parametrize("sql, status, code, text", [
-    ("SELECT nope", 404, "47", b"Unknown expression identifier `nope`"),
-    ("SELECT * FROM nosuch", 404, "60", b"nosuch"),
-    ("SELEC 1", 400, "62", b"Syntax error"),
-    ("SELECT 1; SELECT 2", 400, "62", b"Multi-statements are not allowed"),
-    ("SELECT throwIf(1)", 500, "395", b"FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"),
-])
+@pytest.mark.parametrize(
+    "sql, status, code, text",
+    [
+        ("SELECT nope", 404, "47", b"Unknown expression identifier `nope`"),
+        ("SELECT * FROM nosuch", 404, "60", b"nosuch"),
+        ("SELEC 1", 400, "62", b"Syntax error"),
+        ("SELECT 1; SELECT 2", 400, "62", b"Multi-statements are not allowed"),
+        ("SELECT throwIf(1)", 500, "395", b"FUNCTION_THROW_IF_VALUE_IS_NON_ZERO"),
+    ],
+)
 def test_errors_as_clickhouse_reports_them(clickhouse, sql, status, code, text):
     for user in ({}, as_writer(clickhouse)):
         got_status, headers, body = send(clickhouse, sql, headers=user)
@@ -145,9 +156,13 @@ def test_clickhouse_connect(table, compress):
     settings, name = table
     address = urlsplit(settings.clickhouse.url)
     connection = clickhouse_connect.get_client(
-        host=address.hostname, port=address.port, username="writer", password=client.writer_password(settings), compress=compress)
+        host=address.hostname, port=address.port, username="writer", password=client.writer_password(settings), compress=compress
+    )
     assert connection.insert(name, [[3, 1], ["é", "it's"]], column_names=["a", "s"], column_oriented=True).written_rows == 2
-    assert connection.query(f"SELECT * FROM {name} WHERE a >= {{low:Int64}} ORDER BY a", parameters={"low": 1}).result_rows == [(1, "it's"), (3, "é")]
+    assert connection.query(f"SELECT * FROM {name} WHERE a >= {{low:Int64}} ORDER BY a", parameters={"low": 1}).result_rows == [
+        (1, "it's"),
+        (3, "é"),
+    ]
     assert connection.query(f"SELECT s FROM {name} WHERE s = %(s)s", parameters={"s": "it's"}).result_rows == [("it's",)]
     assert connection.query_df(f"SELECT count() AS n FROM {name}").n.tolist() == [2]
     assert connection.query(f"SELECT * FROM {name} WHERE a = 9").result_rows == []
@@ -159,7 +174,8 @@ def test_clickhouse_connect(table, compress):
 def test_insert_of_many_blocks_arrives_whole(table, compress):
     settings, name = table
     connection = clickhouse_connect.get_client(
-        dsn=settings.clickhouse.url, username="writer", password=client.writer_password(settings), compress=compress)
+        dsn=settings.clickhouse.url, username="writer", password=client.writer_password(settings), compress=compress
+    )
     count = 300_000
     context = connection.create_insert_context(name, ["a", "s"], column_oriented=True, data=[list(range(count)), ["x"] * count])
     assert context.block_row_count < count
@@ -169,8 +185,14 @@ def test_insert_of_many_blocks_arrives_whole(table, compress):
 
 def test_wrong_credentials(clickhouse):
     password = client.writer_password(clickhouse)
-    for request in ({"headers": basic("writer", "wrong")}, {"headers": basic("nobody", "")}, {"headers": {"Authorization": "Basic ?"}},
-                    {"headers": {"X-ClickHouse-User": "writer"}}, {"user": "writer", "password": password[:-1]}, {"user": "default"}):
+    for request in (
+        {"headers": basic("writer", "wrong")},
+        {"headers": basic("nobody", "")},
+        {"headers": {"Authorization": "Basic ?"}},
+        {"headers": {"X-ClickHouse-User": "writer"}},
+        {"user": "writer", "password": password[:-1]},
+        {"user": "default"},
+    ):
         status, headers, body = send(clickhouse, "SELECT 1", **request)
         assert (status, headers["X-ClickHouse-Exception-Code"]) == (403, "516") and b"AUTHENTICATION_FAILED" in body
     for request in ({"headers": basic("writer", password)}, {"user": "writer", "password": password}, {"headers": basic("reader", "")}):
@@ -189,26 +211,65 @@ def test_get_does_not_write(table):
     assert send(settings, f"SELECT count() FROM {name}")[2] == b"0\n"
 
 
-@pytest.mark.parametrize("sql", [
-    "INSERT INTO {t} VALUES (1, '')", "INSERT INTO {t} SELECT 1, ''", "INSERT INTO {t} FORMAT CSV\n1,a\n",
-    "INSERT INTO FUNCTION file('{path}', 'CSV', 'a Int8') VALUES (1)",
-    "DROP TABLE {t}", "TRUNCATE TABLE {t}", "ALTER TABLE {t} DELETE WHERE 1", "DELETE FROM {t} WHERE 1", "OPTIMIZE TABLE {t} FINAL",
-    "CREATE TABLE u (a Int8) ENGINE = Memory", "CREATE TEMPORARY TABLE u (a Int8)", "CREATE VIEW v AS SELECT 1",
-    "CREATE FUNCTION f AS x -> x", "RENAME TABLE {t} TO u", "SYSTEM STOP MERGES", "SYSTEM SHUTDOWN", "KILL QUERY WHERE 1",
-    "SET readonly = 0", "SELECT 1 SETTINGS readonly = 0", "SELECT 1 SETTINGS max_block_size = 1", "SET ROLE ALL",
-    "SELECT file('{path}')", "SELECT `file`('{path}')", "SELECT arrayMap(file, ['{path}'])", "SELECT arrayMap(x -> file(x), ['{path}'])",
-    "SELECT * APPLY(file) FROM (SELECT '{path}')", "SELECT COLUMNS('p') APPLY(x -> file(x)) FROM (SELECT '{path}' AS p)",
-    "WITH (SELECT file('{path}')) AS f SELECT f", "EXPLAIN SELECT file('{path}')", "SELECT 1 WHERE file('{path}') = ''",
-    "SELECT * FROM file('{path}', 'LineAsString')", "SELECT * FROM '{path}'", "SELECT * FROM `{path}`", "DESCRIBE file('{path}')",
-    "SELECT 1 IN file('{path}', 'LineAsString')", "SELECT 1 IN (SELECT * FROM file('{path}', 'LineAsString'))",
-    "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a Int8')", "DESCRIBE url('http://127.0.0.1:1/')", "SELECT * FROM s3('http://127.0.0.1:1/b/k', 'CSV')",
-    "SELECT * FROM remote('127.0.0.1', system.one)", "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
-    "SELECT * FROM python(request)", "SELECT * FROM executable('ls', 'CSV', 'a String')", "SELECT * FROM iceberg('http://127.0.0.1:1/bucket/key')",
-    "SELECT * FROM eval('SELECT 1')", "SELECT * FROM view(SELECT * FROM file('{path}', 'LineAsString'))",
-    "SELECT 1 INTO OUTFILE '{path}.out'", "SELECT 1 UNION ALL SELECT 2 INTO OUTFILE '{path}.out' TRUNCATE", "(SELECT 1) INTO OUTFILE '{path}.out'",
-    "SHOW TABLES INTO OUTFILE '{path}.out'", "DESCRIBE TABLE {t} INTO OUTFILE '{path}.out'", "EXPLAIN SELECT 1 INTO OUTFILE '{path}.out'",
-    "SELECT 1; DROP TABLE {t}", "SELECT 1 /* */; SET readonly = 0",
-])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO {t} VALUES (1, '')",
+        "INSERT INTO {t} SELECT 1, ''",
+        "INSERT INTO {t} FORMAT CSV\n1,a\n",
+        "INSERT INTO FUNCTION file('{path}', 'CSV', 'a Int8') VALUES (1)",
+        "DROP TABLE {t}",
+        "TRUNCATE TABLE {t}",
+        "ALTER TABLE {t} DELETE WHERE 1",
+        "DELETE FROM {t} WHERE 1",
+        "OPTIMIZE TABLE {t} FINAL",
+        "CREATE TABLE u (a Int8) ENGINE = Memory",
+        "CREATE TEMPORARY TABLE u (a Int8)",
+        "CREATE VIEW v AS SELECT 1",
+        "CREATE FUNCTION f AS x -> x",
+        "RENAME TABLE {t} TO u",
+        "SYSTEM STOP MERGES",
+        "SYSTEM SHUTDOWN",
+        "KILL QUERY WHERE 1",
+        "SET readonly = 0",
+        "SELECT 1 SETTINGS readonly = 0",
+        "SELECT 1 SETTINGS max_block_size = 1",
+        "SET ROLE ALL",
+        "SELECT file('{path}')",
+        "SELECT `file`('{path}')",
+        "SELECT arrayMap(file, ['{path}'])",
+        "SELECT arrayMap(x -> file(x), ['{path}'])",
+        "SELECT * APPLY(file) FROM (SELECT '{path}')",
+        "SELECT COLUMNS('p') APPLY(x -> file(x)) FROM (SELECT '{path}' AS p)",
+        "WITH (SELECT file('{path}')) AS f SELECT f",
+        "EXPLAIN SELECT file('{path}')",
+        "SELECT 1 WHERE file('{path}') = ''",
+        "SELECT * FROM file('{path}', 'LineAsString')",
+        "SELECT * FROM '{path}'",
+        "SELECT * FROM `{path}`",
+        "DESCRIBE file('{path}')",
+        "SELECT 1 IN file('{path}', 'LineAsString')",
+        "SELECT 1 IN (SELECT * FROM file('{path}', 'LineAsString'))",
+        "SELECT * FROM url('http://127.0.0.1:1/', 'CSV', 'a Int8')",
+        "DESCRIBE url('http://127.0.0.1:1/')",
+        "SELECT * FROM s3('http://127.0.0.1:1/b/k', 'CSV')",
+        "SELECT * FROM remote('127.0.0.1', system.one)",
+        "SELECT * FROM mysql('127.0.0.1:1', 'a', 'b', 'c', 'd')",
+        "SELECT * FROM python(request)",
+        "SELECT * FROM executable('ls', 'CSV', 'a String')",
+        "SELECT * FROM iceberg('http://127.0.0.1:1/bucket/key')",
+        "SELECT * FROM eval('SELECT 1')",
+        "SELECT * FROM view(SELECT * FROM file('{path}', 'LineAsString'))",
+        "SELECT 1 INTO OUTFILE '{path}.out'",
+        "SELECT 1 UNION ALL SELECT 2 INTO OUTFILE '{path}.out' TRUNCATE",
+        "(SELECT 1) INTO OUTFILE '{path}.out'",
+        "SHOW TABLES INTO OUTFILE '{path}.out'",
+        "DESCRIBE TABLE {t} INTO OUTFILE '{path}.out'",
+        "EXPLAIN SELECT 1 INTO OUTFILE '{path}.out'",
+        "SELECT 1; DROP TABLE {t}",
+        "SELECT 1 /* */; SET readonly = 0",
+    ],
+)
 def test_reader_is_refused(table, tmp_path, sql):
     settings, name = table
     secret = tmp_path / "secret"
@@ -226,27 +287,55 @@ def test_reader_cannot_smuggle_a_function_in_as_a_parameter(clickhouse, tmp_path
     assert status == 500 and b"do not read" not in body
 
 
-@pytest.mark.parametrize("settings", [{"readonly": "0"}, {"readonly": "2"}, {"max_block_size": "7"}, {"allow_introspection_functions": "0"}, {"dialect": "kusto"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{"readonly": "0"}, {"readonly": "2"}, {"max_block_size": "7"}, {"allow_introspection_functions": "0"}, {"dialect": "kusto"}],
+)
 def test_reader_cannot_change_settings(clickhouse, settings):
     assert send(clickhouse, "SELECT 1", **settings)[1]["X-ClickHouse-Exception-Code"] == "164"
 
 
 def test_reader_may_send_what_clients_send_with_each_statement(clickhouse):
-    sent = dict(async_insert="0", network_compression_method="lz4", wait_for_async_insert="1", wait_end_of_query="1", session_id="s", session_timeout="60")
+    sent = dict(
+        async_insert="0",
+        network_compression_method="lz4",
+        wait_for_async_insert="1",
+        wait_end_of_query="1",
+        session_id="s",
+        session_timeout="60",
+    )
     assert send(clickhouse, "SELECT getSetting('async_insert')", **sent)[::2] == (200, b"true\n")  # the engine's own
-    shown = send(clickhouse, "SELECT toUInt64(1) AS n, toDateTime(0) AS t FORMAT JSONEachRow", output_format_json_quote_64bit_integers="1", session_timezone="Asia/Tokyo")
+    shown = send(
+        clickhouse,
+        "SELECT toUInt64(1) AS n, toDateTime(0) AS t FORMAT JSONEachRow",
+        output_format_json_quote_64bit_integers="1",
+        session_timezone="Asia/Tokyo",
+    )
     assert shown[::2] == (200, b'{"n":"1","t":"1970-01-01 09:00:00"}\n')
     assert send(clickhouse, "SELECT toDateTime(0)", date_time_output_format="iso")[2] == b"1970-01-01T00:00:00Z\n"
     assert send(clickhouse, "SELECT getSetting('max_execution_time'), getSetting('readonly')", **sent)[2] == b"60\t1\n"
 
 
 def test_reader_may_limit_a_query(clickhouse, database, reader):
-    _, headers, _ = send(clickhouse, "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1", headers=as_writer(clickhouse), max_execution_time="0.2")
+    _, headers, _ = send(
+        clickhouse,
+        "SELECT sum(sleepEachRow(0.1)) FROM numbers(100) SETTINGS max_block_size = 1",
+        headers=as_writer(clickhouse),
+        max_execution_time="0.2",
+    )
     assert headers["X-ClickHouse-Exception-Code"] == "159"
     assert send(clickhouse, "SELECT sum(sipHash64(number)) FROM numbers(100000000000)", max_execution_time="0.2")[0] == 408
     longest = "SELECT getSetting('max_execution_time')"
-    assert [send(clickhouse, longest, max_execution_time=seconds)[2] for seconds in ("60", "5.5", "0", "61", "900")] == [b"60\n", b"5.5\n", b"60\n", b"60\n", b"60\n"]
-    assert [send(clickhouse, "SELECT 1", max_execution_time=wrong)[1]["X-ClickHouse-Exception-Code"] for wrong in ("-1", "1e9")] == ["164"] * 2
+    assert [send(clickhouse, longest, max_execution_time=seconds)[2] for seconds in ("60", "5.5", "0", "61", "900")] == [
+        b"60\n",
+        b"5.5\n",
+        b"60\n",
+        b"60\n",
+        b"60\n",
+    ]
+    assert [send(clickhouse, "SELECT 1", max_execution_time=wrong)[1]["X-ClickHouse-Exception-Code"] for wrong in ("-1", "1e9")] == [
+        "164"
+    ] * 2
 
 
 def test_reader_may_look_around(database, reader):
@@ -265,8 +354,20 @@ def test_reader_may_describe_by_any_quotes(database):
     assert send(database, "DESCRIBE TABLE (SELECT 1 AS a) FORMAT JSONEachRow")[2].startswith(b'{"name":"a","type":"UInt8"')
 
 
-@pytest.mark.parametrize("sql", ["DESCRIBE `{path}`", "DESCRIBE TABLE (SELECT file('{path}'))", "DESC (SELECT * FROM file('{path}', 'LineAsString'))", 'EXISTS "{path}"',
-                                 "DESC (SELECT 1) INTO OUTFILE '{path}.out'", "DESC (INSERT INTO t VALUES (1))", "DESCRIBE url('http://127.0.0.1:1/')", "DESC (SELECT 1 /*)", "DESC (SELECT 1) , (SELECT 2)"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "DESCRIBE `{path}`",
+        "DESCRIBE TABLE (SELECT file('{path}'))",
+        "DESC (SELECT * FROM file('{path}', 'LineAsString'))",
+        'EXISTS "{path}"',
+        "DESC (SELECT 1) INTO OUTFILE '{path}.out'",
+        "DESC (INSERT INTO t VALUES (1))",
+        "DESCRIBE url('http://127.0.0.1:1/')",
+        "DESC (SELECT 1 /*)",
+        "DESC (SELECT 1) , (SELECT 2)",
+    ],
+)
 def test_reader_describes_no_files(clickhouse, tmp_path, sql):
     (tmp_path / "secret").write_text("do not read\n")
     status, _, body = send(clickhouse, sql.format(path=tmp_path / "secret"))
@@ -284,7 +385,13 @@ def test_a_query_id_that_no_header_can_carry_is_refused_and_leaves_nothing_behin
 
 
 def running(settings) -> int:
-    return int(send(settings, "SELECT count() FROM system.processes WHERE query LIKE '%sipHash64%' AND query NOT LIKE '%processes%'", headers=as_writer(settings))[2])
+    return int(
+        send(
+            settings,
+            "SELECT count() FROM system.processes WHERE query LIKE '%sipHash64%' AND query NOT LIKE '%processes%'",
+            headers=as_writer(settings),
+        )[2]
+    )
 
 
 def test_a_query_whose_client_has_gone_is_ended(clickhouse):
@@ -329,12 +436,23 @@ JOINS = "SELECT 1 FROM numbers(1) AS a0" + "".join(f" CROSS JOIN numbers(1) AS a
 """The engine overflows its stack at it, and crashes."""
 
 
-@pytest.mark.parametrize("sql, code", [
-    (JOINS, "497"), (f"EXPLAIN {JOINS}", "497"), (f"DESCRIBE ({JOINS})", "497"), ("SELECT " + "(" * 80_000 + "1" + ")" * 80_000, "306"),
-    ("SELECT 1" + "+1" * 80_000, "167"), ("SELECT " + ",".join("1" * 120_000), "168"), ("SELECT [1] AS a0" + "".join(f", [a{n - 1}, a{n - 1}] AS a{n}" for n in range(1, 30)), "36"),
-    # A search that takes the square of their length would go on for hours, and let nothing else run.
-    ("DESC t" + " " * 250_000 + "SETTINGS max_threads = 1", "497"), ("INSERT " + "SETTINGS a=" * 23_000, "62"), ("DESC (SELECT 1)" + " " * 250_000 + "SETTINGS max_threads = 1", "497"),
-], ids=lambda value: value[:20].replace(" ", "_"))
+@pytest.mark.parametrize(
+    "sql, code",
+    [
+        (JOINS, "497"),
+        (f"EXPLAIN {JOINS}", "497"),
+        (f"DESCRIBE ({JOINS})", "497"),
+        ("SELECT " + "(" * 80_000 + "1" + ")" * 80_000, "306"),
+        ("SELECT 1" + "+1" * 80_000, "167"),
+        ("SELECT " + ",".join("1" * 120_000), "168"),
+        ("SELECT [1] AS a0" + "".join(f", [a{n - 1}, a{n - 1}] AS a{n}" for n in range(1, 30)), "36"),
+        # A search that takes the square of their length would go on for hours, and let nothing else run.
+        ("DESC t" + " " * 250_000 + "SETTINGS max_threads = 1", "497"),
+        ("INSERT " + "SETTINGS a=" * 23_000, "62"),
+        ("DESC (SELECT 1)" + " " * 250_000 + "SETTINGS max_threads = 1", "497"),
+    ],
+    ids=lambda value: value[:20].replace(" ", "_"),
+)
 def test_statements_that_are_made_to_exhaust_the_endpoint(clickhouse, sql, code):
     assert send(clickhouse, sql)[1]["X-ClickHouse-Exception-Code"] == code
     assert send(clickhouse, "SELECT 1")[2] == b"1\n"
@@ -364,13 +482,22 @@ def test_bodies_have_bounds(clickhouse):
     assert (status, headers["X-ClickHouse-Exception-Code"]) == (413, "307")
 
 
-@pytest.mark.parametrize("sql", ["SELECT groupArray(toString(number)) FROM numbers(100000000)", "SELECT length(repeat('x', 1000000000))", "SELECT arraySum(range(200000000))"])
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT groupArray(toString(number)) FROM numbers(100000000)",
+        "SELECT length(repeat('x', 1000000000))",
+        "SELECT arraySum(range(200000000))",
+    ],
+)
 def test_memory_has_bounds(clickhouse, sql):
     assert send(clickhouse, sql)[1]["X-ClickHouse-Exception-Code"] == "241"
 
 
 def test_what_is_made_in_one_piece_has_bounds(clickhouse):
-    assert send(clickhouse, "SELECT repeat(toString(number), 200) FROM numbers(100000) FORMAT JSON")[1]["X-ClickHouse-Exception-Code"] == "396"
+    assert (
+        send(clickhouse, "SELECT repeat(toString(number), 200) FROM numbers(100000) FORMAT JSON")[1]["X-ClickHouse-Exception-Code"] == "396"
+    )
     constant = "SELECT repeat('x', 1000) FROM numbers(1000000) FORMAT JSON"  # which the engine counts once
     assert send(clickhouse, constant)[1]["X-ClickHouse-Exception-Code"] == "241"
     alias = "a" * 100_000
@@ -381,7 +508,16 @@ def test_readers_wait_for_their_turn_and_hold_up_nobody_else(clickhouse):
     slow = "SELECT sleep(3)"
     with ThreadPoolExecutor(150) as pool:
         answers = [pool.submit(send, clickhouse, slow) for _ in range(150)]
-        until(lambda: int(send(clickhouse, "SELECT count() FROM system.processes WHERE query = 'SELECT sleep(3)'", headers=as_writer(clickhouse))[2]) == clickhouse.clickhouse.queries)
+        until(
+            lambda: (
+                int(
+                    send(clickhouse, "SELECT count() FROM system.processes WHERE query = 'SELECT sleep(3)'", headers=as_writer(clickhouse))[
+                        2
+                    ]
+                )
+                == clickhouse.clickhouse.queries
+            )
+        )
         assert send(clickhouse, method="GET", path="/ping")[2] == b"Ok.\n"
         assert send(clickhouse, "SELECT 1", headers=as_writer(clickhouse))[2] == b"1\n"
         assert not all(answer.done() for answer in answers)
@@ -409,7 +545,11 @@ def test_native_as_clients_expect_it_that_name_their_protocol(clickhouse):
 
 
 def test_clickhouse_connect_reads_types_of_no_fixed_form(clickhouse):
-    rows = client.reader(clickhouse).query("SELECT number, CAST(concat('{\"a\": ', toString(number), '}'), 'JSON') AS j FROM numbers(200000)").result_rows
+    rows = (
+        client.reader(clickhouse)
+        .query("SELECT number, CAST(concat('{\"a\": ', toString(number), '}'), 'JSON') AS j FROM numbers(200000)")
+        .result_rows
+    )
     assert len(rows) == 200_000 and rows[-1] == (199_999, {"a": 199_999})
 
 
@@ -418,15 +558,29 @@ def test_what_the_client_for_node_sends(clickhouse):
     headers = basic("reader", "") | {"User-Agent": "clickhouse-js/1.23.1 (lv:nodejs/v20.20.2; os:linux)", "Connection": "keep-alive"}
     assert send(clickhouse, method="GET", path="/ping", headers=headers)[::2] == (200, b"Ok.\n")
     sql = iter([b"SELECT toUInt64(7) AS n ", b"\nFORMAT JSONEachRow"])
-    status, answer, body = send(clickhouse, body=sql, headers=headers | {"Accept-Encoding": "gzip", "Transfer-Encoding": "chunked"},
-                                query_id="a184b7fd-1ef1-4d3c-805e-e8e8ecede16b", enable_http_compression="1")
+    status, answer, body = send(
+        clickhouse,
+        body=sql,
+        headers=headers | {"Accept-Encoding": "gzip", "Transfer-Encoding": "chunked"},
+        query_id="a184b7fd-1ef1-4d3c-805e-e8e8ecede16b",
+        enable_http_compression="1",
+    )
     assert (status, body, answer["X-ClickHouse-Query-Id"]) == (200, b'{"n":7}\n', "a184b7fd-1ef1-4d3c-805e-e8e8ecede16b")
 
 
 def test_native_of_statements_that_the_parser_has_no_tree_for(table):
     settings, name = table
-    for statement, rows in ((f"DESCRIBE TABLE {name}", 2), (f"EXISTS TABLE {name}", 1), (f"SHOW CREATE TABLE {name}", 1), ("SHOW TABLES FROM system LIKE 'one'", 1)):
-        for sql, parameters in ((statement, {"default_format": "Native"}), (f"{statement} FORMAT Native", {}), (f"{statement}\nFORMAT\nNative ;", {})):
+    for statement, rows in (
+        (f"DESCRIBE TABLE {name}", 2),
+        (f"EXISTS TABLE {name}", 1),
+        (f"SHOW CREATE TABLE {name}", 1),
+        ("SHOW TABLES FROM system LIKE 'one'", 1),
+    ):
+        for sql, parameters in (
+            (statement, {"default_format": "Native"}),
+            (f"{statement} FORMAT Native", {}),
+            (f"{statement}\nFORMAT\nNative ;", {}),
+        ):
             status, headers, body = send(settings, sql, client_protocol_version="54454", **parameters)
             assert (status, headers["X-ClickHouse-Format"], body[:8], body[9]) == (200, "Native", native.BLOCK_INFO, rows), sql
 
@@ -435,7 +589,11 @@ def test_summary_and_what_clients_look_at(table):
     settings, name = table
     send(settings, query=f"INSERT INTO {name} FORMAT CSV", body=b"1,a\n2,b\n", headers=as_writer(settings))
     summary = json.loads(send(settings, f"SELECT * FROM {name}")[1]["X-ClickHouse-Summary"])
-    assert {key: summary[key] for key in ("read_rows", "written_rows", "result_rows")} == {"read_rows": "2", "written_rows": "0", "result_rows": "2"}
+    assert {key: summary[key] for key in ("read_rows", "written_rows", "result_rows")} == {
+        "read_rows": "2",
+        "written_rows": "0",
+        "result_rows": "2",
+    }
     assert int(summary["read_bytes"]) > 0 and int(summary["result_bytes"]) > 0 and int(summary["elapsed_ns"]) > 0
     assert send(settings, method="GET", path="/replicas_status")[::2] == (200, b"Ok.\n")
     assert send(settings, method="OPTIONS")[0] == 204
@@ -449,7 +607,12 @@ def test_formats_with_a_header_come_whole(clickhouse):
 
 
 def test_a_request_to_change_to_another_protocol_is_answered_in_this_one(clickhouse):
-    headers = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version": "13"}
+    headers = {
+        "Upgrade": "websocket",
+        "Connection": "Upgrade",
+        "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+        "Sec-WebSocket-Version": "13",
+    }
     assert send(clickhouse, "SELECT 1", headers=headers)[::2] == (200, b"1\n")
     assert send(clickhouse, method="GET", query="SELECT 1", headers=headers)[::2] == (200, b"1\n")
 
@@ -501,7 +664,9 @@ def test_a_failed_start_is_reported_in_one_sentence(own_endpoint, tmp_path):
     assert "Cannot write to" in failure(elsewhere.but(home="/proc/nosuch"))
     (tmp_path / "no.pem").write_text("no PEM")
     for files in ({}, dict(clickhouse_certificate=str(tmp_path / "no.pem"), clickhouse_key=str(tmp_path / "no.pem"))):
-        assert "set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY" in failure(elsewhere.but(clickhouse_url="https://127.0.0.1:8443", **files))
+        assert "set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY" in failure(
+            elsewhere.but(clickhouse_url="https://127.0.0.1:8443", **files)
+        )
     assert "not on this machine" in failure(elsewhere.but(clickhouse_url="http://192.0.2.1:8123"))
 
 

@@ -21,24 +21,80 @@ def house(house_id, zip_code, updated=0):
     return (house_id, "America/New_York", "synthetic", zip_code, "Cambridge", "MA", 42.37, -71.11, 36349, updated)
 
 
-def energy(house_id, meter_id, kwh, *, day=DAY, covered_s=86400.0, max_gap_s=1.0, readings=10, duplicates=0, final=True, revision=1,
-           refused=0, hours=()):
+def energy(
+    house_id,
+    meter_id,
+    kwh,
+    *,
+    day=DAY,
+    covered_s=86400.0,
+    max_gap_s=1.0,
+    readings=10,
+    duplicates=0,
+    final=True,
+    revision=1,
+    refused=0,
+    hours=(),
+):
     """hours: (seconds into the day, local hour, kWh, s covered)."""
     starts, *columns = map(list, zip(*hours)) if hours else ([], [], [], [])
-    return (house_id, meter_id, day, kwh, readings, duplicates, covered_s, max_gap_s, 86400, final, revision, refused,
-            [day * 86_400_000 + 1000 * start_s for start_s in starts], *columns)
+    return (
+        house_id,
+        meter_id,
+        day,
+        kwh,
+        readings,
+        duplicates,
+        covered_s,
+        max_gap_s,
+        86400,
+        final,
+        revision,
+        refused,
+        [day * 86_400_000 + 1000 * start_s for start_s in starts],
+        *columns,
+    )
 
 
 def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watts=330.0, revision=1):
-    return (house_id, meter_id, day, (day - 1) * 86_400_000, day * 86_400_000, 0.97, 7, percentile_watts, 1000, 86400.0,
-            limit_watts is None, limit_watts, revision)
+    return (
+        house_id,
+        meter_id,
+        day,
+        (day - 1) * 86_400_000,
+        day * 86_400_000,
+        0.97,
+        7,
+        percentile_watts,
+        1000,
+        86400.0,
+        limit_watts is None,
+        limit_watts,
+        revision,
+    )
 
 
-def alert(house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, is_open=False, retracted=0, peak_watts=2000.0, excess_kwh=0.5, revision=1):
+def alert(
+    house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, is_open=False, retracted=0, peak_watts=2000.0, excess_kwh=0.5, revision=1
+):
     """An alert that starts some seconds into a day."""
     start = day * 86_400_000 + 1000 * start_s
-    return (f"{house_id}/{meter_id}/{start}", house_id, meter_id, day, start, start + int(1000 * duration_s), is_open, retracted, 20,
-            peak_watts, 200.0, 330.0, excess_kwh, revision)
+    return (
+        f"{house_id}/{meter_id}/{start}",
+        house_id,
+        meter_id,
+        day,
+        start,
+        start + int(1000 * duration_s),
+        is_open,
+        retracted,
+        20,
+        peak_watts,
+        200.0,
+        330.0,
+        excess_kwh,
+        revision,
+    )
 
 
 def acknowledgement(house_id, meter_id, *, note="seen", withdrawn=0, acknowledged_s=100):
@@ -58,9 +114,15 @@ def insert(writer, table, *rows):
 @pytest.fixture
 def meters(writer):
     """Houses 1 and 2: mains 1 and 2, refrigerator 3."""
-    insert(writer, "meters", *(
-        (h, m, label, kind, 0) for h in (1, 2)
-        for m, label, kind in ((1, "mains", "mains"), (2, "mains", "mains"), (3, "refrigerator", "appliance"))))
+    insert(
+        writer,
+        "meters",
+        *(
+            (h, m, label, kind, 0)
+            for h in (1, 2)
+            for m, label, kind in ((1, "mains", "mains"), (2, "mains", "mains"), (3, "refrigerator", "appliance"))
+        ),
+    )
 
 
 def test_only_the_newest_revision_shows(writer, reader, meters):
@@ -68,19 +130,25 @@ def test_only_the_newest_revision_shows(writer, reader, meters):
     insert(writer, "daily_energy", energy(1, 3, 1.0, revision=7, final=False))
     insert(writer, "daily_energy", energy(1, 3, 2.5, revision=8))
     assert writer.query("SELECT house_id, date, label, kwh, final FROM daily_energy_by_label").result_rows == [
-        (1, date(2019, 4, 14), "refrigerator", 2.5, True)]
+        (1, date(2019, 4, 14), "refrigerator", 2.5, True)
+    ]
     assert reader.query("SELECT kwh FROM daily_energy").result_rows == [(2.5,)]
 
 
 def test_energy_by_hour_has_the_hours_of_the_newest_revision(writer, reader, meters):
     insert(writer, "daily_energy", energy(1, 3, 2.5, hours=[(0, 23, 0.5, 600.0), (3600, 23, 2.0, 1800.0)], revision=8), energy(2, 99, 1.0))
-    insert(writer, "daily_energy", energy(1, 3, 1.0, hours=[(0, 23, 1.0, 60.0), (7200, 0, 0.0, 60.0)], revision=7, final=False),
-           energy(2, 98, 4.0, hours=[(3600, 1, 4.0, 3600.0)]))
+    insert(
+        writer,
+        "daily_energy",
+        energy(1, 3, 1.0, hours=[(0, 23, 1.0, 60.0), (7200, 0, 0.0, 60.0)], revision=7, final=False),
+        energy(2, 98, 4.0, hours=[(3600, 1, 4.0, 3600.0)]),
+    )
     for client in (writer, reader):
         assert client.query("SELECT * FROM energy_by_hour ORDER BY house_id, hour_start").result_rows == [
             (1, 3, "refrigerator", "appliance", time_of(0), date(2019, 4, 14), 23, 0.5, 600.0, True),
             (1, 3, "refrigerator", "appliance", time_of(3600), date(2019, 4, 14), 23, 2.0, 1800.0, True),
-            (2, 98, "", "", time_of(3600), date(2019, 4, 14), 1, 4.0, 3600.0, True)]
+            (2, 98, "", "", time_of(3600), date(2019, 4, 14), 1, 4.0, 3600.0, True),
+        ]
 
 
 def test_a_table_of_the_release_before_gains_the_hours(writer, database):
@@ -90,7 +158,9 @@ def test_a_table_of_the_release_before_gains_the_hours(writer, database):
     schema.create(writer, database)
     insert(writer, "daily_energy", energy(1, 4, 1.0, hours=[(0, 0, 1.0, 3600.0)]))
     assert writer.query("SELECT meter_id, kwh, hours, hour_kwh FROM daily_energy ORDER BY meter_id").result_rows == [
-        (3, 2.5, [], []), (4, 1.0, [0], [1.0])]
+        (3, 2.5, [], []),
+        (4, 1.0, [0], [1.0]),
+    ]
     assert writer.query("SELECT meter_id, kwh FROM energy_by_hour").result_rows == [(4, 1.0)]
 
 
@@ -108,12 +178,22 @@ def test_newest_label_holds(writer, meters):
 
 
 def test_appliance_share_is_of_both_mains_of_the_same_house_and_day(writer, meters):
-    insert(writer, "daily_energy",
-           energy(1, 1, 6.0), energy(1, 2, 4.0), energy(1, 3, 2.5),  # 2.5 / (6 + 4)
-           energy(1, 1, 1.0, day=DAY + 1), energy(1, 3, 1.0, day=DAY + 1),  # 1 / 1
-           energy(2, 1, 0.0), energy(2, 3, 1.0))  # mains measured nothing
+    insert(
+        writer,
+        "daily_energy",
+        energy(1, 1, 6.0),
+        energy(1, 2, 4.0),
+        energy(1, 3, 2.5),  # 2.5 / (6 + 4)
+        energy(1, 1, 1.0, day=DAY + 1),
+        energy(1, 3, 1.0, day=DAY + 1),  # 1 / 1
+        energy(2, 1, 0.0),
+        energy(2, 3, 1.0),
+    )  # mains measured nothing
     assert writer.query("SELECT house_id, date, mains_kwh, share_percent FROM appliance_share ORDER BY ALL").result_rows == [
-        (1, date(2019, 4, 14), 10.0, 25.0), (1, date(2019, 4, 15), 1.0, 100.0), (2, date(2019, 4, 14), 0.0, None)]
+        (1, date(2019, 4, 14), 10.0, 25.0),
+        (1, date(2019, 4, 15), 1.0, 100.0),
+        (2, date(2019, 4, 14), 0.0, None),
+    ]
 
 
 def test_energy_by_zip_counts_mains_and_houses_once(writer, meters):
@@ -121,29 +201,37 @@ def test_energy_by_zip_counts_mains_and_houses_once(writer, meters):
     insert(writer, "houses", house(2, "02138", updated=1))  # house 2 moved: only its newest zip counts
     insert(writer, "daily_energy", energy(1, 1, 6.0), energy(1, 2, 4.0), energy(1, 3, 2.5), energy(2, 1, 20.0))
     assert writer.query("SELECT zip, date, houses, kwh, kwh_per_house FROM energy_by_zip").result_rows == [
-        ("02138", date(2019, 4, 14), 2, 30.0, 15.0)]
+        ("02138", date(2019, 4, 14), 2, 30.0, 15.0)
+    ]
 
 
 def test_data_quality(writer, meters):
-    insert(writer, "daily_energy",
-           energy(1, 1, 1.0, covered_s=86400.0, max_gap_s=3.0, readings=100, duplicates=1),
-           energy(1, 2, 1.0, covered_s=43200.0, max_gap_s=43200.0, readings=50, duplicates=2, final=False, refused=1),
-           energy(1, 3, 1.0, covered_s=0.0, max_gap_s=86400.0, readings=0, refused=8640))
-    answer = writer.query("SELECT meters, coverage_percent, mains_coverage_percent, longest_gap_s, readings, duplicates, refused, final "
-                          "FROM data_quality")
+    insert(
+        writer,
+        "daily_energy",
+        energy(1, 1, 1.0, covered_s=86400.0, max_gap_s=3.0, readings=100, duplicates=1),
+        energy(1, 2, 1.0, covered_s=43200.0, max_gap_s=43200.0, readings=50, duplicates=2, final=False, refused=1),
+        energy(1, 3, 1.0, covered_s=0.0, max_gap_s=86400.0, readings=0, refused=8640),
+    )
+    answer = writer.query(
+        "SELECT meters, coverage_percent, mains_coverage_percent, longest_gap_s, readings, duplicates, refused, final FROM data_quality"
+    )
     assert answer.result_rows == [(3, 50.0, 75.0, 86400.0, 150, 3, 8641, False)]
 
 
 def test_a_table_of_the_last_release_gains_the_columns_of_this_one(writer, database):
-    kept = COLUMNS["daily_energy"][:COLUMNS["daily_energy"].index("refused")]
+    kept = COLUMNS["daily_energy"][: COLUMNS["daily_energy"].index("refused")]
     for view in ("data_quality", "daily_energy_by_label", "energy_by_hour"):
         writer.command(f"DROP VIEW {view}")
-    for column in COLUMNS["daily_energy"][len(kept):]:
+    for column in COLUMNS["daily_energy"][len(kept) :]:
         writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
-    writer.insert("daily_energy", [energy(1, 1, 1.5)[:len(kept)]], column_names=kept)
+    writer.insert("daily_energy", [energy(1, 1, 1.5)[: len(kept)]], column_names=kept)
     schema.create(writer, database)
     insert(writer, "daily_energy", energy(1, 2, 2.5, refused=3, hours=[(0, 0, 2.5, 3600.0)]))
-    assert writer.query("SELECT meter_id, kwh, refused FROM daily_energy_by_label ORDER BY meter_id").result_rows == [(1, 1.5, 0), (2, 2.5, 3)]
+    assert writer.query("SELECT meter_id, kwh, refused FROM daily_energy_by_label ORDER BY meter_id").result_rows == [
+        (1, 1.5, 0),
+        (2, 2.5, 3),
+    ]
     assert writer.query("SELECT meter_id, hour, kwh FROM energy_by_hour").result_rows == [(2, 0, 2.5)]
 
 
@@ -151,7 +239,9 @@ def test_newest_revision_of_a_threshold_shows(writer, reader):
     insert(writer, "thresholds", threshold(1, 3, revision=8), threshold(1, 3, day=DAY + 1, limit_watts=None))
     insert(writer, "thresholds", threshold(1, 3, percentile_watts=100.0, limit_watts=180.0, revision=7))
     assert reader.query("SELECT date, percentile_watts, warming_up, limit_watts FROM thresholds ORDER BY date").result_rows == [
-        (date(2019, 4, 14), 200.0, False, 330.0), (date(2019, 4, 15), 200.0, True, None)]
+        (date(2019, 4, 14), 200.0, False, 330.0),
+        (date(2019, 4, 15), 200.0, True, None),
+    ]
 
 
 def test_threshold_from_the_beginning_of_time(writer, reader):
@@ -168,21 +258,47 @@ def test_alert_list_shows_meter_and_place(writer, reader, meters):
     insert(writer, "alerts", alert(1, 3, 60, duration_s=9, is_open=True, excess_kwh=0.2, revision=2))
     for client in (writer, reader):
         assert client.query("SELECT * EXCEPT stored FROM alert_list").result_rows == [
-            (f"1/3/{DAY_MS + 60_000}", 1, 3, "refrigerator", "appliance", "Cambridge", "02138", date(2019, 4, 14), time_of(60),
-             time_of(150.5), 90.5, False, 20, 2000.0, 200.0, 330.0, 0.25, None, "", "")]
+            (
+                f"1/3/{DAY_MS + 60_000}",
+                1,
+                3,
+                "refrigerator",
+                "appliance",
+                "Cambridge",
+                "02138",
+                date(2019, 4, 14),
+                time_of(60),
+                time_of(150.5),
+                90.5,
+                False,
+                20,
+                2000.0,
+                200.0,
+                330.0,
+                0.25,
+                None,
+                "",
+                "",
+            )
+        ]
         assert client.query("SELECT stored FROM alert_list").result_rows == client.query("SELECT stored FROM alerts FINAL").result_rows
 
 
 def test_alert_of_unknown_meter_and_house_shows_without_label_and_place(writer, meters):
     insert(writer, "alerts", alert(1, 99), alert(9, 1))
     assert writer.query("SELECT house_id, meter_id, label, kind, city, zip FROM alert_list ORDER BY ALL").result_rows == [
-        (1, 99, "", "", "", ""), (9, 1, "", "", "", "")]
+        (1, 99, "", "", "", ""),
+        (9, 1, "", "", "", ""),
+    ]
     assert writer.query("SELECT house_id, label, kind, alerts FROM top_meters ORDER BY ALL").result_rows == [(1, "", "", 1), (9, "", "", 1)]
     assert writer.query("SELECT * FROM alerts_by_zip").result_rows == []
 
 
 FOUND, RETRACTED, FOUND_AGAIN = (
-    alert(1, 3, excess_kwh=0.1, revision=1), alert(1, 3, retracted=1, revision=2), alert(1, 3, excess_kwh=0.3, revision=3))
+    alert(1, 3, excess_kwh=0.1, revision=1),
+    alert(1, 3, retracted=1, revision=2),
+    alert(1, 3, excess_kwh=0.3, revision=3),
+)
 
 
 @pytest.mark.parametrize("merged", [False, True])
@@ -205,14 +321,21 @@ def profile(house_id, meter_id, minute=0, part=0, *, day=DAY, readings=60, watts
 
 
 def test_power_by_minute_puts_the_parts_of_a_minute_together(writer, reader, meters):
-    insert(writer, "power_profile",
-           profile(1, 3, readings=30, watts=(2, 3, 4)), profile(1, 3, part=7, readings=10, watts=(1, 1.5, 2)),
-           profile(1, 3, part=8, readings=20, watts=(5, 6, 9)), profile(1, 3, 1), profile(1, 99, watts=(0, 0, 0)))
+    insert(
+        writer,
+        "power_profile",
+        profile(1, 3, readings=30, watts=(2, 3, 4)),
+        profile(1, 3, part=7, readings=10, watts=(1, 1.5, 2)),
+        profile(1, 3, part=8, readings=20, watts=(5, 6, 9)),
+        profile(1, 3, 1),
+        profile(1, 99, watts=(0, 0, 0)),
+    )
     for client in (writer, reader):
         assert client.query("SELECT * FROM power_by_minute ORDER BY meter_id, minute").result_rows == [
             (1, 3, "refrigerator", "appliance", time_of(0), 60, 1.0, 3.75, 9.0),  # (30 * 3 + 10 * 1.5 + 20 * 6) / 60
             (1, 3, "refrigerator", "appliance", time_of(60), 60, 1.5, 2.5, 4.0),
-            (1, 99, "", "", time_of(0), 60, 0.0, 0.0, 0.0)]
+            (1, 99, "", "", time_of(0), 60, 0.0, 0.0, 0.0),
+        ]
 
 
 def test_a_minute_that_comes_again_with_more_readings_takes_the_place_of_the_first_in_whichever_order(writer, reader):
@@ -226,11 +349,15 @@ def test_a_minute_that_comes_again_with_more_readings_takes_the_place_of_the_fir
 
 
 SEEN, TAKEN_BACK, SEEN_AGAIN = (
-    acknowledgement(1, 3, acknowledged_s=1), acknowledgement(1, 3, withdrawn=1, acknowledged_s=2),
-    acknowledgement(1, 3, note="once more", acknowledged_s=3))
+    acknowledgement(1, 3, acknowledged_s=1),
+    acknowledgement(1, 3, withdrawn=1, acknowledged_s=2),
+    acknowledgement(1, 3, note="once more", acknowledged_s=3),
+)
 
 
-@pytest.mark.parametrize("rows", [[], *permutations([SEEN]), *permutations([SEEN, TAKEN_BACK]), *permutations([SEEN, TAKEN_BACK, SEEN_AGAIN])])
+@pytest.mark.parametrize(
+    "rows", [[], *permutations([SEEN]), *permutations([SEEN, TAKEN_BACK]), *permutations([SEEN, TAKEN_BACK, SEEN_AGAIN])]
+)
 def test_alert_list_shows_who_has_seen_an_alert_unless_that_was_withdrawn(writer, reader, rows):
     writer.command("TRUNCATE TABLE acknowledgements")
     insert(writer, "alerts", alert(1, 3, is_open=True), alert(2, 3, 1))
@@ -243,38 +370,65 @@ def test_alert_list_shows_who_has_seen_an_alert_unless_that_was_withdrawn(writer
 
 
 def test_open_alerts_newest_first(writer):
-    insert(writer, "alerts", alert(1, 1, 10, is_open=True), alert(1, 1, 5), alert(2, 1, 30, is_open=True), alert(1, 2, 20, is_open=True),
-           alert(1, 3, 40, is_open=True), alert(1, 4, 50, is_open=True))
+    insert(
+        writer,
+        "alerts",
+        alert(1, 1, 10, is_open=True),
+        alert(1, 1, 5),
+        alert(2, 1, 30, is_open=True),
+        alert(1, 2, 20, is_open=True),
+        alert(1, 3, 40, is_open=True),
+        alert(1, 4, 50, is_open=True),
+    )
     insert(writer, "alerts", alert(1, 3, 40, revision=2), alert(1, 4, 50, is_open=True, retracted=1, revision=2))
     assert writer.query("SELECT house_id, meter_id, start FROM open_alerts").result_rows == [
-        (2, 1, time_of(30)), (1, 2, time_of(20)), (1, 1, time_of(10))]
+        (2, 1, time_of(30)),
+        (1, 2, time_of(20)),
+        (1, 1, time_of(10)),
+    ]
 
 
 def test_alerts_by_zip(writer, meters):
     insert(writer, "houses", *(house(h, "02138") for h in (1, 2, 3, 5)), house(4, "02139"))
     insert(writer, "houses", house(5, "02139", updated=1))  # it moved: only its newest zip counts
-    insert(writer, "alerts",
-           alert(1, 1, 0, excess_kwh=0.5), alert(1, 1, 600, excess_kwh=0.25), alert(1, 3, is_open=True, excess_kwh=1.0),
-           alert(2, 1, excess_kwh=2.0), alert(3, 1, excess_kwh=64.0), alert(2, 1, day=DAY + 1, excess_kwh=4.0),
-           alert(4, 1, excess_kwh=8.0))
+    insert(
+        writer,
+        "alerts",
+        alert(1, 1, 0, excess_kwh=0.5),
+        alert(1, 1, 600, excess_kwh=0.25),
+        alert(1, 3, is_open=True, excess_kwh=1.0),
+        alert(2, 1, excess_kwh=2.0),
+        alert(3, 1, excess_kwh=64.0),
+        alert(2, 1, day=DAY + 1, excess_kwh=4.0),
+        alert(4, 1, excess_kwh=8.0),
+    )
     insert(writer, "alerts", alert(3, 1, excess_kwh=64.0, retracted=1, revision=2))
-    answer = writer.query("SELECT zip, city, state, latitude, longitude, population, date, alerts, houses_with_alert, houses, excess_kwh FROM alerts_by_zip ORDER BY zip, date")
+    answer = writer.query(
+        "SELECT zip, city, state, latitude, longitude, population, date, alerts, houses_with_alert, houses, excess_kwh FROM alerts_by_zip ORDER BY zip, date"
+    )
     place = ("Cambridge", "MA", 42.37, -71.11, 36349)
     assert answer.result_rows == [
         ("02138", *place, date(2019, 4, 14), 4, 2, 3, 3.75),  # houses 1 and 2 of 1, 2 and 3
         ("02138", *place, date(2019, 4, 15), 1, 1, 3, 4.0),
-        ("02139", *place, date(2019, 4, 14), 1, 1, 2, 8.0)]  # house 4 of 4 and 5
+        ("02139", *place, date(2019, 4, 14), 1, 1, 2, 8.0),
+    ]  # house 4 of 4 and 5
 
 
 def test_top_meters(writer, meters):
-    insert(writer, "alerts",
-           alert(1, 3, 0, duration_s=60, peak_watts=900.0, excess_kwh=0.5), alert(1, 3, 600, duration_s=0.5, peak_watts=700.0, excess_kwh=0.25),
-           alert(1, 1, 0, excess_kwh=0.125), alert(2, 1, 30, excess_kwh=4.0))
+    insert(
+        writer,
+        "alerts",
+        alert(1, 3, 0, duration_s=60, peak_watts=900.0, excess_kwh=0.5),
+        alert(1, 3, 600, duration_s=0.5, peak_watts=700.0, excess_kwh=0.25),
+        alert(1, 1, 0, excess_kwh=0.125),
+        alert(2, 1, 30, excess_kwh=4.0),
+    )
     insert(writer, "alerts", alert(2, 1, 30, duration_s=10, peak_watts=100.0, excess_kwh=8.0, revision=2))
     assert writer.query("SELECT * FROM top_meters").result_rows == [
         (1, 3, "refrigerator", "appliance", 2, 0.75, 60.5, 900.0, time_of(600)),
         (2, 1, "mains", "mains", 1, 8.0, 10.0, 100.0, time_of(30)),
-        (1, 1, "mains", "mains", 1, 0.125, 60.0, 2000.0, time_of(0))]
+        (1, 1, "mains", "mains", 1, 0.125, 60.0, 2000.0, time_of(0)),
+    ]
 
 
 def test_alert_shows_when_it_was_stored(writer):
@@ -340,7 +494,9 @@ def test_the_power_profile_has_a_time_of_its_own(writer, database):
     assert len(retain(writer, database, 30, 0)) == len(schema.AGE_OF)
     insert_aged(writer, 50)
     retain(writer, database, 30, 0)
-    assert {table: n for table, n in rows_left(writer).items() if table in schema.AGE_OF} == dict.fromkeys(schema.AGE_OF, 1) | {"power_profile": 2}
+    assert {table: n for table, n in rows_left(writer).items() if table in schema.AGE_OF} == dict.fromkeys(schema.AGE_OF, 1) | {
+        "power_profile": 2
+    }
 
 
 def test_creating_again_keeps_the_data(writer, database, meters):
@@ -350,6 +506,8 @@ def test_creating_again_keeps_the_data(writer, database, meters):
 
 
 def test_every_column_is_filled_by_the_sink(reader, database):
-    rows = reader.query("SELECT table, groupArray(name) FROM system.columns WHERE database = {db:String} AND table IN {tables:Array(String)} AND default_kind = '' GROUP BY table",
-                        parameters={"db": database.clickhouse.database, "tables": list(COLUMNS)}).result_rows
+    rows = reader.query(
+        "SELECT table, groupArray(name) FROM system.columns WHERE database = {db:String} AND table IN {tables:Array(String)} AND default_kind = '' GROUP BY table",
+        parameters={"db": database.clickhouse.database, "tables": list(COLUMNS)},
+    ).result_rows
     assert {table: set(names) for table, names in rows} == {table: set(names) for table, names in COLUMNS.items()}

@@ -24,43 +24,108 @@ from tests.sinks import running
 from tests.waiting import STILL_S, until
 
 HOUSE = {
-    "house_id": 7, "timezone": "America/New_York", "source": "synthetic", "zip": "02138", "city": "Cambridge", "state": "MA",
-    "latitude": 42.37, "longitude": None, "population": None, "updated": 1_555_200_000_123,
+    "house_id": 7,
+    "timezone": "America/New_York",
+    "source": "synthetic",
+    "zip": "02138",
+    "city": "Cambridge",
+    "state": "MA",
+    "latitude": 42.37,
+    "longitude": None,
+    "population": None,
+    "updated": 1_555_200_000_123,
     "meters": [{"meter_id": 1, "label": "mains", "kind": "mains"}, {"meter_id": 2, "label": "fridge", "kind": "appliance"}],
 }
-LATE = {"partition": 3, "offset": 9, "house_id": 7, "date": -1, "start": -1000, "end": 0, "readings": 2, "kwh": 0.5, "house_time": 1, "reason": "closed"}
+LATE = {
+    "partition": 3,
+    "offset": 9,
+    "house_id": 7,
+    "date": -1,
+    "start": -1000,
+    "end": 0,
+    "readings": 2,
+    "kwh": 0.5,
+    "house_time": 1,
+    "reason": "closed",
+}
 THRESHOLD = {
-    "house_id": 7, "date": 18000, "valid_from": 0, "valid_to": 1_555_300_800_000, "quantile": 0.97, "window_days": 7, "revision": 5,
+    "house_id": 7,
+    "date": 18000,
+    "valid_from": 0,
+    "valid_to": 1_555_300_800_000,
+    "quantile": 0.97,
+    "window_days": 7,
+    "revision": 5,
     "meters": [
         {"meter_id": 1, "percentile_watts": 900.5, "readings": 86400, "covered_s": 86400.0, "warming_up": False, "limit_watts": 1380.75},
-        {"meter_id": 2, "percentile_watts": 90.0, "readings": 7, "covered_s": 42.0, "warming_up": True, "limit_watts": None}],
+        {"meter_id": 2, "percentile_watts": 90.0, "readings": 7, "covered_s": 42.0, "warming_up": True, "limit_watts": None},
+    ],
 }
 DEAD = {"partition": 3, "offset": 10, "received": 1, "reason": "malformed", "payload": b"\xc3\x01\x00\xff"}
 
 
 def energy(house_id, revision=1):
-    return {"house_id": house_id, "meter_id": 1, "date": 18000, "kwh": house_id / 4, "readings": 10, "duplicates": 0,
-            "covered_s": 86400.0, "max_gap_s": 1.0, "day_s": 86400, "final": True, "revision": revision}
+    return {
+        "house_id": house_id,
+        "meter_id": 1,
+        "date": 18000,
+        "kwh": house_id / 4,
+        "readings": 10,
+        "duplicates": 0,
+        "covered_s": 86400.0,
+        "max_gap_s": 1.0,
+        "day_s": 86400,
+        "final": True,
+        "revision": revision,
+    }
 
 
 def alert(meter_id, revision=1, retracted=False):
-    return {"alert_id": f"7/{meter_id}/1555200000123", "house_id": 7, "meter_id": meter_id, "date": 18000, "start": 1_555_200_000_123,
-            "end": 1_555_200_006_123, "open": True, "retracted": retracted, "readings": 2, "peak_watts": 3000.0, "percentile_watts": 900.5,
-            "limit_watts": 1380.75, "excess_kwh": 0.25, "revision": revision}
+    return {
+        "alert_id": f"7/{meter_id}/1555200000123",
+        "house_id": 7,
+        "meter_id": meter_id,
+        "date": 18000,
+        "start": 1_555_200_000_123,
+        "end": 1_555_200_006_123,
+        "open": True,
+        "retracted": retracted,
+        "readings": 2,
+        "peak_watts": 3000.0,
+        "percentile_watts": 900.5,
+        "limit_watts": 1380.75,
+        "excess_kwh": 0.25,
+        "revision": revision,
+    }
 
 
 def acknowledgement(meter_id, acknowledged=1_555_200_010_123, withdrawn=False):
-    return {"alert_id": f"7/{meter_id}/1555200000123", "house_id": 7, "note": "the sauna", "author": "", "withdrawn": withdrawn,
-            "acknowledged": acknowledged}
+    return {
+        "alert_id": f"7/{meter_id}/1555200000123",
+        "house_id": 7,
+        "note": "the sauna",
+        "author": "",
+        "withdrawn": withdrawn,
+        "acknowledged": acknowledged,
+    }
 
 
 def profile(house_id=7, minutes=(3, 1), part=0):
     """Meters 1, 2, ... with so many minutes each, from 2019-04-14 00:00 on, every second minute; each meter has its own watts."""
     count = sum(minutes)
-    return {"house_id": house_id, "date": 18000, "part": part, "start": 1_555_200_000_000, "meter_ids": list(range(1, len(minutes) + 1)),
-            "counts": list(minutes), "deltas": [2] * count, "readings": list(range(1, count + 1)),
-            "min_watts": [n + 0.25 for n in range(count)], "mean_watts": [n + 0.5 for n in range(count)],
-            "max_watts": [n + 0.75 for n in range(count)]}
+    return {
+        "house_id": house_id,
+        "date": 18000,
+        "part": part,
+        "start": 1_555_200_000_000,
+        "meter_ids": list(range(1, len(minutes) + 1)),
+        "counts": list(minutes),
+        "deltas": [2] * count,
+        "readings": list(range(1, count + 1)),
+        "min_watts": [n + 0.25 for n in range(count)],
+        "mean_watts": [n + 0.5 for n in range(count)],
+        "max_watts": [n + 0.75 for n in range(count)],
+    }
 
 
 @pytest.fixture
@@ -97,7 +162,12 @@ def rows(settings, sql):
 def stored(settings, table="daily_energy"):
     """Rows of a table as they lie there, repeats and all; 0 before it exists."""
     names = {"db": settings.clickhouse.database, "t": table}
-    return client.writer(settings).query("SELECT sum(rows) FROM system.parts WHERE active AND database = {db:String} AND table = {t:String}", parameters=names).first_row[0] or 0
+    return (
+        client.writer(settings)
+        .query("SELECT sum(rows) FROM system.parts WHERE active AND database = {db:String} AND table = {t:String}", parameters=names)
+        .first_row[0]
+        or 0
+    )
 
 
 def test_every_topic_lands_in_its_table(settings):
@@ -111,24 +181,62 @@ def test_every_topic_lands_in_its_table(settings):
     produce(settings, "dead_letter", DEAD)
     with running(Sink(settings)):
         until(lambda: committed(settings) == 10)
-    assert rows(settings, "SELECT zip, latitude, longitude, toUnixTimestamp64Milli(updated) FROM houses FINAL") == [("02138", 42.37, None, 1_555_200_000_123)]
+    assert rows(settings, "SELECT zip, latitude, longitude, toUnixTimestamp64Milli(updated) FROM houses FINAL") == [
+        ("02138", 42.37, None, 1_555_200_000_123)
+    ]
     assert rows(settings, "SELECT house_id, label, kwh, final FROM daily_energy_by_label") == [(7, "mains", 1.75, True)]
-    assert rows(settings, "SELECT meter_id, label, kind FROM meters FINAL ORDER BY meter_id") == [(1, "mains", "mains"), (2, "fridge", "appliance")]
-    assert rows(settings, "SELECT house_id, meter_id, part, intDiv(toUnixTimestamp(minute) - 1555200000, 60), readings, min_watts, mean_watts, max_watts "
-                          "FROM power_profile FINAL ORDER BY house_id, meter_id, minute") == [
-        (7, 1, 0, 2, 1, 0.25, 0.5, 0.75), (7, 1, 0, 4, 2, 1.25, 1.5, 1.75), (7, 1, 0, 6, 3, 2.25, 2.5, 2.75), (7, 2, 0, 2, 4, 3.25, 3.5, 3.75),
-        (8, 1, 1_555_200_000_123, 2, 1, 0.25, 0.5, 0.75), (8, 3, 1_555_200_000_123, 2, 2, 1.25, 1.5, 1.75),
-        (8, 3, 1_555_200_000_123, 4, 3, 2.25, 2.5, 2.75)]
-    assert rows(settings, "SELECT partition, offset, toInt32(date), toUnixTimestamp64Milli(start), kwh FROM late FINAL") == [(3, 9, -1, -1000, 0.5)]
+    assert rows(settings, "SELECT meter_id, label, kind FROM meters FINAL ORDER BY meter_id") == [
+        (1, "mains", "mains"),
+        (2, "fridge", "appliance"),
+    ]
+    assert rows(
+        settings,
+        "SELECT house_id, meter_id, part, intDiv(toUnixTimestamp(minute) - 1555200000, 60), readings, min_watts, mean_watts, max_watts "
+        "FROM power_profile FINAL ORDER BY house_id, meter_id, minute",
+    ) == [
+        (7, 1, 0, 2, 1, 0.25, 0.5, 0.75),
+        (7, 1, 0, 4, 2, 1.25, 1.5, 1.75),
+        (7, 1, 0, 6, 3, 2.25, 2.5, 2.75),
+        (7, 2, 0, 2, 4, 3.25, 3.5, 3.75),
+        (8, 1, 1_555_200_000_123, 2, 1, 0.25, 0.5, 0.75),
+        (8, 3, 1_555_200_000_123, 2, 2, 1.25, 1.5, 1.75),
+        (8, 3, 1_555_200_000_123, 4, 3, 2.25, 2.5, 2.75),
+    ]
+    assert rows(settings, "SELECT partition, offset, toInt32(date), toUnixTimestamp64Milli(start), kwh FROM late FINAL") == [
+        (3, 9, -1, -1000, 0.5)
+    ]
     assert rows(settings, "SELECT reason, hex(payload) FROM dead_letter FINAL") == [("malformed", "C30100FF")]
-    assert rows(settings, "SELECT house_id, meter_id, toInt32(date), toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to), quantile, window_days, "
-                          "percentile_watts, readings, covered_s, warming_up, limit_watts, revision FROM thresholds FINAL ORDER BY meter_id") == [
+    assert rows(
+        settings,
+        "SELECT house_id, meter_id, toInt32(date), toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to), quantile, window_days, "
+        "percentile_watts, readings, covered_s, warming_up, limit_watts, revision FROM thresholds FINAL ORDER BY meter_id",
+    ) == [
         (7, 1, 18000, 0, 1_555_300_800_000, 0.97, 7, 900.5, 86400, 86400.0, False, 1380.75, 5),
-        (7, 2, 18000, 0, 1_555_300_800_000, 0.97, 7, 90.0, 7, 42.0, True, None, 5)]
-    assert rows(settings, "SELECT alert_id, label, zip, toInt32(date), toUnixTimestamp64Milli(start), duration_s, open, readings, peak_watts, "
-                          "percentile_watts, limit_watts, excess_kwh, toUnixTimestamp64Milli(assumeNotNull(acknowledged)), note, author FROM alert_list") == [
-        ("7/1/1555200000123", "mains", "02138", 18000, 1_555_200_000_123, 6.0, True, 2, 3000.0, 900.5, 1380.75, 0.25,
-         1_555_200_010_123, "the sauna", "")]
+        (7, 2, 18000, 0, 1_555_300_800_000, 0.97, 7, 90.0, 7, 42.0, True, None, 5),
+    ]
+    assert rows(
+        settings,
+        "SELECT alert_id, label, zip, toInt32(date), toUnixTimestamp64Milli(start), duration_s, open, readings, peak_watts, "
+        "percentile_watts, limit_watts, excess_kwh, toUnixTimestamp64Milli(assumeNotNull(acknowledged)), note, author FROM alert_list",
+    ) == [
+        (
+            "7/1/1555200000123",
+            "mains",
+            "02138",
+            18000,
+            1_555_200_000_123,
+            6.0,
+            True,
+            2,
+            3000.0,
+            900.5,
+            1380.75,
+            0.25,
+            1_555_200_010_123,
+            "the sauna",
+            "",
+        )
+    ]
 
 
 def test_retracted_alerts_leave_the_list(settings):
@@ -170,7 +278,9 @@ def test_large_batches_are_stored_whole(settings):
     produce(settings, "daily_energy", *map(energy, range(count)))
     with running(Sink(settings.but(sink_batch_s=5.0))):
         until(lambda: committed(settings) == count)
-    assert rows(settings, "SELECT count(), uniqExact(house_id), sum(house_id) FROM daily_energy FINAL") == [(count, count, count * (count - 1) // 2)]
+    assert rows(settings, "SELECT count(), uniqExact(house_id), sum(house_id) FROM daily_energy FINAL") == [
+        (count, count, count * (count - 1) // 2)
+    ]
 
 
 def test_minutes_count_as_rows(settings, caplog):
@@ -237,23 +347,50 @@ def many_meters(count):
 LAST_INT, LAST_LONG = 2**31 - 1, 2**63 - 1
 POISON = {  # topic -> messages that cannot be stored
     "houses": [
-        b"", b"\0" * 1000, b"\0\0\0\0\7rest", codec.encode("late", LATE), codec.encode("house", HOUSE)[:-1], schemas.HEADERS["house"],
-        {**HOUSE, "updated": LAST_LONG}, {**HOUSE, "updated": -LAST_LONG}, {**HOUSE, "zip": "7" * 1001}, {**HOUSE, "meters": many_meters(10_001)},
+        b"",
+        b"\0" * 1000,
+        b"\0\0\0\0\7rest",
+        codec.encode("late", LATE),
+        codec.encode("house", HOUSE)[:-1],
+        schemas.HEADERS["house"],
+        {**HOUSE, "updated": LAST_LONG},
+        {**HOUSE, "updated": -LAST_LONG},
+        {**HOUSE, "zip": "7" * 1001},
+        {**HOUSE, "meters": many_meters(10_001)},
         {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 1001, "kind": "mains"}]},
         codec.encode("house", {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 600_000, "kind": "mains"}]}),
-        codec.encode("house", {**HOUSE, "meters": []})[:-9] + b"\xff" * 9, codec.encode("house", {**HOUSE, "zip": "02138"}).replace(b"02138", b"\xff\xfe\xff\xfe\xff")],
+        codec.encode("house", {**HOUSE, "meters": []})[:-9] + b"\xff" * 9,
+        codec.encode("house", {**HOUSE, "zip": "02138"}).replace(b"02138", b"\xff\xfe\xff\xfe\xff"),
+    ],
     "daily_energy": [b"?", {**energy(1), "date": LAST_INT}, {**energy(1), "date": -LAST_INT}],
     "thresholds": [{**THRESHOLD, "valid_to": LAST_LONG}, {**THRESHOLD, "meters": THRESHOLD["meters"] * 5001}],
     "alerts": [{**alert(1), "start": -LAST_LONG}, {**alert(1), "end": LAST_LONG}, {**alert(1), "alert_id": "7" * 1001}],
-    "acknowledgements": [{**acknowledgement(1), "acknowledged": LAST_LONG}, {**acknowledgement(1), "note": "x" * 10_001},
-                         codec.encode("acknowledgement", {**acknowledgement(1), "note": "x" * 70_000})],
-    "power_profile": [{**profile(), "start": LAST_LONG}, {**profile(), "start": -1}, {**profile(), "deltas": [-2] * 4},
-                      {**profile(), "deltas": [LAST_INT] * 4}],
+    "acknowledgements": [
+        {**acknowledgement(1), "acknowledged": LAST_LONG},
+        {**acknowledgement(1), "note": "x" * 10_001},
+        codec.encode("acknowledgement", {**acknowledgement(1), "note": "x" * 70_000}),
+    ],
+    "power_profile": [
+        {**profile(), "start": LAST_LONG},
+        {**profile(), "start": -1},
+        {**profile(), "deltas": [-2] * 4},
+        {**profile(), "deltas": [LAST_INT] * 4},
+    ],
     "late": [{**LATE, "house_time": LAST_LONG}],
     "dead_letter": [b"\xc3\x01"],
 }
 STORABLE = {  # topic -> odd messages that can be
-    "houses": [{**HOUSE, "house_id": LAST_LONG, "zip": "\0\0", "latitude": math.nan, "longitude": 1e9, "population": -1, "meters": many_meters(10_000)}],
+    "houses": [
+        {
+            **HOUSE,
+            "house_id": LAST_LONG,
+            "zip": "\0\0",
+            "latitude": math.nan,
+            "longitude": 1e9,
+            "population": -1,
+            "meters": many_meters(10_000),
+        }
+    ],
     "daily_energy": [{**energy(LAST_LONG), "kwh": math.nan, "covered_s": math.inf, "day_s": -LAST_INT}],
     "acknowledgements": [{**acknowledgement(1), "note": "\U0001f525\0'; DROP TABLE alerts --" * 400}],
     "dead_letter": [{**DEAD, "received": LAST_LONG, "offset": 1}, {**DEAD, "received": -LAST_LONG - 1, "offset": 2}],
@@ -265,7 +402,9 @@ def test_a_message_that_cannot_be_stored_is_kept_as_it_came_and_takes_no_other_w
     expected = []
     producer = Producer({"bootstrap.servers": settings.kafka.address, "message.max.bytes": 8 << 20})
     for name in STORED:
-        messages = [(message, name in POISON) for message in POISON.get(name, ())] + [(message, False) for message in STORABLE.get(name, ())]
+        messages = [(message, name in POISON) for message in POISON.get(name, ())] + [
+            (message, False) for message in STORABLE.get(name, ())
+        ]
         for i, (message, is_poison) in enumerate(messages):
             value = message if isinstance(message, bytes) else codec.encode(topics.SCHEMA_OF[name], message)
             producer.produce(topics.topic(settings, name), value, b"%d" % i, partition=0, timestamp=KAFKA_TIMES[i % 4])
@@ -279,9 +418,13 @@ def test_a_message_that_cannot_be_stored_is_kept_as_it_came_and_takes_no_other_w
     assert rows(settings, "SELECT topic, partition, offset, hex(payload) FROM refused FINAL ORDER BY ALL") == sorted(expected)
     assert rows(settings, "SELECT count() FROM refused FINAL WHERE reason = ''") == [(0,)]
     assert rows(settings, "SELECT max(toYear(received)) FROM refused") == [(2299,)]
-    assert rows(settings, "SELECT house_id, hex(zip), latitude, longitude, population FROM houses FINAL") == [(LAST_LONG, "0000", None, None, -1)]
+    assert rows(settings, "SELECT house_id, hex(zip), latitude, longitude, population FROM houses FINAL") == [
+        (LAST_LONG, "0000", None, None, -1)
+    ]
     assert rows(settings, "SELECT count(), uniqExact(meter_id) FROM meters FINAL") == [(10_000, 10_000)]
-    assert rows(settings, "SELECT house_id, isNaN(kwh), isInfinite(covered_s), day_s FROM daily_energy FINAL") == [(LAST_LONG, 1, 1, -LAST_INT)]
+    assert rows(settings, "SELECT house_id, isNaN(kwh), isInfinite(covered_s), day_s FROM daily_energy FINAL") == [
+        (LAST_LONG, 1, 1, -LAST_INT)
+    ]
     assert rows(settings, "SELECT length(note) FROM acknowledgements FINAL") == [(len(STORABLE["acknowledgements"][0]["note"].encode()),)]
     assert rows(settings, "SELECT offset, toYear(received) FROM dead_letter FINAL ORDER BY offset") == [(1, 2299), (2, 1900)]
     assert [rows(settings, f"SELECT count() FROM {table}") for table in ("thresholds", "alerts", "power_profile", "late")] == [[(0,)]] * 4
@@ -296,9 +439,20 @@ def test_a_flood_of_messages_that_cannot_be_stored_fills_no_log(settings, caplog
     assert rows(settings, "SELECT count() FROM refused FINAL") == [(1000,)]
 
 
-@pytest.mark.parametrize("wrong", [
-    dict(counts=[3]), dict(counts=[4, 1]), dict(counts=[5, -1]), dict(meter_ids=[1]), dict(deltas=[1] * 3), dict(readings=[]),
-    dict(min_watts=[1.0] * 5), dict(mean_watts=[1.0]), dict(max_watts=[1.0] * 3)])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        dict(counts=[3]),
+        dict(counts=[4, 1]),
+        dict(counts=[5, -1]),
+        dict(meter_ids=[1]),
+        dict(deltas=[1] * 3),
+        dict(readings=[]),
+        dict(min_watts=[1.0] * 5),
+        dict(mean_watts=[1.0]),
+        dict(max_watts=[1.0] * 3),
+    ],
+)
 def test_a_profile_whose_columns_disagree_is_refused(wrong):
     batch = Batch()
     with pytest.raises(schemas.CodecError, match="they disagree"):
@@ -308,8 +462,15 @@ def test_a_profile_whose_columns_disagree_is_refused(wrong):
 
 def test_profiles_that_cannot_be_decoded_hold_nothing_up(settings, caplog):
     caplog.set_level("INFO", "sink")
-    produce(settings, "power_profile", b"", codec.encode("late", LATE), codec.encode("power_profile", profile() | {"counts": [9, 9]}),
-            codec.encode("power_profile", profile())[:-1], profile(9))
+    produce(
+        settings,
+        "power_profile",
+        b"",
+        codec.encode("late", LATE),
+        codec.encode("power_profile", profile() | {"counts": [9, 9]}),
+        codec.encode("power_profile", profile())[:-1],
+        profile(9),
+    )
     with running(Sink(settings)):
         until(lambda: committed(settings) == 5)
     assert rows(settings, "SELECT DISTINCT house_id FROM power_profile") == [(9,)]
@@ -349,7 +510,9 @@ def test_sink_waits_for_an_endpoint_that_is_not_there_yet(settings, own_endpoint
 @contextmanager
 def sink_process(settings):
     """`python -m store.sink`, killed at the end if it still runs."""
-    process = subprocess.Popen([sys.executable, "-m", "store.sink"], env=os.environ | settings.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "store.sink"], env=os.environ | settings.environ(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
     try:
         yield process
     finally:
@@ -375,7 +538,10 @@ def test_broker_that_is_not_there(tmp_path):
     with sink_process(settings) as process:
         _, errors = process.communicate(timeout=STILL_S)
     assert process.returncode == 1
-    assert errors == f"sink: no Kafka broker answers at {settings.kafka.address}: start one with ./smw stack, or set SMW_KAFKA to its address\n"
+    assert (
+        errors
+        == f"sink: no Kafka broker answers at {settings.kafka.address}: start one with ./smw stack, or set SMW_KAFKA to its address\n"
+    )
 
 
 def test_wrong_password(settings):

@@ -21,13 +21,7 @@ def run(settings, *arguments):
 
 def test_table(database, capsys):
     assert run(database, "SELECT number AS n, if(n = 1, NULL, n / 4) AS kwh, concat('x\n', toString(n * 99)) AS label FROM numbers(3)") == 0
-    assert capsys.readouterr().out == (
-        "n   kwh  label\n"
-        "-  ----  ------\n"
-        "0     0  x\\n0\n"
-        "1  NULL  x\\n99\n"
-        "2   0.5  x\\n198\n"
-        "(3 rows)\n")
+    assert capsys.readouterr().out == ("n   kwh  label\n-  ----  ------\n0     0  x\\n0\n1  NULL  x\\n99\n2   0.5  x\\n198\n(3 rows)\n")
 
 
 def test_no_rows(database, capsys):
@@ -53,12 +47,15 @@ def test_control_characters_do_not_reach_a_terminal(database, capfdbinary, monke
         assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f]", capfdbinary.readouterr().out.decode())
 
 
-@pytest.mark.parametrize("query, message", [
-    ("SELECT nope", "ClickHouse reports: Unknown expression identifier `nope`"),
-    ("SELECT * FROM nosuch", "ClickHouse reports: Unknown table expression identifier 'nosuch'"),
-    ("DROP TABLE late", "ClickHouse reports: reader: Not enough privileges"),
-    ("SELECT throwIf(number = 2000000) FROM numbers(3000000)", "ClickHouse reports: Value passed to 'throwIf' function is non-zero"),
-])
+@pytest.mark.parametrize(
+    "query, message",
+    [
+        ("SELECT nope", "ClickHouse reports: Unknown expression identifier `nope`"),
+        ("SELECT * FROM nosuch", "ClickHouse reports: Unknown table expression identifier 'nosuch'"),
+        ("DROP TABLE late", "ClickHouse reports: reader: Not enough privileges"),
+        ("SELECT throwIf(number = 2000000) FROM numbers(3000000)", "ClickHouse reports: Value passed to 'throwIf' function is non-zero"),
+    ],
+)
 def test_error_in_clickhouse_words(database, query, message):
     with pytest.raises(UserError) as error:
         run(database, query)

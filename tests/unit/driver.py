@@ -63,8 +63,11 @@ class Results:
 
     def last(self, topic: str) -> dict:
         """key -> last record, without its revision; retracted alerts left out."""
-        return {key: {name: value for name, value in record.items() if name != "revision"}
-                for key, record in self.final[topic].items() if not record.get("retracted")}
+        return {
+            key: {name: value for name, value in record.items() if name != "revision"}
+            for key, record in self.final[topic].items()
+            if not record.get("retracted")
+        }
 
     def minutes(self) -> dict:
         """(house, meter, start of the minute in ms, part) -> (readings, lowest, mean, highest); what comes again has more readings."""
@@ -110,7 +113,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
     """
     begin, horizon, restarts = 0, Horizon(round(setting.rules.allowed_lateness_s * 1000), 16), sorted(restarts)
     for size in [*sizes, *[sizes[-1]] * len(bursts)]:
-        batch = bursts[begin:begin + size]
+        batch = bursts[begin : begin + size]
         if not batch:
             return
         readings, reasons = read([encode_burst(b) for b in batch], 2**60, SHARDS)

@@ -21,8 +21,12 @@ NEW_YORK = "America/New_York"
 START_MS = midnight_ms(ZoneInfo(NEW_YORK), date(2011, 4, 18))
 
 ZONES_AND_DAYS = [
-    (NEW_YORK, date(2011, 3, 13)), (NEW_YORK, date(2011, 11, 6)), ("Europe/London", date(2013, 4, 13)),
-    ("Australia/Lord_Howe", date(2013, 4, 7)), ("America/Sao_Paulo", date(2013, 10, 20)), ("Asia/Kathmandu", date(2013, 4, 7)),
+    (NEW_YORK, date(2011, 3, 13)),
+    (NEW_YORK, date(2011, 11, 6)),
+    ("Europe/London", date(2013, 4, 13)),
+    ("Australia/Lord_Howe", date(2013, 4, 7)),
+    ("America/Sao_Paulo", date(2013, 10, 20)),
+    ("Asia/Kathmandu", date(2013, 4, 7)),
 ]
 HALF_HOURS = [("Australia/Lord_Howe", date(2013, 10, 6)), ("Asia/Kolkata", date(2013, 4, 7))]
 
@@ -35,15 +39,26 @@ def burst(start_ms, end_ms, meters: dict, timezone=NEW_YORK, house_id=1):
         deltas += np.diff(times).tolist()
         watts += [w for _, w in readings]
     counts = [len(readings) for readings in meters.values()]
-    return Burst(house_id, timezone, start_ms, end_ms, 1, np.array(list(meters), np.int32), np.array(counts, np.int32),
-                 np.array(deltas, np.int32), np.array(watts, np.float32))
+    return Burst(
+        house_id,
+        timezone,
+        start_ms,
+        end_ms,
+        1,
+        np.array(list(meters), np.int32),
+        np.array(counts, np.int32),
+        np.array(deltas, np.int32),
+        np.array(watts, np.float32),
+    )
 
 
 POWERS = st.floats(0, 5000, width=32) | st.sampled_from([-0.4, float("nan"), float("inf"), 2.0**32, 1e9, -0.0])
 """Some of which are none."""
 
-SOME_READINGS = {length_ms: st.lists(st.tuples(st.integers(0, length_ms - 1), POWERS), max_size=5, unique_by=lambda reading: reading[0]).map(sorted)
-                 for length_ms in (10_000, 60_000, 900_000, 2 * HOUR_MS, 30 * HOUR_MS)}
+SOME_READINGS = {
+    length_ms: st.lists(st.tuples(st.integers(0, length_ms - 1), POWERS), max_size=5, unique_by=lambda reading: reading[0]).map(sorted)
+    for length_ms in (10_000, 60_000, 900_000, 2 * HOUR_MS, 30 * HOUR_MS)
+}
 """Length of a burst -> readings of one of its meters, (ms since its start, watts)."""
 LENGTHS = st.sampled_from(list(SOME_READINGS))
 
@@ -84,8 +99,10 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
     start = at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
     kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
     steady = list(range(0, 30 * HOUR_MS, min(max_sample_period_ms, 4 * HOUR_MS)))
-    lengths = [30 * HOUR_MS, *draw(st.lists(
-        st.sampled_from([30 * HOUR_MS, GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts))]
+    lengths = [
+        30 * HOUR_MS,
+        *draw(st.lists(st.sampled_from([30 * HOUR_MS, GRID_MS, 30 * HOUR_MS, 4 * GRID_MS, 6 * HOUR_MS]), min_size=4, max_size=most_bursts)),
+    ]
     bursts, taken = [], defaultdict(list)  # what the meters took, sent or not
     for length in lengths:
         of_meter, share = {}, draw(st.sampled_from([1, 0.7, 1.5, 4]))
@@ -102,7 +119,7 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
                 over = draw(st.sampled_from([0, 1000, 700.3, 3000]))
                 places = st.tuples(st.integers(0, len(times) - 1), st.integers(1, 8))
                 for n, spikes in draw(st.lists(places, min_size=draw(st.integers(0, 1)), max_size=3)):
-                    watts[n:n + spikes] = [w + over for w in watts[n:n + spikes]]
+                    watts[n : n + spikes] = [w + over for w in watts[n : n + spikes]]
             of_meter[meter + 1] = [(at + t, w) for t, w in zip(times, watts)]
             taken[meter + 1] += of_meter[meter + 1]
         if draw(st.integers(0, 7)) < 7:
@@ -131,13 +148,19 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
 @st.composite
 def house_logs_and_settings(draw, **rules):
     """(bursts of one to three houses in the order of the topic, settings)."""
-    setting = Settings().but(**{
-        "max_gap_s": draw(st.sampled_from([6 * 3600.0, 22 * 3600.0, 900.0])),
-        "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
-        "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
-        "window_days": draw(st.integers(1, 3)), "quantile": draw(st.sampled_from([0.5, 0.9])),
-        "margin": 0.5, "min_watts": 20.0, "mains_watts": 500.0, **rules,
-    })
+    setting = Settings().but(
+        **{
+            "max_gap_s": draw(st.sampled_from([6 * 3600.0, 22 * 3600.0, 900.0])),
+            "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
+            "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
+            "window_days": draw(st.integers(1, 3)),
+            "quantile": draw(st.sampled_from([0.5, 0.9])),
+            "margin": 0.5,
+            "min_watts": 20.0,
+            "mains_watts": 500.0,
+            **rules,
+        }
+    )
     bursts = draw(house_logs(1, round(setting.rules.max_gap_s * 1000)))
     for house_id in draw(st.sampled_from([(), (3,), (), (2, 3)])):
         for other in draw(house_logs(house_id, round(setting.rules.max_gap_s * 1000), most_bursts=5)):
@@ -148,6 +171,5 @@ def house_logs_and_settings(draw, **rules):
 cuts = st.lists(st.sampled_from([1, 2, 1, 3, 8]), min_size=1, max_size=8)
 
 
-examples = settings(max_examples=int(os.environ.get("EXAMPLES", "20")), deadline=None,
-                    suppress_health_check=list(hypothesis.HealthCheck))
+examples = settings(max_examples=int(os.environ.get("EXAMPLES", "20")), deadline=None, suppress_health_check=list(hypothesis.HealthCheck))
 """A case drives whole jobs, in 0.1 to 0.5 s. A run of all tests has many more of them (EXAMPLES in ./smw)."""

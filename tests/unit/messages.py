@@ -31,8 +31,12 @@ def to_batches(payloads, received_ms=0, first_offset=0, counted=None):
     function.open(flink)
     n = len(payloads)
     times = pd.Series(pd.to_datetime(np.full(n, received_ms, "datetime64[ms]"), utc=True))
-    frame = function.eval(pd.Series(payloads, dtype=object), pd.Series(np.full(n, 3, np.int32)),
-                          pd.Series(np.arange(first_offset, first_offset + n, dtype=np.int64)), times)
+    frame = function.eval(
+        pd.Series(payloads, dtype=object),
+        pd.Series(np.full(n, 3, np.int32)),
+        pd.Series(np.arange(first_offset, first_offset + n, dtype=np.int64)),
+        times,
+    )
     assert len(frame) == n
     return [row for row in frame.itertuples(index=False, name=None) if row[0] is not None]
 
@@ -59,5 +63,16 @@ def good(house_id, hour=0, offset_ms=0):
 
 def of_meters(meters: int, hours: int, house_id=1) -> bytes:
     none = np.empty(0, np.int32)
-    return encode_burst(Burst(house_id, "UTC", START_MS, START_MS + hours * HOUR_MS, 1000, np.arange(1, meters + 1, dtype=np.int32),
-                              np.zeros(meters, np.int32), none, none.astype(np.float32)))
+    return encode_burst(
+        Burst(
+            house_id,
+            "UTC",
+            START_MS,
+            START_MS + hours * HOUR_MS,
+            1000,
+            np.arange(1, meters + 1, dtype=np.int32),
+            np.zeros(meters, np.int32),
+            none,
+            none.astype(np.float32),
+        )
+    )

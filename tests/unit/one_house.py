@@ -19,7 +19,9 @@ def batch_of(*bursts, whole=True) -> Batch:
     """The batch of some bursts; they may overlap with earlier ones if whole. The message of each is at partition 3, offset 100 and on."""
     readings, reasons = read([encode_burst(b) for b in bursts], 2**60)
     assert not reasons
-    [batch] = house_batches(readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], 1_000_000, ALL, np.full(len(bursts), whole))
+    [batch] = house_batches(
+        readings, np.full(len(bursts), 3), 100 + readings.bursts["message"], 1_000_000, ALL, np.full(len(bursts), whole)
+    )
     return batch
 
 

@@ -16,8 +16,15 @@ from tests.unit.flink_stand_in import FlinkStandIn
 
 
 def rule_of(setting: Settings) -> Rule:
-    return Rule(setting.rules.window_days, setting.rules.quantile, setting.rules.on_watts, setting.rules.margin, setting.rules.min_watts,
-                setting.rules.mains_watts, hold_ms=round(setting.rules.hold_s * 1000))
+    return Rule(
+        setting.rules.window_days,
+        setting.rules.quantile,
+        setting.rules.on_watts,
+        setting.rules.margin,
+        setting.rules.min_watts,
+        setting.rules.mains_watts,
+        hold_ms=round(setting.rules.hold_s * 1000),
+    )
 
 
 def judged(bursts, setting: Settings):
@@ -40,7 +47,13 @@ def assert_energy(results: Results, outcome):
         record = found[key]
         assert near(record["kwh"], day.kwh)
         assert (record["readings"], record["duplicates"], record["refused"], record["covered_s"], record["max_gap_s"], record["final"]) == (
-            len(day.readings), day.duplicates, day.refused, day.covered_ms / 1000, outcome.max_gap_ms[key] / 1000, outcome.final[key])
+            len(day.readings),
+            day.duplicates,
+            day.refused,
+            day.covered_ms / 1000,
+            outcome.max_gap_ms[key] / 1000,
+            outcome.final[key],
+        )
         hours = hours_of(outcome.zones[key[0]], *(record[name] for name in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")))
         assert {own: covered_ms for own, (_, covered_ms) in hours.items()} == {own: hour.covered_ms for own, hour in day.hours.items()}
         assert all(near(hours[own][0], hour.kwh) for own, hour in day.hours.items())
@@ -49,11 +62,23 @@ def assert_energy(results: Results, outcome):
 def assert_thresholds(results: Results, outcome, setting: Settings):
     assert results.last("thresholds") == {
         f"{house}/{days_since_1970(day)}".encode(): {
-            "house_id": house, "date": days_since_1970(day), "valid_from": version.valid_from, "valid_to": version.valid_to,
-            "quantile": setting.rules.quantile, "window_days": setting.rules.window_days,
-            "meters": [{"meter_id": meter, "percentile_watts": m.percentile_watts, "readings": m.readings,
-                        "covered_s": m.covered_s, "warming_up": m.warming_up, "limit_watts": m.limit_watts}
-                       for meter, m in sorted(version.meters.items())],
+            "house_id": house,
+            "date": days_since_1970(day),
+            "valid_from": version.valid_from,
+            "valid_to": version.valid_to,
+            "quantile": setting.rules.quantile,
+            "window_days": setting.rules.window_days,
+            "meters": [
+                {
+                    "meter_id": meter,
+                    "percentile_watts": m.percentile_watts,
+                    "readings": m.readings,
+                    "covered_s": m.covered_s,
+                    "warming_up": m.warming_up,
+                    "limit_watts": m.limit_watts,
+                }
+                for meter, m in sorted(version.meters.items())
+            ],
         }
         for (house, day), version in outcome.thresholds.items()
     }
@@ -62,9 +87,18 @@ def assert_thresholds(results: Results, outcome, setting: Settings):
 def assert_alerts(results: Results, outcome):
     assert results.last("alerts") == {
         alert_id.encode(): {
-            "alert_id": alert_id, "house_id": a.house_id, "meter_id": a.meter_id, "date": days_since_1970(a.date),
-            "start": a.start, "end": a.end, "open": a.open, "retracted": False, "readings": a.readings,
-            "peak_watts": a.peak_watts, "percentile_watts": a.percentile_watts, "limit_watts": a.limit_watts,
+            "alert_id": alert_id,
+            "house_id": a.house_id,
+            "meter_id": a.meter_id,
+            "date": days_since_1970(a.date),
+            "start": a.start,
+            "end": a.end,
+            "open": a.open,
+            "retracted": False,
+            "readings": a.readings,
+            "peak_watts": a.peak_watts,
+            "percentile_watts": a.percentile_watts,
+            "limit_watts": a.limit_watts,
             "excess_kwh": pytest.approx(a.excess_kwh, rel=1e-9, abs=1e-18),
         }
         for alert_id, a in outcome.alerts.items()
@@ -74,10 +108,15 @@ def assert_alerts(results: Results, outcome):
 def assert_counts(results: Results, keyed: FlinkStandIn, outcome):
     """Fail when the counters do not match the results, which are all that keyed emitted."""
     assert [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "refused", "late")] == [
-        outcome.used, outcome.duplicates, outcome.refused, outcome.late.total()]
+        outcome.used,
+        outcome.duplicates,
+        outcome.refused,
+        outcome.late.total(),
+    ]
     topics = Counter(topic for topic, _, _ in results.messages)
     assert {name[2]: number for name, number in keyed.counted.items() if name[0] == "results"} == {
-        topic: topics[topic] for topic in RESULTS}
+        topic: topics[topic] for topic in RESULTS
+    }
     still_open = sum(alert.open for alert in outcome.alerts.values())
     assert keyed.counted["alerts_opened"] - keyed.counted["alerts_closed"] == still_open
     assert keyed.counted["alerts_opened"] >= len(outcome.alerts)

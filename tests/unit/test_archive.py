@@ -22,12 +22,17 @@ def test_arguments():
     assert parsed("--from", "2026-11-01", "--to", "2026-11-02").houses is None
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--from", "1 Nov", "--to", "2026-11-02"], "'1 Nov' is not a date such as 2026-11-01"),
-    *((["--from", "2026-11-01", "--to", "2026-11-02", "--houses", houses], f"'{houses}' is not a range of houses such as 1-100")
-      for houses in ("5", "5-3", "0-3", "a-b", "1-2-3", "-3")),
-    (["--from", "2026-11-01"], "the following arguments are required: --to"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--from", "1 Nov", "--to", "2026-11-02"], "'1 Nov' is not a date such as 2026-11-01"),
+        *(
+            (["--from", "2026-11-01", "--to", "2026-11-02", "--houses", houses], f"'{houses}' is not a range of houses such as 1-100")
+            for houses in ("5", "5-3", "0-3", "a-b", "1-2-3", "-3")
+        ),
+        (["--from", "2026-11-01"], "the following arguments are required: --to"),
+    ],
+)
 def test_arguments_that_do_not_parse(words, message, capsys):
     words = [word if word != "-3" else "--houses=-3" for word in words if not (word == "--houses" and words[-1] == "-3")]
     with pytest.raises(SystemExit):
@@ -41,8 +46,15 @@ def test_the_last_day_comes_after_the_first(tmp_path):
 
 
 def test_one_run_writes_into_a_folder_at_a_time(tmp_path):
-    with archive._alone(tmp_path / "archive"), pytest.raises(UserError, match="archive writes into .*: wait until it ends"), archive._alone(tmp_path / "archive"):
+    with (
+        archive._alone(tmp_path / "archive"),
+        pytest.raises(UserError, match="archive writes into .*: wait until it ends"),
+        archive._alone(tmp_path / "archive"),
+    ):
         pass
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="the archive needs a writable folder with free space"), archive._alone(tmp_path / "file" / "archive"):
+    with (
+        pytest.raises(UserError, match="the archive needs a writable folder with free space"),
+        archive._alone(tmp_path / "file" / "archive"),
+    ):
         pass

@@ -18,8 +18,17 @@ from smartmeter.messages.codec import Burst, encode_burst
 from smartmeter.settings import DAY_MS
 
 DAYS = range(20_000, 20_003)
-BURST = Burst(7, "Europe/London", DAYS[0] * DAY_MS, DAYS[0] * DAY_MS + 9000, 1000, np.array([1, 300], np.int32), np.array([2, 1], np.int32),
-              np.array([0, 4, 8], np.int32), np.array([1.5, 2e5, 0], np.float32))
+BURST = Burst(
+    7,
+    "Europe/London",
+    DAYS[0] * DAY_MS,
+    DAYS[0] * DAY_MS + 9000,
+    1000,
+    np.array([1, 300], np.int32),
+    np.array([2, 1], np.int32),
+    np.array([0, 4, 8], np.int32),
+    np.array([1.5, 2e5, 0], np.float32),
+)
 IN_TWO_BLOCKS = encode_burst(BURST).replace(b"\x06\0\x08\x10\0", b"\x02\0\x04\x08\x10\0")  # its deltas
 NO_BURSTS = [None, b"", b"not Avro", encode_burst(BURST)[:-1], encode_burst(replace(BURST, house_id=-5))]
 
@@ -29,8 +38,10 @@ def topic(seed: int = 3) -> list[tuple]:
     random.seed(seed)
     values = [encode_burst(replace(BURST, house_id=house)) for house in range(81, 121)] * 5 + [IN_TWO_BLOCKS] * 5 + NO_BURSTS
     random.shuffle(values)
-    return [(i % 2, 50 + i // 2, random.randrange(DAYS[0] * DAY_MS, DAYS[-1] * DAY_MS + DAY_MS), random.choice([b"7", None]), value)
-            for i, value in enumerate(values)]
+    return [
+        (i % 2, 50 + i // 2, random.randrange(DAYS[0] * DAY_MS, DAYS[-1] * DAY_MS + DAY_MS), random.choice([b"7", None]), value)
+        for i, value in enumerate(values)
+    ]
 
 
 def write(folder, messages) -> list:
@@ -69,23 +80,28 @@ def test_a_house_keeps_its_order_over_all_days(tmp_path, blocks):
     found = [message for paths in files(tmp_path, DAYS).values() for message in merged(paths)]
     for partition in (0, 1):
         for house in range(81, 121):
-            mine = [message[1] for message in sorted(messages) if message[0] == partition and cut(*message)[1]
-                    and cut(*message)[1].house_id == house]
+            mine = [
+                message[1]
+                for message in sorted(messages)
+                if message[0] == partition and cut(*message)[1] and cut(*message)[1].house_id == house
+            ]
             assert [m.offset for m in found if m.partition == partition and m.rest and cut(*m[:4], m.value)[1].house_id == house] == mine
     assert [path.name for paths in files(tmp_path, DAYS, 120).values() for path in paths] == ["houses=000101-000200.avro"] * 3
 
 
-@pytest.mark.parametrize("records", [
-    lambda file: list(fastavro.reader(file)),
-    lambda file: list(avro.datafile.DataFileReader(file, avro.io.DatumReader())),
-])
+@pytest.mark.parametrize(
+    "records", [lambda file: list(fastavro.reader(file)), lambda file: list(avro.datafile.DataFileReader(file, avro.io.DatumReader()))]
+)
 def test_other_tools_read_the_columns(tmp_path, records):
     write(tmp_path, [(1, 2, DAYS[0] * DAY_MS + 5, b"7", encode_burst(BURST)), (1, 3, DAYS[0] * DAY_MS, b"7", IN_TWO_BLOCKS)])
     with path_of(tmp_path, DAYS[0], 7).open("rb") as file:
         one, two = records(file)
     assert (one["partition"], one["offset"], one["key"], one["house_id"], one["timezone"]) == (1, 2, b"7", 7, "Europe/London")
     assert [time.isoformat() for time in (one["timestamp"], one["start"], one["end"])] == [
-        "2024-10-04T00:00:00.005000+00:00", "2024-10-04T00:00:00+00:00", "2024-10-04T00:00:09+00:00"]
+        "2024-10-04T00:00:00.005000+00:00",
+        "2024-10-04T00:00:00+00:00",
+        "2024-10-04T00:00:09+00:00",
+    ]
     for record in (one, two):
         assert (record["meter_ids"], record["counts"], record["deltas"], record["watts"]) == ([1, 300], [2, 1], [0, 4, 8], [1.5, 2e5, 0])
 
@@ -116,10 +132,16 @@ def test_another_topic_is_not_mixed_in(tmp_path):
     assert everything(tmp_path) == [(0, 1, DAYS[0] * DAY_MS, b"7", encode_burst(BURST))]
 
 
-@pytest.mark.parametrize("damage", [
-    lambda content: content[:-1], lambda content: b"", lambda content: b"text", lambda content: content.replace(b'{"', b'("', 1),
-    lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
-])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda content: content[:-1],
+        lambda content: b"",
+        lambda content: b"text",
+        lambda content: content.replace(b'{"', b'("', 1),
+        lambda content: content[:-100] + bytes([content[-100] ^ 1]) + content[-99:],
+    ],
+)
 def test_damage_is_reported_with_the_file(tmp_path, damage):
     [path] = write(tmp_path, [(0, i, DAYS[0] * DAY_MS, b"7", encode_burst(BURST)) for i in range(9)])
     path.write_bytes(damage(path.read_bytes()))

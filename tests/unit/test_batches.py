@@ -48,8 +48,9 @@ def bins_of(batch) -> list[dict]:
     """{bin: count} of each section."""
     ends = np.cumsum(batch.sections["bins"])
     assert ends[-1:].sum() == len(batch.bin) == len(batch.count)
-    return [dict(zip(batch.bin[end - n:end].tolist(), batch.count[end - n:end].tolist()))
-            for end, n in zip(ends, batch.sections["bins"])]
+    return [
+        dict(zip(batch.bin[end - n : end].tolist(), batch.count[end - n : end].tolist())) for end, n in zip(ends, batch.sections["bins"])
+    ]
 
 
 def carried_by(batch) -> list[list]:
@@ -58,8 +59,8 @@ def carried_by(batch) -> list[list]:
     assert ends[-1:].sum() == len(batch.watts) == len(batch.gap_ms)
     carried = []
     for end, n in zip(ends, batch.sections["carried"]):
-        times = np.cumsum(batch.gap_ms[end - n:end]).tolist()
-        carried.append(list(zip((t / 1000 for t in times), batch.watts[end - n:end].tolist())))
+        times = np.cumsum(batch.gap_ms[end - n : end]).tolist()
+        carried.append(list(zip((t / 1000 for t in times), batch.watts[end - n : end].tolist())))
     return carried
 
 
@@ -67,8 +68,10 @@ def minutes_of(batch) -> list[list]:
     """[(minutes since START_MS, readings, lowest, highest, sum in mW)] of each section."""
     ends = np.cumsum(batch.sections["minutes"])
     assert ends[-1:].sum() == len(batch.minutes)
-    return [[(minute - START_MS // 60_000, *rest) for minute, *rest in batch.minutes[end - n:end].tolist()]
-            for end, n in zip(ends, batch.sections["minutes"])]
+    return [
+        [(minute - START_MS // 60_000, *rest) for minute, *rest in batch.minutes[end - n : end].tolist()]
+        for end, n in zip(ends, batch.sections["minutes"])
+    ]
 
 
 def bin_at(*watts) -> list[int]:
@@ -85,17 +88,25 @@ def test_both_wants_are_what_either_wants():
 
 def test_bursts_are_grouped_by_house_and_time_zone_in_the_order_they_arrived():
     found = batches(
-        at(2, 0, {1: {0: 60}}), at(1, 100, {1: {110: 60}}), at(2, 300, {1: {}}), at(1, 0, {1: {40: 60}}, "Europe/London"),
-        at(2, 100, {1: {170: 60}, 2: {180: 70}}), at(1, 500, {2: {}}, "Europe/London"), at(1, 200, {1: {200: 60}}))
+        at(2, 0, {1: {0: 60}}),
+        at(1, 100, {1: {110: 60}}),
+        at(2, 300, {1: {}}),
+        at(1, 0, {1: {40: 60}}, "Europe/London"),
+        at(2, 100, {1: {170: 60}, 2: {180: 70}}),
+        at(1, 500, {2: {}}, "Europe/London"),
+        at(1, 200, {1: {200: 60}}),
+    )
     assert [(b.house_id, b.timezone, b.newest_ms - START_MS, b.sections["offset"].tolist()) for b in found] == [
-        (1, NEW_YORK, 110_000, [101]), (1, "Europe/London", 40_000, [103, 105]), (1, NEW_YORK, 200_000, [106]),
-        (2, NEW_YORK, 180_000, [100, 102, 104, 104])]
+        (1, NEW_YORK, 110_000, [101]),
+        (1, "Europe/London", 40_000, [103, 105]),
+        (1, NEW_YORK, 200_000, [106]),
+        (2, NEW_YORK, 180_000, [100, 102, 104, 104]),
+    ]
     assert all(batch.sections["partition"].tolist() == [3] * len(batch.sections) for batch in found)
 
 
 def test_a_section_holds_the_newest_reading_of_the_house_before_its_burst():
-    [batch] = batches(
-        at(1, 0, {1: {}}), at(1, 100, {1: {150: 1}, 2: {160: 1}}), at(1, 0, {1: {10: 1}}), at(1, 300, {1: {}}))
+    [batch] = batches(at(1, 0, {1: {}}), at(1, 100, {1: {150: 1}, 2: {160: 1}}), at(1, 0, {1: {10: 1}}), at(1, 300, {1: {}}))
     before_ms = [None if t == NEVER else (t - START_MS) // 1000 for t in batch.sections["before_ms"].tolist()]
     assert before_ms == [None, None, None, 160, 160]
 
@@ -109,7 +120,9 @@ def test_each_section_has_a_histogram_of_its_own():
 
 def test_readings_over_the_wanted_power_are_carried_and_the_one_that_follows_each():
     [batch] = batches(
-        at(1, 0, {1: {3: 1, 4: 2, 5: 50.5, 70: 2, 71: 3, 72: 60, 73: 61}, 2: {1: 50}, 3: {}, 4: {2: 900}}), at(1, 100, {1: {110: 7}, 2: {120: 51, 130: 8}}))
+        at(1, 0, {1: {3: 1, 4: 2, 5: 50.5, 70: 2, 71: 3, 72: 60, 73: 61}, 2: {1: 50}, 3: {}, 4: {2: 900}}),
+        at(1, 100, {1: {110: 7}, 2: {120: 51, 130: 8}}),
+    )
     assert batch.sections["carried"].tolist() == [4, 0, 0, 1, 0, 2]
     assert carried_by(batch) == [[(2, 50.5), (67, 2), (69, 60), (70, 61)], [], [], [(0, 900)], [], [(0, 51), (10, 8)]]
     assert batch.sections["peak_watts"].tolist() == [61, 50, 0, 900, 7, 51]
@@ -118,10 +131,15 @@ def test_readings_over_the_wanted_power_are_carried_and_the_one_that_follows_eac
 
 def test_each_section_has_its_minutes():
     [batch] = batches(
-        at(1, 30, {1: {30: 60, 59.999: 20.5, 60: 2000, 129: 0}, 2: {}, 4: {65: 7}}), at(1, 130, {4: {130: 7.0004}, 1: {131: 60, 229.5: 1}}))
+        at(1, 30, {1: {30: 60, 59.999: 20.5, 60: 2000, 129: 0}, 2: {}, 4: {65: 7}}), at(1, 130, {4: {130: 7.0004}, 1: {131: 60, 229.5: 1}})
+    )
     assert minutes_of(batch) == [
-        [(0, 2, 20.5, 60, 80_500), (1, 1, 2000, 2000, 2_000_000), (2, 1, 0, 0, 0)], [], [(1, 1, 7, 7, 7000)],
-        [(2, 1, np.float32(7.0004), np.float32(7.0004), 7000)], [(2, 1, 60, 60, 60_000), (3, 1, 1, 1, 1000)]]
+        [(0, 2, 20.5, 60, 80_500), (1, 1, 2000, 2000, 2_000_000), (2, 1, 0, 0, 0)],
+        [],
+        [(1, 1, 7, 7, 7000)],
+        [(2, 1, np.float32(7.0004), np.float32(7.0004), 7000)],
+        [(2, 1, 60, 60, 60_000), (3, 1, 1, 1, 1000)],
+    ]
     assert batch.minutes.dtype == PIECE
 
 
@@ -153,8 +171,7 @@ def test_what_is_not_wanted_is_not_there():
 
 def test_sections_are_cut_at_midnight_and_so_are_their_histograms_and_readings():
     # Two readings of 60 W before midnight; at midnight and later 60, 2000 and 70 W. Meter 2 has none before.
-    [batch] = batches(
-        at(1, 86_350, {1: {86_360: 60, 86_399: 60, 86_400: 60, 86_405: 2000, 86_440: 70}, 2: {86_401: 10}}))
+    [batch] = batches(at(1, 86_350, {1: {86_360: 60, 86_399: 60, 86_400: 60, 86_405: 2000, 86_440: 70}, 2: {86_401: 10}}))
     sections = batch.sections
     assert sections["day"].tolist() == [15_082, 15_083] * 2
     assert (sections["start_ms"] - MIDNIGHT_MS).tolist() == [-50_000, 0] * 2
@@ -180,19 +197,27 @@ def test_without_readings_a_batch_has_its_sections_alone():
 def test_a_burst_without_meters_lies_between_others():
     found = batches(at(1, 0, {1: {0: 60}}), at(2, 0, {}), at(3, 0, {1: {61: 60}}))
     assert [(b.house_id, len(b.sections), b.watts.tolist(), minutes_of(b)) for b in found] == [
-        (1, 1, [60], [[(0, 1, 60, 60, 60_000)]]), (2, 0, [], []), (3, 1, [60], [[(1, 1, 60, 60, 60_000)]])]
+        (1, 1, [60], [[(0, 1, 60, 60, 60_000)]]),
+        (2, 0, [], []),
+        (3, 1, [60], [[(1, 1, 60, 60, 60_000)]]),
+    ]
 
 
 def same(mine, theirs) -> bool:
     """Whether two batches are equal."""
     return (mine.house_id, mine.timezone, mine.newest_ms) == (theirs.house_id, theirs.timezone, theirs.newest_ms) and all(
         getattr(mine, name).dtype == getattr(theirs, name).dtype and getattr(mine, name).tolist() == getattr(theirs, name).tolist()
-        for name in ARRAYS)
+        for name in ARRAYS
+    )
 
 
 def test_batches_are_restored_from_their_bytes():
-    found = together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}), at(1, 100, {1: {110: 700}}), at(2, 0, {1: {3: 60}}, "Europe/London"),
-                     at(2, 3550, {1: {3590: 1, 3610: 1}}, "Europe/London"))
+    found = together(
+        at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {1: 50}, 3: {}}),
+        at(1, 100, {1: {110: 700}}),
+        at(2, 0, {1: {3: 60}}, "Europe/London"),
+        at(2, 3550, {1: {3590: 1, 3610: 1}}, "Europe/London"),
+    )
     body = found.pack()
     # The time zones' names, 40 bytes a house, 144 a section, 6 an entry of a histogram, 24 a minute, 36 an hour, 4 a reading, compressed; 4 a
     # reading as they are.
@@ -206,9 +231,15 @@ def test_batches_are_restored_from_their_bytes():
 def test_the_batches_of_a_shard_travel_together_and_those_of_a_house_in_their_order():
     bursts = *(at(house, 0, {1: {0: 60}}) for house in (3, 1, 2, 7)), at(1, 100, {1: {100: 60}}, "Europe/London")
     found = together(*bursts, shards=4)
-    rows = {shard: [(batch.house_id, batch.timezone, batch.sections["meter_id"].tolist()) for batch in unpack(body)] for shard, body in found.by_shard(4)}
-    assert rows == {shard_of(3, 4): [(3, NEW_YORK, [1]), (7, NEW_YORK, [1])],
-                    shard_of(1, 4): [(1, NEW_YORK, [1]), (1, "Europe/London", [1])], shard_of(2, 4): [(2, NEW_YORK, [1])]}
+    rows = {
+        shard: [(batch.house_id, batch.timezone, batch.sections["meter_id"].tolist()) for batch in unpack(body)]
+        for shard, body in found.by_shard(4)
+    }
+    assert rows == {
+        shard_of(3, 4): [(3, NEW_YORK, [1]), (7, NEW_YORK, [1])],
+        shard_of(1, 4): [(1, NEW_YORK, [1]), (1, "Europe/London", [1])],
+        shard_of(2, 4): [(2, NEW_YORK, [1])],
+    }
     assert list(together().by_shard(4)) == []
     assert all(map(same, found.of(1), [batch for batch in found if batch.house_id == 1])) and len(list(found.of(1))) == 2
     assert list(found.of(4)) == []
@@ -219,7 +250,7 @@ def test_the_batches_of_a_shard_travel_together_and_those_of_a_house_in_their_or
 def test_a_batch_of_bursts_holds_what_batches_of_some_of_them_hold(log, size):
     bursts, _ = log
     [whole] = batches(*bursts)
-    pieces = [piece for n in range(0, len(bursts), size) for piece in batches(*bursts[n:n + size])]
+    pieces = [piece for n in range(0, len(bursts), size) for piece in batches(*bursts[n : n + size])]
     for name in ("bin", "count", "minutes", "hours", "watts"):
         assert getattr(whole, name).tolist() == np.concatenate([getattr(batch, name) for batch in pieces]).tolist()
     sections = np.concatenate([batch.sections for batch in pieces])
@@ -240,7 +271,11 @@ def test_halves_of_a_batch_hold_their_own_bursts_and_together_all(log):
         for half, (first, last) in zip(halves, pairwise([-1, *(half.sections["burst"].max() for half in halves)])):
             assert first < half.sections["burst"].min() <= last and half.newest_ms <= batch.newest_ms
             assert [half.sections[name].sum() for name in ("bins", "minutes", "hours", "carried")] == [
-                len(half.bin), len(half.minutes), len(half.hours), len(half.watts)]
+                len(half.bin),
+                len(half.minutes),
+                len(half.hours),
+                len(half.watts),
+            ]
 
 
 @settings(max_examples=100, deadline=None)
@@ -262,10 +297,13 @@ def test_histograms_minutes_and_readings_are_those_of_the_bursts(log):
         within = defaultdict(list)
         for time_ms, power in zip(times.tolist(), watts):
             within[(time_ms - START_MS) // 60_000].append(power)
-        assert minutes == [(minute, len(some), min(some), max(some), sum(round(Fraction(power) * 1000) for power in some))
-                           for minute, some in sorted(within.items())]
-        assert carried == [((time_ms - times[0]) / 1000, power) for time_ms, power, before in zip(times, watts, [0, *watts])
-                           if power > 50 or before > 50]
+        assert minutes == [
+            (minute, len(some), min(some), max(some), sum(round(Fraction(power) * 1000) for power in some))
+            for minute, some in sorted(within.items())
+        ]
+        assert carried == [
+            ((time_ms - times[0]) / 1000, power) for time_ms, power, before in zip(times, watts, [0, *watts]) if power > 50 or before > 50
+        ]
 
 
 def test_a_batch_that_waits_in_state_of_the_last_release_is_read():
@@ -273,7 +311,8 @@ def test_a_batch_that_waits_in_state_of_the_last_release_is_read():
         "b90000001000010000000100000003000000020000000200000002010000f603416d65726963612f4e65775f596f726b01000100f30270e3c4662f01000001000000"
         "03000000020400b101000000ea3a000000d2c3200031a058c5080016033b0001020022b8dd20000448007100000040141e32090004020022b805720024e8fd120002"
         "480016640f009800000000c000004a428400733f0262020303018e00910100000030654b01022e0081803f00004a422cc90d00520031654b01640082004000000040"
-        "d007180080d0070000e8fd000000004a4200000040")
+        "d007180080d0070000e8fd000000004a4200000040"
+    )
     [found], [expected] = unpack(body), together(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}}))
     assert found.sections["offset"].tolist() == [100] and same(found, expected)
 

@@ -79,28 +79,35 @@ def test_a_quantity():
             measure.quantity(text)
 
 
-@pytest.mark.parametrize("target, text, met", [
-    (Target("a, times b", 10.0, least=10), "a, times b: 10 (at least 10): met", True),
-    (Target("a, times b", 9.99, least=10), "a, times b: 9.99 (at least 10): MISSED", False),
-    (Target("p99, s", 2.0, most=2), "p99, s: 2 (at most 2): met", True),
-    (Target("p99, s", 2.01, most=2), "p99, s: 2.01 (at most 2): MISSED", False),
-    (Target("readings/s", 210_000.0, least=200_000), "readings/s: 210,000 (at least 200,000): met", True),
-])
+@pytest.mark.parametrize(
+    "target, text, met",
+    [
+        (Target("a, times b", 10.0, least=10), "a, times b: 10 (at least 10): met", True),
+        (Target("a, times b", 9.99, least=10), "a, times b: 9.99 (at least 10): MISSED", False),
+        (Target("p99, s", 2.0, most=2), "p99, s: 2 (at most 2): met", True),
+        (Target("p99, s", 2.01, most=2), "p99, s: 2.01 (at most 2): MISSED", False),
+        (Target("readings/s", 210_000.0, least=200_000), "readings/s: 210,000 (at least 200,000): met", True),
+    ],
+)
 def test_a_target_and_its_verdict(target, text, met):
     assert (target.met, str(target)) == (met, text)
 
 
 def runs():
-    return [Run("producer", "generator", "makes and sends", 100_000_000, 5.0, 10.0),
-            Run("blackhole", "Flink", "only reads", 100_000_000, 4.0, 20.0, 800.4),
-            Run("three_jobs", "ours", "three in one job", 100_000_000, 8.0, 30.0, 1500.0),
-            Run("pipeline", "ours", "all four in one job", 100_000_000, 10.0, 36.0, 1600.0),
-            Run("spark_batch", "PySpark batch", "daily energy", 100_000_000, 100.0, 190.0, 4000.0, "equal: days 10"),
-            Run("flink_sql", "Flink SQL (JVM)", "daily energy", 100_000_000, answers="failed: no memory")]
+    return [
+        Run("producer", "generator", "makes and sends", 100_000_000, 5.0, 10.0),
+        Run("blackhole", "Flink", "only reads", 100_000_000, 4.0, 20.0, 800.4),
+        Run("three_jobs", "ours", "three in one job", 100_000_000, 8.0, 30.0, 1500.0),
+        Run("pipeline", "ours", "all four in one job", 100_000_000, 10.0, 36.0, 1600.0),
+        Run("spark_batch", "PySpark batch", "daily energy", 100_000_000, 100.0, 190.0, 4000.0, "equal: days 10"),
+        Run("flink_sql", "Flink SQL (JVM)", "daily energy", 100_000_000, answers="failed: no memory"),
+    ]
 
 
 def test_the_comparisons_table():
-    assert comparison.report(runs()) == """\
+    assert (
+        comparison.report(runs())
+        == """\
 engine           work                 seconds  M readings/s  times blackhole  three in one is times  CPU s per M  peak MB
 ---------------  -------------------  -------  ------------  ---------------  ---------------------  -----------  -------
 generator        makes and sends          5.0         20.00            0.800                   0.62         0.10
@@ -112,12 +119,14 @@ Flink SQL (JVM)  daily energy
 
 PySpark batch, daily energy: equal: days 10
 Flink SQL (JVM), daily energy: failed: no memory"""
+    )
 
 
 def test_the_comparison_has_a_target_only_where_both_sides_ran():
     assert [(target.what, target.value, target.met) for target in comparison.targets(runs())] == [
         ("ours (three in one job), times PySpark batch (daily energy)", 12.5, True),
-        ("ours (three in one job), times Flink (only reads)", 0.5, True)]
+        ("ours (three in one job), times Flink (only reads)", 0.5, True),
+    ]
     assert comparison.targets(runs()[:2]) == []
 
 
@@ -163,20 +172,28 @@ def test_a_failed_program_is_reported_with_its_reason(tmp_path, monkeypatch, err
     assert found.runs == [run] and (tmp_path / "kept" / "spark_batch.log").read_text().startswith("Traceback")
 
 
-@pytest.mark.parametrize("text, reason", [
-    ("java.lang.RuntimeException: it\nCaused by: java.io.IOException: full\n\tat here\n", "java.io.IOException: full"),
-    (f"ImportError: no jobs\n{measure.ABORTED}: Python process\n\tat here\nCaused by: java.lang.RuntimeException: Python process exits with code: 1\n"
-     "\t... 14 more\n", "ImportError: no jobs"),
-    ("ModuleNotFoundError: No module named 'pyspark'\n\n", "ModuleNotFoundError: No module named 'pyspark'"),
-    ("", "no reason given"),
-])
+@pytest.mark.parametrize(
+    "text, reason",
+    [
+        ("java.lang.RuntimeException: it\nCaused by: java.io.IOException: full\n\tat here\n", "java.io.IOException: full"),
+        (
+            f"ImportError: no jobs\n{measure.ABORTED}: Python process\n\tat here\nCaused by: java.lang.RuntimeException: Python process exits with code: 1\n"
+            "\t... 14 more\n",
+            "ImportError: no jobs",
+        ),
+        ("ModuleNotFoundError: No module named 'pyspark'\n\n", "ModuleNotFoundError: No module named 'pyspark'"),
+        ("", "no reason given"),
+    ],
+)
 def test_why_a_program_has_failed(text, reason):
     assert measure.last_words([line for line in text.splitlines() if line]) == reason
 
 
 def test_a_peer_that_fails_ends_with_its_reason(tmp_path):
     program = "from bench.peers import carry_out\ndef main():\n    raise ValueError('no burst\\nat all') from None\ncarry_out(main)"
-    ended = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env={reports.FILE: str(tmp_path / "report")})
+    ended = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, env={reports.FILE: str(tmp_path / "report")}
+    )
     first, *_, last = ended.stderr.splitlines()
     assert reports.read(tmp_path / "report").error == "ValueError: no burst"
     assert (ended.returncode, first, last) == (1, "Traceback (most recent call last):", "failed: ValueError: no burst")
@@ -186,7 +203,10 @@ def test_a_peers_reason_is_the_innermost_cause():
     outer = RuntimeError("a partition failed")
     outer.__cause__ = KeyError("house_id")
     assert why(outer) == "KeyError: 'house_id'"
-    assert why(RuntimeError("o1.save\n: org.SparkException: aborted\nCaused by: java.io.IOException: full\n\tat x")) == "java.io.IOException: full"
+    assert (
+        why(RuntimeError("o1.save\n: org.SparkException: aborted\nCaused by: java.io.IOException: full\n\tat x"))
+        == "java.io.IOException: full"
+    )
 
 
 def test_of_several_runs_the_middle_counts():
@@ -209,8 +229,15 @@ def test_what_is_saved(tmp_path):
 def test_scalings_cases_have_as_many_readings():
     cases = scaling.cases((10, 40), 60_000_000, 10_000)
     assert [(case.kind, case.size, case.houses, case.steps, case.parallelism) for case in cases] == [
-        ("days", 10, 20, 2880, None), ("days", 40, 20, 11520, None), ("parallelism", 1, 20, 1250, 1), ("parallelism", 2, 20, 1250, 2),
-        ("houses", 10, 10, 8000, None), ("houses", 100, 100, 800, None), ("houses", 1000, 1000, 80, None), ("houses", 10000, 10000, 8, None)]
+        ("days", 10, 20, 2880, None),
+        ("days", 40, 20, 11520, None),
+        ("parallelism", 1, 20, 1250, 1),
+        ("parallelism", 2, 20, 1250, 2),
+        ("houses", 10, 10, 8000, None),
+        ("houses", 100, 100, 800, None),
+        ("houses", 1000, 1000, 80, None),
+        ("houses", 10000, 10000, 8, None),
+    ]
 
 
 def test_what_is_started_meanwhile_has_so_many_cores():
@@ -225,7 +252,8 @@ def test_scalings_targets_are_compared_with_the_middle_run():
     _, _, one, two, *houses = scaling.cases((10, 40), 60_000_000, 10_000)
     three = [Run("", "", "2", 60, seconds, cpu_s, mb) for seconds, cpu_s, mb in ((1, 30, 200), (3, 10, 300), (2, 20, 100))]
     middle = {one: Run("", "", "1", 60, 3, 1, 1), two: measure.median(three)} | {
-        case: Run("", "", str(case.size), 60, seconds, 1, 1) for case, seconds in zip(houses, (10, 11, 13, 11))}
+        case: Run("", "", str(case.size), 60, seconds, 1, 1) for case, seconds in zip(houses, (10, 11, 13, 11))
+    }
     assert [(target.value, target.met) for target in scaling.targets(middle)] == [(1.5, False), (1.3, False)]
 
 
@@ -234,7 +262,9 @@ def test_the_time_from_a_reading_to_its_alert():
     seen = {alert: at + (0.3 if at < 40 else 0.6) for alert, at in sent.items() if alert != "1/7/0"} | {"another": 5.0}
     results = live.latency(sent, seen)
     assert (results["alerts"], results["missing"]) == (6, 1)
-    assert results == pytest.approx({"alerts": 6, "missing": 1, "p50_s": 0.45, "p95_s": 0.6, "p99_s": 0.6, "max_s": 0.6, "last_of_first": 2.0})
+    assert results == pytest.approx(
+        {"alerts": 6, "missing": 1, "p50_s": 0.45, "p95_s": 0.6, "p99_s": 0.6, "max_s": 0.6, "last_of_first": 2.0}
+    )
     assert live.latency(sent, {}) == {"alerts": 0, "missing": 7}
 
 

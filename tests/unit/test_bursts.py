@@ -47,9 +47,9 @@ def test_bursts_hold_every_reading_once(first, second, burst_s):
         ends = np.cumsum(burst.counts)
         assert ends[-1] == len(burst.deltas) == len(burst.watts) > 0
         for meter_id, end, count in zip(burst.meter_ids, ends, burst.counts):
-            times = burst.start_ms + burst.tick_ms * np.cumsum(burst.deltas[end - count:end])
+            times = burst.start_ms + burst.tick_ms * np.cumsum(burst.deltas[end - count : end])
             assert ((burst.start_ms <= times) & (times < burst.end_ms)).all()
-            assert (times - start).tolist() == burst.watts[end - count:end].tolist()
+            assert (times - start).tolist() == burst.watts[end - count : end].tolist()
             seen[int(meter_id)] += (times - start).tolist()
     assert seen == {4: first, 2: second}
 

@@ -23,9 +23,13 @@ def read(path, options=AS_WATTS):
 MISSING = st.sampled_from(["nan", "?", "NULL", "-"])
 
 
-@given(st.lists(st.tuples(st.integers(0, 60), st.integers(0, 10**6) | MISSING), min_size=1, max_size=40),
-       st.sampled_from([" ", "\t", ",", ";", " , "]), st.sampled_from(["", "unix watts\n", "\ufeff", "\n\n"]), st.sampled_from(["", "000"]),
-       st.integers(1, 50))
+@given(
+    st.lists(st.tuples(st.integers(0, 60), st.integers(0, 10**6) | MISSING), min_size=1, max_size=40),
+    st.sampled_from([" ", "\t", ",", ";", " , "]),
+    st.sampled_from(["", "unix watts\n", "\ufeff", "\n\n"]),
+    st.sampled_from(["", "000"]),
+    st.integers(1, 50),
+)
 def test_whatever_the_form_the_readings_are_those_that_a_plain_reader_finds(tmp_path_factory, rows, separator, head, finer, chunk_rows):
     path = tmp_path_factory.mktemp("form") / "channel_1.dat"
     path.write_text(head + "".join(f"{NOON + second}{finer}{separator}{power}\n" for second, power in rows))
@@ -49,19 +53,22 @@ def test_repeated_time_keeps_the_first_reading(tmp_path, caplog):
     assert "channel_1.dat:2: 1 readings at the same time" in caplog.text
 
 
-@pytest.mark.parametrize("text, line, fault", [
-    ("1 1\nwatts\n", 2, "'watts': not two numbers"),
-    ("1 1\n\n2 x\n", 3, "'2 x': not two numbers"),
-    ("1 1\n2 2 2\n", 2, "not two numbers"),
-    ("1 1\n2\n", 2, "not two numbers"),
-    ("1 1\n3,\n", 2, "not two numbers"),
-    ("1,1\n2,,\n", 2, "not two numbers"),
-    ("1 1\nnan 1\n", 2, "the time is not in Unix seconds"),
-    ("1 1\n-2 1\n", 2, "the time is not in Unix seconds"),
-    ("1 1\n1303132929000 1\n", 2, "the time is not in Unix seconds"),
-    ("1303132929000 1\n1303132930 1\n", 2, "the time is not in Unix milliseconds"),
-    ("7" * 24 + " 1\n", 1, "the time is not in Unix seconds"),
-])
+@pytest.mark.parametrize(
+    "text, line, fault",
+    [
+        ("1 1\nwatts\n", 2, "'watts': not two numbers"),
+        ("1 1\n\n2 x\n", 3, "'2 x': not two numbers"),
+        ("1 1\n2 2 2\n", 2, "not two numbers"),
+        ("1 1\n2\n", 2, "not two numbers"),
+        ("1 1\n3,\n", 2, "not two numbers"),
+        ("1,1\n2,,\n", 2, "not two numbers"),
+        ("1 1\nnan 1\n", 2, "the time is not in Unix seconds"),
+        ("1 1\n-2 1\n", 2, "the time is not in Unix seconds"),
+        ("1 1\n1303132929000 1\n", 2, "the time is not in Unix seconds"),
+        ("1303132929000 1\n1303132930 1\n", 2, "the time is not in Unix milliseconds"),
+        ("7" * 24 + " 1\n", 1, "the time is not in Unix seconds"),
+    ],
+)
 @pytest.mark.parametrize("options", [AS_WATTS, STRICT])
 def test_bad_line_is_named(tmp_path, text, line, fault, options):
     path = house(tmp_path, c1=text) / "channel_1.dat"
@@ -70,16 +77,19 @@ def test_bad_line_is_named(tmp_path, text, line, fault, options):
     assert str(error.value).startswith(f"{path}:{line}: ") and fault in str(error.value)
 
 
-@pytest.mark.parametrize("text, line, fault, used, note", [
-    ("1 1\n3 1\n2 1\n", 3, "the time goes backwards, from 3", [1, 1, 1], "1 readings earlier than one before them: sorted in"),
-    ("1 1\n1 2\n", 2, "a second reading at that time", [1], "1 readings at the same time as the one before them: left out"),
-    ("1 1\n2 -0.5\n", 2, "-0.5 W: a power is 0 or more", [1, -0.5], "1 readings that are negative or over a gigawatt: the job refuses"),
-    ("1 1\n2 4294967295\n", 2, "more than a gigawatt", [1, 2**32], "1 readings that are negative or over a gigawatt: the job refuses"),
-    ("1 inf\n", 1, "more than a gigawatt", [np.inf], "1 readings that are negative or over a gigawatt: the job refuses"),
-    ("1 1\n\n2 nan\n", 3, "the power is missing", [1], "1 missing values: left out"),
-    ("1 1\n2 ?\n3 1\n4 NULL\n", 2, "the power is missing", [1, 1], "2 missing values: left out (this is the first)"),
-    ("t;p\n1;1\n2;\n", 3, "the power is missing", [1], "1 missing values: left out"),
-])
+@pytest.mark.parametrize(
+    "text, line, fault, used, note",
+    [
+        ("1 1\n3 1\n2 1\n", 3, "the time goes backwards, from 3", [1, 1, 1], "1 readings earlier than one before them: sorted in"),
+        ("1 1\n1 2\n", 2, "a second reading at that time", [1], "1 readings at the same time as the one before them: left out"),
+        ("1 1\n2 -0.5\n", 2, "-0.5 W: a power is 0 or more", [1, -0.5], "1 readings that are negative or over a gigawatt: the job refuses"),
+        ("1 1\n2 4294967295\n", 2, "more than a gigawatt", [1, 2**32], "1 readings that are negative or over a gigawatt: the job refuses"),
+        ("1 inf\n", 1, "more than a gigawatt", [np.inf], "1 readings that are negative or over a gigawatt: the job refuses"),
+        ("1 1\n\n2 nan\n", 3, "the power is missing", [1], "1 missing values: left out"),
+        ("1 1\n2 ?\n3 1\n4 NULL\n", 2, "the power is missing", [1, 1], "2 missing values: left out (this is the first)"),
+        ("t;p\n1;1\n2;\n", 3, "the power is missing", [1], "1 missing values: left out"),
+    ],
+)
 def test_repaired_and_skipped_lines_are_reported_and_strict_mode_rejects_them(tmp_path, caplog, monkeypatch, text, line, fault, used, note):
     path = house(tmp_path, c1=text) / "channel_1.dat"
     monkeypatch.setenv(reports.FILE, str(tmp_path / "report.jsonl"))

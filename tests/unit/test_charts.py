@@ -35,20 +35,55 @@ def labels(span: Span) -> dict[float, str]:
 
 def test_axis_of_a_day_of_23_hours():
     # 01:00 did not come: 03:00 is two hours after midnight
-    assert labels(span_of(SPRING)) == {0: ["Sun 29 Mar", "2026"], 2: "03:00", 5: "06:00", 8: "09:00", 11: "12:00", 14: "15:00", 17: "18:00", 20: "21:00",
-                                       23: ["Mon 30 Mar", "2026"]}
+    assert labels(span_of(SPRING)) == {
+        0: ["Sun 29 Mar", "2026"],
+        2: "03:00",
+        5: "06:00",
+        8: "09:00",
+        11: "12:00",
+        14: "15:00",
+        17: "18:00",
+        20: "21:00",
+        23: ["Mon 30 Mar", "2026"],
+    }
 
 
 def test_axis_of_a_day_of_25_hours():
     # 01:00 came twice: 03:00 is four hours after midnight
-    assert labels(span_of(SUN)) == {0: ["Sun 25 Oct", "2026"], 4: "03:00", 7: "06:00", 10: "09:00", 13: "12:00", 16: "15:00", 19: "18:00", 22: "21:00",
-                                    25: ["Mon 26 Oct", "2026"]}
+    assert labels(span_of(SUN)) == {
+        0: ["Sun 25 Oct", "2026"],
+        4: "03:00",
+        7: "06:00",
+        10: "09:00",
+        13: "12:00",
+        16: "15:00",
+        19: "18:00",
+        22: "21:00",
+        25: ["Mon 26 Oct", "2026"],
+    }
 
 
 def test_axis_of_the_hours_in_which_the_clocks_change():
-    assert labels(span_of(SUN, hours=3)) == {0: ["Sun 25 Oct", "2026"], 0.5: "00:30", 1: "01:00", 1.5: "01:30", 2: "01:00", 2.5: "01:30", 3: "02:00"}
-    assert labels(span_of(SPRING, hours=2)) == {0: ["Sun 29 Mar", "2026"], 0.25: "00:15", 0.5: "00:30", 0.75: "00:45", 1: "02:00", 1.25: "02:15",
-                                                1.5: "02:30", 1.75: "02:45", 2: "03:00"}
+    assert labels(span_of(SUN, hours=3)) == {
+        0: ["Sun 25 Oct", "2026"],
+        0.5: "00:30",
+        1: "01:00",
+        1.5: "01:30",
+        2: "01:00",
+        2.5: "01:30",
+        3: "02:00",
+    }
+    assert labels(span_of(SPRING, hours=2)) == {
+        0: ["Sun 29 Mar", "2026"],
+        0.25: "00:15",
+        0.5: "00:30",
+        0.75: "00:45",
+        1: "02:00",
+        1.25: "02:15",
+        1.5: "02:30",
+        1.75: "02:45",
+        2: "03:00",
+    }
 
 
 def test_axis_of_a_span_that_begins_in_the_middle():
@@ -57,14 +92,17 @@ def test_axis_of_a_span_that_begins_in_the_middle():
     assert span.axis().to_dict()["axis"]["title"] == "local time (Europe/London)"
 
 
-@pytest.mark.parametrize("hours, most, step_s", [
-    (24, 720, 120),
-    (23, 720, 60),  # 115 s, in whole minutes: 1380 steps
-    (25, 720, 120),
-    (1, 720, 60),  # never less than a minute
-    (7 * 24, 720, 840),
-    (24, 1000, 60),
-])
+@pytest.mark.parametrize(
+    "hours, most, step_s",
+    [
+        (24, 720, 120),
+        (23, 720, 60),  # 115 s, in whole minutes: 1380 steps
+        (25, 720, 120),
+        (1, 720, 60),  # never less than a minute
+        (7 * 24, 720, 840),
+        (24, 1000, 60),
+    ],
+)
 def test_steps_are_whole_minutes(hours, most, step_s):
     span = Span(0, hours * HOUR, LONDON, most)
     assert span.step_s == step_s
@@ -100,7 +138,9 @@ def test_rows_are_cut_to_the_span():
 
 # What is drawn
 
-THRESHOLDS = pd.DataFrame({"valid_from": [utc(SUN, "01:00")], "valid_to": [utc(SUN, "14:00")], "percentile_watts": [1.0], "limit_watts": [2.0]})
+THRESHOLDS = pd.DataFrame(
+    {"valid_from": [utc(SUN, "01:00")], "valid_to": [utc(SUN, "14:00")], "percentile_watts": [1.0], "limit_watts": [2.0]}
+)
 ALERTS = pd.DataFrame({"start": [utc(SUN, "12:10")], "end": [utc(SUN, "12:11")], "peak_watts": [3.0], "limit_watts": [2.0]})
 
 
@@ -125,7 +165,9 @@ def test_an_alert_is_shown_in_local_time():
 
 def test_stacked_power_has_the_line_of_the_mains_where_there_is_one():
     span = span_of(SUN, hours=1, begin=13)
-    appliances, order = charts.ranked(pd.DataFrame({"start_s": [span.start_s], "label": ["oven"], "mean_watts": [2.0]}), "start_s", "mean_watts")
+    appliances, order = charts.ranked(
+        pd.DataFrame({"start_s": [span.start_s], "label": ["oven"], "mean_watts": [2.0]}), "start_s", "mean_watts"
+    )
     mains = pd.DataFrame({"start_s": [span.start_s], "mean_watts": [3.0]})
     assert layers(charts.stacked_power(appliances, mains, ALERTS, span, order)) == ["area", "line", "rect", "point"]
     assert layers(charts.stacked_power(appliances, mains.head(0), ALERTS.head(0), span, order)) == ["area"]
@@ -144,7 +186,12 @@ def test_the_largest_six_have_a_colour_and_the_rest_is_added_up():
 
 def test_a_colour_has_one_meaning_in_all_charts():
     scale = charts.appliance_colours(["oven", "kettle", OTHERS, UNMETERED]).to_dict()["scale"]
-    assert dict(zip(scale["domain"], scale["range"])) == {"oven": charts.BLUE, "kettle": charts.ORANGE, OTHERS: charts.YELLOW, UNMETERED: charts.GREY}
+    assert dict(zip(scale["domain"], scale["range"])) == {
+        "oven": charts.BLUE,
+        "kettle": charts.ORANGE,
+        OTHERS: charts.YELLOW,
+        UNMETERED: charts.GREY,
+    }
     all_of_them = charts.appliance_colours([*"abcdef", OTHERS, UNMETERED]).to_dict()["scale"]["range"]
     assert len(set(all_of_them)) == 8
 
@@ -164,11 +211,24 @@ def test_a_partial_day_is_pale_and_shows_its_coverage():
     assert layers(charts.daily_energy(energy.assign(before_kwh=[9.0, np.nan, np.nan]), median)) == ["bar", "text", "tick", "line"]
 
 
-ZIPS = pd.DataFrame({"zip": ["10001", "99501"], "city": ["New York", "Anchorage"], "state": ["NY", "AK"], "latitude": [40.75, 61.2], "longitude": [-73.99, -149.9],
-                     "houses": [4, 1], "kwh": [216.0, 7.4], "kwh_per_house_day": [21.6, 2.5], "alerts": [2, 1]})
+ZIPS = pd.DataFrame(
+    {
+        "zip": ["10001", "99501"],
+        "city": ["New York", "Anchorage"],
+        "state": ["NY", "AK"],
+        "latitude": [40.75, 61.2],
+        "longitude": [-73.99, -149.9],
+        "houses": [4, 1],
+        "kwh": [216.0, 7.4],
+        "kwh_per_house_day": [21.6, 2.5],
+        "alerts": [2, 1],
+    }
+)
 
 
-@pytest.mark.parametrize("place, projection", [({}, "albersUsa"), ({"latitude": [40.75, 51.5], "longitude": [-73.99, -0.1]}, "naturalEarth1")])
+@pytest.mark.parametrize(
+    "place, projection", [({}, "albersUsa"), ({"latitude": [40.75, 51.5], "longitude": [-73.99, -0.1]}, "naturalEarth1")]
+)
 def test_the_map_is_that_of_the_states_or_of_the_world(place, projection):
     drawn = charts.zip_map(ZIPS.assign(**place), "alerts", "alerts")
     assert drawn["layer"][0]["data"]["format"]["feature"] in drawn["layer"][0]["data"]["values"]["objects"]
@@ -184,12 +244,15 @@ def test_labels_of_a_ranking_are_data_and_in_order():
     assert "constructor" not in json.dumps(drawn) and all(layer["encoding"]["y"]["sort"] is None for layer in drawn["layer"])
 
 
-@pytest.mark.parametrize("chart", [
-    lambda: charts.columns_by_day(days(), "kwh", "energy, kWh"),
-    lambda: charts.stacked_days(*charts.ranked(days(label=["oven", "kettle", "oven"]), "date", "kwh")),
-    lambda: charts.ranking(pd.DataFrame({"label": ["oven"], "kwh": [1.0], "share_percent": [None]})),
-    lambda: charts.percentiles(days(name="oven (3)", percentile_watts=[0.0, 5.0, 6.0], limit_watts=[None, 7.0, 8.0]), ["oven (3)"]),
-])
+@pytest.mark.parametrize(
+    "chart",
+    [
+        lambda: charts.columns_by_day(days(), "kwh", "energy, kWh"),
+        lambda: charts.stacked_days(*charts.ranked(days(label=["oven", "kettle", "oven"]), "date", "kwh")),
+        lambda: charts.ranking(pd.DataFrame({"label": ["oven"], "kwh": [1.0], "share_percent": [None]})),
+        lambda: charts.percentiles(days(name="oven (3)", percentile_watts=[0.0, 5.0, 6.0], limit_watts=[None, 7.0, 8.0]), ["oven (3)"]),
+    ],
+)
 def test_vega_lite_takes_it(chart):
     assert chart().to_dict()["$schema"].startswith("https://vega.github.io/schema/vega-lite/")
 

@@ -14,23 +14,30 @@ DAY_S = 86_400
 
 
 def day_of(*meters_seconds):
-    return HouseDay(date(1970, 1, 1), 0, DAY_S * 1000,
-                    [(np.array(seconds, dtype=np.int64) * 1000, np.ones(len(seconds), np.float32)) for seconds in meters_seconds])
+    return HouseDay(
+        date(1970, 1, 1),
+        0,
+        DAY_S * 1000,
+        [(np.array(seconds, dtype=np.int64) * 1000, np.ones(len(seconds), np.float32)) for seconds in meters_seconds],
+    )
 
 
 def every(step, first=0, last=DAY_S):
     return list(range(first, last, step))
 
 
-@pytest.mark.parametrize("seconds, clean", [
-    (every(1000), True),
-    (every(1001), False),  # a gap of 1001 s
-    (every(100, first=1000), True),
-    (every(100, first=1001), False),  # begins too late
-    (every(100, last=DAY_S - 900), True),  # the last at 85400: 1000 s before midnight
-    ([*every(100, last=DAY_S - 1000), DAY_S - 1001], False),  # ends too early
-    ([], False),
-])
+@pytest.mark.parametrize(
+    "seconds, clean",
+    [
+        (every(1000), True),
+        (every(1001), False),  # a gap of 1001 s
+        (every(100, first=1000), True),
+        (every(100, first=1001), False),  # begins too late
+        (every(100, last=DAY_S - 900), True),  # the last at 85400: 1000 s before midnight
+        ([*every(100, last=DAY_S - 1000), DAY_S - 1001], False),  # ends too early
+        ([], False),
+    ],
+)
 def test_limits(seconds, clean):
     assert is_clean(day_of(seconds)) is clean
     assert is_clean(day_of(every(60), seconds)) is clean

@@ -24,9 +24,12 @@ def nowhere(tmp_path):
 @pytest.fixture
 def smw(tmp_path, nowhere):
     """Runs ./smw from another folder."""
+
     def run(*arguments, **environ):
-        return subprocess.run([ROOT / "smw", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=STILL_S,
-                              env=os.environ | nowhere | environ)
+        return subprocess.run(
+            [ROOT / "smw", *arguments], cwd=tmp_path, capture_output=True, text=True, timeout=STILL_S, env=os.environ | nowhere | environ
+        )
+
     return run
 
 
@@ -59,22 +62,28 @@ def test_help_names_every_command(smw):
         assert re.search(rf"^    {command}\s", result.stdout, re.MULTILINE)
 
 
-@pytest.mark.parametrize("arguments, environ, sentence", [
-    (["sql", "SELECT 1"], {}, "ClickHouse does not answer at http://127.0.0.1:1"),
-    (["topics"], {}, "no Kafka broker answers at 127.0.0.1:1"),
-    (["generate", "--data", "nothing"], {}, "nothing: there is no such folder"),
-    (["replay", "--from", "2026-11-01", "--to", "2026-11-02"], {}, "no Kafka broker answers at 127.0.0.1:1"),
-    (["savepoint"], {"SMW_FLINK_UI_PORT": "1"}, "no Flink answers at http://127.0.0.1:1"),
-    (["submit", "pipeline", "--jobmanager", "127.0.0.1:1"], {}, "no Flink answers at http://127.0.0.1:1"),
-    (["stack", "--from-savepoint", "/tmp"], {}, "/tmp is no savepoint: it has no file _metadata"),
-    (["topics"], {"SMW_PARTITIONS": "many"}, "SMW_PARTITIONS='many': it takes a whole number"),
-    (["topics"], {"SMW_KAFKA_CA": "ca.pem", "SMW_KAFKA_TLS": "true"}, "SMW_KAFKA_CA=ca.pem: it takes a PEM file of certificates"),
-    (["sql", "SELECT 1"], {"SMW_CLICKHOUSE_CA": "ca.pem", "SMW_CLICKHOUSE_URL": "https://127.0.0.1:1"},
-     "SMW_CLICKHOUSE_CA=ca.pem: it takes a PEM file of certificates"),
-    (["stack"], {"SMW_HOME": "/proc/none"}, "/proc/none cannot be written"),
-    (["stack"], {"SMW_KAFKA": "here"}, "SMW_KAFKA=here: it takes host:port"),
-    (["demo", "--houses", "0"], {}, "--houses 0: give 1 or more"),
-])
+@pytest.mark.parametrize(
+    "arguments, environ, sentence",
+    [
+        (["sql", "SELECT 1"], {}, "ClickHouse does not answer at http://127.0.0.1:1"),
+        (["topics"], {}, "no Kafka broker answers at 127.0.0.1:1"),
+        (["generate", "--data", "nothing"], {}, "nothing: there is no such folder"),
+        (["replay", "--from", "2026-11-01", "--to", "2026-11-02"], {}, "no Kafka broker answers at 127.0.0.1:1"),
+        (["savepoint"], {"SMW_FLINK_UI_PORT": "1"}, "no Flink answers at http://127.0.0.1:1"),
+        (["submit", "pipeline", "--jobmanager", "127.0.0.1:1"], {}, "no Flink answers at http://127.0.0.1:1"),
+        (["stack", "--from-savepoint", "/tmp"], {}, "/tmp is no savepoint: it has no file _metadata"),
+        (["topics"], {"SMW_PARTITIONS": "many"}, "SMW_PARTITIONS='many': it takes a whole number"),
+        (["topics"], {"SMW_KAFKA_CA": "ca.pem", "SMW_KAFKA_TLS": "true"}, "SMW_KAFKA_CA=ca.pem: it takes a PEM file of certificates"),
+        (
+            ["sql", "SELECT 1"],
+            {"SMW_CLICKHOUSE_CA": "ca.pem", "SMW_CLICKHOUSE_URL": "https://127.0.0.1:1"},
+            "SMW_CLICKHOUSE_CA=ca.pem: it takes a PEM file of certificates",
+        ),
+        (["stack"], {"SMW_HOME": "/proc/none"}, "/proc/none cannot be written"),
+        (["stack"], {"SMW_KAFKA": "here"}, "SMW_KAFKA=here: it takes host:port"),
+        (["demo", "--houses", "0"], {}, "--houses 0: give 1 or more"),
+    ],
+)
 def test_what_the_user_can_fix_is_reported_in_one_sentence(smw_here, arguments, environ, sentence):
     code, lines = smw_here(*arguments, **environ)
     assert code == 1
@@ -89,8 +98,13 @@ def test_wrong_arguments(smw_here, arguments):
     assert "smw" in lines[-1] and "error:" in lines[-1]
 
 
-@pytest.mark.parametrize("arguments, environ, code, sentence", [
-    (["topics"], {"SMW_PARTITIONS": "many"}, 1, "smw: SMW_PARTITIONS='many': it takes a whole number"), (["bogus"], {}, 2, "smw: error: ")])
+@pytest.mark.parametrize(
+    "arguments, environ, code, sentence",
+    [
+        (["topics"], {"SMW_PARTITIONS": "many"}, 1, "smw: SMW_PARTITIONS='many': it takes a whole number"),
+        (["bogus"], {}, 2, "smw: error: "),
+    ],
+)
 def test_the_process_ends_with_the_sentence_and_its_code(smw, arguments, environ, code, sentence):
     result = smw(*arguments, **environ)
     assert result.returncode == code
@@ -98,8 +112,11 @@ def test_the_process_ends_with_the_sentence_and_its_code(smw, arguments, environ
     assert "Traceback" not in result.stderr
 
 
-COMMANDS = [(file.name, match[1]) for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-            for match in re.finditer(r"^ {4,}(?:SMW_\w+=\S+ )*\./smw (?!test|bench)(.*)", file.read_text(), re.MULTILINE)]
+COMMANDS = [
+    (file.name, match[1])
+    for file in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+    for match in re.finditer(r"^ {4,}(?:SMW_\w+=\S+ )*\./smw (?!test|bench)(.*)", file.read_text(), re.MULTILINE)
+]
 """(document, what follows ./smw) of each line to be typed; test and bench take arguments of their own."""
 
 

@@ -23,8 +23,7 @@ FLOATS = st.lists(st.floats(width=32), max_size=100)
 @st.composite
 def bursts(draw):
     ints = [np.array(draw(INTS), np.int32) for _ in range(3)]
-    return Burst(draw(LONG), draw(st.text(max_size=30)), draw(LONG), draw(LONG), draw(INT), *ints,
-                 np.array(draw(FLOATS), np.float32))
+    return Burst(draw(LONG), draw(st.text(max_size=30)), draw(LONG), draw(LONG), draw(INT), *ints, np.array(draw(FLOATS), np.float32))
 
 
 @st.composite
@@ -103,7 +102,7 @@ def test_damaged_bytes_raise_codec_error_or_still_decode(columns, data):
     payload = bytearray(written(columns))
     for _ in range(data.draw(st.integers(1, 4))):
         payload[data.draw(st.integers(0, len(payload) - 1))] = data.draw(st.integers(0, 255))
-    damaged = bytes(payload[:data.draw(st.integers(0, len(payload)))])
+    damaged = bytes(payload[: data.draw(st.integers(0, len(payload)))])
     for read in (*DECODE.values(), decode):
         with suppress(CodecError):
             read(damaged)
@@ -126,29 +125,52 @@ def test_bytes_of_another_kind_are_named_as_such(payload):
             read(payload)
 
 
-@pytest.mark.parametrize("payload, message", [
-    (b"", "begins with nothing"),
-    (b"{}", "begins with 7b7d, not c301"),
-    (b"\xc3\x01" + bytes(8), "fingerprint 0000000000000000 is none of those"),
-    (encode("daily_energy", dict(house_id=1, meter_id=1, date=1, kwh=1.0, readings=1, duplicates=0, covered_s=1.0,
-                                 max_gap_s=1.0, day_s=86400, final=True, revision=1)), "schema daily_energy"),
-    (HEADERS["reading_burst"], "ends too early"),
-    (HEADERS["reading_burst"] + b"\xff" * 12, "more than 10 bytes"),
-    (HEADERS["reading_burst"] + b"\x02\x04\xff\xfe" + bytes(9), "not UTF-8"),
-    (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + long_bytes(2**40), "array block of 1099511627776 items"),
-    (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + b"\0\0\0\0" + b"!", "1 bytes too many"),
-])
+@pytest.mark.parametrize(
+    "payload, message",
+    [
+        (b"", "begins with nothing"),
+        (b"{}", "begins with 7b7d, not c301"),
+        (b"\xc3\x01" + bytes(8), "fingerprint 0000000000000000 is none of those"),
+        (
+            encode(
+                "daily_energy",
+                dict(
+                    house_id=1,
+                    meter_id=1,
+                    date=1,
+                    kwh=1.0,
+                    readings=1,
+                    duplicates=0,
+                    covered_s=1.0,
+                    max_gap_s=1.0,
+                    day_s=86400,
+                    final=True,
+                    revision=1,
+                ),
+            ),
+            "schema daily_energy",
+        ),
+        (HEADERS["reading_burst"], "ends too early"),
+        (HEADERS["reading_burst"] + b"\xff" * 12, "more than 10 bytes"),
+        (HEADERS["reading_burst"] + b"\x02\x04\xff\xfe" + bytes(9), "not UTF-8"),
+        (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + long_bytes(2**40), "array block of 1099511627776 items"),
+        (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + b"\0\0\0\0" + b"!", "1 bytes too many"),
+    ],
+)
 def test_a_fault_is_reported(payload, message):
     with pytest.raises(CodecError, match=message):
         decode_burst(payload)
 
 
-@pytest.mark.parametrize("payload, message", [
-    (HEADERS["reading_burst"], "^a message of schema reading_burst, where a power_profile was expected$"),
-    (HEADERS["power_profile"], "^malformed power_profile: it ends too early$"),
-    (HEADERS["power_profile"] + b"\x02" + long_bytes(2**31), "^malformed power_profile: an int beyond 32 bits$"),
-    (HEADERS["power_profile"] + bytes(11) + b"!", "^malformed power_profile: 1 bytes too many$"),
-])
+@pytest.mark.parametrize(
+    "payload, message",
+    [
+        (HEADERS["reading_burst"], "^a message of schema reading_burst, where a power_profile was expected$"),
+        (HEADERS["power_profile"], "^malformed power_profile: it ends too early$"),
+        (HEADERS["power_profile"] + b"\x02" + long_bytes(2**31), "^malformed power_profile: an int beyond 32 bits$"),
+        (HEADERS["power_profile"] + bytes(11) + b"!", "^malformed power_profile: 1 bytes too many$"),
+    ],
+)
 def test_a_fault_is_reported_for_the_schema_that_was_read(payload, message):
     with pytest.raises(CodecError, match=message):
         decode_profile(payload)

@@ -10,7 +10,9 @@ import pytest
 from smartmeter.settings import ROOT
 
 CALLEE = "from smartmeter.compiled import compiled\n\n@compiled\ndef double(x):\n    return x * {factor}\n"
-CALLER = "from jobs.core.callee import double\nfrom smartmeter.compiled import compiled\n\n@compiled\ndef more(x):\n    return double(x) + 1\n"
+CALLER = (
+    "from jobs.core.callee import double\nfrom smartmeter.compiled import compiled\n\n@compiled\ndef more(x):\n    return double(x) + 1\n"
+)
 CALL = "from jobs.caller import more; print(more(5), sum(more.stats.cache_hits.values()), sum(more.stats.cache_misses.values()))"
 
 
@@ -29,8 +31,14 @@ def project(tmp_path_factory):
 
 def call(root) -> str:
     """The result of more(5), how often it was found compiled, how often not."""
-    return subprocess.run([sys.executable, "-P", "-c", CALL], cwd=root, env={"PYTHONPATH": str(root), "HOME": str(root / "home")},
-                          capture_output=True, text=True, check=True).stdout.strip()
+    return subprocess.run(
+        [sys.executable, "-P", "-c", CALL],
+        cwd=root,
+        env={"PYTHONPATH": str(root), "HOME": str(root / "home")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
 
 
 def copy(project, tmp_path):

@@ -11,9 +11,15 @@ OPEN = Settings().but(kafka="broker:9092")
 USER = Settings().but(kafka="broker:9092", kafka_user="jobs", kafka_password='a"b\\c')
 
 
-@pytest.mark.parametrize("fields, name", [
-    (dict(), "PLAINTEXT"), (dict(kafka_tls=True), "SSL"), (dict(kafka_user="u", kafka_password="p"), "SASL_PLAINTEXT"),
-    (dict(kafka_tls=True, kafka_user="u", kafka_password="p"), "SASL_SSL")])
+@pytest.mark.parametrize(
+    "fields, name",
+    [
+        (dict(), "PLAINTEXT"),
+        (dict(kafka_tls=True), "SSL"),
+        (dict(kafka_user="u", kafka_password="p"), "SASL_PLAINTEXT"),
+        (dict(kafka_tls=True, kafka_user="u", kafka_password="p"), "SASL_SSL"),
+    ],
+)
 def test_kafkas_name_for_the_protocol(fields, name):
     settings = Settings().but(**fields)
     assert protocol(settings) == client(settings)["security.protocol"] == java_consumer(settings, "g")["security.protocol"] == name
@@ -21,10 +27,19 @@ def test_kafkas_name_for_the_protocol(fields, name):
 
 def test_a_consumer_reads_committed_messages_only_and_commits_on_call():
     assert consumer(OPEN, "g") == {
-        "bootstrap.servers": "broker:9092", "security.protocol": "PLAINTEXT", "log_level": 0, "group.id": "g",
-        "isolation.level": "read_committed", "enable.auto.commit": False}
+        "bootstrap.servers": "broker:9092",
+        "security.protocol": "PLAINTEXT",
+        "log_level": 0,
+        "group.id": "g",
+        "isolation.level": "read_committed",
+        "enable.auto.commit": False,
+    }
     assert java_consumer(OPEN, "g") == {
-        "bootstrap.servers": "broker:9092", "security.protocol": "PLAINTEXT", "group.id": "g", "isolation.level": "read_committed"}
+        "bootstrap.servers": "broker:9092",
+        "security.protocol": "PLAINTEXT",
+        "group.id": "g",
+        "isolation.level": "read_committed",
+    }
 
 
 def test_a_password_is_escaped_for_java():

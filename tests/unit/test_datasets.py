@@ -26,8 +26,7 @@ def test_redd(tmp_path):
     assert first.meters == [Meter(1, "mains", "mains"), Meter(2, "mains", "mains"), Meter(3, "oven", "appliance")]
     (day,) = first.days()
     assert (day.date, day.start_ms) == (date(2011, 4, 18), (NOON - 43200) * 1000)
-    assert [times.tolist() for times, _ in day.readings] == [[NOON * 1000, NOON * 1000 + 1000], [NOON * 1000],
-                                                             [NOON * 1000 + 2000]]
+    assert [times.tolist() for times, _ in day.readings] == [[NOON * 1000, NOON * 1000 + 1000], [NOON * 1000], [NOON * 1000 + 2000]]
     assert day.readings[0][1].tolist() == [np.float32(222.2), 0.0]
 
 
@@ -42,7 +41,9 @@ def test_ukdale_gzipped_with_fractions_of_a_second(tmp_path):
     assert [meter.kind for meter in only.meters] == ["mains", "appliance"]
     found = list(bursts(only, date.min, date.max, 300))
     assert [(burst.tick_ms, burst.start_ms, burst.counts.tolist()) for burst in found] == [
-        (1, 1363546800000, [0, 1]), (1, 1363547400000, [2, 0])]
+        (1, 1363546800000, [0, 1]),
+        (1, 1363547400000, [2, 0]),
+    ]
     assert found[1].deltas.tolist() == [162026, 1474]
 
 
@@ -53,7 +54,9 @@ def test_timezone_can_be_set(tmp_path):
         measured_houses(tmp_path)
 
 
-@pytest.mark.parametrize("label, zone", [("Mains", "America/New_York"), ("main", None), ("Aggregate", "Europe/London"), ("site_meter", None)])
+@pytest.mark.parametrize(
+    "label, zone", [("Mains", "America/New_York"), ("main", None), ("Aggregate", "Europe/London"), ("site_meter", None)]
+)
 def test_advice_to_give_a_time_zone_does_not_make_an_appliance_of_the_mains(tmp_path, caplog, label, zone):
     house(tmp_path, labels=f"1 {label}\n2 Fridge\n", c1="1 500\n", c2="1 100\n")
     if zone:
@@ -66,14 +69,40 @@ def test_advice_to_give_a_time_zone_does_not_make_an_appliance_of_the_mains(tmp_
     assert [meter.kind for meter in given.meters] == ["mains", "appliance"]
 
 
-@pytest.mark.parametrize("label", [
-    "mains", "Mains", "MAINS_1", "mains2", "main", "Main meter", "aggregate", "Aggregate", "site meter", "site_meter", "sitemeter", "Whole House",
-    "whole-home", "Total", "total power", "grid", "Grid meter", "smart meter", "WHE", "electric-mains", "electric_combined", "mains phase 2"])
+@pytest.mark.parametrize(
+    "label",
+    [
+        "mains",
+        "Mains",
+        "MAINS_1",
+        "mains2",
+        "main",
+        "Main meter",
+        "aggregate",
+        "Aggregate",
+        "site meter",
+        "site_meter",
+        "sitemeter",
+        "Whole House",
+        "whole-home",
+        "Total",
+        "total power",
+        "grid",
+        "Grid meter",
+        "smart meter",
+        "WHE",
+        "electric-mains",
+        "electric_combined",
+        "mains phase 2",
+    ],
+)
 def test_labels_of_the_whole_house(label):
     assert is_mains(label)
 
 
-@pytest.mark.parametrize("label", ["oven", "main bedroom", "total freezer", "grid tie inverter", "house lights", "subpanel", "domain", "solar", ""])
+@pytest.mark.parametrize(
+    "label", ["oven", "main bedroom", "total freezer", "grid tie inverter", "house lights", "subpanel", "domain", "solar", ""]
+)
 def test_labels_of_appliances(label):
     assert not is_mains(label)
 
@@ -116,16 +145,19 @@ SECONDS, WATTS = 1303132929 + 60 * np.arange(3000), 200 + np.arange(3000) % 50
 """200 W rising by 1 W a minute, 50 minutes long, 60 times: (60 x (200 + ... + 249) - 249) W min = 673,251 / 60,000 kWh."""
 
 
-@pytest.mark.parametrize("form, scale, options, notes", [
-    ("{:.0f} {:g}\r\n", 1, AS_WATTS, []),
-    ("{:.0f},{:g}\n", 1, AS_WATTS, []),
-    ("{:.0f}; {:g}\n", 1, AS_WATTS, []),
-    ("{:.0f}\t{:g}\n", 1, AS_WATTS, []),
-    ("{:.0f}000 {:g}\n", 1, AS_WATTS, ["times are read as Unix milliseconds"]),
-    ("{:.0f}000000 {:g}\n", 1, AS_WATTS, ["times are read as Unix microseconds"]),
-    ("{:.0f}000000000 {:g}\n", 1, AS_WATTS, ["times are read as Unix nanoseconds"]),
-    ("{:.0f} {:g}\n", 1000, ReadingOptions("kW"), []),
-])
+@pytest.mark.parametrize(
+    "form, scale, options, notes",
+    [
+        ("{:.0f} {:g}\r\n", 1, AS_WATTS, []),
+        ("{:.0f},{:g}\n", 1, AS_WATTS, []),
+        ("{:.0f}; {:g}\n", 1, AS_WATTS, []),
+        ("{:.0f}\t{:g}\n", 1, AS_WATTS, []),
+        ("{:.0f}000 {:g}\n", 1, AS_WATTS, ["times are read as Unix milliseconds"]),
+        ("{:.0f}000000 {:g}\n", 1, AS_WATTS, ["times are read as Unix microseconds"]),
+        ("{:.0f}000000000 {:g}\n", 1, AS_WATTS, ["times are read as Unix nanoseconds"]),
+        ("{:.0f} {:g}\n", 1000, ReadingOptions("kW"), []),
+    ],
+)
 @pytest.mark.parametrize("head", ["", "\ufeff", "unix,watts\n", "\ufeffZeit;Leistung\n\n"])
 def test_forms_of_a_channel_file(tmp_path, caplog, head, form, scale, options, notes):
     path = house(tmp_path, labels="1 mains\n") / "channel_1.dat"
@@ -141,7 +173,10 @@ def test_power_that_looks_like_kw_is_reported(tmp_path, caplog):
     folder = house(tmp_path, labels="1 mains\n2 oven\n", c2="1303132929 0\n")
     write(folder / "channel_1.dat", SECONDS, WATTS / 1000)
     measured_houses(tmp_path)
-    assert "house_1: the power looks like kW, not W: the highest of the first 3,000 readings is 0.249; if it is kW, give --unit kW" in caplog.text
+    assert (
+        "house_1: the power looks like kW, not W: the highest of the first 3,000 readings is 0.249; if it is kW, give --unit kW"
+        in caplog.text
+    )
 
 
 def test_half_hours_are_reported_with_the_setting_that_fixes_them(tmp_path, caplog):
@@ -176,22 +211,34 @@ def test_chunks_and_days_do_not_change_the_readings(tmp_path, monkeypatch, chunk
     assert [day.date.day for day in measured_houses(tmp_path)[0].days(date(2011, 4, 19), date(2011, 4, 21))] == [19]
 
 
-@pytest.mark.parametrize("text, message", [
-    ("1 mains\nrefrigerator\n", "labels.dat:2: 'refrigerator' is not a channel number and a label"),
-    ("1 mains\n2\n", "labels.dat:2: '2' is not"),
-    ("0 mains\n", "labels.dat:1: '0 mains' is not"),
-    ("1 mains\n1 oven\n", "labels.dat:2: channel 1 is named a second time"),
-    ("1 ''\n", "labels.dat:1: .* is not a channel number and a label"),
-    ("", "labels.dat: it is empty"),
-])
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("1 mains\nrefrigerator\n", "labels.dat:2: 'refrigerator' is not a channel number and a label"),
+        ("1 mains\n2\n", "labels.dat:2: '2' is not"),
+        ("0 mains\n", "labels.dat:1: '0 mains' is not"),
+        ("1 mains\n1 oven\n", "labels.dat:2: channel 1 is named a second time"),
+        ("1 ''\n", "labels.dat:1: .* is not a channel number and a label"),
+        ("", "labels.dat: it is empty"),
+    ],
+)
 def test_bad_labels(tmp_path, text, message):
     with pytest.raises(DatasetError, match=message):
         read_labels(house(tmp_path, labels=text) / "labels.dat")
 
 
-@pytest.mark.parametrize("text", [
-    "1 mains\n2 oven left\n", "1\tmains\n2\toven left\n", "\ufeff1 mains\r\n2  oven  left \r\n", "1,mains\n2, oven left\n",
-    "\"1\",\"mains\"\n'2','oven left'\n", "1: mains\n2: oven left\n", "channel,label\n1;mains\n2;\"oven left\"\n"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "1 mains\n2 oven left\n",
+        "1\tmains\n2\toven left\n",
+        "\ufeff1 mains\r\n2  oven  left \r\n",
+        "1,mains\n2, oven left\n",
+        "\"1\",\"mains\"\n'2','oven left'\n",
+        "1: mains\n2: oven left\n",
+        'channel,label\n1;mains\n2;"oven left"\n',
+    ],
+)
 def test_forms_of_labels(tmp_path, text):
     path = house(tmp_path) / "labels.dat"
     path.write_bytes(text.encode())
@@ -201,8 +248,13 @@ def test_forms_of_labels(tmp_path, text):
 label_words = st.from_regex(r"[a-zA-Z_&][a-zA-Z0-9_&]{0,9}", fullmatch=True)
 
 
-@given(st.dictionaries(st.integers(1, 2**31 - 1), st.lists(label_words, min_size=1, max_size=3).map(" ".join), min_size=1, max_size=5),
-       st.sampled_from([" ", "\t", ",", " ; ", ":"]), st.sampled_from(["", "'", '"']), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
+@given(
+    st.dictionaries(st.integers(1, 2**31 - 1), st.lists(label_words, min_size=1, max_size=3).map(" ".join), min_size=1, max_size=5),
+    st.sampled_from([" ", "\t", ",", " ; ", ":"]),
+    st.sampled_from(["", "'", '"']),
+    st.sampled_from(["\n", "\r\n"]),
+    st.sampled_from(["", "\ufeff"]),
+)
 def test_labels_are_read_whatever_their_form(tmp_path_factory, labels, separator, quote, end, mark):
     path = tmp_path_factory.mktemp("labels") / "labels.dat"
     path.write_bytes((mark + "".join(f"{channel}{separator}{quote}{label}{quote}{end}" for channel, label in labels.items())).encode())

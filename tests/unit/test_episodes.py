@@ -21,10 +21,11 @@ INF = float("inf")
 
 def version(date, from_ms, to_ms, limits: dict, **fields) -> dict:
     """A threshold of {meter: (percentile, limit)}; a limit of None is one that is warming up."""
-    meters = [dict(meter_id=m, percentile_watts=p, readings=9, covered_s=1.0, warming_up=limit is None, limit_watts=limit)
-              for m, (p, limit) in limits.items()]
-    return dict(house_id=1, date=date, valid_from=from_ms, valid_to=to_ms, quantile=0.9, window_days=7, meters=meters,
-                revision=1) | fields
+    meters = [
+        dict(meter_id=m, percentile_watts=p, readings=9, covered_s=1.0, warming_up=limit is None, limit_watts=limit)
+        for m, (p, limit) in limits.items()
+    ]
+    return dict(house_id=1, date=date, valid_from=from_ms, valid_to=to_ms, quantile=0.9, window_days=7, meters=meters, revision=1) | fields
 
 
 def versions_of(*thresholds) -> Versions:
@@ -48,7 +49,12 @@ THIRD = version(DAY + 2, 2000, 3000, {1: (20.0, 70.0)})
 
 def test_the_limit_is_that_of_the_version_of_the_time():
     assert limits_at(versions_of(FIRST, SECOND, THIRD), (1, 999), (1, 1000), (3, 1999), (1, 2000), (1, 2999)) == [
-        (INF, INF), (50, 10), (100, 80), (70, 20), (70, 20)]
+        (INF, INF),
+        (50, 10),
+        (100, 80),
+        (70, 20),
+        (70, 20),
+    ]
 
 
 def test_no_limit_for_an_unknown_or_warming_up_meter_or_before_the_first_version():
@@ -136,8 +142,9 @@ def found(batch, versions=ALWAYS_100_W, used=None, max_sample_period_ms=1_000_00
     def seconds(time_ms):
         return None if time_ms == UNKNOWN else (time_ms - START_MS) / 1000
 
-    return [(r["meter_id"], seconds(r["start_ms"]), seconds(r["last_ms"]), seconds(r["next_ms"]), r["readings"], r["peak_watts"])
-            for r in runs]
+    return [
+        (r["meter_id"], seconds(r["start_ms"]), seconds(r["last_ms"]), seconds(r["next_ms"]), r["readings"], r["peak_watts"]) for r in runs
+    ]
 
 
 def test_readings_over_the_limit_that_follow_each_other_are_a_run():
@@ -194,6 +201,7 @@ def test_each_reading_is_compared_with_the_version_of_its_own_time():
 
 # Episodes of a house, burst by burst
 
+
 class House:
     """A house with given versions; its state goes through bytes after each batch."""
 
@@ -224,8 +232,16 @@ class House:
 def plain(episodes) -> list[tuple]:
     """Episodes of meter 1 as (start, end in s, open, readings, excess in J)."""
     assert episodes.dtype == EPISODE
-    return [((e["start_ms"] - START_MS) / 1000, (e["end_ms"] - START_MS) / 1000, bool(e["open"]), int(e["readings"]),
-             kwh(e["excess_mj"], e["excess_rest"]) * 3.6e6) for e in episodes]
+    return [
+        (
+            (e["start_ms"] - START_MS) / 1000,
+            (e["end_ms"] - START_MS) / 1000,
+            bool(e["open"]),
+            int(e["readings"]),
+            kwh(e["excess_mj"], e["excess_rest"]) * 3.6e6,
+        )
+        for e in episodes
+    ]
 
 
 def about(joules):
@@ -238,8 +254,12 @@ def cases() -> list:
     for paragraph in (Path(__file__).with_name("episodes.txt")).read_text().split("\n\n")[2:]:
         title = " ".join(line for line in paragraph.splitlines() if line.startswith("#"))
         lines = [line.split("->") for line in paragraph.splitlines() if not line.startswith("#")]
-        hold_s, gap_s = (int(match[1]) if (match := re.search(rf"{name} (\d+) s\b", title)) else usual for name, usual in (("hold", 0), ("gap", 1000)))
-        found.append(pytest.param([(burst_in(*words.split()), changes_in(changed)) for words, changed in lines], hold_s, gap_s, id=title[2:50]))
+        hold_s, gap_s = (
+            int(match[1]) if (match := re.search(rf"{name} (\d+) s\b", title)) else usual for name, usual in (("hold", 0), ("gap", 1000))
+        )
+        found.append(
+            pytest.param([(burst_in(*words.split()), changes_in(changed)) for words, changed in lines], hold_s, gap_s, id=title[2:50])
+        )
     return found
 
 
@@ -254,10 +274,16 @@ def burst_in(span: str, *readings: str):
 def changes_in(text: str) -> tuple[list, list]:
     """What House.take gives, of a line of episodes.txt."""
     parts = [part for part in text.strip().split(", ") if part]
-    changed = [re.fullmatch(r"([\d.]+)-([\d.]+) (open|over) (\d+) ([\d.]+)", part).groups() for part in parts if not part.startswith("gone ")]
-    return ([(float(start), float(end), how == "open", int(readings), about(float(joules)) if float(joules) else 0)
-             for start, end, how, readings, joules in changed],
-            [float(part.removeprefix("gone ")) for part in parts if part.startswith("gone ")])
+    changed = [
+        re.fullmatch(r"([\d.]+)-([\d.]+) (open|over) (\d+) ([\d.]+)", part).groups() for part in parts if not part.startswith("gone ")
+    ]
+    return (
+        [
+            (float(start), float(end), how == "open", int(readings), about(float(joules)) if float(joules) else 0)
+            for start, end, how, readings, joules in changed
+        ],
+        [float(part.removeprefix("gone ")) for part in parts if part.startswith("gone ")],
+    )
 
 
 @pytest.mark.parametrize("bursts, hold_s, gap_s", cases())
@@ -283,7 +309,9 @@ def test_an_episode_that_lasts_over_two_bursts_and_midnight_is_one():
     house = House()
     house.take(at(86_340, 86_390, {1: {86_350: 50, 86_380: 300}}))
     assert house.take(at(86_390, 86_460, {1: {86_395: 300, 86_405: 300, 86_415: 99}})) == (
-        [(86_380, 86_415, False, 3, about(200 * 35))], [])
+        [(86_380, 86_415, False, 3, about(200 * 35))],
+        [],
+    )
     # The day before is closed; the episode, which reaches into the next, is forgotten when that is closed too.
     house.take(at(90_000, 90_100, {1: {90_050: 50}}))
     assert plain(house.episodes()) == [(86_380, 86_415, False, 3, about(200 * 35))]
@@ -294,8 +322,7 @@ def test_an_episode_that_lasts_over_two_bursts_and_midnight_is_one():
 def test_an_episode_goes_on_across_a_change_of_version():
     # The limit rises from 100 to 200 W at 1 a.m.; the alert keeps that of its start.
     change_ms = START_MS + HOUR_MS
-    house = House(versions_of(
-        version(DAY, 0, change_ms, {1: (40.0, 100.0)}), version(DAY + 1, change_ms, 2**62, {1: (60.0, 200.0)})))
+    house = House(versions_of(version(DAY, 0, change_ms, {1: (40.0, 100.0)}), version(DAY + 1, change_ms, 2**62, {1: (60.0, 200.0)})))
     house.take(at(3500, 3600, {1: {3590: 300}}))
     # (300 - 100) W for 10 s, (300 - 200) W for 20 s.
     assert house.take(at(3600, 3700, {1: {3600: 300, 3620: 150}})) == ([(3590, 3620, False, 2, about(4000))], [])
@@ -317,8 +344,7 @@ def test_episodes_of_different_meters_are_apart():
 
 
 def test_bursts_come_in_any_order_in_the_same_or_in_different_batches():
-    bursts = [at(0, 10, {1: {5: 300}}), at(10, 20, {1: {15: 50, 18: 300}}),
-              at(20, 30, {1: {25: 300, 28: 50}}), at(30, 40, {1: {35: 300}})]
+    bursts = [at(0, 10, {1: {5: 300}}), at(10, 20, {1: {15: 50, 18: 300}}), at(20, 30, {1: {25: 300, 28: 50}}), at(30, 40, {1: {35: 300}})]
     expected = [(5, 15, False, 1, about(2000)), (18, 28, False, 2, about(2000)), (35, 35, True, 1, 0)]
     for order in ([0, 1, 2, 3], [3, 2, 1, 0], [2, 0, 3, 1], [1, 3, 0, 2]):
         apart, together = House(), House()
@@ -366,7 +392,8 @@ def test_hold_still_joins_an_episode_of_the_closed_day(before_midnight_s, one_ep
     assert len(house.runs.runs) == one_episode
     changed, _ = house.take(at(MIDNIGHT_S, 86_500, {1: {MIDNIGHT_S: 300, 86_410: 50}}))
     assert [(start, readings) for start, _, _, readings, _ in changed] == (
-        [(MIDNIGHT_S - before_midnight_s, 2)] if one_episode else [(MIDNIGHT_S, 1)])
+        [(MIDNIGHT_S - before_midnight_s, 2)] if one_episode else [(MIDNIGHT_S, 1)]
+    )
 
 
 def test_an_episode_whose_last_run_may_change_is_kept_whole():
@@ -379,6 +406,7 @@ def test_an_episode_whose_last_run_may_change_is_kept_whole():
 
 
 # State
+
 
 def test_a_long_episode_stays_one_run_of_80_bytes():
     # 12 h of bursts of 5 minutes, all over the limit, the first half of each hour's bursts after the second.
@@ -415,6 +443,7 @@ def test_runs_are_restored_from_their_bytes():
 
 
 # Changes
+
 
 def episode(meter_id, start_ms, end_ms):
     row = np.zeros(1, EPISODE)

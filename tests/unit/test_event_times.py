@@ -16,8 +16,17 @@ from smartmeter.messages.schemas import HEADERS
 from smartmeter.settings import DAY_MS, Settings
 
 START_MS = 1_303_099_200_000
-BURST = Burst(7, "America/Argentina/ComodRivadavia", START_MS, START_MS + 900_000, 1000, np.array([1, 2], np.int32), np.array([1, 0], np.int32),
-              np.array([0], np.int32), np.array([5.0], np.float32))
+BURST = Burst(
+    7,
+    "America/Argentina/ComodRivadavia",
+    START_MS,
+    START_MS + 900_000,
+    1000,
+    np.array([1, 2], np.int32),
+    np.array([1, 0], np.int32),
+    np.array([0], np.int32),
+    np.array([5.0], np.float32),
+)
 Y2K_MS = 946_684_800_000
 SOON_MS = round(time.time() * 1000) + DAY_MS // 2
 
@@ -37,7 +46,7 @@ def span(value: bytes | None, timestamp_ms: int) -> list[int]:
     return found[1]
 
 
-@pytest.mark.parametrize("timestamp_ms", [0, -1, START_MS // 1000, START_MS, START_MS * 1_000_000, 2**63 - 1, -2**63])
+@pytest.mark.parametrize("timestamp_ms", [0, -1, START_MS // 1000, START_MS, START_MS * 1_000_000, 2**63 - 1, -(2**63)])
 def test_a_burst_has_its_own_time_whatever_kafka_has(timestamp_ms):
     assert span(encode_burst(BURST), timestamp_ms) == [BURST.start_ms, BURST.end_ms]
     soon = replace(BURST, start_ms=SOON_MS - 1000, end_ms=SOON_MS, house_id=2**62)
@@ -45,22 +54,37 @@ def test_a_burst_has_its_own_time_whatever_kafka_has(timestamp_ms):
 
 
 NONE_THAT_MAKES_SENSE = [
-    None, b"", b"not Avro", HEADERS["reading_burst"], encode_burst(BURST)[:20], HEADERS["house"] + encode_burst(BURST)[10:],
-    encode_burst(replace(BURST, end_ms=BURST.start_ms)), encode_burst(replace(BURST, start_ms=-1, end_ms=5)),
+    None,
+    b"",
+    b"not Avro",
+    HEADERS["reading_burst"],
+    encode_burst(BURST)[:20],
+    HEADERS["house"] + encode_burst(BURST)[10:],
+    encode_burst(replace(BURST, end_ms=BURST.start_ms)),
+    encode_burst(replace(BURST, start_ms=-1, end_ms=5)),
     encode_burst(replace(BURST, start_ms=Y2K_MS, end_ms=Y2K_MS + 1000)),
-    encode_burst(replace(BURST, end_ms=BURST.start_ms + 8 * DAY_MS)), encode_burst(replace(BURST, start_ms=SOON_MS, end_ms=SOON_MS + 2 * DAY_MS)),
-    encode_burst(replace(BURST, timezone="x" * 200)), encode_burst(replace(BURST, start_ms=-2**63, end_ms=2**63 - 1)),
+    encode_burst(replace(BURST, end_ms=BURST.start_ms + 8 * DAY_MS)),
+    encode_burst(replace(BURST, start_ms=SOON_MS, end_ms=SOON_MS + 2 * DAY_MS)),
+    encode_burst(replace(BURST, timezone="x" * 200)),
+    encode_burst(replace(BURST, start_ms=-(2**63), end_ms=2**63 - 1)),
 ]
 
 
 @pytest.mark.parametrize("value", NONE_THAT_MAKES_SENSE, ids=range(len(NONE_THAT_MAKES_SENSE)))
 def test_another_message_has_kafkas_time_unless_that_lies_in_the_future(value):
-    assert [span(value, timestamp_ms) for timestamp_ms in (-1, 0, START_MS, 2**63 - 1)] == [[-1, -1], [0, 0], [START_MS, START_MS], [NEVER, NEVER]]
+    assert [span(value, timestamp_ms) for timestamp_ms in (-1, 0, START_MS, 2**63 - 1)] == [
+        [-1, -1],
+        [0, 0],
+        [START_MS, START_MS],
+        [NEVER, NEVER],
+    ]
 
 
 @given(st.lists(st.tuples(st.integers(1, 5), st.integers(0, 100)), max_size=20), st.integers(0, 30), st.integers(0, 101))
 def test_no_message_in_front_of_the_start_reaches_the_time(sizes_and_newest, begin, time_ms):
-    blocks = np.array([(0, behind, newest) for behind, (_, newest) in zip(np.cumsum([size for size, _ in sizes_and_newest]), sizes_and_newest)], BLOCK)
+    blocks = np.array(
+        [(0, behind, newest) for behind, (_, newest) in zip(np.cumsum([size for size, _ in sizes_and_newest]), sizes_and_newest)], BLOCK
+    )
     end = max(begin, int(blocks["behind"].max(initial=0)))
     newest_of = [newest for size, newest in sizes_and_newest for _ in range(size)]
     wanted = [offset for offset, newest in enumerate(newest_of) if offset >= begin and newest >= time_ms]

@@ -24,9 +24,16 @@ class Standing(Flink):
         return answer
 
 
-@pytest.mark.parametrize("answers, found", [
-    ([(1, 5)] * 4, True), ([(1, 5), (1, 5), (1, 6), (1, 6)], False), ([(1, 5), (1, 5), None, (1, 5)], False),
-    ([(1, 5), *[flink.UserError("no answer")] * 3], True), ([flink.UserError("no answer")] * 4, False)])
+@pytest.mark.parametrize(
+    "answers, found",
+    [
+        ([(1, 5)] * 4, True),
+        ([(1, 5), (1, 5), (1, 6), (1, 6)], False),
+        ([(1, 5), (1, 5), None, (1, 5)], False),
+        ([(1, 5), *[flink.UserError("no answer")] * 3], True),
+        ([flink.UserError("no answer")] * 4, False),
+    ],
+)
 def test_a_job_stands_still_when_nothing_changes_or_flink_does_not_answer(monkeypatch, answers, found):
     clock = iter(range(0, 60, 6))
     monkeypatch.setattr(flink.time, "monotonic", lambda: next(clock))
@@ -34,15 +41,21 @@ def test_a_job_stands_still_when_nothing_changes_or_flink_does_not_answer(monkey
     assert [standstill.is_found() for _ in answers] == [False] * (len(answers) - 1) + [found]
 
 
-@pytest.mark.parametrize("latest, judged", [
-    ({"completed": None, "savepoint": None}, True),
-    ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, False),
-    ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SAVEPOINT"}}, True),
-    ({"completed": {"id": 134, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, True)])
+@pytest.mark.parametrize(
+    "latest, judged",
+    [
+        ({"completed": None, "savepoint": None}, True),
+        ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, False),
+        ({"completed": {"id": 132, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SAVEPOINT"}}, True),
+        ({"completed": {"id": 134, "checkpoint_type": "CHECKPOINT"}, "savepoint": {"id": 133, "checkpoint_type": "SYNC_SAVEPOINT"}}, True),
+    ],
+)
 def test_a_job_that_stops_with_a_savepoint_does_not_stand_still(monkeypatch, latest, judged):
     vertex = {"status": "RUNNING", "metrics": {"read-records": 7, "write-records": 5}}
-    answers = {"/jobs/a": {"vertices": [vertex], "timestamps": {"RUNNING": 1}},
-               "/jobs/a/checkpoints": {"latest": latest, "counts": {"completed": 1, "restored": 0}}}
+    answers = {
+        "/jobs/a": {"vertices": [vertex], "timestamps": {"RUNNING": 1}},
+        "/jobs/a/checkpoints": {"latest": latest, "counts": {"completed": 1, "restored": 0}},
+    }
     monkeypatch.setattr(Flink, "_request", lambda self, path: answers[path])
     assert Flink("x").progress("a") == ((1, 1, 0, (7, 5)) if judged else None)
 

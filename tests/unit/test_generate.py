@@ -18,10 +18,22 @@ def parsed(*words):
     return parser.parse_args(words)
 
 
-@pytest.mark.parametrize("timezone", ["America/New_York", "Europe/London", "Asia/Kathmandu", "Pacific/Kiritimati", "Pacific/Pago_Pago", None])
-@pytest.mark.parametrize("now", [
-    "2026-11-28T00:10", "2026-11-28T04:50", "2026-11-28T12:00", "2026-11-01T05:30", "2027-03-28T01:30", "2026-12-31T23:59", "2028-02-29T00:00",
-    "2028-03-01T00:10"])
+@pytest.mark.parametrize(
+    "timezone", ["America/New_York", "Europe/London", "Asia/Kathmandu", "Pacific/Kiritimati", "Pacific/Pago_Pago", None]
+)
+@pytest.mark.parametrize(
+    "now",
+    [
+        "2026-11-28T00:10",
+        "2026-11-28T04:50",
+        "2026-11-28T12:00",
+        "2026-11-01T05:30",
+        "2027-03-28T01:30",
+        "2026-12-31T23:59",
+        "2028-02-29T00:00",
+        "2028-03-01T00:10",
+    ],
+)
 def test_the_days_end_before_today_wherever_the_houses_are(now, timezone, tmp_path, monkeypatch):
     now_ms = round(datetime.fromisoformat(now).replace(tzinfo=UTC).timestamp() * 1000)
     monkeypatch.setattr(local_days, "now_ms", lambda: now_ms)
@@ -32,16 +44,19 @@ def test_the_days_end_before_today_wherever_the_houses_are(now, timezone, tmp_pa
     assert min(local_date(now_ms, house.timezone) for house in houses) == end
 
 
-@pytest.mark.parametrize("words, message", [
-    (["--houses", "0"], "--houses 0: give 1 or more"),
-    (["--days", "0"], "--days 0: give 1 or more"),
-    (["--burst-s", "0"], "--burst-s 0: give 1 or more"),
-    (["--seed", "-1"], "--seed -1: give 0 or more"),
-    (["--timezone", "Mars/Base"], "unknown time zone 'Mars/Base'"),
-    (["--data", "/absent"], "/absent: there is no such folder"),
-    (["--data", "/absent", "--days", "2"], "--days needs --start"),
-    (["--live", "--speed", "2"], "--live takes neither --data nor --speed"),
-])
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--houses", "0"], "--houses 0: give 1 or more"),
+        (["--days", "0"], "--days 0: give 1 or more"),
+        (["--burst-s", "0"], "--burst-s 0: give 1 or more"),
+        (["--seed", "-1"], "--seed -1: give 0 or more"),
+        (["--timezone", "Mars/Base"], "unknown time zone 'Mars/Base'"),
+        (["--data", "/absent"], "/absent: there is no such folder"),
+        (["--data", "/absent", "--days", "2"], "--days needs --start"),
+        (["--live", "--speed", "2"], "--live takes neither --data nor --speed"),
+    ],
+)
 def test_bad_arguments(tmp_path, words, message):
     with pytest.raises(UserError, match=message):
         generate.run(parsed(*words), Settings().but(home=tmp_path))

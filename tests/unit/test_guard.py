@@ -13,13 +13,16 @@ def halves(numbers: list[int]):
     return (numbers[:middle], numbers[middle:]) if middle else None
 
 
-@pytest.mark.parametrize("numbers, results", [
-    ([1, 2, 4], ["1", "2", "4"]),
-    ([0], ["division by zero"]),
-    ([1, 0, 4], ["1", "division by zero", "4"]),
-    ([0, 0, 5, 2, 0], ["division by zero", "division by zero", "5", "2", "division by zero"]),
-    ([], []),
-])
+@pytest.mark.parametrize(
+    "numbers, results",
+    [
+        ([1, 2, 4], ["1", "2", "4"]),
+        ([0], ["division by zero"]),
+        ([1, 0, 4], ["1", "division by zero", "4"]),
+        ([0, 0, 5, 2, 0], ["division by zero", "division by zero", "5", "2", "division by zero"]),
+        ([], []),
+    ],
+)
 def test_only_the_faulty_piece_fails(numbers, results):
     reasons = []
 

@@ -11,12 +11,15 @@ from smartmeter import local_days
 from smartmeter.messages.codec import Burst
 
 
-@pytest.mark.parametrize("now, zones, today", [
-    ("2026-11-28T12:00", ["UTC"], date(2026, 11, 28)),
-    ("2026-11-28T04:00", ["UTC", "America/New_York"], date(2026, 11, 27)),
-    ("2026-11-28T12:00", ["Pacific/Kiritimati"], date(2026, 11, 29)),
-    ("2026-11-28T12:00", ["Pacific/Kiritimati", "Pacific/Pago_Pago"], date(2026, 11, 28)),
-])
+@pytest.mark.parametrize(
+    "now, zones, today",
+    [
+        ("2026-11-28T12:00", ["UTC"], date(2026, 11, 28)),
+        ("2026-11-28T04:00", ["UTC", "America/New_York"], date(2026, 11, 27)),
+        ("2026-11-28T12:00", ["Pacific/Kiritimati"], date(2026, 11, 29)),
+        ("2026-11-28T12:00", ["Pacific/Kiritimati", "Pacific/Pago_Pago"], date(2026, 11, 28)),
+    ],
+)
 def test_today_is_the_earliest_day_of_the_houses(monkeypatch, now, zones, today):
     monkeypatch.setattr(local_days, "now_ms", lambda: round(datetime.fromisoformat(now).replace(tzinfo=UTC).timestamp() * 1000))
     assert first_today([synthetic_houses(1, seed=1, timezone=zone)[0] for zone in zones]) == today

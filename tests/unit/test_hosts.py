@@ -23,13 +23,43 @@ def gate(address="127.0.0.1", settings=FAR, **others):
     return Gate(settings, address, **others)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:8123", "localhost:1", "LOCALHOST", "localhost.", "[::1]:8123", "127.9.8.7", "meters.example", "proxy:80", None])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "127.0.0.1",
+        "127.0.0.1:8123",
+        "localhost:1",
+        "LOCALHOST",
+        "localhost.",
+        "[::1]:8123",
+        "127.9.8.7",
+        "meters.example",
+        "proxy:80",
+        None,
+    ],
+)
 def test_its_own_hosts(host):
     assert gate().refusal({} if host is None else {"host": host}) is None
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8123", "localhost.evil.example", "192.0.2.1", "127.0.0.1.evil.example", "", "user@127.0.0.1",
-                                  "127.0.0.1/evil", "[::1", "localhost#x", "xmeters.example", "2130706433", "0.0.0.0"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:8123",
+        "localhost.evil.example",
+        "192.0.2.1",
+        "127.0.0.1.evil.example",
+        "",
+        "user@127.0.0.1",
+        "127.0.0.1/evil",
+        "[::1",
+        "localhost#x",
+        "xmeters.example",
+        "2130706433",
+        "0.0.0.0",
+    ],
+)
 def test_other_hosts(host):
     assert "SMW_ALLOWED_HOSTS" in gate().refusal({"host": host})
 
@@ -41,7 +71,10 @@ def test_a_server_at_all_addresses_has_all_addresses_and_one_at_a_name_that_name
     assert gate("0.0.0.0").refusal({"host": "evil.example"})
 
 
-@pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://127.0.0.1:3000", "file://", "https://play.example.evil", "http://play.example", "", "http://["])
+@pytest.mark.parametrize(
+    "origin",
+    ["http://evil.example", "null", "http://127.0.0.1:3000", "file://", "https://play.example.evil", "http://play.example", "", "http://["],
+)
 def test_pages_of_other_origins(origin):
     assert "SMW_ALLOWED_ORIGINS" in gate().refusal({"host": "127.0.0.1:8123", "origin": origin, "sec-fetch-site": "cross-site"})
 

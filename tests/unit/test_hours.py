@@ -56,7 +56,7 @@ class House:
         for row in rows:
             own = found[(found["meter_id"] == row["meter_id"]) & (found["day"] == row["day"])]
             assert [int(own[name].sum(dtype=np.int64)) for name in INTEGERS] == list(row[INTEGERS].tolist())
-            bounds = midnights(self.days.timezone)[row["day"]:][:2]
+            bounds = midnights(self.days.timezone)[row["day"] :][:2]
             assert ((own["start_ms"] >= bounds[0]) & (own["start_ms"] < bounds[1]) & (own["covered_ms"] <= HOUR_MS)).all()
         assert set(found[["meter_id", "day"]].tolist()) <= set(rows[["meter_id", "day"]].tolist())
         return rows, found
@@ -65,8 +65,10 @@ class House:
 def by_hour(zone, found, meter=1):
     """[(hour, kwh)]: what the clock shows at the start of each hour, and its energy."""
     own = found[(found["meter_id"] == meter) & (found["covered_ms"] > 0)]
-    return [(clock_hour(zone, start), energy) for start, energy in
-            zip(own["start_ms"].tolist(), np.round(kwh(own["energy_mj"], own["energy_rest"]), 9).tolist())]
+    return [
+        (clock_hour(zone, start), energy)
+        for start, energy in zip(own["start_ms"].tolist(), np.round(kwh(own["energy_mj"], own["energy_rest"]), 9).tolist())
+    ]
 
 
 def steady(zone, day, watts=1000.0, every_ms=600_000):
@@ -94,15 +96,18 @@ def test_a_meter_that_reports_a_change_only_is_held_across_hours():
     assert by_hour(NEW_YORK, found) == [(18, 2.5), (19, 3.0), (20, 1.0)]
 
 
-@pytest.mark.parametrize("zone, day, hours", [
-    (NEW_YORK, date(2011, 3, 13), [(h, 1.0) for h in (0, 1, *range(3, 24))]),
-    (NEW_YORK, date(2011, 11, 6), [(h, 1.0) for h in (0, 1, 1, *range(2, 24))]),
-    ("Australia/Lord_Howe", date(2013, 4, 7), [(0, 1.0), (1, 1.0), (1, 0.5), *((h, 1.0) for h in range(2, 24))]),
-    ("Australia/Lord_Howe", date(2013, 10, 6), [(0, 1.0), (1, 1.0), (2, 0.5), *((h, 1.0) for h in range(3, 24))]),
-    ("America/Sao_Paulo", date(2013, 10, 20), [(h, 1.0) for h in range(1, 24)]),
-    ("Asia/Kolkata", date(2013, 4, 7), [(h, 1.0) for h in range(24)]),
-    ("Asia/Kathmandu", date(2013, 4, 7), [(h, 1.0) for h in range(24)]),
-])
+@pytest.mark.parametrize(
+    "zone, day, hours",
+    [
+        (NEW_YORK, date(2011, 3, 13), [(h, 1.0) for h in (0, 1, *range(3, 24))]),
+        (NEW_YORK, date(2011, 11, 6), [(h, 1.0) for h in (0, 1, 1, *range(2, 24))]),
+        ("Australia/Lord_Howe", date(2013, 4, 7), [(0, 1.0), (1, 1.0), (1, 0.5), *((h, 1.0) for h in range(2, 24))]),
+        ("Australia/Lord_Howe", date(2013, 10, 6), [(0, 1.0), (1, 1.0), (2, 0.5), *((h, 1.0) for h in range(3, 24))]),
+        ("America/Sao_Paulo", date(2013, 10, 20), [(h, 1.0) for h in range(1, 24)]),
+        ("Asia/Kolkata", date(2013, 4, 7), [(h, 1.0) for h in range(24)]),
+        ("Asia/Kathmandu", date(2013, 4, 7), [(h, 1.0) for h in range(24)]),
+    ],
+)
 def test_the_hours_of_a_day_are_those_of_the_local_clock(zone, day, hours):
     _, found = House().take(steady(zone, day))
     own = found[found["day"] == (day - EPOCH).days]
@@ -112,8 +117,14 @@ def test_the_hours_of_a_day_are_those_of_the_local_clock(zone, day, hours):
 
 
 def test_a_day_that_was_received_in_part_before_hours_were_kept_has_none():
-    before, after = (burst(START_MS + h * HOUR_MS, START_MS + (h + 1) * HOUR_MS,
-                           {1: [(START_MS + h * HOUR_MS + s * 1000, 720.0) for s in range(0, 3600, 600)]}) for h in (6, 7))
+    before, after = (
+        burst(
+            START_MS + h * HOUR_MS,
+            START_MS + (h + 1) * HOUR_MS,
+            {1: [(START_MS + h * HOUR_MS + s * 1000, 720.0) for s in range(0, 3600, 600)]},
+        )
+        for h in (6, 7)
+    )
     house = House()
     house.take(before)
     house.state = State()
@@ -122,7 +133,8 @@ def test_a_day_that_was_received_in_part_before_hours_were_kept_has_none():
     rows = daily(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_sample_period_ms)
     held = held_by_hour(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_sample_period_ms)
     assert list(hour_columns(rows, summed(Hours(house.state).of_days([int(rows["day"][0])]), held), NEW_YORK)) == [
-        {"hour_starts": [], "hours": [], "hour_kwh": [], "hour_covered_s": []}]
+        {"hour_starts": [], "hours": [], "hour_kwh": [], "hour_covered_s": []}
+    ]
 
 
 def test_state_stays_small_and_what_is_over_is_one_value_a_day():
@@ -157,4 +169,5 @@ def test_the_hours_of_any_log_add_up_at_any_time_and_are_the_oracles(log, data):
     assert set(last[0]) == {(meter, day) for _, meter, day in expected.days}
     for (_, meter, day), judged in expected.days.items():
         assert hours_of(zone, *last[0][meter, day].values()) == {
-            own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in judged.hours.items()}
+            own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in judged.hours.items()
+        }

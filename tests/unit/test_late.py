@@ -25,7 +25,10 @@ def test_what_lies_in_a_closed_day_stays_late_and_the_rest_of_its_burst_is_used(
     results, ended, _ = pipeline([*bursts, across], [1], SETTING)
     assert results.readings_late() == {(1, date(2011, 4, 18)): 1}
     newest = max(ended.last("daily_energy").values(), key=lambda day: day["date"])
-    assert (newest["readings"], newest["duplicates"]) == (3, 1)  # those of hours 24, 26 and 28; that of hour 25 is in a span that was received
+    assert (newest["readings"], newest["duplicates"]) == (
+        3,
+        1,
+    )  # those of hours 24, 26 and 28; that of hour 25 is in a span that was received
 
 
 def test_an_overlap_without_its_readings_is_reported():

@@ -11,9 +11,16 @@ from smartmeter.kafka.consumers import JOBS
 from smartmeter.settings import ROOT
 
 ROW = re.compile(r"^\| ([\w/]+)/ \| .* \| ([^|]*) \|$", re.MULTILINE)
-ALLOWED = {folder: set(re.findall(r"[\w/]+", others)) for folder, others in ROW.findall((ROOT / "docs" / "design.md").read_text())
-           if others not in ("-", "all") or folder == "smartmeter"}
-FILES = [file for folder in ("smartmeter", "jobs", "generator", "store", "dashboard", "stack", "commands") for file in (ROOT / folder).rglob("*.py")]
+ALLOWED = {
+    folder: set(re.findall(r"[\w/]+", others))
+    for folder, others in ROW.findall((ROOT / "docs" / "design.md").read_text())
+    if others not in ("-", "all") or folder == "smartmeter"
+}
+FILES = [
+    file
+    for folder in ("smartmeter", "jobs", "generator", "store", "dashboard", "stack", "commands")
+    for file in (ROOT / folder).rglob("*.py")
+]
 
 WITHOUT_A_UNIT_FILE = {
     "no logic of its own": "smartmeter/errors commands/__main__ commands/arguments commands/setup dashboard/server",
@@ -22,8 +29,8 @@ WITHOUT_A_UNIT_FILE = {
     "the real engine, in tests/store": "store/access store/endpoint store/engine store/schema store/sink generator/scoring commands/sql",
     "processes of a whole stack, in tests/stack": "stack/services commands/stack commands/dashboard",
     "Streamlit apps, most of them on the real engine, in tests/dashboard": "dashboard/acknowledgements dashboard/app dashboard/connection dashboard/controls "
-                                                                           "dashboard/notifications dashboard/queries " + " ".join(
-        f"dashboard/views/{view}" for view in ("alerts", "appliances", "home", "map", "overview", "quality", "replay", "sql")),
+    "dashboard/notifications dashboard/queries "
+    + " ".join(f"dashboard/views/{view}" for view in ("alerts", "appliances", "home", "map", "overview", "quality", "replay", "sql")),
 }
 """What it takes to test some modules, and which."""
 OF_NO_MODULE_HERE = {"test_layout.py", "test_style.py", "test_answers.py", "test_bench.py"}

@@ -12,12 +12,26 @@ from smartmeter.messages.schemas import CodecError
 from smartmeter.messages.topics import SCHEMA_OF
 from store.limits import FIRST_MS, LAST_MS, LIMITS_OF, MOST_BYTES, check_size, fit
 
-HOUSE = {"house_id": 7, "timezone": "UTC", "source": "", "zip": "", "city": "", "state": "", "latitude": None, "longitude": None, "population": None,
-         "updated": 0, "meters": []}
+HOUSE = {
+    "house_id": 7,
+    "timezone": "UTC",
+    "source": "",
+    "zip": "",
+    "city": "",
+    "state": "",
+    "latitude": None,
+    "longitude": None,
+    "population": None,
+    "updated": 0,
+    "meters": [],
+}
 
 
 def test_every_time_date_and_text_of_the_topics_is_limited():
-    found = {name: (sorted(field for field, *_ in limits.ranges), sorted(field for field, _ in limits.texts)) for name, limits in LIMITS_OF.items()}
+    found = {
+        name: (sorted(field for field, *_ in limits.ranges), sorted(field for field, _ in limits.texts))
+        for name, limits in LIMITS_OF.items()
+    }
     assert set(found) == set(SCHEMA_OF)
     assert found["alerts"] == (["date", "end", "start"], ["alert_id"])
     assert found["late"] == (["date", "end", "house_time", "start"], ["reason"])
@@ -28,15 +42,23 @@ def test_every_time_date_and_text_of_the_topics_is_limited():
     assert field == "meters" and of_meter.texts == [("label", 1000)]
 
 
-@pytest.mark.parametrize("latitude, longitude, stored", [
-    (42.5, -71.25, (42.5, -71.25)), (-90.0, 180.0, (-90.0, 180.0)), (None, None, (None, None)), (90.1, -180.0, (None, -180.0)),
-    (math.nan, math.inf, (None, None)), (0.0, -math.inf, (0.0, None))])
+@pytest.mark.parametrize(
+    "latitude, longitude, stored",
+    [
+        (42.5, -71.25, (42.5, -71.25)),
+        (-90.0, 180.0, (-90.0, 180.0)),
+        (None, None, (None, None)),
+        (90.1, -180.0, (None, -180.0)),
+        (math.nan, math.inf, (None, None)),
+        (0.0, -math.inf, (0.0, None)),
+    ],
+)
 def test_an_impossible_place_is_stored_as_unknown(latitude, longitude, stored):
     house = fit("houses", {**HOUSE, "latitude": latitude, "longitude": longitude})
     assert (house["latitude"], house["longitude"]) == stored
 
 
-@given(st.integers(-2**63, 2**63 - 1))
+@given(st.integers(-(2**63), 2**63 - 1))
 def test_a_time_is_stored_where_clickhouse_has_room_for_it(time_ms):
     if FIRST_MS <= time_ms <= LAST_MS:
         assert fit("houses", {**HOUSE, "updated": time_ms})["updated"] == time_ms
@@ -47,8 +69,17 @@ def test_a_time_is_stored_where_clickhouse_has_room_for_it(time_ms):
     assert fit("dead_letter", letter) == letter | {"received": min(max(time_ms, -2_208_988_800_000), 10_413_791_999_999)}
 
 
-@pytest.mark.parametrize("wrong", [
-    {"hours": [0]}, {"hour_kwh": []}, {"hours": [0, 24]}, {"hours": [-1, 0]}, {"hour_starts": [0, LAST_MS + 1]}, {"hour_covered_s": [1.0] * 3}])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hours": [0]},
+        {"hour_kwh": []},
+        {"hours": [0, 24]},
+        {"hours": [-1, 0]},
+        {"hour_starts": [0, LAST_MS + 1]},
+        {"hour_covered_s": [1.0] * 3},
+    ],
+)
 def test_hours_that_the_view_could_not_take_apart_are_refused(wrong):
     day = {"date": 18000, "hour_starts": [0, 3_600_000], "hours": [0, 1], "hour_kwh": [1.0, 2.0], "hour_covered_s": [1.0, 2.0]}
     assert fit("daily_energy", day) == day

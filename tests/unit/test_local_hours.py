@@ -13,7 +13,7 @@ from tests.unit.logs import HOUR_MS
 def test_an_hour_begins_with_the_change_of_the_clocks_to_the_second():
     # Liberia went from UTC-0:44:30 to UTC on 7 January 1972 at 00:44:30 UTC.
     zone, day = "Africa/Monrovia", (date(1972, 1, 7) - EPOCH).days
-    begin, end = (int(ms) for ms in midnights(zone)[day:day + 2])
+    begin, end = (int(ms) for ms in midnights(zone)[day : day + 2])
     edges = edges_of(zone, np.array([day]))
     starts = [datetime.fromtimestamp(ms / 1000, UTC).strftime("%H:%M:%S") for ms in edges.tolist()]
     assert (end - begin) / HOUR_MS < 24 and starts[:3] == ["00:44:30", "01:00:00", "02:00:00"] and starts[-1] == "23:00:00"

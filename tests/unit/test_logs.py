@@ -18,17 +18,29 @@ def log_of(tmp_path, printed: bytes, bound: Bound = USUAL) -> list[str]:
     return (tmp_path / "part.log").read_text().splitlines()
 
 
-@pytest.mark.parametrize("printed, logged", [
-    ("2026-11-25T12:00:00.123Z WARN sink: waiting", ["WARN sink: waiting"]),
-    ("produced 1,000 readings", ["INFO part: produced 1,000 readings"]),
-    ("sink: no broker answers", ["ERROR part: no broker answers"]),
-    ("WARNING:  deprecated\nINFO it goes on", ["WARN part: deprecated", "INFO part: it goes on"]),
-    ("INFORMATION\n\n  as ever", ["INFO part: INFORMATION", "INFO part:   as ever"]),
-    ('Traceback (most recent call last):\n  File "x"\nValueError: no\nafter it',
-     ["ERROR part: Traceback (most recent call last):", 'ERROR part:   File "x"', "ERROR part: ValueError: no", "INFO part: after it"]),
-    ("2026-11-25T12:00:00.123Z WARN kafka: Log: full\njava.io.IOException: full\n\tat here\nCaused by: disk",
-     ["WARN kafka: Log: full", "WARN part: java.io.IOException: full", "WARN part: \tat here", "WARN part: Caused by: disk"]),
-])
+@pytest.mark.parametrize(
+    "printed, logged",
+    [
+        ("2026-11-25T12:00:00.123Z WARN sink: waiting", ["WARN sink: waiting"]),
+        ("produced 1,000 readings", ["INFO part: produced 1,000 readings"]),
+        ("sink: no broker answers", ["ERROR part: no broker answers"]),
+        ("WARNING:  deprecated\nINFO it goes on", ["WARN part: deprecated", "INFO part: it goes on"]),
+        ("INFORMATION\n\n  as ever", ["INFO part: INFORMATION", "INFO part:   as ever"]),
+        (
+            'Traceback (most recent call last):\n  File "x"\nValueError: no\nafter it',
+            [
+                "ERROR part: Traceback (most recent call last):",
+                'ERROR part:   File "x"',
+                "ERROR part: ValueError: no",
+                "INFO part: after it",
+            ],
+        ),
+        (
+            "2026-11-25T12:00:00.123Z WARN kafka: Log: full\njava.io.IOException: full\n\tat here\nCaused by: disk",
+            ["WARN kafka: Log: full", "WARN part: java.io.IOException: full", "WARN part: \tat here", "WARN part: Caused by: disk"],
+        ),
+    ],
+)
 def test_each_line_gets_a_time_and_a_level(tmp_path, printed, logged):
     lines = log_of(tmp_path, printed.encode())
     assert all(LINE.fullmatch(line) for line in lines)

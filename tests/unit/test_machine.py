@@ -19,16 +19,27 @@ def only(tmp_path, monkeypatch):
         for name, script in scripts.items():
             (tmp_path / name).write_text(f"#!/bin/sh\n{script}\n")
             (tmp_path / name).chmod(0o755)
+
     return make
 
 
 def test_java_is_missing(only):
-    with pytest.raises(UserError, match="^Java 17 is needed, and java is missing; install it, for example with: .* openjdk-17-jre-headless"):
+    with pytest.raises(
+        UserError, match="^Java 17 is needed, and java is missing; install it, for example with: .* openjdk-17-jre-headless"
+    ):
         machine.require_java()
 
 
-@pytest.mark.parametrize("banner, fits", [('openjdk version "17.0.15" 2025-04-15', True), ('java version "21"', True), ('java version "1.8.0_392"', False),
-                                        ('openjdk version "25.0.1" 2025-10-21', False), ("no version", False)])
+@pytest.mark.parametrize(
+    "banner, fits",
+    [
+        ('openjdk version "17.0.15" 2025-04-15', True),
+        ('java version "21"', True),
+        ('java version "1.8.0_392"', False),
+        ('openjdk version "25.0.1" 2025-10-21', False),
+        ("no version", False),
+    ],
+)
 def test_java_is_of_a_version_that_flink_runs_on(only, banner, fits):
     only(java=f"echo '{banner}' >&2")
     if fits:

@@ -8,8 +8,10 @@ import pytest
 from jobs.core.minutes import PART, Minutes, columns, mean_watts, settled_ms, whole_mw
 
 
-@pytest.mark.parametrize("readings, lowest, highest, sum_mw, mean", [
-    (2, 1, 2, 3000, 1.5), (3, 0.0001, 0.0001, 0, 0.0001), (2, 3e38, 3e38, 2 * 10**14, 3e38), (1, 60.1, 60.1, 60_100, 60.1)])
+@pytest.mark.parametrize(
+    "readings, lowest, highest, sum_mw, mean",
+    [(2, 1, 2, 3000, 1.5), (3, 0.0001, 0.0001, 0, 0.0001), (2, 3e38, 3e38, 2 * 10**14, 3e38), (1, 60.1, 60.1, 60_100, 60.1)],
+)
 def test_a_mean_lies_between_the_lowest_and_the_highest_reading(readings, lowest, highest, sum_mw, mean):
     assert mean_watts(np.array([(0, 1, 0, readings, lowest, highest, sum_mw)], PART)).tolist() == [np.float32(mean)]
 

@@ -99,11 +99,10 @@ def test_no_clean_day(data, tmp_path):
         multiplied_houses(data, 1, seed=3, home=tmp_path, timezone="UTC")
 
 
-@pytest.mark.parametrize("day, hours", [
-    (date(2024, 3, 10), [0, 1, *range(3, 24)]),
-    (date(2024, 11, 3), [0, 1, 1, *range(2, 24)]),
-    (date(2024, 6, 1), list(range(24))),
-])
+@pytest.mark.parametrize(
+    "day, hours",
+    [(date(2024, 3, 10), [0, 1, *range(3, 24)]), (date(2024, 11, 3), [0, 1, 1, *range(2, 24)]), (date(2024, 6, 1), list(range(24)))],
+)
 def test_wall_clock_is_kept_when_the_clocks_change(day, hours):
     times, watts = on_day(day, "America/New_York", np.arange(24) * HOUR, np.arange(24, dtype=np.float32))
     assert watts.tolist() == hours

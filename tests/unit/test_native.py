@@ -25,16 +25,40 @@ def with_byte(rows: int, *columns: tuple[str, bytes]) -> bytes:
 U64 = (5).to_bytes(8, "little")
 LOW = (1).to_bytes(8, "little")  # version of the dictionary
 COLUMNS = [
-    ("UInt8", b"ab"), ("Bool", b"\0\1"), ("DateTime64(3, 'Europe/London')", bytes(16)), ("DateTime('UTC')", bytes(8)), ("Date", bytes(4)),
-    ("Decimal(9, 2)", bytes(8)), ("Decimal(18, 2)", bytes(16)), ("Decimal(38, 2)", bytes(32)), ("Decimal(76, 2)", bytes(64)), ("FixedString(3)", b"abcdef"),
-    ("Enum8('a\\'(' = 1, 'b,' = 2)", b"\1\2"), ("UUID", bytes(32)), ("IPv4", bytes(8)), ("IntervalDay", bytes(16)), ("Nothing", b"00"),
-    ("String", b"\x01x\x00"), ("String", b"\x80\x01" + b"y" * 128 + b"\x02zz"), ("Nullable(String)", b"\0\1" + b"\x01x\x00"),
-    ("Array(UInt16)", (1).to_bytes(8, "little") + (3).to_bytes(8, "little") + b"aabbcc"), ("Array(String)", bytes(16)),
-    ("Tuple(a UInt8, `b c` Nullable(Int16))", b"ab" + b"\0\0" + b"ccdd"), ("Tuple()", b"00"),
-    ("Map(String, UInt8)", (1).to_bytes(8, "little") * 2 + b"\x01k" + b"v"), ("Nested(a UInt8, b String)", (1).to_bytes(8, "little") * 2 + b"x" + b"\x01y"),
-    ("LowCardinality(String)", LOW + (0x600).to_bytes(8, "little") + (2).to_bytes(8, "little") + b"\x00\x01x" + (2).to_bytes(8, "little") + b"\1\0"),
-    ("LowCardinality(Nullable(String))", LOW + (0x601).to_bytes(8, "little") + (2).to_bytes(8, "little") + b"\x00\x01x" + (2).to_bytes(8, "little") + b"\1\0\0\0"),
-    ("SimpleAggregateFunction(anyLast, UInt32)", bytes(8)), ("Point", bytes(32)),
+    ("UInt8", b"ab"),
+    ("Bool", b"\0\1"),
+    ("DateTime64(3, 'Europe/London')", bytes(16)),
+    ("DateTime('UTC')", bytes(8)),
+    ("Date", bytes(4)),
+    ("Decimal(9, 2)", bytes(8)),
+    ("Decimal(18, 2)", bytes(16)),
+    ("Decimal(38, 2)", bytes(32)),
+    ("Decimal(76, 2)", bytes(64)),
+    ("FixedString(3)", b"abcdef"),
+    ("Enum8('a\\'(' = 1, 'b,' = 2)", b"\1\2"),
+    ("UUID", bytes(32)),
+    ("IPv4", bytes(8)),
+    ("IntervalDay", bytes(16)),
+    ("Nothing", b"00"),
+    ("String", b"\x01x\x00"),
+    ("String", b"\x80\x01" + b"y" * 128 + b"\x02zz"),
+    ("Nullable(String)", b"\0\1" + b"\x01x\x00"),
+    ("Array(UInt16)", (1).to_bytes(8, "little") + (3).to_bytes(8, "little") + b"aabbcc"),
+    ("Array(String)", bytes(16)),
+    ("Tuple(a UInt8, `b c` Nullable(Int16))", b"ab" + b"\0\0" + b"ccdd"),
+    ("Tuple()", b"00"),
+    ("Map(String, UInt8)", (1).to_bytes(8, "little") * 2 + b"\x01k" + b"v"),
+    ("Nested(a UInt8, b String)", (1).to_bytes(8, "little") * 2 + b"x" + b"\x01y"),
+    (
+        "LowCardinality(String)",
+        LOW + (0x600).to_bytes(8, "little") + (2).to_bytes(8, "little") + b"\x00\x01x" + (2).to_bytes(8, "little") + b"\1\0",
+    ),
+    (
+        "LowCardinality(Nullable(String))",
+        LOW + (0x601).to_bytes(8, "little") + (2).to_bytes(8, "little") + b"\x00\x01x" + (2).to_bytes(8, "little") + b"\1\0\0\0",
+    ),
+    ("SimpleAggregateFunction(anyLast, UInt32)", bytes(8)),
+    ("Point", bytes(32)),
 ]
 
 
@@ -61,7 +85,9 @@ def test_one_block_is_of_any_type_where_none_has_to_be_looked_into():
 
 
 def test_a_block_without_rows_has_no_data():
-    assert native.of_version(block(0, ("LowCardinality(String)", b""), ("String", b"")), 54_454) == with_byte(0, ("LowCardinality(String)", b""), ("String", b""))
+    assert native.of_version(block(0, ("LowCardinality(String)", b""), ("String", b"")), 54_454) == with_byte(
+        0, ("LowCardinality(String)", b""), ("String", b"")
+    )
 
 
 @pytest.mark.parametrize("name", ["AggregateFunction(sum, UInt8)", "JSON", "Dynamic", "Variant(String, UInt8)", "Array(Dynamic)"])

@@ -65,8 +65,11 @@ def test_timers_that_a_checkpoint_lacks_are_registered_again_with_the_first_mess
 def test_a_dead_letter_goes_on_to_its_topic():
     letter = dict(partition=2, offset=7, received=START_MS, reason="it is no Avro", payload=b"?")
     row = Row(None, encode("dead_letter", letter))
-    for of_run, expected in ((LIVE, [letter]), (Run(replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
-                             (Run(replay_from="2011-04-19", replay_to="2011-04-19"), [])):
+    for of_run, expected in (
+        (LIVE, [letter]),
+        (Run(replay_from="2011-04-18", replay_to="2011-04-18"), [letter]),
+        (Run(replay_from="2011-04-19", replay_to="2011-04-19"), []),
+    ):
         keyed, results = FlinkStandIn(), Results()
         keyed.key = 0
         houses, join = Houses(SETTING, [], of_run), SpikesJoin(SETTING, of_run)
@@ -83,8 +86,21 @@ class Breaking(Stage):
     def take(self, change):
         change.state.put("runs", b"of this batch")
         change.state.put("pane/7", b"of this batch")
-        yield "late", {"partition": 0, "offset": 0, "house_id": 1, "date": 1, "start": 0, "end": 0, "readings": 0, "kwh": 0.0, "house_time": 0,
-                       "reason": ""}
+        yield (
+            "late",
+            {
+                "partition": 0,
+                "offset": 0,
+                "house_id": 1,
+                "date": 1,
+                "start": 0,
+                "end": 0,
+                "readings": 0,
+                "kwh": 0.0,
+                "house_time": 0,
+                "reason": "",
+            },
+        )
         if set(change.batch.sections["offset"].tolist()) & {1, 4}:
             raise IndexError("x" * 5000)
 
@@ -95,8 +111,13 @@ def test_a_message_on_which_a_part_fails_is_a_dead_letter_and_changes_nothing(ca
         found = houses(to_batches(payloads), keyed, [Breaking()])
     dead = {record["offset"]: record for topic, record in found if topic == "dead_letter"}
     assert set(dead) == {1, 4}
-    assert all(record["reason"].startswith("the job fails on it: IndexError: xxx") and record["reason"].endswith(STAYS)
-               and len(record["reason"]) < 1200 and record["payload"] == b"" for record in dead.values())
+    assert all(
+        record["reason"].startswith("the job fails on it: IndexError: xxx")
+        and record["reason"].endswith(STAYS)
+        and len(record["reason"]) < 1200
+        and record["payload"] == b""
+        for record in dead.values()
+    )
     assert dead[1]["received"] == START_MS + 2 * HOUR_MS
     house = HouseDays.from_bytes(state_of(keyed, 1).get("days"))
     assert house.sections["readings"].sum() == 4

@@ -57,7 +57,9 @@ def test_houses_that_share_a_place_are_never_taken_for_each_other():
 def at(start_s, end_s, meters=(1, 2), step_s=10) -> object:
     """A burst with a reading of each meter every few seconds, whose power is its meter and time."""
     times = range(-(-start_s // step_s) * step_s, end_s, step_s)
-    return burst(START_MS + start_s * 1000, START_MS + end_s * 1000, {m: [(START_MS + s * 1000, m + s % 977) for s in times] for m in meters})
+    return burst(
+        START_MS + start_s * 1000, START_MS + end_s * 1000, {m: [(START_MS + s * 1000, m + s % 977) for s in times] for m in meters}
+    )
 
 
 def test_a_section_is_cut_where_what_was_received_begins_and_ends():
@@ -66,8 +68,19 @@ def test_a_section_is_cut_where_what_was_received_begins_and_ends():
     pieces = cut(batch_of(at(50, 450), at(440, 500)), house, RULES, ALL)
     found = [(s["meter_id"], (s["start_ms"] - START_MS) // 1000, (s["end_ms"] - START_MS) // 1000, s["readings"]) for s in pieces.sections]
     assert found == [
-        (1, 50, 100, 5), (1, 100, 200, 10), (1, 200, 300, 10), (1, 300, 400, 10), (1, 400, 450, 5),
-        (2, 50, 100, 5), (2, 100, 200, 10), (2, 200, 450, 25), (1, 440, 450, 1), (1, 450, 500, 5), (2, 440, 450, 1), (2, 450, 500, 5)]
+        (1, 50, 100, 5),
+        (1, 100, 200, 10),
+        (1, 200, 300, 10),
+        (1, 300, 400, 10),
+        (1, 400, 450, 5),
+        (2, 50, 100, 5),
+        (2, 100, 200, 10),
+        (2, 200, 450, 25),
+        (1, 440, 450, 1),
+        (1, 450, 500, 5),
+        (2, 440, 450, 1),
+        (2, 450, 500, 5),
+    ]
     assert pieces.sections["offset"].tolist() == [100] * 8 + [101] * 4 and pieces.sections["burst"].tolist() == [0] * 8 + [1] * 4
     assert pieces.sections["before_ms"].tolist() == [NEVER] * 8 + [START_MS + 440_000] * 4
     verdict, _, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
@@ -100,7 +113,10 @@ def test_pieces_are_what_bursts_of_their_spans_are(received, arriving, shift_h):
     assert pieces.sections["readings"].sum() == whole.sections["readings"].sum() and not len(pieces.whole.number)
     verdict, _, _ = house.take(pieces.sections, pieces.newest_ms, RULES)
     assert set(verdict.tolist()) <= {FRESH, AGAIN}
-    alone_each = [batch_of(at((s["start_ms"] - START_MS) // 1000, (s["end_ms"] - START_MS) // 1000, meters=(int(s["meter_id"]),))) for s in pieces.sections]
+    alone_each = [
+        batch_of(at((s["start_ms"] - START_MS) // 1000, (s["end_ms"] - START_MS) // 1000, meters=(int(s["meter_id"]),)))
+        for s in pieces.sections
+    ]
     same = [name for name in pieces.sections.dtype.names if name not in ("burst", "offset", "before_ms")]
     assert pieces.sections[same].tolist() == [row for one in alone_each for row in one.sections[same].tolist()]
     for name in ("bin", "count", "minutes", "gap_ms", "watts"):
@@ -109,11 +125,18 @@ def test_pieces_are_what_bursts_of_their_spans_are(received, arriving, shift_h):
 
 def kettle(first_s, last_s, reach_s, step_s=300):
     """Bursts of 5 minutes that reach so far into the next: a kettle of 3 kW for 100 s in each 10 minutes, a reading each 10 s."""
+
     def at(s):
         return START_MS + s * 1000
 
-    return [burst(at(s), at(s + step_s + reach_s), {1: [(at(t), 3000.0 if 400 <= t % 600 < 500 else 0.0) for t in range(s, s + step_s + reach_s, 10)]})
-            for s in range(first_s, last_s, step_s)]
+    return [
+        burst(
+            at(s),
+            at(s + step_s + reach_s),
+            {1: [(at(t), 3000.0 if 400 <= t % 600 < 500 else 0.0) for t in range(s, s + step_s + reach_s, 10)]},
+        )
+        for s in range(first_s, last_s, step_s)
+    ]
 
 
 @pytest.fixture(scope="module")

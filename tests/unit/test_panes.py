@@ -16,7 +16,10 @@ def add(panes: Panes, day: int, *rows):
     sections["meter_id"] = [3, *(meter for meter, _, _ in rows), 4]
     sections["day"][-1], sections["bins"][-1] = day + 1, 0
     used = np.arange(len(sections)) > 0
-    bin_index, count = np.array([9, *(index for _, index, _ in rows)], np.uint16), np.array([9, *(count for _, _, count in rows)], np.uint32)
+    bin_index, count = (
+        np.array([9, *(index for _, index, _ in rows)], np.uint16),
+        np.array([9, *(count for _, _, count in rows)], np.uint32),
+    )
     panes.add(sections, used, bin_index, count)
 
 
@@ -33,7 +36,8 @@ def test_what_batches_add_is_summed_whether_it_is_merged_already_or_not():
         add(panes, 15_000, (2, 30, 1), *((1, index, 2) for index in range(n * 100, n * 100 + 100)), (2, 30, 4))
         panes.keep()
         assert Panes(state).get(15_000) == Sketches.from_bins(
-            [*[1] * 100 * n, 2], np.array([*range(100, 100 * n + 100), 30]), [*[2] * 100 * n, 5 * n])
+            [*[1] * 100 * n, 2], np.array([*range(100, 100 * n + 100), 30]), [*[2] * 100 * n, 5 * n]
+        )
         assert len(state.get("gathered/15000", b"")) <= 10 * MOST_GATHERED
         assert ("pane/15000" in state) == (100 * n + 1 > MOST_GATHERED)
         assert "gathered/15001" not in state

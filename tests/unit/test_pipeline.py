@@ -58,24 +58,38 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
 def test_the_logs_have_enough_alerts_and_versions():
     seen = Counter()
 
-    @settings(max_examples=40, deadline=None, derandomize=True, database=None, phases=[hypothesis.Phase.generate],
-              suppress_health_check=list(hypothesis.HealthCheck))
+    @settings(
+        max_examples=40,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
     @given(house_logs_and_settings(), cuts)
     def look(log, sizes):
         bursts, setting = log
         _, ended, _ = pipeline(bursts, sizes, setting)
         alerts = ended.last("alerts").values()
         limits = {m["limit_watts"] for v in ended.last("thresholds").values() for m in v["meters"]} - {None}
-        seen.update(name for name, present in {
-            "log": True, "two limits": len(limits) >= 2, "alert": alerts, "three alerts": len(alerts) >= 3,
-            "alert of two readings": any(a["readings"] > 1 for a in alerts), "open": any(a["open"] for a in alerts),
-            "closed": any(not a["open"] for a in alerts), "late": ended.readings_late(),
-        }.items() if present)
+        seen.update(
+            name
+            for name, present in {
+                "log": True,
+                "two limits": len(limits) >= 2,
+                "alert": alerts,
+                "three alerts": len(alerts) >= 3,
+                "alert of two readings": any(a["readings"] > 1 for a in alerts),
+                "open": any(a["open"] for a in alerts),
+                "closed": any(not a["open"] for a in alerts),
+                "late": ended.readings_late(),
+            }.items()
+            if present
+        )
 
     look()
     shares = {name: count / seen["log"] for name, count in seen.items()}
-    least = {"two limits": 0.3, "alert": 0.4, "three alerts": 0.2, "alert of two readings": 0.3, "open": 0.1, "closed": 0.3,
-             "late": 0.2}
+    least = {"two limits": 0.3, "alert": 0.4, "three alerts": 0.2, "alert of two readings": 0.3, "open": 0.1, "closed": 0.3, "late": 0.2}
     assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, shares
 
 
@@ -91,4 +105,5 @@ def test_a_replay_leaves_the_records_of_its_days_only():
         expected = {key: record for key, record in records.items() if record["date"] in days}
         assert (len(records), len(expected)) == (all_records, some)
         assert {key: {**r, "house_time": 0} for key, r in replayed.last(topic).items()} == {
-            key: {**r, "house_time": 0} for key, r in expected.items()}
+            key: {**r, "house_time": 0} for key, r in expected.items()
+        }

@@ -30,6 +30,7 @@ SETTING = Settings()
 
 # Any log
 
+
 @st.composite
 def second_logs(draw):
     """Bursts of 1 to 100 s of a house of two meters, in the order of the topic; and whether that is the order of time."""
@@ -73,7 +74,7 @@ def test_any_log_gives_the_oracles_minutes_and_the_same_parts_however_it_is_batc
 def offsets(record) -> list[int]:
     """Minutes from the start of a record of power_profile to each of its minutes; the first is 0."""
     ends = np.cumsum(record["counts"])
-    found = [n for end, count in zip(ends, record["counts"]) for n in np.cumsum(record["deltas"][end - count:end]).tolist()]
+    found = [n for end, count in zip(ends, record["counts"]) for n in np.cumsum(record["deltas"][end - count : end]).tolist()]
     assert min(found) == 0
     return found
 
@@ -87,15 +88,23 @@ def test_the_logs_have_enough_parts():
         _, ended, _ = pipeline(log[0], [3], SETTING, STAGES)
         minutes = ended.minutes()
         parts_of = Counter(key[:3] for key in minutes)
-        seen.update(name for name, present in {
-            "log": True, "late": any(part for *_, part in minutes), "two parts": max(parts_of.values(), default=0) > 1,
-            "main part of many": any(row[0] > 5 for (*_, part), row in minutes.items() if not part)}.items() if present)
+        seen.update(
+            name
+            for name, present in {
+                "log": True,
+                "late": any(part for *_, part in minutes),
+                "two parts": max(parts_of.values(), default=0) > 1,
+                "main part of many": any(row[0] > 5 for (*_, part), row in minutes.items() if not part),
+            }.items()
+            if present
+        )
 
     look()
     assert min(seen[name] / seen["log"] for name in ("late", "two parts", "main part of many")) > 0.05, seen
 
 
 # By hand
+
 
 def seconds(start_s, end_s, **watts_at):
     """A burst of meter 1, with a reading of so many W at s5=..., all in s since START_MS."""
@@ -127,7 +136,10 @@ def test_what_comes_later_is_a_part_of_its_own_and_what_comes_in_time_is_not(siz
     whole = seconds(0, 40, s0=10, s30=40), seconds(55, 65, s55=100)
     assert results_after(*whole, seconds(65, 70, s69=1), late, seconds(70, 71, s70=1), size=size) == [(0, 0, 4, 7, 39.25, 100)]
     assert results_after(*whole, seconds(65, 71, s70=1), late, later, late, size=size) == [
-        (0, 0, 3, 10, 50, 100), (0, 40, 1, 7, 7, 7), (0, 50, 2, 1, 1.5, 2)]
+        (0, 0, 3, 10, 50, 100),
+        (0, 40, 1, 7, 7, 7),
+        (0, 50, 2, 1, 1.5, 2),
+    ]
 
 
 def test_open_minutes_are_sent_at_the_end_of_the_topic_and_again_if_more_readings_come():
@@ -166,14 +178,21 @@ def test_a_minute_sent_at_the_end_of_the_topic_is_sent_again_with_more_readings(
 
 def test_records_are_cut_by_part_local_day_and_size(monkeypatch):
     midnight_s = 86_400
-    bursts = [seconds(midnight_s - 300, midnight_s + 300, **{f"s{midnight_s - 300 + s}": s for s in range(0, 600, 30)}),
-              seconds(midnight_s + 300, midnight_s + 400, **{f"s{midnight_s + 399}": 1})]
+    bursts = [
+        seconds(midnight_s - 300, midnight_s + 300, **{f"s{midnight_s - 300 + s}": s for s in range(0, 600, 30)}),
+        seconds(midnight_s + 300, midnight_s + 400, **{f"s{midnight_s + 399}": 1}),
+    ]
     monkeypatch.setattr(power_profile, "MOST_MINUTES", 3)
     _, ended, _ = pipeline(bursts, [9], SETTING, STAGES)
     day = days_since_1970(local_date(ZoneInfo(bursts[0].timezone), START_MS))
     found = [record for topic, record, _ in ended.messages if topic == "power_profile"]
     assert [(record["date"] - day, (record["start"] - START_MS) // 1000 - midnight_s, len(record["readings"])) for record in found] == [
-        (0, -300, 3), (0, -120, 2), (1, 0, 3), (1, 180, 2), (1, 360, 1)]
+        (0, -300, 3),
+        (0, -120, 2),
+        (1, 0, 3),
+        (1, 180, 2),
+        (1, 360, 1),
+    ]
     assert_profile(ended, judged(bursts, SETTING), ended=True)
 
 

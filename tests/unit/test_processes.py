@@ -41,17 +41,24 @@ def cause(*parts: str) -> str | None:
 
 
 def test_an_error_of_the_jobs_program():
-    trace = ('Traceback (most recent call last):\n  File "/smw/jobs/pipeline.py", line 15, in <module>\n    from jobs import flow\n'
-             "ImportError: cannot import name 'x' from 'jobs.flow' (/smw/jobs/flow.py)")
+    trace = (
+        'Traceback (most recent call last):\n  File "/smw/jobs/pipeline.py", line 15, in <module>\n    from jobs import flow\n'
+        "ImportError: cannot import name 'x' from 'jobs.flow' (/smw/jobs/flow.py)"
+    )
     assert cause(WITHOUT_HARM, program(trace), CLIENT_ENDS) == "ImportError: cannot import name 'x' from 'jobs.flow' (/smw/jobs/flow.py)"
 
 
 def test_an_error_of_java_in_the_jobs_program_is_that_of_java():
-    trace = ('Traceback (most recent call last):\n  File "/smw/jobs/flow.py", line 260, in send\n    job.wait()\n'
-             "py4j.protocol.Py4JJavaError: An error occurred while calling o99.await.\n: java.util.concurrent.ExecutionException: job failed\n"
-             "\tat java.base/java.util.concurrent.CompletableFuture.get(CompletableFuture.java:1)\n"
-             "Caused by: java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/x\n\tat org.X\n\t... 4 more\n")
-    assert cause(WITHOUT_HARM, program(trace), CLIENT_ENDS) == "java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/x"
+    trace = (
+        'Traceback (most recent call last):\n  File "/smw/jobs/flow.py", line 260, in send\n    job.wait()\n'
+        "py4j.protocol.Py4JJavaError: An error occurred while calling o99.await.\n: java.util.concurrent.ExecutionException: job failed\n"
+        "\tat java.base/java.util.concurrent.CompletableFuture.get(CompletableFuture.java:1)\n"
+        "Caused by: java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/x\n\tat org.X\n\t... 4 more\n"
+    )
+    assert (
+        cause(WITHOUT_HARM, program(trace), CLIENT_ENDS)
+        == "java.lang.IllegalStateException: Failed to rollback to checkpoint/savepoint file:/x"
+    )
 
 
 def test_a_program_that_was_killed_gives_no_cause():
@@ -60,6 +67,8 @@ def test_a_program_that_was_killed_gives_no_cause():
 
 
 def test_what_flinks_client_refuses():
-    refused = ("2026-11-28T00:54:46.855Z ERROR pipeline: CliFrontend: Invalid command line arguments.\n"
-               "org.apache.flink.client.cli.CliArgsException: Could not parse -x\n\tat org.apache.flink.client.cli.CliFrontend.run(CliFrontend.java:1)\n")
+    refused = (
+        "2026-11-28T00:54:46.855Z ERROR pipeline: CliFrontend: Invalid command line arguments.\n"
+        "org.apache.flink.client.cli.CliArgsException: Could not parse -x\n\tat org.apache.flink.client.cli.CliFrontend.run(CliFrontend.java:1)\n"
+    )
     assert cause(WITHOUT_HARM, refused) == "org.apache.flink.client.cli.CliArgsException: Could not parse -x"

@@ -41,6 +41,7 @@ def terminal():
     ours, theirs = os.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
     with open(theirs, "w") as stderr, redirect_stderr(stderr):
+
         def written() -> str:
             print(END, end="", file=stderr, flush=True)
             text = ""
@@ -61,8 +62,10 @@ def count_to_1200(clock) -> None:
 
 def test_a_log_gets_a_line_every_two_seconds(clock, capsys):
     count_to_1200(clock)
-    assert capsys.readouterr() == ("", "2 s: 240 of 1,200 messages read, 120 a second, about 8 s left\n"
-                                       "4 s: 480 of 1,200 messages read, 120 a second, about 6 s left\n")
+    assert capsys.readouterr() == (
+        "",
+        "2 s: 240 of 1,200 messages read, 120 a second, about 8 s left\n4 s: 480 of 1,200 messages read, 120 a second, about 6 s left\n",
+    )
 
 
 def test_a_line_may_come_less_often(clock, capsys):
@@ -89,7 +92,9 @@ def test_a_terminal_has_one_line_which_is_rewritten():
             line.show(Progress("files read back", 10, 99, state="long"))
             line.show(Progress("files read back", 9, 99))
             assert [text.rstrip(" ") for text in written().split("\r") if text.strip()] == [
-                "0 s: 10 of 99 files read back; long", "0 s: 9 of 99 files read back"]
+                "0 s: 10 of 99 files read back; long",
+                "0 s: 9 of 99 files read back",
+            ]
         print("next", file=sys.stderr, flush=True)
         last, after, _ = written().split("\n")
     assert last.split("\r")[-1].rstrip(" ") == "0 s: 9 of 99 files read back" and after == "next"
@@ -118,4 +123,7 @@ def test_a_terminal_is_rewritten_twice_a_second_and_work_that_is_done_sooner_lea
             for _ in range(4):
                 clock.now_s += 0.3
                 pace.add(10)
-            assert [text.split(",")[0] for text in written().split("\r") if text.strip()] == ["1 s: 20 of 100 files", "1 s: 40 of 100 files"]
+            assert [text.split(",")[0] for text in written().split("\r") if text.strip()] == [
+                "1 s: 20 of 100 files",
+                "1 s: 40 of 100 files",
+            ]

@@ -20,8 +20,17 @@ HOUR_MS = 3_600_000
 
 
 def burst(end_ms: int) -> Burst:
-    return Burst(1, "UTC", end_ms - HOUR_MS, end_ms, 1000, np.array([1], np.int32), np.array([1], np.int32), np.zeros(1, np.int32),
-                 np.zeros(1, np.float32))
+    return Burst(
+        1,
+        "UTC",
+        end_ms - HOUR_MS,
+        end_ms,
+        1000,
+        np.array([1], np.int32),
+        np.array([1], np.int32),
+        np.zeros(1, np.int32),
+        np.zeros(1, np.float32),
+    )
 
 
 @pytest.mark.parametrize("hours, end, left_s", [(6, date(1970, 1, 2), 30.0), (6, date.max, None), (0, date(1970, 1, 2), None)])

@@ -17,20 +17,37 @@ from tests.unit.logs import logs
 from tests.unit.messages import good, of_meters
 
 LATEST_MS = 1_400_000_000_000
-GOOD = Burst(7, "America/New_York", 1_303_132_800_000, 1_303_132_810_000, 1000, np.array([1, 2, 3], np.int32),
-             np.array([3, 0, 2], np.int32), np.array([0, 4, 5, 9, 0], np.int32), np.arange(5, dtype=np.float32))
+GOOD = Burst(
+    7,
+    "America/New_York",
+    1_303_132_800_000,
+    1_303_132_810_000,
+    1000,
+    np.array([1, 2, 3], np.int32),
+    np.array([3, 0, 2], np.int32),
+    np.array([0, 4, 5, 9, 0], np.int32),
+    np.arange(5, dtype=np.float32),
+)
 GOOD = replace(GOOD, deltas=np.array([0, 4, 5, 3, 6], np.int32))
 
 
 def changed(**fields) -> bytes:
-    arrays = {name: np.array(value, np.float32 if name == "watts" else np.int32)
-              for name, value in fields.items() if isinstance(value, list)}
+    arrays = {
+        name: np.array(value, np.float32 if name == "watts" else np.int32) for name, value in fields.items() if isinstance(value, list)
+    }
     return encode_burst(replace(GOOD, **(fields | arrays)))
 
 
 def test_times_count_from_the_start_in_ticks_meter_by_meter():
-    later = replace(GOOD, house_id=8, start_ms=GOOD.end_ms, end_ms=GOOD.end_ms + 1000, tick_ms=1,
-                    counts=np.array([0, 1, 4], np.int32), deltas=np.array([999, 1, 2, 3, 4], np.int32))
+    later = replace(
+        GOOD,
+        house_id=8,
+        start_ms=GOOD.end_ms,
+        end_ms=GOOD.end_ms + 1000,
+        tick_ms=1,
+        counts=np.array([0, 1, 4], np.int32),
+        deltas=np.array([999, 1, 2, 3, 4], np.int32),
+    )
     readings, reasons = read([encode_burst(GOOD), encode_burst(later)], LATEST_MS)
     assert reasons == {}
     columns = readings.columns
@@ -43,26 +60,30 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     assert (readings.bursts["newest_ms"] - GOOD.start_ms).tolist() == [9000, 10_999]
 
 
-@pytest.mark.parametrize("payload, reason", [
-    (b"", "begins with nothing"),
-    (encode_burst(GOOD)[:-3], "ends too early"),
-    (changed(house_id=0), "house_id 0: it starts at 1"),
-    (changed(end_ms=GOOD.start_ms), "before the end"),
-    (changed(start_ms=EARLIEST_MS - 1), "before the end"),
-    (changed(start_ms=LATEST_MS, end_ms=LATEST_MS + 60_000), f"it ends at {LATEST_MS + 60_000} ms: that lies too far in the future"),
-    (changed(start_ms=GOOD.end_ms - 691_200_000), "it spans 691200 s: at most 604800 s"),
-    (changed(tick_ms=0), "tick_ms 0"),
-    (changed(timezone="Mars/Olympus"), "'Mars/Olympus' is no IANA time zone"),
-    (changed(timezone="../etc/passwd"), "is no IANA time zone"),
-    (changed(timezone=""), "is no IANA time zone"),
-    (changed(timezone="x" * 5000), f"timezone '{'x' * 100}' is no IANA time zone"),
-    (changed(counts=[3, 2]), "3 meter_ids and 2 counts"),
-    (changed(counts=[6, -3, 2]), "a negative count"),
-    (changed(counts=[3, 1, 2]), "counts that sum up to 6, 5 deltas and 5 watts"),
-    (changed(watts=[1, 2]), "counts that sum up to 5, 5 deltas and 2 watts"),
-    (changed(meter_ids=[1, 0, 2]), "meter_id 0: it starts at 1"),
-    (changed(meter_ids=[1, 2, 1]), "a meter listed twice"),
-], ids=lambda value: value if isinstance(value, str) else "")
+@pytest.mark.parametrize(
+    "payload, reason",
+    [
+        (b"", "begins with nothing"),
+        (encode_burst(GOOD)[:-3], "ends too early"),
+        (changed(house_id=0), "house_id 0: it starts at 1"),
+        (changed(end_ms=GOOD.start_ms), "before the end"),
+        (changed(start_ms=EARLIEST_MS - 1), "before the end"),
+        (changed(start_ms=LATEST_MS, end_ms=LATEST_MS + 60_000), f"it ends at {LATEST_MS + 60_000} ms: that lies too far in the future"),
+        (changed(start_ms=GOOD.end_ms - 691_200_000), "it spans 691200 s: at most 604800 s"),
+        (changed(tick_ms=0), "tick_ms 0"),
+        (changed(timezone="Mars/Olympus"), "'Mars/Olympus' is no IANA time zone"),
+        (changed(timezone="../etc/passwd"), "is no IANA time zone"),
+        (changed(timezone=""), "is no IANA time zone"),
+        (changed(timezone="x" * 5000), f"timezone '{'x' * 100}' is no IANA time zone"),
+        (changed(counts=[3, 2]), "3 meter_ids and 2 counts"),
+        (changed(counts=[6, -3, 2]), "a negative count"),
+        (changed(counts=[3, 1, 2]), "counts that sum up to 6, 5 deltas and 5 watts"),
+        (changed(watts=[1, 2]), "counts that sum up to 5, 5 deltas and 2 watts"),
+        (changed(meter_ids=[1, 0, 2]), "meter_id 0: it starts at 1"),
+        (changed(meter_ids=[1, 2, 1]), "a meter listed twice"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_an_invalid_message_is_rejected_and_the_others_are_used(payload, reason):
     readings, reasons = read([encode_burst(GOOD), payload, encode_burst(GOOD)], LATEST_MS)
     assert list(reasons) == [1] and reason in reasons[1]
@@ -70,7 +91,9 @@ def test_an_invalid_message_is_rejected_and_the_others_are_used(payload, reason)
     assert readings.columns.watts.tolist() == [0, 1, 2, 3, 4] * 2
 
 
-@pytest.mark.parametrize("start_ms, shown", [(1_792_281_600, "1970-01-21"), (946_684_800_000, "2000-01-01"), (978_307_199_999, "2000-12-31")])
+@pytest.mark.parametrize(
+    "start_ms, shown", [(1_792_281_600, "1970-01-21"), (946_684_800_000, "2000-01-01"), (978_307_199_999, "2000-12-31")]
+)
 def test_a_burst_by_a_clock_that_was_never_set_is_refused_with_its_date(start_ms, shown):
     never_set, first = changed(start_ms=start_ms, end_ms=start_ms + 10_000), changed(start_ms=978_307_200_000, end_ms=978_307_210_000)
     oldest_ms = Settings().rules.oldest_ms
@@ -86,7 +109,11 @@ def test_a_reading_that_is_no_power_is_refused_alone_and_the_one_before_it_holds
     columns = readings.columns
     assert reasons == {} and columns.count.tolist() == [3, 0, 2, 1, 0, 1, 3, 0, 2]
     assert columns.gap_ms[5:-5].tolist() == [4000, 3000] and columns.watts[5:-5].tolist() == [1, 3]
-    assert [(channel, time_ms - GOOD.start_ms, n) for channel, time_ms, n in columns.refused.tolist()] == [(3, 0, 1), (3, 9000, 1), (5, 9000, 1)]
+    assert [(channel, time_ms - GOOD.start_ms, n) for channel, time_ms, n in columns.refused.tolist()] == [
+        (3, 0, 1),
+        (3, 9000, 1),
+        (5, 9000, 1),
+    ]
     assert readings.bursts["newest_ms"].tolist() == [GOOD.start_ms + t for t in (9000, 4000, 9000)]
 
 
@@ -96,17 +123,25 @@ def test_any_power_that_is_possible_is_used(watts):
     assert len(readings.columns.refused) == 0 and readings.columns.watts.tolist() == [np.float32(watts)] * 5
 
 
-@pytest.mark.parametrize("changes", [
-    dict(deltas=[0, 0, 5, 3, 6]), dict(deltas=[0, 4, -1, 3, 6]), dict(deltas=[-1, 4, 5, 3, 6]), dict(deltas=[0, 4, 6, 3, 6]),
-    dict(tick_ms=2**30, deltas=[0, 2**31 - 1, 5, 0, 0]), dict(tick_ms=2**31 - 1, deltas=[2**31 - 1, 2**31 - 1, 2**31 - 1, 0, 0]),
-], ids=str)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        dict(deltas=[0, 0, 5, 3, 6]),
+        dict(deltas=[0, 4, -1, 3, 6]),
+        dict(deltas=[-1, 4, 5, 3, 6]),
+        dict(deltas=[0, 4, 6, 3, 6]),
+        dict(tick_ms=2**30, deltas=[0, 2**31 - 1, 5, 0, 0]),
+        dict(tick_ms=2**31 - 1, deltas=[2**31 - 1, 2**31 - 1, 2**31 - 1, 0, 0]),
+    ],
+    ids=str,
+)
 def test_times_that_make_no_sense_cost_their_meter_alone(changes):
     sound = [0] if "tick_ms" in changes else [3000, 6000]
     if "tick_ms" in changes:
         changes |= dict(counts=[3, 0, 1], deltas=changes["deltas"][:4], watts=[0, 1, 2, 3])
     readings, reasons = read([changed(**changes)], LATEST_MS)
     assert reasons == {} and readings.columns.count.tolist() == [0, 0, len(sound)]
-    assert readings.columns.gap_ms.tolist() == sound and readings.columns.watts.tolist() == [3, 4][:len(sound)]
+    assert readings.columns.gap_ms.tolist() == sound and readings.columns.watts.tolist() == [3, 4][: len(sound)]
     assert readings.columns.refused.tolist() == [(0, GOOD.start_ms, 3)]
 
 
@@ -134,7 +169,7 @@ def damaged(draw):
             payload[at] = byte
         else:
             payload.insert(at, byte)
-    return bytes(payload[:draw(st.sampled_from([len(payload), len(payload) - 1, len(payload)]))])
+    return bytes(payload[: draw(st.sampled_from([len(payload), len(payload) - 1, len(payload)]))])
 
 
 LONG = replace(GOOD, counts=np.array([40, 0, 20], np.int32), tick_ms=10, deltas=np.full(60, 3, np.int32), watts=np.full(60, 9, np.float32))
@@ -149,23 +184,34 @@ def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_read
     if reason is None:
         burst, [found] = decode_burst(payload), readings.bursts
         assert (found["house_id"], readings.zones[found["zone"]], found["start_ms"], found["end_ms"]) == (
-            burst.house_id, burst.timezone, burst.start_ms, burst.end_ms)
+            burst.house_id,
+            burst.timezone,
+            burst.start_ms,
+            burst.end_ms,
+        )
         columns = readings.columns
         assert columns.meter_id.tolist() == burst.meter_ids.tolist()
-        times = [time for count, end in zip(columns.count, np.cumsum(columns.count))
-                 for time in np.cumsum(columns.gap_ms[end - count:end]) + burst.start_ms]
+        times = [
+            time
+            for count, end in zip(columns.count, np.cumsum(columns.count))
+            for time in np.cumsum(columns.gap_ms[end - count : end]) + burst.start_ms
+        ]
         assert list(zip(np.repeat(columns.meter_id, columns.count), times, columns.watts)) == list(readings_of(burst))
         meters = np.repeat(columns.meter_id[columns.refused["channel"]], columns.refused["readings"])
         refused = list(zip(meters, np.repeat(columns.refused["time_ms"], columns.refused["readings"])))
         assert refused == [(meter, time_ms) for meter, time_ms, _, usable in judged_readings(burst) if not usable]
 
 
-@pytest.mark.parametrize("meters, hours, reason", [
-    (MOST_METERS, 1, None), (MOST_METERS + 1, 1, "10001 meters: at most 10000 are accepted in a message"),
-    (MOST_SECTIONS // 8, 6 * 24, None),
-    (MOST_SECTIONS // 8 + 1, 6 * 24 + 1, "2501 meters over 8 days: at most 20000 meters times days are accepted in a message"),
-    (700_000, 1, "700000 meters: at most 10000"),
-])
+@pytest.mark.parametrize(
+    "meters, hours, reason",
+    [
+        (MOST_METERS, 1, None),
+        (MOST_METERS + 1, 1, "10001 meters: at most 10000 are accepted in a message"),
+        (MOST_SECTIONS // 8, 6 * 24, None),
+        (MOST_SECTIONS // 8 + 1, 6 * 24 + 1, "2501 meters over 8 days: at most 20000 meters times days are accepted in a message"),
+        (700_000, 1, "700000 meters: at most 10000"),
+    ],
+)
 def test_a_message_of_too_many_meters_is_refused(meters, hours, reason):
     readings, reasons = read([good(1), of_meters(meters, hours), good(2)], 2**62)
     assert len(readings.bursts) == (2 if reason else 3)

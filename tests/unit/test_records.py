@@ -50,8 +50,11 @@ def test_a_record_has_the_fields_of_its_schema(name):
     for schema in records_in(SCHEMAS[name]):
         types = {field["name"]: type_of(field["type"]) for field in schema["fields"]}
         if name in ("reading_burst", "power_profile"):
-            types |= {field["name"]: COLUMNS[field["type"]["items"]] for field in schema["fields"] if isinstance(field["type"], dict)
-                      and field["type"]["type"] == "array"}
+            types |= {
+                field["name"]: COLUMNS[field["type"]["items"]]
+                for field in schema["fields"]
+                if isinstance(field["type"], dict) and field["type"]["type"] == "array"
+            }
         hints = get_type_hints(record_of(schema))
         assert hints == types and list(hints) == list(types)
 

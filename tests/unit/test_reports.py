@@ -42,7 +42,14 @@ def test_records_come_back_as_they_were_reported(file):
     reports.report(error="no broker answers")
     reports.report(error="a worker has ended")
     assert reports.read(file) == Report(READ, ["a.dat:51: 2 missing values", "\ud800 ☃"], "no broker answers")
-    assert [list(json.loads(line)) for line in file.read_text().splitlines()] == [["progress"], ["note"], ["progress"], ["note"], ["error"], ["error"]]
+    assert [list(json.loads(line)) for line in file.read_text().splitlines()] == [
+        ["progress"],
+        ["note"],
+        ["progress"],
+        ["note"],
+        ["error"],
+        ["error"],
+    ]
 
 
 def test_nothing_is_reported_to_a_parent_that_wants_nothing(tmp_path, monkeypatch):
@@ -57,8 +64,20 @@ def test_work_goes_on_when_the_file_cannot_be_written(tmp_path, monkeypatch):
     reports.report(note="lost")
 
 
-@pytest.mark.parametrize("line", ['{"note": "cut o', '{"progress": {"done": 1}}', '{"progress": {"what": "a", "done": 1, "unknown": 2}}', '{"note": 3}',
-                                  '{"other": "b"}', "7", "", "note: x", "\\x00\\xff"])
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"note": "cut o',
+        '{"progress": {"done": 1}}',
+        '{"progress": {"what": "a", "done": 1, "unknown": 2}}',
+        '{"note": 3}',
+        '{"other": "b"}',
+        "7",
+        "",
+        "note: x",
+        "\\x00\\xff",
+    ],
+)
 def test_a_broken_line_is_ignored_and_the_next_is_read(file, line):
     reports.report(progress=READ)
     with file.open("ab") as opened:
@@ -81,13 +100,16 @@ def test_a_failure_is_printed_and_reported_in_one_sentence(file, capsys):
     assert reports.read(file).error == "no\x1b broker"
 
 
-@pytest.mark.parametrize("progress, line, share", [
-    (READ, "10 s: 300 of 1,200 messages read, 100 a second, about 9 s left; é\x1b\n", 0.25),
-    (Progress("readings produced", 1_000_000, None, 60, 16_666.7), "60 s: 1,000,000 readings produced, 16,667 a second", 0),
-    (Progress("messages read", 0, 1200, 3.2, state="Flink is starting"), "3 s: 0 of 1,200 messages read; Flink is starting", 0),
-    (Progress("files read back", 4, 4, 1, left_s=0.0), "1 s: 4 of 4 files read back, about 0 s left", 1),
-    (Progress("files read back", 5, 4, 1), "1 s: 5 of 4 files read back", 1),
-    (Progress("files read back", 0, 0, 1), "1 s: 0 of 0 files read back", 0),
-])
+@pytest.mark.parametrize(
+    "progress, line, share",
+    [
+        (READ, "10 s: 300 of 1,200 messages read, 100 a second, about 9 s left; é\x1b\n", 0.25),
+        (Progress("readings produced", 1_000_000, None, 60, 16_666.7), "60 s: 1,000,000 readings produced, 16,667 a second", 0),
+        (Progress("messages read", 0, 1200, 3.2, state="Flink is starting"), "3 s: 0 of 1,200 messages read; Flink is starting", 0),
+        (Progress("files read back", 4, 4, 1, left_s=0.0), "1 s: 4 of 4 files read back, about 0 s left", 1),
+        (Progress("files read back", 5, 4, 1), "1 s: 5 of 4 files read back", 1),
+        (Progress("files read back", 0, 0, 1), "1 s: 0 of 0 files read back", 0),
+    ],
+)
 def test_the_line_and_the_share_of_some_progress(progress, line, share):
     assert str(progress) == line and progress.share == share

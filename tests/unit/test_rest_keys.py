@@ -18,7 +18,9 @@ def folder(tmp_path_factory) -> Path:
 
 
 def test_only_this_user_can_read_it(folder):
-    assert {file.name: oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == dict.fromkeys(("flink.pem", "flink.p12", "trusted.p12"), "0o600")
+    assert {file.name: oct(file.stat().st_mode & 0o777) for file in folder.iterdir()} == dict.fromkeys(
+        ("flink.pem", "flink.p12", "trusted.p12"), "0o600"
+    )
     assert oct(folder.stat().st_mode & 0o777) == "0o700"
     assert {str(folder / "flink.p12"), str(folder / "trusted.p12")} <= set(rest_keys.flink_options(folder).values())
 
@@ -33,8 +35,10 @@ def test_a_server_with_it_accepts_a_client_with_it_and_no_other(folder):
             thread = threading.Thread(target=serve, args=(server,))
             thread.start()
             try:
-                with (socket.create_connection(server.getsockname()) as plain,
-                      context.wrap_socket(plain, server_hostname="127.0.0.1") as connection):
+                with (
+                    socket.create_connection(server.getsockname()) as plain,
+                    context.wrap_socket(plain, server_hostname="127.0.0.1") as connection,
+                ):
                     return connection.recv(9)
             finally:
                 thread.join()

@@ -9,24 +9,45 @@ from smartmeter.settings import DAY_MS, Settings
 from smartmeter.variables import SettingsError
 from store.schema import database
 
-REPLAY = Run(bounded=True, into="again", replay_from="2011-04-20", replay_to="2011-04-21", offsets="partition:0,offset:42", house=7,
-             with_late=True, archived=True)
+REPLAY = Run(
+    bounded=True,
+    into="again",
+    replay_from="2011-04-20",
+    replay_to="2011-04-21",
+    offsets="partition:0,offset:42",
+    house=7,
+    with_late=True,
+    archived=True,
+)
 
 
 def test_a_job_gets_its_run_through_its_environment():
     assert REPLAY.environ() == {
-        "SMW_BOUNDED": "True", "SMW_INTO": "again", "SMW_REPLAY_FROM": "2011-04-20", "SMW_REPLAY_TO": "2011-04-21",
-        "SMW_REPLAY_OFFSETS": "partition:0,offset:42", "SMW_REPLAY_HOUSE": "7", "SMW_REPLAY_WITH_LATE": "True", "SMW_REPLAY_ARCHIVED": "True"}
+        "SMW_BOUNDED": "True",
+        "SMW_INTO": "again",
+        "SMW_REPLAY_FROM": "2011-04-20",
+        "SMW_REPLAY_TO": "2011-04-21",
+        "SMW_REPLAY_OFFSETS": "partition:0,offset:42",
+        "SMW_REPLAY_HOUSE": "7",
+        "SMW_REPLAY_WITH_LATE": "True",
+        "SMW_REPLAY_ARCHIVED": "True",
+    }
     assert Run.load(REPLAY.environ()) == REPLAY and Run.load({}) == LIVE
 
 
-@pytest.mark.parametrize("environ, sentence", [
-    (dict(SMW_BOUNDED="perhaps"), "SMW_BOUNDED='perhaps': it takes true or false"),
-    (dict(SMW_INTO="a-b"), "SMW_INTO=a-b: it takes letters, digits and underscores"),
-    (dict(SMW_REPLAY_FROM="yesterday"), "SMW_REPLAY_FROM=yesterday: it takes a date such as 2026-11-01"),
-    (dict(SMW_REPLAY_FROM="2026-11-02"), "SMW_REPLAY_TO=: it takes a date that is not before SMW_REPLAY_FROM"),
-    (dict(SMW_REPLAY_FROM="2026-11-02", SMW_REPLAY_TO="2026-11-01"), "SMW_REPLAY_TO=2026-11-01: it takes a date that is not before SMW_REPLAY_FROM"),
-])
+@pytest.mark.parametrize(
+    "environ, sentence",
+    [
+        (dict(SMW_BOUNDED="perhaps"), "SMW_BOUNDED='perhaps': it takes true or false"),
+        (dict(SMW_INTO="a-b"), "SMW_INTO=a-b: it takes letters, digits and underscores"),
+        (dict(SMW_REPLAY_FROM="yesterday"), "SMW_REPLAY_FROM=yesterday: it takes a date such as 2026-11-01"),
+        (dict(SMW_REPLAY_FROM="2026-11-02"), "SMW_REPLAY_TO=: it takes a date that is not before SMW_REPLAY_FROM"),
+        (
+            dict(SMW_REPLAY_FROM="2026-11-02", SMW_REPLAY_TO="2026-11-01"),
+            "SMW_REPLAY_TO=2026-11-01: it takes a date that is not before SMW_REPLAY_FROM",
+        ),
+    ],
+)
 def test_a_run_that_cannot_be_is_refused(environ, sentence):
     with pytest.raises(SettingsError) as refused:
         Run.load(environ)

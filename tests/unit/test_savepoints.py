@@ -44,9 +44,14 @@ def test_a_folder_that_is_no_savepoint_is_refused(tmp_path):
     assert require_savepoint("s3://bucket/savepoint") == "s3://bucket/savepoint"
 
 
-@pytest.mark.parametrize("state, options", [
-    (None, []), ("file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1"]),
-    ("file:///a/chk-7", ["--fromSavepoint", "file:///a/chk-7", "--claimMode", "claim"])])
+@pytest.mark.parametrize(
+    "state, options",
+    [
+        (None, []),
+        ("file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1"]),
+        ("file:///a/chk-7", ["--fromSavepoint", "file:///a/chk-7", "--claimMode", "claim"]),
+    ],
+)
 def test_options_of_flink_run(state, options):
     assert restore_options(state) == options
 

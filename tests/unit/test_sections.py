@@ -24,18 +24,25 @@ def of(*bursts):
 
 def at(start_s: int, end_s: int, *meters: dict, timezone=NEW_YORK):
     """A burst of {second: watts} of meters 1, 2, ..., in s since START_MS."""
-    return burst(START_MS + start_s * 1000, START_MS + end_s * 1000,
-                 {m: [(START_MS + s * 1000, w) for s, w in watts.items()] for m, watts in enumerate(meters, 1)}, timezone)
+    return burst(
+        START_MS + start_s * 1000,
+        START_MS + end_s * 1000,
+        {m: [(START_MS + s * 1000, w) for s, w in watts.items()] for m, watts in enumerate(meters, 1)},
+        timezone,
+    )
 
 
-@pytest.mark.parametrize("watts, readings, first_s, last_s, joules, covered_s, max_gap_s", [
-    ({}, 0, None, None, 0, 0, 0),
-    ({7: 500}, 1, 7, 7, 0, 0, 0),  # it holds until the next one, which is not here
-    ({0: 100, 10: 200, 30: 50}, 3, 0, 30, 100 * 10 + 200 * 20, 30, 20),
-    ({5: 0, 6: 0}, 2, 5, 6, 0, 1, 1),
-    ({0: 60, 1500: 9}, 2, 0, 1500, 60 * 1000, 1000, 1500),  # it holds for 1000 s at most
-    ({0: 10, 3599: 20, 3601: 30}, 3, 0, 3601, 10 * 1000 + 20 * 2, 1002, 3599),  # across the end of an hour
-])
+@pytest.mark.parametrize(
+    "watts, readings, first_s, last_s, joules, covered_s, max_gap_s",
+    [
+        ({}, 0, None, None, 0, 0, 0),
+        ({7: 500}, 1, 7, 7, 0, 0, 0),  # it holds until the next one, which is not here
+        ({0: 100, 10: 200, 30: 50}, 3, 0, 30, 100 * 10 + 200 * 20, 30, 20),
+        ({5: 0, 6: 0}, 2, 5, 6, 0, 1, 1),
+        ({0: 60, 1500: 9}, 2, 0, 1500, 60 * 1000, 1000, 1500),  # it holds for 1000 s at most
+        ({0: 10, 3599: 20, 3601: 30}, 3, 0, 3601, 10 * 1000 + 20 * 2, 1002, 3599),  # across the end of an hour
+    ],
+)
 def test_a_section_holds_its_readings(watts, readings, first_s, last_s, joules, covered_s, max_gap_s):
     [section], _ = of(at(0, 4000, watts))
     assert (section["readings"], section["covered_ms"], section["max_gap_ms"]) == (readings, covered_s * 1000, max_gap_s * 1000)
@@ -48,9 +55,18 @@ def test_a_section_holds_its_readings(watts, readings, first_s, last_s, joules, 
 def test_there_is_a_section_for_each_burst_meter_and_day():
     sections, _ = of(at(0, 60, {0: 1}, {}), at(DAY_S - 60, DAY_S + 60, {DAY_S - 1: 2, DAY_S: 3, DAY_S + 1: 4}))
     day = int(sections["day"][0])
-    assert [(s["burst"], s["offset"], s["meter_id"], s["day"] - day, (s["start_ms"] - START_MS) // 1000, (s["end_ms"] - START_MS) // 1000, s["readings"])
-            for s in sections] == [
-        (0, 100, 1, 0, 0, 60, 1), (0, 100, 2, 0, 0, 60, 0), (1, 101, 1, 0, DAY_S - 60, DAY_S, 1), (1, 101, 1, 1, DAY_S, DAY_S + 60, 2)]
+    assert [
+        (
+            s["burst"],
+            s["offset"],
+            s["meter_id"],
+            s["day"] - day,
+            (s["start_ms"] - START_MS) // 1000,
+            (s["end_ms"] - START_MS) // 1000,
+            s["readings"],
+        )
+        for s in sections
+    ] == [(0, 100, 1, 0, 0, 60, 1), (0, 100, 2, 0, 0, 60, 0), (1, 101, 1, 0, DAY_S - 60, DAY_S, 1), (1, 101, 1, 1, DAY_S, DAY_S + 60, 2)]
     assert sections["before_ms"].tolist() == [NEVER, NEVER, START_MS, START_MS]
     assert sections["partition"].tolist() == [3] * 4
 
@@ -64,4 +80,6 @@ def test_hours_are_those_of_a_section_that_spans_several():
     sections, hours = of(at(0, 7200, {3000: 100, 3900: 200, 4000: 0}, {10: 5, 20: 6}))
     assert sections["hours"].tolist() == [2, 0]
     assert [((h["start_ms"] - START_MS) // HOUR_MS, h["energy_mj"], h["covered_ms"]) for h in hours] == [
-        (0, 100 * 600_000, 600_000), (1, 100 * 300_000 + 200 * 100_000, 400_000)]
+        (0, 100 * 600_000, 600_000),
+        (1, 100 * 300_000 + 200 * 100_000, 400_000),
+    ]

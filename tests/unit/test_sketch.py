@@ -15,11 +15,10 @@ from jobs.core.sketch import ALPHA, BINS, EDGES, GAMMA, LEAST_WATTS, MOST_WATTS,
 NEXT_TO_LEAST = float(np.nextafter(np.float32(LEAST_WATTS), np.float32(1)))
 QUANTILES = [0, 0.05, 0.25, 0.5, 0.9, 0.99, 1]
 
-in_range = (st.floats(NEXT_TO_LEAST, MOST_WATTS, width=32)
-            | st.sampled_from(EDGES[1:-1].tolist()) | st.sampled_from([1.0, 60.0]))
+in_range = st.floats(NEXT_TO_LEAST, MOST_WATTS, width=32) | st.sampled_from(EDGES[1:-1].tolist()) | st.sampled_from([1.0, 60.0])
 watts_in_range = st.lists(in_range, min_size=1, max_size=40).map(lambda w: np.array(w, np.float32))
 any_watts = st.lists(in_range | st.floats(0, width=32, allow_infinity=False) | st.just(0.0), max_size=30)
-meters = st.sampled_from([-2**31, -7, -1, 0, 1, 2, 2**31 - 1])
+meters = st.sampled_from([-(2**31), -7, -1, 0, 1, 2, 2**31 - 1])
 
 
 @st.composite
@@ -43,6 +42,7 @@ def household(seed, n=20_000):
 
 
 # Bins
+
 
 def test_bins_by_hand():
     # GAMMA = 1.01 / 0.99, so that 1 W lies ln(1e5) / ln(GAMMA) = 575.6 bins above 1e-5 W, 60 W 780.3, 1 MW 1266.4.
@@ -95,6 +95,7 @@ def test_any_float_has_a_bin_or_does_not_count(watts):
 
 
 # Quantiles
+
 
 @settings(max_examples=200, deadline=None)
 @given(watts_in_range)
@@ -185,6 +186,7 @@ def test_the_ddsketch_library_agrees(seed):
 
 # Many meters, merging, bytes
 
+
 @settings(deadline=None)
 @given(st.lists(st.tuples(meters, in_range | st.just(0.0)), max_size=60), st.sampled_from(QUANTILES))
 def test_many_meters_at_once_give_what_each_gives_alone(readings, q):
@@ -195,8 +197,7 @@ def test_many_meters_at_once_give_what_each_gives_alone(readings, q):
     meter_ids, found = together.quantile(q)
     assert meter_ids.dtype == np.int32 and meter_ids.tolist() == list(alone)
     assert found.tolist() == [float(s.quantile(q)[1][0]) for s in alone.values()]
-    assert [column.tolist() for column in together.readings()] == [
-        list(alone), [np.count_nonzero(watts[meter_id == m]) for m in alone]]
+    assert [column.tolist() for column in together.readings()] == [list(alone), [np.count_nonzero(watts[meter_id == m]) for m in alone]]
     assert together == Sketches.empty().merge(*alone.values())
 
 
@@ -276,6 +277,7 @@ def test_sketches_are_equal_when_their_bins_are():
 
 
 # Histograms
+
 
 @settings(deadline=None)
 @given(st.lists(st.lists(st.floats(0, 2e6, width=32), max_size=30), max_size=6))

@@ -71,7 +71,8 @@ def waiting_of(state: HouseState) -> list[Batch]:
     waiting = Waiting(state)
     keys = [f"waiting/{n}" for n in range(waiting.first, waiting.end)]
     assert {f"{state.house_id}/{key}" for key in keys} == {
-        key for key in state.of_shard.map if key.startswith(f"{state.house_id}/waiting/")}
+        key for key in state.of_shard.map if key.startswith(f"{state.house_id}/waiting/")
+    }
     return [batch for key in keys for batch in unpack(state.get(key))]
 
 

@@ -13,7 +13,12 @@ from tests.unit.one_house import batch_of
 
 def change(*hours: int, clock_before_h: int | None = None, meters=(1,), verdict=None) -> Change:
     """A batch of bursts with a reading at their start, in hours since START_MS; the house's clock is the newest of all."""
-    batch = batch_of(*(burst(START_MS + h * HOUR_MS, START_MS + (h + 1) * HOUR_MS, {m: [(START_MS + h * HOUR_MS, 100.0)] for m in meters}) for h in hours))
+    batch = batch_of(
+        *(
+            burst(START_MS + h * HOUR_MS, START_MS + (h + 1) * HOUR_MS, {m: [(START_MS + h * HOUR_MS, 100.0)] for m in meters})
+            for h in hours
+        )
+    )
     before_ms = NEVER if clock_before_h is None else START_MS + clock_before_h * HOUR_MS
 
     class House:
@@ -24,14 +29,17 @@ def change(*hours: int, clock_before_h: int | None = None, meters=(1,), verdict=
     return Change(batch, {}, House(), batch.timezone, before_ms, True, verdict, none, none, closes_a_day=False, now_ms=0)
 
 
-@pytest.mark.parametrize("hours, clock_before_h, clocks_h", [
-    ([3], None, [3]),
-    ([3, 4, 5], None, [3, 4, 5]),
-    ([3, 5, 4], None, [3, 5]),
-    ([3, 4], 1, [3, 4]),
-    ([3, 4], 4, [4]),
-    ([1, 2, 9], 5, [5, 9]),
-])
+@pytest.mark.parametrize(
+    "hours, clock_before_h, clocks_h",
+    [
+        ([3], None, [3]),
+        ([3, 4, 5], None, [3, 4, 5]),
+        ([3, 5, 4], None, [3, 5]),
+        ([3, 4], 1, [3, 4]),
+        ([3, 4], 4, [4]),
+        ([1, 2, 9], 5, [5, 9]),
+    ],
+)
 def test_the_clocks_after_each_burst_rise(hours, clock_before_h, clocks_h):
     clocks_ms = change(*hours, clock_before_h=clock_before_h).clocks_ms
     assert [(ms - START_MS) // HOUR_MS for ms in clocks_ms] == clocks_h
@@ -41,12 +49,15 @@ def test_fresh_sections_are_used():
     assert change(1, 2, meters=(1, 2), verdict=[FRESH, AGAIN, LATE, OVERLAPPING]).used.tolist() == [True, False, False, False]
 
 
-@pytest.mark.parametrize("verdict, reasons", [
-    ([FRESH, AGAIN], []),
-    ([FRESH, LATE], ["its day was closed"]),
-    ([OVERLAPPING, LATE], ["its day was closed", "it covers in part what was received before"]),
-    ([OVERLAPPING, OVERLAPPING], ["it covers in part what was received before"] * 2),
-])
+@pytest.mark.parametrize(
+    "verdict, reasons",
+    [
+        ([FRESH, AGAIN], []),
+        ([FRESH, LATE], ["its day was closed"]),
+        ([OVERLAPPING, LATE], ["its day was closed", "it covers in part what was received before"]),
+        ([OVERLAPPING, OVERLAPPING], ["it covers in part what was received before"] * 2),
+    ],
+)
 def test_late_and_overlapping_sections_are_refused(verdict, reasons):
     found = [(topic, record["reason"], record["offset"]) for topic, record in refusals(change(1, 2, verdict=verdict))]
     assert [reason for _, reason, _ in found] == reasons and {topic for topic, *_ in found} <= {"late"}

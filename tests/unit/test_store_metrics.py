@@ -36,6 +36,10 @@ def test_every_table_has_a_counter_from_the_start():
 def test_a_port_that_is_taken_is_reported():
     with socket.create_server(("127.0.0.1", 0)) as held:
         settings = Settings().but(sink_metrics_port=held.getsockname()[1])
-        with pytest.raises(UserError, match="the sink's metrics cannot be served at .* set SMW_SINK_METRICS_PORT to another port, or to 0 for none"), \
-                SinkMetrics(()).served(settings, "group", ()):
+        with (
+            pytest.raises(
+                UserError, match="the sink's metrics cannot be served at .* set SMW_SINK_METRICS_PORT to another port, or to 0 for none"
+            ),
+            SinkMetrics(()).served(settings, "group", ()),
+        ):
             pass

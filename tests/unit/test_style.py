@@ -52,8 +52,11 @@ def with_what_they_bring(names) -> set[str]:
         extras = {"", *package.extras}
         if (package.name, *extras) not in met:
             met.add((package.name, *extras))
-            wanted += (needed for needed in map(Requirement, requires(package.name) or ())
-                       if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in extras))
+            wanted += (
+                needed
+                for needed in map(Requirement, requires(package.name) or ())
+                if not needed.marker or any(needed.marker.evaluate({"extra": extra}) for extra in extras)
+            )
     return {canonicalize_name(name) for name, *_ in met}
 
 

@@ -43,8 +43,8 @@ def test_mains_are_the_appliances_and_a_small_load_beside(houses):
     appliances = sum(np.repeat(watts.astype(float), 3) for _, watts in readings[2:])
     beside = readings[0][1].astype(float) + readings[1][1] - appliances
     assert beside.min() > 0 and beside.max() < 2 * (2 * 120 + 12)
-    noise = np.diff(beside).std() / 2 ** 0.5  # of two phases with 2 W each
-    assert noise == pytest.approx(2 * 2 ** 0.5, rel=0.03)
+    noise = np.diff(beside).std() / 2**0.5  # of two phases with 2 W each
+    assert noise == pytest.approx(2 * 2**0.5, rel=0.03)
     share = appliances.sum() / (appliances.sum() + beside.sum())
     assert 0.5 < share < 0.99
 
@@ -113,4 +113,5 @@ def test_ground_truth_file(tmp_path):
     write_ground_truth(tmp_path / "new" / "truth.csv", [Spike(3, 1, 1000, 4000, 812.5)])
     with open(tmp_path / "new" / "truth.csv", newline="") as lines:
         assert list(csv.DictReader(lines)) == [
-            {"house_id": "3", "meter_id": "1", "start_ms": "1000", "end_ms": "4000", "excess_watts": "812.5"}]
+            {"house_id": "3", "meter_id": "1", "start_ms": "1000", "end_ms": "4000", "excess_watts": "812.5"}
+        ]

@@ -9,13 +9,16 @@ def test_names_and_cells_of_a_table():
 
 def test_columns_of_numbers_are_aligned_right_and_no_text_is_taken_for_a_number():
     rows = [(1, 2.5, "007", " a", True), (None, 1 / 3, "1e5", "b", None), (12345, float("nan"), "True", "", False)]
-    assert table(["n", "kwh", "label", "", "flag"], rows) == """\
+    assert (
+        table(["n", "kwh", "label", "", "flag"], rows)
+        == """\
     n           kwh  label       flag
 -----  ------------  -----  --  -----
     1           2.5  007     a   True
  NULL  0.3333333333  1e5    b    NULL
 12345           nan  True       False
 (3 rows)"""
+    )
 
 
 def test_a_table_without_rows_or_columns():
@@ -24,8 +27,11 @@ def test_a_table_without_rows_or_columns():
 
 
 def test_a_table_whose_alignment_is_given():
-    assert aligned(["part", "cores"], [["sink", "0.5"], ["a", "11.25"]], [False, True]) == """\
+    assert (
+        aligned(["part", "cores"], [["sink", "0.5"], ["a", "11.25"]], [False, True])
+        == """\
 part  cores
 ----  -----
 sink    0.5
 a     11.25"""
+    )

@@ -47,7 +47,12 @@ def test_a_resized_window_has_its_new_length_once_full(before_days, after_days, 
 def test_a_house_that_returns_after_a_year_has_one_version_for_all_of_it():
     _, versions = silent(365, 7)
     back = date(2012, 4, 24)  # a year after 25 April 2011, the first day without a reading, there being a 29 February
-    assert [day for day in versions if day > date(2011, 4, 24)] == [back - timedelta(days=2), back - timedelta(days=1), back, back + timedelta(days=1)]
+    assert [day for day in versions if day > date(2011, 4, 24)] == [
+        back - timedelta(days=2),
+        back - timedelta(days=1),
+        back,
+        back + timedelta(days=1),
+    ]
     gap = versions[back - timedelta(days=2)]
     one_am = {day: midnight_ms(ZoneInfo(NEW_YORK), day) + HOUR_MS for day in (date(2011, 4, 25), back - timedelta(days=1))}
     assert (gap["valid_from"], gap["valid_to"]) == tuple(one_am.values())

@@ -23,9 +23,29 @@ from tests.unit.logs import HOUR_MS, START_MS, burst
 from tests.unit.messages import good, houses, of_meters, run, stages, to_batches
 
 EXTREMES = [0, 1, -1, 2**31 - 1, -(2**31)]
-ZONES = st.sampled_from(sorted(names())) | st.text(printable, max_size=40) | st.text(max_size=20) | st.sampled_from(
-    ["__init__/UTC", "posix/UTC", "right/UTC", "localtime", "Factory", "../UTC", "/etc/localtime", "Europe", "Europe/", "europe/london", "tzdata.zi"])
-TIMES = st.sampled_from([0, 1, -1, 2**63 - 1, -(2**63), LATEST_MS, LATEST_MS + 1, 2 * DAY_MS, 2 * DAY_MS - 1, START_MS, START_MS * 1000, 2**53])
+ZONES = (
+    st.sampled_from(sorted(names()))
+    | st.text(printable, max_size=40)
+    | st.text(max_size=20)
+    | st.sampled_from(
+        [
+            "__init__/UTC",
+            "posix/UTC",
+            "right/UTC",
+            "localtime",
+            "Factory",
+            "../UTC",
+            "/etc/localtime",
+            "Europe",
+            "Europe/",
+            "europe/london",
+            "tzdata.zi",
+        ]
+    )
+)
+TIMES = st.sampled_from(
+    [0, 1, -1, 2**63 - 1, -(2**63), LATEST_MS, LATEST_MS + 1, 2 * DAY_MS, 2 * DAY_MS - 1, START_MS, START_MS * 1000, 2**53]
+)
 INTS = st.lists(st.sampled_from(EXTREMES) | st.integers(-(2**31), 2**31 - 1) | st.integers(0, 5), max_size=6)
 POWERS = st.floats(width=32) | st.sampled_from([0, -0.0, 1e9, 65535, 2.0**31, 2.0**32])
 
@@ -42,8 +62,14 @@ def any_burst(draw) -> Burst:
     watts = draw(st.lists(POWERS, min_size=len(deltas), max_size=len(deltas)) if fits else st.lists(POWERS, max_size=5))
     ints = [np.array(column, np.int32) for column in (meters, counts, deltas)]
     clip = [max(-(2**63), min(value, 2**63 - 1)) for value in (start_ms, end_ms)]
-    return Burst(draw(st.sampled_from([1, 2, 3, 2**63 - 1, 2**31, 0, -1, -(2**63)])), draw(ZONES), *clip,
-                 draw(st.sampled_from([1, 1000, 1000, 60_000, 2**31 - 1, 0, -1])), *ints, np.array(watts, np.float32))
+    return Burst(
+        draw(st.sampled_from([1, 2, 3, 2**63 - 1, 2**31, 0, -1, -(2**63)])),
+        draw(ZONES),
+        *clip,
+        draw(st.sampled_from([1, 1000, 1000, 60_000, 2**31 - 1, 0, -1])),
+        *ints,
+        np.array(watts, np.float32),
+    )
 
 
 def encoded(burst: Burst) -> bytes:
@@ -61,20 +87,26 @@ MESSAGES = st.lists(any_burst().map(encoded) | st.none() | st.binary(max_size=30
 def test_every_message_becomes_results_late_records_or_a_dead_letter(calls):
     keyed, offset = FlinkStandIn(), 0
     for payloads, received_ms in calls:
-        before = Counter({name: keyed.counted[name] for name in ("readings_used", "readings_duplicate", "readings_refused", "readings_late")})
+        before = Counter(
+            {name: keyed.counted[name] for name in ("readings_used", "readings_duplicate", "readings_refused", "readings_late")}
+        )
         found = run(payloads, keyed, received_ms, offset)
         dead = {record["offset"]: record for topic, record in found if topic == "dead_letter"}
         latest_ms = round(time.time() * 1000) + DAY_MS
         bad = {offset + i for i, payload in enumerate(payloads) if why_bad(payload or b"", latest_ms, Settings().rules.oldest_ms)}
         assert set(dead) == bad and keyed.counted["messages_failed"] == 0
-        assert all(record["payload"] == (payloads[at - offset] or b"") and record["reason"] and record["received"] == received_ms
-                   for at, record in dead.items())
+        assert all(
+            record["payload"] == (payloads[at - offset] or b"") and record["reason"] and record["received"] == received_ms
+            for at, record in dead.items()
+        )
         readings = sum(len(decode_burst(payload).watts) for i, payload in enumerate(payloads) if offset + i not in bad)
         assert sum(keyed.counted[name] for name in before) - before.total() == readings
         offset += len(payloads)
 
 
-@pytest.mark.parametrize("zone", ["__init__/UTC", "posix/UTC", "right/Europe/London", "localtime", "Factory", "posixrules", "", ".", "Europe", "utc\0"])
+@pytest.mark.parametrize(
+    "zone", ["__init__/UTC", "posix/UTC", "right/Europe/London", "localtime", "Factory", "posixrules", "", ".", "Europe", "utc\0"]
+)
 def test_a_name_that_is_no_time_zone_is_a_dead_letter(zone):
     payload = encode_burst(burst(START_MS, START_MS + 1000, {1: [(START_MS, 5)]}, zone))
     [(topic, record)] = run([payload], FlinkStandIn())
@@ -93,8 +125,16 @@ def test_a_message_on_which_decoding_fails_is_a_dead_letter_and_the_others_are_u
         rows = to_batches(payloads, START_MS, counted=counted)
     found = houses(rows, keyed, stages(Settings()))
     dead = [record for topic, record in found if topic == "dead_letter"]
-    assert dead == [{"partition": 3, "offset": offset, "received": START_MS, "payload": payloads[offset],
-                     "reason": "the job fails on it: ZeroDivisionError: thirteen"} for offset in (2, 5)]
+    assert dead == [
+        {
+            "partition": 3,
+            "offset": offset,
+            "received": START_MS,
+            "payload": payloads[offset],
+            "reason": "the job fails on it: ZeroDivisionError: thirteen",
+        }
+        for offset in (2, 5)
+    ]
     assert keyed.counted["readings_used"] == 5 and counted["readings"] == 5
     assert (counted["messages_failed"], counted["dead_letters"]) == (2, 2)
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
@@ -106,8 +146,10 @@ def test_large_messages_are_worked_on_in_parts(monkeypatch):
     assert [part.offset.tolist() for part in messages.of_bounded_size()] == [[0, 1], [2], [3], [4, 5]]
     assert [len(part) for part in Messages([], *[np.arange(0)] * 3).of_bounded_size()] == [0]
     calls = []
-    monkeypatch.setattr("jobs.flink.to_batches.house_batches", lambda readings, *rest, whole=house_batches: (
-        calls.append(len(readings.bursts)), whole(readings, *rest))[1])
+    monkeypatch.setattr(
+        "jobs.flink.to_batches.house_batches",
+        lambda readings, *rest, whole=house_batches: (calls.append(len(readings.bursts)), whole(readings, *rest))[1],
+    )
     keyed = FlinkStandIn()
     houses(to_batches([of_meters(MOST_METERS, 1, house) for house in range(1, 24)] + [good(99)]), keyed, [])
     assert max(calls) <= MOST_SECTIONS_AT_ONCE // (2 * MOST_METERS) and sum(calls) == 24

@@ -11,10 +11,20 @@ from smartmeter.settings import Settings
 ALERT = {"alert_id": "7/1/1555200000123", "house_id": 7, "meter_id": 1, "date": 18000, "partition": 3, "offset": 9}
 
 
-@pytest.mark.parametrize("name, expected", [
-    ("readings", b"7"), ("houses", b"7"), ("power_profile", b"7"), ("daily_energy", b"7/1/18000"), ("thresholds", b"7/18000"),
-    ("alerts", b"7/1/1555200000123"), ("acknowledgements", b"7/1/1555200000123"), ("late", b"3/9"), ("dead_letter", b"3/9"),
-])
+@pytest.mark.parametrize(
+    "name, expected",
+    [
+        ("readings", b"7"),
+        ("houses", b"7"),
+        ("power_profile", b"7"),
+        ("daily_energy", b"7/1/18000"),
+        ("thresholds", b"7/18000"),
+        ("alerts", b"7/1/1555200000123"),
+        ("acknowledgements", b"7/1/1555200000123"),
+        ("late", b"3/9"),
+        ("dead_letter", b"3/9"),
+    ],
+)
 def test_keys(name, expected):
     assert key(name, ALERT) == expected
 

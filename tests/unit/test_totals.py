@@ -11,7 +11,9 @@ from tests.unit.one_house import RULES, run
 
 def test_energy_is_power_times_the_time_to_the_next_reading():
     # 100 W for 10 s, 200 W for 20 s: 5000 J; the last reading has no next one.
-    results, _, _ = run([burst(START_MS, START_MS + 60_000, {1: [(START_MS, 100), (START_MS + 10_000, 200), (START_MS + 30_000, 50)]})], RULES)
+    results, _, _ = run(
+        [burst(START_MS, START_MS + 60_000, {1: [(START_MS, 100), (START_MS + 10_000, 200), (START_MS + 30_000, 50)]})], RULES
+    )
     row, final = results[1, date(2011, 4, 18)]
     assert kwh(row["energy_mj"], row["energy_rest"]) == 5000 / 3.6e6
     assert (row["readings"], row["covered_ms"], row["max_gap_ms"], final) == (3, 30_000, 20_000, False)
@@ -48,4 +50,9 @@ def test_a_negative_clamp_costs_its_own_readings_and_its_meter_has_a_row():
         assert energies == [pytest.approx(0.4 * 3590 / 3600, rel=1e-12), pytest.approx(0.08 * 3590 / 3600, rel=1e-12)]
     clamp, _ = with_clamp[3, day]
     assert {name: clamp[name].item() for name in ("readings", "refused", "covered_ms", "energy_mj", "max_gap_ms")} == {
-        "readings": 0, "refused": 360, "covered_ms": 0, "energy_mj": 0, "max_gap_ms": 3_590_000}
+        "readings": 0,
+        "refused": 360,
+        "covered_ms": 0,
+        "energy_mj": 0,
+        "max_gap_ms": 3_590_000,
+    }

@@ -12,11 +12,22 @@ def data(text: str) -> np.ndarray:
     return np.frombuffer(bytes.fromhex(text), np.uint8)
 
 
-@pytest.mark.parametrize("text, value", [
-    ("00", 0), ("01", -1), ("02", 1), ("03", -2), ("7f", -64), ("8001", 64), ("ac02", 150),
-    ("feffffff0f", 2**31 - 1), ("ffffffff0f", -(2**31)),
-    ("feffffffffffffffff01", 2**63 - 1), ("ffffffffffffffffff01", -(2**63)),
-])
+@pytest.mark.parametrize(
+    "text, value",
+    [
+        ("00", 0),
+        ("01", -1),
+        ("02", 1),
+        ("03", -2),
+        ("7f", -64),
+        ("8001", 64),
+        ("ac02", 150),
+        ("feffffff0f", 2**31 - 1),
+        ("ffffffff0f", -(2**31)),
+        ("feffffffffffffffff01", 2**63 - 1),
+        ("ffffffffffffffffff01", -(2**63)),
+    ],
+)
 def test_a_long_of_the_specification(text, value):
     found, at = read_long(data(text + "55"), 0, len(text) // 2)
     assert (int(found), at) == (value, len(text) // 2)
@@ -34,13 +45,16 @@ def ints(text: str, room=4) -> tuple[int, list[int]]:
     return at, into[:k].tolist()
 
 
-@pytest.mark.parametrize("text, at, values", [
-    ("00", 1, []),
-    ("04 0204 00", 4, [1, 2]),
-    ("02 02 02 04 00", 5, [1, 2]),  # two blocks
-    ("03 04 0204 00", 5, [1, 2]),  # a negative count, with the size of the block
-    ("08 02040608 00", 6, [1, 2, 3, 4]),
-])
+@pytest.mark.parametrize(
+    "text, at, values",
+    [
+        ("00", 1, []),
+        ("04 0204 00", 4, [1, 2]),
+        ("02 02 02 04 00", 5, [1, 2]),  # two blocks
+        ("03 04 0204 00", 5, [1, 2]),  # a negative count, with the size of the block
+        ("08 02040608 00", 6, [1, 2, 3, 4]),
+    ],
+)
 def test_an_array_in_any_blocks(text, at, values):
     assert ints(text.replace(" ", "")) == (at, values)
 

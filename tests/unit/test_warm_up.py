@@ -26,7 +26,9 @@ print(len(loops), sorted(name for name, loop in loops.items() if loop not in rea
 
 
 def test_every_compiled_loop_is_compiled_by_it():
-    results = subprocess.run([sys.executable, "-P", "-c", NOT_COMPILED], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True)
+    results = subprocess.run(
+        [sys.executable, "-P", "-c", NOT_COMPILED], cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True
+    )
     count, none = results.stdout.split(" ", 1)
     assert none.strip() == "[]"
     modules = [importlib.import_module(module.name) for module in pkgutil.walk_packages(jobs.__path__, "jobs.")]

@@ -35,6 +35,7 @@ def sketched(watts) -> float:
 
 # The limit of a meter
 
+
 def test_the_settings_give_the_rule():
     assert Limits.of(Settings()) == Limits(quantile=0.97, on_watts=30.0, margin=1.3, mains_watts=7000.0, added_watts=30.0)
 
@@ -44,21 +45,24 @@ NEVER = (24, 100, 0, 0.0)
 NEARLY_23_HOURS = 23 - 1 / HOUR_MS
 
 
-@pytest.mark.parametrize("percentile_watts, rows, limit_watts", [
-    # Always on, as in 190 of 200 readings (95 %): the percentile and 7 kW. One reading fewer makes it an appliance: 400 W * (1 + 1.5) + 20 W.
-    (1234.0, [ALWAYS, (24, 100, 90, 400.0)], 8234),
-    (1234.0, [ALWAYS, (24, 100, 89, 400.0)], 1020),
-    # An appliance: once and a half its usual power more, and 20 W.
-    (5.0, [(24, 100, 3, 2000.0)], 5020),
-    # Its usual power is the lower median over the days with use: 100 W of 100 and 300 W; 200 W of 100, 200 and 900 W.
-    (5.0, [NEVER, (24, 100, 2, 300.0), SELDOM, NEVER], 270),
-    (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0)], 520),
-    # It is warming up until it was covered for 23 hours, and has no limit if it was never on.
-    (5.0, [(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 270),
-    (5.0, [(11.5, 100, 2, 100.0), (NEARLY_23_HOURS - 11.5, 100, 2, 100.0)], None),
-    (5.0, [], None),
-    (5.0, [NEVER, NEVER], None),
-])
+@pytest.mark.parametrize(
+    "percentile_watts, rows, limit_watts",
+    [
+        # Always on, as in 190 of 200 readings (95 %): the percentile and 7 kW. One reading fewer makes it an appliance: 400 W * (1 + 1.5) + 20 W.
+        (1234.0, [ALWAYS, (24, 100, 90, 400.0)], 8234),
+        (1234.0, [ALWAYS, (24, 100, 89, 400.0)], 1020),
+        # An appliance: once and a half its usual power more, and 20 W.
+        (5.0, [(24, 100, 3, 2000.0)], 5020),
+        # Its usual power is the lower median over the days with use: 100 W of 100 and 300 W; 200 W of 100, 200 and 900 W.
+        (5.0, [NEVER, (24, 100, 2, 300.0), SELDOM, NEVER], 270),
+        (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0)], 520),
+        # It is warming up until it was covered for 23 hours, and has no limit if it was never on.
+        (5.0, [(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 270),
+        (5.0, [(11.5, 100, 2, 100.0), (NEARLY_23_HOURS - 11.5, 100, 2, 100.0)], None),
+        (5.0, [], None),
+        (5.0, [NEVER, NEVER], None),
+    ],
+)
 def test_the_limit_of_a_meter(percentile_watts, rows, limit_watts):
     assert limit(percentile_watts, days(*rows)) == limit_watts
 
@@ -69,6 +73,7 @@ def test_the_examples_of_the_rule_are_right():
 
 
 # What a day leaves behind
+
 
 def totals(*rows) -> np.ndarray:
     """RESULT of some meters and one day: (meter, day, readings, hours covered)."""
@@ -89,8 +94,11 @@ def test_a_day_leaves_how_often_each_meter_was_on_and_its_median_then():
     rows = meter_days(day, readings(m1=[1, 300, 100, 200, 1], m2=[5, 6]), 30)
     assert rows.dtype == METER_DAY and METER_DAY.itemsize == 40
     assert rows.tolist() == [
-        (7, 1, 24 * HOUR_MS, 6, 3, sketched(200)), (7, 2, 12 * HOUR_MS, 2, 0, 0.0),
-        (7, 3, HOUR_MS, 4, 0, 0.0), (7, 4, 2 * HOUR_MS, 0, 0, 0.0)]
+        (7, 1, 24 * HOUR_MS, 6, 3, sketched(200)),
+        (7, 2, 12 * HOUR_MS, 2, 0, 0.0),
+        (7, 3, HOUR_MS, 4, 0, 0.0),
+        (7, 4, 2 * HOUR_MS, 0, 0, 0.0),
+    ]
 
 
 def test_a_day_without_readings_leaves_nothing():
@@ -109,8 +117,9 @@ def moved(window, days_of, window_days=2):
     entered = {}
     for watts in days_of:
         entered[window.date] = readings(m1=watts)
-        window.move(totals((1, window.date, len(watts), 12)), entered[window.date],
-                    entered.get(window.date - window_days, EMPTY), window_days, 30)
+        window.move(
+            totals((1, window.date, len(watts), 12)), entered[window.date], entered.get(window.date - window_days, EMPTY), window_days, 30
+        )
     return window
 
 
@@ -142,18 +151,32 @@ def test_a_window_lists_the_limit_of_each_meter_with_readings():
     # Two days of 12 h, of 100, 110 and 0.5 W, then of 200, 210 and 0.5 W. The 0.9-quantile of 6 readings is that of rank 4;
     # the medians when on are 100 and 200 W (rank 0 of 2 each), the lower of them 100 W.
     window = moved(Window(10), DAY_WATTS[:2])
-    assert list(window.meters(LIMITS)) == [{
-        "meter_id": 1, "percentile_watts": sketched(200), "readings": 6, "covered_s": 86_400.0, "warming_up": False,
-        "limit_watts": sketched(100) * 2.5 + 20,
-    }]
+    assert list(window.meters(LIMITS)) == [
+        {
+            "meter_id": 1,
+            "percentile_watts": sketched(200),
+            "readings": 6,
+            "covered_s": 86_400.0,
+            "warming_up": False,
+            "limit_watts": sketched(100) * 2.5 + 20,
+        }
+    ]
 
 
 def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
     window = Window(10)
-    window.move(totals((-1, 10, 2, 24), (2, 10, 1, 22.9), (3, 10, 9, 24), (7, 10, 2, 24)), readings(m7=[50, 60], m2=[70]).merge(
-        Sketches.of(-1, np.array([1, 1], np.float32))), EMPTY, 2, 30)
+    window.move(
+        totals((-1, 10, 2, 24), (2, 10, 1, 22.9), (3, 10, 9, 24), (7, 10, 2, 24)),
+        readings(m7=[50, 60], m2=[70]).merge(Sketches.of(-1, np.array([1, 1], np.float32))),
+        EMPTY,
+        2,
+        30,
+    )
     assert [(m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS)] == [
-        (-1, 2, 86_400, True, None), (2, 1, 82_440, True, None), (7, 2, 86_400, False, sketched(50) + 7000)]
+        (-1, 2, 86_400, True, None),
+        (2, 1, 82_440, True, None),
+        (7, 2, 86_400, False, sketched(50) + 7000),
+    ]
 
 
 def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
@@ -179,8 +202,14 @@ def test_a_window_is_restored_from_its_bytes():
         Window.from_bytes(b"\x05" + state[1:])
 
 
-@given(st.lists(st.lists(st.floats(0, 20_000, width=32), max_size=30), min_size=1, max_size=4), st.floats(0.01, 0.99), st.floats(0, 200),
-       st.floats(0, 3), st.floats(1, 9000), st.floats(1, 100))
+@given(
+    st.lists(st.lists(st.floats(0, 20_000, width=32), max_size=30), min_size=1, max_size=4),
+    st.floats(0.01, 0.99),
+    st.floats(0, 200),
+    st.floats(0, 3),
+    st.floats(1, 9000),
+    st.floats(1, 100),
+)
 def test_no_limit_is_below_the_lowest(watts_of_days, quantile, on_watts, margin, mains_watts, added_watts):
     limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts), Window(0)
     for day, watts in enumerate(watts_of_days):
