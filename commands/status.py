@@ -86,26 +86,10 @@ def look(settings: Settings, jobmanager: str) -> Json:
     }
     with ThreadPoolExecutor(len(queries)) as pool:
         answers = dict(zip(queries, pool.map(answer, queries.values())))
-    (unread, no_kafka), (_, no_registry), (found, no_results), (jobs, no_flink) = (
-        answers[name] for name in ("kafka", "registry", "results", "flink")
-    )
-    is_up = {name: bool(found) for name, (found, _) in answers.items()}
-    rows = [
-        row
-        for row in (
-            service_row("kafka", settings.kafka.address, not no_kafka, no_kafka),
-            service_row("registry", settings.registry.url, not no_registry, no_registry),
-            service_row(
-                "clickhouse", settings.clickhouse.url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse.url}"
-            ),
-            service_row("flink", flink.url, not no_flink, no_flink),
-            service_row("sink", urls.get("sink"), is_up["sink"], f"no sink answers at {urls.get('sink')}"),
-            service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
-        )
-        if row["at"]
-    ]
+    (unread, _), (found, no_results), (jobs, no_flink) = (answers[name] for name in ("kafka", "results", "flink"))
+    rows = service_rows(settings, urls.get("sink"), flink.url, answers)
     problems = [row["reason"] for row in rows if not row["up"] and row["part"] != "dashboard"]
-    if is_up["clickhouse"] and no_results:
+    if answers["clickhouse"][0] and no_results:
         problems.append(no_results)
     if not no_flink:
         problems += job_problems(jobs, flink.url, settings)
@@ -121,6 +105,21 @@ def look(settings: Settings, jobmanager: str) -> Json:
         "results": found,
         "disk": answers["disk"][0],
     }
+
+
+def service_rows(settings: Settings, sink_url: str | None, flink_url: str, answers: dict[str, tuple[Any, str | None]]) -> list[Json]:
+    """A row for each service that has an address. answers: the result of each query by its name, as `answer` returns it."""
+    is_up = {name: bool(found) for name, (found, _) in answers.items()}
+    no_kafka, no_registry, no_flink = (answers[name][1] for name in ("kafka", "registry", "flink"))
+    rows = (
+        service_row("kafka", settings.kafka.address, not no_kafka, no_kafka),
+        service_row("registry", settings.registry.url, not no_registry, no_registry),
+        service_row("clickhouse", settings.clickhouse.url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse.url}"),
+        service_row("flink", flink_url, not no_flink, no_flink),
+        service_row("sink", sink_url, is_up["sink"], f"no sink answers at {sink_url}"),
+        service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
+    )
+    return [row for row in rows if row["at"]]
 
 
 def answer(query: Callable[[], Any]) -> tuple[Any, str | None]:

@@ -16,7 +16,9 @@ from smartmeter.settings import ROOT
 PIN = re.compile(r"([a-z0-9][a-z0-9-]*)==(\S+)")
 
 
-@pytest.mark.parametrize("check", [["ruff", "check", "--output-format=concise"], ["mypy"]], ids=["ruff", "mypy"])
+@pytest.mark.parametrize(
+    "check", [["ruff", "check", "--output-format=concise"], ["ruff", "format", "--check"], ["mypy"]], ids=["lint", "format", "types"]
+)
 def test_nothing_is_found(check):
     found = subprocess.run([sys.executable, "-m", *check], cwd=ROOT, capture_output=True, text=True)
     assert found.returncode == 0, found.stdout + found.stderr
