@@ -61,7 +61,7 @@ class Thresholds(Stage):
             window = self.first_window(visited[0], panes, totals)
             window.valid_to_ms = self.ends_ms(house, last)
             yield self.version(change, window, last, [])
-        for date in dates_of_versions(last, visited, totals["day"][totals["readings"] > 0].tolist()):
+        for date in self.dates_of_versions(house, last, visited, totals["day"][totals["readings"] > 0].tolist()):
             self.move(window, date, totals, panes)
             window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
             yield self.version(change, window, date, list(window.meters(self.limits)))
@@ -74,6 +74,21 @@ class Thresholds(Stage):
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
         """The date of the version in force at a time. The day before that date is closed by then."""
         return int(day_of(house.timezone, time_ms - self.rules.allowed_lateness_ms))
+
+    def dates_of_versions(self, house: HouseDays, last: int, visited: list[int], days: list[int]) -> list[int]:
+        """The dates after `last` that need a version of their own, rising. Each other date shares that of the next date that has one.
+
+        visited: dates whose version was in force after a burst, rising; days: local days with readings. A date needs a version if it
+        judges readings of such a day, or may judge readings that arrive later: those of a visited date, whose day is open.
+        """
+        own = {date for day in days for date in self.dates_judging(house, day)}
+        own |= {date for open_day in visited for date in range(self.dates_judging(house, open_day).start, open_day + 1)}
+        return sorted(date for date in own if last < date <= visited[-1])
+
+    def dates_judging(self, house: HouseDays, day: int) -> range:
+        """The dates whose versions are in force during a local day. With an hour of lateness: the date before for an hour, then its own."""
+        begin_ms, end_ms = midnights(house.timezone)[day : day + 2].tolist()
+        return range(self.date_in_force(house, begin_ms), self.date_in_force(house, end_ms - 1) + 1)
 
     def ends_ms(self, house: HouseDays, date: int) -> int:
         """When the version of a date stops being in force. That day is closed by then."""
@@ -113,17 +128,6 @@ class Thresholds(Stage):
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold
-
-
-def dates_of_versions(last: int, visited: list[int], days: list[int]) -> list[int]:
-    """The dates after `last` that need a version of their own, rising. Each other date shares the version of the next date that has one.
-
-    visited: dates whose version was in force after a burst, rising; days: local days with readings. A version judges the readings of its
-    date except the first hour (the allowed lateness), and those of the first hour of the next date. Without such readings it is not needed.
-    The date before a visited one is included too, because it may judge readings that arrive later.
-    """
-    own = {*visited, *days} | {date - 1 for date in (*visited, *days)}
-    return sorted(date for date in own if last < date <= visited[-1])
 
 
 if __name__ == "__main__":

@@ -310,25 +310,38 @@ def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
 def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, rule):
     """The versions of a house, from the first date that was in force on, and an empty one before.
 
-    A date has a version of its own when it or the next was in force after a burst, or has readings. Others share the next one's.
+    A date has a version of its own when that is in force at some time of a day with readings, or was in force after a burst, or is in
+    force at some time of a day that was open then. Others share the next one's.
     """
     watts_of = defaultdict(list)
     for meter, readings in meters.items():
         for time_ms, watts in readings:
             watts_of[meter, local_date(zone, time_ms)].append(watts)
-    own = visited | {day for _, day in watts_of}
 
     def starts(day):
         return midnight_ms(zone, day) + allowed_lateness_ms
+
+    def in_force(time_ms):
+        return local_date(zone, time_ms - allowed_lateness_ms)
+
+    own = set()
+    for day in {day for _, day in watts_of}:
+        own |= set(_dates(in_force(midnight_ms(zone, day)), in_force(midnight_ms(zone, day + ONE_DAY) - 1)))
+    for day in visited:
+        own |= set(_dates(in_force(midnight_ms(zone, day)), day))
 
     day, last = min(visited), max(visited)
     begun = starts(day)
     outcome.thresholds[house, day - ONE_DAY] = Version(0, begun, {})
     while day <= last:
-        if not own.isdisjoint([day, day + ONE_DAY]):
+        if day in own:
             outcome.thresholds[house, day] = Version(begun, starts(day + ONE_DAY), _of_window(outcome, house, meters, watts_of, day, rule))
             begun = starts(day + ONE_DAY)
         day += ONE_DAY
+
+
+def _dates(first, last):
+    return [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
 
 
 def _of_window(outcome, house, meters, watts_of, day, rule):

@@ -55,6 +55,29 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
         assert_alerts(results, outcome)
 
 
+def test_with_more_than_a_day_of_lateness_a_reading_is_judged_by_the_version_of_its_own_time():
+    """Hour 120.5 lies in the span of the version of 21 April, hours 102 to 126, whose window is 18 to 20 April.
+
+    No reading lies in the span of the version before, so that is shared.
+    """
+    setting = SETTING.but(
+        max_gap_s=21_600, allowed_lateness_s=108_000, window_days=3, quantile=0.5, margin=0.5, min_watts=20, mains_watts=500
+    )
+
+    def hours(begin, end, meter, readings):
+        return burst(*(START_MS + int(h * HOUR_MS) for h in (begin, end)), {meter: [(START_MS + int(h * HOUR_MS), w) for h, w in readings]})
+
+    two_days = [(32 + 4 * n, [100, 105, 0, 110][n % 4]) for n in range(8)]
+    bursts = [hours(32, 62, 1, two_days), hours(132.5, 152.5, 2, [(150.5, 1)]), hours(102, 123, 1, [(120.5, 810)])]
+    outcome = judged(bursts, setting)
+    results, _, _ = pipeline(bursts, [1], setting)
+    assert_thresholds(results, outcome, setting)
+    assert_alerts(results, outcome)
+    [version] = [record for record in results.last("thresholds").values() if record["date"] == days_since_1970(date(2011, 4, 21))]
+    assert version["valid_from"] == START_MS + 78 * HOUR_MS and version["valid_to"] == START_MS + 126 * HOUR_MS
+    assert [alert["start"] for alert in results.last("alerts").values()] == [START_MS + 120.5 * HOUR_MS]
+
+
 def test_the_logs_have_enough_alerts_and_versions():
     seen = Counter()
 
