@@ -1,4 +1,7 @@
-"""A Flink cluster as remote as one on this machine can be: its processes have no access to this checkout or its packages."""
+"""A Flink cluster as remote as one on this machine can be: its processes have no access to this checkout or its packages.
+
+Unless they stand for nodes of the project's image: sending the packages with each of eight jobs takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -18,7 +22,8 @@ from stack.processes import MARK, Processes, marked
 from tests.processes import CLOCK
 from tests.waiting import STILL_S
 
-NODES = ("jobmanager", "taskmanager1", "taskmanager2")
+TASKMANAGERS = ("taskmanager1", "taskmanager2")
+NODES = ("jobmanager", *TASKMANAGERS)
 SLOTS = 2
 CONFIGURATION = """\
 env.java.opts.all: {java_options} -XX:+UseSerialGC -XX:TieredStopAtLevel=1
@@ -47,6 +52,7 @@ class Cluster:
 
     def __init__(self, processes: Processes, folder: Path):
         self.processes, self.folder = processes, folder
+        self.have_packages = False
         with ports.listener_near(0) as rpc, ports.listener_near(0) as rest:
             rpc_port, rest_port = rpc.getsockname()[1], rest.getsockname()[1]
         self.address = f"127.0.0.1:{rest_port}"
@@ -67,12 +73,15 @@ class Cluster:
 
     def start(self, name: str) -> None:
         """Start one of its processes: with no environment variable but these, and in a folder of its own."""
+        java = os.defpath if shutil.which("java", path=os.defpath) else f"{Path(shutil.which('java')).parent}:{os.defpath}"
+        packages = {"PATH": f"{Path(sys.executable).parent}:{java}", "PYTHONPATH": str(ROOT)} if self.have_packages else {}
         environ = CLOCK | {
-            "PATH": os.defpath if shutil.which("java", path=os.defpath) else f"{Path(shutil.which('java')).parent}:{os.defpath}",
+            "PATH": java,
             "HOME": str(self.folder),
             "FLINK_CONF_DIR": f"{self.folder}/conf",
             "FLINK_LOG_DIR": f"{self.folder}/log",
             MARK: str(self.processes.run / f"{name}.pid"),
+            **packages,
         }
         self.processes.start(
             name,
@@ -86,6 +95,17 @@ class Cluster:
             ],
             {},
         )
+
+    def install(self, packages: bool) -> None:
+        """Have nodes that run `submit --installed`, as the project's image does, or bare ones, which need what `submit` sends."""
+        if packages != self.have_packages:
+            self.have_packages = packages
+            for name in TASKMANAGERS:
+                self.processes.stop(name)
+            self.processes.wait_until(lambda: self.slots() == 0, "the TaskManagers have not gone", STILL_S)
+            for name in TASKMANAGERS:
+                self.start(name)
+            self.processes.wait_until(lambda: self.slots() == 2 * SLOTS, "the cluster is not complete", STILL_S)
 
     def slots(self) -> int:
         try:

@@ -17,7 +17,7 @@ from smartmeter.settings import Settings
 from stack import services
 from stack.flink import TaskManagers
 from store.client import reader
-from tests.cluster.conftest import SLOTS
+from tests.cluster.conftest import SLOTS, TASKMANAGERS
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.flow import Flow, all_read, expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
@@ -56,19 +56,21 @@ def settings(kafka, clickhouse, processes, request, tmp_path):
 def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log, expected, processes, tmp_path):
     length = len(log.messages) // 6 + 1
     pieces = [log.messages[at : at + length] for at in range(0, len(log.messages), length)]
+    cluster.install(packages=True)
     produce(settings, pieces[0])
-    cluster.smw(settings.but(parallelism=1), "submit", "pipeline")
+    cluster.smw(settings.but(parallelism=1), "submit", "pipeline", "--installed")
     produce(settings, pieces[1])
     until(lambda: all_read(settings))
     by_itself = stop(cluster, settings)
 
     produce(settings, pieces[2])
-    printed = cluster.smw(settings.but(parallelism=2), "submit", "pipeline")
+    printed = cluster.smw(settings.but(parallelism=2), "submit", "pipeline", "--installed")
     assert f"from file://{by_itself} ..." in printed
     produce(settings, pieces[3])
     moved = stop(cluster, settings, str(tmp_path / "moved"))
     assert moved.parent == tmp_path / "moved"
 
+    cluster.install(packages=False)
     produce(settings, pieces[4])
     cluster.smw(settings.but(parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
     until(lambda: all_read(settings))
@@ -85,10 +87,11 @@ def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log,
 
 
 def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, settings, log, expected, processes):
+    cluster.install(packages=True)
     of_one = settings.but(parallelism=1, clickhouse_password=SECRET, stalled_s=10)
     produce(settings, log.messages)
     with ThreadPoolExecutor(2) as clients:
-        submitted = [clients.submit(cluster.smw, of_one, "submit", job) for job in ALONE]
+        submitted = [clients.submit(cluster.smw, of_one, "submit", job, "--installed") for job in ALONE]
         while not all(one.done() for one in submitted):
             assert not any(SECRET.encode() in line for line in command_lines())
             time.sleep(0.2)
@@ -98,7 +101,7 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
     for job in ALONE:
         until(lambda: all_read(settings, job))
     judge_all(settings, log, expected)
-    stopped, cancelled = (cluster.begin(of_one, "submit", job, "--stay") for job in ("spikes", "thresholds"))
+    stopped, cancelled = (cluster.begin(of_one, "submit", job, "--installed", "--stay") for job in ("spikes", "thresholds"))
     id_of = {name: job_id for job_id, name in cluster.flink.jobs().items()}
     for supervised, job in ((stopped, "spikes"), (cancelled, "thresholds")):
         assert supervised.stdout.readline() == f"{job} runs: {cluster.flink.url}/#/job/running/{id_of[job]}\n"
@@ -108,7 +111,7 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
         and cancelled.returncode == 1
     )
     places = [cluster.smw(settings, "savepoint", "--stop", "--job", job) for job in ("daily_energy", "power_profile")]
-    for pid in (pid for name in ("taskmanager1", "taskmanager2") for pid in python_workers(processes.run / f"{name}.pid")):
+    for pid in (pid for name in TASKMANAGERS for pid in python_workers(processes.run / f"{name}.pid")):
         os.kill(pid, signal.SIGSTOP)
     produce(settings, log.messages[:100])  # checkpoints need no worker that has nothing to do
     [again] = until(
@@ -130,10 +133,10 @@ def test_a_flink_without_taskmanagers_is_reported(cluster):
     cluster.tend()
     until(lambda: cluster.slots() == 2 * SLOTS)
     assert not task_managers.are_lost()
-    for name in ("taskmanager1", "taskmanager2"):
+    for name in TASKMANAGERS:
         cluster.processes.stop(name)
     until(task_managers.are_lost)
-    for name in ("taskmanager1", "taskmanager2"):
+    for name in TASKMANAGERS:
         cluster.start(name)
     until(lambda: not task_managers.are_lost())
 
