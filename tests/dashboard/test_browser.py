@@ -148,26 +148,42 @@ def pick(page: Page, label: str, text: str) -> None:
 @pytest.mark.parametrize("name", PAGES)
 def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, request, tmp_path):
     folder = Path(request.config.getoption("--screenshots") or tmp_path)
-    path = "" if name == "overview" else name
-    for look, options in {"light": {}, "dark": {"color_scheme": "dark"}, "phone": {"viewport": {"width": 390, "height": 844}}}.items():
-        page = new_page(path, **options)
-        if name == "sql":
-            page.get_by_role("button", name="Run").click()
-            page.get_by_text(f"{HOUSES} rows").wait_for()
-        whole(page)
-        assert page.get_by_role("heading", level=1).inner_text().casefold() == name
-        assert page.evaluate("document.documentElement.scrollWidth") <= page.viewport_size["width"]
-        bright = (
-            sum(map(int, re.findall(r"\d+", page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor"))[:3])) > 384
-        )
-        assert bright == (look != "dark")
-        page.wait_for_timeout(500)  # charts fade in
-        assert page.evaluate(CUT_OFF) == []
-        assert look == "phone" or page.evaluate(TABLES_WITH_HIDDEN_COLUMNS) == 0
-        assert page.get_by_role("heading", level=1).bounding_box()["y"] < 100
-        file = folder / f"{name}_{look}.png"
-        page.screenshot(path=file)
-        assert file.stat().st_size > 10_000
+    page = opened(new_page, name, color_scheme="dark")
+    judge_look(page, name, folder / f"{name}_dark.png")
+    assert not is_bright(page)
+    page.emulate_media(color_scheme="light")
+    until(lambda: is_bright(page))
+    judge_look(page, name, folder / f"{name}_light.png")
+    judge_look(opened(new_page, name, viewport={"width": 390, "height": 844}), name, folder / f"{name}_phone.png")
+
+
+def opened(new_page, name: str, **options) -> Page:
+    """A page of the dashboard, whole, with all that it shows by itself or at a click."""
+    page = new_page("" if name == "overview" else name, **options)
+    if name == "sql":
+        page.get_by_role("button", name="Run").click()
+        page.get_by_text(f"{HOUSES} rows").wait_for()
+    return page
+
+
+def judge_look(page: Page, name: str, screenshot: Path) -> None:
+    """Fail when a page has another heading or something is cut off or out of sight. Takes a screenshot."""
+    whole(page)
+    width = page.viewport_size["width"]
+    assert page.get_by_role("heading", level=1).inner_text().casefold() == name
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.wait_for_timeout(500)  # charts fade in
+    assert page.evaluate(CUT_OFF) == []
+    assert width < 1000 or page.evaluate(TABLES_WITH_HIDDEN_COLUMNS) == 0
+    assert page.get_by_role("heading", level=1).bounding_box()["y"] < 100
+    page.screenshot(path=screenshot)
+    assert screenshot.stat().st_size > 10_000
+
+
+def is_bright(page: Page) -> bool:
+    """Whether the page's background is nearer to white than to black."""
+    color = page.evaluate("getComputedStyle(document.querySelector('.stApp')).backgroundColor")
+    return sum(map(int, re.findall(r"\d+", color)[:3])) > 384
 
 
 def test_the_overview_shows_the_figures_of_sql(new_page, db):
