@@ -57,7 +57,7 @@ def start_broker(processes: Processes, settings: Settings, authority: Authority)
             **places, user=settings.kafka.user, password=settings.kafka.password, keystore=keystore, authority=authority.file
         )
     )
-    java = [machine.java(), "-Xms128m", "-Xmx512m", "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
+    java = [machine.java(), "-Xms128m", "-Xmx512m", *broker.QUICK_START, "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
     subprocess.run(
         [
             *java,

@@ -25,16 +25,7 @@ default.replication.factor=3
 min.insync.replicas=2
 offsets.topic.replication.factor=3
 """
-JAVA = [
-    "java",
-    "-Xms64m",
-    "-Xmx256m",
-    "-XX:+UseSerialGC",
-    "-XX:TieredStopAtLevel=1",
-    "-Dlog4j2.level=WARN",
-    "-cp",
-    str(JARS / "kafka" / "*"),
-]
+JAVA = ["java", "-Xms64m", "-Xmx256m", *broker.QUICK_START, "-Dlog4j2.level=WARN", "-cp", str(JARS / "kafka" / "*")]
 
 
 class Brokers:
