@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from commands.demo import NOTHING_YET, Pace, Totals
-from smartmeter.reports import Progress
 from smartmeter.settings import ROOT
 from stack import services
 from stack.processes import end, marked
@@ -112,14 +110,3 @@ def test_a_terminated_stack_leaves_nothing(smw, tmp_path):
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=STILL_S) == 130
     assert [marked(pid_file) for pid_file in pid_files] == [[]] * len(pid_files)
-
-
-def test_the_line_of_progress():
-    pace = Pace()
-    pace.begun = 0.0
-    producing = Progress("readings produced", 6_000_000, left_s=5.0)
-    assert str(pace.progress(NOTHING_YET, Totals(), 3.0)) == "3 s: 0 of 0 produced readings processed; 0 rows stored"
-    assert str(pace.progress(producing, Totals(), 10.0)) == "10 s: 0 of 6,000,000 produced readings processed; 0 rows stored"
-    assert str(pace.progress(producing, Totals(used=3_000_000, duplicate=900_000, late=100_000, rows=80), 12.0)) == (
-        "12 s: 4,000,000 of 6,000,000 produced readings processed, 2,000,000 a second, about 6 s left; 80 rows stored"
-    )

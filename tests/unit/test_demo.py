@@ -1,25 +1,12 @@
-"""./smw demo: what it reads in the generator's log, and its progress line; tests/dashboard/test_demo.py has its report."""
+"""./smw demo: its options and its progress line; tests/dashboard/test_demo.py has its report."""
 
 import argparse
+from dataclasses import replace
 from datetime import date
 
-import pytest
-
 from commands import demo
-from commands.demo import Progress, Totals, generate_command, generated, total
-
-
-@pytest.mark.parametrize(
-    "log, produced, left_s",
-    [
-        ("", 0, 0),
-        ("produced 12,345 readings, 1,234 readings/s", 12_345, 0),
-        ("note: x\nproduced 12,345 readings, 1,234 readings/s, 1,030 s left\n", 12_345, 1030),
-        ("produced 5 readings, 1 readings/s, 30 s left\nproduced 99 readings of 2 houses in 3 bursts, 4.0 s: 5 readings/s", 99, 0),
-    ],
-)
-def test_the_generators_log(log, produced, left_s):
-    assert generated(log) == (produced, left_s)
+from commands.demo import NOTHING_YET, Pace, Totals, generate_command, total
+from smartmeter.reports import Progress
 
 
 def test_the_generator_gets_the_options_that_were_given():
@@ -30,30 +17,28 @@ def test_the_generator_gets_the_options_that_were_given():
     assert "--stop" not in words and not [word for word in words if word.endswith("=None")]
 
 
-@pytest.mark.parametrize(
-    "produced, totals, left_s, now_s, line",
-    [
-        (0, Totals(), 0, 4, "4 s: 0 readings produced, 0 processed, 0 rows stored"),
+def test_the_progress_line():
+    pace = Pace()
+    pace.begun = 0.0
+    producing = Progress("readings produced", 5_000_000, left_s=20.0)
+    some = Totals(used=2_000_000, late=1, duplicate=1, refused=1, rows=7)
+    for generated, totals, now_s, line in (
+        (NOTHING_YET, Totals(), 3.0, "3 s: 0 of 0 produced readings processed; 0 rows stored"),
+        (producing, Totals(), 10.0, "10 s: 0 of 5,000,000 produced readings processed; 0 rows stored"),
         (
-            5_000_000,
-            Totals(used=2_000_000, late=1, duplicate=1, refused=1, rows=7),
-            0,
-            12,
-            "12 s: 5,000,000 readings produced, 2,000,003 processed, 7 rows stored; 1.00 M readings/s, about 3 s left",
+            producing,
+            some,
+            12.0,
+            "12 s: 2,000,003 of 5,000,000 produced readings processed, 1,000,002 a second, about 23 s left; 7 rows stored",
         ),
         (
-            5_000_000,
-            Totals(used=2_000_000),
-            20,
-            12,
-            "12 s: 5,000,000 readings produced, 2,000,000 processed, 0 rows stored; 1.00 M readings/s, about 23 s left",
+            replace(producing, left_s=None),
+            some,
+            14.0,
+            "14 s: 2,000,003 of 5,000,000 produced readings processed, 500,001 a second, about 6 s left; 7 rows stored",
         ),
-    ],
-)
-def test_the_progress_line(produced, totals, left_s, now_s, line):
-    progress = Progress()
-    progress.begun, progress.idle_until = 0.0, 10.0
-    assert progress.line(produced, totals, left_s, now_s) == line
+    ):
+        assert str(pace.progress(generated, totals, now_s)) == line
 
 
 def test_the_energy_of_all_houses():

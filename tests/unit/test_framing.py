@@ -1,20 +1,11 @@
-"""The framing of messages without a registry."""
+"""The framing that the settings choose."""
 
 from __future__ import annotations
 
-import pytest
-from fastavro.utils import generate_many
-
-from smartmeter.messages.codec import encode
 from smartmeter.messages.framing import framing
-from smartmeter.messages.schemas import HEADER_BYTES, SCHEMAS, CodecError
+from smartmeter.messages.single_object import Framing
 from smartmeter.settings import Settings
 
-RECORDS = {name: next(generate_many(schema, 1)) for name, schema in SCHEMAS.items()}
 
-
-def test_without_a_registry_nothing_changes_and_an_id_is_refused():
-    message = encode("late", RECORDS["late"])
-    assert framing(Settings()).sent(message) is message and framing(Settings()).received(message) is message
-    with pytest.raises(CodecError, match="^it begins with 00, .*: set SMW_SCHEMA_REGISTRY_URL to read it$"):
-        framing(Settings()).received(b"\0\0\0\0\1" + message[HEADER_BYTES:])
+def test_without_a_registry_messages_are_in_single_object_framing():
+    assert type(framing(Settings())) is Framing

@@ -1,4 +1,4 @@
-"""Past days: until when they go, and the progress line."""
+"""Past days: until when they go, and the progress."""
 
 from datetime import UTC, date, datetime
 
@@ -7,8 +7,9 @@ import pytest
 from generator import history
 from generator.history import Totals, first_today
 from generator.synthetic import synthetic_houses
-from smartmeter import local_days
+from smartmeter import local_days, reports
 from smartmeter.messages.codec import Burst
+from smartmeter.reports import Progress
 
 
 @pytest.mark.parametrize(
@@ -25,11 +26,33 @@ def test_today_is_the_earliest_day_of_the_houses(monkeypatch, now, zones, today)
     assert first_today([synthetic_houses(1, seed=1, timezone=zone)[0] for zone in zones]) == today
 
 
-def test_the_progress_line():
+def test_the_progress_has_the_time_that_the_days_left_take():
     first_end_ms, hour_ms = 1_709_251_200_000, 3_600_000  # 2024-03-01T00:00Z
     burst = Burst(1, "UTC", first_end_ms, first_end_ms + 6 * hour_ms, 1000, None, None, None, None)
     houses, totals = synthetic_houses(1, seed=1, timezone="UTC"), Totals(bursts=9, readings=12_345, seconds=10.0)
-    line = "produced 12,345 readings, 1,234 readings/s"
-    assert history._progress(totals, burst, first_end_ms, date(2024, 3, 2), houses) == f"{line}, 30 s left"
-    assert history._progress(totals, burst, first_end_ms, date.max, houses) == line
-    assert history._progress(totals, burst, burst.end_ms, date(2024, 3, 2), houses) == line
+    for first_ms, end, left_s in (
+        (first_end_ms, date(2024, 3, 2), 30.0),
+        (first_end_ms, date.max, None),
+        (burst.end_ms, date(2024, 3, 2), None),
+    ):
+        expected = Progress("readings produced", 12_345, None, 10.0, 1234.5, left_s)
+        assert history._progress(totals, burst, first_ms, end, houses) == expected
+
+
+def test_the_generators_last_record_has_all_readings(tmp_path, monkeypatch):
+    class Discarding:
+        def __init__(self, settings):
+            self.send_house = self.send_burst = lambda message: None
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(history, "Producer", Discarding)
+    monkeypatch.setenv(reports.FILE, str(tmp_path / "report"))
+    totals = history.produce(synthetic_houses(2, seed=1, timezone="UTC"), date(2026, 11, 1), date(2026, 11, 2), 300, float("inf"), None)
+    found = reports.read(tmp_path / "report").progress
+    assert totals.readings > 2 * 86_400
+    assert found == Progress("readings produced", totals.readings, totals.readings, found.elapsed_s, found.per_s, 0.0)
