@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
+from stack.reserved_ports import reserve
 
 LOOPBACK = "127.0.0.1"
 
@@ -52,10 +53,14 @@ def with_free_flink_port(settings: Settings) -> Settings:
 
 
 def listener_near(port: int) -> socket.socket:
-    """A socket that listens at `port`, or at a free one that the system does not assign to outgoing connections."""
+    """A socket that listens at `port`, or at a free one that the system does not assign to outgoing connections.
+
+    The free one is reserved: it is still free when this socket is closed and another program starts to listen there.
+    """
     for candidate in [*[port] * (port > 0), *random.sample(range(10_000, FIRST_OUTGOING_PORT), 1000)]:
         try:
-            return socket.create_server((LOOPBACK, candidate))
+            if candidate == port or reserve(candidate):
+                return socket.create_server((LOOPBACK, candidate))
         except OSError:
             continue
     raise UserError(f"no port from 10000 to {FIRST_OUTGOING_PORT} is free at {LOOPBACK}")

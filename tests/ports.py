@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 from smartmeter.settings import Settings
@@ -11,7 +10,8 @@ from stack import ports
 
 def on_free_ports(home: Path, **others) -> Settings:
     """Settings with free ports only. None is a default port, which a test that runs at the same time might take."""
-    flink_metrics, sink_metrics = random.sample(range(10_000, ports.FIRST_OUTGOING_PORT), 2)  # 0 would be none
+    with ports.listener_near(0) as flink, ports.listener_near(0) as sink:
+        flink_metrics, sink_metrics = flink.getsockname()[1], sink.getsockname()[1]  # 0 would be none
     usual = dict(
         kafka="127.0.0.1:0",
         kafka_controller_port=0,
