@@ -31,6 +31,7 @@ from smartmeter.flink import Flink, Standstill, TaskManagers
 from smartmeter.folders import private_folder
 from smartmeter.framing import framing
 from smartmeter.processes import Processes, Watch, marked
+from smartmeter.reserved_ports import reserve
 from smartmeter.savepoints import newest_state, restore_options, state_to_start_from
 from smartmeter.settings import JARS, ROOT, Settings
 
@@ -341,10 +342,14 @@ def with_free_flink_port(settings: Settings) -> Settings:
 
 
 def listener_near(port: int) -> socket.socket:
-    """A socket that listens at `port`, or at a free one that the system does not give to outgoing connections."""
+    """A socket that listens at `port`, or at a free one that the system does not give to outgoing connections.
+
+    The free one is reserved: who closes the socket and has another program listen there later finds it free.
+    """
     for candidate in [*[port] * (port > 0), *random.sample(range(10_000, FIRST_OUTGOING_PORT), 1000)]:
         try:
-            return socket.create_server((LOOPBACK, candidate))
+            if candidate == port or reserve(candidate):
+                return socket.create_server((LOOPBACK, candidate))
         except OSError:
             continue
     raise UserError(f"no port from 10000 to {FIRST_OUTGOING_PORT} is free at {LOOPBACK}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from pathlib import Path
 
 from smartmeter import stack
@@ -11,7 +10,8 @@ from smartmeter.settings import Settings
 
 def on_free_ports(home: Path, **others) -> Settings:
     """Settings whose ports are all free, none of them the usual one, which a test that runs beside this one might take meanwhile."""
-    flink_metrics, sink_metrics = random.sample(range(10_000, stack.FIRST_OUTGOING_PORT), 2)  # 0 would be none
+    with stack.listener_near(0) as flink, stack.listener_near(0) as sink:
+        flink_metrics, sink_metrics = flink.getsockname()[1], sink.getsockname()[1]  # 0 would be none
     ports = dict(kafka="127.0.0.1:0", kafka_controller_port=0, clickhouse_url="http://127.0.0.1:0", flink_ui_port=0, dashboard_port=0,
                  flink_metrics_port=flink_metrics, sink_metrics_port=sink_metrics)
     return stack.with_free_ports(Settings(home=home, **(ports | others)))
