@@ -4,20 +4,22 @@ import pytest
 
 from smartmeter.kafka.consumers import JOBS, REPLAY, STORED, group_of, sink_group
 from smartmeter.messages.topics import SCHEMA_OF
+from smartmeter.run import Run
 from smartmeter.settings import Settings
 
 
 @pytest.mark.parametrize(
-    "fields, job, sink",
+    "prefix, into, job, sink",
     [
-        (dict(), "spikes", "smw-sink"),
-        (dict(topic_prefix="x."), "x.spikes", "x.smw-sink"),
-        (dict(into="again"), "spikes", "again.smw-sink"),
-        (dict(topic_prefix="x.", into="again"), "x.spikes", "x.again.smw-sink"),
+        ("", "", "spikes", "smw-sink"),
+        ("x.", "", "x.spikes", "x.smw-sink"),
+        ("", "again", "spikes", "again.smw-sink"),
+        ("x.", "again", "x.spikes", "x.again.smw-sink"),
     ],
 )
-def test_each_set_of_results_has_a_sink_of_its_own(fields, job, sink):
-    assert (group_of(Settings().but(**fields), "spikes"), sink_group(Settings().but(**fields))) == (job, sink)
+def test_each_set_of_results_has_a_sink_of_its_own(prefix, into, job, sink):
+    settings = Settings().but(topic_prefix=prefix)
+    assert (group_of(settings, "spikes"), sink_group(settings, Run(into=into))) == (job, sink)
 
 
 def test_every_topic_is_read():

@@ -13,8 +13,8 @@ def test_the_demos_settings_are_used_where_its_broker_runs(tmp_path, monkeypatch
     (home / "kafka.properties").write_text("listeners=PLAINTEXT://127.0.0.1:9092,CONTROLLER://127.0.0.1:9093\n")
     assert of_what_runs(settings) == settings, "it has ended"
     monkeypatch.setattr(lifecycle, "marked", lambda pid_file: [1] if pid_file == home / "run" / "kafka.pid" else [])
-    assert of_what_runs(settings).home == home
-    assert of_what_runs(Settings().but(home=tmp_path, kafka="127.0.0.1:9095")).home == tmp_path
+    assert of_what_runs(settings).stack.home == home
+    assert of_what_runs(Settings().but(home=tmp_path, kafka="127.0.0.1:9095")).stack.home == tmp_path
 
 
 def test_addresses(tmp_path):
