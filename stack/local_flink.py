@@ -17,7 +17,7 @@ from smartmeter.settings import ROOT, Settings
 from stack import metrics_gateway, rest_keys
 from stack.flink import Flink, Standstill, TaskManagers
 from stack.machine import END_WITHOUT_MEMORY
-from stack.ports import LOOPBACK, listener_near, require_free_port
+from stack.ports import LOOPBACK, free_port, require_free_port
 from stack.processes import Processes, Watch
 from stack.savepoints import newest_state, restore_options, state_to_start_from
 
@@ -50,8 +50,7 @@ def start_job(
         private_folder(settings.stack.home / "checkpoints")
         private_folder(settings.stack.home / "savepoints")
     state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
-    with listener_near(0) as held:
-        rest_port = held.getsockname()[1]
+    rest_port = free_port()
     command = flink_run_command(settings, job_file, restore_options(state), rest_port)
     start_page(processes, settings, job_file.stem, rest_port)
     processes.start(job_file.stem, command, flink_environ(settings, job_file.stem, run), ends)

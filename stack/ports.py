@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import random
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 from smartmeter.errors import UserError
@@ -48,8 +48,13 @@ def with_free_ports(settings: Settings) -> Settings:
 
 def with_free_flink_port(settings: Settings) -> Settings:
     """The settings with a free port for Flink's web page."""
+    return settings.but(flink_ui_port=free_port())
+
+
+def free_port() -> int:
+    """A free port, which listener_near gives to nobody else until this process ends."""
     with listener_near(0) as held:
-        return settings.but(flink_ui_port=held.getsockname()[1])
+        return int(held.getsockname()[1])
 
 
 def listener_near(port: int) -> socket.socket:
@@ -58,11 +63,9 @@ def listener_near(port: int) -> socket.socket:
     The free one is reserved: it is still free when this socket is closed and another program starts to listen there.
     """
     for candidate in [*[port] * (port > 0), *random.sample(range(10_000, FIRST_OUTGOING_PORT), 1000)]:
-        try:
-            if candidate == port or reserve(candidate):
+        if candidate == port or reserve(candidate):
+            with suppress(OSError):
                 return socket.create_server((LOOPBACK, candidate))
-        except OSError:
-            continue
     raise UserError(f"no port from 10000 to {FIRST_OUTGOING_PORT} is free at {LOOPBACK}")
 
 

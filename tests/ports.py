@@ -10,15 +10,13 @@ from stack import ports
 
 def on_free_ports(home: Path, **others) -> Settings:
     """Settings with free ports only. None is a default port, which a test that runs at the same time might take."""
-    with ports.listener_near(0) as flink, ports.listener_near(0) as sink:
-        flink_metrics, sink_metrics = flink.getsockname()[1], sink.getsockname()[1]  # 0 would be none
     usual = dict(
         kafka="127.0.0.1:0",
         kafka_controller_port=0,
         clickhouse_url="http://127.0.0.1:0",
         flink_ui_port=0,
         dashboard_port=0,
-        flink_metrics_port=flink_metrics,
-        sink_metrics_port=sink_metrics,
+        flink_metrics_port=ports.free_port(),  # 0 would be none
+        sink_metrics_port=ports.free_port(),
     )
     return ports.with_free_ports(Settings().but(home=home, **(usual | others)))

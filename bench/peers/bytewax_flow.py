@@ -14,7 +14,6 @@ import multiprocessing
 import shutil
 import sys
 import time
-from contextlib import ExitStack
 from pathlib import Path
 
 import bytewax.operators as op
@@ -29,7 +28,7 @@ from confluent_kafka import OFFSET_BEGINNING
 from bench.peers import CORES, arguments, carry_out, report
 from bench.peers.house_days import HouseDays, Summary, summarise
 from smartmeter.messages.schemas import HEADER_BYTES, SCHEMAS
-from stack.ports import LOOPBACK, listener_near
+from stack.ports import LOOPBACK, free_port
 
 BEGUN = multiprocessing.Value("d", math.inf)
 """When the first partition was opened. Before that, the processes connect to each other."""
@@ -89,9 +88,7 @@ def main() -> None:
     out = args.out / "daily_energy.csv"
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
-    with ExitStack() as held:
-        ports = [held.enter_context(listener_near(0)).getsockname()[1] for _ in range(CORES)]
-    addresses = [f"{LOOPBACK}:{port}" for port in ports]
+    addresses = [f"{LOOPBACK}:{free_port()}" for _ in range(CORES)]
     workers = [multiprocessing.Process(target=work, args=(args.kafka, args.topic, out, addresses, i)) for i in range(CORES)]
     for worker in workers:
         worker.start()

@@ -53,8 +53,7 @@ class Cluster:
     def __init__(self, processes: Processes, folder: Path):
         self.processes, self.folder = processes, folder
         self.have_packages = False
-        with ports.listener_near(0) as rpc, ports.listener_near(0) as rest:
-            rpc_port, rest_port = rpc.getsockname()[1], rest.getsockname()[1]
+        rpc_port, rest_port = ports.free_port(), ports.free_port()
         self.address = f"127.0.0.1:{rest_port}"
         self.flink = Flink(self.address)
         self.home = local_flink.FLINK

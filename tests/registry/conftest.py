@@ -39,8 +39,7 @@ def registry(processes, tmp_path_factory) -> Registry:
     """A registry in memory that rejects a change of a subject which later readers could not read."""
     authority = Authority(tmp_path_factory.mktemp("authority"))
     certificate, key = authority.issue(LOOPBACK)
-    with ports.listener_near(0) as plain, ports.listener_near(0) as secure:
-        port, secure_port = (held.getsockname()[1] for held in (plain, secure))
+    port, secure_port = ports.free_port(), ports.free_port()
     [jar] = JARS.glob("*-runner.jar")
     options = {
         "http.host": LOOPBACK,
@@ -74,8 +73,7 @@ class Door:
 
     def __init__(self, target: str):
         self.target, self.requested = target, []
-        with ports.listener_near(0) as held:
-            self.port = held.getsockname()[1]
+        self.port = ports.free_port()
         self.url = f"http://{LOOPBACK}:{self.port}"
 
     def __enter__(self) -> Door:

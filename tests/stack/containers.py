@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-from contextlib import ExitStack
 from pathlib import Path
 
 import compose
@@ -87,9 +86,8 @@ class Containers:
     def __init__(self, services: dict[str, dict], folder: Path, processes: Processes):
         self._services, self._folder, self._processes = services, folder, processes
         self.brokers = [name for name in services if name.startswith("kafka")]
-        ends = [(name, port) for name, ports in (LISTENS | dict.fromkeys(self.brokers, KAFKA_LISTENS)).items() for port in ports]
-        with ExitStack() as held:  # all at once, so that they differ
-            self._port_of = {end: held.enter_context(ports.listener_near(0)).getsockname()[1] for end in ends}
+        ends = [(name, port) for name, listens in (LISTENS | dict.fromkeys(self.brokers, KAFKA_LISTENS)).items() for port in listens]
+        self._port_of = {end: ports.free_port() for end in ends}
         (folder / "without").mkdir()
         (folder / "without" / "chdb.py").write_text("raise ImportError('the image has no chdb')\n")
 

@@ -9,7 +9,6 @@ import ssl
 import subprocess
 import urllib.request
 from collections import Counter
-from contextlib import ExitStack
 
 import pytest
 import yaml
@@ -47,16 +46,14 @@ def log():
 
 @pytest.fixture(scope="module")
 def settings(kafka, clickhouse):
-    with ExitStack() as held:
-        flink, flink_metrics, sink_metrics = (held.enter_context(ports.listener_near(0)).getsockname()[1] for _ in range(3))
     return clickhouse.but(
         topic_prefix="observed.",
         clickhouse_database="observed",
         window_days=2,
         checkpoint_every_s=1.0,
-        flink_ui_port=flink,
-        flink_metrics_port=flink_metrics,
-        sink_metrics_port=sink_metrics,
+        flink_ui_port=ports.free_port(),
+        flink_metrics_port=ports.free_port(),
+        sink_metrics_port=ports.free_port(),
     )
 
 

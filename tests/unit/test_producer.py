@@ -1,7 +1,5 @@
 """The producer, and a broker that is not there."""
 
-import socket
-
 import pytest
 from confluent_kafka.admin import AdminClient
 
@@ -9,12 +7,7 @@ from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.kafka.producer import Producer
 from smartmeter.settings import Settings
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
+from stack.ports import free_port
 
 
 def test_no_broker_is_one_sentence_within_ten_seconds(monkeypatch):

@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
-from stack import ports
+import pytest
+
+from smartmeter.errors import UserError
+from stack import ports, reserved_ports
 from stack.reserved_ports import reserve
 
 RESERVE = "from stack.reserved_ports import reserve; print(reserve({port}), flush=True); input()"
@@ -28,9 +31,18 @@ def test_a_port_is_reserved_once_until_its_process_ends():
     assert reserve(port) and not reserve(port)
 
 
+def test_a_file_that_cannot_be_used_is_named(monkeypatch, tmp_path):
+    link = tmp_path / f"smart-meter-watchdog-{os.getuid()}.ports"
+    link.symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(reserved_ports.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(reserved_ports, "_file", reserved_ports._file.__wrapped__)
+    with pytest.raises(UserError, match=rf"^{link} cannot be opened \(.+\): remove it, or set TMPDIR to a folder of your own$"):
+        ports.free_port()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_free_port_is_given_once_although_nothing_listens_there_yet(monkeypatch):
-    with ports.listener_near(0) as held:
-        chosen = held.getsockname()[1]
+    chosen = ports.free_port()
     monkeypatch.setattr(ports.random, "sample", lambda *range_and_count, sample=ports.random.sample: [chosen, *sample(*range_and_count)])
     with ports.listener_near(0) as held:
         assert held.getsockname()[1] != chosen
