@@ -8,11 +8,13 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+from smartmeter.errors import UserError
+
 _OWN: set[int] = set()
 
 
 def reserve(port: int) -> bool:
-    """Reserve a port for this process until it ends. False if it, or another one, has reserved the port before."""
+    """Reserve a port for this process until it ends. False if it, or another one, has reserved the port before. Raises UserError."""
     if port in _OWN:
         return False
     try:
@@ -27,4 +29,7 @@ def reserve(port: int) -> bool:
 def _file() -> int:
     """A file with a byte for each port: who has reserved a port holds the lock on its byte, which ends with the process."""
     path = Path(tempfile.gettempdir()) / f"smart-meter-watchdog-{os.getuid()}.ports"
-    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise UserError(f"{path} cannot be opened ({error.strerror}): remove it, or set TMPDIR to a folder of your own") from error

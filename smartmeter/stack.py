@@ -16,7 +16,7 @@ import sys
 import sysconfig
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -214,8 +214,7 @@ def start_job(processes: Processes, settings: Settings, job_file: Path = PIPELIN
         private_folder(settings.home / "checkpoints")
         private_folder(settings.home / "savepoints")
     state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
-    with listener_near(0) as held:
-        rest_port = held.getsockname()[1]
+    rest_port = free_port()
     command = flink_run_command(settings, job_file, restore_options(state), rest_port)
     start_page(processes, settings, job_file.stem, rest_port)
     processes.start(job_file.stem, command, flink_environ(settings, job_file.stem), ends)
@@ -337,8 +336,13 @@ def with_free_ports(settings: Settings) -> Settings:
 
 def with_free_flink_port(settings: Settings) -> Settings:
     """The settings with a free port for Flink's web page."""
+    return replace(settings, flink_ui_port=free_port())
+
+
+def free_port() -> int:
+    """A free port, which listener_near gives to nobody else until this process ends."""
     with listener_near(0) as held:
-        return replace(settings, flink_ui_port=held.getsockname()[1])
+        return int(held.getsockname()[1])
 
 
 def listener_near(port: int) -> socket.socket:
@@ -347,11 +351,9 @@ def listener_near(port: int) -> socket.socket:
     The free one is reserved: who closes the socket and has another program listen there later finds it free.
     """
     for candidate in [*[port] * (port > 0), *random.sample(range(10_000, FIRST_OUTGOING_PORT), 1000)]:
-        try:
-            if candidate == port or reserve(candidate):
+        if candidate == port or reserve(candidate):
+            with suppress(OSError):
                 return socket.create_server((LOOPBACK, candidate))
-        except OSError:
-            continue
     raise UserError(f"no port from 10000 to {FIRST_OUTGOING_PORT} is free at {LOOPBACK}")
 
 

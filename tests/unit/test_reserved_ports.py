@@ -4,7 +4,10 @@ import os
 import subprocess
 import sys
 
-from smartmeter import stack
+import pytest
+
+from smartmeter import reserved_ports, stack
+from smartmeter.errors import UserError
 from smartmeter.reserved_ports import reserve
 
 RESERVE = "from smartmeter.reserved_ports import reserve; print(reserve({port}), flush=True); input()"
@@ -28,9 +31,18 @@ def test_a_port_is_reserved_once_until_its_process_ends():
     assert reserve(port) and not reserve(port)
 
 
+def test_a_file_that_cannot_be_used_is_named(monkeypatch, tmp_path):
+    link = tmp_path / f"smart-meter-watchdog-{os.getuid()}.ports"
+    link.symlink_to(tmp_path / "elsewhere")
+    monkeypatch.setattr(reserved_ports.tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(reserved_ports, "_file", reserved_ports._file.__wrapped__)
+    with pytest.raises(UserError, match=rf"^{link} cannot be opened \(.+\): remove it, or set TMPDIR to a folder of your own$"):
+        stack.free_port()
+    assert not (tmp_path / "elsewhere").exists()
+
+
 def test_a_free_port_is_given_once_although_nothing_listens_there_yet(monkeypatch):
-    with stack.listener_near(0) as held:
-        chosen = held.getsockname()[1]
+    chosen = stack.free_port()
     monkeypatch.setattr(stack.random, "sample", lambda *range_and_count, sample=stack.random.sample: [chosen, *sample(*range_and_count)])
     with stack.listener_near(0) as held:
         assert held.getsockname()[1] != chosen
