@@ -22,7 +22,8 @@ def progress() -> None:
     with explained():
         house = f", house {replay.house_id}" if replay.house_id else ""
         st.subheader(f"{replay.first} to {replay.last}{house}")
-        show_state(replay)
+        with st.container():  # one element, whatever it shows: those below keep their places, and none is seen twice
+            show_state(replay)
         after = queries.replayed(results(), replay.first, replay.last, replay.house_id)
         done = queries.made_since(results(), replay.first, replay.last, replay.house_id, replay.begun_ms)
         with st.container(horizontal=True):

@@ -58,7 +58,7 @@ def folder(original, settings, tmp_path_factory):
     smw(settings, "archive", *DAYS, "--houses", "2-2", "--into", str(folder))
     output = smw(settings, "archive", *DAYS, "--into", str(folder))
     bursts = len(LOG.bursts) + sum(value in LOG.dead for _, value in LOG.messages if value and archive_files.cut(0, 0, 0, b"", value)[1])
-    assert f" {bursts:,} bursts with " in output and f" {len(LOG.messages) - bursts:,} messages that are no burst" in output
+    assert f" {bursts:,} bursts with " in output and f" {len(LOG.messages) - bursts:,} messages that are not bursts" in output
     in_topic = [(m.partition(), m.offset(), m.timestamp()[1], m.key(), m.value()) for m in messages(settings, "readings")]
     assert sorted(in_topic) == sorted((*m[:4], m.value) for path in folder.rglob("*.avro") for m in archive_files.read(path))
     lose_readings(settings)

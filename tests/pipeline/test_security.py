@@ -236,8 +236,8 @@ def test_no_secret_is_in_flinks_error_for_a_table_that_it_cannot_make(admin):
     output = run(
         admin,
         "from pyflink.datastream import StreamExecutionEnvironment as E; from pyflink.table import StreamTableEnvironment as T; "
-        "from jobs.flink import kafka_tables; from smartmeter.settings import Settings; tables = T.create(E.get_execution_environment()); "
-        "kafka_tables.readings(tables, Settings.load()); tables.sql_query('SELECT * FROM readings')",
+        "from jobs.flink import kafka_tables; from smartmeter.run import Run; from smartmeter.settings import Settings; tables = T.create(E.get_execution_environment()); "
+        "kafka_tables.readings(tables, Settings.load(), Run()); tables.sql_query('SELECT * FROM readings')",
     )
     assert "Could not find any factory for identifier 'kafka'" in output and "sasl.jaas.config" in output
     assert MARK not in output

@@ -114,8 +114,8 @@ class Containers:
     def start_broker(self, name: str) -> None:
         """As the image does: Kafka's own program makes its properties of the environment, and formats the storage."""
         folder = self._folder / f"{name}.config"
-        for name in ("default", "mounted", "final"):
-            (folder / name).mkdir(parents=True)
+        for kind in ("default", "mounted", "final"):
+            (folder / kind).mkdir(parents=True)
         for file in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
             (folder / "default" / file).touch()
         java = f"java {QUICK_START} -Dlog4j2.level=WARN -cp '{JARS}/kafka/*'"
