@@ -159,7 +159,7 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
 
     The latter leaves time to restart a job that stands still. Returns the number of produced readings, and the totals in the results.
     """
-    pace = Pace()
+    throughput = Throughput()
     with ProgressLine(LINE_EVERY_S) as line:
         while True:
             processes.check()
@@ -167,10 +167,10 @@ def follow(processes: Processes, settings: Settings, client: Client) -> tuple[in
             generated = processes.reported("generator").progress or NOTHING_YET
             produced, totals = generated.done, Totals(*client.query(TOTALS).result_rows[0])
             done = not generating and totals.processed == produced and all_stored(settings)
-            progress = pace.progress(generated, totals, time.monotonic())
+            progress = throughput.progress(generated, totals, time.monotonic())
             if done or line.is_due():
                 line.show(progress)
-            if done or (not generating and pace.still_s() > settings.flink.stalled_s + STALLED_S):
+            if done or (not generating and throughput.still_s() > settings.flink.stalled_s + STALLED_S):
                 return produced, totals
             time.sleep(1)
 
@@ -181,7 +181,7 @@ def all_stored(settings: Settings) -> bool:
         return results.lag() == 0
 
 
-class Pace:
+class Throughput:
     """The speed at which the produced readings are processed, and the time left."""
 
     def __init__(self) -> None:

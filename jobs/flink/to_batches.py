@@ -14,6 +14,7 @@ from pyflink.table.udf import FunctionContext, ScalarFunction
 
 from jobs.core.batches import Batches, Wanted, house_batches
 from jobs.core.guard import LONGEST_REASON, Guard
+from jobs.core.house_days import Rules
 from jobs.core.overlaps import Horizon
 from jobs.core.readings import read
 from jobs.core.sections import sections_in
@@ -79,10 +80,9 @@ class ToBatches(ScalarFunction):
     """Converts messages, many a call, to one row (OF_SHARD) a shard of houses. Null rows fill up to the number of messages."""
 
     def __init__(self, settings: Settings, wanted: Wanted, keys: list[int], run: Run = LIVE):
-        self.max_sample_period_ms = round(settings.rules.max_gap_s * 1000)
+        self.rules = Rules.of(settings)
         self.max_ahead_ms = round(settings.rules.max_ahead_s * 1000)
         self.oldest_ms = settings.rules.oldest_ms
-        self.allowed_lateness_ms = round(settings.rules.allowed_lateness_s * 1000)
         self.only_house = run.house
         self.last_day = run.days[-1] if run.days and run.with_late else None
         self.wanted, self.keys = wanted, keys
@@ -91,7 +91,7 @@ class ToBatches(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:
         """Called by Flink before the first call: make this worker's memory and metrics."""
         keep_freed_memory()
-        self.horizon = Horizon(self.allowed_lateness_ms)
+        self.horizon = Horizon(self.rules.allowed_lateness_ms)
         group = own_group(function_context.get_metric_group())
         self.counts = Counts(group, ("bursts", "readings", "dead_letters", "messages_failed"))
         self.guard = Guard()
@@ -122,7 +122,7 @@ class ToBatches(ScalarFunction):
         reasons |= refused
         partitions, offsets = (column[readings.bursts["message"]] for column in (messages.partition, messages.offset))
         may_overlap = self.horizon.passed(readings.bursts, messages.partition, messages.offset)
-        batches = house_batches(readings, partitions, offsets, self.max_sample_period_ms, self.wanted, may_overlap)
+        batches = house_batches(readings, partitions, offsets, self.rules.max_sample_period_ms, self.wanted, may_overlap)
         if self.only_house:
             batches, reasons = batches.of(self.only_house), {}
         rows: list[RowOfShard] = [(self.keys[shard], body, None) for shard, body in batches.by_shard(len(self.keys))]
@@ -157,7 +157,7 @@ class ToBatches(ScalarFunction):
     def without_later(self, messages: list[bytes], last_day: int) -> list[bytes]:
         """The messages, with those emptied that start after the last day of a replay may be closed, so none closes a day too early."""
         readings, _ = read(messages, round(time.time() * 1000) + self.max_ahead_ms, len(self.keys), self.oldest_ms)
-        begun = days_of(readings.zones, readings.bursts["zone"], readings.bursts["start_ms"] - self.allowed_lateness_ms)
+        begun = days_of(readings.zones, readings.bursts["zone"], readings.bursts["start_ms"] - self.rules.allowed_lateness_ms)
         later = set(readings.bursts["message"][begun > last_day].tolist())
         return [b"" if i in later else message for i, message in enumerate(messages)]
 

@@ -16,7 +16,7 @@ import pytest
 
 from smartmeter.errors import UserError
 from smartmeter.settings import ROOT
-from stack import local_flink, ports
+from stack import broker, local_flink, ports
 from stack.flink import Flink
 from stack.processes import MARK, Processes, marked
 from tests.processes import CLOCK
@@ -26,7 +26,7 @@ TASKMANAGERS = ("taskmanager1", "taskmanager2")
 NODES = ("jobmanager", *TASKMANAGERS)
 SLOTS = 2
 CONFIGURATION = """\
-env.java.opts.all: {java_options} -XX:+UseSerialGC -XX:TieredStopAtLevel=1
+env.java.opts.all: {java_options} {quick_start}
 jobmanager.rpc.address: 127.0.0.1
 jobmanager.rpc.port: {rpc_port}
 jobmanager.bind-host: 127.0.0.1
@@ -64,7 +64,14 @@ class Cluster:
         ]
         shutil.copytree(self.home / "conf", folder / "conf")
         (folder / "conf" / "config.yaml").write_text(
-            CONFIGURATION.format(java_options=java_options, folder=folder, rpc_port=rpc_port, rest_port=rest_port, slots=SLOTS)
+            CONFIGURATION.format(
+                java_options=java_options,
+                quick_start=" ".join(broker.QUICK_START),
+                folder=folder,
+                rpc_port=rpc_port,
+                rest_port=rest_port,
+                slots=SLOTS,
+            )
         )
         for name in NODES:
             self.start(name)

@@ -16,7 +16,7 @@ import pytest
 from confluent_kafka.schema_registry import SchemaRegistryClient
 
 from smartmeter.settings import ROOT
-from stack import ports, services
+from stack import broker, ports, services
 from stack.ports import LOOPBACK
 from tests.certificates import Authority
 
@@ -51,15 +51,7 @@ def registry(processes, tmp_path_factory) -> Registry:
     }
     processes.start(
         "registry",
-        [
-            "java",
-            "-Xmx256m",
-            "-XX:+UseSerialGC",
-            "-XX:TieredStopAtLevel=1",
-            *(f"-Dquarkus.{name}={value}" for name, value in options.items()),
-            "-jar",
-            str(jar),
-        ],
+        ["java", "-Xmx256m", *broker.QUICK_START, *(f"-Dquarkus.{name}={value}" for name, value in options.items()), "-jar", str(jar)],
         {},
     )
     url = f"http://{LOOPBACK}:{port}{API}"

@@ -18,7 +18,7 @@ from pathlib import Path
 import compose
 
 from smartmeter.settings import JARS, ROOT, Settings
-from stack import ports
+from stack import broker, ports
 from stack.processes import Processes
 from tests.processes import CLOCK
 from tests.waiting import STILL_S
@@ -40,7 +40,7 @@ LISTENS = {
 }
 """Service -> the ports in its container, beside Kafka's."""
 KAFKA_LISTENS = (19092, 9092, 9093)
-QUICK_START = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"  # for a JVM that lives a minute
+QUICK_START = " ".join(broker.QUICK_START)
 
 
 def docker_compose(*words: str, environ: dict[str, str] = SECRETS) -> subprocess.CompletedProcess[str]:
@@ -137,7 +137,7 @@ class Containers:
         [jar] = (JARS / "registry").glob("*-runner.jar")
         self._processes.start(
             "registry",
-            ["java", *QUICK_START.split(), "-Xmx256m", f"-Dquarkus.http.host={host}", f"-Dquarkus.http.port={port}", "-jar", str(jar)],
+            ["java", *broker.QUICK_START, "-Xmx256m", f"-Dquarkus.http.host={host}", f"-Dquarkus.http.port={port}", "-jar", str(jar)],
             self._environ("registry"),
         )
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from datetime import date
 
 from commands import demo
-from commands.demo import NOTHING_YET, Pace, Totals, generate_command, total
+from commands.demo import NOTHING_YET, Throughput, Totals, generate_command, total
 from smartmeter.reports import Progress
 
 
@@ -18,8 +18,8 @@ def test_the_generator_gets_the_options_that_were_given():
 
 
 def test_the_progress_line():
-    pace = Pace()
-    pace.begun = 0.0
+    throughput = Throughput()
+    throughput.begun = 0.0
     producing = Progress("readings produced", 5_000_000, left_s=20.0)
     some = Totals(used=2_000_000, late=1, duplicate=1, refused=1, rows=7)
     for generated, totals, now_s, line in (
@@ -38,7 +38,7 @@ def test_the_progress_line():
             "14 s: 2,000,003 of 5,000,000 produced readings processed, 500,001 a second, about 6 s left; 7 rows stored",
         ),
     ):
-        assert str(pace.progress(generated, totals, now_s)) == line
+        assert str(throughput.progress(generated, totals, now_s)) == line
 
 
 def test_the_energy_of_all_houses():
