@@ -10,6 +10,8 @@ from smartmeter.errors import UserError
 
 STILL_S = 300
 """How long nothing moves before a wait fails: what takes a second may take a minute on a small machine that is busy."""
+PAUSE_S, LONGEST_PAUSE_S, PAUSE_PER_LOOK = 0.1, 2, 4
+"""Between two looks. The longer a look takes, the longer the pause: so waiting takes little from what is waited for."""
 
 
 def until(condition, progress=lambda: None, still_s: float = STILL_S):
@@ -19,6 +21,7 @@ def until(condition, progress=lambda: None, still_s: float = STILL_S):
     """
     moved, before = time.monotonic(), None
     while True:
+        begun = time.monotonic()
         try:
             if value := condition():
                 return value
@@ -28,4 +31,4 @@ def until(condition, progress=lambda: None, still_s: float = STILL_S):
         except (ClickHouseError, UserError):
             if time.monotonic() > moved + still_s:
                 raise
-        time.sleep(0.1)
+        time.sleep(min(max(PAUSE_S, PAUSE_PER_LOOK * (time.monotonic() - begun)), LONGEST_PAUSE_S))

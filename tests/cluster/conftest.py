@@ -17,10 +17,10 @@ import pytest
 from smartmeter.errors import UserError
 from smartmeter.settings import ROOT
 from stack import broker, local_flink, ports
-from stack.flink import Flink
+from stack.flink import Flink, TaskManagers
 from stack.processes import MARK, Processes, marked
 from tests.processes import CLOCK
-from tests.waiting import STILL_S
+from tests.waiting import STILL_S, until
 
 TASKMANAGERS = ("taskmanager1", "taskmanager2")
 NODES = ("jobmanager", *TASKMANAGERS)
@@ -48,11 +48,14 @@ io.tmp.dirs: {folder}/tmp
 
 
 class Cluster:
-    """A JobManager and two TaskManagers, of two slots each."""
+    """A JobManager and two TaskManagers, of two slots each.
+
+    Its nodes have the code and packages, as the project's image does. Those that replace_nodes puts in their place have none.
+    """
 
     def __init__(self, processes: Processes, folder: Path):
         self.processes, self.folder = processes, folder
-        self.have_packages = False
+        self.have_packages = True
         rpc_port, rest_port = ports.free_port(), ports.free_port()
         self.address = f"127.0.0.1:{rest_port}"
         self.flink = Flink(self.address)
@@ -75,7 +78,7 @@ class Cluster:
         )
         for name in NODES:
             self.start(name)
-        processes.wait_until(lambda: self.slots() == 2 * SLOTS, "the cluster is not complete")
+        self.complete()
 
     def start(self, name: str) -> None:
         """Start one of its processes: with no environment variable but these, and in a folder of its own."""
@@ -102,16 +105,22 @@ class Cluster:
             {},
         )
 
-    def install(self, packages: bool) -> None:
-        """Have nodes that run `submit --installed`, as the project's image does, or bare ones, which need what `submit` sends."""
-        if packages != self.have_packages:
-            self.have_packages = packages
-            for name in TASKMANAGERS:
-                self.processes.stop(name)
-            self.processes.wait_until(lambda: self.slots() == 0, "the TaskManagers have not gone", STILL_S)
-            for name in TASKMANAGERS:
-                self.start(name)
-            self.processes.wait_until(lambda: self.slots() == 2 * SLOTS, "the cluster is not complete", STILL_S)
+    def replace_nodes(self) -> None:
+        """Have bare nodes in place of the TaskManagers, once the cluster has noticed that those are lost."""
+        lost = TaskManagers(self.flink)
+        assert not lost.are_lost()
+        for name in TASKMANAGERS:
+            self.processes.stop(name)
+        until(lost.are_lost)
+        self.have_packages = False
+        for name in TASKMANAGERS:
+            self.start(name)
+        until(lambda: not lost.are_lost())
+        self.complete()
+
+    def complete(self) -> None:
+        """Wait until all nodes are there, those included that ended by themselves."""
+        until(lambda: self.tend() or self.slots() == 2 * SLOTS)
 
     def slots(self) -> int:
         try:

@@ -15,9 +15,8 @@ from smartmeter import state_folders
 from smartmeter.kafka import topic_admin
 from smartmeter.settings import Settings
 from stack import services
-from stack.flink import TaskManagers
 from store.client import reader
-from tests.cluster.conftest import SLOTS, TASKMANAGERS
+from tests.cluster.conftest import TASKMANAGERS
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.flow import Flow, all_read, expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
@@ -53,41 +52,7 @@ def settings(kafka, clickhouse, processes, request, tmp_path):
     processes.stop("sink")
 
 
-def test_rescaled_by_savepoints_and_a_taskmanager_killed(cluster, settings, log, expected, processes, tmp_path):
-    length = len(log.messages) // 6 + 1
-    pieces = [log.messages[at : at + length] for at in range(0, len(log.messages), length)]
-    cluster.install(packages=True)
-    produce(settings, pieces[0])
-    cluster.smw(settings.but(parallelism=1), "submit", "pipeline", "--installed")
-    produce(settings, pieces[1])
-    until(lambda: all_read(settings))
-    by_itself = stop(cluster, settings)
-
-    produce(settings, pieces[2])
-    printed = cluster.smw(settings.but(parallelism=2), "submit", "pipeline", "--installed")
-    assert f"from file://{by_itself} ..." in printed
-    produce(settings, pieces[3])
-    moved = stop(cluster, settings, str(tmp_path / "moved"))
-    assert moved.parent == tmp_path / "moved"
-
-    cluster.install(packages=False)
-    produce(settings, pieces[4])
-    cluster.smw(settings.but(parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
-    until(lambda: all_read(settings))
-    flow = Flow(settings, pieces[5], FLOW_S, shares=2)
-    flow.start()
-    until(lambda: flow.undelivered < len(pieces[5]) * 0.8)
-    assert python_workers(processes.run / "taskmanager2.pid"), "the job runs on both"
-    flow.go_on()
-    cluster.kill("taskmanager2")
-    flow.end()
-    until(lambda: cluster.tend() or all_read(settings))
-    judge_all(settings, log, expected)
-    stop(cluster, settings)
-
-
 def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, settings, log, expected, processes):
-    cluster.install(packages=True)
     of_one = settings.but(parallelism=1, clickhouse_password=SECRET, stalled_s=10)
     produce(settings, log.messages)
     with ThreadPoolExecutor(2) as clients:
@@ -128,17 +93,37 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
     assert "spikes has stood still for 11 s: it is started again." in stopped.communicate(timeout=STILL_S)[1] and stopped.returncode == 0
 
 
-def test_a_flink_without_taskmanagers_is_reported(cluster):
-    task_managers = TaskManagers(cluster.flink)
-    cluster.tend()
-    until(lambda: cluster.slots() == 2 * SLOTS)
-    assert not task_managers.are_lost()
-    for name in TASKMANAGERS:
-        cluster.processes.stop(name)
-    until(task_managers.are_lost)
-    for name in TASKMANAGERS:
-        cluster.start(name)
-    until(lambda: not task_managers.are_lost())
+def test_rescaled_by_savepoints_on_nodes_that_are_replaced_and_a_taskmanager_killed(cluster, settings, log, expected, processes, tmp_path):
+    length = len(log.messages) // 6 + 1
+    pieces = [log.messages[at : at + length] for at in range(0, len(log.messages), length)]
+    produce(settings, pieces[0])
+    cluster.complete()
+    cluster.smw(settings.but(parallelism=1), "submit", "pipeline", "--installed")
+    produce(settings, pieces[1])
+    until(lambda: all_read(settings))
+    by_itself = stop(cluster, settings)
+
+    produce(settings, pieces[2])
+    printed = cluster.smw(settings.but(parallelism=2), "submit", "pipeline", "--installed")
+    assert f"from file://{by_itself} ..." in printed
+    produce(settings, pieces[3])
+    moved = stop(cluster, settings, str(tmp_path / "moved"))
+    assert moved.parent == tmp_path / "moved"
+
+    cluster.replace_nodes()
+    produce(settings, pieces[4])
+    cluster.smw(settings.but(parallelism=4), "submit", "pipeline", "--from-savepoint", str(moved))
+    until(lambda: all_read(settings))
+    flow = Flow(settings, pieces[5], FLOW_S, shares=2)
+    flow.start()
+    until(lambda: flow.undelivered < len(pieces[5]) * 0.8)
+    assert python_workers(processes.run / "taskmanager2.pid"), "the job runs on both"
+    flow.go_on()
+    cluster.kill("taskmanager2")
+    flow.end()
+    until(lambda: cluster.tend() or all_read(settings))
+    judge_all(settings, log, expected)
+    stop(cluster, settings)
 
 
 def stop(cluster, settings, *where: str) -> Path:

@@ -74,7 +74,7 @@ def readings(settings) -> int:
 def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkpoint(processes, settings, job, capfd):
     send(settings, 0, 3)
     job()
-    processes.wait_until(lambda: in_checkpoint(settings), "no checkpoint", STILL_S)
+    until(lambda: not processes.check() and in_checkpoint(settings))
     pids = marked(processes.run / "pipeline.pid")
     assert len(pids) > 2  # Flink and its Python workers
     for pid in pids:
@@ -84,14 +84,14 @@ def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkp
     assert set(before.values()) == {1} and len(before) == 2 * METERS
     send(settings, 3, 2)
     job()
-    processes.wait_until(lambda: len(finals(settings)) == 4 * METERS, "days are not closed", STILL_S)
+    until(lambda: not processes.check() and len(finals(settings)) == 4 * METERS)
     assert set(finals(settings).values()) == {1}, "days that were closed before are not emitted again"
-    processes.wait_until(lambda: readings(settings) == 5 * day_of_readings(), "readings are missing", STILL_S)
+    until(lambda: not processes.check() and readings(settings) == 5 * day_of_readings())
     standing = processes.children["pipeline"]
     for pid in until(lambda: python_workers(processes.run / "pipeline.pid")):
         os.kill(pid, signal.SIGSTOP)
     send(settings, 5, 1)
-    processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", STILL_S)
+    until(lambda: not processes.check() and readings(settings) == 6 * day_of_readings())
     assert processes.children["pipeline"] is not standing
     assert "pipeline has stood still for 20 s: it is started again." in capfd.readouterr().err
     assert set(finals(settings).values()) == {1}
@@ -104,7 +104,7 @@ def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkp
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):
     send(settings, 0, 3)
     local_flink.start_job(processes, settings.but(parallelism=1), ROOT / "jobs" / "daily_energy.py", ends=True)
-    processes.wait_until(lambda: len(finals(settings)) == 2 * METERS, "days are not closed", STILL_S)
+    until(lambda: not processes.check() and len(finals(settings)) == 2 * METERS)
     savepoint.run(args(stop=True), settings)
     path = capsys.readouterr().out.splitlines()[-1]
     assert processes.children["daily_energy"].wait(STILL_S) == 0
@@ -112,9 +112,9 @@ def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_
     assert records(settings, "thresholds") == []
     send(settings, 3, 3)
     job(settings.but(parallelism=2), savepoint=path)
-    processes.wait_until(lambda: len(finals(settings)) == 5 * METERS, "days are not closed", STILL_S)
+    until(lambda: not processes.check() and len(finals(settings)) == 5 * METERS)
     assert set(finals(settings).values()) == {1}, "the energy of days that were closed before is not emitted again"
-    processes.wait_until(lambda: readings(settings) == 6 * day_of_readings(), "readings are missing", STILL_S)
+    until(lambda: not processes.check() and readings(settings) == 6 * day_of_readings())
     newest = {(r["house_id"], r["date"]): r["meters"] for r in records(settings, "thresholds")}
     last_date = max(date for _, date in newest)
     for house in HOUSES:  # the day that was open then counts, with what has come since: nothing
