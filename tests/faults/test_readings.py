@@ -1,13 +1,32 @@
-"""Clocks set wrong, corrupt messages and a house of 10,000 meters: all is accounted for, and no other house is touched."""
+"""Clocks set wrong, corrupt messages and a house of 10,000 meters: all is accounted for, and no other house is touched.
+
+So it is when ClickHouse is slow, breaks connections, or has a full disk: the sink waits, and stores all.
+"""
 
 from __future__ import annotations
 
+import sys
+from itertools import cycle
+from urllib.parse import urlsplit
+
 import pytest
 
+from stack import ports, services
+from stack.processes import Processes
+from store import client as clickhouse_client
+from store.client import reader
+from store.sink import Sink
 from tests.faults.conftest import forget_what_is_stored
+from tests.faults.disk import SmallDisk
 from tests.faults.logs import AHEAD, BEHIND, LARGEST_BYTES, METERS, POISON, PRESENT
-from tests.pipeline.conftest import judge_tables, store_all
+from tests.faults.proxy import FAULTS, Proxy
+from tests.pipeline.conftest import all_stored, judge_tables, store_all, values
 from tests.pipeline.flow import dead_letters, stored_readings
+from tests.sinks import running
+from tests.waiting import until
+
+INSERTED_ONCE = ("thresholds", "power_profile", "late", "dead_letter")
+"""Tables whose rows, once stored, do not change in a log that has ended."""
 
 
 @pytest.fixture(scope="module")
@@ -51,3 +70,49 @@ def test_ten_thousand_meters_have_their_results(client, log):
         client.query("SELECT uniqExact(meter_id) FROM thresholds FINAL WHERE house_id = {house:Int64}", {"house": POISON}).first_row[0]
         == METERS
     )
+
+
+def test_a_clickhouse_that_is_slow_and_breaks_connections(unread, clickhouse, log, expected, monkeypatch, caplog):
+    caplog.set_level("INFO", "sink")
+    monkeypatch.setattr(clickhouse_client, "ANSWER_S", 2)
+    address = urlsplit(clickhouse.clickhouse.url)
+    turns = cycle([fault for wrong in FAULTS for fault in (wrong, None)])
+    with Proxy((address.hostname, address.port), turns) as proxy:
+        settings = unread.but(clickhouse_url=f"http://127.0.0.1:{proxy.port}", clickhouse_database="slow", sink_batch_rows=20_000)
+        with running(Sink(settings)):
+            until(lambda: all_stored(settings))
+    assert min(proxy.done[fault] for fault in FAULTS) >= 1
+    client = reader(settings.but(clickhouse_url=clickhouse.clickhouse.url))
+    judge_tables(client, expected, ended=True)
+    assert dead_letters(client) == sorted(log.dead)
+    warnings = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings and set(warnings) == {
+        f"waiting: ClickHouse does not answer at {settings.clickhouse.url}; start the local one with ./smw stack, or set SMW_CLICKHOUSE_URL"
+    }
+    assert f"ClickHouse at {settings.clickhouse.url} is back" in caplog.text
+
+
+def test_a_disk_that_is_full(unread, clickhouse, log, expected, tmp_path):
+    settings = ports.with_free_ports(unread.but(clickhouse_url="http://127.0.0.1:0")).but(
+        home=tmp_path, kafka=unread.kafka.address, sink_batch_rows=20_000
+    )
+    disk = SmallDisk(tmp_path / "clickhouse", "5m")
+    with Processes(tmp_path) as processes:
+        processes.start("endpoint", disk.command(sys.executable, "-P", "-m", "store.endpoint"), settings.environ())
+        processes.wait_until(lambda: services.endpoint_answers(settings), "no endpoint answers")
+        services.start_sink(processes, settings)
+        sink_log = processes.log("sink")
+        until(lambda: "waiting: " in sink_log.read_text())
+        client = reader(settings)
+        served = {table: set(values(client, table)) for table in INSERTED_ONCE}
+        assert not all_stored(settings)
+        disk.grow(processes.children["endpoint"].pid, "200m")
+        until(lambda: all_stored(settings))
+        processes.check()
+        judge_tables(client, expected, ended=True)
+        assert dead_letters(client) == sorted(log.dead)
+        for table, rows in served.items():
+            assert rows <= set(values(client, table)), table
+    [waiting] = [line for line in sink_log.read_text().splitlines() if "waiting: " in line]
+    assert "waiting: ClickHouse reports: Cannot reserve" in waiting and "not enough space" in waiting
+    assert f"ClickHouse at {settings.clickhouse.url} is back" in sink_log.read_text()
