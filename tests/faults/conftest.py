@@ -13,12 +13,12 @@ from tests.pipeline.flow import expected_of
 from tests.pipeline.logs import Log, produce
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def log() -> Log:
     return faulty_log(seed=3)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def processed(kafka, clickhouse, log) -> Settings:
     """The settings whose topics of results hold all of the log's. One partition, so that all messages have an order."""
     settings = kafka.but(topic_prefix="faults.", partitions=1, window_days=2)
@@ -35,7 +35,7 @@ def unread(processed) -> Settings:
     return processed
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def expected(processed, log):
     return expected_of(processed, log)
 
