@@ -72,7 +72,7 @@ def parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"smw {__version__}")
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, module, help_text in (*COMMANDS, *(() if INSTALLED else CHECKOUT_ONLY)):
-        command = commands.add_parser(name, help=help_text, description=help_text.capitalize() + ".", allow_abbrev=False)
+        command = commands.add_parser(name, help=help_text, description=f"{help_text[0].upper()}{help_text[1:]}.", allow_abbrev=False)
         if module:
             command.set_defaults(run=module.run)
             if hasattr(module, "add_arguments"):

@@ -62,6 +62,12 @@ def test_help_names_every_command(smw):
         assert re.search(rf"^    {command}\s", result.stdout, re.MULTILINE)
 
 
+def test_the_help_of_a_command_keeps_its_names_as_they_are_written(capsys):
+    with pytest.raises(SystemExit):
+        main(["stack", "--help"])
+    assert "Start Kafka, ClickHouse, the sink and the pipeline, and run them until Ctrl-C." in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "arguments, environ, sentence",
     [
