@@ -155,7 +155,7 @@ class Work:
         self.starts = (
             {place: begin for place, (begin, _) in self.bounds.items()}
             if run.archived
-            else event_times.starts(settings, index, self.bounds, run.start_ms(settings.rules.window_days))
+            else event_times.starts(settings, index, self.bounds, run.start_ms(settings.rules.limit_days))
         )
         self.messages = self.unread()
         self.begun = self.reading_since = time.monotonic()
@@ -166,7 +166,7 @@ class Work:
         if any(begin and self.starts[place] == begin for place, (begin, _) in self.bounds.items()):
             line += (
                 "\nKafka has deleted earlier messages: if they belong to the days replayed or to the "
-                f"{self.settings.rules.window_days} before, results will differ from the old ones."
+                f"{self.settings.rules.limit_days} before, results will differ from the old ones."
             )
         return line
 

@@ -35,7 +35,6 @@ class Thresholds(Stage):
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
         self.limits = Limits.of(settings)
-        self.window_days = settings.rules.window_days
 
     def take(self, change: Change) -> Iterator[Result]:
         """Add the batch to the panes. Yield the versions whose dates have begun."""
@@ -95,8 +94,8 @@ class Thresholds(Stage):
         return int(midnights(house.timezone)[date + 1]) + self.rules.allowed_lateness_ms
 
     def first_window(self, date: int, panes: Panes, totals: Rows) -> Window:
-        """An empty window that ends before the first day with data, at most window_days before a date. Older panes are dropped."""
-        window = Window(max(date - self.window_days, min([date, *panes.days, *totals["day"].tolist()])))
+        """An empty window that ends before the first day with data, at most limit_days before a date. Older panes are dropped."""
+        window = Window(max(date - self.limits.limit_days, min([date, *panes.days, *totals["day"].tolist()])))
         panes.remove_before(window.date)
         return window
 
@@ -105,14 +104,14 @@ class Thresholds(Stage):
         for day in sorted({*panes.days, *totals["day"].tolist()}):
             if window.date <= day < date:
                 self.skip(window, day, panes)
-                leaving = panes.remove_before(day - self.window_days + 1)
-                window.move(totals[totals["day"] == day], panes.merge(day), leaving, self.window_days, self.limits.on_watts)
+                leaving = panes.remove_before(day - self.limits.window_days + 1)
+                window.move(totals[totals["day"] == day], panes.merge(day), leaving, self.limits)
         self.skip(window, date, panes)
 
     def skip(self, window: Window, date: int, panes: Panes) -> None:
         """Advance the window to a date over days without readings."""
         if window.date < date:
-            window.skip(date, panes.remove_before(date - self.window_days), self.window_days)
+            window.skip(date, panes.remove_before(date - self.limits.window_days), self.limits)
 
     def version(self, change: Change, window: Window, date: int, meters: list[MeterThresholdRecord]) -> Result:
         """(topic, record) of the version that comes into force on a date. Later stages find the record in change.thresholds."""
@@ -122,7 +121,7 @@ class Thresholds(Stage):
             "valid_from": window.valid_from_ms,
             "valid_to": window.valid_to_ms,
             "quantile": self.limits.quantile,
-            "window_days": self.window_days,
+            "window_days": self.limits.window_days,
             "meters": meters,
             "revision": change.house.next_revision(change.now_ms),
         }

@@ -55,13 +55,13 @@ class Run(Group):
             return None
         return range(days_since_1970(self.replay_from), days_since_1970(self.replay_to) + 1)
 
-    def start_ms(self, window_days: int) -> int:
+    def start_ms(self, limit_days: int) -> int:
         """Event time, in ms, from which a replay reads, early enough to reproduce the results of its first day.
 
         It covers all days behind the thresholds in force on that day, and the longest burst that reaches into them.
         """
         assert self.days, "there is no replay"
-        return max(0, self.days[0] - window_days - LONGEST_BURST_DAYS - 3) * DAY_MS
+        return max(0, self.days[0] - limit_days - LONGEST_BURST_DAYS - 3) * DAY_MS
 
 
 LIVE = Run()

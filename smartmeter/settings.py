@@ -214,7 +214,13 @@ class Rules(Group):
     allowed_lateness_s: float = setting(
         "SMW_ALLOWED_LATENESS_S", 3600.0, "time after local midnight, by the house's own clock, that a day stays open, in s", at_least(0)
     )
-    window_days: int = setting("SMW_WINDOW_DAYS", 7, "local days of readings behind a threshold", within(1, 366))
+    window_days: int = setting("SMW_WINDOW_DAYS", 7, "local days of readings behind the percentile of a threshold", within(1, 366))
+    limit_days: int = setting(
+        "SMW_LIMIT_DAYS",
+        28,
+        "local days whose peaks make the limit of an appliance",
+        Check(lambda days, rules: rules.window_days <= days <= 366, "a number from SMW_WINDOW_DAYS to 366"),
+    )
     quantile: float = setting(
         "SMW_QUANTILE",
         0.97,
@@ -223,7 +229,7 @@ class Rules(Group):
     )
     on_watts: float = setting("SMW_ON_WATTS", 30.0, "power over which an appliance counts as on, in W", at_least(0))
     margin: float = setting(
-        "SMW_MARGIN", 1.3, "margin of an appliance's limit: its usual power when on x (1 + margin) + SMW_MIN_WATTS", at_least(0)
+        "SMW_MARGIN", 0.15, "margin of an appliance's limit: its second-highest daily peak x (1 + margin) + SMW_MIN_WATTS", at_least(0)
     )
     min_watts: float = setting("SMW_MIN_WATTS", 30.0, "constant added to an appliance's limit, in W", above(0))
     mains_watts: float = setting(

@@ -68,12 +68,13 @@ class Rule:
     window_days: int = 7
     quantile: float = 0.97
     on_watts: float = 30.0
-    margin: float = 1.3
+    margin: float = 0.15
     min_watts: float = 30.0
     mains_watts: float = 7000.0
     mains_share: float = 0.95  # a meter that is on in so large a share of its readings is taken for a mains
     warm_up_ms: int = 23 * 3_600_000
     hold_ms: int = 0  # 0: any reading under the limit ends an episode
+    limit_days: int = 28  # not less than window_days
 
 
 @dataclass
@@ -346,14 +347,23 @@ def _dates(first, last):
 
 def _of_window(outcome, house, meters, watts_of, day, rule):
     """meter -> Threshold, from the days before one."""
-    window = [day - timedelta(days=back) for back in range(rule.window_days, 0, -1)]
+    history = [day - timedelta(days=back) for back in range(rule.limit_days, 0, -1)]
     found = {}
     for meter in meters:
-        days = [watts_of.get((meter, d), []) for d in window]
-        covered_ms = sum(outcome.days[house, meter, d].covered_ms for d in window if (house, meter, d) in outcome.days)
-        if any(watts > OFF_WATTS for watts_of_day in days for watts in watts_of_day):
+        days = [watts_of.get((meter, d), []) for d in history]
+        covered_ms = [outcome.days[house, meter, d].covered_ms if (house, meter, d) in outcome.days else 0 for d in history]
+        if has_power(days[-rule.window_days :]) or when_on(days, rule):
             found[meter] = threshold(days, covered_ms, rule)
     return found
+
+
+def has_power(days: list[list[float]]) -> bool:
+    return any(watts > OFF_WATTS for day in days for watts in day)
+
+
+def when_on(days: list[list[float]], rule: Rule) -> list[list[float]]:
+    """The readings of a meter while on, of each day that has some."""
+    return [on for day in days if (on := [w for w in day if w > OFF_WATTS and sketched(w) > rule.on_watts])]
 
 
 def quantile_of(values: list[float], quantile: float) -> float:
@@ -361,27 +371,28 @@ def quantile_of(values: list[float], quantile: float) -> float:
     return sorted(values)[math.floor(quantile * (len(values) - 1))]
 
 
-def threshold(days: list[list[float]], covered_ms: int, rule: Rule) -> Threshold:
-    """The threshold of a meter from its readings on the days of a window; at least one is over 1e-5 W."""
-    watts = [w for day in days for w in day if w > OFF_WATTS]
-    exact = quantile_of(watts, rule.quantile)
-    percentile = sketched(exact)
-    return Threshold(percentile, exact, len(watts), covered_ms / 1000, limit_of(days, covered_ms, percentile, rule))
+def threshold(days: list[list[float]], covered_ms: list[int], rule: Rule) -> Threshold:
+    """The threshold of a meter from its readings and the time covered on each of the limit's days; the last of these are the window's."""
+    watts = [w for day in days[-rule.window_days :] for w in day if w > OFF_WATTS]
+    exact = quantile_of(watts, rule.quantile) if watts else 0.0
+    percentile = sketched(exact) if watts else None
+    covered_s = sum(covered_ms[-rule.window_days :]) / 1000
+    return Threshold(percentile or 0.0, exact, len(watts), covered_s, limit_of(days, sum(covered_ms), percentile, rule))
 
 
-def limit_of(days: list[list[float]], covered_ms: int, percentile: float, rule: Rule) -> float | None:
+def limit_of(days: list[list[float]], covered_ms: int, percentile: float | None, rule: Rule) -> float | None:
     """Power over which a reading is a spike; None while the meter is warming up.
 
-    Of a meter that is nearly always on, so much over its percentile; of any other, more than its usual power when on:
-    the lower median over the days on which it was on of the day's median when on.
+    Of a meter that is nearly always on, so much over its percentile, if it has one. Of any other, a margin over its highest power on the day
+    with the second-highest, or on its only day with use.
     """
-    on_days = [on for day in days if (on := [w for w in day if w > OFF_WATTS and sketched(w) > rule.on_watts])]
+    on_days = when_on(days, rule)
     if covered_ms < rule.warm_up_ms or not on_days:
         return None
     if sum(map(len, on_days)) / sum(map(len, days)) >= rule.mains_share:
-        return percentile + rule.mains_watts
-    usual = quantile_of([sketched(quantile_of(on, 0.5)) for on in on_days], 0.5)
-    return usual * (1 + rule.margin) + rule.min_watts
+        return None if percentile is None else percentile + rule.mains_watts
+    peaks = sorted(sketched(max(on)) for on in on_days)
+    return peaks[-2:][0] * (1 + rule.margin) + rule.min_watts
 
 
 def float32_below(value: float) -> float:

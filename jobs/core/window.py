@@ -1,7 +1,7 @@
-"""A meter's usual power, from the sketches of the last local days, and the limit over which a reading is a spike.
+"""What a meter's power usually stays below, from its last local days, and the limit over which a reading is a spike.
 
 A window holds the sum of its days' sketches: a day that is over is merged in, and the day that leaves is subtracted.
-It also has a row for each meter and day, with figures that the sum does not hold.
+It also has a row for each meter and day, with figures that the sum does not hold. Rows may stay longer than sketches do.
 """
 
 from __future__ import annotations
@@ -26,7 +26,13 @@ LEAST_HISTORY_MS = 23 * 3_600_000
 MOSTLY = 0.95
 """A meter counts as always on if at least this share of its readings are on."""
 
-STATE_VERSION = 1
+STATE_VERSION = 2
+MEDIANS_VERSION = 1
+"""Of state whose rows have the day's median power while on in place of its peak."""
+
+PEAKS_PER_MEDIAN = 2.0
+"""What stands for the peak of such a day: the limit is then that of the release which wrote it, 2.3 medians and 30 W."""
+
 _HEAD = struct.Struct("<BiqqI")
 
 METER_DAY = np.dtype(
@@ -36,7 +42,7 @@ METER_DAY = np.dtype(
         ("covered_ms", "i8"),
         ("readings", "i8"),
         ("on_readings", "i8"),  # those over on_watts
-        ("usual_watts", "f8"),  # their median; 0 where there are none
+        ("peak_watts", "f8"),  # the highest of them; 0 where there are none
     ]
 )
 """40 bytes."""
@@ -48,8 +54,8 @@ class Limits:
 
     A meter that is on nearly all the time adds up many appliances, as the mains do. Every evening its power exceeds any multiple of its
     usual power, but it seldom exceeds its percentile by more than the largest appliance draws (mains_watts). Any other meter measures one
-    appliance. Its limit follows from its usual power while on, which at most doubles when two uses coincide. The usual power is the median
-    over the days with use, so a day with a spike does not raise it.
+    appliance. That has several ordinary levels, such as a washing machine's motor and heater, and reaches the highest on many days. Its
+    limit follows from the second-highest of its daily peaks: so one day with a spike does not raise it.
     """
 
     quantile: float
@@ -57,16 +63,20 @@ class Limits:
     margin: float
     mains_watts: float
     added_watts: float
+    window_days: int
+    limit_days: int
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         """The rule in the settings."""
         rules = settings.rules
-        return cls(rules.quantile, rules.on_watts, rules.margin, rules.mains_watts, rules.min_watts)
+        return cls(
+            rules.quantile, rules.on_watts, rules.margin, rules.mains_watts, rules.min_watts, rules.window_days, rules.limit_days
+        )
 
     @property
     def lowest_watts(self) -> float:
-        """The lowest possible limit: an appliance's usual power is over on_watts, and no percentile is below 0 W."""
+        """The lowest possible limit: an appliance's peak is over on_watts, and no percentile is below 0 W."""
         appliance_watts: float = limit_of(False, self.on_watts, 0.0, *self._rule)
         mains_watts: float = limit_of(True, 0.0, 0.0, *self._rule)
         return min(appliance_watts, mains_watts)
@@ -75,45 +85,50 @@ class Limits:
     def _rule(self) -> tuple[float, float, float]:
         return self.margin, self.mains_watts, self.added_watts
 
-    def of_meters(self, meter_ids: Int32s, percentile_watts: Floats, days: Rows) -> tuple[Ints, Floats]:
-        """(covered time in ms; limit in W, NaN while warming up) of each meter, int64 and float64 (m,). days: METER_DAY of the window."""
-        covered_ms, limit_watts = _limits(meter_ids, percentile_watts, days, *self._rule)
+    def of_meters(self, meter_ids: Int32s, percentile_watts: Floats, days: Rows, date: int) -> tuple[Ints, Floats]:
+        """(time covered in the window in ms; limit in W, NaN while warming up) of each meter on a date, int64 and float64 (m,).
+
+        percentile_watts: NaN for a meter without readings in the window; days: METER_DAY of the limit_days before the date.
+        """
+        covered_ms, limit_watts = _limits(meter_ids, percentile_watts, days, date - self.window_days, *self._rule)
         return covered_ms, limit_watts
 
 
 @compiled
-def limit_of(always_on, usual_watts, percentile_watts, margin, mains_watts, added_watts):
-    """The rule for a meter's limit, in W. It must not decrease in the usual power or the percentile: Limits.lowest_watts relies on that.
+def limit_of(always_on, peak_watts, percentile_watts, margin, mains_watts, added_watts):
+    """The rule for a meter's limit, in W. It must not decrease in the peak or the percentile: Limits.lowest_watts relies on that.
 
-    >>> limit_of(False, 100.0, 0.0, 1.3, 7000.0, 30.0)
-    260.0
-    >>> limit_of(True, 0.0, 1500.0, 1.3, 7000.0, 30.0)
+    >>> limit_of(False, 2000.0, 0.0, 0.15, 7000.0, 30.0)
+    2330.0
+    >>> limit_of(True, 0.0, 1500.0, 0.15, 7000.0, 30.0)
     8500.0
     """
     if always_on:
         return percentile_watts + mains_watts
-    return usual_watts * (1 + margin) + added_watts
+    return peak_watts * (1 + margin) + added_watts
 
 
 @compiled
-def _limits(meter_ids, percentile_watts, days, margin, mains_watts, added_watts):
-    """See Limits.of_meters."""
+def _limits(meter_ids, percentile_watts, days, window_from, margin, mains_watts, added_watts):
+    """See Limits.of_meters. window_from: the window's first day."""
     covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
-    usual = np.empty(len(days))
     for m in range(len(meter_ids)):
-        readings = on_readings = days_on = 0
+        known_ms = readings = on_readings = 0
+        highest_watts = second_watts = 0.0
         for d in range(len(days)):
-            if days[d].meter_id == meter_ids[m]:
+            if days[d].meter_id != meter_ids[m]:
+                continue
+            if days[d].day >= window_from:
                 covered_ms[m] += days[d].covered_ms
-                readings += days[d].readings
-                on_readings += days[d].on_readings
-                if days[d].on_readings > 0:
-                    usual[days_on] = days[d].usual_watts
-                    days_on += 1
-        if covered_ms[m] < LEAST_HISTORY_MS or days_on == 0:
+            known_ms += days[d].covered_ms
+            readings += days[d].readings
+            on_readings += days[d].on_readings
+            second_watts = max(second_watts, min(highest_watts, days[d].peak_watts))
+            highest_watts = max(highest_watts, days[d].peak_watts)
+        if known_ms < LEAST_HISTORY_MS or on_readings == 0:
             continue
-        usual_watts = np.sort(usual[:days_on])[(days_on - 1) // 2]
-        limit_watts[m] = limit_of(on_readings >= MOSTLY * readings, usual_watts, percentile_watts[m], margin, mains_watts, added_watts)
+        peak_watts = second_watts if second_watts > 0 else highest_watts
+        limit_watts[m] = limit_of(on_readings >= MOSTLY * readings, peak_watts, percentile_watts[m], margin, mains_watts, added_watts)
     return covered_ms, limit_watts
 
 
@@ -127,33 +142,36 @@ class Window:
     sketches: Sketches = field(default_factory=Sketches.empty)
     days: Rows = field(default_factory=lambda: np.empty(0, METER_DAY))
 
-    def move(self, totals: Rows, entering: Sketches, leaving: Sketches, window_days: int, on_watts: float) -> None:
+    def move(self, totals: Rows, entering: Sketches, leaving: Sketches, limits: Limits) -> None:
         """Advance by one day.
 
         totals: RESULT of the day that is over; entering: its sketches; leaving: the sketches of the days that leave the window.
         """
-        kept = self.days[self.days["day"] > self.date - window_days]
-        self.days = np.concatenate([kept, meter_days(totals, entering, on_watts)])
+        kept = self.days[self.days["day"] > self.date - limits.limit_days]
+        self.days = np.concatenate([kept, meter_days(totals, entering, limits.on_watts)])
         self.sketches = self.sketches.merge(entering).subtract(leaving)
         self.date += 1
 
-    def skip(self, date: int, leaving: Sketches, window_days: int) -> None:
+    def skip(self, date: int, leaving: Sketches, limits: Limits) -> None:
         """Advance to a date over days without readings. leaving: the sketches of the days that leave the window."""
-        self.days = self.days[self.days["day"] >= date - window_days]
+        self.days = self.days[self.days["day"] >= date - limits.limit_days]
         self.sketches = self.sketches.subtract(leaving)
         self.date = date
 
     def meters(self, limits: Limits) -> Iterator[MeterThresholdRecord]:
-        """Yield a record (schema MeterThreshold) for each meter in the sketches, rising by meter."""
-        meter_ids, percentiles = self.sketches.quantile(limits.quantile)
-        _, readings = self.sketches.readings()
-        covered_ms, limit_watts = limits.of_meters(meter_ids, percentiles, self.days)
-        for meter_id, percentile_watts, count, covered, limit in zip(
-            *(column.tolist() for column in (meter_ids, percentiles, readings, covered_ms, limit_watts))
+        """Yield a record (schema MeterThreshold) for each meter that had power in the window or was on in the limit_days, rising."""
+        in_sketches, percentiles = self.sketches.quantile(limits.quantile)
+        meter_ids = np.union1d(in_sketches, self.days["meter_id"][self.days["on_readings"] > 0])
+        at = np.searchsorted(meter_ids, in_sketches)
+        percentile_watts, readings = np.full(len(meter_ids), np.nan), np.zeros(len(meter_ids), np.int64)
+        percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]
+        covered_ms, limit_watts = limits.of_meters(meter_ids, percentile_watts, self.days, self.date)
+        for meter_id, percentile, count, covered, limit in zip(
+            *(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts))
         ):
             yield {
                 "meter_id": meter_id,
-                "percentile_watts": percentile_watts,
+                "percentile_watts": percentile if count else 0.0,
                 "readings": count,
                 "covered_s": covered / 1000,
                 "warming_up": isnan(limit),
@@ -167,10 +185,14 @@ class Window:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> Window:
-        """Inverse of to_bytes."""
+        """Inverse of to_bytes; reads state of MEDIANS_VERSION too."""
         version, date, valid_from_ms, valid_to_ms, rows = _HEAD.unpack_from(state)
-        require_version(version, STATE_VERSION)
         days = np.frombuffer(state, METER_DAY, rows, _HEAD.size)
+        if version == MEDIANS_VERSION:
+            days = days.copy()
+            days["peak_watts"] *= PEAKS_PER_MEDIAN
+        else:
+            require_version(version, STATE_VERSION)
         return cls(date, valid_from_ms, valid_to_ms, Sketches.from_bytes(state[_HEAD.size + days.nbytes :]), days)
 
 
@@ -180,7 +202,7 @@ def meter_days(totals: Rows, sketches: Sketches, on_watts: float) -> Rows:
     for column in ("day", "meter_id", "covered_ms", "readings"):
         rows[column] = totals[column]
     on = sketches.above(on_watts)
-    meter_ids, median = on.quantile(0.5)
+    meter_ids, peak = on.quantile(1.0)
     _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
-    rows["on_readings"][at], rows["usual_watts"][at] = on.readings()[1][of_meter], median[of_meter]
+    rows["on_readings"][at], rows["peak_watts"][at] = on.readings()[1][of_meter], peak[of_meter]
     return rows

@@ -25,16 +25,16 @@ DAYS_AFTER = LONGEST_BURST_DAYS + 3
 """Days that a replay reads past its last one: their readings advance the house's clock, which closes that day."""
 
 
-def needed_days(run: Run, window_days: int) -> range:
+def needed_days(run: Run, limit_days: int) -> range:
     """The days (UTC, days since 1970-01-01) whose files a replay needs to reproduce the earlier results."""
     assert run.days, "there is no replay"
-    return range(run.start_ms(window_days) // DAY_MS, run.days[-1] + 1 + DAYS_AFTER)
+    return range(run.start_ms(limit_days) // DAY_MS, run.days[-1] + 1 + DAYS_AFTER)
 
 
 @contextmanager
 def in_kafka(settings: Settings, run: Run, folder: Path) -> Iterator[None]:
     """Fill the topic that a replay reads with the days that it needs from an archive, and delete it afterwards. Raises UserError."""
-    found = archive_files.files(folder, needed_days(run, settings.rules.window_days), run.house)
+    found = archive_files.files(folder, needed_days(run, settings.rules.limit_days), run.house)
     if not found:
         raise UserError(f"{folder} has no readings of {run.replay_from} or the days before or after it")
     first = min(path.parent.name for paths in found.values() for path in paths)

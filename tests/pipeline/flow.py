@@ -76,7 +76,8 @@ class Flow(threading.Thread):
 
 def expected_of(settings: Settings, log: Log) -> Outcome:
     """What the oracle finds in a log."""
-    rule = Rule(window_days=settings.rules.window_days, hold_ms=round(settings.rules.hold_s * 1000))
+    rules = settings.rules
+    rule = Rule(window_days=rules.window_days, limit_days=rules.limit_days, hold_ms=round(rules.hold_s * 1000))
     return judge(log.bursts, round(settings.rules.max_gap_s * 1000), round(settings.rules.allowed_lateness_s * 1000), rule)
 
 

@@ -168,7 +168,7 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
         if body := state.get("window"):
             window, panes = Window.from_bytes(body), Panes(state)
             assert min(panes.days, default=window.date) >= window.date - setting.rules.window_days
-            assert len(set(window.days["day"].tolist())) <= setting.rules.window_days
+            assert len(set(window.days["day"].tolist())) <= setting.rules.limit_days
             assert {name for name in state.large if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
             gathered = {int(name.split("/")[1]) for name in state.small if name.startswith("gathered/")}
             assert gathered <= set(panes.days) and all(day >= window.date for day in gathered), "a day that is over is one value"

@@ -24,6 +24,7 @@ def rule_of(setting: Settings) -> Rule:
         setting.rules.min_watts,
         setting.rules.mains_watts,
         hold_ms=round(setting.rules.hold_s * 1000),
+        limit_days=setting.rules.limit_days,
     )
 
 

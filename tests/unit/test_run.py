@@ -56,8 +56,8 @@ def test_a_run_that_cannot_be_is_refused(environ, sentence):
 
 def test_the_days_of_a_replay_and_where_it_begins_to_read():
     assert REPLAY.days == range(15084, 15086) and LIVE.days is None
-    assert REPLAY.start_ms(window_days=7) == (15084 - 7 - 7 - 3) * DAY_MS
-    assert Run(replay_from="1970-01-05", replay_to="1970-01-05").start_ms(window_days=7) == 0
+    assert REPLAY.start_ms(limit_days=7) == (15084 - 7 - 7 - 3) * DAY_MS
+    assert Run(replay_from="1970-01-05", replay_to="1970-01-05").start_ms(limit_days=7) == 0
 
 
 def test_a_run_names_its_database_its_sink_and_its_topics():

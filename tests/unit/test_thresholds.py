@@ -24,7 +24,7 @@ def dates_of(results: Results) -> list[date]:
 def silent(days: int, window_days: int) -> tuple[Results, dict[date, dict]]:
     """A week of 100 W, some days without a reading, then one day: (results, versions by date)."""
     back = 24 * (7 + days)
-    setting = SETTING.but(window_days=window_days)
+    setting = SETTING.but(window_days=window_days, limit_days=window_days)
     results, ended, _ = pipeline([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], [5], setting)
     assert_thresholds(results, judged([*every_two_hours(0, 168), *every_two_hours(back, back + 28)], setting), setting)
     return ended, {EPOCH + timedelta(days=v["date"]): v for v in results.last("thresholds").values()}
@@ -34,7 +34,7 @@ def silent(days: int, window_days: int) -> tuple[Results, dict[date, dict]]:
 def test_a_resized_window_has_its_new_length_once_full(before_days, after_days, readings):
     results, keyed = Results(), FlinkStandIn()
     for first, last, days in ((0, 240, before_days), (240, 480, after_days)):  # ten days each, twelve readings a day
-        setting = SETTING.but(window_days=days)
+        setting = SETTING.but(window_days=days, limit_days=days)
         houses = Houses(setting, [Thresholds(setting)])
         houses.open(keyed)
         for [(keyed.key, row)] in rows_of(every_two_hours(first, last), [1], setting, Thresholds.wanted):

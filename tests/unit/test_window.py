@@ -1,6 +1,7 @@
 """The limit of a meter and the window of days that it is made from: hand-worked values."""
 
 import doctest
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,18 +14,19 @@ from jobs.core.window import METER_DAY, Limits, Window, limit_of, meter_days
 from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000
-LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=1.5, mains_watts=7000.0, added_watts=20.0)
+LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=0.5, mains_watts=7000.0, added_watts=20.0, window_days=2, limit_days=4)
 
 
 def days(*rows) -> np.ndarray:
-    """METER_DAY of meter 1, a row a day: (hours covered, readings, readings when on, their median)."""
+    """METER_DAY of meter 1, a row a day: (hours covered, readings, readings when on, the highest of them)."""
     return np.array([(n, 1, round(hours * HOUR_MS), *rest) for n, (hours, *rest) in enumerate(rows)], METER_DAY)
 
 
 def limit(percentile_watts: float, days: np.ndarray) -> float | None:
     """The limit of meter 1, next to a meter with no known days."""
-    covered_ms, [none, limit_watts] = LIMITS.of_meters(np.array([0, 1], np.int32), np.array([9.0, percentile_watts]), days)
-    assert covered_ms.tolist() == [0, days["covered_ms"].sum()] and np.isnan(none)
+    date = len(days)
+    covered_ms, [none, limit_watts] = LIMITS.of_meters(np.array([0, 1], np.int32), np.array([9.0, percentile_watts]), days, date)
+    assert covered_ms.tolist() == [0, days["covered_ms"][-LIMITS.window_days :].sum()] and np.isnan(none)
     return None if np.isnan(limit_watts) else limit_watts
 
 
@@ -37,7 +39,9 @@ def sketched(watts) -> float:
 
 
 def test_the_settings_give_the_rule():
-    assert Limits.of(Settings()) == Limits(quantile=0.97, on_watts=30.0, margin=1.3, mains_watts=7000.0, added_watts=30.0)
+    assert Limits.of(Settings()) == Limits(
+        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=7000.0, added_watts=30.0, window_days=7, limit_days=28
+    )
 
 
 ALWAYS, SELDOM = (24, 100, 100, 400.0), (24, 100, 2, 100.0)
@@ -48,16 +52,20 @@ NEARLY_23_HOURS = 23 - 1 / HOUR_MS
 @pytest.mark.parametrize(
     "percentile_watts, rows, limit_watts",
     [
-        # Always on, as in 190 of 200 readings (95 %): the percentile and 7 kW. One reading fewer makes it an appliance: 400 W * (1 + 1.5) + 20 W.
+        # Always on, as in 190 of 200 readings (95 %): the percentile and 7 kW. One reading fewer makes it an appliance: 400 W * (1 + 0.5) + 20 W.
         (1234.0, [ALWAYS, (24, 100, 90, 400.0)], 8234),
-        (1234.0, [ALWAYS, (24, 100, 89, 400.0)], 1020),
-        # An appliance: once and a half its usual power more, and 20 W.
-        (5.0, [(24, 100, 3, 2000.0)], 5020),
-        # Its usual power is the lower median over the days with use: 100 W of 100 and 300 W; 200 W of 100, 200 and 900 W.
-        (5.0, [NEVER, (24, 100, 2, 300.0), SELDOM, NEVER], 270),
-        (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0)], 520),
+        (1234.0, [ALWAYS, (24, 100, 89, 400.0)], 620),
+        # Always on, but silent in all of the window: there is no percentile.
+        (float("nan"), [ALWAYS], None),
+        # An appliance: half its peak more, and 20 W.
+        (5.0, [(24, 100, 3, 2000.0)], 3020),
+        (float("nan"), [(24, 100, 3, 2000.0)], 3020),
+        # Of several days with use the second-highest: 100 W of 100 and 300 W; 200 W of 100, 200 and 900 W; 900 W of 900, 100 and 900 W.
+        (5.0, [NEVER, (24, 100, 2, 300.0), SELDOM, NEVER], 170),
+        (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0)], 320),
+        (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 900.0)], 1370),
         # It is warming up until it was covered for 23 hours, and has no limit if it was never on.
-        (5.0, [(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 270),
+        (5.0, [(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 170),
         (5.0, [(11.5, 100, 2, 100.0), (NEARLY_23_HOURS - 11.5, 100, 2, 100.0)], None),
         (5.0, [], None),
         (5.0, [NEVER, NEVER], None),
@@ -88,13 +96,13 @@ def readings(**watts_of) -> Sketches:
     return Sketches.empty().merge(*(Sketches.of(int(m[1:]), np.array(w, np.float32)) for m, w in watts_of.items()))
 
 
-def test_a_day_leaves_how_often_each_meter_was_on_and_its_median_then():
+def test_a_day_leaves_how_often_each_meter_was_on_and_its_peak_then():
     # Meter 1: on at 100, 200, 300 W; at 1 W and 0 W it is off. Meter 2: never on. Meter 3: no reading over 1e-5 W.
     day = totals((1, 7, 6, 24), (2, 7, 2, 12), (3, 7, 4, 1), (4, 7, 0, 2))
     rows = meter_days(day, readings(m1=[1, 300, 100, 200, 1], m2=[5, 6]), 30)
     assert rows.dtype == METER_DAY and METER_DAY.itemsize == 40
     assert rows.tolist() == [
-        (7, 1, 24 * HOUR_MS, 6, 3, sketched(200)),
+        (7, 1, 24 * HOUR_MS, 6, 3, sketched(300)),
         (7, 2, 12 * HOUR_MS, 2, 0, 0.0),
         (7, 3, HOUR_MS, 4, 0, 0.0),
         (7, 4, 2 * HOUR_MS, 0, 0, 0.0),
@@ -112,44 +120,54 @@ EMPTY = Sketches.empty()
 DAY_WATTS = [[100, 110, 0.5], [200, 210, 0.5], [5000, 300, 310], [100, 100, 2]]
 
 
-def moved(window, days_of, window_days=2):
-    """The window after some days of meter 1, each of 12 hours; what leaves it is what entered it window_days before."""
+def moved(window, days_of, limits=LIMITS):
+    """The window after some days of meter 1, each of 12 hours; what leaves its sketches is what entered window_days before."""
     entered = {}
     for watts in days_of:
         entered[window.date] = readings(m1=watts)
-        window.move(
-            totals((1, window.date, len(watts), 12)), entered[window.date], entered.get(window.date - window_days, EMPTY), window_days, 30
-        )
+        leaving = entered.get(window.date - limits.window_days, EMPTY)
+        window.move(totals((1, window.date, len(watts), 12)), entered[window.date], leaving, limits)
     return window
 
 
-def test_the_oldest_day_leaves_exactly():
-    window = moved(Window(10), DAY_WATTS)
-    assert window.date == 14
-    assert window.sketches == readings(m1=DAY_WATTS[2] + DAY_WATTS[3])
-    assert window.days["day"].tolist() == [12, 13]
-    assert window.to_bytes() == moved(Window(12), DAY_WATTS[2:]).to_bytes()
+def test_the_oldest_day_leaves_exactly_the_sketches_before_the_rows():
+    window = moved(Window(10), [*DAY_WATTS, [50]])
+    assert window.date == 15
+    assert window.sketches == readings(m1=[*DAY_WATTS[3], 50])
+    assert window.days["day"].tolist() == [11, 12, 13, 14]
+    assert window.to_bytes() == moved(Window(11), [*DAY_WATTS[1:], [50]]).to_bytes()
 
 
 def test_a_window_of_one_day_is_the_day_before():
-    window = moved(Window(10), DAY_WATTS, window_days=1)
+    window = moved(Window(10), DAY_WATTS, replace(LIMITS, window_days=1, limit_days=1))
     assert window.sketches == readings(m1=DAY_WATTS[3]) and window.days["day"].tolist() == [13]
 
 
-def test_days_without_readings_leave_an_empty_window():
-    window = moved(Window(10), [[100, 110], [], []])
-    assert window.sketches == EMPTY and list(window.meters(LIMITS)) == []
+def test_a_meter_that_was_on_keeps_its_limit_over_days_without_readings():
+    # 100 and 110 W of 12 h, and 12 h more without readings; then nothing, until the day with use leaves the limit's four.
+    window = moved(Window(10), [[100, 110, *[0] * 98], [], []])
+    [meter] = window.meters(LIMITS)
+    assert window.sketches == EMPTY
+    assert meter == {
+        "meter_id": 1,
+        "percentile_watts": 0.0,
+        "readings": 0,
+        "covered_s": 86_400.0,
+        "warming_up": False,
+        "limit_watts": sketched(110) * 1.5 + 20,
+    }
+    assert list(moved(window, [[], []]).meters(LIMITS)) == []
 
 
 def test_a_day_that_never_came_in_cannot_leave():
     window = moved(Window(10), DAY_WATTS[:1])
     with pytest.raises(ValueError, match="never merged in"):
-        window.move(totals(), EMPTY, readings(m1=[999]), 2, 30)
+        window.move(totals(), EMPTY, readings(m1=[999]), LIMITS)
 
 
 def test_a_window_lists_the_limit_of_each_meter_with_readings():
     # Two days of 12 h, of 100, 110 and 0.5 W, then of 200, 210 and 0.5 W. The 0.9-quantile of 6 readings is that of rank 4;
-    # the medians when on are 100 and 200 W (rank 0 of 2 each), the lower of them 100 W.
+    # the peaks are 110 and 210 W, the second-highest of them 110 W.
     window = moved(Window(10), DAY_WATTS[:2])
     assert list(window.meters(LIMITS)) == [
         {
@@ -158,7 +176,7 @@ def test_a_window_lists_the_limit_of_each_meter_with_readings():
             "readings": 6,
             "covered_s": 86_400.0,
             "warming_up": False,
-            "limit_watts": sketched(100) * 2.5 + 20,
+            "limit_watts": sketched(110) * 1.5 + 20,
         }
     ]
 
@@ -169,8 +187,7 @@ def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
         totals((-1, 10, 2, 24), (2, 10, 1, 22.9), (3, 10, 9, 24), (7, 10, 2, 24)),
         readings(m7=[50, 60], m2=[70]).merge(Sketches.of(-1, np.array([1, 1], np.float32))),
         EMPTY,
-        2,
-        30,
+        LIMITS,
     )
     assert [(m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS)] == [
         (-1, 2, 86_400, True, None),
@@ -182,8 +199,8 @@ def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
 def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
     # 12 h of the day with readings and 11 h of the next, which has none: 23 h.
     window = Window(10)
-    window.move(totals((1, 10, 1, 12)), readings(m1=[100]), EMPTY, 2, 30)
-    window.move(totals((1, 11, 0, 11)), EMPTY, EMPTY, 2, 30)
+    window.move(totals((1, 10, 1, 12)), readings(m1=[100]), EMPTY, LIMITS)
+    window.move(totals((1, 11, 0, 11)), EMPTY, EMPTY, LIMITS)
     [meter] = window.meters(LIMITS)
     assert (meter["covered_s"], meter["limit_watts"]) == (82_800, sketched(100) + 7000)
 
@@ -196,10 +213,19 @@ def test_a_window_is_restored_from_its_bytes():
     again = Window.from_bytes(state)
     assert again.to_bytes() == state and again.date == 12
     for each in (window, again):
-        each.move(totals((1, 12, 1, 24)), readings(m1=[50]), readings(m1=DAY_WATTS[0]), 2, 30)
+        each.move(totals((1, 12, 1, 24)), readings(m1=[50]), readings(m1=DAY_WATTS[0]), LIMITS)
     assert again.to_bytes() == window.to_bytes()
     with pytest.raises(ValueError, match="state version 5"):
         Window.from_bytes(b"\x05" + state[1:])
+
+
+def test_state_of_the_release_with_medians_gives_the_limits_of_that_release():
+    state = moved(Window(10), [[100] * 9, [200] * 9]).to_bytes()
+    old = Window.from_bytes(b"\x01" + state[1:])
+    old.days["on_readings"] = 1  # an appliance's
+    [meter] = old.meters(Limits.of(Settings()))
+    assert meter["limit_watts"] == pytest.approx(sketched(100) * (1 + 1.3) + 30)
+    assert old.to_bytes()[0] == state[0]
 
 
 @given(
@@ -211,9 +237,9 @@ def test_a_window_is_restored_from_its_bytes():
     st.floats(1, 100),
 )
 def test_no_limit_is_below_the_lowest(watts_of_days, quantile, on_watts, margin, mains_watts, added_watts):
-    limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts), Window(0)
+    limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts, 7, 28), Window(0)
     for day, watts in enumerate(watts_of_days):
-        window.move(totals((1, day, len(watts), 24)), readings(m1=watts), Sketches.empty(), 7, on_watts)
+        window.move(totals((1, day, len(watts), 24)), readings(m1=watts), Sketches.empty(), limits)
     found = [meter["limit_watts"] for meter in window.meters(limits) if meter["limit_watts"] is not None]
     assert all(limit >= limits.lowest_watts for limit in found)
     event("with a limit" if found else "without one")
