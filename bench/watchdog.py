@@ -5,7 +5,8 @@ days. Then faults are injected at drawn places, and each is run apart from the o
 overlaps it, or begins within 15 minutes after it, and that does not begin during an alert of the run without the fault. The delay runs
 from the fault's beginning until the alert opens. A week is 7 days with readings.
 
-Intervals are of 95 %: a bootstrap over days for alarms a week, Wilson's for shares. The same data, settings and seed give the same JSON.
+Intervals are of 95 %: for alarms a week the wider of a bootstrap over days and Poisson's, for shares Wilson's. The same data, settings and
+seed give the same JSON.
 
 --labels names a CSV file with lines house,date[,meter], such as 1,2014-03-02,4: days on which a house, or one of its meters, is known to have
 a fault. A house is its number, or folder/house_N if several have that number. The days are scored against the days with an alert. They are

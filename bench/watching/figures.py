@@ -79,6 +79,7 @@ def _recall(recall: Sequence[Recall]) -> str:
             "" if row.delay_s is None else f"{row.delay_s / 60:.1f}",
             ", ".join(f"{count} {kind}" for kind, count in row.found_by.items()),
             str(row.after_end),
+            str(row.missed_in_alert),
             str(row.only_elsewhere),
             *(f"{of_house[row.fault, house]:.2f}" if (row.fault, house) in of_house else "" for house in houses),
         ]
@@ -93,6 +94,7 @@ def _recall(recall: Sequence[Recall]) -> str:
         "median delay, min",
         "found by",
         "after its end",
+        "missed in an alert",
         "only on other meters",
         *houses,
     ]

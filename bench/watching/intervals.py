@@ -10,9 +10,6 @@ import numpy as np
 Z = 1.959963984540054
 """97.5 % of a normal distribution lies below this many standard deviations."""
 
-NONE_SEEN = -math.log(0.025)
-"""Highest mean of a Poisson distribution that still gives 0 with a probability of 2.5 %."""
-
 RESAMPLES = 2000
 
 
@@ -31,16 +28,27 @@ def wilson(found: int, of: int) -> tuple[float, float]:
 
 
 def weekly(counts: Sequence[int], seed: int) -> tuple[float, float, float]:
-    """(events a week, low, high) from the number of events of each day, by a bootstrap over the days.
+    """(events a week, low, high) from the number of events of each day (at least one day).
 
-    Alarms come in clusters, so days are drawn and not alarms. If there was no event, `high` is the exact Poisson bound.
+    The interval spans that of a bootstrap over the days, since alarms come in clusters, and Poisson's, since few days differ little by chance.
     """
-    if not len(counts):
-        raise ValueError("no days")
     total, days = sum(counts), len(counts)
-    if not total:
-        return 0.0, 0.0, NONE_SEEN * 7 / days
     values, of_value = np.unique(counts, return_counts=True)
     sums = np.random.default_rng(seed).multinomial(days, of_value / days, RESAMPLES) @ values
-    low, high = np.quantile(sums, [0.025, 0.975]).tolist()
-    return total * 7 / days, low * 7 / days, high * 7 / days
+    (low, high), (least, most) = np.quantile(sums, [0.025, 0.975]).tolist(), poisson(total)
+    return total * 7 / days, min(low, least) * 7 / days, max(high, most) * 7 / days
+
+
+def poisson(total: int) -> tuple[float, float]:
+    """The interval of the mean of which `total` events were counted, by Byar's approximation.
+
+    From 5 events on, its bounds are within 1 % of the exact ones.
+
+    >>> [round(bound, 2) for bound in poisson(6)]
+    [2.19, 13.06]
+    """
+
+    def bound(events: int, sign: int) -> float:
+        return events * (1 - 1 / (9 * events) + sign * Z / (3 * math.sqrt(events))) ** 3
+
+    return bound(total, -1) if total else 0.0, bound(total + 1, 1)

@@ -45,7 +45,7 @@ def raised(start_ms: int, end_ms: int, alerts: Iterable[Alert], without: Sequenc
 class Outcome:
     """What became of an injected fault. found_by: the kind of the first alert of its own meter; elsewhere: another meter had one.
 
-    after_end: the alert begins only when the fault has ended.
+    after_end: the alert begins only when the fault has ended. in_alert: the fault begins during an alert of its meter in the run without it.
     """
 
     house: str
@@ -56,15 +56,20 @@ class Outcome:
     delay_s: float | None
     after_end: bool
     elsewhere: bool
+    in_alert: bool
 
     @classmethod
-    def of(cls, house: str, meter_id: int, fault: str, start_ms: int, end_ms: int, alerts: Sequence[Alert]) -> Outcome:
-        """The outcome of a fault that raised these alerts, in the order in which they opened."""
+    def of(
+        cls, house: str, meter_id: int, fault: str, start_ms: int, end_ms: int, alerts: Iterable[Alert], without: Sequence[Alert]
+    ) -> Outcome:
+        """The outcome of a fault in [start_ms, end_ms), from the alerts of the runs with it and without it."""
+        alerts = raised(start_ms, end_ms, alerts, without)
         own = next((alert for alert in alerts if alert.meter_id == meter_id), None)
         delay_s = (own.opened_ms - start_ms) / 1000 if own else None
         after_end = own is not None and own.start_ms > start_ms and own.start_ms >= end_ms
         elsewhere = any(alert.meter_id != meter_id for alert in alerts)
-        return cls(house, meter_id, fault, start_ms, own.kind if own else None, delay_s, after_end, elsewhere)
+        in_alert = any(alert.meter_id == meter_id and alert.start_ms <= start_ms < alert.end_ms for alert in without)
+        return cls(house, meter_id, fault, start_ms, own.kind if own else None, delay_s, after_end, elsewhere, in_alert)
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,8 @@ class Recall:
     found_by: dict[str, int]
     after_end: int
     """Of those found, the faults whose alert begins only when they have ended."""
+    missed_in_alert: int
+    """Of those missed, the faults that begin during an alert of their meter."""
     only_elsewhere: int
     """Faults for which only other meters had an alert."""
 
@@ -102,6 +109,7 @@ def recall(fault: str, outcomes: Sequence[Outcome], house: str | None = None, me
         statistics.median(delays) if delays else None,
         dict(sorted(Counter(outcome.found_by for outcome in found if outcome.found_by).items())),
         sum(outcome.after_end for outcome in found),
+        sum(outcome.in_alert and outcome.found_by is None for outcome in outcomes),
         sum(outcome.elsewhere and outcome.found_by is None for outcome in outcomes),
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from bench.watching.core import UNSEEN, Core, State, alert_of
 from bench.watching.faults import Fault, Placing, faults_of, injected
-from bench.watching.scores import Alert, Outcome, Place, Quiet, raised
+from bench.watching.scores import Alert, Outcome, Place, Quiet
 from generator.houses import House, HouseDay, Readings
 from smartmeter.arrays import Bools, Ints
 from smartmeter.errors import UserError
@@ -86,8 +86,7 @@ class Watched:
             alerts, state = core.take(self.house, day, state)
             sent += alerts
         without = [alert for alert in self.alerts if alert.end_ms >= fault.start_ms and alert.start_ms < days[-1].end_ms]
-        span = fault.start_ms, fault.end_ms
-        return Outcome.of(self.name, fault.meter_id, fault.kind.name, *span, raised(*span, last_of_each(sent), without))
+        return Outcome.of(self.name, fault.meter_id, fault.kind.name, fault.start_ms, fault.end_ms, last_of_each(sent), without)
 
     def _with_fault(self, fault: Fault, days: Sequence[HouseDay]) -> Iterable[HouseDay]:
         meter_ids = [meter.meter_id for meter in self.house.meters]

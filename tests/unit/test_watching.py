@@ -1,13 +1,15 @@
 """What the benchmark of the rules for alerts is made of, against values worked out by hand."""
 
+import doctest
 import re
 
 import numpy as np
 import pytest
 
+from bench.watching import faults, intervals
 from bench.watching.bars import Bar, Panel, svg
 from bench.watching.faults import GLITCH_WATTS, HOUR_MS, KINDS, MINUTE_MS, Fault, Placing, faults_of, injected, level_watts, places, role_of
-from bench.watching.intervals import weekly, wilson
+from bench.watching.intervals import poisson, weekly, wilson
 from bench.watching.labelled_days import labelled_days
 from bench.watching.scores import (
     TOLERANCE_MS,
@@ -49,13 +51,24 @@ def test_wilsons_interval(found, of, low, high):
 @pytest.mark.parametrize(
     "counts, expected",
     [
-        ([2, 2, 2], (14, 14, 14)),  # any three of these days have 6 alarms
-        ([0, 7], (24.5, 0, 49)),  # two of these days have 0, 7 or 14 alarms, the first and the last in a quarter of all draws
-        ([0] * 14, (0, 0, 3.6889 / 2)),  # e^-3.6889 = 0.025, in two weeks
+        ([2, 2, 2], (14, 2.191 * 7 / 3, 13.060 * 7 / 3)),  # any three of these days have 6 alarms: Poisson's is wider
+        ([0, 7], (24.5, 0, 14.423 * 3.5)),  # two of these days have 0, 7 or 14 alarms, the first and the last in a quarter of all draws
+        ([0] * 9 + [70], (49, 0, 147)),  # ten of these days have 210 alarms or less in 98.7 % of all draws, 140 or less in 93.0 %
+        ([0] * 14, (0, 0, 3.668 / 2)),
     ],
 )
 def test_alarms_a_week(counts, expected):
-    assert weekly(counts, seed=1) == pytest.approx(expected, abs=1e-4)
+    assert weekly(counts, seed=1) == pytest.approx(expected, rel=2e-4)
+
+
+@pytest.mark.parametrize("module", [faults, intervals])
+def test_the_examples(module):
+    assert doctest.testmod(module).failed == 0 < doctest.testmod(module).attempted
+
+
+@pytest.mark.parametrize("total, low, high", [(0, 0, 3.689), (5, 1.6235, 11.668), (10, 4.80, 18.39), (100, 81.4, 121.6)])
+def test_poissons_interval_is_near_the_exact_one(total, low, high):
+    assert poisson(total) == pytest.approx((low, high), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -208,39 +221,57 @@ def test_alerts_that_a_fault_of_minutes_100_to_110_raises(found, alerts, without
 
 def test_the_first_alert_of_the_faults_own_meter_counts():
     alerts = [alert(109, 120), alert(104, 106, kind="run", opened_min=107), alert(101, 103, meter_id=1)]
-    in_order = raised(100 * MINUTES, 110 * MINUTES, alerts, [])
-    span = 100 * MINUTES, 110 * MINUTES
-    assert Outcome.of("a", 2, "x2", *span, in_order) == Outcome("a", 2, "x2", 100 * MINUTES, "run", 420.0, False, True)
-    assert Outcome.of("a", 3, "x2", *span, in_order) == Outcome("a", 3, "x2", 100 * MINUTES, None, None, False, True)
-    assert Outcome.of("a", 2, "x2", *span, [alert(110, 120)]) == Outcome("a", 2, "x2", 100 * MINUTES, "level", 600.0, True, False)
-    assert not Outcome.of("a", 2, "glitch", 100, 100, [Alert("level", 2, 100, 200, 100)]).after_end
+    start_ms, end_ms = 100 * MINUTES, 110 * MINUTES
+
+    def outcome(meter_id, alerts, without=()):
+        return Outcome.of("a", meter_id, "x2", start_ms, end_ms, alerts, without)
+
+    assert outcome(2, alerts) == Outcome("a", 2, "x2", start_ms, "run", 420.0, False, True, False)
+    assert outcome(3, alerts) == Outcome("a", 3, "x2", start_ms, None, None, False, True, False)
+    assert outcome(2, [alert(110, 120)]) == Outcome("a", 2, "x2", start_ms, "level", 600.0, True, False, False)
+    anyway = alert(95, 101)
+    assert outcome(2, [anyway], [anyway]) == Outcome("a", 2, "x2", start_ms, None, None, False, False, True)
+    assert not outcome(1, [anyway], [anyway]).in_alert and not outcome(2, [], [alert(95, 100)]).in_alert
+    assert not Outcome.of("a", 2, "glitch", 100, 100, [Alert("level", 2, 100, 200, 100)], []).after_end
 
 
 def test_recall_of_all_houses_of_each_and_of_each_meter():
-    def outcome(house, meter_id, delay_s, fault="x2", after_end=False, elsewhere=False):
-        return Outcome(house, meter_id, fault, 0, None if delay_s is None else "level", delay_s, after_end, elsewhere)
+    def outcome(house, meter_id, delay_s, fault="x2", after_end=False, elsewhere=False, in_alert=False):
+        return Outcome(house, meter_id, fault, 0, None if delay_s is None else "level", delay_s, after_end, elsewhere, in_alert)
 
     outcomes = [
         outcome("a", 1, 10.0),
-        outcome("a", 2, None, elsewhere=True),
+        outcome("a", 2, None, elsewhere=True, in_alert=True),
         outcome("b", 1, 30.0, after_end=True, elsewhere=True),
-        outcome("b", 1, 60.0),
+        outcome("b", 1, 60.0, in_alert=True),
         outcome("b", 1, None, "dead"),
     ]
     rows = [
-        (row.fault, row.house, row.meter_id, row.faults, row.found, row.share, row.delay_s, row.found_by, row.after_end, row.only_elsewhere)
+        (
+            row.fault,
+            row.house,
+            row.meter_id,
+            row.faults,
+            row.found,
+            row.share,
+            row.delay_s,
+            row.found_by,
+            row.after_end,
+            row.missed_in_alert,
+            row.only_elsewhere,
+        )
         for row in recalls(outcomes, ["dead", "x2", "x3"])
     ]
     assert rows == [
-        ("dead", None, None, 1, 0, 0, None, {}, 0, 0),
-        ("dead", "b", None, 1, 0, 0, None, {}, 0, 0),
-        ("dead", "b", 1, 1, 0, 0, None, {}, 0, 0),
-        ("x2", None, None, 4, 3, 0.75, 30.0, {"level": 3}, 1, 1),
-        ("x2", "a", None, 2, 1, 0.5, 10.0, {"level": 1}, 0, 1),
-        ("x2", "a", 1, 1, 1, 1, 10.0, {"level": 1}, 0, 0),
-        ("x2", "a", 2, 1, 0, 0, None, {}, 0, 1),
-        ("x2", "b", None, 2, 2, 1, 45.0, {"level": 2}, 1, 0),
-        ("x2", "b", 1, 2, 2, 1, 45.0, {"level": 2}, 1, 0),
+        ("dead", None, None, 1, 0, 0, None, {}, 0, 0, 0),
+        ("dead", "b", None, 1, 0, 0, None, {}, 0, 0, 0),
+        ("dead", "b", 1, 1, 0, 0, None, {}, 0, 0, 0),
+        ("x2", None, None, 4, 3, 0.75, 30.0, {"level": 3}, 1, 1, 1),
+        ("x2", "a", None, 2, 1, 0.5, 10.0, {"level": 1}, 0, 1, 1),
+        ("x2", "a", 1, 1, 1, 1, 10.0, {"level": 1}, 0, 0, 0),
+        ("x2", "a", 2, 1, 0, 0, None, {}, 0, 1, 1),
+        ("x2", "b", None, 2, 2, 1, 45.0, {"level": 2}, 1, 0, 0),
+        ("x2", "b", 1, 2, 2, 1, 45.0, {"level": 2}, 1, 0, 0),
     ]
 
 
@@ -257,7 +288,7 @@ def test_false_alarms_of_all_houses_by_kind_of_each_and_of_each_meter_and_kind()
         ("b", None, None, 0, 0),
     ]
     assert all(row.low <= row.weekly <= row.high for row in rows)
-    assert rows[-1] == FalseAlarms("b", None, None, 0, 0.0, 0.0, pytest.approx(3.6889 * 7 / 5, abs=1e-3))
+    assert rows[-1] == FalseAlarms("b", None, None, 0, 0.0, 0.0, pytest.approx(3.668 * 7 / 5, abs=1e-3))
     assert list(false_alarms([], seed=1)) == []
 
 
