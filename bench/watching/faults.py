@@ -28,7 +28,7 @@ STANDBY_QUANTILE = 0.05
 Role = Literal["mains", "fridge", "heater", "other"]
 Level = Literal["on", "standby", "none"]
 FRIDGE = re.compile(r"fridge|freezer|refrigerator|icebox")
-HEATER = re.compile(r"heat|boiler|immersion|radiator|shower|kettle|oven|stove|cooker|hob\b|toaster|iron|dryer|geyser|sauna")
+HEATER = re.compile(r"\bheat|heater|boiler|immersion|radiator|shower|kettle|\boven|stove|cooker|\bhob\b|toaster|\biron|dryer|geyser|sauna")
 
 ALL: tuple[Role, ...] = ("mains", "fridge", "heater", "other")
 APPLIANCES = ALL[1:]

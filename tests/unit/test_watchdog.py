@@ -15,6 +15,7 @@ from bench.watching.faults import Placing
 from bench.watching.scores import Outcome
 from bench.watching.watched import Watched, last_of_each, number
 from generator.datasets import measured_houses
+from generator.houses import HouseDay
 from smartmeter.errors import UserError
 from smartmeter.local_days import local_date, midnight_ms
 from smartmeter.settings import Settings
@@ -140,6 +141,12 @@ def test_a_run_with_a_fault_goes_on_from_the_state_before_its_first_day_and_ends
     begun = local_date(fault.start_ms, ZONE)
     days = [begun + timedelta(days=day) for day in (-1, 0, 1, 2)]
     assert taken == [(day, f"after {before}") for before, day in pairwise(days)]
+
+
+def test_the_only_meter_of_a_house_may_be_silent_for_a_whole_day(watched):
+    day = watched.days[8]
+    empty = HouseDay(day.date, day.start_ms, day.end_ms, [(times[:0], watts[:0]) for times, watts in day.readings])
+    assert Core(Settings()).take(watched.house, empty, UNSEEN) == ([], UNSEEN)
 
 
 def test_labelled_days_are_scored_and_have_neither_faults_nor_false_alarms(data, tmp_path, capsys):

@@ -79,6 +79,7 @@ def test_poissons_interval_is_near_the_exact_one(total, low, high):
         ("laundry_and_fridge", "appliance", "fridge"),
         ("water_heater_and_ac", "appliance", "heater"),
         ("electric shower", "appliance", "heater"),
+        ("home_theatre", "appliance", "other"),
         ("dish_washer", "appliance", "other"),
     ],
 )
