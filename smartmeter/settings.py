@@ -218,7 +218,7 @@ class Rules(Group):
     limit_days: int = setting(
         "SMW_LIMIT_DAYS",
         28,
-        "local days whose peaks make the limit of an appliance",
+        "local days whose peaks make a meter's limit",
         Check(lambda days, rules: rules.window_days <= days <= 366, "a number from SMW_WINDOW_DAYS to 366"),
     )
     quantile: float = setting(
@@ -229,13 +229,13 @@ class Rules(Group):
     )
     on_watts: float = setting("SMW_ON_WATTS", 30.0, "power over which an appliance counts as on, in W", at_least(0))
     margin: float = setting(
-        "SMW_MARGIN", 0.15, "margin of an appliance's limit: its second-highest daily peak x (1 + margin) + SMW_MIN_WATTS", at_least(0)
+        "SMW_MARGIN", 0.15, "margin of a meter's limit: its second-highest daily peak x (1 + margin) + SMW_MIN_WATTS", at_least(0)
     )
-    min_watts: float = setting("SMW_MIN_WATTS", 30.0, "constant added to an appliance's limit, in W", above(0))
+    min_watts: float = setting("SMW_MIN_WATTS", 30.0, "constant added to a meter's limit, in W", above(0))
     mains_watts: float = setting(
         "SMW_MAINS_WATTS",
-        7000.0,
-        "constant added to the percentile for the limit of a meter that is always on, as mains are, in W",
+        1000.0,
+        "constant added, in place of SMW_MIN_WATTS, to the limit of a meter that is always on, as mains are, in W",
         above(0),
     )
     hold_s: float = setting("SMW_HOLD_S", 60.0, "how long an alert continues without a reading over the limit, in s", at_least(0))

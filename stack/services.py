@@ -16,6 +16,9 @@ from smartmeter.settings import ROOT, Settings
 from stack.ports import require_free_port
 from stack.processes import Processes, Watch
 
+ANSWER_S = 10
+"""How long a service may take to answer. The sink's metrics take seconds while Kafka is slow, or does not answer."""
+
 
 def start_endpoint(processes: Processes, settings: Settings) -> None:
     """Start the ClickHouse endpoint at settings.clickhouse.url, and restart it whenever it crashes. Its data is in settings.stack.home."""
@@ -31,9 +34,9 @@ def endpoint_answers(settings: Settings) -> bool:
 
 
 def answers(url: str, authorities: str | None = None) -> bool:
-    """Whether an HTTP server answers. authorities: PEM file of the trusted certificate authorities; None: the system's."""
+    """Whether an HTTP server answers within ANSWER_S. authorities: PEM file of the trusted certificate authorities; None: the system's."""
     try:
-        with urlopen(url, timeout=1, context=ssl.create_default_context(cafile=authorities)) as answer:
+        with urlopen(url, timeout=ANSWER_S, context=ssl.create_default_context(cafile=authorities)) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -70,11 +70,12 @@ class Rule:
     on_watts: float = 30.0
     margin: float = 0.15
     min_watts: float = 30.0
-    mains_watts: float = 7000.0
+    mains_watts: float = 1000.0
     mains_share: float = 0.95  # a meter that is on in so large a share of its readings is taken for a mains
     warm_up_ms: int = 23 * 3_600_000
     hold_ms: int = 0  # 0: any reading under the limit ends an episode
     limit_days: int = 28  # not less than window_days
+    few_days: int = 4
 
 
 @dataclass
@@ -375,24 +376,23 @@ def threshold(days: list[list[float]], covered_ms: list[int], rule: Rule) -> Thr
     """The threshold of a meter from its readings and the time covered on each of the limit's days; the last of these are the window's."""
     watts = [w for day in days[-rule.window_days :] for w in day if w > OFF_WATTS]
     exact = quantile_of(watts, rule.quantile) if watts else 0.0
-    percentile = sketched(exact) if watts else None
     covered_s = sum(covered_ms[-rule.window_days :]) / 1000
-    return Threshold(percentile or 0.0, exact, len(watts), covered_s, limit_of(days, sum(covered_ms), percentile, rule))
+    return Threshold(sketched(exact) if watts else 0.0, exact, len(watts), covered_s, limit_of(days, sum(covered_ms), rule))
 
 
-def limit_of(days: list[list[float]], covered_ms: int, percentile: float | None, rule: Rule) -> float | None:
+def limit_of(days: list[list[float]], covered_ms: int, rule: Rule) -> float | None:
     """Power over which a reading is a spike; None while the meter is warming up.
 
-    Of a meter that is nearly always on, so much over its percentile, if it has one. Of any other, a margin over its highest power on the day
-    with the second-highest, or on its only day with use.
+    It is a margin over the meter's highest power on the day with the second-highest, or the highest of few days with use. More is added to
+    the limit of a meter that is nearly always on.
     """
     on_days = when_on(days, rule)
     if covered_ms < rule.warm_up_ms or not on_days:
         return None
-    if sum(map(len, on_days)) / sum(map(len, days)) >= rule.mains_share:
-        return None if percentile is None else percentile + rule.mains_watts
+    always_on = sum(map(len, on_days)) / sum(map(len, days)) >= rule.mains_share
     peaks = sorted(sketched(max(on)) for on in on_days)
-    return peaks[-2:][0] * (1 + rule.margin) + rule.min_watts
+    peak = peaks[-1] if len(peaks) < rule.few_days else peaks[-2]
+    return peak * (1 + rule.margin) + (rule.mains_watts if always_on else rule.min_watts)
 
 
 def float32_below(value: float) -> float:

@@ -33,6 +33,7 @@ BURSTS_A_FILE = 20_000
 LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
 LEAST_HISTORY_MS = 23 * 3_600_000
 MOSTLY_ON = 0.95
+FEW_DAYS = 4
 
 BURSTS = """
     CREATE TABLE bursts (
@@ -87,23 +88,24 @@ SKETCHES = f""",
     quantileDDArrayState(0.01, {RULE.rules.quantile})(arrayFilter(power -> power > 1e-5, day_watts)) AS sketch,
     sum(arrayCount(power -> power > 1e-5, day_watts)) AS powered,
     sum(arrayCount(power -> power > {RULE.rules.on_watts}, day_watts)) AS on_readings,
-    quantileDDArray(0.01, 0.5)(arrayFilter(power -> power > {RULE.rules.on_watts}, day_watts)) AS on_watts"""
+    quantileDDArray(0.01, 1)(arrayFilter(power -> power > {RULE.rules.on_watts}, day_watts)) AS peak_watts"""
 
 THRESHOLDS = f"""
     CREATE TABLE thresholds ENGINE = MergeTree ORDER BY (house_id, meter_id, date) AS
     WITH history AS (
-        SELECT house_id, meter_id, days.date + after AS date, quantileDDArrayMerge(0.01, {RULE.rules.quantile})(sketch) AS percentile_watts,
-               sum(covered_ms) AS covered_ms, sum(readings) AS readings, sum(on_readings) AS on_readings, sum(powered) AS powered,
-               arraySort(groupArrayIf(on_watts, days.on_readings > 0)) AS on_days
-        FROM days ARRAY JOIN range(1, {RULE.rules.window_days + 1}) AS after
+        SELECT house_id, meter_id, days.date + after AS date, sumIf(powered, after <= {RULE.rules.window_days}) AS powered,
+               quantileDDArrayMergeIf(0.01, {RULE.rules.quantile})(sketch, after <= {RULE.rules.window_days}) AS percentile_watts,
+               sum(covered_ms) AS covered_ms, sum(readings) AS readings, sum(on_readings) AS on_readings,
+               arrayReverseSort(groupArrayIf(peak_watts, days.on_readings > 0)) AS peaks
+        FROM days ARRAY JOIN range(1, {RULE.rules.limit_days + 1}) AS after
         GROUP BY house_id, meter_id, date)
-    SELECT house_id, meter_id, date, percentile_watts,
-           multiIf(covered_ms < {LEAST_HISTORY_MS} OR empty(on_days), NULL,
-                   on_readings >= {MOSTLY_ON} * readings, percentile_watts + {RULE.rules.mains_watts},
-                   on_days[intDiv(length(on_days) + 1, 2)] * {1 + RULE.rules.margin} + {RULE.rules.min_watts}) AS limit_watts,
+    SELECT house_id, meter_id, date, if(powered > 0, percentile_watts, 0) AS percentile_watts,
+           if(covered_ms < {LEAST_HISTORY_MS} OR empty(peaks), NULL,
+              peaks[if(length(peaks) < {FEW_DAYS}, 1, 2)] * {1 + RULE.rules.margin}
+              + if(on_readings >= {MOSTLY_ON} * readings, {RULE.rules.mains_watts}, {RULE.rules.min_watts})) AS limit_watts,
            begin_ms + {LATENESS_MS} AS from_ms, end_ms + {LATENESS_MS} AS to_ms
     FROM history JOIN newest USING house_id JOIN local_days ON local_days.timezone = newest.timezone AND local_days.date = history.date
-    WHERE powered > 0 AND from_ms <= newest_ms
+    WHERE (powered > 0 OR notEmpty(peaks)) AND from_ms <= newest_ms
     SETTINGS max_threads = {CORES}"""
 
 ALERTS = f"""

@@ -31,6 +31,7 @@ GAMMA = 1.01 / 0.99
 LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
 LEAST_HISTORY_MS = 23 * 3_600_000
 MOSTLY_ON = 0.95
+FEW_DAYS = 4
 METER = ["house_id", "meter_id"]
 
 
@@ -178,33 +179,37 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
         .agg(F.count("*").alias("n"))
         .withColumn("value", F.pow(F.lit(GAMMA), F.col("bin")) * 1.01)
     )
-    on = quantile(bins.where(F.col("value") > RULE.rules.on_watts), 0.5).withColumnsRenamed(
-        {"total": "on_readings", "quantile": "on_watts"}
+    on = quantile(bins.where(F.col("value") > RULE.rules.on_watts), 1).withColumnsRenamed(
+        {"total": "on_readings", "quantile": "peak_watts"}
     )
     last = sums.groupBy("house_id").agg(F.max(in_force("last_ms")).alias("last_date"))
-    window = F.explode(F.sequence(F.date_add("date", 1), F.date_add("date", RULE.rules.window_days))).alias("date")
 
-    def of_window(rows: DataFrame, *columns: str) -> DataFrame:
-        return rows.join(F.broadcast(last), "house_id").select(*METER, window, "last_date", *columns).where("date <= last_date")
+    def before(rows: DataFrame, count: int, *columns: str) -> DataFrame:
+        dates = F.explode(F.sequence(F.date_add("date", 1), F.date_add("date", count))).alias("date")
+        return rows.join(F.broadcast(last), "house_id").select(*METER, dates, "last_date", *columns).where("date <= last_date")
 
-    percentiles = quantile(of_window(bins, "value", "n"), RULE.rules.quantile).withColumnRenamed("quantile", "percentile_watts")
+    percentiles = quantile(before(bins, RULE.rules.window_days, "value", "n"), RULE.rules.quantile)
+    known = days.join(on, [*METER, "date"], "left")
     history = (
-        of_window(days.join(on, [*METER, "date"], "left"), "covered_ms", "readings", "on_readings", "on_watts")
+        before(known, RULE.rules.limit_days, "covered_ms", "readings", "on_readings", "peak_watts")
         .groupBy(*METER, "date")
         .agg(
             F.sum("covered_ms").alias("covered_ms"),
             F.sum("readings").alias("readings"),
             F.sum("on_readings").alias("on_readings"),
-            F.sort_array(F.collect_list("on_watts")).alias("on_watts"),
+            F.sort_array(F.collect_list("peak_watts"), asc=False).alias("peaks"),
         )
     )
-    usual = F.element_at("on_watts", ((F.size("on_watts") + 1) / 2).cast("int"))
-    limit = (
-        F.when((F.col("covered_ms") < LEAST_HISTORY_MS) | (F.size("on_watts") == 0), None)
-        .when(F.col("on_readings") >= MOSTLY_ON * F.col("readings"), F.col("percentile_watts") + RULE.rules.mains_watts)
-        .otherwise(usual * (1 + RULE.rules.margin) + RULE.rules.min_watts)
+    peak = F.element_at("peaks", F.when(F.size("peaks") < FEW_DAYS, 1).otherwise(2))
+    always_on = F.col("on_readings") >= MOSTLY_ON * F.col("readings")
+    added = F.when(always_on, RULE.rules.mains_watts).otherwise(RULE.rules.min_watts)
+    limit = F.when((F.col("covered_ms") >= LEAST_HISTORY_MS) & (F.size("peaks") > 0), peak * (1 + RULE.rules.margin) + added)
+    percentile = F.coalesce("quantile", F.lit(0.0)).alias("percentile_watts")
+    return (
+        history.join(percentiles, [*METER, "date"], "left")
+        .where((F.size("peaks") > 0) | F.col("quantile").isNotNull())
+        .select(*METER, "date", percentile, limit.alias("limit_watts"))
     )
-    return percentiles.join(history, [*METER, "date"]).select(*METER, "date", "percentile_watts", limit.alias("limit_watts"))
 
 
 def quantile(bins: DataFrame, q: float) -> DataFrame:

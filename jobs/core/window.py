@@ -26,12 +26,15 @@ LEAST_HISTORY_MS = 23 * 3_600_000
 MOSTLY = 0.95
 """A meter counts as always on if at least this share of its readings are on."""
 
+FEW_DAYS = 4
+"""With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs."""
+
 STATE_VERSION = 2
 MEDIANS_VERSION = 1
 """Of state whose rows have the day's median power while on in place of its peak."""
 
 PEAKS_PER_MEDIAN = 2.0
-"""What stands for the peak of such a day: the limit is then that of the release which wrote it, 2.3 medians and 30 W."""
+"""What stands for the peak of such a day: an appliance's limit is then that of the release which wrote it, 2.3 medians and 30 W."""
 
 _HEAD = struct.Struct("<BiqqI")
 
@@ -50,12 +53,11 @@ METER_DAY = np.dtype(
 
 @dataclass(frozen=True)
 class Limits:
-    """How the limit of a meter follows from its window; see Settings for each field.
+    """How the limit of a meter follows from its last days; see Settings for each field.
 
-    A meter that is on nearly all the time adds up many appliances, as the mains do. Every evening its power exceeds any multiple of its
-    usual power, but it seldom exceeds its percentile by more than the largest appliance draws (mains_watts). Any other meter measures one
-    appliance. That has several ordinary levels, such as a washing machine's motor and heater, and reaches the highest on many days. Its
-    limit follows from the second-highest of its daily peaks: so one day with a spike does not raise it.
+    An appliance has several ordinary levels, such as a washing machine's motor and heater, and reaches the highest of them on many days. So
+    its limit follows from the second-highest of its daily peaks: one day with a spike does not raise it. A meter that is on nearly all the
+    time adds up many appliances, as the mains do. These coincide by chance, so more is added to its limit (mains_watts).
     """
 
     quantile: float
@@ -70,50 +72,44 @@ class Limits:
     def of(cls, settings: Settings) -> Limits:
         """The rule in the settings."""
         rules = settings.rules
-        return cls(
-            rules.quantile, rules.on_watts, rules.margin, rules.mains_watts, rules.min_watts, rules.window_days, rules.limit_days
-        )
+        return cls(rules.quantile, rules.on_watts, rules.margin, rules.mains_watts, rules.min_watts, rules.window_days, rules.limit_days)
 
     @property
     def lowest_watts(self) -> float:
-        """The lowest possible limit: an appliance's peak is over on_watts, and no percentile is below 0 W."""
-        appliance_watts: float = limit_of(False, self.on_watts, 0.0, *self._rule)
-        mains_watts: float = limit_of(True, 0.0, 0.0, *self._rule)
-        return min(appliance_watts, mains_watts)
+        """The lowest possible limit: a peak is over on_watts."""
+        return min(limit_of(always_on, self.on_watts, *self._rule) for always_on in (False, True))
 
     @property
     def _rule(self) -> tuple[float, float, float]:
         return self.margin, self.mains_watts, self.added_watts
 
-    def of_meters(self, meter_ids: Int32s, percentile_watts: Floats, days: Rows, date: int) -> tuple[Ints, Floats]:
+    def of_meters(self, meter_ids: Int32s, days: Rows, date: int) -> tuple[Ints, Floats]:
         """(time covered in the window in ms; limit in W, NaN while warming up) of each meter on a date, int64 and float64 (m,).
 
-        percentile_watts: NaN for a meter without readings in the window; days: METER_DAY of the limit_days before the date.
+        days: METER_DAY of the limit_days before the date.
         """
-        covered_ms, limit_watts = _limits(meter_ids, percentile_watts, days, date - self.window_days, *self._rule)
+        covered_ms, limit_watts = _limits(meter_ids, days, date - self.window_days, *self._rule)
         return covered_ms, limit_watts
 
 
 @compiled
-def limit_of(always_on, peak_watts, percentile_watts, margin, mains_watts, added_watts):
-    """The rule for a meter's limit, in W. It must not decrease in the peak or the percentile: Limits.lowest_watts relies on that.
+def limit_of(always_on, peak_watts, margin, mains_watts, added_watts):
+    """The rule for a meter's limit, in W. It must not decrease in the peak: Limits.lowest_watts relies on that.
 
-    >>> limit_of(False, 2000.0, 0.0, 0.15, 7000.0, 30.0)
+    >>> limit_of(False, 2000.0, 0.15, 1000.0, 30.0)
     2330.0
-    >>> limit_of(True, 0.0, 1500.0, 0.15, 7000.0, 30.0)
-    8500.0
+    >>> limit_of(True, 2000.0, 0.15, 1000.0, 30.0)
+    3300.0
     """
-    if always_on:
-        return percentile_watts + mains_watts
-    return peak_watts * (1 + margin) + added_watts
+    return peak_watts * (1 + margin) + (mains_watts if always_on else added_watts)
 
 
 @compiled
-def _limits(meter_ids, percentile_watts, days, window_from, margin, mains_watts, added_watts):
+def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
     """See Limits.of_meters. window_from: the window's first day."""
     covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
     for m in range(len(meter_ids)):
-        known_ms = readings = on_readings = 0
+        known_ms = readings = on_readings = days_on = 0
         highest_watts = second_watts = 0.0
         for d in range(len(days)):
             if days[d].meter_id != meter_ids[m]:
@@ -123,12 +119,13 @@ def _limits(meter_ids, percentile_watts, days, window_from, margin, mains_watts,
             known_ms += days[d].covered_ms
             readings += days[d].readings
             on_readings += days[d].on_readings
+            days_on += days[d].on_readings > 0
             second_watts = max(second_watts, min(highest_watts, days[d].peak_watts))
             highest_watts = max(highest_watts, days[d].peak_watts)
-        if known_ms < LEAST_HISTORY_MS or on_readings == 0:
+        if known_ms < LEAST_HISTORY_MS or days_on == 0:
             continue
-        peak_watts = second_watts if second_watts > 0 else highest_watts
-        limit_watts[m] = limit_of(on_readings >= MOSTLY * readings, peak_watts, percentile_watts[m], margin, mains_watts, added_watts)
+        peak_watts = highest_watts if days_on < FEW_DAYS else second_watts
+        limit_watts[m] = limit_of(on_readings >= MOSTLY * readings, peak_watts, margin, mains_watts, added_watts)
     return covered_ms, limit_watts
 
 
@@ -163,15 +160,15 @@ class Window:
         in_sketches, percentiles = self.sketches.quantile(limits.quantile)
         meter_ids = np.union1d(in_sketches, self.days["meter_id"][self.days["on_readings"] > 0])
         at = np.searchsorted(meter_ids, in_sketches)
-        percentile_watts, readings = np.full(len(meter_ids), np.nan), np.zeros(len(meter_ids), np.int64)
+        percentile_watts, readings = np.zeros(len(meter_ids)), np.zeros(len(meter_ids), np.int64)
         percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]
-        covered_ms, limit_watts = limits.of_meters(meter_ids, percentile_watts, self.days, self.date)
+        covered_ms, limit_watts = limits.of_meters(meter_ids, self.days, self.date)
         for meter_id, percentile, count, covered, limit in zip(
             *(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts))
         ):
             yield {
                 "meter_id": meter_id,
-                "percentile_watts": percentile if count else 0.0,
+                "percentile_watts": percentile,
                 "readings": count,
                 "covered_s": covered / 1000,
                 "warming_up": isnan(limit),

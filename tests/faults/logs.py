@@ -14,10 +14,9 @@ import numpy as np
 from smartmeter.messages.codec import Burst, encode_burst
 from smartmeter.messages.schemas import HEADERS, SCHEMAS
 from tests.oracle import midnight_ms
-from tests.pipeline.logs import BURST_MS, Log, disturb, house_bursts
+from tests.pipeline.logs import BURST_MS, DAY_MS, SPIKE_WATTS, Log, disturb, house_bursts
 
 HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 NORMAL = {1: ("America/New_York", date(2011, 3, 12)), 2: ("Europe/London", date(2013, 10, 26))}
 AHEAD, BEHIND, PRESENT, POISON = 11, 12, 13, 14
 """Houses whose clock jumps forward, jumps back, jumps beyond the present; the house of 10,000 meters."""
@@ -56,7 +55,7 @@ def poison_bursts(rng) -> list[Burst]:
         deltas = np.concatenate([np.append(rng.integers(0, 300_000), np.full(n - 1, 299_000)) for n in counts.tolist()])
         watts = rng.gamma(0.7, 300, counts.sum()).astype(np.float32)
         watts[: counts[:5].sum()] += 60
-        watts[rng.random(len(watts)) < 0.001] += 15_000
+        watts[rng.random(len(watts)) < 0.001] += SPIKE_WATTS << (i * span_ms) // DAY_MS
         bursts.append(
             Burst(
                 POISON,

@@ -19,7 +19,9 @@ from tests.oracle import midnight_ms, readings_of
 from tests.unit.logs import burst as burst_of
 from tests.waiting import STILL_S
 
-BURST_MS = 900_000
+BURST_MS, DAY_MS = 900_000, 86_400_000
+SPIKE_WATTS = 15_000
+"""Of the first day."""
 Y2K_MS = 946_684_800_000
 """2000-01-01T00:00Z, as a clock shows that was never set."""
 HOUSES = {  # house -> (time zone, first day): days of 23 and of 25 hours among them
@@ -51,8 +53,12 @@ class Log:
 
 
 def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
-    """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on."""
-    at = midnight_ms(ZoneInfo(timezone), first) - BURST_MS // 3
+    """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on.
+
+    Of the readings 2 % are spikes, some of them two in a row; so is meter 7's last. Those of a day are twice as high as those of the day
+    before, and so over the limit that these give.
+    """
+    begin = at = midnight_ms(ZoneInfo(timezone), first) - BURST_MS // 3
     end = midnight_ms(ZoneInfo(timezone), first + timedelta(days=DAYS))
     bursts = []
     while at < end:
@@ -61,7 +67,10 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
         deltas = np.concatenate([np.diff(t, prepend=0) for t in times]).astype(np.int32)
         watts = rng.gamma(0.7, 300, counts.sum())
         watts[: counts[0]] += 60
-        watts[rng.random(len(watts)) < 0.004] += 15_000
+        spikes = rng.random(len(watts)) < 0.02
+        spikes[1:] |= spikes[:-1] & (rng.random(len(spikes[1:])) < 0.3)
+        spikes[-1:] |= at + BURST_MS >= end
+        watts[spikes] += SPIKE_WATTS << (at - begin) // DAY_MS
         if len(watts) and rng.random() < 0.1:
             watts[rng.integers(len(watts))] = rng.choice([-0.4, np.nan, 2.0**32])
         if rng.random() < 0.02:

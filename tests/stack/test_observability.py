@@ -25,10 +25,11 @@ from stack import local_flink, metrics_gateway, ports, rest_keys, services
 from stack.flink import Flink
 from store import schema
 from store.client import reader, writer
-from store.metrics import unstored
+from store.metrics import SinkMetrics, unstored
 from tests.pipeline.conftest import all_stored
 from tests.pipeline.flow import all_read, expected_of
 from tests.pipeline.logs import make_log, produce
+from tests.ports import on_free_ports
 from tests.processes import command_line
 from tests.topics import messages
 from tests.waiting import STILL_S, until
@@ -237,6 +238,14 @@ def test_the_screen_shows_the_same(observed, log, expected):
         f"{expected.late.total():,} readings late, {expected.refused:,} of no possible power or time; "
         f"1 messages in refused, {len(log.dead)} in dead_letter, the newest of 20"
     ) in printed
+
+
+def test_a_sink_is_up_while_its_metrics_wait_for_kafka(tmp_path):
+    settings = on_free_ports(tmp_path)
+    metrics = SinkMetrics(("late",))
+    with metrics.served(settings, "sink", ("late",)):  # no Kafka is there
+        assert not services.answers(settings.clickhouse.url)
+        assert services.answers(services.metrics_urls(settings)["sink"])
 
 
 def test_status_where_nothing_runs(observed, tmp_path):

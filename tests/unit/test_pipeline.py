@@ -117,7 +117,7 @@ def test_the_logs_have_enough_alerts_and_versions():
 
 
 def test_a_replay_leaves_the_records_of_its_days_only():
-    bursts = every_two_hours(0, 24 * 6, h28=3000.0, h60=3000.0, h100=3000.0)
+    bursts = every_two_hours(0, 24 * 6, h28=3000.0, h60=9000.0, h100=30_000.0)
     bursts.insert(40, burst(START_MS + HOUR_MS, START_MS + 2 * HOUR_MS, {2: [(START_MS + HOUR_MS, 1)]}))
     bursts.insert(65, burst(START_MS + 50 * HOUR_MS, START_MS + 51 * HOUR_MS, {2: [(START_MS + 50 * HOUR_MS, 1)]}))
     _, whole, _ = pipeline(bursts, [3], SETTING)

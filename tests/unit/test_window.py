@@ -14,7 +14,7 @@ from jobs.core.window import METER_DAY, Limits, Window, limit_of, meter_days
 from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000
-LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=0.5, mains_watts=7000.0, added_watts=20.0, window_days=2, limit_days=4)
+LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=0.5, mains_watts=1000.0, added_watts=20.0, window_days=2, limit_days=5)
 
 
 def days(*rows) -> np.ndarray:
@@ -22,10 +22,10 @@ def days(*rows) -> np.ndarray:
     return np.array([(n, 1, round(hours * HOUR_MS), *rest) for n, (hours, *rest) in enumerate(rows)], METER_DAY)
 
 
-def limit(percentile_watts: float, days: np.ndarray) -> float | None:
+def limit(days: np.ndarray) -> float | None:
     """The limit of meter 1, next to a meter with no known days."""
     date = len(days)
-    covered_ms, [none, limit_watts] = LIMITS.of_meters(np.array([0, 1], np.int32), np.array([9.0, percentile_watts]), days, date)
+    covered_ms, [none, limit_watts] = LIMITS.of_meters(np.array([0, 1], np.int32), days, date)
     assert covered_ms.tolist() == [0, days["covered_ms"][-LIMITS.window_days :].sum()] and np.isnan(none)
     return None if np.isnan(limit_watts) else limit_watts
 
@@ -40,7 +40,7 @@ def sketched(watts) -> float:
 
 def test_the_settings_give_the_rule():
     assert Limits.of(Settings()) == Limits(
-        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=7000.0, added_watts=30.0, window_days=7, limit_days=28
+        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=1000.0, added_watts=30.0, window_days=7, limit_days=28
     )
 
 
@@ -50,29 +50,25 @@ NEARLY_23_HOURS = 23 - 1 / HOUR_MS
 
 
 @pytest.mark.parametrize(
-    "percentile_watts, rows, limit_watts",
+    "rows, limit_watts",
     [
-        # Always on, as in 190 of 200 readings (95 %): the percentile and 7 kW. One reading fewer makes it an appliance: 400 W * (1 + 0.5) + 20 W.
-        (1234.0, [ALWAYS, (24, 100, 90, 400.0)], 8234),
-        (1234.0, [ALWAYS, (24, 100, 89, 400.0)], 620),
-        # Always on, but silent in all of the window: there is no percentile.
-        (float("nan"), [ALWAYS], None),
-        # An appliance: half its peak more, and 20 W.
-        (5.0, [(24, 100, 3, 2000.0)], 3020),
-        (float("nan"), [(24, 100, 3, 2000.0)], 3020),
-        # Of several days with use the second-highest: 100 W of 100 and 300 W; 200 W of 100, 200 and 900 W; 900 W of 900, 100 and 900 W.
-        (5.0, [NEVER, (24, 100, 2, 300.0), SELDOM, NEVER], 170),
-        (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 200.0)], 320),
-        (5.0, [(24, 100, 2, 900.0), (24, 100, 9, 100.0), (24, 100, 1, 900.0)], 1370),
+        # Always on, as in 190 of 200 readings (95 %): 400 W * (1 + 0.5) + 1 kW. One reading fewer makes it an appliance: 20 W in place of 1 kW.
+        ([ALWAYS, (24, 100, 90, 400.0)], 1600),
+        ([ALWAYS, (24, 100, 89, 400.0)], 620),
+        # Of up to three days with use the highest peak; of more the second-highest, which may occur twice.
+        ([(24, 100, 3, 2000.0)], 3020),
+        ([NEVER, (24, 100, 2, 300.0), SELDOM, (24, 100, 1, 200.0), NEVER], 470),
+        ([(24, 100, 2, 900.0), (24, 100, 9, 100.0), NEVER, (24, 100, 1, 200.0), SELDOM], 320),
+        ([(24, 100, 2, 100.0), (24, 100, 9, 900.0), SELDOM, (24, 100, 1, 900.0)], 1370),
         # It is warming up until it was covered for 23 hours, and has no limit if it was never on.
-        (5.0, [(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 170),
-        (5.0, [(11.5, 100, 2, 100.0), (NEARLY_23_HOURS - 11.5, 100, 2, 100.0)], None),
-        (5.0, [], None),
-        (5.0, [NEVER, NEVER], None),
+        ([(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 170),
+        ([(11.5, 100, 2, 100.0), (NEARLY_23_HOURS - 11.5, 100, 2, 100.0)], None),
+        ([], None),
+        ([NEVER, NEVER], None),
     ],
 )
-def test_the_limit_of_a_meter(percentile_watts, rows, limit_watts):
-    assert limit(percentile_watts, days(*rows)) == limit_watts
+def test_the_limit_of_a_meter(rows, limit_watts):
+    assert limit(days(*rows)) == limit_watts
 
 
 def test_the_examples_of_the_rule_are_right():
@@ -131,11 +127,11 @@ def moved(window, days_of, limits=LIMITS):
 
 
 def test_the_oldest_day_leaves_exactly_the_sketches_before_the_rows():
-    window = moved(Window(10), [*DAY_WATTS, [50]])
-    assert window.date == 15
-    assert window.sketches == readings(m1=[*DAY_WATTS[3], 50])
-    assert window.days["day"].tolist() == [11, 12, 13, 14]
-    assert window.to_bytes() == moved(Window(11), [*DAY_WATTS[1:], [50]]).to_bytes()
+    window = moved(Window(10), [*DAY_WATTS, [50], [60]])
+    assert window.date == 16
+    assert window.sketches == readings(m1=[50, 60])
+    assert window.days["day"].tolist() == [11, 12, 13, 14, 15]
+    assert window.to_bytes() == moved(Window(11), [*DAY_WATTS[1:], [50], [60]]).to_bytes()
 
 
 def test_a_window_of_one_day_is_the_day_before():
@@ -144,7 +140,7 @@ def test_a_window_of_one_day_is_the_day_before():
 
 
 def test_a_meter_that_was_on_keeps_its_limit_over_days_without_readings():
-    # 100 and 110 W of 12 h, and 12 h more without readings; then nothing, until the day with use leaves the limit's four.
+    # 100 and 110 W of 12 h, and 12 h more without readings; then nothing, until the day with use leaves the limit's five.
     window = moved(Window(10), [[100, 110, *[0] * 98], [], []])
     [meter] = window.meters(LIMITS)
     assert window.sketches == EMPTY
@@ -156,7 +152,7 @@ def test_a_meter_that_was_on_keeps_its_limit_over_days_without_readings():
         "warming_up": False,
         "limit_watts": sketched(110) * 1.5 + 20,
     }
-    assert list(moved(window, [[], []]).meters(LIMITS)) == []
+    assert list(moved(window, [[], [], []]).meters(LIMITS)) == []
 
 
 def test_a_day_that_never_came_in_cannot_leave():
@@ -167,7 +163,7 @@ def test_a_day_that_never_came_in_cannot_leave():
 
 def test_a_window_lists_the_limit_of_each_meter_with_readings():
     # Two days of 12 h, of 100, 110 and 0.5 W, then of 200, 210 and 0.5 W. The 0.9-quantile of 6 readings is that of rank 4;
-    # the peaks are 110 and 210 W, the second-highest of them 110 W.
+    # the peak of few days is their highest, 210 W.
     window = moved(Window(10), DAY_WATTS[:2])
     assert list(window.meters(LIMITS)) == [
         {
@@ -176,7 +172,7 @@ def test_a_window_lists_the_limit_of_each_meter_with_readings():
             "readings": 6,
             "covered_s": 86_400.0,
             "warming_up": False,
-            "limit_watts": sketched(110) * 1.5 + 20,
+            "limit_watts": sketched(210) * 1.5 + 20,
         }
     ]
 
@@ -192,7 +188,7 @@ def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
     assert [(m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS)] == [
         (-1, 2, 86_400, True, None),
         (2, 1, 82_440, True, None),
-        (7, 2, 86_400, False, sketched(50) + 7000),
+        (7, 2, 86_400, False, sketched(60) * 1.5 + 1000),
     ]
 
 
@@ -202,7 +198,7 @@ def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
     window.move(totals((1, 10, 1, 12)), readings(m1=[100]), EMPTY, LIMITS)
     window.move(totals((1, 11, 0, 11)), EMPTY, EMPTY, LIMITS)
     [meter] = window.meters(LIMITS)
-    assert (meter["covered_s"], meter["limit_watts"]) == (82_800, sketched(100) + 7000)
+    assert (meter["covered_s"], meter["limit_watts"]) == (82_800, sketched(100) * 1.5 + 1000)
 
 
 def test_a_window_is_restored_from_its_bytes():
@@ -220,7 +216,7 @@ def test_a_window_is_restored_from_its_bytes():
 
 
 def test_state_of_the_release_with_medians_gives_the_limits_of_that_release():
-    state = moved(Window(10), [[100] * 9, [200] * 9]).to_bytes()
+    state = moved(Window(10), [[100] * 9, [50] * 9]).to_bytes()
     old = Window.from_bytes(b"\x01" + state[1:])
     old.days["on_readings"] = 1  # an appliance's
     [meter] = old.meters(Limits.of(Settings()))
