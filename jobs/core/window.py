@@ -77,7 +77,8 @@ class Limits:
     @property
     def lowest_watts(self) -> float:
         """The lowest possible limit: a peak is over on_watts."""
-        return min(limit_of(always_on, self.on_watts, *self._rule) for always_on in (False, True))
+        lowest: float = min(limit_of(always_on, self.on_watts, *self._rule) for always_on in (False, True))
+        return lowest
 
     @property
     def _rule(self) -> tuple[float, float, float]:
