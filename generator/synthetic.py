@@ -172,7 +172,7 @@ def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: flo
     ends = np.clip((starts + lengths) // APPLIANCE_PERIOD_S + 1, 0, steps).astype(int)
     running = np.cumsum(np.bincount(begins, minlength=steps + 1) - np.bincount(ends, minlength=steps + 1))[:steps]
     noise = 1 + 0.02 * rng.standard_normal(steps, dtype=np.float32)
-    on = np.float32(appliance.watts * factor) * running.clip(max=2).astype(np.float32)
+    on = np.float32(appliance.watts * factor) * (running > 0)
     watts: Float32s = np.maximum((appliance.standby_watts + on) * noise, 0)
     return watts
 

@@ -70,7 +70,7 @@ class Rule:
     on_watts: float = 30.0
     margin: float = 0.15
     min_watts: float = 30.0
-    mains_watts: float = 1000.0
+    mains_watts: float = 3000.0
     mains_share: float = 0.95  # a meter that is on in so large a share of its readings is taken for a mains
     warm_up_ms: int = 23 * 3_600_000
     hold_ms: int = 0  # 0: any reading under the limit ends an episode

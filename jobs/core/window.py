@@ -97,10 +97,10 @@ class Limits:
 def limit_of(always_on, peak_watts, margin, mains_watts, added_watts):
     """The rule for a meter's limit, in W. It must not decrease in the peak: Limits.lowest_watts relies on that.
 
-    >>> limit_of(False, 2000.0, 0.15, 1000.0, 30.0)
+    >>> limit_of(False, 2000.0, 0.15, 3000.0, 30.0)
     2330.0
-    >>> limit_of(True, 2000.0, 0.15, 1000.0, 30.0)
-    3300.0
+    >>> limit_of(True, 2000.0, 0.15, 3000.0, 30.0)
+    5300.0
     """
     return peak_watts * (1 + margin) + (mains_watts if always_on else added_watts)
 

@@ -40,7 +40,7 @@ def sketched(watts) -> float:
 
 def test_the_settings_give_the_rule():
     assert Limits.of(Settings()) == Limits(
-        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=1000.0, added_watts=30.0, window_days=7, limit_days=28
+        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=3000.0, added_watts=30.0, window_days=7, limit_days=28
     )
 
 
