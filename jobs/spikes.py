@@ -30,6 +30,7 @@ from jobs.core.late import refused
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
+from jobs.core.statements import Level
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
 from jobs.flink.operator import MESSAGE, Context, Houses
@@ -49,6 +50,7 @@ class Spikes(Stage):
 
     def __init__(self, settings: Settings):
         self.rules, self.spell = Rules.of(settings), Spell.of(settings)
+        self.level = Level(self.spell.hold_ms)
         self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
 
     def keep_new(self, state: HouseState, thresholds: list[ThresholdRecord]) -> Versions:
@@ -116,6 +118,7 @@ class Spikes(Stage):
                         "limit_watts": float(episode["limit_watts"]),
                         "excess_kwh": float(kwh(episode["excess_mj"], episode["excess_rest"])),
                         "revision": revision,
+                        **self.level.statement(episode),
                     },
                 )
 

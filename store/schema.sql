@@ -96,11 +96,21 @@ CREATE TABLE IF NOT EXISTS alerts
     limit_watts      Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the limit in force at its start, W',
     excess_kwh       Float64 CODEC(Gorilla, ZSTD)     COMMENT 'energy over the limit, kWh',
     revision         Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'rises with each alert of a house: ms since 1970-01-01T00:00Z',
+    kind             LowCardinality(String) DEFAULT 'level' COMMENT 'the rule that opened it',
+    severity         LowCardinality(String) DEFAULT 'warning' COMMENT 'info, warning or critical',
+    reason           String  CODEC(ZSTD)              COMMENT 'why it was opened, with its figures',
+    ends_when        String  CODEC(ZSTD)              COMMENT 'what ends it',
     stored           DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD) COMMENT 'when it reached the table'
 )
 ENGINE = ReplacingMergeTree(revision, retracted)
 ORDER BY (house_id, meter_id, start)
 COMMENT 'Episodes of a meter''s readings over its limit, as known so far';
+
+ALTER TABLE alerts
+    ADD COLUMN IF NOT EXISTS kind LowCardinality(String) DEFAULT 'level' COMMENT 'the rule that opened it',
+    ADD COLUMN IF NOT EXISTS severity LowCardinality(String) DEFAULT 'warning' COMMENT 'info, warning or critical',
+    ADD COLUMN IF NOT EXISTS reason String CODEC(ZSTD) COMMENT 'why it was opened, with its figures',
+    ADD COLUMN IF NOT EXISTS ends_when String CODEC(ZSTD) COMMENT 'what ends it';
 
 CREATE TABLE IF NOT EXISTS power_profile
 (
@@ -288,8 +298,8 @@ SELECT
 FROM daily_energy_by_label AS e
 GROUP BY house_id, date;
 
--- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown. Whoever has
--- seen an alert is told at its end; acknowledged is NULL where nobody has.
+-- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown. kind is that of
+-- the meter, alert_kind that of the alert. Whoever has seen an alert is named at its end; acknowledged is NULL where nobody has.
 CREATE OR REPLACE VIEW alert_list AS
 SELECT
     a.alert_id AS alert_id,
@@ -309,6 +319,10 @@ SELECT
     a.percentile_watts AS percentile_watts,
     a.limit_watts AS limit_watts,
     a.excess_kwh AS excess_kwh,
+    a.kind AS alert_kind,
+    a.severity AS severity,
+    a.reason AS reason,
+    a.ends_when AS ends_when,
     k.acknowledged AS acknowledged,
     k.note AS note,
     k.author AS author,

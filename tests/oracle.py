@@ -113,6 +113,7 @@ class Alert:
     percentile_watts: float
     limit_watts: float
     peak_watts: float
+    hold_ms: int
     end: int = 0
     open: bool = False
     readings: int = 0
@@ -125,6 +126,32 @@ class Alert:
     @property
     def excess_kwh(self) -> float:
         return float(self.excess / 3_600_000_000)
+
+    @property
+    def kind(self) -> str:
+        return "level"
+
+    @property
+    def severity(self) -> str:
+        return "critical" if self.peak_watts / self.limit_watts >= 2 or self.end >= self.start + 3_600_000 else "warning"
+
+    @property
+    def figures(self) -> list[str]:
+        """Peak and limit: rounded to the first of 0, 1, 2 or 3 decimals at which they differ."""
+        shown = ([format(watts, f",.{decimals}f") for watts in (self.peak_watts, self.limit_watts)] for decimals in range(4))
+        pairs = list(shown)
+        return next((pair for pair in pairs if len(set(pair)) == 2), pairs[-1])
+
+    @property
+    def reason(self) -> str:
+        of = {"h": (self.end - self.start) // 3_600_000, "min": (self.end - self.start) // 60_000 % 60}
+        of["s"] = 0 if of["h"] else (self.end - self.start) // 1000 % 60
+        lasted = " ".join(f"{number} {unit}" for unit, number in of.items() if number)
+        return " W, over its limit of ".join(self.figures) + " W" + (f", for {lasted}" if lasted else "")
+
+    @property
+    def ends_when(self) -> str:
+        return f"it falls to {self.figures[1]} W or less" + (f" for {self.hold_ms / 1000:g} s" if self.hold_ms else "")
 
 
 @dataclass
@@ -428,7 +455,7 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, a
             since_ms = time_ms - readings[last][0] if alert else math.inf
             if not ((last == i - 1 and since_ms <= max_sample_period_ms) or since_ms <= hold_ms):
                 day = local_date(zone, time_ms)
-                alert = Alert(house, meter, day, time_ms, found.percentile_watts, found.limit_watts, watts)
+                alert = Alert(house, meter, day, time_ms, found.percentile_watts, found.limit_watts, watts, hold_ms)
                 outcome.alerts[alert.alert_id] = alert
             last = i
             is_newest = i + 1 == len(readings)

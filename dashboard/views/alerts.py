@@ -31,6 +31,9 @@ COLUMNS: dict[str, Any] = {
     "house_id": st.column_config.NumberColumn("house", format="%d"),
     "city": "city",
     "label": "appliance",
+    "severity": "severity",
+    "alert_kind": "kind",
+    "reason": "reason",
     "began": "began (local time)",
     "minutes": st.column_config.NumberColumn("lasted, min", format="%.1f"),
     "peak_watts": st.column_config.NumberColumn("peak, W", format="%.0f"),
@@ -128,6 +131,10 @@ def detail(alert_id: str) -> None:
     alert = found.iloc[0]
     st.subheader(f"House {alert['house_id']}, {local(alert['start'], alert['timezone'])}")
     st.text(", ".join(filter(None, (alert["label"] or f"meter {alert['meter_id']}", alert["city"]))))
+    if alert["reason"]:
+        st.text(f"{alert['severity']}, {alert['alert_kind']}: {alert['reason']}")
+    if alert["open"] and alert["ends_when"]:
+        st.text(f"It ends when {alert['ends_when']}.")
     st.button(
         "Open the house",
         on_click=choose,

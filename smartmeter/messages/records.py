@@ -117,6 +117,10 @@ class AlertRecord(TypedDict):
     limit_watts: float
     excess_kwh: float
     revision: int
+    kind: str
+    severity: str
+    reason: str
+    ends_when: str
 
 
 class PowerProfileRecord(TypedDict):

@@ -178,6 +178,10 @@ def alerts() -> list[tuple]:
             limit_watts,
             excess_kwh,
             LONG_AGO,
+            "level",
+            "warning",
+            f"**{peak_watts:,} W**, over its limit of {limit_watts:,} W",
+            f"it falls to {limit_watts:,} W or less",
         )
 
     return [

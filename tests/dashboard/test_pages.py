@@ -430,7 +430,11 @@ def test_one_alert(visit):
     app = visit("alerts", alert=OVEN)
     assert texts(app.subheader) == ["House 1, 2026-10-25 10:00:00"]
     assert texts(app.success) == ["Acknowledged at 2026-10-25 11:00:00"]
-    assert texts(app.text) == ["oven, New York", "ann@example.org: the roast"]
+    assert texts(app.text) == [
+        "oven, New York",
+        "warning, level: **4,000 W**, over its limit of 3,480 W",  # as it is, not as Markdown
+        "ann@example.org: the roast",
+    ]
     assert drawn(app) == [["rect", "rule", "area", "line", "rect", "point"]]
     assert app.text_input[0].value == "the roast"
     assert labels(app.button) == ["CSV", "Open the house", "Change the note", "Take back"]
@@ -439,16 +443,25 @@ def test_one_alert(visit):
 def test_an_acknowledgement_without_a_note_or_a_login(visit):
     app = visit("alerts", alert=KETTLE)
     assert texts(app.success) == ["Acknowledged at 2026-10-25 02:00:00"]
-    assert texts(app.text) == ["kettle, London"]
+    assert texts(app.text) == ["kettle, London", "warning, level: **3,000 W**, over its limit of 2,500 W"]
     assert labels(app.button) == ["CSV", "Open the house", "Change the note", "Take back"]
 
 
 def test_an_alert_with_few_details(visit):
     app = visit("alerts", alert=UNKNOWN)
     assert texts(app.subheader) == ["House 6, 2026-10-25 23:30:00"]
-    assert texts(app.text) == ["meter 7"]
+    assert texts(app.text) == ["meter 7", "warning, level: **800 W**, over its limit of 500 W"]
     assert texts(app.info) == ["The power of these minutes is not stored yet: it follows about 10 s after a minute ends."]
     assert labels(app.button) == ["CSV", "Open the house", "Acknowledge"]
+
+
+def test_an_open_alert_states_what_ends_it(visit):
+    assert texts(visit("alerts", alert=MAINS).text)[-1] == "It ends when it falls to 9,000 W or less."
+
+
+def test_the_table_shows_kind_severity_and_reason(visit):
+    shown = visit("alerts").dataframe[0].value[["severity", "alert_kind", "reason"]].values.tolist()
+    assert shown[0] == ["warning", "level", "**9,500 W**, over its limit of 9,000 W"]
 
 
 def test_a_retracted_alert(visit):

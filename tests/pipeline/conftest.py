@@ -126,6 +126,8 @@ def judge_alerts(client: Client, expected: Outcome) -> None:
         row = found[alert_id]
         for column in ("house_id", "meter_id", "date", "open", "readings", "peak_watts", "percentile_watts", "limit_watts"):
             assert row[column] == getattr(alert, column), (alert_id, column)
+        for column in ("kind", "severity", "reason", "ends_when"):
+            assert row[column] == getattr(alert, column), (alert_id, column)
         assert (ms(row["start"]), ms(row["end"])) == (alert.start, alert.end)
         assert row["excess_kwh"] == pytest.approx(alert.excess_kwh, rel=1e-9)
 

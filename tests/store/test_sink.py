@@ -96,6 +96,10 @@ def alert(meter_id, revision=1, retracted=False):
         "limit_watts": 1380.75,
         "excess_kwh": 0.25,
         "revision": revision,
+        "kind": "level",
+        "severity": "critical",
+        "reason": "3,000 W, over its limit of 1,381 W, for 6 s",
+        "ends_when": "it falls to 1,381 W or less for 60 s",
     }
 
 
@@ -217,7 +221,8 @@ def test_every_topic_lands_in_its_table(settings):
     assert rows(
         settings,
         "SELECT alert_id, label, zip, toInt32(date), toUnixTimestamp64Milli(start), duration_s, open, readings, peak_watts, "
-        "percentile_watts, limit_watts, excess_kwh, toUnixTimestamp64Milli(assumeNotNull(acknowledged)), note, author FROM alert_list",
+        "percentile_watts, limit_watts, excess_kwh, alert_kind, severity, reason, ends_when, "
+        "toUnixTimestamp64Milli(assumeNotNull(acknowledged)), note, author FROM alert_list",
     ) == [
         (
             "7/1/1555200000123",
@@ -232,6 +237,10 @@ def test_every_topic_lands_in_its_table(settings):
             900.5,
             1380.75,
             0.25,
+            "level",
+            "critical",
+            "3,000 W, over its limit of 1,381 W, for 6 s",
+            "it falls to 1,381 W or less for 60 s",
             1_555_200_010_123,
             "the sauna",
             "",

@@ -101,6 +101,10 @@ def assert_alerts(results: Results, outcome):
             "percentile_watts": a.percentile_watts,
             "limit_watts": a.limit_watts,
             "excess_kwh": pytest.approx(a.excess_kwh, rel=1e-9, abs=1e-18),
+            "kind": a.kind,
+            "severity": a.severity,
+            "reason": a.reason,
+            "ends_when": a.ends_when,
         }
         for alert_id, a in outcome.alerts.items()
     }

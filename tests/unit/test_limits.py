@@ -33,7 +33,7 @@ def test_every_time_date_and_text_of_the_topics_is_limited():
         for name, limits in LIMITS_OF.items()
     }
     assert set(found) == set(SCHEMA_OF)
-    assert found["alerts"] == (["date", "end", "start"], ["alert_id"])
+    assert found["alerts"] == (["date", "end", "start"], ["alert_id", "ends_when", "kind", "reason", "severity"])
     assert found["late"] == (["date", "end", "house_time", "start"], ["reason"])
     assert found["thresholds"] == (["date", "valid_from", "valid_to"], [])
     assert found["houses"] == (["updated"], ["city", "source", "state", "timezone", "zip"])

@@ -1,0 +1,63 @@
+"""What an alert states: severity, reason and end, from values worked out by hand."""
+
+import doctest
+
+import numpy as np
+import pytest
+
+from jobs.core import statements
+from jobs.core.episodes import EPISODE
+from jobs.core.statements import Level, apart, duration
+
+
+def episode(peak_watts: float, limit_watts: float, lasted_s: float = 0):
+    row = np.zeros(1, EPISODE)
+    row["start_ms"], row["end_ms"] = 5000, 5000 + round(1000 * lasted_s)
+    row["peak_watts"], row["limit_watts"] = peak_watts, limit_watts
+    return row[0]
+
+
+def test_a_new_episode_states_its_power_its_limit_and_what_ends_it():
+    assert Level(60_000).statement(episode(1431, 1310)) == {
+        "kind": "level",
+        "severity": "warning",
+        "reason": "1,431 W, over its limit of 1,310 W",
+        "ends_when": "it falls to 1,310 W or less for 60 s",
+    }
+
+
+@pytest.mark.parametrize(
+    "hold_ms, words",
+    [(0, "it falls to 100 W or less"), (1500, "it falls to 100 W or less for 1.5 s"), (600_000, "it falls to 100 W or less for 600 s")],
+)
+def test_the_end_names_the_hold_if_there_is_one(hold_ms, words):
+    assert Level(hold_ms).statement(episode(150, 100))["ends_when"] == words
+
+
+@pytest.mark.parametrize(
+    "peak, lasted_s, severity",
+    [(199.9, 0, "warning"), (200, 0, "critical"), (101, 3599.999, "warning"), (101, 3600, "critical"), (5000, 7200, "critical")],
+)
+def test_twice_the_limit_or_an_hour_is_critical(peak, lasted_s, severity):
+    assert Level(0).statement(episode(peak, 100, lasted_s))["severity"] == severity
+
+
+def test_the_reason_states_how_long_it_has_lasted():
+    assert Level(0).statement(episode(150, 100, 0.999))["reason"] == "150 W, over its limit of 100 W"
+    assert Level(0).statement(episode(150, 100, 4320))["reason"] == "150 W, over its limit of 100 W, for 1 h 12 min"
+
+
+def test_a_limit_that_is_passed_by_little_is_shown_with_the_decimals_that_show_it():
+    assert apart(1431.4, 1310.2) == ("1,431", "1,310")
+    assert apart(30.4, 30.1) == ("30.4", "30.1")
+    assert apart(30.24, 30.18) == ("30.24", "30.18")
+    assert apart(30.0001, 30.0) == ("30.000", "30.000")
+
+
+def test_a_duration_is_cut_off_to_its_two_largest_units():
+    found = [duration(ms) for ms in (999, 1000, 59_999, 60_000, 61_000, 3_599_999, 3_600_000, 3_660_000, 90_000_000)]
+    assert found == ["0 s", "1 s", "59 s", "1 min", "1 min 1 s", "59 min 59 s", "1 h", "1 h 1 min", "25 h"]
+
+
+def test_the_examples_are_right():
+    assert doctest.testmod(statements) == (0, 2)
