@@ -11,12 +11,12 @@ from typing import Any, Literal, TypedDict
 Severity = Literal["info", "warning", "critical"]
 
 CRITICAL_FACTOR = 2
-"""From this multiple of the limit on, an alert is critical. An appliance's limit already is over twice its usual power, that of the
-mains 7 kW over their highest use, so no ordinary load comes near twice the limit."""
+"""From this multiple of the limit on, an alert is critical. A limit lies above what the meter reaches on ordinary days, so no ordinary load
+comes near twice the limit."""
 
 CRITICAL_MS = 3_600_000
-"""From this time over the limit on, an alert is critical. A motor that starts is over it for seconds, and two uses of an appliance
-at once for some minutes; after an hour something stays on."""
+"""From this time over the limit on, an alert is critical. A motor that starts is over it for seconds, and a heavy load for some minutes;
+after an hour something stays on."""
 
 MOST_DECIMALS = 3
 

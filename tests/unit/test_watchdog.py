@@ -21,8 +21,8 @@ from smartmeter.local_days import local_date, midnight_ms
 from smartmeter.settings import Settings
 
 FIRST, DAYS, ZONE = date(2013, 3, 28), 13, "Europe/London"
-"""The fourth of these days has 23 hours. The mains are always on, so no fault here exceeds their limit but a glitch: 7 kW more than usual. The
-kettle's limit is 1.15 x 2000 + 30 = 2330 W, the fridge's 1.15 x 80 + 30 = 122 W."""
+"""The fourth of these days has 23 hours. The mains are always on: only a glitch exceeds their limit, 1.15 x 2200 + 3000 = 5530 W.
+The kettle's limit is 1.15 x 2000 + 30 = 2330 W, the fridge's 1.15 x 80 + 30 = 122 W."""
 
 PLACING = Placing(1, 4, 30.0, 1_000_000)
 
