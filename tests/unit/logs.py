@@ -94,7 +94,10 @@ LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off":
 
 @st.composite
 def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
-    """Bursts of one house in the order of the topic: days of steady use with spikes, gaps, repeats, overlaps and disorder."""
+    """Bursts of one house in the order of the topic: days of steady use with spikes, gaps, repeats, overlaps and disorder.
+
+    Spikes grow from day to day, as those of the days before raise the limit.
+    """
     zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
     start = at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
     kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
@@ -116,7 +119,7 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
             powers = [share * watts for watts in LEVELS[kind]]
             watts = [powers[n % 4] for n in range(len(times))]
             if bursts:
-                over = draw(st.sampled_from([0, 1000, 700.3, 3000]))
+                over = draw(st.sampled_from([0, 1000, 700.3, 3000])) * 2 ** ((at - start) // (24 * HOUR_MS))
                 places = st.tuples(st.integers(0, len(times) - 1), st.integers(1, 8))
                 for n, spikes in draw(st.lists(places, min_size=draw(st.integers(0, 1)), max_size=3)):
                     watts[n : n + spikes] = [w + over for w in watts[n : n + spikes]]
