@@ -26,9 +26,6 @@ BURST_S = 25 * 3600
 
 ONE_SHARD = 1
 ANY_TIME_MS = 2**60
-LEVEL = "level"
-"""The kind of every alert: an episode over a limit. The jobs have no other rule yet."""
-
 State = Mapping[str, bytes]
 """All that the jobs know of a house."""
 
@@ -38,7 +35,7 @@ UNSEEN: State = {}
 
 def alert_of(record: AlertRecord) -> Alert:
     """An alert as it is scored. The first reading over the limit opens it."""
-    return Alert(LEVEL, record["meter_id"], record["start"], record["end"], record["start"])
+    return Alert(record["kind"], record["meter_id"], record["start"], record["end"], record["start"])
 
 
 class Core:
