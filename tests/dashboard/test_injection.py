@@ -204,7 +204,8 @@ def test_a_time_zone_that_is_none_counts_as_utc(visit_hostile):
 
 def test_names_and_notes_of_an_alert_are_shown_as_they_are(visit_hostile):
     app = visit_hostile("alerts", alert=OVEN)
-    assert texts(app.text) == [f"{NAME}, {NAME}", f"{NAME}: {NAME * 5}"]
+    reason = "warning, level: **4,000 W**, over its limit of 3,480 W"
+    assert texts(app.text) == [f"{NAME}, {NAME}", reason, f"{NAME}: {NAME * 5}"]
 
 
 def test_clickhouse_errors_are_not_markdown(visit):
