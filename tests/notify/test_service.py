@@ -24,6 +24,7 @@ from notify.service import Notifier, routes_of
 from smartmeter.errors import UserError
 from smartmeter.local_days import now_ms
 from smartmeter.messages import codec, topics
+from stack import services
 from stack.ports import free_port
 from tests.notify.receivers import SECRET, Mailbox, Webhook, mosquitto, subscribed
 from tests.sinks import running
@@ -275,6 +276,22 @@ def test_a_test_message_by_each_route(with_routes, monkeypatch, capsys):
         assert main(["notify", "--test"]) == 1
     printed = capsys.readouterr()
     assert printed.out == "hook: failed: ConnectError: [Errno 111] Connection refused\nmail: sent\n" and SECRET not in str(printed)
+
+
+def test_a_stack_starts_the_service_if_there_are_routes(with_routes, processes):
+    hook = Webhook()
+    with hook.served() as url:
+        settings = with_routes(("hook", url)).but(notify_metrics_port=free_port())
+        services.start_notify(processes, settings.but(notify_routes=""))
+        assert "notify" not in processes.children
+        services.start_notify(processes, settings)
+        until(lambda: records(settings, "notifications"))
+        produce(settings, "alerts", alert())
+        until(lambda: recorded(settings)["hook", alert()["alert_id"]] == ("firing", 1))
+        assert services.answers(services.metrics_urls(settings)["notify"])
+        processes.stop("notify")
+    log = processes.log("notify").read_text()
+    assert "INFO notify: sending alerts from 127.0.0.1:" in log and "WARN" not in log and SECRET not in log
 
 
 def test_a_broker_without_the_topics_is_a_sentence(kafka, tmp_path):

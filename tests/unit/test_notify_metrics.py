@@ -1,8 +1,17 @@
 """The metrics of notify."""
 
+import re
+
 from prometheus_client import generate_latest
 
 from notify.metrics import FAILING_SINCE, PENDING, UP, NotifyMetrics
+from smartmeter.settings import ROOT
+
+
+def test_the_document_lists_each_metric():
+    served = re.findall(r"^# TYPE (smw_\w+) (?:counter|gauge)$", generate_latest(NotifyMetrics(["mail"]).registry).decode(), re.MULTILINE)
+    documented = re.findall(r"`(smw_notify_\w+)` \|", (ROOT / "docs" / "observability.md").read_text())
+    assert {name for name in served if not name.endswith("_created")} == set(documented)
 
 
 def test_every_route_has_all_metrics_from_the_start():
