@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import suppress
 
-from commands import archive, dashboard, demo, generate, replay, savepoint, setup, sql, stack, status, submit, topics
+from commands import archive, dashboard, demo, generate, notify, replay, savepoint, setup, sql, stack, status, submit, topics
 from smartmeter import __version__, reports
 from smartmeter.errors import INTERRUPTED, UserError
 from smartmeter.folders import private_home
@@ -29,6 +29,7 @@ COMMANDS = (
     ("savepoint", savepoint, "save the state of a running job, to start a job from it later"),
     ("submit", submit, "start a job on a Flink cluster of your own"),
     ("dashboard", dashboard, "show the results in a browser, until Ctrl-C"),
+    ("notify", notify, "send alerts by mail, webhook, MQTT and more, until Ctrl-C"),
     ("sql", sql, "query the results"),
     ("topics", topics, "create the topics in the Kafka cluster, and correct the configuration of existing ones"),
     ("setup", setup, "fetch the jars and compile the loops, which other commands do on first use"),

@@ -17,9 +17,12 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
+from prometheus_client.parser import text_string_to_metric_families
 
+from notify.metrics import FAILING_SINCE, PENDING, UP
 from smartmeter import logs
 from smartmeter.errors import UserError
 from smartmeter.kafka.consumers import JOBS, ConsumerLags, group_of
@@ -81,19 +84,21 @@ def look(settings: Settings, jobmanager: str) -> Json:
         "flink": flink.described_jobs,
         "registry": lambda: registry_answers(settings),
         "sink": lambda: "sink" in urls and services.answers(urls["sink"]),
+        "notify": lambda: failing_routes(urls["notify"]) if "notify" in urls else [],
         "dashboard": lambda: services.answers(f"{services.dashboard_url(settings)}/_stcore/health"),
         "disk": lambda: disk(settings),
     }
     with ThreadPoolExecutor(len(queries)) as pool:
         answers = dict(zip(queries, pool.map(answer, queries.values())))
     (unread, _), (found, no_results), (jobs, no_flink) = (answers[name] for name in ("kafka", "results", "flink"))
-    rows = service_rows(settings, urls.get("sink"), flink.url, answers)
+    rows = service_rows(settings, urls, flink.url, answers)
     problems = [row["reason"] for row in rows if not row["up"] and row["part"] != "dashboard"]
     if answers["clickhouse"][0] and no_results:
         problems.append(no_results)
     if not no_flink:
         problems += job_problems(jobs, flink.url, settings)
         problems += unread_problems(settings, flink, jobs, unread or {})
+    problems += answers["notify"][0] or []
     problems += mended(settings)
     return {
         "time": iso_s(time.time()),
@@ -107,8 +112,12 @@ def look(settings: Settings, jobmanager: str) -> Json:
     }
 
 
-def service_rows(settings: Settings, sink_url: str | None, flink_url: str, answers: dict[str, tuple[Any, str | None]]) -> list[Json]:
-    """A row for each service that has an address. answers: the result of each query by its name, as `answer` returns it."""
+def service_rows(settings: Settings, urls: dict[str, str], flink_url: str, answers: dict[str, tuple[Any, str | None]]) -> list[Json]:
+    """A row for each service that has an address.
+
+    urls: of metrics, by service. answers: the result of each query by its name, as `answer` returns it.
+    """
+    sink_url, no_notify = urls.get("sink"), answers["notify"][1]
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
     no_kafka, no_registry, no_flink = (answers[name][1] for name in ("kafka", "registry", "flink"))
     rows = (
@@ -117,6 +126,7 @@ def service_rows(settings: Settings, sink_url: str | None, flink_url: str, answe
         service_row("clickhouse", settings.clickhouse.url, is_up["clickhouse"], f"ClickHouse does not answer at {settings.clickhouse.url}"),
         service_row("flink", flink_url, not no_flink, no_flink),
         service_row("sink", sink_url, is_up["sink"], f"no sink answers at {sink_url}"),
+        service_row("notify", urls.get("notify"), not no_notify, no_notify),
         service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
     )
     return [row for row in rows if row["at"]]
@@ -222,6 +232,22 @@ def lags(settings: Settings) -> dict[str, int | None]:
     """Messages that each job and the sink have not committed, without jobs that have committed nothing. Raises UserError."""
     found = ConsumerLags(settings).by_name(ASK_S)
     return {job: found[job] for job in JOBS if found[job] is not None} | {"sink": found["sink"]}
+
+
+def failing_routes(url: str) -> list[str]:
+    """A sentence for each route of ./smw notify whose last attempt failed. Raises UserError when the service does not answer."""
+    try:
+        with urlopen(url, timeout=ASK_S) as answer:
+            families = {family.name: family.samples for family in text_string_to_metric_families(answer.read().decode())}
+    except (OSError, ValueError):
+        raise UserError(f"no notify answers at {url}: nobody is notified of alerts; {SMW} notify starts it") from None
+    values = {(sample.name, sample.labels["route"]): sample.value for name in (UP, PENDING, FAILING_SINCE) for sample in families[name]}
+    return [
+        f"the route {route} of notify has failed since {iso_s(values[FAILING_SINCE, route])}, and {values[PENDING, route]:,.0f} alerts wait: "
+        "notify's log has the reason"
+        for (name, route), value in values.items()
+        if name == UP and not value
+    ]
 
 
 def registry_answers(settings: Settings) -> None:

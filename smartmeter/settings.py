@@ -254,6 +254,15 @@ class Rules(Group):
 
 
 @dataclass(frozen=True)
+class Notify(Group):
+    """Who is notified of alerts."""
+
+    routes: str = setting("SMW_NOTIFY_ROUTES", "", "file of the routes of ./smw notify (TOML); empty: nobody is notified")
+    max_age_s: float = setting("SMW_NOTIFY_MAX_AGE_S", 86400.0, "time after its end for which an alert is news, in s", above(0))
+    metrics_port: int = setting("SMW_NOTIFY_METRICS_PORT", 9251, "port of the metrics of ./smw notify; 0: none")
+
+
+@dataclass(frozen=True)
 class Stack(Group):
     """The processes on this machine: their data, logs and metrics, and who may reach what they serve."""
 
@@ -285,6 +294,7 @@ class Settings:
     dashboard: Dashboard = Dashboard()
     flink: Flink = Flink()
     rules: Rules = Rules()
+    notify: Notify = Notify()
     stack: Stack = Stack()
 
     @classmethod
@@ -297,6 +307,7 @@ class Settings:
             Dashboard.load(environ),
             Flink.load(environ),
             Rules.load(environ),
+            Notify.load(environ),
             Stack.load(environ),
         )
 

@@ -11,15 +11,16 @@ from stack.broker import start_broker
 from stack.local_flink import PIPELINE_JOB, start_job
 from stack.ports import LOOPBACK
 from stack.processes import Processes, marked
-from stack.services import metrics_urls, start_endpoint, start_gateway, start_sink
+from stack.services import metrics_urls, start_endpoint, start_gateway, start_notify, start_sink
 
 
 def start(processes: Processes, settings: Settings, savepoint: str | None = None) -> None:
-    """Start all of it: broker and topics, endpoint, sink, metrics gateway, job (from the savepoint, if one is given)."""
+    """Start all of it: broker and topics, endpoint, sink, notify, metrics gateway, job (from the savepoint, if one is given)."""
     start_broker(processes, settings)
     create_topics(settings)
     start_endpoint(processes, settings)
     start_sink(processes, settings)
+    start_notify(processes, settings)
     start_gateway(processes, settings)
     start_job(processes, settings, ends=True, savepoint=savepoint)
 

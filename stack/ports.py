@@ -30,9 +30,10 @@ def with_free_ports(settings: Settings) -> Settings:
         settings.dashboard.port,
         settings.stack.flink_metrics_port,
         settings.stack.sink_metrics_port,
+        settings.notify.metrics_port,
     ]
     with ExitStack() as held:  # all are held at once, so that they differ
-        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics = (
+        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics, notify_metrics = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted
         )
     return settings.but(
@@ -43,6 +44,7 @@ def with_free_ports(settings: Settings) -> Settings:
         dashboard_port=dashboard,
         flink_metrics_port=settings.stack.flink_metrics_port and flink_metrics,
         sink_metrics_port=settings.stack.sink_metrics_port and sink_metrics,
+        notify_metrics_port=settings.notify.metrics_port and notify_metrics,
     )
 
 

@@ -1,6 +1,6 @@
-"""The services other than Kafka and Flink: ClickHouse's endpoint, the sink, the metrics gateway and the dashboard.
+"""The services other than Kafka and Flink: ClickHouse's endpoint, the sink, notify, the metrics gateway and the dashboard.
 
-start_endpoint and start_dashboard return once their service answers, start_sink and start_gateway at once.
+start_endpoint and start_dashboard return once their service answers, the others at once.
 """
 
 from __future__ import annotations
@@ -49,6 +49,14 @@ def start_sink(processes: Processes, settings: Settings, run: Run = LIVE) -> Non
     processes.start("sink", [sys.executable, "-P", "-m", "store.sink"], settings.environ() | run.environ())
 
 
+def start_notify(processes: Processes, settings: Settings) -> None:
+    """Start the service that sends alerts by the routes in SMW_NOTIFY_ROUTES, unless that is empty."""
+    if settings.notify.routes:
+        if settings.notify.metrics_port:
+            require_free_port(f"{settings.stack.metrics_address}:{settings.notify.metrics_port}", "SMW_NOTIFY_METRICS_PORT")
+        processes.start("notify", [sys.executable, "-P", "-m", "notify.service"], settings.environ())
+
+
 def start_gateway(processes: Processes, settings: Settings) -> None:
     """Start the server of Flink's metrics, unless SMW_FLINK_METRICS_PORT is 0."""
     if settings.stack.flink_metrics_port:
@@ -88,5 +96,9 @@ def dashboard_url(settings: Settings) -> str:
 
 def metrics_urls(settings: Settings) -> dict[str, str]:
     """Part -> URL of its metrics for Prometheus, if it serves any."""
-    ports = {"flink": settings.stack.flink_metrics_port, "sink": settings.stack.sink_metrics_port}
+    ports = {
+        "flink": settings.stack.flink_metrics_port,
+        "sink": settings.stack.sink_metrics_port,
+        "notify": settings.notify.routes and settings.notify.metrics_port,
+    }
     return {service: f"http://{settings.stack.metrics_address}:{port}/metrics" for service, port in ports.items() if port}

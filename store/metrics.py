@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from socketserver import TCPServer, ThreadingMixIn
-from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, make_wsgi_app
+from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from smartmeter.errors import UserError
-from smartmeter.hosts import Gate, wsgi_own_host
 from smartmeter.kafka.offsets import Lags
+from smartmeter.metrics_server import served
 from smartmeter.settings import Settings
 
 KAFKA_TIMEOUT_S = 3.0
@@ -51,36 +48,8 @@ class SinkMetrics:
             return
         lags = Lags(settings, {group_id: topics})
         self.unstored.set_function(lambda: unstored(lags))
-        address = f"{settings.stack.metrics_address}:{settings.stack.sink_metrics_port}"
-        try:
-            app = wsgi_own_host(make_wsgi_app(self.registry), Gate(settings, settings.stack.metrics_address))
-            server = make_server(settings.stack.metrics_address, settings.stack.sink_metrics_port, app, _Server, _Quiet)
-        except OSError as error:
-            raise UserError(
-                f"the sink's metrics cannot be served at {address} ({error.strerror}): end the program that uses it, "
-                "or set SMW_SINK_METRICS_PORT to another port, or to 0 for none"
-            ) from None
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        try:
+        with served(self.registry, settings, settings.stack.sink_metrics_port, "the sink", "SMW_SINK_METRICS_PORT"):
             yield
-        finally:
-            server.shutdown()
-            server.server_close()
-
-
-class _Server(ThreadingMixIn, WSGIServer):
-    daemon_threads = True
-
-    def server_bind(self) -> None:
-        """Bind without http.server's DNS look-up of the server's own name, which may take seconds."""
-        TCPServer.server_bind(self)
-        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
-        self.setup_environ()
-
-
-class _Quiet(WSGIRequestHandler):
-    def log_message(self, *_: object) -> None:
-        """Log no requests."""
 
 
 def unstored(lags: Lags) -> float:

@@ -18,5 +18,6 @@ def on_free_ports(home: Path, **others) -> Settings:
         dashboard_port=0,
         flink_metrics_port=ports.free_port(),  # 0 would be none
         sink_metrics_port=ports.free_port(),
+        notify_metrics_port=ports.free_port(),
     )
     return ports.with_free_ports(Settings().but(home=home, **(usual | others)))

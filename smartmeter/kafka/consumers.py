@@ -24,6 +24,9 @@ ARCHIVE = "archive"
 SINK = "smw-sink"
 STORED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "power_profile", "late", "dead_letter")
 """The topics that the sink reads."""
+NOTIFY = "smw-notify"
+NOTIFIED_OF = ("houses", "notifications", "alerts")
+"""The topics that ./smw notify reads: all of the first two at each start, and of the last what it has not read yet."""
 
 
 def group_of(settings: Settings, consumer: str) -> str:
@@ -34,6 +37,11 @@ def group_of(settings: Settings, consumer: str) -> str:
 def sink_group(settings: Settings, run: Run = LIVE) -> str:
     """The sink's consumer group; one for each set of results."""
     return topic(settings, f"{run.into}.{SINK}" if run.into else SINK)
+
+
+def notify_group(settings: Settings) -> str:
+    """The consumer group of ./smw notify."""
+    return topic(settings, NOTIFY)
 
 
 class ConsumerLags:

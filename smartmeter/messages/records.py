@@ -150,6 +150,19 @@ class AcknowledgementRecord(TypedDict):
     acknowledged: int
 
 
+class NotificationRecord(TypedDict):
+    """A record of topic notifications."""
+
+    route: str
+    alert_id: str
+    alert: bytes
+    delivered: str
+    severity: str
+    count: int
+    delivered_at: int
+    pending_since: int
+
+
 class LateRecord(TypedDict):
     """A record of topic late."""
 

@@ -18,7 +18,7 @@ from stack.processes import marked
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
 
-PACKAGES = ("smartmeter", "jobs", "generator", "store", "dashboard", "stack", "commands")
+PACKAGES = ("smartmeter", "jobs", "generator", "store", "notify", "dashboard", "stack", "commands")
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,11 @@
 """The sink's metrics."""
 
 import math
-import socket
 
 import pytest
 from prometheus_client import generate_latest
 
 from smartmeter.errors import UserError
-from smartmeter.settings import Settings
 from store.metrics import SinkMetrics, unstored
 
 
@@ -31,15 +29,3 @@ def test_every_table_has_a_counter_from_the_start():
     metrics.rows.labels("late").inc(3)
     text = generate_latest(metrics.registry).decode()
     assert 'smw_sink_rows_stored_total{table="alerts"} 0.0\n' in text and 'smw_sink_rows_stored_total{table="late"} 3.0\n' in text
-
-
-def test_a_port_that_is_taken_is_reported():
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        settings = Settings().but(sink_metrics_port=held.getsockname()[1])
-        with (
-            pytest.raises(
-                UserError, match="the sink's metrics cannot be served at .* set SMW_SINK_METRICS_PORT to another port, or to 0 for none"
-            ),
-            SinkMetrics(()).served(settings, "group", ()),
-        ):
-            pass

@@ -1,0 +1,146 @@
+"""How a message reaches a receiver: by HTTP in Alertmanager's format, by MQTT, or through apprise.
+
+A receiver's send() returns once the receiver has acknowledged the message. It raises DeliveryFault, whose text holds no secret.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from typing import Any, Protocol
+from urllib.parse import unquote, urlsplit
+
+import apprise
+import httpx
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from notify.addresses import WEBHOOKS, Address
+from notify.messages import Message
+from notify.routes import Route
+from smartmeter.errors import UserError
+
+ATTEMPT_S = 10.0
+"""Longest time that a receiver may take to answer."""
+MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+APPRISE_S = 30.0
+"""The same through apprise, which waits some seconds between two messages by itself."""
+QUIET_LOGGERS = ("httpx", "httpcore", "apprise", "paho", "urllib3", "requests")
+"""Loggers of libraries that name addresses, which may contain secrets."""
+
+
+class DeliveryFault(Exception):
+    """A message was not delivered, or not acknowledged; the text is the reason."""
+
+
+class Receiver(Protocol):
+    """Takes messages."""
+
+    def send(self, message: Message) -> None:
+        """Return once the receiver has acknowledged the message. Raises DeliveryFault."""
+
+
+def receiver(route: Route) -> Receiver:
+    """The receiver of a route. Raises UserError for an address of no known kind."""
+    if route.address.is_webhook:
+        return Webhook(route.address)
+    if route.address.is_broker:
+        return Mqtt(route.address, route.name)
+    return Apprise(route.address, route.name)
+
+
+def keep_quiet() -> None:
+    """Turn off the logs of libraries that name addresses. Faults are raised, and their text is cleaned."""
+    for name in QUIET_LOGGERS:
+        logging.getLogger(name).propagate = False
+        logging.getLogger(name).addHandler(logging.NullHandler())
+
+
+class Webhook:
+    """Posts Alertmanager's JSON. A status of 200 to 299 acknowledges it; redirects are not followed, as they may lead anywhere."""
+
+    def __init__(self, address: Address):
+        self._address = address
+        scheme, _, rest = address.url.partition("://")
+        self._url = f"{WEBHOOKS[scheme.lower()]}://{rest}"
+
+    def send(self, message: Message) -> None:
+        """See Receiver."""
+        body, headers = json.dumps(message.document).encode(), {"Content-Type": "application/json", "Idempotency-Key": message.key}
+        try:
+            with httpx.stream("POST", self._url, content=body, headers=headers, timeout=ATTEMPT_S) as answer:
+                status = answer.status_code
+        except httpx.TimeoutException:
+            raise DeliveryFault(f"it did not answer within {ATTEMPT_S:.0f} s") from None
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
+            raise DeliveryFault(self._address.hide(f"{type(error).__name__}: {error}")) from None
+        if not 200 <= status < 300:
+            raise DeliveryFault(f"it answered with HTTP status {status}")
+
+
+class Mqtt:
+    """Publishes the JSON to a topic with QoS 1, which the broker acknowledges."""
+
+    def __init__(self, address: Address, name: str):
+        self._address, self._name = address, name
+        self._url = urlsplit(address.url)
+        self._topic = unquote(self._url.path.strip("/"))
+
+    def send(self, message: Message) -> None:
+        """See Receiver."""
+        client, connected, refusal = mqtt.Client(CallbackAPIVersion.VERSION2), threading.Event(), []
+
+        def on_connect(_: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
+            if reason.is_failure:
+                refusal.append(str(reason))
+            connected.set()
+
+        client.on_connect = on_connect
+        if self._url.username:
+            client.username_pw_set(unquote(self._url.username), unquote(self._url.password or ""))
+        if self._url.scheme == "mqtts":
+            client.tls_set()
+        client.connect_timeout = ATTEMPT_S
+        try:
+            client.connect(self._url.hostname or "", self._url.port or MQTT_PORTS[self._url.scheme])
+            client.loop_start()
+            if not connected.wait(ATTEMPT_S):
+                raise DeliveryFault(f"the broker did not answer within {ATTEMPT_S:.0f} s")
+            if refusal:
+                raise DeliveryFault(f"the broker refuses the connection: {refusal[0]}")
+            sent = client.publish(self._topic, json.dumps(message.document), qos=1)
+            sent.wait_for_publish(ATTEMPT_S)
+            if not sent.is_published():
+                raise DeliveryFault(f"the broker did not acknowledge it within {ATTEMPT_S:.0f} s")
+        except (OSError, ValueError, RuntimeError) as error:
+            raise DeliveryFault(self._address.hide(f"{type(error).__name__}: {error}")) from None
+        finally:
+            client.disconnect()
+            client.loop_stop()
+
+
+class Apprise:
+    """Sends the text through apprise, which knows over a hundred kinds of receivers."""
+
+    def __init__(self, address: Address, name: str):
+        self._address = address
+        self._apprise = apprise.Apprise()
+        if not self._apprise.add(address.url):
+            raise UserError(
+                f"route {name}: apprise does not accept its url, which begins with {address.scheme}://: docs/notifications.md links to its kinds"
+            )
+
+    def send(self, message: Message) -> None:
+        """See Receiver."""
+        kind = apprise.NotifyType.SUCCESS if message.is_over else KINDS.get(message.severity, apprise.NotifyType.WARNING)
+        try:
+            result = self._apprise.notify(message.text, message.title, kind, apprise.NotifyFormat.TEXT, timeout=APPRISE_S)
+        except Exception as error:  # a plugin may raise anything
+            raise DeliveryFault(self._address.hide(f"{type(error).__name__}: {error}")) from None
+        if not result:
+            reasons = "; ".join(entry.message for entry in result.logs())
+            raise DeliveryFault(self._address.hide(reasons) or f"apprise could not deliver it: {result.status.name.lower()}")
+
+
+KINDS = {"info": apprise.NotifyType.INFO, "warning": apprise.NotifyType.WARNING, "critical": apprise.NotifyType.FAILURE}
