@@ -355,10 +355,31 @@ def test_an_address_in_a_name_or_a_query_is_no_link(new_page, settings):
     insert(
         writer(settings, settings.clickhouse.database),
         meters=[(999, 1, name, "appliance", at_ms)],
-        alerts=[(f"999/1/{at_ms}", 999, 1, date(2023, 11, 14), at_ms, at_ms + 1000, False, 0, 1, 9e3, 1e3, 8e3, 0.1, 1)],
+        alerts=[
+            (
+                f"999/1/{at_ms}",
+                999,
+                1,
+                date(2023, 11, 14),
+                at_ms,
+                at_ms + 1000,
+                False,
+                0,
+                1,
+                9e3,
+                1e3,
+                8e3,
+                0.1,
+                1,
+                "level",
+                "info",
+                name,
+                "",
+            )
+        ],
     )
     page = new_page(f"alerts?alert=999/1/{at_ms}")
-    expect(page.locator("[data-testid=stText]")).to_have_text(name)
+    expect(page.locator("[data-testid=stText]")).to_have_text([name, f"info, level: {name}"])
     whole(page)
     assert page.locator("a[href*=evil]").count() == 0
     page.get_by_role("link", name="SQL").click()
