@@ -18,7 +18,7 @@ from typing import Any
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
-from notify.alerts import Ages, Desk
+from notify.alerts import FORGOTTEN_AFTER, Ages, Desk
 from notify.directory import Directory
 from notify.ledger import Ledger
 from notify.metrics import NotifyMetrics
@@ -115,6 +115,7 @@ class Notifier:
                     desk.restore(entry)
             worker = Worker(desk, self._receivers[route.name], self._houses, self._ledger, self._metrics, self._routes.external_url)
             self._workers.append(worker)
+        self._forget_routes(now_ms() - FORGOTTEN_AFTER * ages.max_age_ms)
         self._ledger.found.clear()
         alerts = [TopicPartition(place.topic, place.partition, OFFSET_STORED) for place in places if self._names[place.topic] == "alerts"]
         houses = [place for place in read if self._names[place.topic] == "houses"]
@@ -122,11 +123,20 @@ class Notifier:
         names = ", ".join(f"{route.name} ({route.address})" for route in self._routes.routes)
         log.info("sending alerts from %s to %s", self._settings.kafka.address, names)
 
+    def _forget_routes(self, before_ms: int) -> None:
+        """Delete the records of routes that are no longer in the file, of alerts that ended before a time."""
+        for (name, alert_id), entry in self._ledger.found.items():
+            if name not in self._receivers and entry.alert["end"] < before_ms:
+                self._ledger.forget(name, [alert_id])
+
     def _places(self) -> list[TopicPartition]:
         """All partitions of the topics, from their beginning. Raises UserError if one is missing."""
         known = self._consumer.list_topics(timeout=connection.PATIENCE_S).topics
         if missing := sorted(self._names.keys() - known.keys()):
-            raise UserError(f"Kafka at {self._settings.kafka.address} has no topic {', '.join(missing)}: create it with {SMW} topics")
+            raise UserError(
+                f"Kafka at {self._settings.kafka.address} has no topic {', '.join(missing)}, or does not let this user read it: "
+                f"create it with {SMW} topics; docs/security.md lists the required rights"
+            )
         return [TopicPartition(name, partition, OFFSET_BEGINNING) for name in self._names for partition in known[name].partitions]
 
     def _read_all(self, places: list[TopicPartition]) -> list[TopicPartition]:

@@ -77,14 +77,15 @@ class Worker(threading.Thread):
 
     def _deliver(self, events: list[Event]) -> None:
         """Send one message, then record that. A crash in between repeats the message, under the same key."""
-        name = self.route.name
+        name, built = self.route.name, message(self.route, events, self._houses, self._external_url)
         try:
-            self._receiver.send(message(self.route, events, self._houses, self._external_url))
+            self._receiver.send(built)
         except DeliveryFault as error:
             self._failed(str(error))
             return
         if self._backoff.failures:
             log.info("route %s: it works again", name)
+        log.info("route %s: sent: %s", name, built.title)
         self._backoff.worked()
         self._metrics.up.labels(name).set(1)
         self._metrics.failing_since.labels(name).set(0)

@@ -298,5 +298,5 @@ def test_a_broker_without_the_topics_is_a_sentence(kafka, tmp_path):
     file = tmp_path / "routes.toml"
     file.write_text('[[route]]\nname = "a"\nurl = "webhook+http://127.0.0.1:1/x"\n')
     settings = kafka.but(topic_prefix="none.", notify_metrics_port=0, notify_routes=str(file))
-    with pytest.raises(UserError, match=r"has no topic none.alerts, .*: create it with .*smw topics"):
+    with pytest.raises(UserError, match=r"has no topic none.alerts, .* read it: create it with .*smw topics"):
         Notifier(settings, load(file)).run()

@@ -22,10 +22,13 @@ from confluent_kafka import KafkaError
 from confluent_kafka.admin import AclOperation, ResourceType
 
 from generator.synthetic import synthetic_houses
+from notify.routes import load
+from notify.service import Notifier
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection, topic_admin
 from smartmeter.kafka.offsets import Lags
 from smartmeter.kafka.producer import Producer, ProducerError
+from smartmeter.messages.codec import encode
 from smartmeter.messages.topics import RESULTS, SCHEMA_OF
 from smartmeter.settings import ROOT, Settings
 from stack import local_flink, services
@@ -34,17 +37,21 @@ from store.client import reader
 from store.sink import Sink
 from tests import secured
 from tests.certificates import Authority
+from tests.notify.receivers import Webhook
+from tests.notify.test_service import alert
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.flow import expected_of, stored_readings
 from tests.pipeline.logs import make_log, produce
 from tests.ports import on_free_ports
 from tests.processes import command_line
+from tests.sinks import running
+from tests.topics import records
 from tests.waiting import STILL_S, until
 
 MARK = "Marked" + secrets.token_hex(8)
 """Part of every password; so the tests search for it in everything that anybody may read."""
 PASSWORD = f"""{MARK} it's "50\\%" """.strip()
-USERS = ("generator", "jobs", "sink", "dashboard")
+USERS = ("generator", "jobs", "sink", "notify", "dashboard")
 FLINK_PROGRAM_FAILED = 31
 NO_LOGS = {"kafka", "clickhouse", "certificates", "tmp", "kafka.properties", "keystore.pem"}
 """In SMW_HOME: data, the configuration of the tests' broker, and Flink's folder, in which the job is."""
@@ -340,6 +347,20 @@ def test_missing_rights_are_reported(admin):
         topic_admin.create_topics(of_user(admin, "generator"))
 
 
+def test_notify_needs_no_other_rights(admin, tmp_path):
+    hook = Webhook()
+    with hook.served() as url:
+        (tmp_path / "routes.toml").write_text(f'[[route]]\nname = "hook"\nurl = "{url}"\n')
+        settings = of_user(admin, "notify").but(notify_metrics_port=0, notify_routes=str(tmp_path / "routes.toml"))
+        with running(Notifier(settings, load(tmp_path / "routes.toml"))):
+            until(lambda: records(settings, "notifications"))
+            client = confluent_kafka.Producer(connection.client(of_user(admin, "jobs")))
+            client.produce("alerts", encode("alert", record := alert()), record["alert_id"])
+            client.flush(STILL_S)
+            until(lambda: any(found["count"] for found in records(settings, "notifications")))
+    assert hook.events == [["opened"]]
+
+
 def test_topics_that_are_there_take_no_right_to_create_them(admin):
     secured.allow(admin, [("generator", ResourceType.TOPIC, name, AclOperation.DESCRIBE) for name in SCHEMA_OF])
     until(lambda: topic_admin.create_topics(of_user(admin, "generator")) is None)
@@ -349,9 +370,12 @@ def test_no_user_has_more_rights_than_documented(admin):
     rights = documented_rights()
     assert {user for user, *_ in rights} == set(USERS)
     writes = {(user, name) for user, kind, name, operation in rights if operation == AclOperation.WRITE}
-    assert writes == {("generator", "readings"), ("generator", "houses"), ("dashboard", "acknowledgements")} | {
-        ("jobs", name) for name in RESULTS
-    }
+    assert writes == {
+        ("generator", "readings"),
+        ("generator", "houses"),
+        ("notify", "notifications"),
+        ("dashboard", "acknowledgements"),
+    } | {("jobs", name) for name in RESULTS}
     for user, name in (("generator", "alerts"), ("jobs", "readings"), ("sink", "daily_energy"), ("dashboard", "readings")):
         assert written(of_user(admin, user), name) == KafkaError.TOPIC_AUTHORIZATION_FAILED, (user, name)
 
