@@ -28,6 +28,10 @@ def alert(house_id, meter_id, first, last, *, retracted=False, revision=1):
         200.0,
         0.1,
         revision,
+        "level",
+        "warning",
+        "900 W, over its limit of 200 W",
+        "it falls to 200 W or less",
     )
 
 
