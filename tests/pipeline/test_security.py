@@ -353,11 +353,11 @@ def test_notify_needs_no_other_rights(admin, tmp_path):
         (tmp_path / "routes.toml").write_text(f'[[route]]\nname = "hook"\nurl = "{url}"\n')
         settings = of_user(admin, "notify").but(notify_metrics_port=0, notify_routes=str(tmp_path / "routes.toml"))
         with running(Notifier(settings, load(tmp_path / "routes.toml"))):
-            until(lambda: records(settings, "notifications"))
+            until(lambda: records(admin, "notifications"))
             client = confluent_kafka.Producer(connection.client(of_user(admin, "jobs")))
             client.produce("alerts", encode("alert", record := alert()), record["alert_id"])
             client.flush(STILL_S)
-            until(lambda: any(found["count"] for found in records(settings, "notifications")))
+            until(lambda: any(found["count"] for found in records(admin, "notifications")))
     assert hook.events == [["opened"]]
 
 
