@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -110,7 +112,11 @@ def mosquitto(folder: Path) -> Iterator[str]:
     subprocess.run(["mosquitto_passwd", "-b", passwords, "meters", SECRET], check=True, capture_output=True)
     config = folder / "mosquitto.conf"
     config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\nuser root\n")
-    broker = subprocess.Popen(["/usr/sbin/mosquitto", "-c", config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    broker = subprocess.Popen(
+        [shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin") or "mosquitto", "-c", config],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
     try:
         until(lambda: is_listening(f"127.0.0.1:{port}"))
         yield f"mqtt://meters:{SECRET}@127.0.0.1:{port}/home/alerts"
