@@ -43,8 +43,6 @@ POLL_S = 0.2
 AT_A_TIME = 10_000
 LAST_ATTEMPT_S = 15.0
 """How long an attempt that has begun may still take when the service is stopped."""
-AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
-UNIMPORTANT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._PARTITION_EOF)
 
 log = logging.getLogger("notify")
 
@@ -63,7 +61,7 @@ class Notifier:
         self._settings, self._routes = settings, routes
         self._receivers = {route.name: receiver(route) for route in routes.routes}
         self._names = {topic(settings, name): name for name in NOTIFIED_OF}
-        self._houses, self._stopping, self._away = Directory(), False, False
+        self._houses, self._stopping, self._errors = Directory(), False, connection.ErrorLog(settings, log)
         self._metrics = NotifyMetrics(self._receivers)
         self._workers: list[Worker] = []
 
@@ -78,7 +76,7 @@ class Notifier:
         self._ledger = Ledger(self._settings, lambda: self._stopping)
         self._consumer = Consumer(
             connection.consumer(self._settings, notify_group(self._settings))
-            | {"auto.offset.reset": "earliest", "enable.partition.eof": True, "error_cb": self._on_error}
+            | {"auto.offset.reset": "earliest", "enable.partition.eof": True, "error_cb": self._errors.take}
         )
         try:
             with self._metrics_served():
@@ -148,7 +146,7 @@ class Notifier:
                 if (error := message.error()) and error.code() == KafkaError._PARTITION_EOF:
                     ends[message.topic() or "", message.partition() or 0] = message.offset() or 0
                 elif error:
-                    self._on_error(error)
+                    self._errors.take(error)
                 else:
                     self._take_known(message)
         return [TopicPartition(name, partition, offset) for (name, partition), offset in ends.items()]
@@ -161,13 +159,13 @@ class Notifier:
             messages = []
             for message in self._consumer.consume(AT_A_TIME, POLL_S):
                 if error := message.error():
-                    self._on_error(error)
+                    self._errors.take(error)
                 elif self._names[message.topic() or ""] == "houses":
                     self._take_known(message)
                 else:
                     messages.append(message)
             if messages:
-                self._away = False
+                self._errors.is_away = False
                 self._take_alerts(messages)
 
     def _take_alerts(self, messages: list[Message]) -> None:
@@ -202,17 +200,6 @@ class Notifier:
     def _unreadable(self, message: Message, reason: str) -> None:
         self._metrics.unread.inc()
         log.warning("%s partition %s offset %s cannot be read: %s", message.topic(), message.partition(), message.offset(), reason)
-
-    def _on_error(self, error: KafkaError) -> None:
-        """Log an error of Kafka, except for a lost connection, from which Kafka's client recovers. Raises UserError if a right is missing."""
-        if error.code() in connection.RIGHTS_MISSING:
-            raise UserError(connection.no_right(error, self._settings))
-        if error.code() in AWAY:
-            if not self._away and (sentence := connection.why_not(self._settings)):
-                self._away = True
-                log.warning("waiting: %s", sentence)
-        elif error.code() not in UNIMPORTANT:
-            log.warning("Kafka: %s", error.str())
 
 
 def serve(settings: Settings, handle: Callable[[Notifier], None]) -> None:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import Consumer, KafkaException, Message, TopicPartition
 
 from smartmeter import logs, reports
 from smartmeter.errors import UserError
@@ -41,7 +41,6 @@ RETRY_S = (0.5, 1, 2, 5)
 POLL_S = 0.1
 LONGEST_INSERT_S = 3600
 """Longest insert of one batch into all of its tables before Kafka considers the sink dead."""
-AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 MOST_BYTES = 64 << 20
 """Most bytes of messages in a batch."""
 PROGRESS_EVERY_S = 10.0
@@ -182,7 +181,7 @@ class Sink:
         self._stopping = False
         self._stored: Counter[str] = Counter()
         self._refused = self._refused_before = 0  # messages; when progress was last reported
-        self._away = False  # whether Kafka is away, and that has been logged
+        self._errors = connection.ErrorLog(settings, log)
         self._metrics = SinkMetrics(tuple(COLUMNS))
         self._client: Client  # once _connect has been called
 
@@ -202,7 +201,7 @@ class Sink:
                 "queued.max.messages.kbytes": 16384,
                 "topic.metadata.refresh.interval.ms": 5000,
                 "max.poll.interval.ms": LONGEST_INSERT_S * 1000,
-                "error_cb": self._on_error,
+                "error_cb": self._errors.take,
             }
         )
         try:
@@ -242,9 +241,9 @@ class Sink:
     def _take(self, message: Message, batch: Batch) -> None:
         """Put a message into the batch. One that cannot be stored in its own table goes into the table `refused`."""
         if error := message.error():
-            self._on_error(error)
+            self._errors.take(error)
             return
-        self._away = False
+        self._errors.is_away = False
         topic, partition, offset = message.topic(), message.partition(), message.offset()
         assert topic is not None and partition is not None and offset is not None  # only an error has none
         name, payload = self._name_of[topic], message.value() or b""
@@ -265,20 +264,6 @@ class Sink:
         if self._refused - self._refused_before < MOST_LINES:
             place = message.topic(), message.partition(), message.offset()
             log.warning("%s partition %s offset %s cannot be stored: %s; the table refused has it", *place, reason)
-
-    def _on_error(self, error: KafkaError) -> None:
-        """Log an error of Kafka, except for a lost connection or a topic that does not exist yet. Kafka's client recovers by itself.
-
-        Raises UserError if the user lacks a right.
-        """
-        if error.code() in connection.RIGHTS_MISSING:
-            raise UserError(connection.no_right(error, self._settings))
-        if error.code() in AWAY:
-            if not self._away and (sentence := connection.why_not(self._settings)):
-                self._away = True
-                log.warning("waiting: %s", sentence)
-        elif error.code() not in (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE):
-            log.warning("Kafka: %s", error.str())
 
     def _store(self, batch: Batch) -> Batch:
         """Insert a batch, then commit its offsets. Returns the next batch, which may already hold messages."""

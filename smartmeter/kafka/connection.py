@@ -5,6 +5,7 @@ Python uses librdkafka's properties, Flink those of Kafka's own client.
 
 from __future__ import annotations
 
+import logging
 import socket
 import ssl
 import time
@@ -28,6 +29,9 @@ STEP_S = 0.3
 RIGHTS_MISSING = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 BROKER_STARTING = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
 """Errors of a broker that does not coordinate the group yet, or no longer does: the same request succeeds a little later."""
+AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
+UNIMPORTANT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._PARTITION_EOF)
+"""Lost connections, a topic that does not exist yet, the end of a partition."""
 HANDSHAKE_S = 3.0
 OTHER_HOST = {62, 64}
 """OpenSSL's error codes for a certificate issued for another host name or IP address."""
@@ -100,6 +104,27 @@ def no_right(error: KafkaError, settings: Settings) -> str:
     """The sentence for an error of RIGHTS_MISSING."""
     user = f"user {settings.kafka.user}" if settings.kafka.user else "a client without a user"
     return f"Kafka at {settings.kafka.address} does not let {user} do that ({error.str()}): docs/security.md lists the required rights"
+
+
+class ErrorLog:
+    """Logs the errors of a consumer, whose client recovers by itself.
+
+    is_away: whether Kafka is away, and that has been logged. Whoever receives a message sets it to False.
+    """
+
+    def __init__(self, settings: Settings, log: logging.Logger):
+        self._settings, self._log, self.is_away = settings, log, False
+
+    def take(self, error: KafkaError) -> None:
+        """Log an error, unless it is unimportant. Raises UserError if the user lacks a right."""
+        if error.code() in RIGHTS_MISSING:
+            raise UserError(no_right(error, self._settings))
+        if error.code() in AWAY:
+            if not self.is_away and (sentence := why_not(self._settings)):
+                self.is_away = True
+                self._log.warning("waiting: %s", sentence)
+        elif error.code() not in UNIMPORTANT:
+            self._log.warning("Kafka: %s", error.str())
 
 
 def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:

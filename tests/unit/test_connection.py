@@ -1,10 +1,14 @@
 """Properties of Kafka clients; tests/pipeline/test_security.py uses them with real users and certificates."""
 
+import logging
+
 import certifi
 import pytest
 from confluent_kafka import KafkaError
 
-from smartmeter.kafka.connection import client, consumer, java_consumer, no_right, protocol
+from smartmeter.errors import UserError
+from smartmeter.kafka import connection
+from smartmeter.kafka.connection import ErrorLog, client, consumer, java_consumer, no_right, protocol
 from smartmeter.settings import Settings
 
 OPEN = Settings().but(kafka="broker:9092")
@@ -57,3 +61,17 @@ def test_certificates_go_to_flink_as_text_and_to_librdkafka_as_a_file():
 def test_a_missing_right_is_reported(settings, who):
     sentence = no_right(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), settings)
     assert sentence.startswith(f"Kafka at broker:9092 does not let {who} do that (") and "docs/security.md" in sentence
+
+
+def test_that_kafka_is_away_is_logged_once_until_a_message_comes(caplog, monkeypatch):
+    monkeypatch.setattr(connection, "why_not", lambda settings: f"no broker at {settings.kafka.address}")
+    errors = ErrorLog(OPEN, logging.getLogger("sink"))
+    for code in (KafkaError._ALL_BROKERS_DOWN, KafkaError._SSL, KafkaError._TRANSPORT, KafkaError._PARTITION_EOF):
+        errors.take(KafkaError(code))
+    assert caplog.messages == ["waiting: no broker at broker:9092"]
+    errors.is_away = False
+    errors.take(KafkaError(KafkaError._AUTHENTICATION))
+    errors.take(KafkaError(KafkaError._MAX_POLL_EXCEEDED, "too slow"))
+    assert caplog.messages[1:] == ["waiting: no broker at broker:9092", "Kafka: too slow"]
+    with pytest.raises(UserError, match="right"):
+        errors.take(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED))
