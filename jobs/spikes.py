@@ -31,6 +31,7 @@ from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
 from jobs.core.statements import Level
+from jobs.core.watch import Watch
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
 from jobs.flink.operator import MESSAGE, Context, Houses
@@ -159,8 +160,8 @@ class SpikesJoin(KeyedCoProcessFunction):
     """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
     def __init__(self, settings: Settings, run: Run = LIVE):
-        self.spikes = Spikes(settings)
-        self.houses = Houses(settings, [self.spikes], run)
+        self.spikes, self.watch = Spikes(settings), Watch(settings)
+        self.houses = Houses(settings, [self.spikes, self.watch], run)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink before the first row."""
@@ -192,7 +193,9 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.know([house_id], ctx)
         state = HouseState(self.houses.of_shard, house_id)
         try:
-            self.spikes.keep_new(state, [decode_as("threshold", self.houses.framing.received(payload))])
+            threshold = decode_as("threshold", self.houses.framing.received(payload))
+            self.spikes.keep_new(state, [threshold])
+            self.watch.keep_new(state, [threshold])
             state.keep()
         except StateFault:
             raise
@@ -237,7 +240,7 @@ def main() -> None:
     """Submit the job and wait until it ends."""
     settings, run = Settings.load(), Run.load()
     tables = flow.environment("spikes", settings)
-    batches = kafka_tables.batches(tables, settings, run, Spikes(settings).wanted)
+    batches = kafka_tables.batches(tables, settings, run, Spikes(settings).wanted | Watch(settings).wanted)
     joined = (
         batches.connect(kafka_tables.thresholds(tables, settings, run))
         .process(SpikesJoin(settings, run), output_type=MESSAGE)

@@ -15,8 +15,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs.core.batches import Wanted
+from jobs.core.cells import Cells
+from jobs.core.durations import Rule
 from jobs.core.house_days import HouseDays, Rules
+from jobs.core.minutes import MINUTE_MS
 from jobs.core.panes import Panes
+from jobs.core.shapes import Shapes
 from jobs.core.stage import Change, Stage
 from jobs.core.totals import daily
 from jobs.core.window import Limits, Window
@@ -30,16 +34,18 @@ from smartmeter.settings import Settings
 class Thresholds(Stage):
     """Emits a version of a house's thresholds for each local day with readings. Days without readings share one."""
 
-    wanted = Wanted(histograms=True)
+    wanted = Wanted(histograms=True, minutes=True)
 
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
-        self.limits = Limits.of(settings)
+        self.limits, self.duration_rule = Limits.of(settings), Rule.of(settings)
 
     def take(self, change: Change) -> Iterator[Result]:
         """Add the batch to the panes. Yield the versions whose dates have begun."""
         panes, batch = Panes(change.state), change.batch
         panes.add(batch.sections, change.used, batch.bin, batch.count)
+        if change.closes_a_day or len(change.settled):
+            self.close_shapes(change, change.cells)
         if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:
             yield from self.move_on(change, panes)
         panes.keep()
@@ -63,12 +69,31 @@ class Thresholds(Stage):
         for date in self.dates_of_versions(house, last, visited, totals["day"][totals["readings"] > 0].tolist()):
             self.move(window, date, totals, panes)
             window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
-            yield self.version(change, window, date, list(window.meters(self.limits)))
+            yield self.version(change, window, date, self.meters(change, window))
         if window.valid_to_ms <= house.clock_ms:  # the house moved to a time zone further west, so its day is longer
             window.valid_to_ms = self.ends_ms(house, window.date)
-            yield self.version(change, window, window.date, list(window.meters(self.limits)))
+            yield self.version(change, window, window.date, self.meters(change, window))
         panes.due_ms = min(self.ends_ms(house, window.date), window.valid_to_ms)
         change.state.put("window", window.to_bytes())
+
+    def close_shapes(self, change: Change, cells: Cells) -> None:
+        """Add the shapes of the days that the batch closes."""
+        house, over = change.house, change.house.over_by_now(self.rules)
+        if over <= house.closed_day:
+            return
+        shapes = Shapes.from_bytes(change.state.get("shapes"))
+        shapes.forget_before(house.closed_day + 1 - self.limits.limit_days)
+        begins = midnights(house.timezone) // MINUTE_MS
+        for day in cells.local_days(house.timezone):
+            if house.closed_day < day <= over:
+                shapes.close(day, *begins[day : day + 2].tolist(), cells, self.duration_rule)
+        change.state.put("shapes", shapes.to_bytes())
+
+    def meters(self, change: Change, window: Window) -> list[MeterThresholdRecord]:
+        """The records of the meters of a window."""
+        days = Shapes.from_bytes(change.state.get("shapes")).days
+        own = (days["day"] < window.date) & (days["day"] >= window.date - self.limits.limit_days)
+        return list(window.meters(self.limits, days[own]))
 
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
         """The date of the version in force at a time. The day before that date is closed by then."""

@@ -199,6 +199,14 @@ class Sketches:
         firsts = begins(meter_id)
         return meter_id[firsts], np.add.reduceat(self.counts, firsts)
 
+    def meters(self) -> Int32s:
+        """int32 (e,): the meter of each bin."""
+        return (self.keys >> _BIN_BITS).astype(np.int32)
+
+    def bins(self) -> Int32s:
+        """int32 (e,): the number of each bin, 0 to BINS - 1."""
+        return (self.keys & _BIN_MASK).astype(np.int32)
+
     def to_bytes(self) -> bytes:
         """The sketches in a stable form: 6 bytes, plus 6 a meter and 6 a bin (10 a bin if any count is 2**32 or more)."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from jobs.core.batches import Batch, Wanted
-from jobs.core.house_days import FRESH, HouseDays
+from jobs.core.cells import Cells
+from jobs.core.house_days import FRESH, HouseDays, Rules
+from jobs.core.minutes import Minutes
 from jobs.core.state import HouseState
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.local_days import NEVER
@@ -54,6 +57,30 @@ class Change:
         clocks_ms: Ints = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
         rising: list[int] = clocks_ms[clocks_ms > NEVER].tolist()
         return rising
+
+    @cached_property
+    def settled(self) -> Rows:
+        """The minutes (PART, by part, meter and minute) that the batch settles, and pieces of minutes that were settled before."""
+        state = self.state.get("minutes")
+        minutes = Minutes.from_bytes(state)
+        settled = minutes.take(self.batch.sections, self.batch.minutes, self.used, self.clock_before_ms, self.house.clock_ms)
+        if (new_state := minutes.to_bytes()) != state:
+            self.state.put("minutes", new_state)
+        return settled
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The house's cells with the minutes that are settled; where the batch closes a day, with all others too."""
+        cells = Cells(self.state)
+        cells.take(self.settled)
+        if self.closes_a_day:
+            cells.take(Minutes.from_bytes(self.state.get("minutes")).open)
+        return cells
+
+    def close(self, rules: Rules) -> None:
+        """Close the days that are over."""
+        self.house.close(rules)
+        Cells(self.state).drop_before(self.house.first_open_minute)
 
 
 class Stage:

@@ -13,9 +13,11 @@ from math import isnan
 
 import numpy as np
 
+from jobs.core.minutes import MINUTE_MS
 from jobs.core.sketch import Sketches
 from jobs.core.state_version import require_version
-from smartmeter.arrays import Floats, Int32s, Ints, Rows
+from jobs.core.usual import CODE_OF_BIN, usual_record
+from smartmeter.arrays import Bools, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterThresholdRecord
 from smartmeter.settings import Settings
@@ -84,13 +86,13 @@ class Limits:
     def _rule(self) -> tuple[float, float, float]:
         return self.margin, self.mains_watts, self.added_watts
 
-    def of_meters(self, meter_ids: Int32s, days: Rows, date: int) -> tuple[Ints, Floats]:
-        """(time covered in the window in ms; limit in W, NaN while warming up) of each meter on a date, int64 and float64 (m,).
+    def of_meters(self, meter_ids: Int32s, days: Rows, date: int) -> tuple[Ints, Floats, Bools]:
+        """(time covered in the window in ms; limit in W, NaN while warming up; whether it is always on) of each meter on a date.
 
-        days: METER_DAY of the limit_days before the date.
+        int64, float64 and bool (m,). days: METER_DAY of the limit_days before the date.
         """
-        covered_ms, limit_watts = _limits(meter_ids, days, date - self.window_days, *self._rule)
-        return covered_ms, limit_watts
+        covered_ms, limit_watts, always_on = _limits(meter_ids, days, date - self.window_days, *self._rule)
+        return covered_ms, limit_watts, always_on
 
 
 @compiled
@@ -109,6 +111,7 @@ def limit_of(always_on, peak_watts, margin, mains_watts, added_watts):
 def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
     """See Limits.of_meters. window_from: the window's first day."""
     covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
+    always_on = np.zeros(len(meter_ids), np.bool_)
     for m in range(len(meter_ids)):
         known_ms = readings = on_readings = days_on = 0
         highest_watts = second_watts = 0.0
@@ -126,8 +129,9 @@ def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
         if known_ms < LEAST_HISTORY_MS or days_on == 0:
             continue
         peak_watts = highest_watts if days_on < FEW_DAYS else second_watts
-        limit_watts[m] = limit_of(on_readings >= MOSTLY * readings, peak_watts, margin, mains_watts, added_watts)
-    return covered_ms, limit_watts
+        always_on[m] = on_readings >= MOSTLY * readings
+        limit_watts[m] = limit_of(always_on[m], peak_watts, margin, mains_watts, added_watts)
+    return covered_ms, limit_watts, always_on
 
 
 @dataclass(eq=False)
@@ -156,16 +160,20 @@ class Window:
         self.sketches = self.sketches.subtract(leaving)
         self.date = date
 
-    def meters(self, limits: Limits) -> Iterator[MeterThresholdRecord]:
-        """Yield a record (schema MeterThreshold) for each meter that had power in the window or was on in the limit_days, rising."""
+    def meters(self, limits: Limits, shapes: Rows) -> Iterator[MeterThresholdRecord]:
+        """Yield a record (schema MeterThreshold) for each meter that had power in the window or was on in the limit_days, rising.
+
+        shapes: SHAPE of the limit_days.
+        """
         in_sketches, percentiles = self.sketches.quantile(limits.quantile)
         meter_ids = np.union1d(in_sketches, self.days["meter_id"][self.days["on_readings"] > 0])
         at = np.searchsorted(meter_ids, in_sketches)
         percentile_watts, readings = np.zeros(len(meter_ids)), np.zeros(len(meter_ids), np.int64)
         percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]
-        covered_ms, limit_watts = limits.of_meters(meter_ids, self.days, self.date)
-        for meter_id, percentile, count, covered, limit in zip(
-            *(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts))
+        covered_ms, limit_watts, always_on = limits.of_meters(meter_ids, self.days, self.date)
+        minutes_at = self.minutes_at(meter_ids, covered_ms, readings)
+        for m, (meter_id, percentile, count, covered, limit) in enumerate(
+            zip(*(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts)))
         ):
             yield {
                 "meter_id": meter_id,
@@ -174,7 +182,16 @@ class Window:
                 "covered_s": covered / 1000,
                 "warming_up": isnan(limit),
                 "limit_watts": None if isnan(limit) else limit,
+                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(always_on[m]), minutes_at[m]),
             }
+
+    def minutes_at(self, meter_ids: Int32s, covered_ms: Ints, readings: Ints) -> Floats:
+        """float64 (m, 256): for how many minutes of the window each meter drew a power of each code (jobs.core.cells)."""
+        of_meter, bins = np.searchsorted(meter_ids, self.sketches.meters()), self.sketches.bins()
+        minutes_a_reading = covered_ms / np.maximum(readings, 1) / MINUTE_MS
+        found = np.zeros((len(meter_ids), 256))
+        np.add.at(found, (of_meter, CODE_OF_BIN[bins]), self.sketches.counts * minutes_a_reading[of_meter])
+        return found
 
     def to_bytes(self) -> bytes:
         """This window in a stable form, as kept in checkpoints."""

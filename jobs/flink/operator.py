@@ -206,7 +206,7 @@ class Houses(KeyedProcessFunction):
         for stage in self.stages:
             yield from self.messages(stage.take(change))
         if change.closes_a_day:
-            change.house.close(self.rules)
+            change.close(self.rules)
         change.state.put("days", change.house.to_bytes())
         self.count(change, ctx.get_current_key())
         if change.wake and change.house_id not in (waiting := self.waiting()):

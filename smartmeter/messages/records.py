@@ -76,6 +76,19 @@ class DailyEnergyRecord(TypedDict):
     hour_covered_s: list[float]
 
 
+class MeterUsualRecord(TypedDict):
+    """What is usual for a meter, in a record of topic thresholds."""
+
+    mains: bool
+    longest_run_minutes: list[int]
+    longest_off_minutes: int
+    longest_same_minutes: int
+    hour_watts: list[float]
+    standby_watts: float | None
+    dead_watts: float | None
+    rare_watts: list[float]
+
+
 class MeterThresholdRecord(TypedDict):
     """The threshold of a meter in a record of topic thresholds."""
 
@@ -85,6 +98,7 @@ class MeterThresholdRecord(TypedDict):
     covered_s: float
     warming_up: bool
     limit_watts: float | None
+    usual: MeterUsualRecord | None
 
 
 class ThresholdRecord(TypedDict):

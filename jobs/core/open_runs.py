@@ -1,0 +1,65 @@
+"""The runs of a meter that are open: since which minute it has been over each level, off, or at one power.
+
+A minute with readings goes on from the meter's minute with readings before it, if no more than a reading's hold lies between them.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jobs.core.cells import FIRST_LEVEL_WATTS, STEPS_BELOW, STEPS_PER_OCTAVE
+from smartmeter.arrays import Int32s
+from smartmeter.compiled import compiled
+
+LEVELS = 11
+LEVEL_WATTS = tuple(FIRST_LEVEL_WATTS * 2**level for level in range(LEVELS))
+"""30 W to 31 kW."""
+
+OFF, SAME, LAST, LOW, DIGEST = range(LEVELS, LEVELS + 5)
+"""Columns of a meter's open runs. Before them: the first minute of its run over each level, or NONE. OFF: of its run at or under the power
+of an appliance that is off. SAME: of its run at one power. LAST: its last minute with readings, or NONE; LOW, DIGEST: of its cell then."""
+
+COLUMNS = DIGEST + 1
+NONE = -(2**31)
+
+
+def no_runs(meters: int) -> Int32s:
+    """The open runs of meters without a reading, int32 (meters, COLUMNS)."""
+    return np.full((meters, COLUMNS), NONE, np.int32)
+
+
+@compiled
+def level_code(level):
+    """The code of a level's power: a cell is over it if its lowest code is higher."""
+    return STEPS_BELOW + 1 + STEPS_PER_OCTAVE * level
+
+
+@compiled
+def goes_on(runs, minute, most_missing):
+    """Whether a minute with readings goes on from the one before it."""
+    return runs[LAST] != NONE and minute - runs[LAST] - 1 <= most_missing
+
+
+@compiled
+def advance(runs, cell, minute, most_missing, off_code):
+    """Take in a cell with readings: the next of the meter."""
+    together = goes_on(runs, minute, most_missing)
+    for level in range(LEVELS):
+        runs[level] = since(runs[level], cell.low > level_code(level), together, minute)
+    runs[OFF] = since(runs[OFF], cell.high <= off_code, together, minute)
+    runs[SAME] = since(runs[SAME], cell.same > 0, together and cell.same == runs[DIGEST], minute)
+    runs[LAST], runs[LOW], runs[DIGEST] = minute, cell.low, cell.same
+
+
+@compiled
+def since(begun, holds, together, minute):
+    """The first minute of a run after one more minute; NONE without a run."""
+    if not holds:
+        return NONE
+    return begun if together and begun != NONE else minute
+
+
+@compiled
+def lasted(begun, minute):
+    """The length in minutes of a run that holds in a minute; 0 without one."""
+    return 0 if begun == NONE else minute - begun + 1

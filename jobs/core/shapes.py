@@ -1,0 +1,122 @@
+"""What each meter did on a local day, in figures that the days after it are judged by: longest runs, pauses, peaks by hour."""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from jobs.core.cells import DAY_MINUTES, FASTEST, Cells
+from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, SAME, advance, goes_on, lasted, no_runs
+from jobs.core.state_version import require_version
+from smartmeter.arrays import Int32s, Rows
+from smartmeter.compiled import compiled
+
+HOURS = 24
+STATE_VERSION = 1
+
+SHAPE = np.dtype(
+    [
+        ("day", "i4"),  # local day, days since 1970-01-01
+        ("meter_id", "i4"),
+        ("minutes", "u2"),  # with readings
+        ("longest", "u2", LEVELS + 2),  # in minutes, as of the day: the run over each level; OFF; SAME (jobs.core.open_runs)
+        ("gap", "u2"),  # the most minutes between two with readings
+        ("standby", "u1"),  # code that 5 % of the minutes' lowest powers stay at or below
+        ("sustained", "u1", HOURS),  # code of the highest power in each hour since midnight that two minutes on end held
+    ]
+)
+"""63 bytes."""
+
+STANDBY_SHARE = 0.05
+MOST = 2**16 - 1
+"""Longer runs count as this long: 45 days."""
+
+
+@dataclass(eq=False)
+class Shapes:
+    """The SHAPE of each meter and closed day, and the runs that are open at the end of the last of them: state of the thresholds job."""
+
+    end_minute: int = NONE  # of the last closed day, exclusive
+    days: Rows = field(default_factory=lambda: np.empty(0, SHAPE))
+    meter_ids: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
+    runs: Int32s = field(default_factory=lambda: no_runs(0))  # int32 (m, COLUMNS)
+
+    def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: tuple[int, int]) -> None:
+        """Add the shapes of a local day, from its first minute to its end. rule: see advance, (most_missing, off_code)."""
+        begin_minute = max(begin_minute, self.end_minute)
+        for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
+            self._know(cells.block(utc_day).meter_ids)
+        found = np.zeros(len(self.meter_ids), SHAPE)
+        found["day"], found["meter_id"] = day, self.meter_ids
+        histogram = np.zeros((len(self.meter_ids), 256), np.int32)
+        longest, sustained = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
+        for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
+            block, first = cells.block(utc_day), utc_day * DAY_MINUTES
+            rows = np.searchsorted(self.meter_ids, block.meter_ids)
+            span = max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES)
+            _scan(block.cells, rows, first, *span, begin_minute, self.runs, longest, sustained, histogram, *rule)
+        found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)
+        found["sustained"], found["minutes"], found["standby"] = sustained, histogram.sum(axis=1), _low_codes(histogram)
+        self.days = np.concatenate([self.days, found[found["minutes"] > 0]])
+        self.end_minute = end_minute
+
+    def _know(self, meter_ids: Int32s) -> None:
+        """Make room for the open runs of meters."""
+        wanted = np.union1d(self.meter_ids, meter_ids).astype(np.int32)
+        if len(wanted) > len(self.meter_ids):
+            runs = no_runs(len(wanted))
+            runs[np.searchsorted(wanted, self.meter_ids)] = self.runs
+            self.meter_ids, self.runs = wanted, runs
+
+    def forget_before(self, day: int) -> None:
+        """Drop the shapes of earlier days."""
+        self.days = self.days[self.days["day"] >= day]
+
+    def to_bytes(self) -> bytes:
+        """These shapes in a stable form, as kept in checkpoints."""
+        head = np.array([STATE_VERSION, self.end_minute, len(self.meter_ids)], np.int32).tobytes()
+        return zlib.compress(head + self.meter_ids.tobytes() + self.runs.tobytes() + self.days.tobytes(), FASTEST)
+
+    @classmethod
+    def from_bytes(cls, state: bytes | None) -> Shapes:
+        """Inverse of to_bytes; none for None."""
+        if state is None:
+            return cls()
+        body = bytearray(zlib.decompress(state))
+        version, end_minute, meters = np.frombuffer(body, np.int32, 3).tolist()
+        require_version(version, STATE_VERSION)
+        meter_ids = np.frombuffer(body, np.int32, meters, 12)
+        runs = np.frombuffer(body, np.int32, meters * COLUMNS, 12 + meter_ids.nbytes).reshape(meters, COLUMNS)
+        return cls(end_minute, np.frombuffer(body, SHAPE, offset=12 + meter_ids.nbytes + runs.nbytes), meter_ids, runs)
+
+
+@compiled
+def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, histogram, most_missing, off_code):
+    """Take in the cells of columns begin to end: advance the open runs, and add to the figures of the day that began at `midnight`."""
+    for m in range(len(rows)):
+        row = rows[m]
+        open_runs = runs[row]
+        for i in range(begin, end):
+            cell = cells[m, i]
+            if cell.low == 0:
+                continue
+            minute = first + i
+            if goes_on(open_runs, minute, most_missing):
+                hour = min((minute - midnight) // 60, HOURS - 1)
+                sustained[row, hour] = max(sustained[row, hour], min(open_runs[LOW], cell.low))
+            if open_runs[LAST] != NONE:
+                longest[row, SAME + 1] = max(longest[row, SAME + 1], minute - open_runs[LAST] - 1)
+            advance(open_runs, cell, minute, most_missing, off_code)
+            for run in range(SAME + 1):
+                longest[row, run] = max(longest[row, run], lasted(open_runs[run], minute))
+            histogram[row, cell.low] += 1
+
+
+def _low_codes(histogram: Int32s) -> Int32s:
+    """The code that STANDBY_SHARE of the minutes are at or below, of each meter; from int32 (m, 256), minutes by code."""
+    minutes = np.cumsum(histogram, axis=1)
+    wanted = np.floor(STANDBY_SHARE * (minutes[:, -1:] - 1)) + 1
+    codes: Int32s = (minutes < wanted).sum(axis=1)
+    return codes

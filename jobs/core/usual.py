@@ -1,0 +1,108 @@
+"""What is usual for a meter, from the shapes of its last local days (jobs.core.shapes), and how the rules of duration see it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jobs.core.cells import EDGES, code_of
+from jobs.core.open_runs import LEVELS, OFF, SAME
+from jobs.core.shapes import HOURS
+from jobs.core.sketch import VALUES
+from smartmeter.arrays import Bytes, Floats, Rows
+from smartmeter.messages.records import MeterUsualRecord
+
+LEAST_DAYS = 7
+"""With fewer days with readings, nothing is usual yet."""
+
+STANDBY_DAYS = 14
+STANDBY_FACTOR, STANDBY_ADDED_WATTS = 1.5, 20.0
+DEAD_FACTOR = 0.3
+HOUR_ADDED_WATTS = 100.0
+
+RARE_FROM_WATTS = 50.0
+RARE_MINUTES = 5.0
+
+USUAL = np.dtype(
+    [
+        ("meter_id", "i4"),
+        ("mains", "?"),
+        ("longest", "i4", LEVELS + 2),  # in minutes, by the columns of jobs.core.open_runs: the run over each level; OFF; SAME
+        ("hour", "u1", HOURS),  # code of the mains' limit in each hour since midnight; 0: none
+        ("standby", "u1"),  # code that mains fall to within a day; 0: none
+        ("dead", "u1"),  # code that mains stay over; 0: none
+        ("rare", "u1", 256),  # of each code: 1 if it is a power that an appliance seldom draws
+    ]
+)
+"""339 bytes."""
+
+
+def usual_record(days: Rows, mains: bool, minutes_at: Floats) -> MeterUsualRecord | None:
+    """What the shapes (SHAPE, rising) of a meter's last days say; None with too few.
+
+    minutes_at: float64 (256,), for how long it drew a power of each code in the window.
+    """
+    if len(days) < LEAST_DAYS:
+        return None
+    longest = np.sort(days["longest"], axis=0)[-2].tolist()
+    return {
+        "mains": mains,
+        "longest_run_minutes": longest[:LEVELS],
+        "longest_off_minutes": longest[OFF],
+        "longest_same_minutes": longest[SAME],
+        "hour_watts": _hour_watts(days["sustained"]) if mains else [],
+        "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
+        "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
+        "rare_watts": [] if mains else _rare_watts(minutes_at),
+    }
+
+
+def _hour_watts(sustained: Bytes) -> list[float]:
+    """The limit of each hour, from the codes of hourly peaks, uint8 (days, HOURS): the highest of the hour and those beside it, and more."""
+    highest = np.pad(sustained.max(axis=0), 1, mode="wrap")
+    codes = np.maximum(np.maximum(highest[:-2], highest[1:-1]), highest[2:])
+    watts: list[float] = (_watts_of(codes) + HOUR_ADDED_WATTS).tolist()
+    return watts
+
+
+def _standby_watts(codes: Bytes) -> float:
+    return STANDBY_FACTOR * float(np.median(_watts_of(codes))) + STANDBY_ADDED_WATTS
+
+
+def _dead_watts(codes: Bytes) -> float:
+    return DEAD_FACTOR * float(_watts_of(codes.min()))
+
+
+def _watts_of(codes: Bytes) -> Floats:
+    """The upper end of each code's step, in W; 0 for code 0."""
+    watts: Floats = np.concatenate([[0.0], EDGES, EDGES[-1:]])[codes]
+    return watts
+
+
+def _rare_watts(minutes_at: Floats) -> list[float]:
+    """The spans of power, (from, to) one after the other, that an appliance seldom draws: with the steps beside them, under RARE_MINUTES."""
+    beside = np.convolve(minutes_at, np.ones(3), "same")
+    rare = beside < RARE_MINUTES
+    rare[: int(code_of(np.array(RARE_FROM_WATTS))) + 1] = False
+    edges = np.flatnonzero(np.diff(rare, prepend=False, append=False))
+    spans: list[float] = _watts_of(np.minimum(edges - 1, 254).astype(np.uint8)).tolist()
+    return spans
+
+
+def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:
+    """USUAL (1,) of a record."""
+    row = np.zeros(1, USUAL)
+    row["meter_id"], row["mains"] = meter_id, record["mains"]
+    row["longest"] = [*record["longest_run_minutes"], record["longest_off_minutes"], record["longest_same_minutes"]]
+    if record["hour_watts"]:
+        row["hour"] = code_of(np.array(record["hour_watts"]))
+    for name in ("standby", "dead"):
+        if (watts := record[f"{name}_watts"]) is not None:
+            row[name] = code_of(np.array(watts))
+    codes = code_of(np.array(record["rare_watts"]))
+    for low, high in zip(codes[::2].tolist(), codes[1::2].tolist()):
+        row["rare"][0, low + 1 : high + 1] = 1
+    return row
+
+
+CODE_OF_BIN: Bytes = code_of(VALUES)
+"""uint8 (BINS,): the code of each bin of a sketch."""

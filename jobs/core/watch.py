@@ -1,0 +1,111 @@
+"""The stage that emits alerts of duration (jobs.core.durations)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from jobs.core.batches import Wanted
+from jobs.core.cells import Cells, watts_of
+from jobs.core.durations import KINDS, Durations, Rule, Usuals
+from jobs.core.house_days import HouseDays, Rules
+from jobs.core.minutes import MINUTE_MS, Minutes
+from jobs.core.stage import Change, Stage
+from jobs.core.state import HouseState
+from jobs.core.statements import of_spell
+from jobs.core.usual import USUAL, usual_row
+from smartmeter.arrays import Rows
+from smartmeter.local_days import day_of, midnights
+from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
+from smartmeter.settings import Settings
+
+
+class Watch(Stage):
+    """Emits an alert once a meter has done something for longer than is usual, again when it changes, and as retracted if it does not stand."""
+
+    wanted = Wanted(minutes=True)
+
+    def __init__(self, settings: Settings):
+        self.rules, self.rule = Rules.of(settings), Rule.of(settings)
+
+    def keep_new(self, state: HouseState, thresholds: Iterable[ThresholdRecord]) -> Usuals:
+        """Store what is usual by new versions (records of schema threshold). Returns all that is stored."""
+        usuals = stored = Usuals.from_bytes(state.get("usuals"))
+        for threshold in thresholds:
+            rows = [usual_row(meter["meter_id"], usual) for meter in threshold["meters"] if (usual := meter["usual"])]
+            usuals = usuals.add(-(-threshold["valid_from"] // MINUTE_MS), np.concatenate([np.empty(0, USUAL), *rows]))
+        if usuals is not stored:
+            state.put("usuals", usuals.to_bytes())
+        return usuals
+
+    def take(self, change: Change) -> Iterator[Result]:
+        """Yield the alerts that the minutes which a batch settles open or change."""
+        if not (len(change.settled) or change.thresholds or change.closes_a_day):
+            return
+        state, house = change.state, change.house
+        usuals, durations = self.keep_new(state, change.thresholds), Durations.from_bytes(state.get("durations"))
+        before = durations.sent
+        if len(usuals.rows):
+            yield from self.look_at(state, house, durations, change.cells, usuals, change.now_ms)
+        change.opened += opened(before, durations.sent)
+        change.closed += opened(before, durations.sent) + int(before["open"].sum()) - int(durations.sent["open"].sum())
+        if change.closes_a_day:
+            end_minute = int(midnights(house.timezone)[house.over_by_now(self.rules) + 1] // MINUTE_MS)
+            durations = durations.close(change.cells, usuals, house.timezone, end_minute, self.rule)
+            state.put("usuals", usuals.forget_before(end_minute).to_bytes())
+        state.put("durations", durations.to_bytes())
+
+    def look_at(
+        self, state: HouseState, house: HouseDays, durations: Durations, cells: Cells, usuals: Usuals, now_ms: int
+    ) -> Iterator[Result]:
+        """Yield the alerts whose spells have changed since they were sent."""
+        spells = durations.spells_at(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS, self.rule)
+        sent, starts = set(durations.sent.tolist()), set(spells[KEY].tolist())
+        changed = [spell for spell in spells if spell.item() not in sent]
+        gone = [spell for spell in durations.sent if spell[KEY].item() not in starts]
+        durations.sent = spells
+        if changed or gone:
+            revision = house.next_revision(now_ms)
+            yield from (("alerts", alert(state.house_id, house.timezone, spell, True, revision)) for spell in gone)
+            yield from (("alerts", alert(state.house_id, house.timezone, spell, False, revision)) for spell in changed)
+
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
+        """Yield the alerts of minutes that are not settled at the end of a bounded topic."""
+        usuals = self.keep_new(state, [])
+        if ended and len(usuals.rows):
+            cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
+            cells.take(Minutes.from_bytes(state.get("minutes")).open)
+            yield from self.look_at(state, house, durations, cells, usuals, now_ms)
+            state.put("durations", durations.to_bytes())
+
+
+KEY = ["meter_id", "kind", "start"]
+
+
+def opened(before: Rows, after: Rows) -> int:
+    """How many spells opened from `before` to `after`, both SPELL. One that began and ended in between counts."""
+    was_open = {spell[KEY].item(): bool(spell["open"]) for spell in before}
+    return sum(not was_open.get(key := spell[KEY].item()) and (bool(spell["open"]) or key not in was_open) for spell in after)
+
+
+def alert(house_id: int, timezone: str, spell: Rows, retracted: bool, revision: int) -> AlertRecord:
+    """The alert of a spell (a row of SPELL)."""
+    start_ms, kind = int(spell["start"]) * MINUTE_MS, KINDS[spell["kind"]]
+    return {
+        "alert_id": f"{house_id}/{spell['meter_id']}/{start_ms}/{kind}",
+        "house_id": house_id,
+        "meter_id": int(spell["meter_id"]),
+        "date": int(day_of(timezone, start_ms)),
+        "start": start_ms,
+        "end": (int(spell["last"]) + 1) * MINUTE_MS,
+        "open": bool(spell["open"]) and not retracted,
+        "retracted": retracted,
+        "readings": 0,
+        "peak_watts": watts_of(int(spell["peak"])),
+        "percentile_watts": 0.0,
+        "limit_watts": watts_of(int(spell["limit"])),
+        "excess_kwh": 0.0,
+        "revision": revision,
+        **of_spell(spell),
+    }
