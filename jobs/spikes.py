@@ -22,7 +22,7 @@ from pyflink.datastream import KeyedCoProcessFunction, RuntimeContext
 
 from jobs.core.batches import Batch, Wanted, alone, unpack
 from jobs.core.energy import kwh
-from jobs.core.episodes import LOWEST, Runs, Spell, Versions, may_be_over, openings, runs_over
+from jobs.core.episodes import LOWEST, Runs, Spell, Versions, may_be_over, noted, openings, runs_over
 from jobs.core.episodes import changes as changes_of
 from jobs.core.guard import reason_of
 from jobs.core.house_days import HouseDays, Rules
@@ -79,9 +79,9 @@ class Spikes(Stage):
         house, spell, state = change.house, self.spell, change.state.get("runs")
         versions = self.keep_new(change.state, change.thresholds)
         runs = Runs.from_bytes(state)
-        before = runs.episodes(change.clock_before_ms, spell)
+        before = noted(runs.episodes(change.clock_before_ms, spell))
         runs.add(runs_over(change.batch, change.used, versions, spell.max_sample_period_ms), change.links, house.sections, spell)
-        after = runs.episodes(house.clock_ms, spell)
+        after = noted(runs.episodes(house.clock_ms, spell))
         changed, gone = changes_of(before, after)
         if len(changed) or len(gone):
             change.opened, change.closed = openings(before, after)

@@ -129,10 +129,16 @@ class Alert:
 
     @property
     def kind(self) -> str:
-        return "level"
+        return "glitch" if self.readings == 1 else "level"
+
+    @property
+    def stands(self) -> bool:
+        return self.readings > 1 or (not self.open and self.peak_watts / self.limit_watts >= 2)
 
     @property
     def severity(self) -> str:
+        if self.kind == "glitch":
+            return "info"
         return "critical" if self.peak_watts / self.limit_watts >= 2 or self.end >= self.start + 3_600_000 else "warning"
 
     @property
@@ -144,6 +150,8 @@ class Alert:
 
     @property
     def reason(self) -> str:
+        if self.kind == "glitch":
+            return "a single reading of " + " W, over its limit of ".join(self.figures) + " W; none beside it is"
         of = {"h": (self.end - self.start) // 3_600_000, "min": (self.end - self.start) // 60_000 % 60}
         of["s"] = 0 if of["h"] else (self.end - self.start) // 1000 % 60
         lasted = " ".join(f"{number} {unit}" for unit, number in of.items() if number)
@@ -151,6 +159,8 @@ class Alert:
 
     @property
     def ends_when(self) -> str:
+        if self.kind == "glitch":
+            return "the next reading is under the limit"
         return f"it falls to {self.figures[1]} W or less" + (f" for {self.hold_ms / 1000:g} s" if self.hold_ms else "")
 
 
@@ -417,7 +427,9 @@ def limit_of(days: list[list[float]], covered_ms: int, rule: Rule) -> float | No
     if covered_ms < rule.warm_up_ms or not on_days:
         return None
     always_on = sum(map(len, on_days)) / sum(map(len, days)) >= rule.mains_share
-    peaks = sorted(sketched(max(on)) for on in on_days)
+    peaks = sorted(sketched(sorted(on)[-2]) for on in on_days if len(on) > 1)
+    if not peaks:
+        return None
     peak = peaks[-1] if len(peaks) < rule.few_days else peaks[-2]
     return peak * (1 + rule.margin) + (rule.mains_watts if always_on else rule.min_watts)
 
@@ -464,3 +476,5 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, a
             alert.readings += 1
             alert.peak_watts = max(alert.peak_watts, watts)
             alert.excess += (Fraction(watts) - Fraction(found.limit_watts)) * (alert.end - time_ms)
+    for alert_id in [alert_id for alert_id, alert in outcome.alerts.items() if alert.house_id == house and not alert.stands]:
+        del outcome.alerts[alert_id]

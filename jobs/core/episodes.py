@@ -268,6 +268,16 @@ class Runs:
         self.runs = self.runs[~settled[ends][chain]]
 
 
+GLITCH_FACTOR = 2
+"""A reading alone is a glitch from this multiple of its limit on. Below, it is a load that was on for too short a time to judge."""
+
+
+def noted(episodes: Rows) -> Rows:
+    """The episodes (EPISODE) that make an alert: those of several readings, and glitches, which are known once they are over."""
+    glitch = ~episodes["open"] & (episodes["peak_watts"] >= GLITCH_FACTOR * episodes["limit_watts"])
+    return episodes[(episodes["readings"] > 1) | glitch]
+
+
 def changes(before: Rows, after: Rows) -> tuple[Rows, Rows]:
     """(episodes that are new or have changed, earlier episodes whose start no longer exists), all EPISODE."""
     known, starts = set(before.tolist()), set(after[["meter_id", "start_ms"]].tolist())

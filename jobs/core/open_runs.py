@@ -47,7 +47,7 @@ def advance(runs, cell, minute, most_missing, off_code):
     for level in range(LEVELS):
         runs[level] = since(runs[level], cell.low > level_code(level), together, minute)
     runs[OFF] = since(runs[OFF], cell.high <= off_code, together, minute)
-    runs[SAME] = since(runs[SAME], cell.same > 0, together and cell.same == runs[DIGEST], minute)
+    runs[SAME] = since(runs[SAME], cell.same > 0 and cell.low > off_code, together and cell.same == runs[DIGEST], minute)
     runs[LAST], runs[LOW], runs[DIGEST] = minute, cell.low, cell.same
 
 

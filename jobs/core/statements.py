@@ -47,7 +47,7 @@ class Statement(TypedDict):
 
 @dataclass(frozen=True)
 class Level:
-    """States alerts of kind level: readings over a limit. hold_ms: how long an episode continues without one."""
+    """States alerts of kinds level and glitch: readings over a limit, and one alone. hold_ms: how long an episode continues without one."""
 
     hold_ms: int
 
@@ -56,6 +56,13 @@ class Level:
         peak_watts, limit_watts = float(episode["peak_watts"]), float(episode["limit_watts"])
         lasted_ms = int(episode["end_ms"]) - int(episode["start_ms"])
         peak, limit = apart(peak_watts, limit_watts)
+        if episode["readings"] == 1:
+            return {
+                "kind": "glitch",
+                "severity": "info",
+                "reason": f"a single reading of {peak} W, over its limit of {limit} W; none beside it is",
+                "ends_when": "the next reading is under the limit",
+            }
         lasted = f", for {duration(lasted_ms)}" if lasted_ms >= 1000 else ""
         held = f" for {self.hold_ms / 1000:g} s" if self.hold_ms else ""
         critical = peak_watts >= CRITICAL_FACTOR * limit_watts or lasted_ms >= CRITICAL_MS

@@ -7,12 +7,14 @@ import numpy as np
 from jobs.core.cells import EDGES, code_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS
-from jobs.core.sketch import VALUES
-from smartmeter.arrays import Bytes, Floats, Rows
+from smartmeter.arrays import Bytes, Floats, Ints, Rows
 from smartmeter.messages.records import MeterUsualRecord
 
-LEAST_DAYS = 7
-"""With fewer days with readings, nothing is usual yet."""
+LEAST_DAYS, LEAST_USED = 7, 4
+"""With fewer days with readings, or fewer on which a meter was on, nothing is usual yet."""
+
+FEW_USED = 8
+"""With fewer days on which it was on, the longest of their runs counts, and else the second-longest: a fault must not become usual."""
 
 STANDBY_DAYS = 14
 STANDBY_FACTOR, STANDBY_ADDED_WATTS = 1.5, 20.0
@@ -36,14 +38,12 @@ USUAL = np.dtype(
 """339 bytes."""
 
 
-def usual_record(days: Rows, mains: bool, minutes_at: Floats) -> MeterUsualRecord | None:
-    """What the shapes (SHAPE, rising) of a meter's last days say; None with too few.
-
-    minutes_at: float64 (256,), for how long it drew a power of each code in the window.
-    """
-    if len(days) < LEAST_DAYS:
+def usual_record(days: Rows, mains: bool) -> MeterUsualRecord | None:
+    """What the shapes (SHAPE, rising) of a meter's last days say; None with too few."""
+    used = int((days["longest"][:, 0] > 0).sum())
+    if len(days) < LEAST_DAYS or used < LEAST_USED:
         return None
-    longest = np.sort(days["longest"], axis=0)[-2].tolist()
+    longest = np.sort(days["longest"], axis=0)[-1 if used < FEW_USED else -2].tolist()
     return {
         "mains": mains,
         "longest_run_minutes": longest[:LEVELS],
@@ -52,7 +52,7 @@ def usual_record(days: Rows, mains: bool, minutes_at: Floats) -> MeterUsualRecor
         "hour_watts": _hour_watts(days["sustained"]) if mains else [],
         "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
         "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
-        "rare_watts": [] if mains else _rare_watts(minutes_at),
+        "rare_watts": [] if mains else _rare_watts(days["minutes_at"].sum(axis=0)),
     }
 
 
@@ -78,7 +78,7 @@ def _watts_of(codes: Bytes) -> Floats:
     return watts
 
 
-def _rare_watts(minutes_at: Floats) -> list[float]:
+def _rare_watts(minutes_at: Ints) -> list[float]:
     """The spans of power, (from, to) one after the other, that an appliance seldom draws: with the steps beside them, under RARE_MINUTES."""
     beside = np.convolve(minutes_at, np.ones(3), "same")
     rare = beside < RARE_MINUTES
@@ -103,6 +103,3 @@ def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:
         row["rare"][0, low + 1 : high + 1] = 1
     return row
 
-
-CODE_OF_BIN: Bytes = code_of(VALUES)
-"""uint8 (BINS,): the code of each bin of a sketch."""

@@ -13,10 +13,9 @@ from math import isnan
 
 import numpy as np
 
-from jobs.core.minutes import MINUTE_MS
 from jobs.core.sketch import Sketches
 from jobs.core.state_version import require_version
-from jobs.core.usual import CODE_OF_BIN, usual_record
+from jobs.core.usual import usual_record
 from smartmeter.arrays import Bools, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterThresholdRecord
@@ -47,7 +46,7 @@ METER_DAY = np.dtype(
         ("covered_ms", "i8"),
         ("readings", "i8"),
         ("on_readings", "i8"),  # those over on_watts
-        ("peak_watts", "f8"),  # the highest of them; 0 where there are none
+        ("peak_watts", "f8"),  # the second-highest of them: one reading alone may be a glitch; 0 with fewer than two
     ]
 )
 """40 bytes."""
@@ -123,7 +122,7 @@ def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
             known_ms += days[d].covered_ms
             readings += days[d].readings
             on_readings += days[d].on_readings
-            days_on += days[d].on_readings > 0
+            days_on += days[d].peak_watts > 0
             second_watts = max(second_watts, min(highest_watts, days[d].peak_watts))
             highest_watts = max(highest_watts, days[d].peak_watts)
         if known_ms < LEAST_HISTORY_MS or days_on == 0:
@@ -171,7 +170,6 @@ class Window:
         percentile_watts, readings = np.zeros(len(meter_ids)), np.zeros(len(meter_ids), np.int64)
         percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]
         covered_ms, limit_watts, always_on = limits.of_meters(meter_ids, self.days, self.date)
-        minutes_at = self.minutes_at(meter_ids, covered_ms, readings)
         for m, (meter_id, percentile, count, covered, limit) in enumerate(
             zip(*(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts)))
         ):
@@ -182,16 +180,8 @@ class Window:
                 "covered_s": covered / 1000,
                 "warming_up": isnan(limit),
                 "limit_watts": None if isnan(limit) else limit,
-                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(always_on[m]), minutes_at[m]),
+                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(always_on[m])),
             }
-
-    def minutes_at(self, meter_ids: Int32s, covered_ms: Ints, readings: Ints) -> Floats:
-        """float64 (m, 256): for how many minutes of the window each meter drew a power of each code (jobs.core.cells)."""
-        of_meter, bins = np.searchsorted(meter_ids, self.sketches.meters()), self.sketches.bins()
-        minutes_a_reading = covered_ms / np.maximum(readings, 1) / MINUTE_MS
-        found = np.zeros((len(meter_ids), 256))
-        np.add.at(found, (of_meter, CODE_OF_BIN[bins]), self.sketches.counts * minutes_a_reading[of_meter])
-        return found
 
     def to_bytes(self) -> bytes:
         """This window in a stable form, as kept in checkpoints."""
@@ -217,7 +207,7 @@ def meter_days(totals: Rows, sketches: Sketches, on_watts: float) -> Rows:
     for column in ("day", "meter_id", "covered_ms", "readings"):
         rows[column] = totals[column]
     on = sketches.above(on_watts)
-    meter_ids, peak = on.quantile(1.0)
-    _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
-    rows["on_readings"][at], rows["peak_watts"][at] = on.readings()[1][of_meter], peak[of_meter]
+    for column, (meter_ids, figures) in {"on_readings": on.readings(), "peak_watts": on.second_highest()}.items():
+        _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
+        rows[column][at] = figures[of_meter]
     return rows
