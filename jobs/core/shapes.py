@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, FASTEST, Cells
-from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, SAME, advance, goes_on, lasted, no_runs
+from jobs.core.open_runs import COLUMNS, BEFORE, LAST, LEVELS, LOW, NONE, SAME, advance, goes_on, lasted, no_runs, passes
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Int32s, Rows
 from smartmeter.compiled import compiled
@@ -52,15 +52,15 @@ class Shapes:
             self._know(cells.block(utc_day).meter_ids)
         found = np.zeros(len(self.meter_ids), SHAPE)
         found["day"], found["meter_id"] = day, self.meter_ids
-        histogram = np.zeros((len(self.meter_ids), CODES), np.int32)
+        minutes, histogram = np.zeros((2, len(self.meter_ids), CODES), np.int32)
         longest, sustained = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
         for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
             block, first = cells.block(utc_day), utc_day * DAY_MINUTES
             rows = np.searchsorted(self.meter_ids, block.meter_ids)
             span = max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES)
-            _scan(block.cells, rows, first, *span, begin_minute, self.runs, longest, sustained, histogram, *rule)
+            _scan(block.cells, rows, first, *span, begin_minute, self.runs, longest, sustained, minutes, histogram, *rule)
         found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)
-        found["sustained"], found["minutes"], found["standby"] = sustained, histogram.sum(axis=1), _low_codes(histogram)
+        found["sustained"], found["minutes"], found["standby"] = sustained, minutes.sum(axis=1), _low_codes(minutes)
         found["minutes_at"] = np.minimum(histogram, CODES - 1)
         self.days = np.concatenate([self.days, found[found["minutes"] > 0]])
         self.end_minute = end_minute
@@ -96,7 +96,7 @@ class Shapes:
 
 
 @compiled
-def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, histogram, most_missing, off_code):
+def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, minutes, histogram, most_missing, off_code):
     """Take in the cells of columns begin to end: advance the open runs, and add to the figures of the day that began at `midnight`."""
     for m in range(len(rows)):
         row = rows[m]
@@ -108,13 +108,15 @@ def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, hi
             minute = first + i
             if goes_on(open_runs, minute, most_missing):
                 hour = min((minute - midnight) // 60, HOURS - 1)
+                if not passes(open_runs[BEFORE], open_runs[LOW], cell.low):
+                    histogram[row, open_runs[LOW]] += 1
                 sustained[row, hour] = max(sustained[row, hour], min(open_runs[LOW], cell.low))
             if open_runs[LAST] != NONE:
                 longest[row, SAME + 1] = max(longest[row, SAME + 1], minute - open_runs[LAST] - 1)
             advance(open_runs, cell, minute, most_missing, off_code)
             for run in range(SAME + 1):
                 longest[row, run] = max(longest[row, run], lasted(open_runs[run], minute))
-            histogram[row, cell.low] += 1
+            minutes[row, cell.low] += 1
 
 
 def _low_codes(histogram: Int32s) -> Int32s:
