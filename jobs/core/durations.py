@@ -19,7 +19,7 @@ import numpy as np
 from jobs.core.cells import DAY_MINUTES, FASTEST, Cells, code_of
 from jobs.core.local_hours import HOUR_MS
 from jobs.core.minutes import MINUTE_MS
-from jobs.core.open_runs import COLUMNS, LEVELS, NONE, OFF, SAME, advance, goes_on, lasted, level_code, since
+from jobs.core.open_runs import COLUMNS, LEVELS, LOW, NONE, OFF, SAME, STEADY_CODES, advance, goes_on, lasted, level_code, since
 from jobs.core.state_version import require_version
 from jobs.core.shapes import HOURS
 from jobs.core.usual import USUAL
@@ -214,10 +214,11 @@ def _scan(cells, rows, first, begin, end, usual, usual_at, hour_at, runs, spells
                 continue
             minute, at = first + i, usual_at[i, row]
             together = goes_on(runs[row], minute, most_missing)
+            steady = together and abs(cell.low - runs[row, LOW]) <= STEADY_CODES
             advance(runs[row], cell, minute, most_missing, off_code)
             if at < 0:
                 continue
-            _advance_beside(runs[row], cell, minute, together, usual[at], hour_at[i])
+            _advance_beside(runs[row], cell, minute, together, steady, usual[at], hour_at[i])
             for kind in range(len(KINDS)):
                 begun, limit, most = _broken(kind, runs[row], minute, usual[at], hour_at[i], off_code)
                 if begun != NONE:
@@ -226,10 +227,10 @@ def _scan(cells, rows, first, begin, end, usual, usual_at, hour_at, runs, spells
 
 
 @compiled
-def _advance_beside(runs, cell, minute, together, usual, hour):
+def _advance_beside(runs, cell, minute, together, steady, usual, hour):
     """Advance the runs whose condition depends on the version in force."""
-    at_rare = cell.high - cell.low <= 1 and usual.rare[cell.low] + usual.rare[cell.high] == 2
-    runs[AT_RARE] = since(runs[AT_RARE], not usual.mains and at_rare, together, minute)
+    at_rare = not usual.mains and usual.rare[cell.low] and cell.high - cell.low <= STEADY_CODES
+    runs[AT_RARE] = since(runs[AT_RARE], at_rare, steady, minute)
     runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < cell.low, together, minute)
     runs[OVER_STANDBY] = since(runs[OVER_STANDBY], 0 < usual.standby < cell.low, together, minute)
     runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead, together, minute)

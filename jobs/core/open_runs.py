@@ -15,13 +15,13 @@ LEVELS = 11
 LEVEL_WATTS = tuple(FIRST_LEVEL_WATTS * 2**level for level in range(LEVELS))
 """30 W to 31 kW."""
 
-OFF, SAME, LAST, LOW, BEFORE, DIGEST = range(LEVELS, LEVELS + 6)
+OFF, SAME, LAST, LOW, DIGEST = range(LEVELS, LEVELS + 5)
 """Columns of a meter's open runs. Before them: the first minute of its run over each level, or NONE. OFF: of its run at or under the power
-of an appliance that is off. SAME: of its run at one power. LAST: its last minute with readings, or NONE; LOW, DIGEST: of its cell then; BEFORE: LOW of
-the minute that it goes on from, or 0."""
+of an appliance that is off. SAME: of its run at one power. LAST: its last minute with readings, or NONE; LOW, DIGEST: of its cell then."""
 
 COLUMNS = DIGEST + 1
-SWITCHED = 2
+STEADY_CODES = 2
+"""The power of consecutive minutes is steady if their codes differ by no more: 19 %."""
 NONE = -(2**31)
 
 
@@ -50,14 +50,7 @@ def advance(runs, cell, minute, most_missing, off_code):
         runs[level] = since(runs[level], cell.low > level_code(level), together, minute)
     runs[OFF] = since(runs[OFF], cell.high <= off_code, together, minute)
     runs[SAME] = since(runs[SAME], cell.same > 0 and cell.low > off_code, together and cell.same == runs[DIGEST], minute)
-    runs[BEFORE] = runs[LOW] if together else 0
     runs[LAST], runs[LOW], runs[DIGEST] = minute, cell.low, cell.same
-
-
-@compiled
-def passes(before, low, after):
-    """Whether a minute is one in which a load was switched: its power lies between those of the minutes beside it."""
-    return before + SWITCHED < low < after - SWITCHED or before - SWITCHED > low > after + SWITCHED
 
 
 @compiled

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, FASTEST, Cells
-from jobs.core.open_runs import COLUMNS, BEFORE, LAST, LEVELS, LOW, NONE, SAME, advance, goes_on, lasted, no_runs, passes
+from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, SAME, STEADY_CODES, advance, goes_on, lasted, no_runs
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Int32s, Rows
 from smartmeter.compiled import compiled
@@ -108,8 +108,8 @@ def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, mi
             minute = first + i
             if goes_on(open_runs, minute, most_missing):
                 hour = min((minute - midnight) // 60, HOURS - 1)
-                if not passes(open_runs[BEFORE], open_runs[LOW], cell.low):
-                    histogram[row, open_runs[LOW]] += 1
+                if abs(open_runs[LOW] - cell.low) <= STEADY_CODES:
+                    histogram[row, cell.low] += 1
                 sustained[row, hour] = max(sustained[row, hour], min(open_runs[LOW], cell.low))
             if open_runs[LAST] != NONE:
                 longest[row, SAME + 1] = max(longest[row, SAME + 1], minute - open_runs[LAST] - 1)
