@@ -15,7 +15,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs.core.batches import Wanted
-from jobs.core.cells import Cells
+from jobs.core.cells import HOUSE, Cells
 from jobs.core.durations import Rule
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.minutes import MINUTE_MS
@@ -23,11 +23,12 @@ from jobs.core.panes import Panes
 from jobs.core.shapes import Shapes
 from jobs.core.stage import Change, Stage
 from jobs.core.totals import daily
+from jobs.core.usual import house_silence
 from jobs.core.window import Limits, Window
 from jobs.flink import flow
 from smartmeter.arrays import Rows
 from smartmeter.local_days import NEVER, day_of, midnights
-from smartmeter.messages.records import MeterThresholdRecord, Result, ThresholdRecord
+from smartmeter.messages.records import Result, ThresholdRecord
 from smartmeter.settings import Settings
 
 
@@ -65,14 +66,14 @@ class Thresholds(Stage):
             last = visited[0] - 1
             window = self.first_window(visited[0], panes, totals)
             window.valid_to_ms = self.ends_ms(house, last)
-            yield self.version(change, window, last, [])
+            yield self.version(change, window, last)
         for date in self.dates_of_versions(house, last, visited, totals["day"][totals["readings"] > 0].tolist()):
             self.move(window, date, totals, panes)
             window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
-            yield self.version(change, window, date, self.meters(change, window))
+            yield self.version(change, window, date)
         if window.valid_to_ms <= house.clock_ms:  # the house moved to a time zone further west, so its day is longer
             window.valid_to_ms = self.ends_ms(house, window.date)
-            yield self.version(change, window, window.date, self.meters(change, window))
+            yield self.version(change, window, window.date)
         panes.due_ms = min(self.ends_ms(house, window.date), window.valid_to_ms)
         change.state.put("window", window.to_bytes())
 
@@ -89,11 +90,10 @@ class Thresholds(Stage):
                 shapes.close(day, *begins[day : day + 2].tolist(), cells, self.duration_rule)
         change.state.put("shapes", shapes.to_bytes())
 
-    def meters(self, change: Change, window: Window) -> list[MeterThresholdRecord]:
-        """The records of the meters of a window."""
+    def shapes_before(self, change: Change, date: int) -> Rows:
+        """SHAPE of the limit_days before a date."""
         days = Shapes.from_bytes(change.state.get("shapes")).days
-        own = (days["day"] < window.date) & (days["day"] >= window.date - self.limits.limit_days)
-        return list(window.meters(self.limits, days[own]))
+        return days[(days["day"] < date) & (days["day"] >= date - self.limits.limit_days)]
 
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
         """The date of the version in force at a time. The day before that date is closed by then."""
@@ -138,8 +138,9 @@ class Thresholds(Stage):
         if window.date < date:
             window.skip(date, panes.remove_before(date - self.limits.window_days), self.limits)
 
-    def version(self, change: Change, window: Window, date: int, meters: list[MeterThresholdRecord]) -> Result:
+    def version(self, change: Change, window: Window, date: int) -> Result:
         """(topic, record) of the version that comes into force on a date. Later stages find the record in change.thresholds."""
+        shapes = self.shapes_before(change, date)
         threshold: ThresholdRecord = {
             "house_id": change.house_id,
             "date": date,
@@ -147,8 +148,9 @@ class Thresholds(Stage):
             "valid_to": window.valid_to_ms,
             "quantile": self.limits.quantile,
             "window_days": self.limits.window_days,
-            "meters": meters,
+            "meters": list(window.meters(self.limits, shapes)),
             "revision": change.house.next_revision(change.now_ms),
+            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE]),
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold

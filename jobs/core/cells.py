@@ -31,6 +31,9 @@ CELL = np.dtype(
         ("same", "u1"),  # a digest of the power, 1 to 255, if all readings are equal; else 0
     ]
 )
+HOUSE = 0
+"""Stands for a meter in the first row of a block, with a reading in each minute in which any meter has one. Meters are numbered from 1."""
+
 DAY_MINUTES = 1440
 FASTEST = 1
 """Level of zlib."""
@@ -104,7 +107,7 @@ class Cells:
         days = minutes["minute"] // DAY_MINUTES
         for day in np.unique(days).tolist():
             of_day = minutes[days == day]
-            block = self.block(day).with_meters(of_day["meter_id"])
+            block = self.block(day).with_meters(np.append(np.int32(HOUSE), of_day["meter_id"]))
             rows = np.searchsorted(block.meter_ids, of_day["meter_id"])
             _fill(block.cells, rows, of_day["minute"] % DAY_MINUTES, *_cells_of(of_day))
             self._blocks[day] = block
@@ -134,7 +137,9 @@ def _cells_of(minutes: Rows) -> tuple[Bytes, Bytes, Bytes]:
 
 @compiled
 def _fill(cells, rows, columns, low, high, same):
+    """Merge cells into those of a block, whose first row is the house's."""
     for i in range(len(rows)):
+        cells[0, columns[i]].low = cells[0, columns[i]].high = 1
         cell = cells[rows[i], columns[i]]
         if cell.low == 0:
             cell.low, cell.high, cell.same = low[i], high[i], same[i]

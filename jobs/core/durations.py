@@ -19,7 +19,7 @@ import numpy as np
 from jobs.core.cells import DAY_MINUTES, FASTEST, Cells, code_of
 from jobs.core.local_hours import HOUR_MS
 from jobs.core.minutes import MINUTE_MS
-from jobs.core.open_runs import COLUMNS, LEVELS, LOW, NONE, OFF, SAME, STEADY_CODES, advance, goes_on, lasted, level_code, since
+from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, OFF, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, level_code, seen_by, silence, since
 from jobs.core.state_version import require_version
 from jobs.core.shapes import HOURS
 from jobs.core.usual import USUAL
@@ -28,8 +28,8 @@ from smartmeter.compiled import compiled
 from smartmeter.local_days import day_of, midnights
 from smartmeter.settings import Settings
 
-KINDS = ("run", "band", "off", "hour", "standby", "dead", "frozen")
-RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN = range(len(KINDS))
+KINDS = ("run", "band", "off", "hour", "standby", "dead", "frozen", "silent")
+RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN, SILENT = range(len(KINDS))
 
 AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 4)
 """Columns of a meter's open runs, after those of jobs.core.open_runs: the first minutes of runs whose condition depends on the version."""
@@ -135,17 +135,14 @@ class Durations:
         ahead = self._with_meters(cells)
         found, size = np.empty(0, SPELL), 0
         for day in cells.days:
-            block, first = cells.block(day), day * DAY_MINUTES
+            block, first = cells.block(day).with_meters(ahead.meter_ids), day * DAY_MINUTES
             begin, end = max(self.end_minute - first, 0), min(until_minute - first, DAY_MINUTES)
             if begin >= end:
                 continue
             minutes = np.arange(first, first + DAY_MINUTES, dtype=np.int32)
             usual_at, hour_at = usuals.at(ahead.meter_ids, minutes), hours_since_midnight(timezone, minutes)
-            rows = np.searchsorted(ahead.meter_ids, block.meter_ids)
-            found = np.append(found[:size], np.empty(len(rows) * MOST_SPELLS, SPELL))
-            size = _scan(
-                block.cells, rows, first, begin, end, usuals.rows, usual_at, hour_at, ahead.runs, ahead.spells, found, size, *rule
-            )
+            found = np.append(found[:size], np.empty(len(block.meter_ids) * MOST_SPELLS, SPELL))
+            size = _scan(block.cells, first, begin, end, usuals.rows, usual_at, hour_at, ahead.runs, ahead.spells, found, size, *rule)
         return ahead, found[:size]
 
     def _with_meters(self, cells: Cells) -> Durations:
@@ -153,6 +150,7 @@ class Durations:
         meter_ids = reduce(np.union1d, (cells.block(day).meter_ids for day in cells.days), self.meter_ids).astype(np.int32)
         rows = np.searchsorted(meter_ids, self.meter_ids)
         runs, spells = np.full((len(meter_ids), ALL_COLUMNS), NONE, np.int32), np.zeros((len(meter_ids), len(KINDS)), SPELL)
+        runs[:, SEEN] = 0
         spells["meter_id"], spells["kind"], spells["start"] = meter_ids[:, np.newaxis], np.arange(len(KINDS)), NONE
         runs[rows], spells[rows] = self.runs, self.spells
         return Durations(self.end_minute, meter_ids, runs, spells, self.sent)
@@ -201,29 +199,42 @@ def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
 
 
 @compiled
-def _scan(cells, rows, first, begin, end, usual, usual_at, hour_at, runs, spells, found, size, most_missing, off_code):
+def _scan(cells, first, begin, end, usual, usual_at, hour_at, runs, spells, found, size, most_missing, off_code):
     """Take in the cells of columns begin to end. Appends the spells that ended to found[:size]; returns the new size.
 
     usual: USUAL; usual_at: int32 (minutes, m), the index in it that holds for a minute and meter, or -1; hour_at: uint8 (minutes,).
     """
-    for m in range(len(rows)):
-        row = rows[m]
+    seen_at = seen_by(cells[0, begin:end], runs[0, SEEN])
+    for m in range(len(cells)):
         for i in range(begin, end):
-            cell = cells[m, i]
+            cell, minute, at, seen = cells[m, i], first + i, usual_at[i, m], seen_at[i - begin]
+            if m > 0 and cell.low == 0 and cells[0, i].low and at >= 0:
+                most = usual[at].gap
+                if silence(runs[m], minute, seen + 1) > allowed_silence(most):
+                    size = _go_on(spells[m, SILENT], minute, minute, runs[m, LAST] + 1, 0, most, 0, found, size)
             if cell.low == 0:
                 continue
-            minute, at = first + i, usual_at[i, row]
-            together = goes_on(runs[row], minute, most_missing)
-            steady = together and abs(cell.low - runs[row, LOW]) <= STEADY_CODES
-            advance(runs[row], cell, minute, most_missing, off_code)
-            if at < 0:
+            together, silent_minutes = goes_on(runs[m], minute, most_missing), silence(runs[m], minute, -1)
+            if m == 0 and at >= 0 and silent_minutes > allowed_silence(usual[at].gap):
+                most = usual[at].gap
+                begun = runs[m, LAST] + 1
+                size = _go_on(spells[m, SILENT], begun + allowed_silence(most), minute - 1, begun, 0, most, 0, found, size)
+            steady = together and abs(cell.low - runs[m, LOW]) <= STEADY_CODES
+            advance(runs[m], cell, minute, seen, most_missing, off_code)
+            if m == 0 or at < 0:
                 continue
-            _advance_beside(runs[row], cell, minute, together, steady, usual[at], hour_at[i])
-            for kind in range(len(KINDS)):
-                begun, limit, most = _broken(kind, runs[row], minute, usual[at], hour_at[i], off_code)
+            _advance_beside(runs[m], cell, minute, together, steady, usual[at], hour_at[i])
+            for kind in range(SILENT):
+                begun, limit, most = _broken(kind, runs[m], minute, usual[at], hour_at[i], off_code)
                 if begun != NONE:
-                    size = _go_on(spells[row], kind, minute, begun, limit, most, cell.high, found, size)
+                    size = _go_on(spells[m, kind], minute, minute, begun, limit, most, cell.high, found, size)
     return size
+
+
+@compiled
+def allowed_silence(usual_minutes):
+    """For how many minutes a meter may have no readings."""
+    return 2 * usual_minutes + HOUR_MINUTES
 
 
 @compiled
@@ -266,15 +277,14 @@ def _broken(kind, runs, minute, usual, hour, off_code):
 
 
 @compiled
-def _go_on(spells, kind, minute, begun, limit, usual_minutes, high, found, size):
-    """Add a conspicuous minute to a meter's spell of a kind, or let it begin another. Returns the number of spells found."""
-    spell = spells[kind]
-    if spell.start != NONE and minute - spell.last <= MERGED_MINUTES:
-        spell.last, spell.peak = minute, max(spell.peak, high)
+def _go_on(spell, start, last, begun, limit, usual_minutes, high, found, size):
+    """Add conspicuous minutes to a spell, or let them begin another. Returns the number of spells found."""
+    if spell.start != NONE and start - spell.last <= MERGED_MINUTES:
+        spell.last, spell.peak = last, max(spell.peak, high)
         return size
     if spell.start != NONE:
         found[size] = spell
         size += 1
-    spell.start, spell.last, spell.since = minute, minute, begun
+    spell.start, spell.last, spell.since = start, last, begun
     spell.limit, spell.usual, spell.peak = limit, usual_minutes, high
     return size

@@ -15,9 +15,10 @@ LEVELS = 11
 LEVEL_WATTS = tuple(FIRST_LEVEL_WATTS * 2**level for level in range(LEVELS))
 """30 W to 31 kW."""
 
-OFF, SAME, LAST, LOW, DIGEST = range(LEVELS, LEVELS + 5)
+OFF, SAME, LAST, SEEN, LOW, DIGEST = range(LEVELS, LEVELS + 6)
 """Columns of a meter's open runs. Before them: the first minute of its run over each level, or NONE. OFF: of its run at or under the power
-of an appliance that is off. SAME: of its run at one power. LAST: its last minute with readings, or NONE; LOW, DIGEST: of its cell then."""
+of an appliance that is off. SAME: of its run at one power. LAST: its last minute with readings, or NONE; SEEN: how many minutes the
+house had readings by then; LOW, DIGEST: of its cell then."""
 
 COLUMNS = DIGEST + 1
 STEADY_CODES = 2
@@ -27,7 +28,9 @@ NONE = -(2**31)
 
 def no_runs(meters: int) -> Int32s:
     """The open runs of meters without a reading, int32 (meters, COLUMNS)."""
-    return np.full((meters, COLUMNS), NONE, np.int32)
+    runs = np.full((meters, COLUMNS), NONE, np.int32)
+    runs[:, SEEN] = 0
+    return runs
 
 
 @compiled
@@ -43,14 +46,35 @@ def goes_on(runs, minute, most_missing):
 
 
 @compiled
-def advance(runs, cell, minute, most_missing, off_code):
-    """Take in a cell with readings: the next of the meter."""
+def advance(runs, cell, minute, seen, most_missing, off_code):
+    """Take in a cell with readings: the next of the meter. seen: how many minutes the house had readings by then."""
     together = goes_on(runs, minute, most_missing)
     for level in range(LEVELS):
         runs[level] = since(runs[level], cell.low > level_code(level), together, minute)
     runs[OFF] = since(runs[OFF], cell.high <= off_code, together, minute)
     runs[SAME] = since(runs[SAME], cell.same > 0 and cell.low > off_code, together and cell.same == runs[DIGEST], minute)
-    runs[LAST], runs[LOW], runs[DIGEST] = minute, cell.low, cell.same
+    runs[LAST], runs[SEEN], runs[LOW], runs[DIGEST] = minute, seen, cell.low, cell.same
+
+
+@compiled
+def silence(runs, minute, seen):
+    """For how many minutes a meter had no readings before a minute: of those in which its house had some; of the house, of all.
+
+    seen: how many minutes the house had readings by then; -1 for the house itself.
+    """
+    if runs[LAST] == NONE:
+        return 0
+    return minute - runs[LAST] - 1 if seen < 0 else seen - runs[SEEN] - 1
+
+
+@compiled
+def seen_by(house, seen):
+    """int32 (minutes,): in how many minutes a house has had readings by each one. house: its cells; seen: the number before."""
+    found = np.empty(len(house), np.int32)
+    for i in range(len(house)):
+        seen += house[i].low > 0
+        found[i] = seen
+    return found
 
 
 @compiled

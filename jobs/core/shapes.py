@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, FASTEST, Cells
-from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, SAME, STEADY_CODES, advance, goes_on, lasted, no_runs
+from jobs.core.open_runs import COLUMNS, LEVELS, LOW, NONE, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, no_runs, seen_by, silence
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Int32s, Rows
 from smartmeter.compiled import compiled
@@ -24,7 +24,7 @@ SHAPE = np.dtype(
         ("minutes", "u2"),  # with readings
         ("minutes_at", "u1", CODES),  # those at each code of the lowest power; 255 stands for more, too
         ("longest", "u2", LEVELS + 2),  # in minutes, as of the day: the run over each level; OFF; SAME (jobs.core.open_runs)
-        ("gap", "u2"),  # the most minutes between two with readings
+        ("gap", "u2"),  # the longest silence between two minutes with readings (jobs.core.open_runs.silence)
         ("standby", "u1"),  # code that 5 % of the minutes' lowest powers stay at or below
         ("sustained", "u1", HOURS),  # code of the highest power in each hour since midnight that two minutes on end held
     ]
@@ -56,6 +56,8 @@ class Shapes:
         longest, sustained = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
         for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
             block, first = cells.block(utc_day), utc_day * DAY_MINUTES
+            if not len(block.meter_ids):
+                continue
             rows = np.searchsorted(self.meter_ids, block.meter_ids)
             span = max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES)
             _scan(block.cells, rows, first, *span, begin_minute, self.runs, longest, sustained, minutes, histogram, *rule)
@@ -98,6 +100,7 @@ class Shapes:
 @compiled
 def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, minutes, histogram, most_missing, off_code):
     """Take in the cells of columns begin to end: advance the open runs, and add to the figures of the day that began at `midnight`."""
+    seen_at = seen_by(cells[0, begin:end], runs[0, SEEN])
     for m in range(len(rows)):
         row = rows[m]
         open_runs = runs[row]
@@ -111,9 +114,9 @@ def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, mi
                 if abs(open_runs[LOW] - cell.low) <= STEADY_CODES:
                     histogram[row, cell.low] += 1
                 sustained[row, hour] = max(sustained[row, hour], min(open_runs[LOW], cell.low))
-            if open_runs[LAST] != NONE:
-                longest[row, SAME + 1] = max(longest[row, SAME + 1], minute - open_runs[LAST] - 1)
-            advance(open_runs, cell, minute, most_missing, off_code)
+            seen = seen_at[i - begin]
+            longest[row, SAME + 1] = max(longest[row, SAME + 1], silence(open_runs, minute, seen if m else -1))
+            advance(open_runs, cell, minute, seen, most_missing, off_code)
             for run in range(SAME + 1):
                 longest[row, run] = max(longest[row, run], lasted(open_runs[run], minute))
             minutes[row, cell.low] += 1

@@ -32,6 +32,7 @@ SEVERITY: dict[str, Severity] = {
     "standby": "info",
     "dead": "critical",
     "frozen": "warning",
+    "silent": "warning",
 }
 """Of alerts of duration."""
 
@@ -86,6 +87,7 @@ def of_spell(spell: Any) -> Statement:
         "hour": (f"over {watts} for {lasted}: the house does not draw that much at this hour", f"it falls to {watts} or less"),
         "standby": (f"over {watts} for {lasted}, without falling to its standby", f"it falls to {watts} or less"),
         "dead": (f"under {watts} for {lasted}: the house always draws more", f"it draws more than {watts}"),
+        "silent": (f"no reading for {lasted}; it is seldom silent for longer than {usually}", "it sends a reading"),
         "frozen": (f"the same reading for {lasted}; that seldom lasts longer than {usually}", "a reading differs"),
     }[kind]
     return {"kind": kind, "severity": SEVERITY[kind], "reason": reason, "ends_when": ends_when}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.core.cells import EDGES, code_of
+from jobs.core.cells import EDGES, HOUSE, code_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS
 from smartmeter.arrays import Bytes, Floats, Ints, Rows
@@ -29,6 +29,7 @@ USUAL = np.dtype(
         ("meter_id", "i4"),
         ("mains", "?"),
         ("longest", "i4", LEVELS + 2),  # in minutes, by the columns of jobs.core.open_runs: the run over each level; OFF; SAME
+        ("gap", "i4"),  # the longest silence, in minutes
         ("hour", "u1", HOURS),  # code of the mains' limit in each hour since midnight; 0: none
         ("standby", "u1"),  # code that mains fall to within a day; 0: none
         ("dead", "u1"),  # code that mains stay over; 0: none
@@ -49,11 +50,24 @@ def usual_record(days: Rows, mains: bool) -> MeterUsualRecord | None:
         "longest_run_minutes": longest[:LEVELS],
         "longest_off_minutes": longest[OFF],
         "longest_same_minutes": longest[SAME],
+        "longest_gap_minutes": int(np.sort(days["gap"])[-2]),
         "hour_watts": _hour_watts(days["sustained"]) if mains else [],
         "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
         "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
         "rare_watts": [] if mains else _rare_watts(days["minutes_at"].sum(axis=0)),
     }
+
+
+def house_silence(days: Rows) -> int | None:
+    """The longest that a house is usually silent, in minutes, from the shapes (SHAPE) of its last days; None with too few."""
+    return int(np.sort(days["gap"])[-2]) if len(days) >= LEAST_DAYS else None
+
+
+def silence_row(minutes: int) -> Rows:
+    """USUAL (1,) of a house that is usually silent for as long."""
+    row = np.zeros(1, USUAL)
+    row["meter_id"], row["gap"] = HOUSE, minutes
+    return row
 
 
 def _hour_watts(sustained: Bytes) -> list[float]:
@@ -93,6 +107,7 @@ def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:
     row = np.zeros(1, USUAL)
     row["meter_id"], row["mains"] = meter_id, record["mains"]
     row["longest"] = [*record["longest_run_minutes"], record["longest_off_minutes"], record["longest_same_minutes"]]
+    row["gap"] = record["longest_gap_minutes"]
     if record["hour_watts"]:
         row["hour"] = code_of(np.array(record["hour_watts"]))
     for name in ("standby", "dead"):

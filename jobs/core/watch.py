@@ -14,7 +14,7 @@ from jobs.core.minutes import MINUTE_MS, Minutes
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.statements import of_spell
-from jobs.core.usual import USUAL, usual_row
+from jobs.core.usual import USUAL, silence_row, usual_row
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
@@ -34,6 +34,8 @@ class Watch(Stage):
         usuals = stored = Usuals.from_bytes(state.get("usuals"))
         for threshold in thresholds:
             rows = [usual_row(meter["meter_id"], usual) for meter in threshold["meters"] if (usual := meter["usual"])]
+            if (silence := threshold["longest_silence_minutes"]) is not None:
+                rows.append(silence_row(silence))
             usuals = usuals.add(-(-threshold["valid_from"] // MINUTE_MS), np.concatenate([np.empty(0, USUAL), *rows]))
         if usuals is not stored:
             state.put("usuals", usuals.to_bytes())

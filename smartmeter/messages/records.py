@@ -83,6 +83,7 @@ class MeterUsualRecord(TypedDict):
     longest_run_minutes: list[int]
     longest_off_minutes: int
     longest_same_minutes: int
+    longest_gap_minutes: int
     hour_watts: list[float]
     standby_watts: float | None
     dead_watts: float | None
@@ -112,6 +113,7 @@ class ThresholdRecord(TypedDict):
     window_days: int
     meters: list[MeterThresholdRecord]
     revision: int
+    longest_silence_minutes: int | None
 
 
 class AlertRecord(TypedDict):
