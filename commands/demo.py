@@ -12,7 +12,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from commands import generate
-from generator.scoring import score
+from generator import scoring
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
 from smartmeter.kafka.consumers import sink_group
@@ -58,11 +58,13 @@ HOUSES = """
     GROUP BY d.house_id
     ORDER BY d.house_id"""
 
+BY_KIND = "SELECT alert_kind AS kind, count() AS alerts, countIf(open) AS open FROM alert_list GROUP BY kind ORDER BY alerts DESC, kind"
+
 MOST_ALERTS = 5
 LARGEST_ALERTS = f"""
     SELECT house_id AS house, label, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
            round(duration_s / 60, 1) AS minutes, round(peak_watts) AS peak_watts, round(limit_watts) AS limit_watts,
-           round(excess_kwh, 2) AS excess_kwh, open
+           round(excess_kwh, 2) AS excess_kwh, alert_kind AS kind, open
     FROM alert_list
     ORDER BY excess_kwh DESC
     LIMIT {MOST_ALERTS}"""
@@ -241,8 +243,13 @@ def total(houses: list[dict[str, Any]]) -> str:
 
 
 def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
-    """The largest alerts and the number of all; for synthetic houses also their precision and recall against the injected spikes."""
-    largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
-    shown = len(largest.result_rows)
-    lines = f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
-    return lines if args.data else f"{lines}\n\n{score(client, settings.stack.home / 'ground_truth.csv')}"
+    """The largest alerts and the number of all by kind; for synthetic houses with precision and recall against the injected faults."""
+    largest, by_kind = client.query(LARGEST_ALERTS), client.query(BY_KIND)
+    shown, found = len(largest.result_rows), sum(row[1] for row in by_kind.result_rows)
+    lines = (
+        f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}\n\n"
+    )
+    if args.data:
+        return f"{lines}Alerts by kind:\n\n{table(by_kind.column_names, by_kind.result_rows)}"
+    scores = scoring.score(client, settings.stack.home / "ground_truth.csv")
+    return f"{lines}Alerts by kind, and the faults that were injected (judged: once there was enough history):\n\n{scoring.report(scores)}"
