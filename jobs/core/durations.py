@@ -36,8 +36,8 @@ AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 4)
 ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
-RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 10, 8, 10, 60, 22 * 60
-LONG_PAUSE_MINUTES = 4 * 60
+RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 5, 8, 10, 60, 20 * 60
+LONG_PAUSE_MINUTES = 12 * 60
 """An appliance that has paused for longer is used now and then, and may stay off."""
 
 SPELL = np.dtype(
@@ -253,7 +253,7 @@ def _broken(kind, runs, minute, usual, hour, off_code):
     if kind == RUN:
         if not usual.mains:
             for level in range(LEVELS - 1, -1, -1):
-                if lasted(runs[level], minute) > 1.5 * usual.longest[level] + RUN_MINUTES:
+                if lasted(runs[level], minute) > 2 * usual.longest[level] + RUN_MINUTES:
                     return runs[level], level_code(level), usual.longest[level]
     elif kind == BAND:
         if lasted(runs[AT_RARE], minute) > BAND_MINUTES:

@@ -48,7 +48,7 @@ def usual_record(days: Rows, mains: bool) -> MeterUsualRecord | None:
     return {
         "mains": mains,
         "longest_run_minutes": longest[:LEVELS],
-        "longest_off_minutes": longest[OFF],
+        "longest_off_minutes": int(days["longest"][:, OFF].max()),
         "longest_same_minutes": longest[SAME],
         "longest_gap_minutes": int(np.sort(days["gap"])[-2]),
         "hour_watts": _hour_watts(days["sustained"]) if mains else [],
