@@ -115,22 +115,36 @@ def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, 
         assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
 
 
-def test_an_alert_is_emitted_with_the_batch_of_its_first_reading():
+def test_an_alert_is_emitted_with_the_batch_of_its_second_reading():
     # A limit of 150 W + 500 W is there once the first day is closed: at 1 a.m., hour 25.
-    bursts = every_two_hours(0, 32, h28=3000.0)
+    bursts = every_two_hours(0, 34, h28=3000.0, h30=3000.0)
     results, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
+    assert results.last("alerts") == {}
+    results, _, _ = pipeline(bursts[:16], [1], SETTING, [Thresholds, Spikes])
     [alert] = results.last("alerts").values()
-    assert (alert["open"], alert["readings"], alert["peak_watts"], alert["excess_kwh"]) == (True, 1, 3000, 0)
+    # (3000 - limit) W for 2 h so far; the limit is 500 W over one and a half times the 1 % bin of 100 W.
+    excess_kwh = 2 * (3 - alert["limit_watts"] / 1000)
+    assert (alert["open"], alert["readings"], alert["peak_watts"]) == (True, 2, 3000) and alert["excess_kwh"] == pytest.approx(excess_kwh)
     results, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
     [alert] = results.last("alerts").values()
-    # (3000 - limit) W for 2 h; the limit is 500 W over one and a half times the 1 % bin of 100 W.
-    assert alert["open"] is False and alert["excess_kwh"] == pytest.approx(2 * (3 - alert["limit_watts"] / 1000))
+    assert (alert["open"], alert["kind"]) == (False, "level") and alert["excess_kwh"] == pytest.approx(2 * excess_kwh)
     assert alert["limit_watts"] == pytest.approx(650, abs=1.5)
 
 
+@pytest.mark.parametrize("watts, kinds", [(1250.0, []), (1350.0, ["glitch"])])
+def test_a_reading_alone_is_a_glitch_from_twice_its_limit_on_once_it_is_over(watts, kinds):
+    bursts = every_two_hours(0, 34, h28=watts)
+    results, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
+    assert results.last("alerts") == {}
+    results, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
+    assert [(a["kind"], a["severity"], a["open"], a["readings"]) for a in results.last("alerts").values()] == [
+        (kind, "info", False, 1) for kind in kinds
+    ]
+
+
 def test_an_alert_whose_start_moves_earlier_is_retracted():
-    bursts = every_two_hours(0, 60, h48=3000.0, h50=3000.0)
-    bursts[24], bursts[25] = bursts[25], bursts[24]  # those of hours 48 and 50
+    bursts = every_two_hours(0, 60, h48=3000.0, h50=3000.0, h52=3000.0)
+    bursts.insert(26, bursts.pop(24))  # that of hour 48, after those of hours 50 and 52
     _, ended, _ = pipeline(bursts, [1], SETTING)
     assert starts_of(ended) == [48]
     assert [(r["start"] - START_MS) // HOUR_MS for _, r, _ in ended.messages if r.get("retracted")] == [50]
