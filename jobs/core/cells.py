@@ -7,7 +7,7 @@ were cut.
 
 from __future__ import annotations
 
-import zlib
+import lz4.block
 from typing import NamedTuple
 
 import numpy as np
@@ -35,8 +35,6 @@ HOUSE = 0
 """Stands for a meter in the first row of a block, with a reading in each minute in which any meter has one. Meters are numbered from 1."""
 
 DAY_MINUTES = 1440
-FASTEST = 1
-"""Level of zlib."""
 
 
 def code_of(watts: Floats) -> Bytes:
@@ -67,12 +65,12 @@ class Block(NamedTuple):
 
     def pack(self) -> bytes:
         """This block in a stable form, as kept in checkpoints."""
-        return zlib.compress(len(self.meter_ids).to_bytes(4, "little") + self.meter_ids.tobytes() + self.cells.tobytes(), FASTEST)
+        return lz4.block.compress(len(self.meter_ids).to_bytes(4, "little") + self.meter_ids.tobytes() + self.cells.tobytes())
 
     @classmethod
     def unpack(cls, state: bytes) -> Block:
         """Inverse of pack."""
-        body = bytearray(zlib.decompress(state))
+        body = bytearray(lz4.block.decompress(state))
         meters = int.from_bytes(body[:4], "little")
         return cls(np.frombuffer(body, np.int32, meters, 4), np.frombuffer(body, CELL, offset=4 + 4 * meters).reshape(meters, DAY_MINUTES))
 

@@ -9,7 +9,7 @@ All follows from the house's cells and from the versions of thresholds in force 
 
 from __future__ import annotations
 
-import zlib
+import lz4.block
 from dataclasses import dataclass, field
 from functools import reduce
 from math import prod
@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, FASTEST, Cells, code_of
+from jobs.core.cells import DAY_MINUTES, Cells, code_of
 from jobs.core.local_hours import HOUR_MS
 from jobs.core.minutes import MINUTE_MS
 from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, OFF, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, level_code, seen_by, silence, since
@@ -76,14 +76,14 @@ class Usuals(NamedTuple):
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
         head = np.array([STATE_VERSION, len(self.from_minutes), len(self.rows)], np.int32)
-        return zlib.compress(b"".join(array.tobytes() for array in (head, *self)), FASTEST)
+        return lz4.block.compress(b"".join(array.tobytes() for array in (head, *self)))
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Usuals:
         """Inverse of to_bytes; none for None."""
         if state is None:
             return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, USUAL))
-        body = zlib.decompress(state)
+        body = lz4.block.decompress(state)
         version, versions, rows = np.frombuffer(body, np.int32, 3).tolist()
         require_version(version, STATE_VERSION)
         from_minutes, of_version = np.split(np.frombuffer(body, np.int32, versions + rows, 12), [versions])
@@ -220,14 +220,14 @@ class Durations:
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
-        return zlib.compress(bytes([STATE_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes(), FASTEST)
+        return lz4.block.compress(bytes([STATE_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes())
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Durations:
         """Inverse of to_bytes; none for None."""
         if state is None:
             return cls()
-        body = bytearray(zlib.decompress(state))
+        body = bytearray(lz4.block.decompress(state))
         require_version(body[0], STATE_VERSION)
         closed, at = Progress.from_bytes(body, 1)
         ahead, at = Progress.from_bytes(body, at)

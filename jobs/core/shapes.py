@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
+import lz4.block
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, FASTEST, Cells
+from jobs.core.cells import DAY_MINUTES, Cells
 from jobs.core.open_runs import COLUMNS, LEVELS, LOW, NONE, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, no_runs, seen_by, silence
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Int32s, Rows
@@ -82,14 +82,14 @@ class Shapes:
     def to_bytes(self) -> bytes:
         """These shapes in a stable form, as kept in checkpoints."""
         head = np.array([STATE_VERSION, self.end_minute, len(self.meter_ids)], np.int32).tobytes()
-        return zlib.compress(head + self.meter_ids.tobytes() + self.runs.tobytes() + self.days.tobytes(), FASTEST)
+        return lz4.block.compress(head + self.meter_ids.tobytes() + self.runs.tobytes() + self.days.tobytes())
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Shapes:
         """Inverse of to_bytes; none for None."""
         if state is None:
             return cls()
-        body = bytearray(zlib.decompress(state))
+        body = bytearray(lz4.block.decompress(state))
         version, end_minute, meters = np.frombuffer(body, np.int32, 3).tolist()
         require_version(version, STATE_VERSION)
         meter_ids = np.frombuffer(body, np.int32, meters, 12)
