@@ -7,9 +7,9 @@ were cut.
 
 from __future__ import annotations
 
-import lz4.block
 from typing import NamedTuple
 
+import lz4.block
 import numpy as np
 
 from jobs.core.state import HouseState

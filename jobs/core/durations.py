@@ -9,20 +9,37 @@ All follows from the house's cells and from the versions of thresholds in force 
 
 from __future__ import annotations
 
-import lz4.block
 from dataclasses import dataclass, field
 from functools import reduce
 from math import prod
 from typing import NamedTuple
 
+import lz4.block
 import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, Cells, code_of
 from jobs.core.local_hours import HOUR_MS
 from jobs.core.minutes import MINUTE_MS
-from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, OFF, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, level_code, seen_by, silence, since
-from jobs.core.state_version import require_version
+from jobs.core.open_runs import (
+    COLUMNS,
+    LAST,
+    LEVELS,
+    LOW,
+    NONE,
+    OFF,
+    SAME,
+    SEEN,
+    STEADY_CODES,
+    advance,
+    goes_on,
+    lasted,
+    level_code,
+    seen_by,
+    silence,
+    since,
+)
 from jobs.core.shapes import HOURS
+from jobs.core.state_version import require_version
 from jobs.core.usual import USUAL
 from smartmeter.arrays import Bytes, Int32s, Rows
 from smartmeter.compiled import compiled

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import lz4.block
 from dataclasses import dataclass, field
 
+import lz4.block
 import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, Cells

@@ -117,4 +117,3 @@ def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:
     for low, high in zip(codes[::2].tolist(), codes[1::2].tolist()):
         row["rare"][0, low + 1 : high + 1] = 1
     return row
-

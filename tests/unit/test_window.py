@@ -190,11 +190,9 @@ def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
         EMPTY,
         LIMITS,
     )
-    assert [(m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS, NO_SHAPES)] == [
-        (-1, 2, 86_400, True, None),
-        (2, 1, 82_440, True, None),
-        (7, 2, 86_400, False, sketched(50) * 1.5 + 1000),
-    ]
+    assert [
+        (m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS, NO_SHAPES)
+    ] == [(-1, 2, 86_400, True, None), (2, 1, 82_440, True, None), (7, 2, 86_400, False, sketched(50) * 1.5 + 1000)]
 
 
 def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
