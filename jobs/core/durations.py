@@ -54,7 +54,7 @@ AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 4)
 ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
-RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 5, 8, 10, 60, 20 * 60
+RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 10, 60, 22 * 60
 LONG_PAUSE_MINUTES = 12 * 60
 """An appliance that has paused for longer is used now and then, and may stay off."""
 
@@ -302,8 +302,8 @@ def allowed_silence(usual_minutes):
 @compiled
 def _advance_beside(runs, cell, minute, together, steady, usual, hour):
     """Advance the runs whose condition depends on the version in force."""
-    at_rare = not usual.mains and usual.rare[cell.low] and cell.high - cell.low <= STEADY_CODES
-    runs[AT_RARE] = since(runs[AT_RARE], at_rare, steady, minute)
+    at_rare = not usual.mains and usual.rare[cell.low] + usual.rare[cell.high] == 2
+    runs[AT_RARE] = since(runs[AT_RARE], at_rare, together, minute)
     runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < cell.low, together, minute)
     runs[OVER_STANDBY] = since(runs[OVER_STANDBY], 0 < usual.standby < cell.low, together, minute)
     runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead, together, minute)

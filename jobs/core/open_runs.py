@@ -21,8 +21,8 @@ of an appliance that is off. SAME: of its run at one power. LAST: its last minut
 house had readings by then; LOW, DIGEST: of its cell then."""
 
 COLUMNS = DIGEST + 1
-STEADY_CODES = 2
-"""The power of consecutive minutes is steady if their codes differ by no more: 19 %."""
+STEADY_CODES = 1
+"""The power of consecutive minutes is steady if their codes differ by no more: 9 % at most."""
 NONE = -(2**31)
 
 

@@ -22,7 +22,7 @@ DEAD_FACTOR = 0.3
 HOUR_ADDED_WATTS = 100.0
 
 RARE_FROM_WATTS = 50.0
-RARE_MINUTES = 5.0
+RARE_MINUTES = 3
 
 USUAL = np.dtype(
     [
@@ -54,7 +54,7 @@ def usual_record(days: Rows, mains: bool) -> MeterUsualRecord | None:
         "hour_watts": _hour_watts(days["sustained"]) if mains else [],
         "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
         "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
-        "rare_watts": [] if mains else _rare_watts(days["minutes_at"].sum(axis=0)),
+        "rare_watts": [] if mains or used < FEW_USED else _rare_watts(days["minutes_at"].sum(axis=0)),
     }
 
 
