@@ -65,7 +65,8 @@ class Block(NamedTuple):
 
     def pack(self) -> bytes:
         """This block in a stable form, as kept in checkpoints."""
-        return lz4.block.compress(len(self.meter_ids).to_bytes(4, "little") + self.meter_ids.tobytes() + self.cells.tobytes())
+        packed: bytes = lz4.block.compress(len(self.meter_ids).to_bytes(4, "little") + self.meter_ids.tobytes() + self.cells.tobytes())
+        return packed
 
     @classmethod
     def unpack(cls, state: bytes) -> Block:

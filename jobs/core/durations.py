@@ -12,12 +12,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from functools import reduce
 from math import prod
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, Cells, code_of
+from jobs.core.cells import DAY_MINUTES, Cells
 from jobs.core.local_hours import HOUR_MS
 from jobs.core.minutes import MINUTE_MS
 from jobs.core.open_runs import (
@@ -30,6 +30,7 @@ from jobs.core.open_runs import (
     SAME,
     SEEN,
     STEADY_CODES,
+    Rule,
     advance,
     goes_on,
     lasted,
@@ -44,7 +45,6 @@ from jobs.core.usual import USUAL
 from smartmeter.arrays import Bytes, Int32s, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import day_of, midnights
-from smartmeter.settings import Settings
 
 KINDS = ("run", "band", "off", "hour", "standby", "dead", "frozen", "silent")
 RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN, SILENT = range(len(KINDS))
@@ -88,12 +88,14 @@ class Usuals(NamedTuple):
         of_meter = np.full((len(self.from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
         known = np.isin(self.rows["meter_id"], meter_ids)
         of_meter[self.of_version[known], np.searchsorted(meter_ids, self.rows["meter_id"][known])] = np.flatnonzero(known)
-        return of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        at: Int32s = of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        return at
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
         head = np.array([STATE_VERSION, len(self.from_minutes), len(self.rows)], np.int32)
-        return lz4.block.compress(b"".join(array.tobytes() for array in (head, *self)))
+        packed: bytes = lz4.block.compress(b"".join(array.tobytes() for array in (head, *self)))
+        return packed
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Usuals:
@@ -121,18 +123,6 @@ class Usuals(NamedTuple):
         first = max(int(np.searchsorted(self.from_minutes, minute, side="right")) - 1, 0)
         kept = self.of_version >= first
         return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])
-
-
-class Rule(NamedTuple):
-    """How many minutes without readings lie within a run at most, and the highest code of an appliance that is off."""
-
-    most_missing: int
-    off_code: int
-
-    @classmethod
-    def of(cls, settings: Settings) -> Rule:
-        """The rule in the settings."""
-        return cls(int(settings.rules.max_gap_s // 60), int(code_of(np.array(settings.rules.on_watts))))
 
 
 class Progress(NamedTuple):
@@ -179,7 +169,8 @@ class Progress(NamedTuple):
         """SPELL: all spells so far, by meter, kind and start, as of a minute of the house's clock."""
         spells = np.concatenate([self.ended, self.spells[self.spells["start"] != NONE]])
         spells["open"] = spells["last"] + MERGED_MINUTES >= clock_minute
-        return spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
+        in_order: Rows = spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
+        return in_order
 
     def without_ended(self) -> Progress:
         """This progress without the spells that no later minute can change."""
@@ -195,7 +186,7 @@ class Progress(NamedTuple):
     def from_bytes(cls, body: bytearray, at: int) -> tuple[Progress, int]:
         """(the progress that to_bytes gave, the place of what follows it)."""
         (minute, meters, ended), at = np.frombuffer(body, np.int32, 3, at).tolist(), at + 12
-        arrays = []
+        arrays: list[Any] = []
         for dtype, shape in (
             (np.dtype(np.int32), (meters,)),
             (np.dtype(np.int32), (meters, ALL_COLUMNS)),
@@ -237,7 +228,9 @@ class Durations:
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
-        return lz4.block.compress(bytes([STATE_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes())
+        body = bytes([STATE_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes()
+        packed: bytes = lz4.block.compress(body)
+        return packed
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Durations:

@@ -5,11 +5,14 @@ A minute with readings goes on from the meter's minute with readings before it, 
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from jobs.core.cells import FIRST_LEVEL_WATTS, STEPS_BELOW, STEPS_PER_OCTAVE
+from jobs.core.cells import FIRST_LEVEL_WATTS, STEPS_BELOW, STEPS_PER_OCTAVE, code_of
 from smartmeter.arrays import Int32s
 from smartmeter.compiled import compiled
+from smartmeter.settings import Settings
 
 LEVELS = 11
 LEVEL_WATTS = tuple(FIRST_LEVEL_WATTS * 2**level for level in range(LEVELS))
@@ -24,6 +27,18 @@ COLUMNS = DIGEST + 1
 STEADY_CODES = 1
 """The power of consecutive minutes is steady if their codes differ by no more: 9 % at most."""
 NONE = -(2**31)
+
+
+class Rule(NamedTuple):
+    """How many minutes without readings lie within a run at most, and the highest code of an appliance that is off."""
+
+    most_missing: int
+    off_code: int
+
+    @classmethod
+    def of(cls, settings: Settings) -> Rule:
+        """The rule in the settings."""
+        return cls(int(settings.rules.max_gap_s // 60), int(code_of(np.array(settings.rules.on_watts))))
 
 
 def no_runs(meters: int) -> Int32s:

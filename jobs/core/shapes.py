@@ -8,7 +8,22 @@ import lz4.block
 import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, Cells
-from jobs.core.open_runs import COLUMNS, LEVELS, LOW, NONE, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, no_runs, seen_by, silence
+from jobs.core.open_runs import (
+    COLUMNS,
+    LEVELS,
+    LOW,
+    NONE,
+    SAME,
+    SEEN,
+    STEADY_CODES,
+    Rule,
+    advance,
+    goes_on,
+    lasted,
+    no_runs,
+    seen_by,
+    silence,
+)
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Int32s, Rows
 from smartmeter.compiled import compiled
@@ -45,8 +60,8 @@ class Shapes:
     meter_ids: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
     runs: Int32s = field(default_factory=lambda: no_runs(0))  # int32 (m, COLUMNS)
 
-    def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: tuple[int, int]) -> None:
-        """Add the shapes of a local day, from its first minute to its end. rule: see advance, (most_missing, off_code)."""
+    def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: Rule) -> None:
+        """Add the shapes of a local day, from its first minute to its end."""
         begin_minute = max(begin_minute, self.end_minute)
         for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
             self._know(cells.block(utc_day).meter_ids)
@@ -82,7 +97,8 @@ class Shapes:
     def to_bytes(self) -> bytes:
         """These shapes in a stable form, as kept in checkpoints."""
         head = np.array([STATE_VERSION, self.end_minute, len(self.meter_ids)], np.int32).tobytes()
-        return lz4.block.compress(head + self.meter_ids.tobytes() + self.runs.tobytes() + self.days.tobytes())
+        packed: bytes = lz4.block.compress(head + self.meter_ids.tobytes() + self.runs.tobytes() + self.days.tobytes())
+        return packed
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Shapes:

@@ -110,8 +110,8 @@ def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:
     row["gap"] = record["longest_gap_minutes"]
     if record["hour_watts"]:
         row["hour"] = code_of(np.array(record["hour_watts"]))
-    for name in ("standby", "dead"):
-        if (watts := record[f"{name}_watts"]) is not None:
+    for name, watts in (("standby", record["standby_watts"]), ("dead", record["dead_watts"])):
+        if watts is not None:
             row[name] = code_of(np.array(watts))
     codes = code_of(np.array(record["rare_watts"]))
     for low, high in zip(codes[::2].tolist(), codes[1::2].tolist()):

@@ -8,9 +8,10 @@ import numpy as np
 
 from jobs.core.batches import Wanted
 from jobs.core.cells import Cells, watts_of
-from jobs.core.durations import KINDS, Durations, Progress, Rule, Usuals
+from jobs.core.durations import KINDS, Durations, Progress, Usuals
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.minutes import MINUTE_MS, SETTLED_AFTER_MS, Minutes
+from jobs.core.open_runs import Rule
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.statements import of_spell
