@@ -87,7 +87,7 @@ class Thresholds(Stage):
         begins = midnights(house.timezone) // MINUTE_MS
         for day in cells.local_days(house.timezone):
             if house.closed_day < day <= over:
-                shapes.close(day, *begins[day : day + 2].tolist(), cells, self.duration_rule)
+                shapes.close(day, int(begins[day]), int(begins[day + 1]), cells, self.duration_rule)
         change.state.put("shapes", shapes.to_bytes())
 
     def shapes_before(self, change: Change, date: int) -> Rows:
@@ -150,7 +150,7 @@ class Thresholds(Stage):
             "window_days": self.limits.window_days,
             "meters": list(window.meters(self.limits, shapes)),
             "revision": change.house.next_revision(change.now_ms),
-            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE]),
+            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE], self.limits.usual_days),
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold
