@@ -19,9 +19,26 @@ import numpy as np
 from jobs.core.cells import DAY_MINUTES, FASTEST, Cells, code_of
 from jobs.core.local_hours import HOUR_MS
 from jobs.core.minutes import MINUTE_MS
-from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, OFF, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, level_code, seen_by, silence, since
-from jobs.core.state_version import require_version
+from jobs.core.open_runs import (
+    COLUMNS,
+    LAST,
+    LEVELS,
+    LOW,
+    NONE,
+    OFF,
+    SAME,
+    SEEN,
+    STEADY_CODES,
+    advance,
+    goes_on,
+    lasted,
+    level_code,
+    seen_by,
+    silence,
+    since,
+)
 from jobs.core.shapes import HOURS
+from jobs.core.state_version import require_version
 from jobs.core.usual import USUAL
 from smartmeter.arrays import Bytes, Int32s, Rows
 from smartmeter.compiled import compiled
@@ -37,6 +54,9 @@ ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
 RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 5, 8, 10, 60, 20 * 60
+RUN_FACTOR, OFF_FACTOR, SAME_FACTOR, SILENCE_FACTOR = 2, 2, 2, 2
+"""Something may last this many times as long as it usually does, and the minutes above longer."""
+
 LONG_PAUSE_MINUTES = 12 * 60
 """An appliance that has paused for longer is used now and then, and may stay off."""
 
@@ -73,7 +93,8 @@ class Usuals(NamedTuple):
         of_meter = np.full((len(self.from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
         known = np.isin(self.rows["meter_id"], meter_ids)
         of_meter[self.of_version[known], np.searchsorted(meter_ids, self.rows["meter_id"][known])] = np.flatnonzero(known)
-        return of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        found: Int32s = of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        return found
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
@@ -161,7 +182,8 @@ class Durations:
         last = ahead.spells[ahead.spells["start"] != NONE]
         spells = np.concatenate([ended, last])
         spells["open"] = spells["last"] + MERGED_MINUTES >= clock_minute
-        return spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
+        rising: Rows = spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
+        return rising
 
     def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule) -> Durations:
         """These advanced to a minute before which nothing can change any more."""
@@ -221,7 +243,10 @@ def _scan(cells, first, begin, end, usual, usual_at, hour_at, runs, spells, foun
                 size = _go_on(spells[m, SILENT], begun + allowed_silence(most), minute - 1, begun, 0, most, 0, found, size)
             steady = together and abs(cell.low - runs[m, LOW]) <= STEADY_CODES
             advance(runs[m], cell, minute, seen, most_missing, off_code)
-            if m == 0 or at < 0:
+            if m == 0:
+                continue
+            if at < 0:
+                runs[m, AT_RARE:] = NONE
                 continue
             _advance_beside(runs[m], cell, minute, together, steady, usual[at], hour_at[i])
             for kind in range(SILENT):
@@ -234,7 +259,7 @@ def _scan(cells, first, begin, end, usual, usual_at, hour_at, runs, spells, foun
 @compiled
 def allowed_silence(usual_minutes):
     """For how many minutes a meter may have no readings."""
-    return 2 * usual_minutes + HOUR_MINUTES
+    return SILENCE_FACTOR * usual_minutes + HOUR_MINUTES
 
 
 @compiled
@@ -253,14 +278,14 @@ def _broken(kind, runs, minute, usual, hour, off_code):
     if kind == RUN:
         if not usual.mains:
             for level in range(LEVELS - 1, -1, -1):
-                if lasted(runs[level], minute) > 2 * usual.longest[level] + RUN_MINUTES:
+                if lasted(runs[level], minute) > RUN_FACTOR * usual.longest[level] + RUN_MINUTES:
                     return runs[level], level_code(level), usual.longest[level]
     elif kind == BAND:
         if lasted(runs[AT_RARE], minute) > BAND_MINUTES:
             return runs[AT_RARE], 0, -1
     elif kind == OFF_TOO_LONG:
         pause = usual.longest[OFF]
-        if not usual.mains and pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > 2 * pause + HOUR_MINUTES:
+        if not usual.mains and pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > OFF_FACTOR * pause + HOUR_MINUTES:
             return runs[OFF], off_code, pause
     elif kind == HOUR:
         if lasted(runs[OVER_HOUR], minute) > OVER_HOUR_MINUTES:
@@ -271,7 +296,7 @@ def _broken(kind, runs, minute, usual, hour, off_code):
     elif kind == DEAD:
         if lasted(runs[UNDER_DEAD], minute) > HOUR_MINUTES:
             return runs[UNDER_DEAD], usual.dead, -1
-    elif lasted(runs[SAME], minute) > 2 * usual.longest[SAME] + HOUR_MINUTES:
+    elif lasted(runs[SAME], minute) > SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES:
         return runs[SAME], 0, usual.longest[SAME]
     return NONE, 0, -1
 
