@@ -158,6 +158,7 @@ def house_logs_and_settings(draw, **rules):
             "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
             "window_days": (window_days := draw(st.integers(1, 3))),
             "limit_days": window_days + draw(st.sampled_from([0, 1, 4])),
+            "usual_days": draw(st.sampled_from([2, 2, 3])),
             "quantile": draw(st.sampled_from([0.5, 0.9])),
             "margin": 0.5,
             "min_watts": 20.0,

@@ -25,7 +25,8 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
     results, ended, keyed = pipeline(bursts, sizes, setting)
     hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
     assert_thresholds(results, outcome, setting)
-    assert_alerts(results, outcome)
+    assert_alerts(results, outcome.alerts)
+    assert_alerts(ended, outcome.alerts_at_end)
     assert_energy(ended, outcome)
     assert_profile(results, outcome, ended=False)
     assert_profile(ended, outcome, ended=True)
@@ -52,7 +53,8 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
     if not unknown:
         assert results.readings_late() == outcome.late
         assert_energy(ended, outcome)
-        assert_alerts(results, outcome)
+        assert_alerts(results, outcome.alerts)
+    assert_alerts(ended, outcome.alerts_at_end)
 
 
 def test_with_more_than_a_day_of_lateness_a_reading_is_judged_by_the_version_of_its_own_time():
@@ -70,9 +72,10 @@ def test_with_more_than_a_day_of_lateness_a_reading_is_judged_by_the_version_of_
     two_days = [(32 + 4 * n, [100, 105, 0, 110][n % 4]) for n in range(8)]
     bursts = [hours(32, 62, 1, two_days), hours(132.5, 152.5, 2, [(150.5, 1)]), hours(102, 123, 1, [(120.5, 810)])]
     outcome = judged(bursts, setting)
-    results, _, _ = pipeline(bursts, [1], setting)
+    results, ended, _ = pipeline(bursts, [1], setting)
     assert_thresholds(results, outcome, setting)
-    assert_alerts(results, outcome)
+    assert_alerts(results, outcome.alerts)
+    assert_alerts(ended, outcome.alerts_at_end)
     [version] = [record for record in results.last("thresholds").values() if record["date"] == days_since_1970(date(2011, 4, 21))]
     assert version["valid_from"] == START_MS + 78 * HOUR_MS and version["valid_to"] == START_MS + 126 * HOUR_MS
     assert [alert["start"] for alert in results.last("alerts").values()] == [START_MS + 120.5 * HOUR_MS]
