@@ -150,7 +150,7 @@ class Thresholds(Stage):
             "window_days": self.limits.window_days,
             "meters": list(window.meters(self.limits, shapes)),
             "revision": change.house.next_revision(change.now_ms),
-            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE]),
+            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE], self.limits.usual_days),
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold

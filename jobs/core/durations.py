@@ -55,6 +55,9 @@ ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
 RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 10, 60, 22 * 60
+RUN_FACTOR, OFF_FACTOR, SAME_FACTOR, SILENCE_FACTOR = 2, 2, 2, 2
+"""Something may last this many times as long as it usually does, and the minutes above longer."""
+
 LONG_PAUSE_MINUTES = 12 * 60
 """An appliance that has paused for longer is used now and then, and may stay off."""
 
@@ -223,7 +226,8 @@ class Durations:
     def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule) -> None:
         """Close the days that end by a minute."""
         self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule).without_ended()
-        self.ahead = self.ahead._replace(ended=self.ahead.ended[self.ahead.ended["last"] + MERGED_MINUTES >= end_minute])
+        ended = self.ahead.ended
+        self.ahead = self.ahead._replace(ended=ended[ended["last"] >= end_minute]) if self.ahead.minute > end_minute else self.closed
         self.sent = self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute]
 
     def to_bytes(self) -> bytes:
@@ -267,7 +271,9 @@ def _scan(cells, first, usual, usual_at, hour_at, runs, spells, ended, size, mos
                 together = goes_on(runs[m], minute, most_missing)
                 steady = together and abs(cells[m, i].low - runs[m, LOW]) <= STEADY_CODES
                 advance(runs[m], cells[m, i], minute, seen_at[i], most_missing, off_code)
-                if m > 0 and at >= 0:
+                if m > 0 and at < 0:
+                    runs[m, AT_RARE:] = NONE
+                elif m > 0:
                     _advance_beside(runs[m], cells[m, i], minute, together, steady, usual[at], hour_at[i])
                     size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], hour_at[i], off_code, ended, size)
             elif m > 0 and at >= 0 and cells[0, i].low:
@@ -289,7 +295,7 @@ def _house_returns(spell, runs, minute, usual_minutes, ended, size):
 @compiled
 def allowed_silence(usual_minutes):
     """For how many minutes a meter may have no readings."""
-    return 2 * usual_minutes + HOUR_MINUTES
+    return SILENCE_FACTOR * usual_minutes + HOUR_MINUTES
 
 
 @compiled
@@ -306,7 +312,7 @@ def _advance_beside(runs, cell, minute, together, steady, usual, hour):
 def _judge(spells, runs, cell, minute, usual, hour, off_code, ended, size):
     """Add a minute to the spells of the kinds for which it is conspicuous. Returns the number of spells that ended."""
     high = cell.high
-    if lasted(runs[SAME], minute) > 2 * usual.longest[SAME] + HOUR_MINUTES:
+    if lasted(runs[SAME], minute) > SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES:
         size = _extend(spells[FROZEN], minute, minute, runs[SAME], 0, usual.longest[SAME], high, ended, size)
     if usual.mains:
         if lasted(runs[OVER_HOUR], minute) > OVER_HOUR_MINUTES:
@@ -319,10 +325,10 @@ def _judge(spells, runs, cell, minute, usual, hour, off_code, ended, size):
     if lasted(runs[AT_RARE], minute) > BAND_MINUTES:
         size = _extend(spells[BAND], minute, minute, runs[AT_RARE], 0, -1, high, ended, size)
     pause = usual.longest[OFF]
-    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > 2 * pause + HOUR_MINUTES:
+    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > OFF_FACTOR * pause + HOUR_MINUTES:
         size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
     for level in range(LEVELS - 1, -1, -1):
-        if lasted(runs[level], minute) > 2 * usual.longest[level] + RUN_MINUTES:
+        if lasted(runs[level], minute) > RUN_FACTOR * usual.longest[level] + RUN_MINUTES:
             return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
     return size
 

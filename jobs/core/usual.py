@@ -10,8 +10,8 @@ from jobs.core.shapes import HOURS
 from smartmeter.arrays import Bytes, Floats, Ints, Rows
 from smartmeter.messages.records import MeterUsualRecord
 
-LEAST_DAYS, LEAST_USED = 7, 4
-"""With fewer days with readings, or fewer on which a meter was on, nothing is usual yet."""
+LEAST_USED = 4
+"""With fewer days on which a meter was on, nothing is usual yet. It is less where SMW_USUAL_DAYS is."""
 
 FEW_USED = 8
 """With fewer days on which it was on, the longest of their runs counts, and else the second-longest: a fault must not become usual."""
@@ -39,10 +39,10 @@ USUAL = np.dtype(
 """339 bytes."""
 
 
-def usual_record(days: Rows, mains: bool) -> MeterUsualRecord | None:
-    """What the shapes (SHAPE, rising) of a meter's last days say; None with too few."""
+def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord | None:
+    """What the shapes (SHAPE, rising) of a meter's last days say; None with fewer than least_days, at least 2."""
     used = int((days["longest"][:, 0] > 0).sum())
-    if len(days) < LEAST_DAYS or used < LEAST_USED:
+    if len(days) < least_days or used < min(LEAST_USED, least_days):
         return None
     longest = np.sort(days["longest"], axis=0)[-1 if used < FEW_USED else -2].tolist()
     return {
@@ -58,9 +58,9 @@ def usual_record(days: Rows, mains: bool) -> MeterUsualRecord | None:
     }
 
 
-def house_silence(days: Rows) -> int | None:
-    """The longest that a house is usually silent, in minutes, from the shapes (SHAPE) of its last days; None with too few."""
-    return int(np.sort(days["gap"])[-2]) if len(days) >= LEAST_DAYS else None
+def house_silence(days: Rows, least_days: int) -> int | None:
+    """The longest that a house is usually silent, in minutes, from the shapes (SHAPE) of its last days; None with fewer than least_days."""
+    return int(np.sort(days["gap"])[-2]) if len(days) >= least_days else None
 
 
 def silence_row(minutes: int) -> Rows:

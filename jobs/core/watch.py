@@ -17,7 +17,7 @@ from jobs.core.state import HouseState
 from jobs.core.statements import of_spell
 from jobs.core.usual import USUAL, silence_row, usual_row
 from smartmeter.arrays import Rows
-from smartmeter.local_days import day_of, midnights
+from smartmeter.local_days import day_of
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
 from smartmeter.settings import Settings
 
@@ -43,20 +43,23 @@ class Watch(Stage):
         return usuals
 
     def take(self, change: Change) -> Iterator[Result]:
-        """Yield the alerts that the minutes which a batch settles open or change."""
-        if not (len(change.settled) or change.thresholds or change.closes_a_day):
-            return
+        """Yield the alerts that the minutes which a batch settles open or change, and those that end as time goes on."""
         state, house = change.state, change.house
+        settles = len(change.settled) or change.thresholds or change.closes_a_day
+        if not settles and house.clock_ms // MINUTE_MS == change.clock_before_ms // MINUTE_MS:
+            return
         usuals, durations = self.keep_new(state, change.thresholds), Durations.from_bytes(state.get("durations"))
         durations.changed_from(self.first_changed(change))
         before = durations.sent
-        if len(usuals.rows):
+        if not settles and not before["open"].any():
+            return
+        if len(usuals.rows) or len(before):
             durations.ahead = durations.ahead.go_on(change.cells, usuals, house.timezone, first_open(house.clock_ms), self.rule)
             yield from self.alerts(house, state.house_id, durations, durations.ahead, change.now_ms)
             change.opened += opened(before, durations.sent)
             change.closed += opened(before, durations.sent) + int(before["open"].sum()) - int(durations.sent["open"].sum())
         if change.closes_a_day:
-            end_minute = int(midnights(house.timezone)[house.over_by_now(self.rules) + 1] // MINUTE_MS)
+            end_minute = change.open_from_ms // MINUTE_MS
             durations.close(change.cells, usuals, house.timezone, end_minute, self.rule)
             state.put("usuals", usuals.forget_before(end_minute).to_bytes())
         state.put("durations", durations.to_bytes())
@@ -84,8 +87,8 @@ class Watch(Stage):
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield the alerts of minutes that are not settled at the end of a bounded topic."""
         usuals = self.keep_new(state, [])
-        if ended and len(usuals.rows):
-            cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
+        cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
+        if ended and (len(usuals.rows) or len(durations.sent)):
             cells.take(Minutes.from_bytes(state.get("minutes")).open)
             to_the_end = durations.ahead.go_on(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS + 1, self.rule)
             yield from self.alerts(house, state.house_id, durations, to_the_end, now_ms)

@@ -17,9 +17,10 @@ from smartmeter.run import Run
 from smartmeter.settings import ROOT
 from stack import local_flink, services
 from store.client import reader
-from tests.oracle import Outcome, hours_of
+from tests.oracle import Alert, Outcome, hours_of
 from tests.processes import CLOCK
 from tests.waiting import STILL_S, until
+from tests.watchdog_oracle import Spell
 
 TABLES = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
 
@@ -76,7 +77,7 @@ def judge_tables(client: Client, expected: Outcome, ended: bool) -> None:
     """Fail when the tables differ from the oracle's, for a topic that has ended or continues."""
     judge_energy(client, expected)
     judge_thresholds(client, expected)
-    judge_alerts(client, expected)
+    judge_alerts(client, expected.alerts_at_end if ended else expected.alerts)
     judge_profile(client, expected, ended)
     late = Counter()
     for row in rows(client, "late"):
@@ -119,10 +120,10 @@ def judge_thresholds(client: Client, expected: Outcome) -> None:
         assert row["percentile_watts"] == pytest.approx(threshold.exact_watts, rel=0.01)
 
 
-def judge_alerts(client: Client, expected: Outcome) -> None:
+def judge_alerts(client: Client, expected: dict[str, Alert | Spell]) -> None:
     found = {row["alert_id"]: row for row in rows(client, "alerts")}
-    assert set(found) == set(expected.alerts)
-    for alert_id, alert in expected.alerts.items():
+    assert set(found) == set(expected)
+    for alert_id, alert in expected.items():
         row = found[alert_id]
         for column in ("house_id", "meter_id", "date", "open", "readings", "peak_watts", "percentile_watts", "limit_watts"):
             assert row[column] == getattr(alert, column), (alert_id, column)

@@ -16,7 +16,7 @@ from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000
 NO_SHAPES = np.empty(0, SHAPE)
-LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=0.5, mains_watts=1000.0, added_watts=20.0, window_days=2, limit_days=5)
+LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=0.5, mains_watts=1000.0, added_watts=20.0, window_days=2, limit_days=5, usual_days=7)
 
 
 def days(*rows) -> np.ndarray:
@@ -42,7 +42,7 @@ def sketched(watts) -> float:
 
 def test_the_settings_give_the_rule():
     assert Limits.of(Settings()) == Limits(
-        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=3000.0, added_watts=30.0, window_days=7, limit_days=28
+        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=3000.0, added_watts=30.0, window_days=7, limit_days=28, usual_days=7
     )
 
 
@@ -236,7 +236,7 @@ def test_state_of_the_release_with_medians_gives_the_limits_of_that_release():
     st.floats(1, 100),
 )
 def test_no_limit_is_below_the_lowest(watts_of_days, quantile, on_watts, margin, mains_watts, added_watts):
-    limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts, 7, 28), Window(0)
+    limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts, 7, 28, 7), Window(0)
     for day, watts in enumerate(watts_of_days):
         window.move(totals((1, day, len(watts), 24)), readings(m1=watts), Sketches.empty(), limits)
     found = [meter["limit_watts"] for meter in window.meters(limits, NO_SHAPES) if meter["limit_watts"] is not None]
