@@ -20,7 +20,7 @@ from typing import NamedTuple
 MINUTE_MS = 60_000
 HOUSE = 0
 LEVEL_WATTS = [30 * 2**level for level in range(11)]
-EDGES = [30.0 * 2 ** (step / 8) for step in range(-80, 174)]
+EDGES = [30.0 * 2 ** (step / 16) for step in range(-80, 174)]
 """Upper ends of the steps of power, in W."""
 
 
@@ -364,7 +364,7 @@ def usual_of(shapes: list[Shape], mains: bool, numbers: Numbers) -> dict | None:
         "hour_watts": [_hour_watts(shapes, hour, numbers) for hour in range(24)] if mains else [],
         "standby_watts": numbers.standby_factor * median(standby) + numbers.standby_added_watts if mains else None,
         "dead_watts": numbers.dead_factor * min(standby) if mains else None,
-        "rare_watts": [] if mains else _ends_of(rare_steps(shapes, numbers)),
+        "rare_watts": [] if mains or used < numbers.few_used else _ends_of(rare_steps(shapes, numbers)),
     }
 
 
@@ -406,12 +406,12 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
 
     def at_rare(minute: int) -> bool:
         at = meter.minutes[minute]
-        return at.step in _rare(tuple(judged[minute]["rare_watts"])) and step_of(at.high) - at.step <= numbers.steady_steps
+        return {at.step, step_of(at.high)} <= _rare(tuple(judged[minute]["rare_watts"]))
 
     def over(minute: int, watts: float | None) -> bool:
         return watts is not None and meter.minutes[minute].step > step_of(watts)
 
-    rare = beside(at_rare, meter.steady)
+    rare = beside(at_rare)
     over_hour = beside(lambda minute: judged[minute]["mains"] and over(minute, hour_limit(minute)))
     over_standby = beside(lambda minute: over(minute, judged[minute]["standby_watts"]))
     under_dead = beside(

@@ -175,10 +175,10 @@ class Progress(NamedTuple):
         in_order: Rows = spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
         return in_order
 
-    def without_ended(self) -> Progress:
-        """This progress without the spells that no later minute can change."""
-        self.spells["start"][self.spells["last"] + MERGED_MINUTES < self.minute] = NONE
-        return self._replace(ended=self.ended[:0])
+    def forget_before(self, minute: int) -> Progress:
+        """This progress without the spells that no reading from a minute on can change."""
+        self.spells["start"][self.spells["last"] + MERGED_MINUTES < minute] = NONE
+        return self._replace(ended=self.ended[self.ended["last"] + MERGED_MINUTES >= minute])
 
     def to_bytes(self) -> bytes:
         """This progress in a stable form."""
@@ -225,9 +225,8 @@ class Durations:
 
     def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule) -> None:
         """Close the days that end by a minute."""
-        self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule).without_ended()
-        ended = self.ahead.ended
-        self.ahead = self.ahead._replace(ended=ended[ended["last"] >= end_minute]) if self.ahead.minute > end_minute else self.closed
+        self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule).forget_before(end_minute)
+        self.ahead = self.ahead.forget_before(end_minute) if self.ahead.minute > end_minute else self.closed
         self.sent = self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute]
 
     def to_bytes(self) -> bytes:
