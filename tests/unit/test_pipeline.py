@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 
 import hypothesis
@@ -13,9 +14,12 @@ from jobs.core.cells import HOUSE
 from jobs.core.durations import KINDS
 from jobs.core.house_days import OVERLAPPING
 from jobs.core.late import REFUSALS
+from jobs.core.watch import Watch
+from jobs.spikes import Spikes
+from jobs.thresholds import Thresholds
 from smartmeter.run import Run
 from tests.unit.driver import SETTING, every_two_hours, pipeline
-from tests.unit.logs import HOUR_MS, START_MS, burst, cuts, examples, house_logs_and_settings
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings
 from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, assert_profile, assert_thresholds, days_since_1970, judged
 
 
@@ -57,6 +61,29 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
         assert_energy(ended, outcome)
         assert_alerts(results, outcome.alerts)
     assert_alerts(ended, outcome.alerts_at_end)
+
+
+@settings(parent=examples, max_examples=max(10, examples.max_examples // 3))
+@given(house_logs_and_settings(), cuts, cuts, st.data())
+def test_a_house_that_moves_to_another_time_zone_has_the_same_alerts_however_it_is_batched(log, sizes, other_sizes, data):
+    bursts, setting = log
+    moves_at, zone = data.draw(st.integers(1, len(bursts))), data.draw(st.sampled_from(["Europe/London", "Asia/Kathmandu", NEW_YORK]))
+    bursts = [*bursts[:moves_at], *(replace(later, timezone=zone) for later in bursts[moves_at:])]
+    stages = (Thresholds, Spikes, Watch)
+    _, ended, _ = pipeline(bursts, sizes, setting, stages)
+    _, other, _ = pipeline(bursts, other_sizes, setting, stages)
+    hypothesis.assume(spans_of(ended) == spans_of(other))  # versions of the days around the move may differ
+    hypothesis.event(f"{min(len(ended.last('alerts')), 3)} alerts or more")
+    assert ended.last("thresholds") == other.last("thresholds")
+    assert ended.last("alerts") == other.last("alerts")
+
+
+def spans_of(results):
+    """The versions of thresholds, and of each meter the limit and the time covered."""
+    return {
+        key: (version["valid_from"], version["valid_to"], [(meter["limit_watts"], meter["covered_s"]) for meter in version["meters"]])
+        for key, version in results.last("thresholds").items()
+    }
 
 
 def test_with_more_than_a_day_of_lateness_a_reading_is_judged_by_the_version_of_its_own_time():
