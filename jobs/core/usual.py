@@ -13,9 +13,6 @@ from smartmeter.messages.records import MeterUsualRecord
 LEAST_USED = 4
 """With fewer days on which a meter was on, nothing is usual yet. It is less where SMW_USUAL_DAYS is."""
 
-FEW_USED = 8
-"""With fewer days on which it was on, the longest of their runs counts, and else the second-longest: a fault must not become usual."""
-
 STANDBY_DAYS = 14
 STANDBY_FACTOR, STANDBY_ADDED_WATTS = 1.5, 20.0
 DEAD_FACTOR = 0.3
@@ -40,11 +37,15 @@ USUAL = np.dtype(
 
 
 def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord | None:
-    """What the shapes (SHAPE, rising) of a meter's last days say; None with fewer than least_days, at least 2."""
+    """What the shapes (SHAPE, rising) of a meter's last days say; None with fewer than least_days, at least 2.
+
+    With no more than least_days days with use, the longest of their runs counts and no power is seldom: it may have programs that have not
+    been seen. With more, the second-longest counts, so that a long fault does not become usual.
+    """
     used = int((days["longest"][:, 0] > 0).sum())
     if len(days) < least_days or used < min(LEAST_USED, least_days):
         return None
-    longest = np.sort(days["longest"], axis=0)[-1 if used < FEW_USED else -2].tolist()
+    longest = np.sort(days["longest"], axis=0)[-1 if used <= least_days else -2].tolist()
     return {
         "mains": mains,
         "longest_run_minutes": longest[:LEVELS],
@@ -54,7 +55,7 @@ def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord |
         "hour_watts": _hour_watts(days["sustained"]) if mains else [],
         "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
         "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
-        "rare_watts": [] if mains or used < FEW_USED else _rare_watts(days["minutes_at"].sum(axis=0)),
+        "rare_watts": [] if mains or used <= least_days else _rare_watts(days["minutes_at"].sum(axis=0)),
     }
 
 

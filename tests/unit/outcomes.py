@@ -36,7 +36,7 @@ def numbers_of(setting: Settings) -> Numbers:
     return Numbers(
         usual_days=setting.rules.usual_days,
         least_used=usual.LEAST_USED,
-        few_used=usual.FEW_USED,
+        few_used=setting.rules.usual_days + 1,
         standby_share=shapes.STANDBY_SHARE,
         standby_days=usual.STANDBY_DAYS,
         standby_factor=usual.STANDBY_FACTOR,

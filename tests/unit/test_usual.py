@@ -10,7 +10,6 @@ from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS, SHAPE
 from jobs.core.usual import (
     DEAD_FACTOR,
-    FEW_USED,
     HOUR_ADDED_WATTS,
     LEAST_USED,
     RARE_FROM_WATTS,
@@ -54,7 +53,7 @@ def test_nothing_is_usual_with_too_few_days_or_too_few_on_which_it_was_on():
 
 
 def test_of_few_days_the_longest_run_counts_and_of_more_the_second_longest():
-    for count, longest in ((FEW_USED - 1, [90, 70, 80]), (FEW_USED, [20, 30, 40])):
+    for count, longest in ((DAYS, [90, 70, 80]), (DAYS + 1, [20, 30, 40])):
         days = shapes(count)
         days["longest"][:3, 0], days["longest"][:3, 1], days["longest"][:3, SAME] = [20, 90, 20], [70, 30, 30], [40, 80, 40]
         found = usual_record(days, False, DAYS)
@@ -62,7 +61,7 @@ def test_of_few_days_the_longest_run_counts_and_of_more_the_second_longest():
         assert found["longest_run_minutes"][2:] == [0] * (LEVELS - 2)
 
 
-@pytest.mark.parametrize("count", [DAYS, FEW_USED + 4])
+@pytest.mark.parametrize("count", [DAYS, DAYS + 4])
 def test_of_pauses_the_longest_counts_and_of_silences_the_second_longest(count):
     days = shapes(count)
     days["longest"][:3, OFF], days["gap"][:3] = [600, 20, 300], [60, 5, 30]
