@@ -172,7 +172,9 @@ def judge_look(page: Page, name: str, screenshot: Path) -> None:
     whole(page)
     width = page.viewport_size["width"]
     assert page.get_by_role("heading", level=1).inner_text().casefold() == name
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (
+        page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth)") <= width
+    )
     page.wait_for_timeout(500)  # charts fade in
     assert page.evaluate(CUT_OFF) == []
     assert width < 1000 or page.evaluate(TABLES_WITH_HIDDEN_COLUMNS) == 0
