@@ -57,13 +57,13 @@ def all_stored(settings) -> bool:
         return results.lag() == 0
 
 
-def values(client: Client, table: str, where: str = "1") -> list[tuple]:
-    """All rows of a table in order, without the columns of their creation time; floats to the bit."""
+def values(client: Client, table: str, where: str = "1", without: tuple[str, ...] = ()) -> list[tuple]:
+    """All rows of a table in order, without the columns of their creation time and those given; floats to the bit."""
     columns = client.query(f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'").result_rows
     names = [
         f"reinterpretAs{kind.replace('Float', 'UInt')}({name})" if kind in ("Float32", "Float64") else name
         for name, kind in columns
-        if name not in ("revision", "stored", "house_time")
+        if name not in ("revision", "stored", "house_time", *without)
     ]
     return client.query(f"SELECT {', '.join(names)} FROM {table} FINAL WHERE {where} ORDER BY ALL").result_rows
 
