@@ -21,15 +21,15 @@ from tests.watchdog_oracle import end_of, step_of
 
 @pytest.mark.parametrize(
     "watts, code",
-    [(0, 1), (-0.0, 1), (0.02, 1), (0.03, 2), (30, 81), (30.001, 82), (32.7, 82), (32.8, 83), (60, 89), (60.001, 90), (MOST_WATTS, 255)],
+    [(0, 1), (-0.0, 1), (0.93, 1), (0.94, 2), (30, 81), (30.001, 82), (31.3, 82), (31.4, 83), (60, 97), (60.001, 98), (MOST_WATTS, 255)],
 )
-def test_a_code_is_an_eighth_of_an_octave(watts, code):
+def test_a_code_is_a_sixteenth_of_an_octave(watts, code):
     assert code_of(np.array([watts], np.float32)).tolist() == [code]
 
 
 def test_a_code_stands_for_the_upper_end_of_its_step():
-    assert [watts_of(code) for code in (0, 73, 81, 89, 97)] == [0, 15, 30, 60, 120]
-    assert watts_of(255) == watts_of(254) == EDGES[-1] == 30 * 2 ** (173 / 8)
+    assert [watts_of(code) for code in (0, 65, 81, 97, 113)] == [0, 15, 30, 60, 120]
+    assert watts_of(255) == watts_of(254) == EDGES[-1] == 30 * 2 ** (173 / 16)
     assert code_of(np.array([watts_of(code) for code in range(1, 255)])).tolist() == list(range(1, 255))
 
 
@@ -49,7 +49,7 @@ def cell(cells: Cells, meter_id: int, minute: int) -> tuple[int, int, bool]:
 
 def test_a_cell_has_the_lowest_and_the_highest_code_of_its_minute():
     cells = cells_of({7: {5: (30, 120), 6: 60.0}, 9: {6: 0.0}})
-    assert [cell(cells, 7, minute) for minute in (4, 5, 6)] == [(0, 0, False), (81, 97, False), (89, 89, True)]
+    assert [cell(cells, 7, minute) for minute in (4, 5, 6)] == [(0, 0, False), (81, 113, False), (97, 97, True)]
     assert cell(cells, 9, 6) == (1, 1, True)
 
 
@@ -70,7 +70,7 @@ def test_pieces_of_a_minute_merge_in_any_order_and_any_number_of_times():
         cells = Cells(State())
         for n in order:
             cells.take(pieces[n])
-        assert cell(cells, 7, 5) == (81, 97, False)
+        assert cell(cells, 7, 5) == (81, 113, False)
 
 
 def test_a_minute_is_at_one_power_while_all_of_its_readings_are_equal():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import zlib
 from datetime import date
 from zoneinfo import ZoneInfo
 
+import lz4.block
 import numpy as np
 import pytest
 
@@ -24,11 +24,10 @@ from jobs.core.durations import (
     SILENCE_FACTOR,
     STANDBY_MINUTES,
     Durations,
-    Rule,
     Usuals,
     hours_since_midnight,
 )
-from jobs.core.open_runs import LEVELS, OFF, SAME
+from jobs.core.open_runs import LEVELS, OFF, SAME, Rule
 from jobs.core.state_version import StateFault
 from jobs.core.usual import USUAL, silence_row
 from smartmeter.settings import Settings
@@ -64,9 +63,14 @@ def always(*rows: np.ndarray) -> Usuals:
     return Usuals.from_bytes(None).add(0, np.concatenate(rows))
 
 
+def spells_at(durations: Durations, cells: Cells, usuals: Usuals, clock_minute: int = 2000) -> np.ndarray:
+    """SPELL: what a scan finds from the last closed day on."""
+    return durations.closed.go_on(cells, usuals, "UTC", clock_minute + 1, RULE).all_spells(clock_minute)
+
+
 def spells(meters: dict, usuals: Usuals, clock_minute: int = 10_000) -> list[dict]:
     """The spells in the cells of some meters, as dicts of their columns."""
-    found = Durations().spells_at(cells_of(meters), usuals, "UTC", clock_minute, RULE)
+    found = spells_at(Durations(), cells_of(meters), usuals, clock_minute)
     return [dict(zip(found.dtype.names, row)) | {"kind": KINDS[row["kind"]]} for row in found]
 
 
@@ -105,13 +109,15 @@ def test_a_run_over_a_higher_level_is_found_by_the_usual_of_that_level():
     assert (found["start"], found["last"], found["since"], found["limit"]) == (200 + RUN_MINUTES, 229, 200, code(960))
 
 
-def test_a_power_that_is_rare_must_be_held_steadily():
+def test_rare_powers_must_be_held_without_another():
     row = usual()
-    row["rare"][0, code(500) - 3 : code(500) + 4] = 1
+    row["rare"][0, code(500) - 1 : code(500) + 2] = 1
     steady = every_minute(100, 130, lambda m: 500.0 + m % 3)
     assert starts({7: steady}, always(row)) == [("band", 7, 100 + BAND_MINUTES, 129)]
     assert not starts({7: {**steady, **dict.fromkeys(range(105, 130, 6), 250.0)}}, always(row))
-    assert not starts({7: {minute: (watts, 900.0) for minute, watts in steady.items()}}, always(row)), "no minute has one power"
+    assert not starts({7: {minute: (watts, 900.0) for minute, watts in steady.items()}}, always(row)), (
+        "each minute reaches an ordinary power"
+    )
     assert not starts({7: every_minute(100, 130, 300.0)}, always(row))
     assert not starts({7: steady}, always(usual(mains=True, rare=row["rare"])))
 
@@ -184,14 +190,14 @@ def test_a_house_was_silent_once_it_sends_again():
 
 
 def test_conspicuous_minutes_close_to_each_other_are_one_spell():
-    # Over the level from 0, paused for a while, over it again: each is too long.
-    row, first = usual(longest=longest(over=0)), RUN_MINUTES + 5
-    for pause, count in ((MERGED_MINUTES - RUN_MINUTES - 1, 1), (MERGED_MINUTES - RUN_MINUTES, 2)):
+    # At a rare power from 0, off for a while, at a rare power again: each is too long.
+    row, first = usual(rare=np.isin(np.arange(256), [code(100), code(900)])), BAND_MINUTES + 5
+    for pause, count in ((MERGED_MINUTES - BAND_MINUTES - 1, 1), (MERGED_MINUTES - BAND_MINUTES, 2)):
         again = first + pause
         meters = {7: {**every_minute(0, first, 100.0), **every_minute(first, again, 0.0), **every_minute(again, again + first, 900.0)}}
         found = spells(meters, always(row))
-        assert len(found) == count and found[0]["start"] == RUN_MINUTES and found[-1]["last"] == again + first - 1
-        assert found[-1]["peak"] == code(900) and (found[0]["limit"], found[-1]["limit"]) == (code(60), code(60 if count == 1 else 480))
+        assert len(found) == count and found[0]["start"] == BAND_MINUTES and found[-1]["last"] == again + first - 1
+        assert found[-1]["peak"] == code(900) and found[0]["since"] == 0 and found[-1]["since"] == (0 if count == 1 else again)
 
 
 def test_a_spell_is_open_until_no_minute_can_join_it():
@@ -244,7 +250,7 @@ EVERYTHING = {
     8: {**every_minute(0, 500, 40.0, step=2), **every_minute(900, 1500, 10.0)},
 }
 USUALS = always(
-    usual(7, longest=longest(over=20, off=30, same=30), rare=np.isin(np.arange(256), [code(95), code(101)])),
+    usual(7, longest=longest(over=20, off=30, same=30), rare=np.isin(np.arange(256), [*range(code(95), code(101) + 1)])),
     usual(8, mains=True, dead=code(20), gap=10),
     silence_row(5),
 )
@@ -254,40 +260,55 @@ def closed_at(*minutes: int) -> Durations:
     """The state after closing days that end with these minutes; each goes through its bytes."""
     durations, cells = Durations(), cells_of(EVERYTHING)
     for minute in minutes:
-        durations = Durations.from_bytes(durations.close(cells, USUALS, "UTC", minute, RULE).to_bytes())
+        durations.close(cells, USUALS, "UTC", minute, RULE)
+        durations = Durations.from_bytes(durations.to_bytes())
         cells.drop_before(minute)
     return durations
 
 
 @pytest.mark.parametrize("ends", [(1,), (299,), (300, 301), (333, 480), (650, 1000, 1200), (1440,), (1480,)])
 def test_what_lies_before_a_closed_day_may_be_forgotten(ends):
-    whole = Durations().spells_at(cells_of(EVERYTHING), USUALS, "UTC", 2000, RULE)
+    whole = spells_at(Durations(), cells_of(EVERYTHING), USUALS)
     assert {KINDS[kind] for kind in whole["kind"]} == {"run", "band", "off", "dead", "frozen", "silent"}
     later = Cells(cells_of(EVERYTHING).state)
     later.drop_before(ends[-1])
-    found = closed_at(*ends).spells_at(later, USUALS, "UTC", 2000, RULE)
+    found = spells_at(closed_at(*ends), later, USUALS)
     assert found.tolist() == [spell for spell in whole.tolist() if spell[3] + MERGED_MINUTES >= ends[-1]]
 
 
 def test_durations_are_what_their_bytes_give():
     durations = closed_at(480)
-    durations.sent = durations.spells_at(cells_of(EVERYTHING), USUALS, "UTC", 2000, RULE)
+    durations.sent = spells_at(durations, cells_of(EVERYTHING), USUALS)
     again = Durations.from_bytes(durations.to_bytes())
-    assert (again.end_minute, again.meter_ids.tolist()) == (480, [HOUSE, 7, 8]) and (again.runs == durations.runs).all()
     assert again.sent.tolist() == durations.sent.tolist() and again.to_bytes() == durations.to_bytes()
-    assert again.spells.tobytes() == durations.spells.tobytes() and again.spells.shape == (3, len(KINDS))
+    for kept, progress in ((again.closed, durations.closed), (again.ahead, durations.ahead)):
+        assert (kept.minute, kept.meter_ids.tolist()) == (480, [HOUSE, 7, 8]) and (kept.runs == progress.runs).all()
+        assert kept.spells.tobytes() == progress.spells.tobytes() and kept.spells.shape == (3, len(KINDS))
     empty = Durations.from_bytes(None)
-    assert (len(empty.runs), len(empty.sent)) == (0, 0) and Durations.from_bytes(empty.to_bytes()).to_bytes() == empty.to_bytes()
+    assert (len(empty.closed.runs), len(empty.sent)) == (0, 0) and Durations.from_bytes(empty.to_bytes()).to_bytes() == empty.to_bytes()
+
+
+def test_a_scan_goes_on_from_where_it_was_and_begins_again_with_a_late_minute():
+    cells, durations = cells_of(EVERYTHING), Durations()
+    durations.close(cells, USUALS, "UTC", 333, RULE)
+    durations.ahead = durations.ahead.go_on(cells, USUALS, "UTC", 700, RULE)
+    durations.changed_from(700)
+    assert durations.ahead.minute == 700
+    found = durations.ahead.go_on(cells, USUALS, "UTC", 2001, RULE).all_spells(2000)
+    assert found.tolist() == spells_at(durations, cells, USUALS).tolist()
+    durations.changed_from(699)
+    assert durations.ahead is durations.closed and durations.closed.minute == 333
 
 
 def test_spells_that_were_sent_are_kept_while_they_may_change():
     durations = Durations()
-    durations.sent = durations.spells_at(cells_of(EVERYTHING), USUALS, "UTC", 2000, RULE)
-    kept = durations.close(cells_of(EVERYTHING), USUALS, "UTC", 1000, RULE).sent
-    assert kept["last"].min() + MERGED_MINUTES >= 1000 and len(kept) < len(durations.sent)
+    durations.sent = spells_at(durations, cells_of(EVERYTHING), USUALS)
+    before = len(durations.sent)
+    durations.close(cells_of(EVERYTHING), USUALS, "UTC", 1000, RULE)
+    assert durations.sent["last"].min() + MERGED_MINUTES >= 1000 and len(durations.sent) < before
 
 
 @pytest.mark.parametrize("kind", [Usuals, Durations])
 def test_state_of_another_version_is_refused(kind):
     with pytest.raises(StateFault, match="state version 9"):
-        kind.from_bytes(zlib.compress(np.array([9, 0, 0], np.int32).tobytes()))
+        kind.from_bytes(lz4.block.compress(np.array([9, 0, 0], np.int32).tobytes()))

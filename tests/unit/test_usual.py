@@ -92,7 +92,7 @@ def test_standby_follows_from_the_median_and_dead_from_the_lowest_of_the_last_da
 
 
 def test_a_power_is_rare_if_it_and_the_steps_beside_it_have_too_few_minutes():
-    days, most = shapes(), int(RARE_MINUTES)
+    days, most = shapes(DAYS + 1), int(RARE_MINUTES)
     days["minutes_at"][:most, code(240)] = 1  # RARE_MINUTES of all days
     days["minutes_at"][: most - 1, code(960)] = 1
     days["minutes_at"][0, code(10)] = 200
@@ -102,6 +102,7 @@ def test_a_power_is_rare_if_it_and_the_steps_beside_it_have_too_few_minutes():
     spans = usual_record(days, False, DAYS)["rare_watts"]
     assert spans[2:] == [watts_of(code(240) + 1), watts_of(code(960) - 1), watts_of(code(960) + 1), watts_of(254)]
     assert usual_record(days, True, DAYS)["rare_watts"] == []
+    assert usual_record(shapes(DAYS), False, DAYS)["rare_watts"] == [], "too few days to know"
 
 
 def test_the_silence_of_a_house():
@@ -122,6 +123,7 @@ def test_a_row_has_the_codes_of_a_record():
     assert mains["hour"][5] == code(watts_of(code(500)) + HOUR_ADDED_WATTS) and mains["hour"][9] == code(HOUR_ADDED_WATTS)
     assert (mains["standby"], mains["dead"]) == (code(STANDBY_FACTOR * 60 + STANDBY_ADDED_WATTS), code(DEAD_FACTOR * 60))
     assert not mains["rare"].any()
+    days = shapes(DAYS + 1)
     days["minutes_at"][0, code(240)] = 200
     [appliance] = usual_row(7, usual_record(days, False, DAYS))
     assert appliance["hour"].tolist() == [0] * HOURS and (appliance["standby"], appliance["dead"]) == (0, 0)

@@ -151,7 +151,7 @@ def test_openings_count_what_opens_and_what_began_and_ended_meanwhile():
 def test_an_alert_ends_though_nothing_is_usual_any_more():
     state, house = State(), HouseDays.known(None, NEW_YORK)
     house.clock_ms = START_MS
-    durations = Durations(START_MS // 60_000 - 600)
+    durations = Durations()
     durations.sent = spell(start=START_MS // 60_000 - 700, last=START_MS // 60_000 - 610)
     state.put("durations", durations.to_bytes())
     state.house_id = 3
