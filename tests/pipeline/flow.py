@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
@@ -19,6 +20,7 @@ from tests.oracle import Outcome
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
 from tests.ports import on_free_ports
+from tests.topics import records
 from tests.unit.outcomes import judged
 from tests.waiting import STILL_S, until
 
@@ -109,6 +111,11 @@ def stored_readings(client: Client) -> int:
             ("late", "readings"),
         )
     )
+
+
+def finals(settings: Settings) -> Counter:
+    """How often each meter and day was emitted as final: (house_id, meter_id, date) -> times."""
+    return Counter((r["house_id"], r["meter_id"], r["date"]) for r in records(settings, "daily_energy") if r["final"])
 
 
 def dead_letters(client: Client) -> list[bytes]:
