@@ -51,13 +51,14 @@ class Watch(Stage):
         before = durations.sent
         if not settles and not before["open"].any():
             return
+        cells = change.cells  # which keep the minutes, also while nothing is usual yet
         if len(usuals.rows) or len(before):
-            yield from self.look_at(state, house, durations, change.cells, usuals, change.now_ms)
+            yield from self.look_at(state, house, durations, cells, usuals, change.now_ms)
         change.opened += opened(before, durations.sent)
         change.closed += opened(before, durations.sent) + int(before["open"].sum()) - int(durations.sent["open"].sum())
         if change.closes_a_day:
             end_minute = change.open_from_ms // MINUTE_MS
-            durations = durations.close(change.cells, usuals, house.timezone, end_minute, self.rule)
+            durations = durations.close(cells, usuals, house.timezone, end_minute, self.rule)
             state.put("usuals", usuals.forget_before(end_minute).to_bytes())
         state.put("durations", durations.to_bytes())
 
