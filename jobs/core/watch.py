@@ -53,14 +53,15 @@ class Watch(Stage):
         before = durations.sent
         if not settles and not before["open"].any():
             return
+        cells = change.cells  # which keep the minutes, also while nothing is usual yet
         if len(usuals.rows) or len(before):
-            durations.ahead = durations.ahead.go_on(change.cells, usuals, house.timezone, first_open(house.clock_ms), self.rule)
+            durations.ahead = durations.ahead.go_on(cells, usuals, house.timezone, first_open(house.clock_ms), self.rule)
             yield from self.alerts(house, state.house_id, durations, durations.ahead, change.now_ms)
             change.opened += opened(before, durations.sent)
             change.closed += opened(before, durations.sent) + int(before["open"].sum()) - int(durations.sent["open"].sum())
         if change.closes_a_day:
             end_minute = change.open_from_ms // MINUTE_MS
-            durations.close(change.cells, usuals, house.timezone, end_minute, self.rule)
+            durations.close(cells, usuals, house.timezone, end_minute, self.rule)
             state.put("usuals", usuals.forget_before(end_minute).to_bytes())
         state.put("durations", durations.to_bytes())
 
