@@ -24,6 +24,9 @@ STEPS_BELOW = 5 * STEPS_PER_OCTAVE
 EDGES: Floats = (FIRST_LEVEL_WATTS * 2.0 ** (np.arange(254) / STEPS_PER_OCTAVE - STEPS_BELOW / STEPS_PER_OCTAVE)).astype(np.float64)
 """float64 (254,), in W, from 0.94 W to 54 kW: the upper ends of codes 1 to 254. Code 255 has none, and code 0 stands for no reading."""
 
+UPPER_WATTS: Floats = np.concatenate([[0.0], EDGES, EDGES[-1:]])
+"""float64 (256,), in W: what a code stands for. Code 255 has no end; that of the one before stands for it."""
+
 CELL = np.dtype(
     [
         ("low", "u1"),  # code of the lowest and the highest reading; 0: no reading
@@ -45,7 +48,7 @@ def code_of(watts: Floats) -> Bytes:
 
 def watts_of(code: int) -> float:
     """The upper end of a code's step, in W; 0 for code 0."""
-    return float(EDGES[min(code, len(EDGES)) - 1]) if code else 0.0
+    return float(UPPER_WATTS[code])
 
 
 class Block(NamedTuple):

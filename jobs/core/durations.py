@@ -24,17 +24,18 @@ from jobs.core.open_runs import (
     COLUMNS,
     LAST,
     LEVELS,
-    LOW,
     NONE,
     OFF,
+    REST,
     SAME,
     SEEN,
-    STEADY_CODES,
     Rule,
     advance,
     goes_on,
     lasted,
     level_code,
+    no_runs,
+    rests,
     seen_by,
     silence,
     since,
@@ -54,7 +55,7 @@ AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 4)
 ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
-RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 10, 60, 22 * 60
+RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 11, 60, 22 * 60
 RUN_FACTOR, OFF_FACTOR, SAME_FACTOR, SILENCE_FACTOR = 2, 2, 2, 2
 """Something may last this many times as long as it usually does, and the minutes above longer."""
 
@@ -163,7 +164,7 @@ class Progress(NamedTuple):
         meter_ids = reduce(np.union1d, (cells.block(day).meter_ids for day in cells.days), self.meter_ids).astype(np.int32)
         rows = np.searchsorted(meter_ids, self.meter_ids)
         runs, spells = np.full((len(meter_ids), ALL_COLUMNS), NONE, np.int32), np.zeros((len(meter_ids), len(KINDS)), SPELL)
-        runs[:, SEEN] = 0
+        runs[:, :COLUMNS] = no_runs(len(meter_ids))
         spells["meter_id"], spells["kind"], spells["start"] = meter_ids[:, np.newaxis], np.arange(len(KINDS)), NONE
         runs[rows], spells[rows] = self.runs, self.spells
         return Progress(self.minute, meter_ids, runs, spells, self.ended)
@@ -260,7 +261,7 @@ def _scan(cells, first, usual, usual_at, hour_at, runs, spells, ended, size, mos
 
     usual: USUAL; usual_at: int32 (minutes, m), the index in it that holds for a minute and meter, or -1; hour_at: uint8 (minutes,).
     """
-    seen_at = seen_by(cells[0], runs[0, SEEN])
+    seen_at, rest_at = seen_by(cells[0], runs[0, SEEN]), rests(cells, runs[:, LAST], first)
     for m in range(len(cells)):
         for i in range(len(cells[m])):
             minute, at = first + i, usual_at[i, m]
@@ -268,12 +269,11 @@ def _scan(cells, first, usual, usual_at, hour_at, runs, spells, ended, size, mos
                 if m == 0 and at >= 0:
                     size = _house_returns(spells[m, SILENT], runs[m], minute, usual[at].gap, ended, size)
                 together = goes_on(runs[m], minute, most_missing)
-                steady = together and abs(cells[m, i].low - runs[m, LOW]) <= STEADY_CODES
-                advance(runs[m], cells[m, i], minute, seen_at[i], most_missing, off_code)
+                advance(runs[m], cells[m, i], minute, seen_at[i], rest_at[m, i], most_missing, off_code)
                 if m > 0 and at < 0:
                     runs[m, AT_RARE:] = NONE
                 elif m > 0:
-                    _advance_beside(runs[m], cells[m, i], minute, together, steady, usual[at], hour_at[i])
+                    _advance_beside(runs[m], cells[m, i], minute, together, usual[at], hour_at[i])
                     size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], hour_at[i], off_code, ended, size)
             elif m > 0 and at >= 0 and cells[0, i].low:
                 most = usual[at].gap
@@ -298,11 +298,11 @@ def allowed_silence(usual_minutes):
 
 
 @compiled
-def _advance_beside(runs, cell, minute, together, steady, usual, hour):
+def _advance_beside(runs, cell, minute, together, usual, hour):
     """Advance the runs whose condition depends on the version in force."""
     at_rare = not usual.mains and usual.rare[cell.low] + usual.rare[cell.high] == 2
     runs[AT_RARE] = since(runs[AT_RARE], at_rare, together, minute)
-    runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < cell.low, together, minute)
+    runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < runs[REST], together, minute)
     runs[OVER_STANDBY] = since(runs[OVER_STANDBY], 0 < usual.standby < cell.low, together, minute)
     runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead, together, minute)
 

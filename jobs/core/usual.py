@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.core.cells import EDGES, HOUSE, code_of
+from jobs.core.cells import HOUSE, UPPER_WATTS, code_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS
-from smartmeter.arrays import Bytes, Floats, Ints, Rows
+from smartmeter.arrays import Bytes, Ints, Rows
 from smartmeter.messages.records import MeterUsualRecord
 
 LEAST_USED = 4
@@ -16,7 +16,8 @@ LEAST_USED = 4
 STANDBY_DAYS = 14
 STANDBY_FACTOR, STANDBY_ADDED_WATTS = 1.5, 20.0
 DEAD_FACTOR = 0.3
-HOUR_ADDED_WATTS = 100.0
+HOUR_ADDED_WATTS = 1000.0
+HOURS_BESIDE = 2
 
 RARE_FROM_WATTS = 50.0
 RARE_MINUTES = 3
@@ -52,7 +53,7 @@ def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord |
         "longest_off_minutes": int(days["longest"][:, OFF].max()),
         "longest_same_minutes": longest[SAME],
         "longest_gap_minutes": int(np.sort(days["gap"])[-2]),
-        "hour_watts": _hour_watts(days["sustained"]) if mains else [],
+        "hour_watts": _hour_watts(days["held"]) if mains else [],
         "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
         "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
         "rare_watts": [] if mains or used <= least_days else _rare_watts(days["minutes_at"].sum(axis=0)),
@@ -71,26 +72,22 @@ def silence_row(minutes: int) -> Rows:
     return row
 
 
-def _hour_watts(sustained: Bytes) -> list[float]:
-    """The limit of each hour, from the codes of hourly peaks, uint8 (days, HOURS): the highest of the hour and those beside it, and more."""
-    highest = np.pad(sustained.max(axis=0), 1, mode="wrap")
-    codes = np.maximum(np.maximum(highest[:-2], highest[1:-1]), highest[2:])
-    watts: list[float] = (_watts_of(codes) + HOUR_ADDED_WATTS).tolist()
+def _hour_watts(held: Bytes) -> list[float]:
+    """The limit of each hour, from the codes of each day's hours, uint8 (days, HOURS): the highest of the hours up to HOURS_BESIDE beside it,
+    and more.
+    """
+    highest = np.pad(held.max(axis=0), HOURS_BESIDE, mode="wrap")
+    codes = np.lib.stride_tricks.sliding_window_view(highest, 2 * HOURS_BESIDE + 1).max(axis=1)
+    watts: list[float] = (UPPER_WATTS[codes] + HOUR_ADDED_WATTS).tolist()
     return watts
 
 
 def _standby_watts(codes: Bytes) -> float:
-    return STANDBY_FACTOR * float(np.median(_watts_of(codes))) + STANDBY_ADDED_WATTS
+    return STANDBY_FACTOR * float(np.median(UPPER_WATTS[codes])) + STANDBY_ADDED_WATTS
 
 
 def _dead_watts(codes: Bytes) -> float:
-    return DEAD_FACTOR * float(_watts_of(codes.min()))
-
-
-def _watts_of(codes: Bytes) -> Floats:
-    """The upper end of each code's step, in W; 0 for code 0."""
-    watts: Floats = np.concatenate([[0.0], EDGES, EDGES[-1:]])[codes]
-    return watts
+    return DEAD_FACTOR * float(UPPER_WATTS[codes.min()])
 
 
 def _rare_watts(minutes_at: Ints) -> list[float]:
@@ -99,7 +96,7 @@ def _rare_watts(minutes_at: Ints) -> list[float]:
     rare = beside < RARE_MINUTES
     rare[: int(code_of(np.array(RARE_FROM_WATTS))) + 1] = False
     edges = np.flatnonzero(np.diff(rare, prepend=False, append=False))
-    spans: list[float] = _watts_of(np.minimum(edges - 1, 254).astype(np.uint8)).tolist()
+    spans: list[float] = UPPER_WATTS[np.minimum(edges - 1, 254)].tolist()
     return spans
 
 
