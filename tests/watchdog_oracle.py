@@ -46,6 +46,8 @@ class Numbers:
     off_added: int
     off_most: int  # an appliance that pauses for so long may stay off
     over_hour: int
+    held_minutes: int
+    hours_beside: int
     standby: int
     dead: int
     same_factor: float
@@ -154,7 +156,7 @@ class Shape:
     off: int = 0
     equal: int = 0
     gap: int = 0
-    hours: dict[int, int] = field(default_factory=dict)  # hour since midnight -> highest step that two minutes on end held
+    hours: dict[int, int] = field(default_factory=dict)  # hour since midnight -> highest step of the rest that held_minutes on end held
 
 
 @dataclass
@@ -206,7 +208,7 @@ class Spell:
             "run": f"over {watts} for {lasted}; it is seldom over it for longer than {usually}",
             "band": f"at a power that it seldom draws, for {lasted}",
             "off": f"off for {lasted}; it is seldom off for longer than {usually}",
-            "hour": f"over {watts} for {lasted}: the house does not draw that much at this hour",
+            "hour": f"over {watts} beside its other meters for {lasted}: not at this hour",
             "standby": f"over {watts} for {lasted}, without falling to its standby",
             "dead": f"under {watts} for {lasted}: the house always draws more",
             "frozen": f"the same reading for {lasted}; that seldom lasts longer than {usually}",
@@ -220,7 +222,7 @@ class Spell:
             "run": f"it pauses, at {watts} or less",
             "band": "it draws a power that is usual, or pauses",
             "off": f"it draws more than {watts}",
-            "hour": f"it falls to {watts} or less",
+            "hour": f"what no other meter measures falls to {watts} or less",
             "standby": f"it falls to {watts} or less",
             "dead": f"it draws more than {watts}",
             "frozen": "a reading differs",
@@ -244,25 +246,50 @@ class House:
         self.meters = {meter: Meter(minutes, of_house, numbers) for meter, minutes in made.items()}
         self.of_house = of_house
 
+    def rest_of(self, number: int, minute: int) -> int:
+        """The step of what is left of a meter's lowest power after the highest of all others.
+
+        0 where one that had readings in the day before has none.
+        """
+        others = [meter for other, meter in self.meters.items() if other != number]
+        if any(minute not in meter.minutes and self._had_readings(meter, minute) for meter in others):
+            return 0
+        own = self.meters[number].minutes[minute]
+        taken = sum(end_of(step_of(meter.minutes[minute].high)) for meter in others if minute in meter.minutes)
+        return max(1, step_of(end_of(step_of(own.low)) - taken))
+
+    @staticmethod
+    def _had_readings(meter: Meter, minute: int) -> bool:
+        at = bisect_left(meter.numbered, minute)
+        return at > 0 and minute - meter.numbered[at - 1] < 1440
+
     @cached_property
     def shapes(self) -> dict[int, dict[date, Shape]]:
         """meter -> day -> Shape, of days with readings."""
-        return {meter: self._shapes_of(minutes) for meter, minutes in self.meters.items()}
+        return {number: self._shapes_of(number, meter) for number, meter in self.meters.items()}
 
-    def _shapes_of(self, meter: Meter) -> dict[date, Shape]:
+    def _shapes_of(self, number: int, meter: Meter) -> dict[date, Shape]:
         shapes: dict[date, Shape] = defaultdict(Shape)
         for minute in meter.numbered:
             day, hour = self.calendar.day_and_hour(minute)
             shape, step = shapes[day], meter.minutes[minute].step
             shape.lows.append(meter.minutes[minute].low)
             shape.steady[step] += meter.steady(minute)
-            if meter.together(minute):
-                shape.hours[hour] = max(shape.hours.get(hour, 0), min(step, meter.minutes[meter.before[minute]].step))
+            together = self._minutes_together(meter, minute)
+            if len(together) == self.numbers.held_minutes:
+                shape.hours[hour] = max(shape.hours.get(hour, 0), min(self.rest_of(number, each) for each in together))
             if minute in meter.before:
                 shape.gap = max(shape.gap, meter.silence(minute))
             shape.over = [max(most, _lasted(runs, minute)) for most, runs in zip(shape.over, meter.over)]
             shape.off, shape.equal = max(shape.off, _lasted(meter.off, minute)), max(shape.equal, _lasted(meter.equal, minute))
         return shapes
+
+    def _minutes_together(self, meter: Meter, minute: int) -> list[int]:
+        """A minute and those before it that it goes on from, held_minutes at most."""
+        found = [minute]
+        while len(found) < self.numbers.held_minutes and meter.together(found[-1]):
+            found.append(meter.before[found[-1]])
+        return found
 
     @cached_property
     def silences(self) -> dict[date, int]:
@@ -373,7 +400,7 @@ def _low(lows: list[float], share: float) -> float:
 
 
 def _hour_watts(shapes: list[Shape], hour: int, numbers: Numbers) -> float:
-    beside = [(hour - 1) % 24, hour, (hour + 1) % 24]
+    beside = [(hour + away) % 24 for away in range(-numbers.hours_beside, numbers.hours_beside + 1)]
     return end_of(max(shape.hours.get(h, 0) for shape in shapes for h in beside)) + numbers.hour_added_watts
 
 
@@ -412,7 +439,7 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
         return watts is not None and meter.minutes[minute].step > step_of(watts)
 
     rare = beside(at_rare)
-    over_hour = beside(lambda minute: judged[minute]["mains"] and over(minute, hour_limit(minute)))
+    over_hour = beside(lambda minute: judged[minute]["mains"] and house.rest_of(number, minute) > step_of(hour_limit(minute)))
     over_standby = beside(lambda minute: over(minute, judged[minute]["standby_watts"]))
     under_dead = beside(
         lambda minute: judged[minute]["mains"] and step_of(meter.minutes[minute].high) < step_of(judged[minute]["dead_watts"])

@@ -52,6 +52,8 @@ def numbers_of(setting: Settings) -> Numbers:
         off_added=durations.HOUR_MINUTES,
         off_most=durations.LONG_PAUSE_MINUTES,
         over_hour=durations.OVER_HOUR_MINUTES,
+        held_minutes=open_runs.HELD_MINUTES,
+        hours_beside=usual.HOURS_BESIDE,
         standby=durations.STANDBY_MINUTES,
         dead=durations.HOUR_MINUTES,
         same_factor=durations.SAME_FACTOR,

@@ -9,7 +9,7 @@ import lz4.block
 import numpy as np
 import pytest
 
-from jobs.core.cells import HOUSE, Cells, code_of
+from jobs.core.cells import HOUSE, Cells, code_of, watts_of
 from jobs.core.open_runs import NONE, OFF, SAME
 from jobs.core.shapes import SHAPE, Shapes
 from jobs.core.state_version import StateFault
@@ -72,10 +72,17 @@ def test_standby_is_the_power_that_a_twentieth_of_the_minutes_stay_at():
     assert found["standby"] == code(500)
 
 
-def test_an_hour_sustains_what_two_minutes_on_end_held():
-    minutes = {**every_minute(0, 60, 100.0), 30: 4000.0, 31: 3000.0, 59: 900.0, 60: 800.0, 130: 2000.0}
-    sustained = shape(closed({7: minutes}), 7)["sustained"].tolist()
-    assert sustained == [code(3000), code(800), *[0] * 22], "a minute alone holds nothing"
+def test_an_hour_holds_what_five_minutes_on_end_reached_beside_other_meters():
+    minutes = {
+        **every_minute(0, 70, 100.0),
+        **every_minute(30, 35, lambda minute: 4000.0 + minute),
+        **every_minute(58, 62, 900.0),
+        130: 2000.0,
+    }
+    held = shape(closed({7: minutes}), 7)["held"].tolist()
+    assert held == [code(4030), code(100), *[0] * 22], "four minutes hold nothing"
+    beside = shape(closed({7: minutes, 8: every_minute(0, 70, 1000.0)}), 7)["held"].tolist()
+    assert beside[0] == code(watts_of(code(4030)) - watts_of(code(1000)))
 
 
 def test_minutes_at_a_power_count_where_it_is_steady():
@@ -107,7 +114,7 @@ def test_days_on_which_the_clocks_change(day, minutes):
     )
     found = shape(shapes, 7)
     assert found["minutes"] == minutes
-    hours = found["sustained"].tolist()
+    hours = found["held"].tolist()
     assert hours[-2:] == ([code(122), 0] if minutes < 1440 else [code(122), code(124)]), "the 25th hour counts as the 24th"
 
 

@@ -67,7 +67,12 @@ def test_a_duration_is_cut_off_to_its_two_largest_units():
         ("run", "warning", "over 60 W for 1 h 30 min; it is seldom over it for longer than 20 min", "it pauses, at 60 W or less"),
         ("band", "warning", "at a power that it seldom draws, for 1 h 30 min", "it draws a power that is usual, or pauses"),
         ("off", "warning", "off for 1 h 30 min; it is seldom off for longer than 20 min", "it draws more than 60 W"),
-        ("hour", "warning", "over 60 W for 1 h 30 min: the house does not draw that much at this hour", "it falls to 60 W or less"),
+        (
+            "hour",
+            "warning",
+            "over 60 W beside its other meters for 1 h 30 min: not at this hour",
+            "what no other meter measures falls to 60 W or less",
+        ),
         ("standby", "info", "over 60 W for 1 h 30 min, without falling to its standby", "it falls to 60 W or less"),
         ("dead", "critical", "under 60 W for 1 h 30 min: the house always draws more", "it draws more than 60 W"),
         ("frozen", "warning", "the same reading for 1 h 30 min; that seldom lasts longer than 20 min", "a reading differs"),

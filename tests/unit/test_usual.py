@@ -11,6 +11,7 @@ from jobs.core.shapes import HOURS, SHAPE
 from jobs.core.usual import (
     DEAD_FACTOR,
     HOUR_ADDED_WATTS,
+    HOURS_BESIDE,
     LEAST_USED,
     RARE_FROM_WATTS,
     RARE_MINUTES,
@@ -71,10 +72,11 @@ def test_of_pauses_the_longest_counts_and_of_silences_the_second_longest(count):
 
 def test_an_hour_of_mains_may_reach_the_highest_of_the_hours_beside_it_and_more():
     days = shapes()
-    days["sustained"][2, 5], days["sustained"][4, 5], days["sustained"][3, 23] = code(500), code(400), code(60)
+    days["held"][2, 5], days["held"][4, 5], days["held"][3, 23] = code(500), code(400), code(60)
     hours = usual_record(days, True, DAYS)["hour_watts"]
     added = HOUR_ADDED_WATTS
-    expected = {4: watts_of(code(500)), 5: watts_of(code(500)), 6: watts_of(code(500)), 22: 60, 23: 60, 0: 60}
+    expected = dict.fromkeys(range(3, 8), watts_of(code(500))) | dict.fromkeys((21, 22, 23, 0, 1), 60)
+    assert HOURS_BESIDE == 2
     assert hours == [expected.get(hour, 0) + added for hour in range(HOURS)]
     assert usual_record(days, False, DAYS)["hour_watts"] == []
 
@@ -115,7 +117,7 @@ def test_the_silence_of_a_house():
 
 def test_a_row_has_the_codes_of_a_record():
     days = shapes()
-    days["sustained"][2, 5], days["standby"], days["gap"][:2] = code(500), code(60), 12
+    days["held"][2, 5], days["standby"], days["gap"][:2] = code(500), code(60), 12
     days["longest"][1, : LEVELS + 2] = np.arange(1, LEVELS + 3) * 10
     [mains] = usual_row(7, usual_record(days, True, DAYS))
     assert (mains["meter_id"], mains["mains"], mains["gap"]) == (7, True, 12)
