@@ -102,7 +102,7 @@ def test_the_figures_of_the_house(data, tmp_path, capsys):
         "kitchen/house_1",
     ]
     [line] = [line for line in lines if line.startswith("x1.5")]
-    assert re.split(" {2,}", line) == ["x1.5, 10 min", "8", "0.75", "0.41 - 0.93", "4.0", "3 band, 3 level", "0", "0", "0", "0.75"]
+    assert re.split(" {2,}", line) == ["x1.5, 10 min", "8", "0.50", "0.22 - 0.78", "0.0", "1 band, 3 level", "0", "0", "0", "0.50"]
 
 
 def test_the_same_seed_gives_the_same_files(data, tmp_path, capsys):
