@@ -378,6 +378,7 @@ def test_an_address_in_a_name_or_a_query_is_no_link(new_page, settings):
                 "info",
                 name,
                 "",
+                "",
             )
         ],
     )
