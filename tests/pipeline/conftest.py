@@ -58,14 +58,15 @@ def all_stored(settings) -> bool:
 
 
 def values(client: Client, table: str, where: str = "1", without: tuple[str, ...] = ()) -> list[tuple]:
-    """All rows of a table in order, without the columns of their creation time and those given; floats to the bit."""
+    """All rows of a table in order, without the columns of their creation time and those given; floats to the bit, arrays as tuples."""
     columns = client.query(f"SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = '{table}'").result_rows
     names = [
         f"reinterpretAs{kind.replace('Float', 'UInt')}({name})" if kind in ("Float32", "Float64") else name
         for name, kind in columns
         if name not in ("revision", "stored", "house_time", *without)
     ]
-    return client.query(f"SELECT {', '.join(names)} FROM {table} FINAL WHERE {where} ORDER BY ALL").result_rows
+    rows = client.query(f"SELECT {', '.join(names)} FROM {table} FINAL WHERE {where} ORDER BY ALL").result_rows
+    return [tuple(tuple(value) if isinstance(value, list) else value for value in row) for row in rows]
 
 
 def rows(client: Client, table: str) -> list[dict]:
