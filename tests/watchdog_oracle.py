@@ -250,7 +250,7 @@ class House:
     def taken(self) -> dict[int, float]:
         """Minute -> the highest powers of all meters in it, added up, in W."""
         found: dict[int, float] = defaultdict(float)
-        for meter in self.meters.values():
+        for _, meter in sorted(self.meters.items()):
             for number, minute in meter.minutes.items():
                 found[number] += end_of(step_of(minute.high))
         return found
