@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from generator.faults import HISTORY_DAYS, TOLERANCE_MS, Fault, apply, belongs, read_ground_truth, without_silent, write_ground_truth
-from jobs.core.usual import LEAST_DAYS
+from smartmeter.settings import Settings
 
 TIMES_MS = np.arange(1000) * 3000
 
@@ -64,4 +64,4 @@ def test_ground_truth_file(tmp_path):
 
 
 def test_the_history_that_the_rules_need():
-    assert HISTORY_DAYS == LEAST_DAYS
+    assert Settings().limits.usual_days == HISTORY_DAYS
