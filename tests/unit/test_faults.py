@@ -64,4 +64,4 @@ def test_ground_truth_file(tmp_path):
 
 
 def test_the_history_that_the_rules_need():
-    assert Settings().limits.usual_days == HISTORY_DAYS
+    assert Settings().rules.usual_days == HISTORY_DAYS
