@@ -15,7 +15,7 @@ from generator.synthetic import MAINS
 Span = tuple[int, int]
 """[start, end) in ms."""
 
-ALERTS = "SELECT house_id, meter_id, toUnixTimestamp64Milli(start), toUnixTimestamp64Milli(end) FROM alerts FINAL"
+ALERTS = "SELECT house_id, meter_id, toUnixTimestamp64Milli(start), toUnixTimestamp64Milli(end) FROM alerts FINAL WHERE kind = 'level'"
 IN_FORCE = """
     SELECT house_id, meter_id, toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to)
     FROM thresholds FINAL WHERE limit_watts IS NOT NULL"""

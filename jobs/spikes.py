@@ -216,7 +216,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         return batch
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
-        """At the end of both topics: yield the batches that still wait, as late."""
+        """At the end of both topics: yield the batches that still wait, as late, and the alerts of minutes that are not settled."""
         for house_id in self.houses.all_houses():
             state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)
@@ -228,7 +228,7 @@ class SpikesJoin(KeyedCoProcessFunction):
                 self.houses.counts.add("readings_late", int(batch.sections["readings"].sum() + batch.sections["refused"].sum()))
                 yield from self.houses.messages(refused(house_id, house, batch.sections, NO_THRESHOLD))
             state.keep()
-        self.houses.counts.report()
+        yield from self.houses.on_timer(timestamp, ctx)
 
     def ready(self, batch: Batch, state: HouseState) -> bool:
         """Whether thresholds for all the time of a batch have arrived or are no longer needed."""

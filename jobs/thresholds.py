@@ -16,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs.core.batches import Wanted
 from jobs.core.cells import HOUSE, Cells
-from jobs.core.durations import Rule
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.minutes import MINUTE_MS
+from jobs.core.open_runs import Rule
 from jobs.core.panes import Panes
 from jobs.core.shapes import Shapes
 from jobs.core.stage import Change, Stage
@@ -84,10 +84,10 @@ class Thresholds(Stage):
             return
         shapes = Shapes.from_bytes(change.state.get("shapes"))
         shapes.forget_before(house.closed_day + 1 - self.limits.limit_days)
-        begins = midnights(house.timezone) // MINUTE_MS
         for day in cells.local_days(house.timezone):
             if house.closed_day < day <= over:
-                shapes.close(day, *begins[day : day + 2].tolist(), cells, self.duration_rule)
+                begin_minute, end_minute = (midnights(house.timezone)[day : day + 2] // MINUTE_MS).tolist()
+                shapes.close(day, begin_minute, end_minute, cells, self.duration_rule)
         change.state.put("shapes", shapes.to_bytes())
 
     def shapes_before(self, change: Change, date: int) -> Rows:
@@ -150,7 +150,7 @@ class Thresholds(Stage):
             "window_days": self.limits.window_days,
             "meters": list(window.meters(self.limits, shapes)),
             "revision": change.house.next_revision(change.now_ms),
-            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE]),
+            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE], self.limits.usual_days),
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold

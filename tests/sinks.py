@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from tests.waiting import STILL_S
@@ -19,3 +21,16 @@ def running(sink):
         sink.stop()
         thread.join(timeout=STILL_S)
         assert not thread.is_alive()
+
+
+@contextmanager
+def logged() -> Iterator[list[tuple[str, str]]]:
+    """(level, message) of each line that the sink logs meanwhile."""
+    lines, log, handler = [], logging.getLogger("sink"), logging.Handler()
+    handler.emit = lambda record: lines.append((record.levelname, record.getMessage()))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    yield lines
+    log.setLevel(before)
+    log.removeHandler(handler)

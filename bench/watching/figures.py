@@ -60,7 +60,9 @@ def _houses(results: Sequence[Result]) -> str:
 def _false_alarms(figures: Figures, label_of: dict[tuple[str, int], str]) -> str:
     rows = []
     for row in figures.false_alarms:
-        meter = ALL if row.house is None or row.meter_id is None else f"{row.meter_id} {label_of.get((row.house, row.meter_id), WHOLE_HOUSE)}"
+        meter = (
+            ALL if row.house is None or row.meter_id is None else f"{row.meter_id} {label_of.get((row.house, row.meter_id), WHOLE_HOUSE)}"
+        )
         weeks = figures.noisy_weeks[row.house or ALL] if row.meter_id is None and row.kind is None else None
         noisy = f"{weeks.found} of {weeks.of}" if weeks else ""
         rows.append(

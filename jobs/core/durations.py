@@ -9,24 +9,43 @@ All follows from the house's cells and from the versions of thresholds in force 
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 from functools import reduce
-from typing import NamedTuple
+from math import prod
+from typing import Any, NamedTuple
 
+import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, FASTEST, Cells, code_of
+from jobs.core.cells import DAY_MINUTES, Cells
 from jobs.core.local_hours import HOUR_MS
 from jobs.core.minutes import MINUTE_MS
-from jobs.core.open_runs import COLUMNS, LAST, LEVELS, LOW, NONE, OFF, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, level_code, seen_by, silence, since
-from jobs.core.state_version import require_version
+from jobs.core.open_runs import (
+    COLUMNS,
+    LAST,
+    LEVELS,
+    NONE,
+    OFF,
+    REST,
+    SAME,
+    SEEN,
+    Rule,
+    advance,
+    goes_on,
+    lasted,
+    level_code,
+    no_runs,
+    rests,
+    seen_by,
+    silence,
+    since,
+)
 from jobs.core.shapes import HOURS
+from jobs.core.state_version import require_version
 from jobs.core.usual import USUAL
 from smartmeter.arrays import Bytes, Int32s, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import day_of, midnights
-from smartmeter.settings import Settings
 
 KINDS = ("run", "band", "off", "hour", "standby", "dead", "frozen", "silent")
 RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN, SILENT = range(len(KINDS))
@@ -36,8 +55,11 @@ AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 4)
 ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
-RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 10, 8, 10, 60, 22 * 60
-LONG_PAUSE_MINUTES = 4 * 60
+RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 11, 60, 22 * 60
+RUN_FACTOR, OFF_FACTOR, SAME_FACTOR, SILENCE_FACTOR = 2, 2, 2, 2
+"""Something may last this many times as long as it usually does, and the minutes above longer."""
+
+LONG_PAUSE_MINUTES = 12 * 60
 """An appliance that has paused for longer is used now and then, and may stay off."""
 
 SPELL = np.dtype(
@@ -55,9 +77,6 @@ SPELL = np.dtype(
 )
 """24 bytes."""
 
-MOST_SPELLS = len(KINDS) * (DAY_MINUTES // (MERGED_MINUTES + 1) + 1)
-"""Of a meter in a day: there are more than MERGED_MINUTES between two of a kind."""
-
 STATE_VERSION = 1
 
 
@@ -73,19 +92,21 @@ class Usuals(NamedTuple):
         of_meter = np.full((len(self.from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
         known = np.isin(self.rows["meter_id"], meter_ids)
         of_meter[self.of_version[known], np.searchsorted(meter_ids, self.rows["meter_id"][known])] = np.flatnonzero(known)
-        return of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        at: Int32s = of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        return at
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
         head = np.array([STATE_VERSION, len(self.from_minutes), len(self.rows)], np.int32)
-        return zlib.compress(b"".join(array.tobytes() for array in (head, *self)), FASTEST)
+        packed: bytes = lz4.block.compress(b"".join(array.tobytes() for array in (head, *self)))
+        return packed
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Usuals:
         """Inverse of to_bytes; none for None."""
         if state is None:
             return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, USUAL))
-        body = zlib.decompress(state)
+        body = lz4.block.decompress(state)
         version, versions, rows = np.frombuffer(body, np.int32, 3).tolist()
         require_version(version, STATE_VERSION)
         from_minutes, of_version = np.split(np.frombuffer(body, np.int32, versions + rows, 12), [versions])
@@ -108,87 +129,123 @@ class Usuals(NamedTuple):
         return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])
 
 
-class Rule(NamedTuple):
-    """How many minutes without readings lie within a run at most, and the highest code of an appliance that is off."""
+class Progress(NamedTuple):
+    """What a scan of a house's cells knows at a minute: that minute, exclusive, and of each meter its open runs and last spells."""
 
-    most_missing: int
-    off_code: int
+    minute: int
+    meter_ids: Int32s  # int32 (m,), rising
+    runs: Int32s  # int32 (m, ALL_COLUMNS), open runs
+    spells: Rows  # SPELL (m, kinds), the last one of each kind
+    ended: Rows  # SPELL, those before them
 
     @classmethod
-    def of(cls, settings: Settings) -> Rule:
-        """The rule in the settings."""
-        return cls(int(settings.rules.max_gap_s // 60), int(code_of(np.array(settings.rules.on_watts))))
+    def none(cls) -> Progress:
+        """That of an unseen house."""
+        return cls(NONE, np.empty(0, np.int32), np.empty((0, ALL_COLUMNS), np.int32), np.empty((0, len(KINDS)), SPELL), np.empty(0, SPELL))
 
-
-@dataclass(eq=False)
-class Durations:
-    """The spells of a house: state of the spikes job. What lies before end_minute cannot change any more."""
-
-    end_minute: int = NONE
-    meter_ids: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
-    runs: Int32s = field(default_factory=lambda: np.empty((0, ALL_COLUMNS), np.int32))  # open at end_minute
-    spells: Rows = field(default_factory=lambda: np.empty((0, len(KINDS)), SPELL))  # (m, kinds): the last one of each by then
-    sent: Rows = field(default_factory=lambda: np.empty(0, SPELL))  # as sent, those that may change
-
-    def scan(self, cells: Cells, usuals: Usuals, timezone: str, until_minute: int, rule: Rule) -> tuple[Durations, Rows]:
-        """(these advanced to a minute, the spells that ended before)."""
-        ahead = self._with_meters(cells)
-        found, size = np.empty(0, SPELL), 0
+    def go_on(self, cells: Cells, usuals: Usuals, timezone: str, until_minute: int, rule: Rule) -> Progress:
+        """The progress at a later minute."""
+        _, meter_ids, runs, spells, ended = self._with_meters(cells)
+        size = len(ended)
         for day in cells.days:
-            block, first = cells.block(day).with_meters(ahead.meter_ids), day * DAY_MINUTES
-            begin, end = max(self.end_minute - first, 0), min(until_minute - first, DAY_MINUTES)
+            first = day * DAY_MINUTES
+            begin, end = max(self.minute - first, 0), min(until_minute - first, DAY_MINUTES)
             if begin >= end:
                 continue
-            minutes = np.arange(first, first + DAY_MINUTES, dtype=np.int32)
-            usual_at, hour_at = usuals.at(ahead.meter_ids, minutes), hours_since_midnight(timezone, minutes)
-            found = np.append(found[:size], np.empty(len(block.meter_ids) * MOST_SPELLS, SPELL))
-            size = _scan(block.cells, first, begin, end, usuals.rows, usual_at, hour_at, ahead.runs, ahead.spells, found, size, *rule)
-        return ahead, found[:size]
+            block = cells.block(day).with_meters(meter_ids)
+            minutes = np.arange(first + begin, first + end, dtype=np.int32)
+            usual_at, hour_at = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes)
+            ended = np.append(ended[:size], np.empty(len(meter_ids) * most_spells(end - begin), SPELL))
+            size = _scan(block.cells[:, begin:end], first + begin, usuals.rows, usual_at, hour_at, runs, spells, ended, size, *rule)
+        return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
 
-    def _with_meters(self, cells: Cells) -> Durations:
+    def _with_meters(self, cells: Cells) -> Progress:
         """A copy with room for all meters of the cells."""
         meter_ids = reduce(np.union1d, (cells.block(day).meter_ids for day in cells.days), self.meter_ids).astype(np.int32)
         rows = np.searchsorted(meter_ids, self.meter_ids)
         runs, spells = np.full((len(meter_ids), ALL_COLUMNS), NONE, np.int32), np.zeros((len(meter_ids), len(KINDS)), SPELL)
-        runs[:, SEEN] = 0
+        runs[:, :COLUMNS] = no_runs(len(meter_ids))
         spells["meter_id"], spells["kind"], spells["start"] = meter_ids[:, np.newaxis], np.arange(len(KINDS)), NONE
         runs[rows], spells[rows] = self.runs, self.spells
-        return Durations(self.end_minute, meter_ids, runs, spells, self.sent)
+        return Progress(self.minute, meter_ids, runs, spells, self.ended)
 
-    def spells_at(self, cells: Cells, usuals: Usuals, timezone: str, clock_minute: int, rule: Rule) -> Rows:
-        """SPELL: all spells that may still change, as of a minute of the house's clock."""
-        ahead, ended = self.scan(cells, usuals, timezone, clock_minute + 1, rule)
-        last = ahead.spells[ahead.spells["start"] != NONE]
-        spells = np.concatenate([ended, last])
+    def all_spells(self, clock_minute: int) -> Rows:
+        """SPELL: all spells so far, by meter, kind and start, as of a minute of the house's clock."""
+        spells = np.concatenate([self.ended, self.spells[self.spells["start"] != NONE]])
         spells["open"] = spells["last"] + MERGED_MINUTES >= clock_minute
-        return spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
+        in_order: Rows = spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
+        return in_order
 
-    def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule) -> Durations:
-        """These advanced to a minute before which nothing can change any more."""
-        ahead, _ = self.scan(cells, usuals, timezone, end_minute, rule)
-        over = ahead.spells["last"] + MERGED_MINUTES < end_minute
-        ahead.spells["start"][over] = NONE
-        return Durations(end_minute, ahead.meter_ids, ahead.runs, ahead.spells, self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute])
+    def forget_before(self, minute: int) -> Progress:
+        """This progress without the spells that no reading from a minute on can change."""
+        self.spells["start"][self.spells["last"] + MERGED_MINUTES < minute] = NONE
+        return self._replace(ended=self.ended[self.ended["last"] + MERGED_MINUTES >= minute])
+
+    def to_bytes(self) -> bytes:
+        """This progress in a stable form."""
+        head = np.array([self.minute, len(self.meter_ids), len(self.ended)], np.int32)
+        return b"".join(array.tobytes() for array in (head, *self[1:]))
+
+    @classmethod
+    def from_bytes(cls, body: bytearray, at: int) -> tuple[Progress, int]:
+        """(the progress that to_bytes gave, the place of what follows it)."""
+        (minute, meters, ended), at = np.frombuffer(body, np.int32, 3, at).tolist(), at + 12
+        arrays: list[Any] = []
+        for dtype, shape in (
+            (np.dtype(np.int32), (meters,)),
+            (np.dtype(np.int32), (meters, ALL_COLUMNS)),
+            (SPELL, (meters, len(KINDS))),
+            (SPELL, (ended,)),
+        ):
+            arrays.append(np.frombuffer(body, dtype, prod(shape), at).reshape(shape))
+            at += arrays[-1].nbytes
+        return cls(minute, *arrays), at
+
+
+def most_spells(minutes: int) -> int:
+    """The most spells of a meter that may begin within some minutes: there are more than MERGED_MINUTES between two of a kind."""
+    return len(KINDS) * (minutes // (MERGED_MINUTES + 1) + 1)
+
+
+@dataclass(eq=False)
+class Durations:
+    """The spells of a house: state of the spikes job.
+
+    What lies before closed.minute cannot change any more. The minutes between closed and ahead may still get late readings; only then are
+    they scanned again.
+    """
+
+    closed: Progress = field(default_factory=Progress.none)
+    ahead: Progress = field(default_factory=Progress.none)
+    sent: Rows = field(default_factory=lambda: np.empty(0, SPELL))  # as sent, those that may change
+
+    def changed_from(self, minute: int) -> None:
+        """Scan again from a minute on, if that has been scanned."""
+        if minute < self.ahead.minute:
+            self.ahead = self.closed
+
+    def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule) -> None:
+        """Close the days that end by a minute."""
+        self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule).forget_before(end_minute)
+        self.ahead = self.ahead.forget_before(end_minute) if self.ahead.minute > end_minute else self.closed
+        self.sent = self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute]
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
-        head = np.array([STATE_VERSION, self.end_minute, len(self.meter_ids)], np.int32)
-        arrays = (head, self.meter_ids, self.runs, self.spells, self.sent)
-        return zlib.compress(b"".join(array.tobytes() for array in arrays), FASTEST)
+        body = bytes([STATE_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes()
+        packed: bytes = lz4.block.compress(body)
+        return packed
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Durations:
         """Inverse of to_bytes; none for None."""
         if state is None:
             return cls()
-        body = bytearray(zlib.decompress(state))
-        version, end_minute, meters = np.frombuffer(body, np.int32, 3).tolist()
-        require_version(version, STATE_VERSION)
-        meter_ids, at = np.frombuffer(body, np.int32, meters, 12), 12 + 4 * meters
-        runs = np.frombuffer(body, np.int32, meters * ALL_COLUMNS, at).reshape(meters, ALL_COLUMNS)
-        at += runs.nbytes
-        spells = np.frombuffer(body, SPELL, meters * len(KINDS), at).reshape(meters, len(KINDS))
-        return cls(end_minute, meter_ids, runs, spells, np.frombuffer(body, SPELL, offset=at + spells.nbytes))
+        body = bytearray(lz4.block.decompress(state))
+        require_version(body[0], STATE_VERSION)
+        closed, at = Progress.from_bytes(body, 1)
+        ahead, at = Progress.from_bytes(body, at)
+        return cls(closed, ahead, np.frombuffer(body, SPELL, offset=at))
 
 
 def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
@@ -199,91 +256,90 @@ def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
 
 
 @compiled
-def _scan(cells, first, begin, end, usual, usual_at, hour_at, runs, spells, found, size, most_missing, off_code):
-    """Take in the cells of columns begin to end. Appends the spells that ended to found[:size]; returns the new size.
+def _scan(cells, first, usual, usual_at, hour_at, runs, spells, ended, size, most_missing, off_code):
+    """Take in the cells (m, minutes) from minute `first` on. Appends the spells that ended to ended[:size]; returns the new size.
 
     usual: USUAL; usual_at: int32 (minutes, m), the index in it that holds for a minute and meter, or -1; hour_at: uint8 (minutes,).
     """
-    seen_at = seen_by(cells[0, begin:end], runs[0, SEEN])
+    seen_at, rest_at = seen_by(cells[0], runs[0, SEEN]), rests(cells, runs[:, LAST], first)
     for m in range(len(cells)):
-        for i in range(begin, end):
-            cell, minute, at, seen = cells[m, i], first + i, usual_at[i, m], seen_at[i - begin]
-            if m > 0 and cell.low == 0 and cells[0, i].low and at >= 0:
+        for i in range(len(cells[m])):
+            minute, at = first + i, usual_at[i, m]
+            if cells[m, i].low:
+                if m == 0 and at >= 0:
+                    size = _house_returns(spells[m, SILENT], runs[m], minute, usual[at].gap, ended, size)
+                together = goes_on(runs[m], minute, most_missing)
+                advance(runs[m], cells[m, i], minute, seen_at[i], rest_at[m, i], most_missing, off_code)
+                if m > 0 and at < 0:
+                    runs[m, AT_RARE:] = NONE
+                elif m > 0:
+                    _advance_beside(runs[m], cells[m, i], minute, together, usual[at], hour_at[i])
+                    size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], hour_at[i], off_code, ended, size)
+            elif m > 0 and at >= 0 and cells[0, i].low:
                 most = usual[at].gap
-                if silence(runs[m], minute, seen + 1) > allowed_silence(most):
-                    size = _go_on(spells[m, SILENT], minute, minute, runs[m, LAST] + 1, 0, most, 0, found, size)
-            if cell.low == 0:
-                continue
-            together, silent_minutes = goes_on(runs[m], minute, most_missing), silence(runs[m], minute, -1)
-            if m == 0 and at >= 0 and silent_minutes > allowed_silence(usual[at].gap):
-                most = usual[at].gap
-                begun = runs[m, LAST] + 1
-                size = _go_on(spells[m, SILENT], begun + allowed_silence(most), minute - 1, begun, 0, most, 0, found, size)
-            steady = together and abs(cell.low - runs[m, LOW]) <= STEADY_CODES
-            advance(runs[m], cell, minute, seen, most_missing, off_code)
-            if m == 0 or at < 0:
-                continue
-            _advance_beside(runs[m], cell, minute, together, steady, usual[at], hour_at[i])
-            for kind in range(SILENT):
-                begun, limit, most = _broken(kind, runs[m], minute, usual[at], hour_at[i], off_code)
-                if begun != NONE:
-                    size = _go_on(spells[m, kind], minute, minute, begun, limit, most, cell.high, found, size)
+                if silence(runs[m], minute, seen_at[i] + 1) > allowed_silence(most):
+                    size = _extend(spells[m, SILENT], minute, minute, runs[m, LAST] + 1, 0, most, 0, ended, size)
     return size
+
+
+@compiled
+def _house_returns(spell, runs, minute, usual_minutes, ended, size):
+    """Note the silence of a house that ends with a minute, if it was longer than allowed. Returns the number of spells that ended."""
+    begun = runs[LAST] + 1
+    if silence(runs, minute, -1) <= allowed_silence(usual_minutes):
+        return size
+    return _extend(spell, begun + allowed_silence(usual_minutes), minute - 1, begun, 0, usual_minutes, 0, ended, size)
 
 
 @compiled
 def allowed_silence(usual_minutes):
     """For how many minutes a meter may have no readings."""
-    return 2 * usual_minutes + HOUR_MINUTES
+    return SILENCE_FACTOR * usual_minutes + HOUR_MINUTES
 
 
 @compiled
-def _advance_beside(runs, cell, minute, together, steady, usual, hour):
+def _advance_beside(runs, cell, minute, together, usual, hour):
     """Advance the runs whose condition depends on the version in force."""
-    at_rare = not usual.mains and usual.rare[cell.low] and cell.high - cell.low <= STEADY_CODES
-    runs[AT_RARE] = since(runs[AT_RARE], at_rare, steady, minute)
-    runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < cell.low, together, minute)
+    at_rare = not usual.mains and usual.rare[cell.low] + usual.rare[cell.high] == 2
+    runs[AT_RARE] = since(runs[AT_RARE], at_rare, together, minute)
+    runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < runs[REST], together, minute)
     runs[OVER_STANDBY] = since(runs[OVER_STANDBY], 0 < usual.standby < cell.low, together, minute)
     runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead, together, minute)
 
 
 @compiled
-def _broken(kind, runs, minute, usual, hour, off_code):
-    """(first minute of the run that breaks a kind's rule, or NONE; code of its limit; the longest that it usually lasts, in minutes)."""
-    if kind == RUN:
-        if not usual.mains:
-            for level in range(LEVELS - 1, -1, -1):
-                if lasted(runs[level], minute) > 1.5 * usual.longest[level] + RUN_MINUTES:
-                    return runs[level], level_code(level), usual.longest[level]
-    elif kind == BAND:
-        if lasted(runs[AT_RARE], minute) > BAND_MINUTES:
-            return runs[AT_RARE], 0, -1
-    elif kind == OFF_TOO_LONG:
-        pause = usual.longest[OFF]
-        if not usual.mains and pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > 2 * pause + HOUR_MINUTES:
-            return runs[OFF], off_code, pause
-    elif kind == HOUR:
+def _judge(spells, runs, cell, minute, usual, hour, off_code, ended, size):
+    """Add a minute to the spells of the kinds for which it is conspicuous. Returns the number of spells that ended."""
+    high = cell.high
+    if lasted(runs[SAME], minute) > SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES:
+        size = _extend(spells[FROZEN], minute, minute, runs[SAME], 0, usual.longest[SAME], high, ended, size)
+    if usual.mains:
         if lasted(runs[OVER_HOUR], minute) > OVER_HOUR_MINUTES:
-            return runs[OVER_HOUR], usual.hour[hour], -1
-    elif kind == STANDBY:
+            size = _extend(spells[HOUR], minute, minute, runs[OVER_HOUR], usual.hour[hour], -1, high, ended, size)
         if lasted(runs[OVER_STANDBY], minute) > STANDBY_MINUTES:
-            return runs[OVER_STANDBY], usual.standby, -1
-    elif kind == DEAD:
+            size = _extend(spells[STANDBY], minute, minute, runs[OVER_STANDBY], usual.standby, -1, high, ended, size)
         if lasted(runs[UNDER_DEAD], minute) > HOUR_MINUTES:
-            return runs[UNDER_DEAD], usual.dead, -1
-    elif lasted(runs[SAME], minute) > 2 * usual.longest[SAME] + HOUR_MINUTES:
-        return runs[SAME], 0, usual.longest[SAME]
-    return NONE, 0, -1
+            size = _extend(spells[DEAD], minute, minute, runs[UNDER_DEAD], usual.dead, -1, high, ended, size)
+        return size
+    if lasted(runs[AT_RARE], minute) > BAND_MINUTES:
+        size = _extend(spells[BAND], minute, minute, runs[AT_RARE], 0, -1, high, ended, size)
+    pause = usual.longest[OFF]
+    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > OFF_FACTOR * pause + HOUR_MINUTES:
+        size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
+    for level in range(LEVELS - 1, -1, -1):
+        if lasted(runs[level], minute) > RUN_FACTOR * usual.longest[level] + RUN_MINUTES:
+            return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
+    return size
 
 
 @compiled
-def _go_on(spell, start, last, begun, limit, usual_minutes, high, found, size):
-    """Add conspicuous minutes to a spell, or let them begin another. Returns the number of spells found."""
+def _extend(spell, start, last, begun, limit, usual_minutes, high, ended, size):
+    """Add conspicuous minutes to a spell, or let them begin another. Returns the number of spells that ended."""
     if spell.start != NONE and start - spell.last <= MERGED_MINUTES:
         spell.last, spell.peak = last, max(spell.peak, high)
         return size
     if spell.start != NONE:
-        found[size] = spell
+        ended[size] = spell
         size += 1
     spell.start, spell.last, spell.since = start, last, begun
     spell.limit, spell.usual, spell.peak = limit, usual_minutes, high

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-import zlib
 from dataclasses import dataclass, field
 
+import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, FASTEST, Cells
-from jobs.core.open_runs import COLUMNS, LEVELS, LOW, NONE, SAME, SEEN, STEADY_CODES, advance, goes_on, lasted, no_runs, seen_by, silence
+from jobs.core.cells import DAY_MINUTES, Cells
+from jobs.core.open_runs import (
+    COLUMNS,
+    LAST,
+    LEVELS,
+    LOW,
+    NONE,
+    SAME,
+    SEEN,
+    STEADY_CODES,
+    Rule,
+    advance,
+    goes_on,
+    held_rest,
+    lasted,
+    no_runs,
+    rests,
+    seen_by,
+    silence,
+)
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Int32s, Rows
 from smartmeter.compiled import compiled
@@ -26,7 +44,11 @@ SHAPE = np.dtype(
         ("longest", "u2", LEVELS + 2),  # in minutes, as of the day: the run over each level; OFF; SAME (jobs.core.open_runs)
         ("gap", "u2"),  # the longest silence between two minutes with readings (jobs.core.open_runs.silence)
         ("standby", "u1"),  # code that 5 % of the minutes' lowest powers stay at or below
-        ("sustained", "u1", HOURS),  # code of the highest power in each hour since midnight that two minutes on end held
+        (
+            "held",
+            "u1",
+            HOURS,
+        ),  # code of the highest rest in each hour since midnight that HELD_MINUTES on end held (jobs.core.open_runs.rests)
     ]
 )
 """319 bytes. Most of them are 0, and little is left of a house's shapes once packed."""
@@ -45,24 +67,24 @@ class Shapes:
     meter_ids: Int32s = field(default_factory=lambda: np.empty(0, np.int32))
     runs: Int32s = field(default_factory=lambda: no_runs(0))  # int32 (m, COLUMNS)
 
-    def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: tuple[int, int]) -> None:
-        """Add the shapes of a local day, from its first minute to its end. rule: see advance, (most_missing, off_code)."""
+    def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: Rule) -> None:
+        """Add the shapes of a local day, from its first minute to its end."""
         begin_minute = max(begin_minute, self.end_minute)
         for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
             self._know(cells.block(utc_day).meter_ids)
         found = np.zeros(len(self.meter_ids), SHAPE)
         found["day"], found["meter_id"] = day, self.meter_ids
         minutes, histogram = np.zeros((2, len(self.meter_ids), CODES), np.int32)
-        longest, sustained = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
+        longest, held = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
         for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
             block, first = cells.block(utc_day), utc_day * DAY_MINUTES
             if not len(block.meter_ids):
                 continue
             rows = np.searchsorted(self.meter_ids, block.meter_ids)
             span = max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES)
-            _scan(block.cells, rows, first, *span, begin_minute, self.runs, longest, sustained, minutes, histogram, *rule)
+            _scan(block.cells, rows, first, *span, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
         found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)
-        found["sustained"], found["minutes"], found["standby"] = sustained, minutes.sum(axis=1), _low_codes(minutes)
+        found["held"], found["minutes"], found["standby"] = held, minutes.sum(axis=1), _low_codes(minutes)
         found["minutes_at"] = np.minimum(histogram, CODES - 1)
         self.days = np.concatenate([self.days, found[found["minutes"] > 0]])
         self.end_minute = end_minute
@@ -82,14 +104,15 @@ class Shapes:
     def to_bytes(self) -> bytes:
         """These shapes in a stable form, as kept in checkpoints."""
         head = np.array([STATE_VERSION, self.end_minute, len(self.meter_ids)], np.int32).tobytes()
-        return zlib.compress(head + self.meter_ids.tobytes() + self.runs.tobytes() + self.days.tobytes(), FASTEST)
+        packed: bytes = lz4.block.compress(head + self.meter_ids.tobytes() + self.runs.tobytes() + self.days.tobytes())
+        return packed
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Shapes:
         """Inverse of to_bytes; none for None."""
         if state is None:
             return cls()
-        body = bytearray(zlib.decompress(state))
+        body = bytearray(lz4.block.decompress(state))
         version, end_minute, meters = np.frombuffer(body, np.int32, 3).tolist()
         require_version(version, STATE_VERSION)
         meter_ids = np.frombuffer(body, np.int32, meters, 12)
@@ -98,9 +121,10 @@ class Shapes:
 
 
 @compiled
-def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, minutes, histogram, most_missing, off_code):
+def _scan(cells, rows, first, begin, end, midnight, runs, longest, held, minutes, histogram, most_missing, off_code):
     """Take in the cells of columns begin to end: advance the open runs, and add to the figures of the day that began at `midnight`."""
     seen_at = seen_by(cells[0, begin:end], runs[0, SEEN])
+    rest_at = rests(cells[:, begin:end], runs[rows, LAST], first + begin)
     for m in range(len(rows)):
         row = rows[m]
         open_runs = runs[row]
@@ -108,15 +132,13 @@ def _scan(cells, rows, first, begin, end, midnight, runs, longest, sustained, mi
             cell = cells[m, i]
             if cell.low == 0:
                 continue
-            minute = first + i
-            if goes_on(open_runs, minute, most_missing):
-                hour = min((minute - midnight) // 60, HOURS - 1)
-                if abs(open_runs[LOW] - cell.low) <= STEADY_CODES:
-                    histogram[row, cell.low] += 1
-                sustained[row, hour] = max(sustained[row, hour], min(open_runs[LOW], cell.low))
-            seen = seen_at[i - begin]
+            minute, seen, rest = first + i, seen_at[i - begin], rest_at[m, i - begin]
+            together, hour = goes_on(open_runs, minute, most_missing), min((minute - midnight) // 60, HOURS - 1)
+            if together and abs(open_runs[LOW] - cell.low) <= STEADY_CODES:
+                histogram[row, cell.low] += 1
+            held[row, hour] = max(held[row, hour], held_rest(open_runs, rest, together))
             longest[row, SAME + 1] = max(longest[row, SAME + 1], silence(open_runs, minute, seen if m else -1))
-            advance(open_runs, cell, minute, seen, most_missing, off_code)
+            advance(open_runs, cell, minute, seen, rest, most_missing, off_code)
             for run in range(SAME + 1):
                 longest[row, run] = max(longest[row, run], lasted(open_runs[run], minute))
             minutes[row, cell.low] += 1

@@ -11,7 +11,7 @@ import numpy as np
 from jobs.core.batches import Batch, Wanted
 from jobs.core.cells import Cells
 from jobs.core.house_days import FRESH, HouseDays, Rules
-from jobs.core.minutes import Minutes
+from jobs.core.minutes import MINUTE_MS, Minutes
 from jobs.core.state import HouseState
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.local_days import NEVER
@@ -32,6 +32,7 @@ class Change:
     links: Rows  # LINK, pairs of consecutive readings
     joined: Rows  # JOINED, the readings that hold from one section to the next
     closes_a_day: bool
+    open_from_ms: int  # the local midnight that begins the first day which the batch does not close
     now_ms: int
     thresholds: list[ThresholdRecord] = field(default_factory=list)  # versions (records) that came into force with the batch
     wake: bool = False  # whether a stage wants to be woken later
@@ -70,11 +71,12 @@ class Change:
 
     @cached_property
     def cells(self) -> Cells:
-        """The house's cells with the minutes that are settled; where the batch closes a day, with all others too."""
+        """The house's cells with the minutes that are settled, or of a day that the batch closes: neither depends on how bursts are batched."""
         cells = Cells(self.state)
         cells.take(self.settled)
         if self.closes_a_day:
-            cells.take(Minutes.from_bytes(self.state.get("minutes")).open)
+            others = Minutes.from_bytes(self.state.get("minutes")).open
+            cells.take(others[others["minute"] < self.open_from_ms // MINUTE_MS])
         return cells
 
     def close(self, rules: Rules) -> None:

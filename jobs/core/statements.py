@@ -84,7 +84,10 @@ def of_spell(spell: Any) -> Statement:
         "run": (f"over {watts} for {lasted}; it is seldom over it for longer than {usually}", f"it pauses, at {watts} or less"),
         "band": (f"at a power that it seldom draws, for {lasted}", "it draws a power that is usual, or pauses"),
         "off": (f"off for {lasted}; it is seldom off for longer than {usually}", f"it draws more than {watts}"),
-        "hour": (f"over {watts} for {lasted}: the house does not draw that much at this hour", f"it falls to {watts} or less"),
+        "hour": (
+            f"over {watts} beside its other meters for {lasted}: not at this hour",
+            f"what no other meter measures falls to {watts} or less",
+        ),
         "standby": (f"over {watts} for {lasted}, without falling to its standby", f"it falls to {watts} or less"),
         "dead": (f"under {watts} for {lasted}: the house always draws more", f"it draws more than {watts}"),
         "silent": (f"no reading for {lasted}; it is seldom silent for longer than {usually}", "it sends a reading"),

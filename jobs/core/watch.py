@@ -8,15 +8,16 @@ import numpy as np
 
 from jobs.core.batches import Wanted
 from jobs.core.cells import Cells, watts_of
-from jobs.core.durations import KINDS, Durations, Rule, Usuals
+from jobs.core.durations import KINDS, Durations, Progress, Usuals
 from jobs.core.house_days import HouseDays, Rules
-from jobs.core.minutes import MINUTE_MS, Minutes
+from jobs.core.minutes import MINUTE_MS, SETTLED_AFTER_MS, Minutes
+from jobs.core.open_runs import Rule
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.statements import of_spell
 from jobs.core.usual import USUAL, silence_row, usual_row
 from smartmeter.arrays import Rows
-from smartmeter.local_days import day_of, midnights
+from smartmeter.local_days import day_of
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
 from smartmeter.settings import Settings
 
@@ -42,44 +43,62 @@ class Watch(Stage):
         return usuals
 
     def take(self, change: Change) -> Iterator[Result]:
-        """Yield the alerts that the minutes which a batch settles open or change."""
-        if not (len(change.settled) or change.thresholds or change.closes_a_day):
-            return
+        """Yield the alerts that the minutes which a batch settles open or change, and those that end as time goes on."""
         state, house = change.state, change.house
+        settles = len(change.settled) or change.thresholds or change.closes_a_day
+        if not settles and house.clock_ms // MINUTE_MS == change.clock_before_ms // MINUTE_MS:
+            return
         usuals, durations = self.keep_new(state, change.thresholds), Durations.from_bytes(state.get("durations"))
+        durations.changed_from(self.first_changed(change))
         before = durations.sent
-        if len(usuals.rows):
-            yield from self.look_at(state, house, durations, change.cells, usuals, change.now_ms)
-        change.opened += opened(before, durations.sent)
-        change.closed += opened(before, durations.sent) + int(before["open"].sum()) - int(durations.sent["open"].sum())
+        if not settles and not before["open"].any():
+            return
+        cells = change.cells  # which keep the minutes, also while nothing is usual yet
+        if len(usuals.rows) or len(before):
+            durations.ahead = durations.ahead.go_on(cells, usuals, house.timezone, first_open(house.clock_ms), self.rule)
+            yield from self.alerts(house, state.house_id, durations, durations.ahead, change.now_ms)
+            change.opened += opened(before, durations.sent)
+            change.closed += opened(before, durations.sent) + int(before["open"].sum()) - int(durations.sent["open"].sum())
         if change.closes_a_day:
-            end_minute = int(midnights(house.timezone)[house.over_by_now(self.rules) + 1] // MINUTE_MS)
-            durations = durations.close(change.cells, usuals, house.timezone, end_minute, self.rule)
+            end_minute = change.open_from_ms // MINUTE_MS
+            durations.close(cells, usuals, house.timezone, end_minute, self.rule)
             state.put("usuals", usuals.forget_before(end_minute).to_bytes())
         state.put("durations", durations.to_bytes())
 
-    def look_at(
-        self, state: HouseState, house: HouseDays, durations: Durations, cells: Cells, usuals: Usuals, now_ms: int
-    ) -> Iterator[Result]:
+    def first_changed(self, change: Change) -> int:
+        """The first minute whose cells, or what is usual, a batch may have changed."""
+        if change.house.timezone != change.zone_before:
+            return 0
+        minutes = [int(change.settled["minute"].min())] if len(change.settled) else []
+        begun = [-(-threshold["valid_from"] // MINUTE_MS) for threshold in change.thresholds]
+        return min([first_open(change.house.clock_ms), *minutes, *begun])
+
+    def alerts(self, house: HouseDays, house_id: int, durations: Durations, progress: Progress, now_ms: int) -> Iterator[Result]:
         """Yield the alerts whose spells have changed since they were sent."""
-        spells = durations.spells_at(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS, self.rule)
+        spells = progress.all_spells(house.clock_ms // MINUTE_MS)
         sent, starts = set(durations.sent.tolist()), set(spells[KEY].tolist())
         changed = [spell for spell in spells if spell.item() not in sent]
         gone = [spell for spell in durations.sent if spell[KEY].item() not in starts]
         durations.sent = spells
         if changed or gone:
             revision = house.next_revision(now_ms)
-            yield from (("alerts", alert(state.house_id, house.timezone, spell, True, revision)) for spell in gone)
-            yield from (("alerts", alert(state.house_id, house.timezone, spell, False, revision)) for spell in changed)
+            yield from (("alerts", alert(house_id, house.timezone, spell, True, revision)) for spell in gone)
+            yield from (("alerts", alert(house_id, house.timezone, spell, False, revision)) for spell in changed)
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield the alerts of minutes that are not settled at the end of a bounded topic."""
         usuals = self.keep_new(state, [])
-        if ended and len(usuals.rows):
-            cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
+        cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
+        if ended and (len(usuals.rows) or len(durations.sent)):
             cells.take(Minutes.from_bytes(state.get("minutes")).open)
-            yield from self.look_at(state, house, durations, cells, usuals, now_ms)
+            to_the_end = durations.ahead.go_on(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS + 1, self.rule)
+            yield from self.alerts(house, state.house_id, durations, to_the_end, now_ms)
             state.put("durations", durations.to_bytes())
+
+
+def first_open(clock_ms: int) -> int:
+    """The first minute that is not settled at a time of the house's clock."""
+    return (clock_ms - SETTLED_AFTER_MS) // MINUTE_MS
 
 
 KEY = ["meter_id", "kind", "start"]

@@ -68,12 +68,22 @@ class Limits:
     added_watts: float
     window_days: int
     limit_days: int
+    usual_days: int
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         """The rule in the settings."""
         rules = settings.rules
-        return cls(rules.quantile, rules.on_watts, rules.margin, rules.mains_watts, rules.min_watts, rules.window_days, rules.limit_days)
+        return cls(
+            rules.quantile,
+            rules.on_watts,
+            rules.margin,
+            rules.mains_watts,
+            rules.min_watts,
+            rules.window_days,
+            rules.limit_days,
+            rules.usual_days,
+        )
 
     @property
     def lowest_watts(self) -> float:
@@ -180,7 +190,7 @@ class Window:
                 "covered_s": covered / 1000,
                 "warming_up": isnan(limit),
                 "limit_watts": None if isnan(limit) else limit,
-                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(always_on[m])),
+                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(always_on[m]), limits.usual_days),
             }
 
     def to_bytes(self) -> bytes:

@@ -28,13 +28,6 @@ def processed(kafka, clickhouse, log) -> Settings:
     return settings
 
 
-@pytest.fixture
-def unread(processed) -> Settings:
-    """The same settings, before a sink has stored anything."""
-    forget_what_is_stored(processed)
-    return processed
-
-
 @pytest.fixture(scope="module")
 def expected(processed, log):
     return expected_of(processed, log)

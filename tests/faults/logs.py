@@ -49,7 +49,7 @@ def poison_bursts(rng) -> list[Burst]:
     """Two days of 10,000 meters, six hours a burst: a reading of each, of five meters one every five minutes; one burst is of more than 1 MB."""
     begin_ms, span_ms = midnight_ms(ZoneInfo("America/New_York"), date(2011, 4, 18)), 6 * HOUR_MS
     bursts = []
-    for i in range(9):
+    for i in range(8):
         counts = np.full(METERS, 16 if i == 5 else 1, np.int32)
         counts[:5] = span_ms // 300_000
         deltas = np.concatenate([np.append(rng.integers(0, 300_000), np.full(n - 1, 299_000)) for n in counts.tolist()])

@@ -1,27 +1,22 @@
-"""A job goes on from where it was: after kill -9 from its newest checkpoint, and from a savepoint at another parallelism."""
+"""A job goes on from a savepoint at another parallelism, and the newest complete state is found."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import signal
-from collections import Counter
 from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from commands import savepoint
-from commands.status import mended
 from generator.history import produce
 from generator.synthetic import synthetic_houses
 from smartmeter import state_folders
 from smartmeter.errors import UserError
-from smartmeter.kafka.offsets import Offsets
 from smartmeter.settings import ROOT, Settings
 from stack import local_flink, ports, savepoints
-from stack.processes import marked
-from tests.processes import python_workers
+from tests.pipeline.flow import finals
 from tests.topics import records
 from tests.waiting import STILL_S, until
 
@@ -32,7 +27,7 @@ METERS = sum(len(house.meters) for house in HOUSES)
 
 @pytest.fixture
 def settings(with_topics, tmp_path):
-    return ports.with_free_flink_port(with_topics).but(home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2, stalled_s=20)
+    return ports.with_free_flink_port(with_topics).but(home=tmp_path, checkpoint_every_s=0.5, emit_every_s=0.2)
 
 
 @pytest.fixture
@@ -52,53 +47,12 @@ def send(settings, first_day: int, days: int) -> None:
     produce(HOUSES, first, first + timedelta(days=days), 300, float("inf"), settings)
 
 
-def in_checkpoint(settings) -> bool:
-    """Whether a checkpoint holds all that was read of the topic."""
-    with Offsets(settings, ("readings",), f"{settings.kafka.topic_prefix}pipeline") as offsets:
-        return offsets.lag() == 0
-
-
-def finals(settings) -> Counter:
-    """How often each meter and day was emitted as final."""
-    return Counter((r["house_id"], r["meter_id"], r["date"]) for r in records(settings, "daily_energy") if r["final"])
-
-
 def readings(settings) -> int:
     """Readings in the newest revision of each meter and day."""
     newest = {}
     for r in records(settings, "daily_energy"):
         newest[r["house_id"], r["meter_id"], r["date"]] = r["readings"]
     return sum(newest.values())
-
-
-def test_after_a_kill_and_when_it_stands_still_it_goes_on_from_its_newest_checkpoint(processes, settings, job, capfd):
-    send(settings, 0, 3)
-    job()
-    until(lambda: not processes.check() and in_checkpoint(settings))
-    pids = marked(processes.run / "pipeline.pid")
-    assert len(pids) > 2  # Flink and its Python workers
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
-    processes.stop("pipeline")
-    before = finals(settings)
-    assert set(before.values()) == {1} and len(before) == 2 * METERS
-    send(settings, 3, 2)
-    job()
-    until(lambda: not processes.check() and len(finals(settings)) == 4 * METERS)
-    assert set(finals(settings).values()) == {1}, "days that were closed before are not emitted again"
-    until(lambda: not processes.check() and readings(settings) == 5 * day_of_readings())
-    standing = processes.children["pipeline"]
-    for pid in until(lambda: python_workers(processes.run / "pipeline.pid")):
-        os.kill(pid, signal.SIGSTOP)
-    send(settings, 5, 1)
-    until(lambda: not processes.check() and readings(settings) == 6 * day_of_readings())
-    assert processes.children["pipeline"] is not standing
-    assert "pipeline has stood still for 20 s: it is started again." in capfd.readouterr().err
-    assert set(finals(settings).values()) == {1}
-    assert any(
-        problem.startswith("pipeline has stood still for 20 s: it is started again (20")
-        for problem in mended(settings.but(home=processes.logs.parent))
-    )
 
 
 def test_upgrade_of_the_daily_energy_job_to_the_pipeline_at_another_parallelism_over_its_savepoint(processes, settings, job, capsys):

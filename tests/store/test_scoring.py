@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generator.scoring import Score, score
 from generator.synthetic import Spike, write_ground_truth
-from store.sink import COLUMNS
+from store.sink import COLUMNS, USUAL
 
 MINUTE_MS = 60_000
 T_MS = 1_700_000_000_000
@@ -32,6 +32,7 @@ def alert(house_id, meter_id, first, last, *, retracted=False, revision=1):
         "warning",
         "900 W, over its limit of 200 W",
         "it falls to 200 W or less",
+        "",
     )
 
 
@@ -50,6 +51,8 @@ def threshold(house_id, meter_id, first, last, limit_watts):
         limit_watts is None,
         limit_watts,
         1,
+        *USUAL.values(),
+        None,
     )
 
 
