@@ -505,7 +505,7 @@ def test_notifications_are_the_alerts_since_the_page_was_opened(dashboard_on, cl
     app = ran(dashboard_on(settings)("alerts").toggle(key="notices").set_value(True))
     assert notifications(app) == []
     results.insert(writer, alerts=[second])
-    assert notifications(ran(app)) == [{"id": OVEN, "title": "House 1: oven", "body": "4,000 W, limit 3,480 W"}]
+    assert notifications(ran(app)) == [{"id": OVEN, "title": "House 1: oven", "body": "**4,000 W**, over its limit of 3,480 W"}]
 
 
 def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):

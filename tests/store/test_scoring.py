@@ -100,7 +100,7 @@ def test_score(writer, tmp_path):
     found = score(writer, tmp_path / "truth.csv")
     assert found == Score(alerts=7, true_alerts=5, spikes=5, found=3, judged=3, judged_found=2)
     assert str(found) == (
-        "7 alerts, 5 of them on one of the 5 spikes put in: precision 0.714\n"
+        "7 alerts of kind level, 5 of them on one of the 5 spikes put in: precision 0.714\n"
         "recall 0.667 (2 of 3), leaving out 2 spikes on meters that were still warming up; 0.600 of all"
     )
 
