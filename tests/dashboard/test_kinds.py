@@ -8,6 +8,7 @@ from datetime import date, timedelta
 import pyarrow as pa
 import pytest
 
+from commands import status
 from dashboard import queries
 from store import client
 from tests.dashboard.conftest import database, metrics, ran, texts
@@ -208,6 +209,11 @@ def test_the_bands_of_a_heater(visit):
 def test_home_shows_alerts_of_the_whole_house_with_their_kinds(visit):
     app = visit("home", house="9", date=str(DAY), meter="3")
     assert any("Red, with a triangle: 4 alerts (frozen, off, silent)." in text for text in texts(app.caption))
+
+
+def test_status_counts_open_alerts_by_kind(db):
+    [found] = db.query(status.RESULTS).named_results()
+    assert (found["open_alerts"], found["open_alerts_by_kind"]) == (1, {"run": 1})
 
 
 def test_overview_counts_open_alerts_by_kind(visit):
