@@ -158,7 +158,7 @@ def bands(spans: pd.DataFrame, span: Span) -> list[alt.Chart]:
     over_time = spans.assign(start_s=span.start_s, end_s=span.end_s)
     looks: list[tuple[bool, dict[str, Any]]] = [
         (True, {"color": GREEN, "opacity": 0.15}),
-        (False, {"color": GREY, "opacity": 0.25, "stroke": GREY, "strokeDash": [2, 2]}),
+        (False, {"fill": GREY, "fillOpacity": 0.25, "stroke": GREY, "strokeDash": [3, 3]}),
     ]
     tooltip = [alt.Tooltip(f"{end}_watts:Q", title=f"{title}, W", format=",.0f") for end, title in (("low", "from"), ("high", "to"))]
     return [

@@ -91,8 +91,8 @@ def picture(alert: Any, power: pd.DataFrame, usual: Any, versions: pd.DataFrame,
         bands = spans_of_power(usual["rare_watts"], MARGIN_ABOVE * max(power["max_watts"].max(), alert["peak_watts"]))
     minutes = usual_minutes(alert, usual)
     if minutes is not None:
-        begun_s = begun(alert, power)
-        watts = alert["limit_watts"] or (alert["peak_watts"] if kind == "frozen" else 0.0)
+        begun_s, before = begun(alert, power), power[power["start_s"] <= alert["start"].timestamp()]
+        watts = before["max_watts"].iloc[-1] if kind == "frozen" and len(before) else alert["limit_watts"]
         bar = pd.DataFrame({"start_s": [begun_s], "end_s": [begun_s + 60 * minutes], "watts": [float(watts)]})
     return Picture(limits, bands, bar, caption(alert, minutes, known=usual is not None))
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable
 from datetime import date, timedelta
 from typing import Any
 
@@ -36,10 +35,9 @@ COLUMNS: dict[str, Any] = {
     "alert_kind": "kind",
     "severity": "severity",
     "reason": st.column_config.TextColumn("reason", width="medium"),
-    "ends_when": st.column_config.TextColumn("ends when", width="medium"),
+    "ends_when": st.column_config.TextColumn("ends when", width="small"),
     "began": "began (local time)",
     "minutes": st.column_config.NumberColumn("lasted, min", format="%.1f"),
-    "excess_kwh": st.column_config.NumberColumn("excess, kWh", format="%.3f"),
     "seen": "acknowledged",
     "note": "note",
 }
@@ -56,7 +54,7 @@ def pick_filters() -> dict[str, Any]:
         start("appliance", str, labels.__contains__, "")
         label = st.selectbox("Appliance", labels, format_func=lambda label: label or "all", key="appliance", persist_state="session")
         meter_id = pick_meter(house_id) if house_id else -1
-        kind, severity = pick_one("Kind", "kind", KINDS), pick_one("Severity", "severity", SEVERITIES)
+        kind, severity = pick_one("Kind", "kind", KINDS), pick_one("Severity", "severity", dict.fromkeys(SEVERITIES, ""))
     for key, value in (("show", show), ("of_house", house_id or ""), ("appliance", label), ("kind", kind), ("severity", severity)):
         keep(key, value)
     keep("of_meter", "" if meter_id < 0 else meter_id)
@@ -72,11 +70,11 @@ def pick_meter(house_id: int) -> int:
     return meter_id
 
 
-def pick_one(name: str, key: str, values: Iterable[str]) -> str:
-    """The value that the user picks; an empty text: all."""
-    options = ["", *values]
-    start(key, str, options.__contains__, "")
-    value: str = st.selectbox(name, options, format_func=lambda value: value or "all", key=key, persist_state="session")
+def pick_one(name: str, key: str, meanings: dict[str, str]) -> str:
+    """The value that the user picks; an empty text: all. meanings: value -> what is shown beside it."""
+    names = {"": "all"} | {value: f"{value}: {meaning}" if meaning else value for value, meaning in meanings.items()}
+    start(key, str, names.__contains__, "")
+    value: str = st.selectbox(name, list(names), format_func=names.__getitem__, key=key, persist_state="session")
     return value
 
 
@@ -128,12 +126,14 @@ def show_counts(counts: pd.DataFrame) -> None:
 
 
 def by_kind(counts: pd.DataFrame) -> pd.DataFrame:
-    """The number of alerts of each kind (index), most first: meaning, alerts, open, and one column for each severity."""
+    """The number of alerts of each kind (index), most first: alerts, open, and one column for each severity.
+
+    A kind that this release does not know counts as other: the table would show its name as Markdown.
+    """
+    counts = counts.assign(kind=counts["kind"].where(counts["kind"].isin(list(KINDS)), "other"))
     of_kind = counts.groupby("kind")[["alerts", "open"]].sum()
     of_severity = counts.pivot_table("alerts", "kind", "severity", "sum", fill_value=0).reindex(columns=SEVERITIES, fill_value=0)
-    table = of_kind.join(of_severity.astype(int)).sort_values("alerts", ascending=False, kind="stable")
-    table.insert(0, "meaning", [KINDS.get(kind, "") for kind in table.index])
-    return table
+    return of_kind.join(of_severity.astype(int)).sort_values("alerts", ascending=False, kind="stable")
 
 
 def counted(shown: int, total: int, page: int) -> str:

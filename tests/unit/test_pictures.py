@@ -168,7 +168,7 @@ def test_the_picture_of_a_band_and_of_a_frozen_meter():
     assert shown.limits.empty and shown.usual_bar.empty
     assert shown.bands["high_watts"].tolist() == [60, 100, 400, pytest.approx(1.1 * 500)]
     shown = pictures.picture(alert("frozen", 0), power((8, 8)), USUAL, version(SUN), LONDON)
-    assert shown.usual_bar["watts"].tolist() == [500] and shown.limits.empty
+    assert shown.usual_bar["watts"].tolist() == [8] and shown.limits.empty
 
 
 def test_the_picture_of_an_hour_has_its_limits_and_one_without_history_says_so():
