@@ -246,22 +246,32 @@ class House:
         self.meters = {meter: Meter(minutes, of_house, numbers) for meter, minutes in made.items()}
         self.of_house = of_house
 
-    def rest_of(self, number: int, minute: int) -> int:
-        """The step of what is left of a meter's lowest power after the highest of all others.
+    @cached_property
+    def taken(self) -> dict[int, float]:
+        """Minute -> the highest powers of all meters in it, added up, in W."""
+        found: dict[int, float] = defaultdict(float)
+        for _, meter in sorted(self.meters.items()):
+            for number, minute in meter.minutes.items():
+                found[number] += end_of(step_of(minute.high))
+        return found
 
-        0 where one that had readings in the day before has none.
-        """
-        others = [meter for other, meter in self.meters.items() if other != number]
-        if any(minute not in meter.minutes and self._had_readings(meter, minute) for meter in others):
+    @cached_property
+    def incomplete(self) -> set[int]:
+        """The minutes in which a meter has no reading that had one in the day before."""
+        found: set[int] = set()
+        for meter in self.meters.values():
+            for last, following in zip(meter.numbered, [*meter.numbered[1:], math.inf]):
+                begin, end = bisect_right(self.of_house, last), bisect_left(self.of_house, min(following, last + 1440))
+                found.update(self.of_house[begin:end])
+        return found
+
+    def rest_of(self, number: int, minute: int) -> int:
+        """The step of what is left of a meter's lowest power after the highest of all others; 0 in an incomplete minute."""
+        if minute in self.incomplete:
             return 0
         own = self.meters[number].minutes[minute]
-        taken = sum(end_of(step_of(meter.minutes[minute].high)) for meter in others if minute in meter.minutes)
-        return max(1, step_of(end_of(step_of(own.low)) - taken))
-
-    @staticmethod
-    def _had_readings(meter: Meter, minute: int) -> bool:
-        at = bisect_left(meter.numbered, minute)
-        return at > 0 and minute - meter.numbered[at - 1] < 1440
+        others = self.taken[minute] - end_of(step_of(own.high))
+        return max(1, step_of(end_of(step_of(own.low)) - others))
 
     @cached_property
     def shapes(self) -> dict[int, dict[date, Shape]]:

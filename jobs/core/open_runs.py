@@ -101,7 +101,7 @@ def rests(cells, last_minutes, first):
     for m in range(1, len(cells)):
         for i in range(cells.shape[1]):
             if complete[i] and cells[m, i].low:
-                watts = UPPER_WATTS[cells[m, i].low] + UPPER_WATTS[cells[m, i].high] - total_watts[i]
+                watts = UPPER_WATTS[cells[m, i].low] - (total_watts[i] - UPPER_WATTS[cells[m, i].high])
                 rest[m, i] = 1 if watts <= 0 else np.searchsorted(EDGES, watts) + 1
     return rest
 

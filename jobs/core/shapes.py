@@ -77,12 +77,11 @@ class Shapes:
         minutes, histogram = np.zeros((2, len(self.meter_ids), CODES), np.int32)
         longest, held = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
         for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
-            block, first = cells.block(utc_day), utc_day * DAY_MINUTES
-            if not len(block.meter_ids):
+            if utc_day not in cells.days:
                 continue
-            rows = np.searchsorted(self.meter_ids, block.meter_ids)
-            span = max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES)
-            _scan(block.cells, rows, first, *span, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
+            block, first = cells.block(utc_day).with_meters(self.meter_ids), utc_day * DAY_MINUTES
+            span = slice(max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES))
+            _scan(block.cells[:, span], first + span.start, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
         found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)
         found["held"], found["minutes"], found["standby"] = held, minutes.sum(axis=1), _low_codes(minutes)
         found["minutes_at"] = np.minimum(histogram, CODES - 1)
@@ -121,27 +120,25 @@ class Shapes:
 
 
 @compiled
-def _scan(cells, rows, first, begin, end, midnight, runs, longest, held, minutes, histogram, most_missing, off_code):
-    """Take in the cells of columns begin to end: advance the open runs, and add to the figures of the day that began at `midnight`."""
-    seen_at = seen_by(cells[0, begin:end], runs[0, SEEN])
-    rest_at = rests(cells[:, begin:end], runs[rows, LAST], first + begin)
-    for m in range(len(rows)):
-        row = rows[m]
-        open_runs = runs[row]
-        for i in range(begin, end):
+def _scan(cells, first, midnight, runs, longest, held, minutes, histogram, most_missing, off_code):
+    """Take in cells from minute `first` on: advance the open runs, and add to the figures of the day that began at `midnight`."""
+    seen_at, rest_at = seen_by(cells[0], runs[0, SEEN]), rests(cells, runs[:, LAST], first)
+    for m in range(len(cells)):
+        open_runs = runs[m]
+        for i in range(len(cells[m])):
             cell = cells[m, i]
             if cell.low == 0:
                 continue
-            minute, seen, rest = first + i, seen_at[i - begin], rest_at[m, i - begin]
+            minute, seen, rest = first + i, seen_at[i], rest_at[m, i]
             together, hour = goes_on(open_runs, minute, most_missing), min((minute - midnight) // 60, HOURS - 1)
             if together and abs(open_runs[LOW] - cell.low) <= STEADY_CODES:
-                histogram[row, cell.low] += 1
-            held[row, hour] = max(held[row, hour], held_rest(open_runs, rest, together))
-            longest[row, SAME + 1] = max(longest[row, SAME + 1], silence(open_runs, minute, seen if m else -1))
+                histogram[m, cell.low] += 1
+            held[m, hour] = max(held[m, hour], held_rest(open_runs, rest, together))
+            longest[m, SAME + 1] = max(longest[m, SAME + 1], silence(open_runs, minute, seen if m else -1))
             advance(open_runs, cell, minute, seen, rest, most_missing, off_code)
             for run in range(SAME + 1):
-                longest[row, run] = max(longest[row, run], lasted(open_runs[run], minute))
-            minutes[row, cell.low] += 1
+                longest[m, run] = max(longest[m, run], lasted(open_runs[run], minute))
+            minutes[m, cell.low] += 1
 
 
 def _low_codes(histogram: Int32s) -> Int32s:

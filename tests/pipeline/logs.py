@@ -55,7 +55,7 @@ class Log:
 def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
     """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on.
 
-    Of the readings 2 % are spikes, some of them two in a row; so is meter 7's last. Those of a day are twice as high as those of the day
+    Of the readings 2 % are spikes, some of them two in a row; so are meter 7's last two. Those of a day are twice as high as those of the day
     before, and so over the limit that these give.
     """
     begin = at = midnight_ms(ZoneInfo(timezone), first) - BURST_MS // 3
@@ -69,7 +69,7 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
         watts[: counts[0]] += 60
         spikes = rng.random(len(watts)) < 0.02
         spikes[1:] |= spikes[:-1] & (rng.random(len(spikes[1:])) < 0.3)
-        spikes[-1:] |= at + BURST_MS >= end
+        spikes[-2:] |= at + BURST_MS >= end
         watts[spikes] += SPIKE_WATTS << (at - begin) // DAY_MS
         if len(watts) and rng.random() < 0.1:
             watts[rng.integers(len(watts))] = rng.choice([-0.4, np.nan, 2.0**32])
