@@ -25,7 +25,7 @@ from jobs.core.energy import kwh
 from jobs.core.episodes import LOWEST, Runs, Spell, Versions, may_be_over, noted, openings, runs_over
 from jobs.core.episodes import changes as changes_of
 from jobs.core.guard import reason_of
-from jobs.core.house_days import HouseDays, Rules
+from jobs.core.house_days import HouseDays
 from jobs.core.late import refused
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
@@ -36,7 +36,7 @@ from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
 from jobs.flink.operator import MESSAGE, Context, Houses
 from smartmeter.arrays import Rows
-from smartmeter.local_days import day_of, midnights
+from smartmeter.local_days import day_of
 from smartmeter.messages.codec import decode_as
 from smartmeter.messages.records import Result, ThresholdRecord
 from smartmeter.run import LIVE, Run
@@ -50,7 +50,7 @@ class Spikes(Stage):
     """Emits alerts: an episode immediately, again whenever it changes, and as retracted if no episode starts there any more."""
 
     def __init__(self, settings: Settings):
-        self.rules, self.spell = Rules.of(settings), Spell.of(settings)
+        self.spell = Spell.of(settings)
         self.level = Level(self.spell.hold_ms)
         self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
 
@@ -87,9 +87,8 @@ class Spikes(Stage):
             change.opened, change.closed = openings(before, after)
             yield from self.alerts(change, changed, gone)
         if change.closes_a_day:
-            open_from_ms = int(midnights(house.timezone)[house.over_by_now(self.rules) + 1])
-            runs.forget_before(open_from_ms, spell)
-            versions.forget_before(open_from_ms)
+            runs.forget_before(change.open_from_ms, spell)
+            versions.forget_before(change.open_from_ms)
             self.keep(change.state, versions)
         if len(runs.runs):
             change.state.put("runs", runs.to_bytes())

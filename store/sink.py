@@ -131,7 +131,7 @@ log = logging.getLogger("sink")
 
 def rows_by_table(name: str, record: AnyRecord) -> dict[str, list[AnyRecord]]:
     """Table -> rows of a record of the topic `name`. Mostly that is the record itself, but a house also yields its meters, and
-    thresholds one row for each meter. The rule of an alert is what its id has after the start. Rows may have more items than
+    thresholds one row for each meter. An alert of duration also has its rule: the last part of its id. Rows may have more items than
     COLUMNS lists."""
     meters = [{**record, **meter} for meter in record.get("meters", ())]
     if name == "houses":

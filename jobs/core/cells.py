@@ -1,8 +1,8 @@
 """The minutes of a house's open days as *cells* of three bytes, for the rules that judge how long a meter draws what.
 
-A power is kept as a code: one of 255 steps that grow by a sixteenth of an octave (4.4 %). Cells of the same meter and minute merge into the lowest
-and the highest code, whatever their order, and merging one twice changes nothing. So the rules give the same results however the readings
-were cut.
+A power is kept as a code: one of 255 steps that grow by a sixteenth of an octave (4.4 %). Cells of the same meter and minute merge into the
+lowest and the highest code, whatever their order, and merging one twice changes nothing. So the rules give the same results however the
+readings were cut.
 """
 
 from __future__ import annotations

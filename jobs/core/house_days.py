@@ -13,7 +13,6 @@ from dataclasses import dataclass
 import numpy as np
 
 from jobs.core.energy import add, energy
-from jobs.core.minutes import MINUTE_MS
 from jobs.core.sections import ARRIVED, SECTION, SECTION_1
 from jobs.core.state_version import require_version, widened
 from jobs.core.totals import daily, following
@@ -120,11 +119,6 @@ class HouseDays:
         if over > self.closed_day:
             self.closed_day = over
             self._forget_closed()
-
-    @property
-    def first_open_minute(self) -> int:
-        """The minute (since 1970-01-01T00:00Z) with which the first day that is not closed begins."""
-        return int(midnights(self.timezone)[self.closed_day + 1] // MINUTE_MS)
 
     def next_revision(self, now_ms: int) -> int:
         """A revision higher than all before: the present time if that is higher, else the last one plus 1."""

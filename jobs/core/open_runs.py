@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.core.cells import EDGES, FIRST_LEVEL_WATTS, STEPS_BELOW, STEPS_PER_OCTAVE, UPPER_WATTS, code_of
+from jobs.core.cells import DAY_MINUTES, EDGES, FIRST_LEVEL_WATTS, STEPS_BELOW, STEPS_PER_OCTAVE, UPPER_WATTS, code_of
 from smartmeter.arrays import Int32s
 from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
@@ -25,7 +25,6 @@ house had readings by then; LOW, DIGEST: of its cell then; REST: of its last HEL
 
 HELD_MINUTES = 5
 COLUMNS = REST + HELD_MINUTES - 1
-DAY_MINUTES = 1440
 STEADY_CODES = 1
 """The power of consecutive minutes is steady if their codes differ by no more: 9 % at most."""
 NONE = -(2**31)

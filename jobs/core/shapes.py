@@ -44,11 +44,7 @@ SHAPE = np.dtype(
         ("longest", "u2", LEVELS + 2),  # in minutes, as of the day: the run over each level; OFF; SAME (jobs.core.open_runs)
         ("gap", "u2"),  # the longest silence between two minutes with readings (jobs.core.open_runs.silence)
         ("standby", "u1"),  # code that 5 % of the minutes' lowest powers stay at or below
-        (
-            "held",
-            "u1",
-            HOURS,
-        ),  # code of the highest rest in each hour since midnight that HELD_MINUTES on end held (jobs.core.open_runs.rests)
+        ("held", "u1", HOURS),  # code of the highest rest (jobs.core.open_runs) that HELD_MINUTES held in each hour since midnight
     ]
 )
 """319 bytes. Most of them are 0, and little is left of a house's shapes once packed."""
@@ -70,16 +66,15 @@ class Shapes:
     def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: Rule) -> None:
         """Add the shapes of a local day, from its first minute to its end."""
         begin_minute = max(begin_minute, self.end_minute)
-        for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
-            self._know(cells.block(utc_day).meter_ids)
+        firsts = [day * DAY_MINUTES for day in cells.days if begin_minute - DAY_MINUTES < day * DAY_MINUTES < end_minute]
+        for first in firsts:
+            self._know(cells.block(first // DAY_MINUTES).meter_ids)
         found = np.zeros(len(self.meter_ids), SHAPE)
         found["day"], found["meter_id"] = day, self.meter_ids
         minutes, histogram = np.zeros((2, len(self.meter_ids), CODES), np.int32)
         longest, held = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
-        for utc_day in range(begin_minute // DAY_MINUTES, (end_minute - 1) // DAY_MINUTES + 1):
-            if utc_day not in cells.days:
-                continue
-            block, first = cells.block(utc_day).with_meters(self.meter_ids), utc_day * DAY_MINUTES
+        for first in firsts:
+            block = cells.block(first // DAY_MINUTES).with_meters(self.meter_ids)
             span = slice(max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES))
             _scan(block.cells[:, span], first + span.start, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
         found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)

@@ -82,7 +82,7 @@ class Change:
     def close(self, rules: Rules) -> None:
         """Close the days that are over."""
         self.house.close(rules)
-        Cells(self.state).drop_before(self.house.first_open_minute)
+        Cells(self.state).drop_before(self.open_from_ms // MINUTE_MS)
 
 
 class Stage:

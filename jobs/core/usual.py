@@ -34,7 +34,7 @@ USUAL = np.dtype(
         ("rare", "u1", 256),  # of each code: 1 if it is a power that an appliance seldom draws
     ]
 )
-"""339 bytes."""
+"""343 bytes."""
 
 
 def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord | None:

@@ -9,7 +9,8 @@ import numpy as np
 from jobs.core.batches import Wanted
 from jobs.core.cells import Cells, watts_of
 from jobs.core.durations import KINDS, Durations, Progress, Usuals
-from jobs.core.house_days import HouseDays, Rules
+from jobs.core.episodes import changes, openings
+from jobs.core.house_days import HouseDays
 from jobs.core.minutes import MINUTE_MS, SETTLED_AFTER_MS, Minutes
 from jobs.core.open_runs import Rule
 from jobs.core.stage import Change, Stage
@@ -21,6 +22,9 @@ from smartmeter.local_days import day_of
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
 from smartmeter.settings import Settings
 
+KEY = ("meter_id", "kind", "start")
+"""The columns by which a spell is known."""
+
 
 class Watch(Stage):
     """Emits an alert once a meter has done something for longer than is usual, again when it changes, and as retracted if it does not stand."""
@@ -28,7 +32,7 @@ class Watch(Stage):
     wanted = Wanted(minutes=True)
 
     def __init__(self, settings: Settings):
-        self.rules, self.rule = Rules.of(settings), Rule.of(settings)
+        self.rule = Rule.of(settings)
 
     def keep_new(self, state: HouseState, thresholds: Iterable[ThresholdRecord]) -> Usuals:
         """Store what is usual by new versions (records of schema threshold). Returns all that is stored."""
@@ -37,7 +41,7 @@ class Watch(Stage):
             rows = [usual_row(meter["meter_id"], usual) for meter in threshold["meters"] if (usual := meter["usual"])]
             if (silence := threshold["longest_silence_minutes"]) is not None:
                 rows.append(silence_row(silence))
-            usuals = usuals.add(-(-threshold["valid_from"] // MINUTE_MS), np.concatenate([np.empty(0, USUAL), *rows]))
+            usuals = usuals.add(first_minute(threshold), np.concatenate([np.empty(0, USUAL), *rows]))
         if usuals is not stored:
             state.put("usuals", usuals.to_bytes())
         return usuals
@@ -57,8 +61,9 @@ class Watch(Stage):
         if len(usuals.rows) or len(before):
             durations.ahead = durations.ahead.go_on(cells, usuals, house.timezone, first_open(house.clock_ms), self.rule)
             yield from self.alerts(house, state.house_id, durations, durations.ahead, change.now_ms)
-            change.opened += opened(before, durations.sent)
-            change.closed += opened(before, durations.sent) + int(before["open"].sum()) - int(durations.sent["open"].sum())
+            opened, closed = openings(before, durations.sent, KEY)
+            change.opened += opened
+            change.closed += closed
         if change.closes_a_day:
             end_minute = change.open_from_ms // MINUTE_MS
             durations.close(cells, usuals, house.timezone, end_minute, self.rule)
@@ -70,17 +75,14 @@ class Watch(Stage):
         if change.house.timezone != change.zone_before:
             return 0
         minutes = [int(change.settled["minute"].min())] if len(change.settled) else []
-        begun = [-(-threshold["valid_from"] // MINUTE_MS) for threshold in change.thresholds]
-        return min([first_open(change.house.clock_ms), *minutes, *begun])
+        return min([first_open(change.house.clock_ms), *minutes, *map(first_minute, change.thresholds)])
 
     def alerts(self, house: HouseDays, house_id: int, durations: Durations, progress: Progress, now_ms: int) -> Iterator[Result]:
         """Yield the alerts whose spells have changed since they were sent."""
         spells = progress.all_spells(house.clock_ms // MINUTE_MS)
-        sent, starts = set(durations.sent.tolist()), set(spells[KEY].tolist())
-        changed = [spell for spell in spells if spell.item() not in sent]
-        gone = [spell for spell in durations.sent if spell[KEY].item() not in starts]
+        changed, gone = changes(durations.sent, spells, KEY)
         durations.sent = spells
-        if changed or gone:
+        if len(changed) or len(gone):
             revision = house.next_revision(now_ms)
             yield from (("alerts", alert(house_id, house.timezone, spell, True, revision)) for spell in gone)
             yield from (("alerts", alert(house_id, house.timezone, spell, False, revision)) for spell in changed)
@@ -101,13 +103,9 @@ def first_open(clock_ms: int) -> int:
     return (clock_ms - SETTLED_AFTER_MS) // MINUTE_MS
 
 
-KEY = ["meter_id", "kind", "start"]
-
-
-def opened(before: Rows, after: Rows) -> int:
-    """How many spells opened from `before` to `after`, both SPELL. One that began and ended in between counts."""
-    was_open = {spell[KEY].item(): bool(spell["open"]) for spell in before}
-    return sum(not was_open.get(key := spell[KEY].item()) and (bool(spell["open"]) or key not in was_open) for spell in after)
+def first_minute(threshold: ThresholdRecord) -> int:
+    """The first minute that a version of thresholds judges: one that has begun before is judged by the version before."""
+    return -(-threshold["valid_from"] // MINUTE_MS)
 
 
 def alert(house_id: int, timezone: str, spell: Rows, retracted: bool, revision: int) -> AlertRecord:

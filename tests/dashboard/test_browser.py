@@ -154,8 +154,7 @@ def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, 
     page.emulate_media(color_scheme="light")
     until(lambda: is_bright(page))
     judge_look(page, name, folder / f"{name}_light.png")
-    page.set_viewport_size({"width": 390, "height": 844})
-    judge_look(page, name, folder / f"{name}_phone.png")
+    judge_look(opened(new_page, name, viewport={"width": 390, "height": 844}), name, folder / f"{name}_phone.png")
 
 
 def opened(new_page, name: str, **options) -> Page:

@@ -31,6 +31,7 @@ from jobs.flink.operator import BATCHES, BYTES, HOUSES, MESSAGE, Houses
 from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
+from smartmeter.local_days import midnights
 from smartmeter.messages.codec import decode, encode_burst
 from smartmeter.run import LIVE
 from smartmeter.settings import Settings
@@ -196,7 +197,8 @@ def assert_cells_kept(state: HouseState):
         body = state.get(f"cells/{day}")
         assert Block.unpack(body).pack() == body
     if body := state.get("days"):
-        first_open_minute = HouseDays.from_bytes(body).first_open_minute
+        house = HouseDays.from_bytes(body)
+        first_open_minute = midnights(house.timezone)[house.closed_day + 1] // 60_000
         assert all((day + 2) * 1440 > first_open_minute for day in days), "a day more, as a change of time zone moves midnights"
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from jobs.core.cells import HOUSE, code_of, watts_of
 from jobs.core.durations import HOUR_MINUTES, KINDS, MERGED_MINUTES, RUN_FACTOR, RUN_MINUTES, SILENCE_FACTOR, SPELL, Durations
+from jobs.core.episodes import openings
 from jobs.core.house_days import HouseDays
-from jobs.core.watch import Watch, alert, opened
+from jobs.core.watch import KEY, Watch, alert
 from jobs.thresholds import Thresholds
 from smartmeter.settings import Settings
 from tests.unit.driver import Results, pipeline
@@ -142,6 +143,9 @@ def test_a_retracted_alert_is_not_open():
 
 
 def test_openings_count_what_opens_and_what_began_and_ended_meanwhile():
+    def opened(before, after):
+        return openings(before, after, KEY)[0]
+
     none, still_open, over = np.empty(0, SPELL), spell(), spell(is_open=False)
     assert [opened(*pair) for pair in ((none, still_open), (none, over), (still_open, still_open), (still_open, over))] == [1, 1, 0, 0]
     assert [opened(*pair) for pair in ((over, over), (over, still_open), (over, none))] == [0, 1, 0]
