@@ -21,6 +21,7 @@ from smartmeter.settings import JARS, ROOT, Settings
 from stack import broker, ports
 from stack.processes import Processes
 from tests.processes import CLOCK
+from tests.stack.compiled import copy_compiled
 from tests.waiting import STILL_S
 
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
@@ -74,10 +75,7 @@ def make_image(folder: Path) -> None:
             file = folder / (source if target == "." else target)
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / source, file)
-    for compiled in ROOT.glob("[!.]*/__pycache__/*.nb[ic]"):  # which RUN python -m jobs.warm_up makes
-        target = folder / compiled.relative_to(ROOT)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy2(compiled, target)
+    copy_compiled(folder)  # as RUN python -m jobs.warm_up has them
 
 
 class Containers:
