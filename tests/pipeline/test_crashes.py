@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from commands.status import mended
+from smartmeter.kafka.offsets import Offsets
 from smartmeter.settings import Settings
 from stack import broker, lifecycle, local_flink, savepoints, services
 from stack.processes import Processes, marked
@@ -73,7 +74,13 @@ class Stack:
         until(lambda: self.processes.check() or self.processes.children["pipeline"] is not standing)
 
     def closed(self) -> Counter:
-        """How often each day that is over was emitted as final so far; two checkpoints have begun since, so they hold that."""
+        """How often each day that is over was emitted as final so far; two checkpoints have begun since, so they hold that.
+
+        What was read before the last kill has been read again before, so it emits nothing more.
+        """
+        with Offsets(self.settings, ("readings",), "pipeline") as offsets:
+            sent = {place: end for place, (_, end) in offsets.bounds().items()}
+            until(lambda: not self.processes.check() and all(offsets.committed()[place] >= end for place, end in sent.items()))
         found = finals(self.settings)
         for _ in range(2):
             before = savepoints.newest_state(self.settings, "pipeline")
