@@ -47,6 +47,10 @@ class Differences:
     marginal_alerts: int | None = None  # those that only one side has
 
 
+OF_READINGS = ("level", "glitch")
+"""The kinds of alerts that other engines compute too; not those of duration."""
+
+
 def ours(settings: Settings) -> dict[str, pd.DataFrame]:
     """Our results, by topic: the newest of each key, without retracted alerts."""
     thresholds = [
@@ -54,7 +58,7 @@ def ours(settings: Settings) -> dict[str, pd.DataFrame]:
         for version in newest(settings, "thresholds")
         for meter in version["meters"]
     ]
-    alerts = [alert for alert in newest(settings, "alerts") if not alert["retracted"]]
+    alerts = [alert for alert in newest(settings, "alerts") if not alert["retracted"] and alert["kind"] in OF_READINGS]
     found = {"daily_energy": newest(settings, "daily_energy"), "thresholds": thresholds, "alerts": alerts}
     return {name: pd.DataFrame(records, columns=COLUMNS[name]) for name, records in found.items()}
 

@@ -58,9 +58,10 @@ HOUSES = """
     GROUP BY d.house_id
     ORDER BY d.house_id"""
 
+ALERTS_BY_KIND = "SELECT alert_kind, count() AS number FROM alert_list GROUP BY alert_kind ORDER BY number DESC, alert_kind"
 MOST_ALERTS = 5
 LARGEST_ALERTS = f"""
-    SELECT house_id AS house, label, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
+    SELECT house_id AS house, label, alert_kind AS kind, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
            round(duration_s / 60, 1) AS minutes, round(peak_watts) AS peak_watts, round(limit_watts) AS limit_watts,
            round(excess_kwh, 2) AS excess_kwh, open
     FROM alert_list
@@ -241,8 +242,12 @@ def total(houses: list[dict[str, Any]]) -> str:
 
 
 def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
-    """The largest alerts and the number of all; for synthetic houses also their precision and recall against the injected spikes."""
+    """The number of alerts by kind, and the largest ones; for synthetic houses also their precision and recall against the injected spikes."""
     largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
     shown = len(largest.result_rows)
-    lines = f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
+    by_kind = ", ".join(f"{number:,} {kind}" for kind, number in client.query(ALERTS_BY_KIND).result_rows)
+    lines = f"{found:,} alerts by kind: {by_kind}\n\n" if found else ""
+    lines += (
+        f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
+    )
     return lines if args.data else f"{lines}\n\n{score(client, settings.stack.home / 'ground_truth.csv')}"

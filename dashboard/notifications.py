@@ -34,7 +34,7 @@ def notify(alerts: pd.DataFrame) -> None:
             {
                 "id": alert.alert_id,
                 "title": f"House {alert.house_id}: {alert.label or 'meter ' + str(alert.meter_id)}",
-                "body": f"{alert.peak_watts:,.0f} W, limit {alert.limit_watts:,.0f} W",
+                "body": alert.reason,
             }
             for alert in new.itertuples()
         ],

@@ -15,7 +15,7 @@ from generator.synthetic import MAINS
 Span = tuple[int, int]
 """[start, end) in ms."""
 
-ALERTS = "SELECT house_id, meter_id, toUnixTimestamp64Milli(start), toUnixTimestamp64Milli(end) FROM alerts FINAL"
+ALERTS = "SELECT house_id, meter_id, toUnixTimestamp64Milli(start), toUnixTimestamp64Milli(end) FROM alerts FINAL WHERE kind = 'level'"
 IN_FORCE = """
     SELECT house_id, meter_id, toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to)
     FROM thresholds FINAL WHERE limit_watts IS NOT NULL"""
@@ -35,7 +35,7 @@ class Score:
     def __str__(self) -> str:
         warming_up = self.spikes - self.judged
         return (
-            f"{self.alerts:,} alerts, {self.true_alerts:,} of them on one of the {self.spikes:,} spikes put in: "
+            f"{self.alerts:,} alerts of kind level, {self.true_alerts:,} of them on one of the {self.spikes:,} spikes put in: "
             f"precision {_share(self.true_alerts, self.alerts)}\n"
             f"recall {_share(self.judged_found, self.judged)} ({self.judged_found:,} of {self.judged:,}), leaving out "
             f"{warming_up:,} spikes on meters that were still warming up; {_share(self.found, self.spikes)} of all"

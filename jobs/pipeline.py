@@ -1,7 +1,7 @@
 """The whole pipeline as one job: topic readings, read and decoded once -> all result topics.
 
 readings --> batches of sections, histograms, minutes and readings, a house each (kafka_tables.batches)
-         --> DailyEnergy, Thresholds, Spikes (which thus has each version as soon as it is made), PowerProfile
+         --> DailyEnergy, Thresholds, Spikes and Watch (which thus have each version as soon as it is made), PowerProfile
          --> results
 """
 
@@ -12,6 +12,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from jobs.core.watch import Watch
 from jobs.daily_energy import DailyEnergy
 from jobs.flink import flow
 from jobs.power_profile import PowerProfile
@@ -19,4 +20,4 @@ from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 
 if __name__ == "__main__":
-    flow.run("pipeline", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()])
+    flow.run("pipeline", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings), Watch(settings), PowerProfile()])

@@ -39,12 +39,7 @@ class PowerProfile(Stage):
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield the minutes that the batch settles, and pieces of minutes that were settled before."""
-        state, batch = change.state.get("minutes"), change.batch
-        minutes = Minutes.from_bytes(state)
-        emitted = minutes.take(batch.sections, batch.minutes, change.used, change.clock_before_ms, change.house.clock_ms)
-        yield from records(change.house_id, change.house.timezone, emitted)
-        if (new_state := minutes.to_bytes()) != state:
-            change.state.put("minutes", new_state)
+        yield from records(change.house_id, change.house.timezone, change.settled)
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield the open minutes at the end of a bounded topic."""

@@ -22,20 +22,21 @@ from pyflink.datastream import KeyedCoProcessFunction, RuntimeContext
 
 from jobs.core.batches import Batch, Wanted, alone, unpack
 from jobs.core.energy import kwh
-from jobs.core.episodes import LOWEST, Runs, Spell, Versions, may_be_over, openings, runs_over
+from jobs.core.episodes import LOWEST, Runs, Spell, Versions, may_be_over, noted, openings, runs_over
 from jobs.core.episodes import changes as changes_of
 from jobs.core.guard import reason_of
-from jobs.core.house_days import HouseDays, Rules
+from jobs.core.house_days import HouseDays
 from jobs.core.late import refused
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
 from jobs.core.statements import Level
+from jobs.core.watch import Watch
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
 from jobs.flink.operator import MESSAGE, Context, Houses
 from smartmeter.arrays import Rows
-from smartmeter.local_days import day_of, midnights
+from smartmeter.local_days import day_of
 from smartmeter.messages.codec import decode_as
 from smartmeter.messages.records import Result, ThresholdRecord
 from smartmeter.run import LIVE, Run
@@ -49,7 +50,7 @@ class Spikes(Stage):
     """Emits alerts: an episode immediately, again whenever it changes, and as retracted if no episode starts there any more."""
 
     def __init__(self, settings: Settings):
-        self.rules, self.spell = Rules.of(settings), Spell.of(settings)
+        self.spell = Spell.of(settings)
         self.level = Level(self.spell.hold_ms)
         self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
 
@@ -78,17 +79,16 @@ class Spikes(Stage):
         house, spell, state = change.house, self.spell, change.state.get("runs")
         versions = self.keep_new(change.state, change.thresholds)
         runs = Runs.from_bytes(state)
-        before = runs.episodes(change.clock_before_ms, spell)
+        before = noted(runs.episodes(change.clock_before_ms, spell))
         runs.add(runs_over(change.batch, change.used, versions, spell.max_sample_period_ms), change.links, house.sections, spell)
-        after = runs.episodes(house.clock_ms, spell)
+        after = noted(runs.episodes(house.clock_ms, spell))
         changed, gone = changes_of(before, after)
         if len(changed) or len(gone):
             change.opened, change.closed = openings(before, after)
             yield from self.alerts(change, changed, gone)
         if change.closes_a_day:
-            open_from_ms = int(midnights(house.timezone)[house.over_by_now(self.rules) + 1])
-            runs.forget_before(open_from_ms, spell)
-            versions.forget_before(open_from_ms)
+            runs.forget_before(change.open_from_ms, spell)
+            versions.forget_before(change.open_from_ms)
             self.keep(change.state, versions)
         if len(runs.runs):
             change.state.put("runs", runs.to_bytes())
@@ -159,8 +159,8 @@ class SpikesJoin(KeyedCoProcessFunction):
     """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
     def __init__(self, settings: Settings, run: Run = LIVE):
-        self.spikes = Spikes(settings)
-        self.houses = Houses(settings, [self.spikes], run)
+        self.spikes, self.watch = Spikes(settings), Watch(settings)
+        self.houses = Houses(settings, [self.spikes, self.watch], run)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink before the first row."""
@@ -192,7 +192,9 @@ class SpikesJoin(KeyedCoProcessFunction):
         self.houses.know([house_id], ctx)
         state = HouseState(self.houses.of_shard, house_id)
         try:
-            self.spikes.keep_new(state, [decode_as("threshold", self.houses.framing.received(payload))])
+            threshold = decode_as("threshold", self.houses.framing.received(payload))
+            self.spikes.keep_new(state, [threshold])
+            self.watch.keep_new(state, [threshold])
             state.keep()
         except StateFault:
             raise
@@ -213,7 +215,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         return batch
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
-        """At the end of both topics: yield the batches that still wait, as late."""
+        """At the end of both topics: yield the batches that still wait, as late, and the alerts of minutes that are not settled."""
         for house_id in self.houses.all_houses():
             state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)
@@ -225,7 +227,7 @@ class SpikesJoin(KeyedCoProcessFunction):
                 self.houses.counts.add("readings_late", int(batch.sections["readings"].sum() + batch.sections["refused"].sum()))
                 yield from self.houses.messages(refused(house_id, house, batch.sections, NO_THRESHOLD))
             state.keep()
-        self.houses.counts.report()
+        yield from self.houses.on_timer(timestamp, ctx)
 
     def ready(self, batch: Batch, state: HouseState) -> bool:
         """Whether thresholds for all the time of a batch have arrived or are no longer needed."""
@@ -237,7 +239,7 @@ def main() -> None:
     """Submit the job and wait until it ends."""
     settings, run = Settings.load(), Run.load()
     tables = flow.environment("spikes", settings)
-    batches = kafka_tables.batches(tables, settings, run, Spikes(settings).wanted)
+    batches = kafka_tables.batches(tables, settings, run, Spikes(settings).wanted | Watch(settings).wanted)
     joined = (
         batches.connect(kafka_tables.thresholds(tables, settings, run))
         .process(SpikesJoin(settings, run), output_type=MESSAGE)

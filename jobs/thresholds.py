@@ -15,31 +15,38 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from jobs.core.batches import Wanted
+from jobs.core.cells import HOUSE, Cells
 from jobs.core.house_days import HouseDays, Rules
+from jobs.core.minutes import MINUTE_MS
+from jobs.core.open_runs import Rule
 from jobs.core.panes import Panes
+from jobs.core.shapes import Shapes
 from jobs.core.stage import Change, Stage
 from jobs.core.totals import daily
+from jobs.core.usual import house_silence
 from jobs.core.window import Limits, Window
 from jobs.flink import flow
 from smartmeter.arrays import Rows
 from smartmeter.local_days import NEVER, day_of, midnights
-from smartmeter.messages.records import MeterThresholdRecord, Result, ThresholdRecord
+from smartmeter.messages.records import Result, ThresholdRecord
 from smartmeter.settings import Settings
 
 
 class Thresholds(Stage):
     """Emits a version of a house's thresholds for each local day with readings. Days without readings share one."""
 
-    wanted = Wanted(histograms=True)
+    wanted = Wanted(histograms=True, minutes=True)
 
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
-        self.limits = Limits.of(settings)
+        self.limits, self.duration_rule = Limits.of(settings), Rule.of(settings)
 
     def take(self, change: Change) -> Iterator[Result]:
         """Add the batch to the panes. Yield the versions whose dates have begun."""
         panes, batch = Panes(change.state), change.batch
         panes.add(batch.sections, change.used, batch.bin, batch.count)
+        if change.closes_a_day or len(change.settled):
+            self.close_shapes(change, change.cells)
         if change.house.clock_ms >= panes.due_ms or change.house.timezone != change.zone_before:
             yield from self.move_on(change, panes)
         panes.keep()
@@ -59,16 +66,34 @@ class Thresholds(Stage):
             last = visited[0] - 1
             window = self.first_window(visited[0], panes, totals)
             window.valid_to_ms = self.ends_ms(house, last)
-            yield self.version(change, window, last, [])
+            yield self.version(change, window, last)
         for date in self.dates_of_versions(house, last, visited, totals["day"][totals["readings"] > 0].tolist()):
             self.move(window, date, totals, panes)
             window.valid_from_ms, window.valid_to_ms = window.valid_to_ms, max(window.valid_to_ms, self.ends_ms(house, date))
-            yield self.version(change, window, date, list(window.meters(self.limits)))
+            yield self.version(change, window, date)
         if window.valid_to_ms <= house.clock_ms:  # the house moved to a time zone further west, so its day is longer
             window.valid_to_ms = self.ends_ms(house, window.date)
-            yield self.version(change, window, window.date, list(window.meters(self.limits)))
+            yield self.version(change, window, window.date)
         panes.due_ms = min(self.ends_ms(house, window.date), window.valid_to_ms)
         change.state.put("window", window.to_bytes())
+
+    def close_shapes(self, change: Change, cells: Cells) -> None:
+        """Add the shapes of the days that the batch closes."""
+        house, over = change.house, change.house.over_by_now(self.rules)
+        if over <= house.closed_day:
+            return
+        shapes = Shapes.from_bytes(change.state.get("shapes"))
+        shapes.forget_before(house.closed_day + 1 - self.limits.limit_days)
+        for day in cells.local_days(house.timezone):
+            if house.closed_day < day <= over:
+                begin_minute, end_minute = (midnights(house.timezone)[day : day + 2] // MINUTE_MS).tolist()
+                shapes.close(day, begin_minute, end_minute, cells, self.duration_rule)
+        change.state.put("shapes", shapes.to_bytes())
+
+    def shapes_before(self, change: Change, date: int) -> Rows:
+        """SHAPE of the limit_days before a date."""
+        days = Shapes.from_bytes(change.state.get("shapes")).days
+        return days[(days["day"] < date) & (days["day"] >= date - self.limits.limit_days)]
 
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
         """The date of the version in force at a time. The day before that date is closed by then."""
@@ -113,8 +138,9 @@ class Thresholds(Stage):
         if window.date < date:
             window.skip(date, panes.remove_before(date - self.limits.window_days), self.limits)
 
-    def version(self, change: Change, window: Window, date: int, meters: list[MeterThresholdRecord]) -> Result:
+    def version(self, change: Change, window: Window, date: int) -> Result:
         """(topic, record) of the version that comes into force on a date. Later stages find the record in change.thresholds."""
+        shapes = self.shapes_before(change, date)
         threshold: ThresholdRecord = {
             "house_id": change.house_id,
             "date": date,
@@ -122,8 +148,9 @@ class Thresholds(Stage):
             "valid_to": window.valid_to_ms,
             "quantile": self.limits.quantile,
             "window_days": self.limits.window_days,
-            "meters": meters,
+            "meters": list(window.meters(self.limits, shapes)),
             "revision": change.house.next_revision(change.now_ms),
+            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE], self.limits.usual_days),
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold

@@ -15,6 +15,7 @@ from pyflink.common import Row
 from jobs.core.batches import house_batches
 from jobs.core.overlaps import Horizon
 from jobs.core.readings import read
+from jobs.core.watch import Watch
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import END_OF_TIME_MS, Houses
 from jobs.power_profile import PowerProfile
@@ -91,7 +92,7 @@ def main() -> int:
     """Returns the number of messages that the job would send."""
     settings = Settings()
     flink: Any = Flink()
-    stages = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), PowerProfile()]
+    stages = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), Watch(settings), PowerProfile()]
     houses = Houses(settings, stages)
     houses.open(flink)
     messages, horizon, wanted = 0, Horizon(houses.rules.allowed_lateness_ms), reduce(or_, (stage.wanted for stage in stages))

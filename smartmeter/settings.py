@@ -221,6 +221,12 @@ class Rules(Group):
         "local days whose peaks make a meter's limit",
         Check(lambda days, rules: rules.window_days <= days <= 366, "a number from SMW_WINDOW_DAYS to 366"),
     )
+    usual_days: int = setting(
+        "SMW_USUAL_DAYS",
+        7,
+        "local days with readings, of those SMW_LIMIT_DAYS, that show how long a meter usually does something; with fewer, no alerts of it",
+        at_least(2),
+    )
     quantile: float = setting(
         "SMW_QUANTILE",
         0.97,

@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from jobs.core.energy import energies
 from smartmeter.errors import UserError
 from smartmeter.locks import exclusive
 from smartmeter.settings import JARS, RESOURCES, ROOT
@@ -87,6 +86,8 @@ def fetch_jars() -> None:
 
 def loops_are_compiled() -> bool:
     """Whether Numba's cache holds compiled loops. After a change of code, the first job compiles them again."""
+    from jobs.core.energy import energies  # Numba takes a third of a second to load
+
     cache_path = energies.stats.cache_path  # type: ignore[attr-defined]  # of Numba's dispatcher
     return any(Path(cache_path or "").glob("energy.energies-*.nbi"))
 

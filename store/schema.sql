@@ -74,43 +74,69 @@ CREATE TABLE IF NOT EXISTS thresholds
     covered_s        Float64 CODEC(Gorilla, ZSTD)     COMMENT 'time of those days over which some reading held, s',
     warming_up       Bool                             COMMENT 'true while there is too little history',
     limit_watts      Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'power over which a reading is a spike, W; NULL while warming up',
-    revision         Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'when it was made: ms since 1970-01-01T00:00Z'
+    revision         Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'when it was made: ms since 1970-01-01T00:00Z',
+    mains                Nullable(Bool)           COMMENT 'whether it is judged as mains; NULL, as all below, with too little history',
+    longest_run_minutes  Array(Int32) CODEC(ZSTD) COMMENT 'the longest that it usually stays over 30 W, 60 W, 120 W and so on without a pause, min',
+    longest_off_minutes  Nullable(Int32)          COMMENT 'the longest that it is usually off, min',
+    longest_same_minutes Nullable(Int32)          COMMENT 'the longest that its readings usually stay the same while on, min',
+    longest_gap_minutes  Nullable(Int32)          COMMENT 'the longest that it usually sends nothing while other meters of the house do, min',
+    hour_watts           Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'of mains: the power that it may hold in each hour since midnight, W',
+    standby_watts        Nullable(Float64)        COMMENT 'of mains: the power that it falls to within a day, W',
+    dead_watts           Nullable(Float64)        COMMENT 'of mains: the power that it stays over, W',
+    rare_watts           Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'of appliances: spans of power that it seldom draws, W: from, to, from, to, rising',
+    longest_silence_minutes Nullable(Int32)       COMMENT 'the longest that the house usually sends nothing, min; the same for all of its meters'
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
-COMMENT 'What each meter''s power usually stays under, by the local day on which that comes into force';
+COMMENT 'What each meter''s power usually stays under, and what else is usual for it, by the local day on which that comes into force';
+
+ALTER TABLE thresholds
+    ADD COLUMN IF NOT EXISTS mains Nullable(Bool) COMMENT 'whether it is judged as mains; NULL, as all below, with too little history',
+    ADD COLUMN IF NOT EXISTS longest_run_minutes Array(Int32) CODEC(ZSTD) COMMENT 'the longest that it usually stays over 30 W, 60 W, 120 W and so on without a pause, min',
+    ADD COLUMN IF NOT EXISTS longest_off_minutes Nullable(Int32) COMMENT 'the longest that it is usually off, min',
+    ADD COLUMN IF NOT EXISTS longest_same_minutes Nullable(Int32) COMMENT 'the longest that its readings usually stay the same while on, min',
+    ADD COLUMN IF NOT EXISTS longest_gap_minutes Nullable(Int32) COMMENT 'the longest that it usually sends nothing while other meters of the house do, min',
+    ADD COLUMN IF NOT EXISTS hour_watts Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'of mains: the power that it may hold in each hour since midnight, W',
+    ADD COLUMN IF NOT EXISTS standby_watts Nullable(Float64) COMMENT 'of mains: the power that it falls to within a day, W',
+    ADD COLUMN IF NOT EXISTS dead_watts Nullable(Float64) COMMENT 'of mains: the power that it stays over, W',
+    ADD COLUMN IF NOT EXISTS rare_watts Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'of appliances: spans of power that it seldom draws, W: from, to, from, to, rising',
+    ADD COLUMN IF NOT EXISTS longest_silence_minutes Nullable(Int32) COMMENT 'the longest that the house usually sends nothing, min; the same for all of its meters';
 
 CREATE TABLE IF NOT EXISTS alerts
 (
-    alert_id         String  CODEC(ZSTD)              COMMENT 'house_id/meter_id/start in ms',
+    alert_id         String  CODEC(ZSTD)              COMMENT 'house_id/meter_id/start in ms, and /kind for alerts of duration',
     house_id         Int64   CODEC(Delta, ZSTD),
-    meter_id         Int32   CODEC(Delta, ZSTD),
+    meter_id         Int32   CODEC(Delta, ZSTD)       COMMENT '0: the whole house',
     date             Date32  CODEC(Delta, ZSTD)       COMMENT 'the house''s local day in which it starts',
-    start            DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'its first reading',
+    start            DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'its first reading; of alerts of duration: when the rule is broken',
     end              DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'until when its last reading held; while open, has held so far',
-    open             Bool                             COMMENT 'true while no reading under the limit has followed',
+    open             Bool                             COMMENT 'true while it may go on',
     retracted        UInt8                            COMMENT '1 once it is known that no episode starts here; FINAL leaves such rows out',
-    readings         Int64   CODEC(T64, ZSTD)         COMMENT 'readings in it',
+    readings         Int64   CODEC(T64, ZSTD)         COMMENT 'readings in it; 0 for alerts of duration',
     peak_watts       Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the highest of them, W',
-    percentile_watts Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the meter''s percentile in force at its start, W',
-    limit_watts      Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the limit in force at its start, W',
-    excess_kwh       Float64 CODEC(Gorilla, ZSTD)     COMMENT 'energy over the limit, kWh',
+    percentile_watts Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the meter''s percentile in force at its start, W; 0 for alerts of duration',
+    limit_watts      Float64 CODEC(Gorilla, ZSTD)     COMMENT 'the limit in force at its start, W; 0 for kinds without one',
+    excess_kwh       Float64 CODEC(Gorilla, ZSTD)     COMMENT 'energy over the limit, kWh; 0 for alerts of duration',
     revision         Int64   CODEC(DoubleDelta, ZSTD) COMMENT 'rises with each alert of a house: ms since 1970-01-01T00:00Z',
     kind             LowCardinality(String) DEFAULT 'level' COMMENT 'the rule that opened it',
     severity         LowCardinality(String) DEFAULT 'warning' COMMENT 'info, warning or critical',
     reason           String  CODEC(ZSTD)              COMMENT 'why it was opened, with its figures',
     ends_when        String  CODEC(ZSTD)              COMMENT 'what ends it',
-    stored           DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD) COMMENT 'when it reached the table'
+    stored           DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD) COMMENT 'when it reached the table',
+    rule             LowCardinality(String)           COMMENT 'kind of an alert of duration: several may start at the same time; empty for level and glitch'
 )
 ENGINE = ReplacingMergeTree(revision, retracted)
-ORDER BY (house_id, meter_id, start)
-COMMENT 'Episodes of a meter''s readings over its limit, as known so far';
+ORDER BY (house_id, meter_id, start, rule)
+PRIMARY KEY (house_id, meter_id, start)
+COMMENT 'Episodes in which a meter, or its house, broke a rule, as known so far';
 
 ALTER TABLE alerts
     ADD COLUMN IF NOT EXISTS kind LowCardinality(String) DEFAULT 'level' COMMENT 'the rule that opened it',
     ADD COLUMN IF NOT EXISTS severity LowCardinality(String) DEFAULT 'warning' COMMENT 'info, warning or critical',
     ADD COLUMN IF NOT EXISTS reason String CODEC(ZSTD) COMMENT 'why it was opened, with its figures',
-    ADD COLUMN IF NOT EXISTS ends_when String CODEC(ZSTD) COMMENT 'what ends it';
+    ADD COLUMN IF NOT EXISTS ends_when String CODEC(ZSTD) COMMENT 'what ends it',
+    ADD COLUMN IF NOT EXISTS rule LowCardinality(String) COMMENT 'kind of an alert of duration: several may start at the same time; empty for level and glitch',
+    MODIFY ORDER BY (house_id, meter_id, start, rule);
 
 CREATE TABLE IF NOT EXISTS power_profile
 (
@@ -298,14 +324,14 @@ SELECT
 FROM daily_energy_by_label AS e
 GROUP BY house_id, date;
 
--- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown. kind is that of
--- the meter, alert_kind that of the alert. Whoever has seen an alert is named at its end; acknowledged is NULL where nobody has.
+-- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown. An alert of the whole
+-- house has meter_id 0 and the label 'the house'. kind is that of the meter, alert_kind that of the alert. Whoever has seen an alert is named at its end; acknowledged is NULL where nobody has.
 CREATE OR REPLACE VIEW alert_list AS
 SELECT
     a.alert_id AS alert_id,
     a.house_id AS house_id,
     a.meter_id AS meter_id,
-    m.label AS label,
+    if(a.meter_id = 0, 'the house', m.label) AS label,
     m.kind AS kind,
     h.city AS city,
     h.zip AS zip,

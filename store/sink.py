@@ -47,6 +47,19 @@ PROGRESS_EVERY_S = 10.0
 MOST_LINES = 10
 """Most log lines about refused messages between two progress lines."""
 
+USUAL: AnyRecord = {
+    "mains": None,
+    "longest_run_minutes": [],
+    "longest_off_minutes": None,
+    "longest_same_minutes": None,
+    "longest_gap_minutes": None,
+    "hour_watts": [],
+    "standby_watts": None,
+    "dead_watts": None,
+    "rare_watts": [],
+}
+"""Columns of thresholds for what is usual for a meter, with their values while that is unknown."""
+
 COLUMNS = {
     "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
     "meters": ("house_id", "meter_id", "label", "kind", "updated"),
@@ -82,6 +95,8 @@ COLUMNS = {
         "warming_up",
         "limit_watts",
         "revision",
+        *USUAL,
+        "longest_silence_minutes",
     ),
     "alerts": (
         "alert_id",
@@ -102,6 +117,7 @@ COLUMNS = {
         "severity",
         "reason",
         "ends_when",
+        "rule",
     ),
     "acknowledgements": ("alert_id", "house_id", "note", "author", "withdrawn", "acknowledged"),
     "power_profile": profile.COLUMNS,
@@ -115,11 +131,14 @@ log = logging.getLogger("sink")
 
 def rows_by_table(name: str, record: AnyRecord) -> dict[str, list[AnyRecord]]:
     """Table -> rows of a record of the topic `name`. Mostly that is the record itself, but a house also yields its meters, and
-    thresholds one row for each meter. Rows may have more items than COLUMNS lists."""
+    thresholds one row for each meter. An alert of duration also has its rule: the last part of its id. Rows may have more items than
+    COLUMNS lists."""
     meters = [{**record, **meter} for meter in record.get("meters", ())]
     if name == "houses":
         return {"houses": [record], "meters": meters}
-    return {name: meters if name == "thresholds" else [record]}
+    if name == "thresholds":
+        return {name: [USUAL | meter | (meter["usual"] or {}) for meter in meters]}
+    return {name: [record | {"rule": "".join(record["alert_id"].split("/")[3:])} if name == "alerts" else record]}
 
 
 def refusal(message: Message, reason: str) -> AnyRecord:

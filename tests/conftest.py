@@ -17,7 +17,7 @@ hypothesis.settings.load_profile("compiled")
 
 
 def pytest_addoption(parser):
-    parser.addoption("--soak", action="store_true", help="kill parts of the stack for a quarter of an hour, not only four")
+    parser.addoption("--soak", action="store_true", help="kill parts of the stack for a quarter of an hour, not only five")
     parser.addoption(
         "--screenshots", metavar="DIR", help="where the dashboard's screenshots are kept (default: with pytest's temporary files)"
     )

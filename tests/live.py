@@ -19,7 +19,7 @@ HISTORY_BURST_S = 300
 RAISED_WATTS = 100_000
 RAISED_S = 8
 RAISED_AGO_MS = 3 * 3_600_000
-SETTLE_S = 15  # live bursts before the first spike
+SETTLE_S = 3  # live bursts before the first spike
 RAISED_METER = 1
 """Of each house, in the history: a mains, which is always on and so has a limit."""
 

@@ -6,7 +6,7 @@ It shares nothing with the jobs: it keeps every reading, sorts them, and adds up
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
@@ -14,6 +14,8 @@ from fractions import Fraction
 from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
+
+from tests.watchdog_oracle import HOUSE, Calendar, House, Numbers, Spell
 
 EPOCH = date(1970, 1, 1)
 ONE_DAY = timedelta(days=1)
@@ -76,6 +78,7 @@ class Rule:
     hold_ms: int = 0  # 0: any reading under the limit ends an episode
     limit_days: int = 28  # not less than window_days
     few_days: int = 4
+    durations: Numbers | None = None  # without them, no alerts of duration
 
 
 @dataclass
@@ -87,6 +90,7 @@ class Threshold:
     readings: int
     covered_s: float
     limit_watts: float | None
+    usual: dict | None = None
 
     @property
     def warming_up(self) -> bool:
@@ -100,6 +104,7 @@ class Version:
     valid_from: int
     valid_to: int
     meters: dict[int, Threshold]
+    longest_silence_minutes: int | None = None
 
 
 @dataclass
@@ -129,10 +134,16 @@ class Alert:
 
     @property
     def kind(self) -> str:
-        return "level"
+        return "glitch" if self.readings == 1 else "level"
+
+    @property
+    def stands(self) -> bool:
+        return self.readings > 1 or (not self.open and self.peak_watts / self.limit_watts >= 2)
 
     @property
     def severity(self) -> str:
+        if self.kind == "glitch":
+            return "info"
         return "critical" if self.peak_watts / self.limit_watts >= 2 or self.end >= self.start + 3_600_000 else "warning"
 
     @property
@@ -144,6 +155,8 @@ class Alert:
 
     @property
     def reason(self) -> str:
+        if self.kind == "glitch":
+            return "a single reading of " + " W, over its limit of ".join(self.figures) + " W; none beside it is"
         of = {"h": (self.end - self.start) // 3_600_000, "min": (self.end - self.start) // 60_000 % 60}
         of["s"] = 0 if of["h"] else (self.end - self.start) // 1000 % 60
         lasted = " ".join(f"{number} {unit}" for unit, number in of.items() if number)
@@ -151,6 +164,8 @@ class Alert:
 
     @property
     def ends_when(self) -> str:
+        if self.kind == "glitch":
+            return "the next reading is under the limit"
         return f"it falls to {self.figures[1]} W or less" + (f" for {self.hold_ms / 1000:g} s" if self.hold_ms else "")
 
 
@@ -163,7 +178,8 @@ class Outcome:
     zones: dict[int, ZoneInfo] = field(default_factory=dict)  # of each house
     minutes: dict[tuple[int, int, int], Minute] = field(default_factory=dict)  # (house, meter, start of the minute in ms)
     thresholds: dict[tuple[int, date], Version] = field(default_factory=dict)
-    alerts: dict[str, Alert] = field(default_factory=dict)  # by alert_id
+    alerts: dict[str, Alert | Spell] = field(default_factory=dict)  # by alert_id
+    alerts_at_end: dict[str, Alert | Spell] = field(default_factory=dict)  # of a topic that has ended: minutes need not be settled
 
     @property
     def used(self) -> int:
@@ -287,9 +303,47 @@ def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rul
         _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     if rule:
         for house, clock_ms in clock.items():
-            _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule)
+            watched = _watched(meters[house], zones[house], rule)
+            _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule, watched)
             _find_alerts(outcome, house, meters[house], zones[house], clock_ms, max_sample_period_ms, allowed_lateness_ms, rule.hold_ms)
+        outcome.alerts_at_end |= outcome.alerts
+        for house, clock_ms in clock.items() if rule.durations else ():
+            _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule)
     return outcome
+
+
+def _watched(meters, zone, rule, until=lambda minute: True) -> House | None:
+    """The minutes of a house, as the rules of duration see them; of those that pass `until`, in minutes since 1970."""
+    if not rule.durations:
+        return None
+    watts = {meter: defaultdict(list) for meter in meters}
+    for meter, readings in meters.items():
+        for time_ms, of_reading in readings:
+            if until(time_ms // MINUTE_MS):
+                watts[meter][time_ms // MINUTE_MS].append(of_reading)
+    return House(watts, Calendar(lambda time_ms: local_date(zone, time_ms), lambda day: midnight_ms(zone, day)), rule.durations)
+
+
+def _find_spells(outcome, house, meters, zone, clock_ms, allowed_lateness_ms, rule):
+    """Add the alerts of duration, as of the newest reading and as of the end of the topic.
+
+    Until it ends, a minute counts once it is settled or its day is closed.
+    """
+    versions = sorted((version for (of_house, _), version in outcome.thresholds.items() if of_house == house), key=lambda v: v.valid_from)
+    begins = [version.valid_from for version in versions]
+
+    def judge_of(meter, minute):
+        version = versions[bisect_right(begins, minute * MINUTE_MS) - 1]
+        if meter == HOUSE:
+            return None if version.longest_silence_minutes is None else {"gap": version.longest_silence_minutes}
+        return version.meters[meter].usual if meter in version.meters else None
+
+    def is_known(minute):
+        end_ms = (minute + 1) * MINUTE_MS
+        return end_ms + SETTLED_AFTER_MS <= clock_ms or end_ms <= midnight_ms(zone, local_date(zone, clock_ms - allowed_lateness_ms))
+
+    outcome.alerts |= _watched(meters, zone, rule, is_known).spells(house, judge_of, clock_ms // MINUTE_MS)
+    outcome.alerts_at_end |= _watched(meters, zone, rule).spells(house, judge_of, clock_ms // MINUTE_MS)
 
 
 def _integrate(outcome, house, meter, readings, zone, clock_ms, max_sample_period_ms):
@@ -336,7 +390,7 @@ def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
     outcome.final[key] = end_ms + allowed_lateness_ms <= clock_ms
 
 
-def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, rule):
+def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, rule, watched):
     """The versions of a house, from the first date that was in force on, and an empty one before.
 
     A date has a version of its own when that is in force at some time of a day with readings, or was in force after a burst, or is in
@@ -353,6 +407,9 @@ def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, 
     def in_force(time_ms):
         return local_date(zone, time_ms - allowed_lateness_ms)
 
+    def silence_before(day):
+        return watched.longest_silence(day, rule.limit_days) if watched else None
+
     own = set()
     for day in {day for _, day in watts_of}:
         own |= set(_dates(in_force(midnight_ms(zone, day)), in_force(midnight_ms(zone, day + ONE_DAY) - 1)))
@@ -361,10 +418,11 @@ def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, 
 
     day, last = min(visited), max(visited)
     begun = starts(day)
-    outcome.thresholds[house, day - ONE_DAY] = Version(0, begun, {})
+    outcome.thresholds[house, day - ONE_DAY] = Version(0, begun, {}, silence_before(day - ONE_DAY))
     while day <= last:
         if day in own:
-            outcome.thresholds[house, day] = Version(begun, starts(day + ONE_DAY), _of_window(outcome, house, meters, watts_of, day, rule))
+            of_meters = _of_window(outcome, house, meters, watts_of, day, rule, watched)
+            outcome.thresholds[house, day] = Version(begun, starts(day + ONE_DAY), of_meters, silence_before(day))
             begun = starts(day + ONE_DAY)
         day += ONE_DAY
 
@@ -373,7 +431,7 @@ def _dates(first, last):
     return [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
 
 
-def _of_window(outcome, house, meters, watts_of, day, rule):
+def _of_window(outcome, house, meters, watts_of, day, rule, watched):
     """meter -> Threshold, from the days before one."""
     history = [day - timedelta(days=back) for back in range(rule.limit_days, 0, -1)]
     found = {}
@@ -382,6 +440,9 @@ def _of_window(outcome, house, meters, watts_of, day, rule):
         covered_ms = [outcome.days[house, meter, d].covered_ms if (house, meter, d) in outcome.days else 0 for d in history]
         if has_power(days[-rule.window_days :]) or when_on(days, rule):
             found[meter] = threshold(days, covered_ms, rule)
+            if watched:
+                mains = not found[meter].warming_up and always_on(days, rule)
+                found[meter].usual = watched.usual(meter, day, rule.limit_days, mains)
     return found
 
 
@@ -416,10 +477,16 @@ def limit_of(days: list[list[float]], covered_ms: int, rule: Rule) -> float | No
     on_days = when_on(days, rule)
     if covered_ms < rule.warm_up_ms or not on_days:
         return None
-    always_on = sum(map(len, on_days)) / sum(map(len, days)) >= rule.mains_share
-    peaks = sorted(sketched(max(on)) for on in on_days)
+    peaks = sorted(sketched(sorted(on)[-2]) for on in on_days if len(on) > 1)
+    if not peaks:
+        return None
     peak = peaks[-1] if len(peaks) < rule.few_days else peaks[-2]
-    return peak * (1 + rule.margin) + (rule.mains_watts if always_on else rule.min_watts)
+    return peak * (1 + rule.margin) + (rule.mains_watts if always_on(days, rule) else rule.min_watts)
+
+
+def always_on(days: list[list[float]], rule: Rule) -> bool:
+    """Whether a meter is on in nearly all of its readings, as mains are."""
+    return sum(map(len, when_on(days, rule))) / sum(map(len, days)) >= rule.mains_share
 
 
 def float32_below(value: float) -> float:
@@ -464,3 +531,5 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, a
             alert.readings += 1
             alert.peak_watts = max(alert.peak_watts, watts)
             alert.excess += (Fraction(watts) - Fraction(found.limit_watts)) * (alert.end - time_ms)
+    for alert_id in [alert_id for alert_id, alert in outcome.alerts.items() if alert.house_id == house and not alert.stands]:
+        del outcome.alerts[alert_id]

@@ -12,8 +12,9 @@ from smartmeter.messages.framing import framing
 
 def messages(settings, name: str) -> list:
     """All messages of a topic, those of a partition in their order."""
-    consumer = Consumer(connection.client(settings) | {"group.id": "none", "enable.partition.eof": True})
+    consumer = Consumer(connection.client(settings) | {"group.id": "none", "enable.partition.eof": True, "fetch.wait.max.ms": 10})
     full = topics.topic(settings, name)
+    consumer.list_topics(full)  # a client that does not know the partitions yet would wait for half a second
     consumer.assign([TopicPartition(full, p, OFFSET_BEGINNING) for p in range(settings.kafka.partitions)])
     found, ends = [], 0
     while ends < settings.kafka.partitions:

@@ -88,7 +88,8 @@ SKETCHES = f""",
     quantileDDArrayState(0.01, {RULE.rules.quantile})(arrayFilter(power -> power > 1e-5, day_watts)) AS sketch,
     sum(arrayCount(power -> power > 1e-5, day_watts)) AS powered,
     sum(arrayCount(power -> power > {RULE.rules.on_watts}, day_watts)) AS on_readings,
-    quantileDDArray(0.01, 1)(arrayFilter(power -> power > {RULE.rules.on_watts}, day_watts)) AS peak_watts"""
+    groupArraySortedArray(2)(arrayMap(power -> -power, arrayFilter(power -> power > {RULE.rules.on_watts}, day_watts))) AS highest,
+    if(length(highest) > 1, arrayReduce('quantileDD(0.01, 1)', [-highest[2]]), 0) AS peak_watts"""
 
 THRESHOLDS = f"""
     CREATE TABLE thresholds ENGINE = MergeTree ORDER BY (house_id, meter_id, date) AS
@@ -96,7 +97,7 @@ THRESHOLDS = f"""
         SELECT house_id, meter_id, days.date + after AS date, sumIf(powered, after <= {RULE.rules.window_days}) AS powered,
                quantileDDArrayMergeIf(0.01, {RULE.rules.quantile})(sketch, after <= {RULE.rules.window_days}) AS percentile_watts,
                sum(covered_ms) AS covered_ms, sum(readings) AS readings, sum(on_readings) AS on_readings,
-               arrayReverseSort(groupArrayIf(peak_watts, days.on_readings > 0)) AS peaks
+               arrayReverseSort(groupArrayIf(peak_watts, peak_watts > 0)) AS peaks
         FROM days ARRAY JOIN range(1, {RULE.rules.limit_days + 1}) AS after
         GROUP BY house_id, meter_id, date)
     SELECT house_id, meter_id, date, if(powered > 0, percentile_watts, 0) AS percentile_watts,
@@ -123,7 +124,8 @@ ALERTS = f"""
         FROM over)
     SELECT house_id, meter_id, min(time_ms) AS start, count() AS readings, toFloat64(max(watts)) AS peak_watts,
            argMin(limit_watts, time_ms) AS limit_watts
-    FROM numbered GROUP BY house_id, meter_id, episode"""
+    FROM numbered GROUP BY house_id, meter_id, episode
+    HAVING readings > 1 OR peak_watts >= 2 * limit_watts"""
 
 
 def main() -> None:

@@ -179,8 +179,11 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
         .agg(F.count("*").alias("n"))
         .withColumn("value", F.pow(F.lit(GAMMA), F.col("bin")) * 1.01)
     )
-    on = quantile(bins.where(F.col("value") > RULE.rules.on_watts), 1).withColumnsRenamed(
-        {"total": "on_readings", "quantile": "peak_watts"}
+    is_second_highest = (F.col("total") > 1) & (F.col("upto") > F.col("total") - 2)
+    on = (
+        ranked(bins.where(F.col("value") > RULE.rules.on_watts))
+        .groupBy(*METER, "date")
+        .agg(F.max("total").alias("on_readings"), F.min(F.when(is_second_highest, F.col("value"))).alias("peak_watts"))
     )
     last = sums.groupBy("house_id").agg(F.max(in_force("last_ms")).alias("last_date"))
 
@@ -212,16 +215,21 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
     )
 
 
-def quantile(bins: DataFrame, q: float) -> DataFrame:
-    """The quantile of each meter and date: of `total` sorted readings, the one of rank floor(q * (total - 1)), counted from 0."""
+def ranked(bins: DataFrame) -> DataFrame:
+    """The bins of each meter and date, with the number of readings in all of them, and in those up to each."""
     of_date = Window.partitionBy(*METER, "date")
-    upto = (
+    return (
         bins.groupBy(*METER, "date", "value")
         .agg(F.sum("n").alias("n"))
         .withColumns({"total": F.sum("n").over(of_date), "upto": F.sum("n").over(of_date.orderBy("value"))})
     )
+
+
+def quantile(bins: DataFrame, q: float) -> DataFrame:
+    """The quantile of each meter and date: of `total` sorted readings, the one of rank floor(q * (total - 1)), counted from 0."""
     return (
-        upto.where(F.col("upto") > F.floor(F.lit(q) * (F.col("total") - 1)))
+        ranked(bins)
+        .where(F.col("upto") > F.floor(F.lit(q) * (F.col("total") - 1)))
         .groupBy(*METER, "date", "total")
         .agg(F.min("value").alias("quantile"))
     )
@@ -262,6 +270,7 @@ def alerts(pieces: DataFrame, sums: DataFrame, limits: DataFrame) -> DataFrame:
             F.min_by("limit_watts", "time_ms").alias("limit_watts"),
         )
         .drop("episode")
+        .where("readings > 1 OR peak_watts >= 2 * limit_watts")
     )
 
 

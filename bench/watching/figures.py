@@ -12,6 +12,8 @@ from bench.watching.watched import Result
 from smartmeter.text_tables import aligned
 
 ALL = "all"
+WHOLE_HOUSE = "the house"
+"""Label of alerts that are not of one meter."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,9 @@ def _houses(results: Sequence[Result]) -> str:
 def _false_alarms(figures: Figures, label_of: dict[tuple[str, int], str]) -> str:
     rows = []
     for row in figures.false_alarms:
-        meter = ALL if row.house is None or row.meter_id is None else f"{row.meter_id} {label_of[row.house, row.meter_id]}"
+        meter = (
+            ALL if row.house is None or row.meter_id is None else f"{row.meter_id} {label_of.get((row.house, row.meter_id), WHOLE_HOUSE)}"
+        )
         weeks = figures.noisy_weeks[row.house or ALL] if row.meter_id is None and row.kind is None else None
         noisy = f"{weeks.found} of {weeks.of}" if weeks else ""
         rows.append(

@@ -14,6 +14,7 @@ never on what has arrived by then.
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -60,6 +61,9 @@ EPISODE = np.dtype(
         ("excess_rest", "i8"),
     ]
 )
+
+KEY = ("meter_id", "start_ms")
+"""The columns by which an episode is known."""
 
 VERSION = np.dtype([("date", "i4"), ("valid_from_ms", "i8"), ("valid_to_ms", "i8"), ("limits", "i4")])
 LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts", "f8")])
@@ -268,21 +272,35 @@ class Runs:
         self.runs = self.runs[~settled[ends][chain]]
 
 
-def changes(before: Rows, after: Rows) -> tuple[Rows, Rows]:
-    """(episodes that are new or have changed, earlier episodes whose start no longer exists), all EPISODE."""
-    known, starts = set(before.tolist()), set(after[["meter_id", "start_ms"]].tolist())
+GLITCH_FACTOR = 2
+"""A reading alone is a glitch from this multiple of its limit on. Below, it is a load that was on for too short a time to judge."""
+
+
+def noted(episodes: Rows) -> Rows:
+    """The episodes (EPISODE) that make an alert: those of several readings, and glitches, which are known once they are over."""
+    glitch = ~episodes["open"] & (episodes["peak_watts"] >= GLITCH_FACTOR * episodes["limit_watts"])
+    return episodes[(episodes["readings"] > 1) | glitch]
+
+
+def changes(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[Rows, Rows]:
+    """(episodes that are new or have changed, earlier episodes whose key no longer exists), all EPISODE or rows of another kind of alert.
+
+    key: the columns that make up what an alert is known by.
+    """
+    known, keys = set(before.tolist()), set(after[list(key)].tolist())
     changed = [episode not in known for episode in after.tolist()]
-    gone = [start not in starts for start in before[["meter_id", "start_ms"]].tolist()]
+    gone = [own_key not in keys for own_key in before[list(key)].tolist()]
     return after[np.array(changed, bool)], before[np.array(gone, bool)]
 
 
-def openings(before: Rows, after: Rows) -> tuple[int, int]:
-    """(number of episodes that opened, number that closed) from `before` to `after`, both EPISODE.
+def openings(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[int, int]:
+    """(number of episodes that opened, number that closed) from `before` to `after`; see changes.
 
     An episode that began and ended in between counts in both.
     """
-    was_open = {(row["meter_id"], row["start_ms"]): row["open"] for row in before}
-    opened = sum(bool(row["open"]) or key not in was_open for row in after if not was_open.get(key := (row["meter_id"], row["start_ms"])))
+    was_open = dict(zip(before[list(key)].tolist(), before["open"].tolist()))
+    is_open = zip(after[list(key)].tolist(), after["open"].tolist())
+    opened = sum(now_open or own_key not in was_open for own_key, now_open in is_open if not was_open.get(own_key))
     return opened, opened + int(before["open"].sum()) - int(after["open"].sum())
 
 

@@ -199,6 +199,13 @@ class Sketches:
         firsts = begins(meter_id)
         return meter_id[firsts], np.add.reduceat(self.counts, firsts)
 
+    def second_highest(self) -> tuple[Int32s, Floats]:
+        """(meter_ids int32 (m,), watts float64 (m,)): the second-highest reading of each meter that has two or more, within ALPHA."""
+        meter_ids, readings = self.readings()
+        at = np.searchsorted(np.cumsum(self.counts), np.cumsum(readings) - 2, side="right")
+        several = readings > 1
+        return meter_ids[several], VALUES[self.keys[at[several]] & _BIN_MASK]
+
     def to_bytes(self) -> bytes:
         """The sketches in a stable form: 6 bytes, plus 6 a meter and 6 a bin (10 a bin if any count is 2**32 or more)."""
         meter_id = (self.keys >> _BIN_BITS).astype(np.int32)

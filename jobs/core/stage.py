@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
 from jobs.core.batches import Batch, Wanted
-from jobs.core.house_days import FRESH, HouseDays
+from jobs.core.cells import Cells
+from jobs.core.house_days import FRESH, HouseDays, Rules
+from jobs.core.minutes import MINUTE_MS, Minutes
 from jobs.core.state import HouseState
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.local_days import NEVER
@@ -29,6 +32,7 @@ class Change:
     links: Rows  # LINK, pairs of consecutive readings
     joined: Rows  # JOINED, the readings that hold from one section to the next
     closes_a_day: bool
+    open_from_ms: int  # the local midnight that begins the first day which the batch does not close
     now_ms: int
     thresholds: list[ThresholdRecord] = field(default_factory=list)  # versions (records) that came into force with the batch
     wake: bool = False  # whether a stage wants to be woken later
@@ -54,6 +58,31 @@ class Change:
         clocks_ms: Ints = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
         rising: list[int] = clocks_ms[clocks_ms > NEVER].tolist()
         return rising
+
+    @cached_property
+    def settled(self) -> Rows:
+        """The minutes (PART, by part, meter and minute) that the batch settles, and pieces of minutes that were settled before."""
+        state = self.state.get("minutes")
+        minutes = Minutes.from_bytes(state)
+        settled = minutes.take(self.batch.sections, self.batch.minutes, self.used, self.clock_before_ms, self.house.clock_ms)
+        if (new_state := minutes.to_bytes()) != state:
+            self.state.put("minutes", new_state)
+        return settled
+
+    @cached_property
+    def cells(self) -> Cells:
+        """The house's cells with the minutes that are settled, or of a day that the batch closes: neither depends on how bursts are batched."""
+        cells = Cells(self.state)
+        cells.take(self.settled)
+        if self.closes_a_day:
+            others = Minutes.from_bytes(self.state.get("minutes")).open
+            cells.take(others[others["minute"] < self.open_from_ms // MINUTE_MS])
+        return cells
+
+    def close(self, rules: Rules) -> None:
+        """Close the days that are over."""
+        self.house.close(rules)
+        Cells(self.state).drop_before(self.open_from_ms // MINUTE_MS)
 
 
 class Stage:

@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
+from jobs.core.cells import watts_of
+from jobs.core.durations import KINDS
+from jobs.core.minutes import MINUTE_MS
+
 Severity = Literal["info", "warning", "critical"]
 
 CRITICAL_FACTOR = 2
@@ -19,6 +23,18 @@ CRITICAL_MS = 3_600_000
 after an hour something stays on."""
 
 MOST_DECIMALS = 3
+
+SEVERITY: dict[str, Severity] = {
+    "run": "warning",
+    "band": "warning",
+    "off": "warning",
+    "hour": "warning",
+    "standby": "info",
+    "dead": "critical",
+    "frozen": "warning",
+    "silent": "warning",
+}
+"""Of alerts of duration."""
 
 
 class Statement(TypedDict):
@@ -32,7 +48,7 @@ class Statement(TypedDict):
 
 @dataclass(frozen=True)
 class Level:
-    """States alerts of kind level: readings over a limit. hold_ms: how long an episode continues without one."""
+    """States alerts of kinds level and glitch: readings over a limit, and one alone. hold_ms: how long an episode continues without one."""
 
     hold_ms: int
 
@@ -41,6 +57,13 @@ class Level:
         peak_watts, limit_watts = float(episode["peak_watts"]), float(episode["limit_watts"])
         lasted_ms = int(episode["end_ms"]) - int(episode["start_ms"])
         peak, limit = apart(peak_watts, limit_watts)
+        if episode["readings"] == 1:
+            return {
+                "kind": "glitch",
+                "severity": "info",
+                "reason": f"a single reading of {peak} W, over its limit of {limit} W; none beside it is",
+                "ends_when": "the next reading is under the limit",
+            }
         lasted = f", for {duration(lasted_ms)}" if lasted_ms >= 1000 else ""
         held = f" for {self.hold_ms / 1000:g} s" if self.hold_ms else ""
         critical = peak_watts >= CRITICAL_FACTOR * limit_watts or lasted_ms >= CRITICAL_MS
@@ -50,6 +73,27 @@ class Level:
             "reason": f"{peak} W, over its limit of {limit} W{lasted}",
             "ends_when": f"it falls to {limit} W or less{held}",
         }
+
+
+def of_spell(spell: Any) -> Statement:
+    """The statement of a spell (a row of jobs.core.durations.SPELL)."""
+    kind, watts = KINDS[spell["kind"]], f"{watts_of(int(spell['limit'])):,.0f} W"
+    lasted = duration((int(spell["last"]) + 1 - int(spell["since"])) * MINUTE_MS)
+    usually = duration(int(spell["usual"]) * MINUTE_MS)
+    reason, ends_when = {
+        "run": (f"over {watts} for {lasted}; it is seldom over it for longer than {usually}", f"it pauses, at {watts} or less"),
+        "band": (f"at a power that it seldom draws, for {lasted}", "it draws a power that is usual, or pauses"),
+        "off": (f"off for {lasted}; it is seldom off for longer than {usually}", f"it draws more than {watts}"),
+        "hour": (
+            f"over {watts} beside its other meters for {lasted}: not at this hour",
+            f"what no other meter measures falls to {watts} or less",
+        ),
+        "standby": (f"over {watts} for {lasted}, without falling to its standby", f"it falls to {watts} or less"),
+        "dead": (f"under {watts} for {lasted}: the house always draws more", f"it draws more than {watts}"),
+        "silent": (f"no reading for {lasted}; it is seldom silent for longer than {usually}", "it sends a reading"),
+        "frozen": (f"the same reading for {lasted}; that seldom lasts longer than {usually}", "a reading differs"),
+    }[kind]
+    return {"kind": kind, "severity": SEVERITY[kind], "reason": reason, "ends_when": ends_when}
 
 
 def apart(high: float, low: float) -> tuple[str, str]:

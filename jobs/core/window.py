@@ -15,7 +15,8 @@ import numpy as np
 
 from jobs.core.sketch import Sketches
 from jobs.core.state_version import require_version
-from smartmeter.arrays import Floats, Int32s, Ints, Rows
+from jobs.core.usual import usual_record
+from smartmeter.arrays import Bools, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterThresholdRecord
 from smartmeter.settings import Settings
@@ -45,7 +46,7 @@ METER_DAY = np.dtype(
         ("covered_ms", "i8"),
         ("readings", "i8"),
         ("on_readings", "i8"),  # those over on_watts
-        ("peak_watts", "f8"),  # the highest of them; 0 where there are none
+        ("peak_watts", "f8"),  # the second-highest of them: one reading alone may be a glitch; 0 with fewer than two
     ]
 )
 """40 bytes."""
@@ -67,12 +68,22 @@ class Limits:
     added_watts: float
     window_days: int
     limit_days: int
+    usual_days: int
 
     @classmethod
     def of(cls, settings: Settings) -> Limits:
         """The rule in the settings."""
         rules = settings.rules
-        return cls(rules.quantile, rules.on_watts, rules.margin, rules.mains_watts, rules.min_watts, rules.window_days, rules.limit_days)
+        return cls(
+            rules.quantile,
+            rules.on_watts,
+            rules.margin,
+            rules.mains_watts,
+            rules.min_watts,
+            rules.window_days,
+            rules.limit_days,
+            rules.usual_days,
+        )
 
     @property
     def lowest_watts(self) -> float:
@@ -84,13 +95,13 @@ class Limits:
     def _rule(self) -> tuple[float, float, float]:
         return self.margin, self.mains_watts, self.added_watts
 
-    def of_meters(self, meter_ids: Int32s, days: Rows, date: int) -> tuple[Ints, Floats]:
-        """(time covered in the window in ms; limit in W, NaN while warming up) of each meter on a date, int64 and float64 (m,).
+    def of_meters(self, meter_ids: Int32s, days: Rows, date: int) -> tuple[Ints, Floats, Bools]:
+        """(time covered in the window in ms; limit in W, NaN while warming up; whether it is always on) of each meter on a date.
 
-        days: METER_DAY of the limit_days before the date.
+        int64, float64 and bool (m,). days: METER_DAY of the limit_days before the date.
         """
-        covered_ms, limit_watts = _limits(meter_ids, days, date - self.window_days, *self._rule)
-        return covered_ms, limit_watts
+        covered_ms, limit_watts, always_on = _limits(meter_ids, days, date - self.window_days, *self._rule)
+        return covered_ms, limit_watts, always_on
 
 
 @compiled
@@ -109,6 +120,7 @@ def limit_of(always_on, peak_watts, margin, mains_watts, added_watts):
 def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
     """See Limits.of_meters. window_from: the window's first day."""
     covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
+    always_on = np.zeros(len(meter_ids), np.bool_)
     for m in range(len(meter_ids)):
         known_ms = readings = on_readings = days_on = 0
         highest_watts = second_watts = 0.0
@@ -120,14 +132,15 @@ def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
             known_ms += days[d].covered_ms
             readings += days[d].readings
             on_readings += days[d].on_readings
-            days_on += days[d].on_readings > 0
+            days_on += days[d].peak_watts > 0
             second_watts = max(second_watts, min(highest_watts, days[d].peak_watts))
             highest_watts = max(highest_watts, days[d].peak_watts)
         if known_ms < LEAST_HISTORY_MS or days_on == 0:
             continue
         peak_watts = highest_watts if days_on < FEW_DAYS else second_watts
-        limit_watts[m] = limit_of(on_readings >= MOSTLY * readings, peak_watts, margin, mains_watts, added_watts)
-    return covered_ms, limit_watts
+        always_on[m] = on_readings >= MOSTLY * readings
+        limit_watts[m] = limit_of(always_on[m], peak_watts, margin, mains_watts, added_watts)
+    return covered_ms, limit_watts, always_on
 
 
 @dataclass(eq=False)
@@ -156,16 +169,19 @@ class Window:
         self.sketches = self.sketches.subtract(leaving)
         self.date = date
 
-    def meters(self, limits: Limits) -> Iterator[MeterThresholdRecord]:
-        """Yield a record (schema MeterThreshold) for each meter that had power in the window or was on in the limit_days, rising."""
+    def meters(self, limits: Limits, shapes: Rows) -> Iterator[MeterThresholdRecord]:
+        """Yield a record (schema MeterThreshold) for each meter that had power in the window or was on in the limit_days, rising.
+
+        shapes: SHAPE of the limit_days.
+        """
         in_sketches, percentiles = self.sketches.quantile(limits.quantile)
         meter_ids = np.union1d(in_sketches, self.days["meter_id"][self.days["on_readings"] > 0])
         at = np.searchsorted(meter_ids, in_sketches)
         percentile_watts, readings = np.zeros(len(meter_ids)), np.zeros(len(meter_ids), np.int64)
         percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]
-        covered_ms, limit_watts = limits.of_meters(meter_ids, self.days, self.date)
-        for meter_id, percentile, count, covered, limit in zip(
-            *(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts))
+        covered_ms, limit_watts, always_on = limits.of_meters(meter_ids, self.days, self.date)
+        for m, (meter_id, percentile, count, covered, limit) in enumerate(
+            zip(*(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts)))
         ):
             yield {
                 "meter_id": meter_id,
@@ -174,6 +190,7 @@ class Window:
                 "covered_s": covered / 1000,
                 "warming_up": isnan(limit),
                 "limit_watts": None if isnan(limit) else limit,
+                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(always_on[m]), limits.usual_days),
             }
 
     def to_bytes(self) -> bytes:
@@ -200,7 +217,7 @@ def meter_days(totals: Rows, sketches: Sketches, on_watts: float) -> Rows:
     for column in ("day", "meter_id", "covered_ms", "readings"):
         rows[column] = totals[column]
     on = sketches.above(on_watts)
-    meter_ids, peak = on.quantile(1.0)
-    _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
-    rows["on_readings"][at], rows["peak_watts"][at] = on.readings()[1][of_meter], peak[of_meter]
+    for column, (meter_ids, figures) in {"on_readings": on.readings(), "peak_watts": on.second_highest()}.items():
+        _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
+        rows[column][at] = figures[of_meter]
     return rows

@@ -32,6 +32,7 @@ from jobs.core.stage import Change, Stage
 from jobs.core.state import NO_STATE, HouseState, Shard
 from jobs.core.state_version import StateFault
 from jobs.flink.metrics import Counts, own_group
+from smartmeter.local_days import midnights
 from smartmeter.messages import topics
 from smartmeter.messages.codec import decode_as, encode
 from smartmeter.messages.framing import framing
@@ -206,7 +207,7 @@ class Houses(KeyedProcessFunction):
         for stage in self.stages:
             yield from self.messages(stage.take(change))
         if change.closes_a_day:
-            change.house.close(self.rules)
+            change.close(self.rules)
         change.state.put("days", change.house.to_bytes())
         self.count(change, ctx.get_current_key())
         if change.wake and change.house_id not in (waiting := self.waiting()):
@@ -222,7 +223,9 @@ class Houses(KeyedProcessFunction):
         house.timezone = batch.timezone
         batch = cut(batch, house, self.rules, self.wanted)
         taken = house.take(batch.sections, batch.newest_ms, self.rules)
-        return Change(batch, state, house, *before, *taken, closes_a_day=house.over_by_now(self.rules) > house.closed_day, now_ms=now_ms())
+        over = house.over_by_now(self.rules)
+        open_from_ms = int(midnights(house.timezone)[max(over, house.closed_day) + 1])
+        return Change(batch, state, house, *before, *taken, over > house.closed_day, open_from_ms, now_ms())
 
     def count(self, change: Change, shard: int) -> None:
         """Count a batch's readings by verdict, and the alerts that it opened and closed."""

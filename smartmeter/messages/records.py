@@ -76,6 +76,20 @@ class DailyEnergyRecord(TypedDict):
     hour_covered_s: list[float]
 
 
+class MeterUsualRecord(TypedDict):
+    """What is usual for a meter, in a record of topic thresholds."""
+
+    mains: bool
+    longest_run_minutes: list[int]
+    longest_off_minutes: int
+    longest_same_minutes: int
+    longest_gap_minutes: int
+    hour_watts: list[float]
+    standby_watts: float | None
+    dead_watts: float | None
+    rare_watts: list[float]
+
+
 class MeterThresholdRecord(TypedDict):
     """The threshold of a meter in a record of topic thresholds."""
 
@@ -85,6 +99,7 @@ class MeterThresholdRecord(TypedDict):
     covered_s: float
     warming_up: bool
     limit_watts: float | None
+    usual: MeterUsualRecord | None
 
 
 class ThresholdRecord(TypedDict):
@@ -98,6 +113,7 @@ class ThresholdRecord(TypedDict):
     window_days: int
     meters: list[MeterThresholdRecord]
     revision: int
+    longest_silence_minutes: int | None
 
 
 class AlertRecord(TypedDict):

@@ -150,6 +150,8 @@ def thresholds() -> list[tuple]:
             limit_watts is None,
             limit_watts,
             LONG_AGO,
+            *sink.USUAL.values(),
+            None,
         )
 
     return [
@@ -182,6 +184,7 @@ def alerts() -> list[tuple]:
             "warning",
             f"**{peak_watts:,} W**, over its limit of {limit_watts:,} W",
             f"it falls to {limit_watts:,} W or less",
+            "",
         )
 
     return [

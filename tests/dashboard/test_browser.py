@@ -171,7 +171,9 @@ def judge_look(page: Page, name: str, screenshot: Path) -> None:
     whole(page)
     width = page.viewport_size["width"]
     assert page.get_by_role("heading", level=1).inner_text().casefold() == name
-    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert (
+        page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth)") <= width
+    )
     page.wait_for_timeout(500)  # charts fade in
     assert page.evaluate(CUT_OFF) == []
     assert width < 1000 or page.evaluate(TABLES_WITH_HIDDEN_COLUMNS) == 0
@@ -374,6 +376,7 @@ def test_an_address_in_a_name_or_a_query_is_no_link(new_page, settings):
                 "level",
                 "info",
                 name,
+                "",
                 "",
             )
         ],

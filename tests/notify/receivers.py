@@ -93,7 +93,7 @@ class Mailbox:
         """Its address, with a user and a password."""
 
         def is_user(server, session, envelope, mechanism, login):
-            return AuthResult(success=login.login == b"meters" and login.password == SECRET.encode())
+            return AuthResult(success=login.login == b"meters" and login.password == SECRET.encode(), handled=False)
 
         port = free_port()
         controller = Controller(self, "127.0.0.1", port, authenticator=is_user, auth_required=True, auth_require_tls=False)

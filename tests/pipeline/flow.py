@@ -16,11 +16,12 @@ from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import topics
 from smartmeter.settings import Settings
 from stack.processes import Processes
-from tests.oracle import Outcome, Rule, judge
+from tests.oracle import Outcome
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
 from tests.ports import on_free_ports
 from tests.topics import records
+from tests.unit.outcomes import judged
 from tests.waiting import STILL_S, until
 
 WINDOW_DAYS = 2
@@ -78,9 +79,7 @@ class Flow(threading.Thread):
 
 def expected_of(settings: Settings, log: Log) -> Outcome:
     """What the oracle finds in a log."""
-    rules = settings.rules
-    rule = Rule(window_days=rules.window_days, limit_days=rules.limit_days, hold_ms=round(rules.hold_s * 1000))
-    return judge(log.bursts, round(settings.rules.max_gap_s * 1000), round(settings.rules.allowed_lateness_s * 1000), rule)
+    return judged(log.bursts, settings)
 
 
 def judge_stack(processes: Processes, settings: Settings, client: Client, log: Log) -> None:

@@ -55,7 +55,7 @@ class Log:
 def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
     """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on.
 
-    Of the readings 2 % are spikes, some of them two in a row; so is meter 7's last. Those of a day are twice as high as those of the day
+    Of the readings 2 % are spikes, some of them two in a row; so are meter 7's last two. Those of a day are twice as high as those of the day
     before, and so over the limit that these give.
     """
     begin = at = midnight_ms(ZoneInfo(timezone), first) - BURST_MS // 3
@@ -69,7 +69,7 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
         watts[: counts[0]] += 60
         spikes = rng.random(len(watts)) < 0.02
         spikes[1:] |= spikes[:-1] & (rng.random(len(spikes[1:])) < 0.3)
-        spikes[-1:] |= at + BURST_MS >= end
+        spikes[-2:] |= at + BURST_MS >= end
         watts[spikes] += SPIKE_WATTS << (at - begin) // DAY_MS
         if len(watts) and rng.random() < 0.1:
             watts[rng.integers(len(watts))] = rng.choice([-0.4, np.nan, 2.0**32])
@@ -154,55 +154,54 @@ def poison(burst: Burst, rng) -> bytes | None:
     ][rng.integers(9)]
 
 
-def produce(settings, messages, timestamps=()) -> None:
-    """Send (key, value) to the topic readings, a fifth by each codec; their timestamps are those that are given, or a millisecond apart."""
+def produce(settings, messages) -> None:
+    """Send (key, value) to the topic readings, a fifth by each codec, with timestamps a millisecond apart."""
     name = topics.topic(settings, "readings")
     for codec, piece in zip(CODECS, np.array_split(np.arange(len(messages)), len(CODECS))):
         producer = Producer(CLIENT | connection.client(settings) | {"enable.idempotence": True, "compression.type": codec})
         for i in piece.tolist():
             key, value = messages[i]
-            producer.produce(name, value, key, timestamp=timestamps[i] if timestamps else FIRST_TIMESTAMP_MS + i)
+            producer.produce(name, value, key, timestamp=FIRST_TIMESTAMP_MS + i)
         assert producer.flush(STILL_S) == 0
 
 
 @contextmanager
-def produced_in_transactions(settings, messages) -> Iterator[None]:
+def produced_in_transactions(settings, messages, timestamps) -> Iterator[None]:
     """Send (key, value) to the topic readings in transactions. In front of each, and at the end, one with 50 times the power is aborted; the last is open."""
     producer = Producer(
         CLIENT | connection.client(settings) | {"transactional.id": settings.kafka.topic_prefix, "transaction.timeout.ms": 900_000}
     )
     producer.init_transactions()
-    pieces = [messages[at : at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(messages), MESSAGES_OF_A_TRANSACTION)]
-    at = FIRST_TIMESTAMP_MS
+    sent = [(*message, timestamp) for message, timestamp in zip(messages, timestamps)]
+    pieces = [sent[at : at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(sent), MESSAGES_OF_A_TRANSACTION)]
     for piece in pieces:
-        for sent, end in ((fifty_times(piece), producer.abort_transaction), (piece, producer.commit_transaction)):
-            send_transaction(settings, producer, sent, at)
+        for part, end in ((fifty_times(piece), producer.abort_transaction), (piece, producer.commit_transaction)):
+            send_transaction(settings, producer, part)
             end()
-        at += len(piece)
-    send_transaction(settings, producer, fifty_times(pieces[0]), at)
+    send_transaction(settings, producer, fifty_times(pieces[0]))
     producer.abort_transaction()
-    send_transaction(settings, producer, fifty_times(pieces[0]), at)
+    send_transaction(settings, producer, fifty_times(pieces[0]))
     try:
         yield
     finally:
         producer.abort_transaction()
 
 
-def send_transaction(settings, producer: Producer, messages, first_timestamp_ms: int) -> None:
-    """Begin a transaction, and send (key, value) in it as far as the broker."""
+def send_transaction(settings, producer: Producer, sent) -> None:
+    """Begin a transaction, and send (key, value, timestamp) in it as far as the broker."""
     producer.begin_transaction()
-    for i, (key, value) in enumerate(messages):
-        producer.produce(topics.topic(settings, "readings"), value, key, timestamp=first_timestamp_ms + i)
+    for key, value, timestamp in sent:
+        producer.produce(topics.topic(settings, "readings"), value, key, timestamp=timestamp)
     assert producer.flush(STILL_S) == 0
 
 
-def fifty_times(messages) -> list[tuple[bytes, bytes]]:
-    """The bursts among (key, value), with 50 times their power."""
+def fifty_times(sent) -> list[tuple[bytes, bytes, int]]:
+    """The bursts among (key, value, timestamp), with 50 times their power."""
     changed = []
-    for key, value in messages:
+    for key, value, timestamp in sent:
         with suppress(CodecError):
             burst = decode_burst(value or b"")
-            changed.append((key, encode_burst(replace(burst, watts=burst.watts * 50))))
+            changed.append((key, encode_burst(replace(burst, watts=burst.watts * 50)), timestamp))
     return changed
 
 

@@ -87,7 +87,7 @@ def plan(request):
     if request.config.getoption("--soak"):
         kinds = ["worker", "pipeline", "taskmanager", "kafka", "sink", "endpoint"]
         return [*np.random.default_rng(20261124).permutation(kinds * 5), "hang"], 12
-    return ["worker", "kafka", "pipeline", "hang"], 4
+    return ["worker", "kafka", "taskmanager", "pipeline", "hang"], 4
 
 
 def test_whatever_is_killed_nothing_is_lost_or_counted_twice(plan, tmp_path, capfd):

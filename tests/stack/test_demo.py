@@ -72,7 +72,9 @@ def test_a_second_demo_starts_after_a_killed_one(smw, tmp_path):
     assert int(used.replace(",", "")) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
     assert [line.split()[0] for line in lines if re.match(r" +\d+  \w+.* 2  ", line)] == ["1", "2"]
     assert re.search(
-        r"^\d+ alerts, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ", output, re.MULTILINE
+        r"^\d+ alerts of kind level, \d+ of them on one of the \d+ spikes put in: precision \S+\nrecall \S+ \(\d+ of \d+\), ",
+        output,
+        re.MULTILINE,
     )
     assert running(home).keys() == {"kafka", "endpoint", "sink", "metrics", "pipeline", "flink_page", "generator", "dashboard"}
     assert not list(home.glob("*/leftover"))

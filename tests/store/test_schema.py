@@ -56,7 +56,11 @@ def energy(
     )
 
 
-def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watts=330.0, revision=1):
+USUAL = (False, [90, 60], 45, 3, 20, [], None, None, [100.0, 200.0], 5)
+UNKNOWN = (None, [], None, None, None, [], None, None, [], None)
+
+
+def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watts=330.0, revision=1, usual=USUAL):
     return (
         house_id,
         meter_id,
@@ -71,16 +75,28 @@ def threshold(house_id, meter_id, *, day=DAY, percentile_watts=200.0, limit_watt
         limit_watts is None,
         limit_watts,
         revision,
+        *usual,
     )
 
 
 def alert(
-    house_id, meter_id, start_s=0, *, day=DAY, duration_s=60, is_open=False, retracted=0, peak_watts=2000.0, excess_kwh=0.5, revision=1
+    house_id,
+    meter_id,
+    start_s=0,
+    *,
+    day=DAY,
+    duration_s=60,
+    is_open=False,
+    retracted=0,
+    peak_watts=2000.0,
+    excess_kwh=0.5,
+    revision=1,
+    rule="",
 ):
-    """An alert that starts some seconds into a day."""
+    """An alert that starts some seconds into a day; rule: its kind if that is one of duration."""
     start = day * 86_400_000 + 1000 * start_s
     return (
-        f"{house_id}/{meter_id}/{start}",
+        f"{house_id}/{meter_id}/{start}" + f"/{rule}" * bool(rule),
         house_id,
         meter_id,
         day,
@@ -94,10 +110,11 @@ def alert(
         330.0,
         excess_kwh,
         revision,
-        "level",
+        rule or "level",
         "critical",
         "2,000 W, over its limit of 330 W",
         "it falls to 330 W or less for 60 s",
+        rule,
     )
 
 
@@ -239,18 +256,66 @@ def test_a_table_of_the_last_release_gains_the_columns_of_this_one(writer, datab
     assert writer.query("SELECT meter_id, hour, kwh FROM energy_by_hour").result_rows == [(2, 0, 2.5)]
 
 
-def test_alerts_of_the_last_release_gain_kind_and_severity(writer, database):
-    kept = COLUMNS["alerts"][: COLUMNS["alerts"].index("kind")]
+def before_this_release(writer, table, new):
+    """Make a table as it was before it had the columns from `new` on, and its sort key had a rule. Returns its columns."""
+    [statement] = [statement for statement in schema.STATEMENTS if f"CREATE TABLE IF NOT EXISTS {table}\n" in statement]
+    kept = COLUMNS[table][: COLUMNS[table].index(new)]
     for view in ("open_alerts", "top_meters", "alerts_by_zip", "alert_list"):
         writer.command(f"DROP VIEW {view}")
-    for column in COLUMNS["alerts"][len(kept) :]:
-        writer.command(f"ALTER TABLE alerts DROP COLUMN {column}")
+    writer.command(f"DROP TABLE {table}")
+    writer.command(statement.replace("start, rule)", "start)"))
+    for column in COLUMNS[table][len(kept) :]:
+        writer.command(f"ALTER TABLE {table} DROP COLUMN {column}")
+    return kept
+
+
+def test_alerts_of_the_last_release_gain_kind_and_severity(writer, database):
+    kept = before_this_release(writer, "alerts", "kind")
     writer.insert("alerts", [alert(1, 1)[: len(kept)]], column_names=kept)
     schema.create(writer, database)
     insert(writer, "alerts", alert(1, 2))
     assert writer.query("SELECT meter_id, alert_kind, severity, reason, ends_when FROM alert_list ORDER BY meter_id").result_rows == [
         (1, "level", "warning", "", ""),
         (2, "level", "critical", "2,000 W, over its limit of 330 W", "it falls to 330 W or less for 60 s"),
+    ]
+
+
+def test_alerts_of_the_last_release_take_those_of_other_kinds_beside_them(writer, reader, database):
+    kept = before_this_release(writer, "alerts", "kind")
+    writer.insert("alerts", [alert(1, 1)[: len(kept)], alert(1, 2)[: len(kept)]], column_names=kept)
+    schema.create(writer, database)
+    insert(writer, "alerts", alert(1, 1, excess_kwh=2.0, revision=2), alert(1, 2, rule="run"))
+    writer.command("OPTIMIZE TABLE alerts FINAL")
+    assert reader.query("SELECT meter_id, kind, excess_kwh FROM alerts ORDER BY ALL").result_rows == [
+        (1, "level", 2.0),
+        (2, "level", 0.5),
+        (2, "run", 0.5),
+    ]
+
+
+def test_alerts_of_several_kinds_that_start_together_each_have_a_row(writer, reader):
+    insert(writer, "alerts", alert(1, 3), alert(1, 3, rule="run"), alert(1, 3, rule="band"))
+    insert(writer, "alerts", alert(1, 3, rule="run", excess_kwh=2.0, revision=2), alert(1, 3, rule="band", retracted=1, revision=2))
+    assert reader.query("SELECT alert_kind, excess_kwh FROM alert_list ORDER BY ALL").result_rows == [("level", 0.5), ("run", 2.0)]
+
+
+def test_an_alert_of_the_whole_house_has_its_name(writer, reader, meters):
+    insert(writer, "houses", house(1, "02138"))
+    insert(writer, "alerts", alert(1, 0, is_open=True, rule="silent"))
+    for view in ("alert_list", "open_alerts", "top_meters"):
+        assert reader.query(f"SELECT meter_id, label, kind FROM {view}").result_rows == [(0, "the house", "")]
+    assert reader.query("SELECT zip, alerts FROM alerts_by_zip").result_rows == [("02138", 1)]
+
+
+def test_thresholds_of_the_last_release_gain_what_is_usual(writer, reader, database):
+    kept = before_this_release(writer, "thresholds", "mains")
+    writer.insert("thresholds", [threshold(1, 1)[: len(kept)]], column_names=kept)
+    schema.create(writer, database)
+    insert(writer, "thresholds", threshold(1, 2))
+    added = ", ".join(COLUMNS["thresholds"][len(kept) :])
+    assert reader.query(f"SELECT meter_id, limit_watts, {added} FROM thresholds ORDER BY meter_id").result_rows == [
+        (1, 330.0, *UNKNOWN),
+        (2, 330.0, *USUAL),
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from generator.scoring import Score, score
 from generator.synthetic import Spike, write_ground_truth
-from store.sink import COLUMNS
+from store.sink import COLUMNS, USUAL
 
 MINUTE_MS = 60_000
 T_MS = 1_700_000_000_000
@@ -32,6 +32,7 @@ def alert(house_id, meter_id, first, last, *, retracted=False, revision=1):
         "warning",
         "900 W, over its limit of 200 W",
         "it falls to 200 W or less",
+        "",
     )
 
 
@@ -50,6 +51,8 @@ def threshold(house_id, meter_id, first, last, limit_watts):
         limit_watts is None,
         limit_watts,
         1,
+        *USUAL.values(),
+        None,
     )
 
 
@@ -97,7 +100,7 @@ def test_score(writer, tmp_path):
     found = score(writer, tmp_path / "truth.csv")
     assert found == Score(alerts=7, true_alerts=5, spikes=5, found=3, judged=3, judged_found=2)
     assert str(found) == (
-        "7 alerts, 5 of them on one of the 5 spikes put in: precision 0.714\n"
+        "7 alerts of kind level, 5 of them on one of the 5 spikes put in: precision 0.714\n"
         "recall 0.667 (2 of 3), leaving out 2 spikes on meters that were still warming up; 0.600 of all"
     )
 

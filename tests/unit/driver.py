@@ -13,20 +13,25 @@ from pyflink.common import Row, Types
 from pyflink.datastream.state import MapStateDescriptor
 
 from jobs.core.batches import house_batches
+from jobs.core.cells import Block, Cells
+from jobs.core.durations import Durations, Usuals
 from jobs.core.episodes import Runs, Versions
 from jobs.core.house_days import HouseDays
 from jobs.core.minutes import Minutes
 from jobs.core.overlaps import LOOK_BACK_MS, Horizon
 from jobs.core.panes import Panes
 from jobs.core.readings import read
+from jobs.core.shapes import Shapes
 from jobs.core.shards import shard_of
 from jobs.core.state import LARGE, HouseState
+from jobs.core.watch import Watch
 from jobs.core.window import Window
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import BATCHES, BYTES, HOUSES, MESSAGE, Houses
 from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
+from smartmeter.local_days import midnights
 from smartmeter.messages.codec import decode, encode_burst
 from smartmeter.run import LIVE
 from smartmeter.settings import Settings
@@ -34,7 +39,16 @@ from tests.oracle import EPOCH
 from tests.unit.flink_stand_in import FlinkStandIn, fitting
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
 
-CLASS_OF = {"days": HouseDays, "window": Window, "versions": Versions, "runs": Runs, "minutes": Minutes}
+CLASS_OF = {
+    "days": HouseDays,
+    "window": Window,
+    "versions": Versions,
+    "runs": Runs,
+    "minutes": Minutes,
+    "shapes": Shapes,
+    "usuals": Usuals,
+    "durations": Durations,
+}
 """Name of a house's state -> what its bytes are of."""
 SHARDS = 2
 """Houses 1 and 3 share a shard, so they are processed together; house 2 is in the other."""
@@ -55,7 +69,7 @@ class Results:
             if topic == "daily_energy" and record["hours"]:
                 assert_hours_add_up(record)
             if "revision" in record and before:
-                assert record["revision"] > before["revision"]
+                assert record["revision"] > before["revision"], (topic, record, before)
                 assert not before.get("final"), "a result after the final one"
                 assert topic != "thresholds" or record["valid_to"] > before["valid_to"], "a version that was sent before"
             self.messages.append((topic, record, payload))
@@ -103,7 +117,7 @@ def assert_hours_add_up(record: dict):
     assert abs(sum(record["hour_covered_s"]) - record["covered_s"]) <= 1e-6
 
 
-STAGES = (DailyEnergy, Thresholds, Spikes, lambda _: PowerProfile())
+STAGES = (DailyEnergy, Thresholds, Spikes, Watch, lambda _: PowerProfile())
 
 
 def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
@@ -165,6 +179,7 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
         for name, kind in CLASS_OF.items():
             if body := state.get(name):
                 assert kind.from_bytes(body).to_bytes() == body
+        assert_cells_kept(state)
         if body := state.get("window"):
             window, panes = Window.from_bytes(body), Panes(state)
             assert min(panes.days, default=window.date) >= window.date - setting.rules.window_days
@@ -172,6 +187,19 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
             assert {name for name in state.large if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
             gathered = {int(name.split("/")[1]) for name in state.small if name.startswith("gathered/")}
             assert gathered <= set(panes.days) and all(day >= window.date for day in gathered), "a day that is over is one value"
+
+
+def assert_cells_kept(state: HouseState):
+    """Fail when a block of cells differs from what its own bytes give, or is of no day that is open."""
+    days = Cells(state).days
+    assert {f"cells/{day}" for day in days} == {name for name in {*state.small, *state.large} if name.startswith("cells/")}
+    for day in days:
+        body = state.get(f"cells/{day}")
+        assert Block.unpack(body).pack() == body
+    if body := state.get("days"):
+        house = HouseDays.from_bytes(body)
+        first_open_minute = midnights(house.timezone)[house.closed_day + 1] // 60_000
+        assert all((day + 2) * 1440 > first_open_minute for day in days), "a day more, as a change of time zone moves midnights"
 
 
 def houses_of(keyed: FlinkStandIn) -> set[int]:

@@ -132,6 +132,13 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
                 bursts.append(burst(begin, end, within, zone, house_id))
         at += length
     bursts = bursts or [burst(at, at + 1000, {1: [(at, 1.0)]}, zone, house_id)]
+    return draw(in_disorder(bursts, taken, start, at, zone))
+
+
+@st.composite
+def in_disorder(draw, bursts, taken, start, at, zone):
+    """The bursts of a house with overlaps, repeats and disorder. taken: meter -> all its readings from start to at."""
+    house_id = bursts[0].house_id
     for _ in range(draw(st.sampled_from([0, 0, 1, 4]))):  # cut otherwise: what was sent, and what was not
         begin = start + draw(st.integers(0, (at - start) // GRID_MS)) * GRID_MS + draw(st.sampled_from([0, 1, -60_000]))
         end = begin + draw(st.sampled_from([60_001, 5 * GRID_MS, 5 * HOUR_MS, 50 * HOUR_MS]))
@@ -148,6 +155,67 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
     return bursts
 
 
+ROUTINES = {
+    "mains": lambda minute: 100 + 3 * (minute // 5 % 4) + (400 if 360 <= minute % 1440 < 1320 else 0),
+    "fridge": lambda minute: 90 if minute % 60 < 40 else 0,
+    "washer": lambda minute: 1900 + minute % 7 if 600 <= minute % 1440 < 660 else 1,
+}
+"""Power of a meter in each minute of ordinary days."""
+
+FAULTS = {
+    "stuck": lambda watts, minute: max(watts, 85 + minute % 4),
+    "odd": lambda watts, minute: 700 + minute % 3,
+    "off": lambda watts, minute: minute % 2,
+    "frozen": lambda watts, minute: 95,
+    "more": lambda watts, minute: watts + 250,
+    "much more": lambda watts, minute: watts + 3000,
+    "silent": lambda watts, minute: None,
+}
+"""Power during a fault, in place of that of ordinary days."""
+
+FAULTS_OF = {
+    "mains": ["off", "more", "much more", "frozen", "more", "silent"],
+    "fridge": ["off", "stuck", "odd", "off", "much more", "frozen", "silent"],
+    "washer": ["stuck", "odd", "off", "frozen", "silent"],
+}
+
+
+@st.composite
+def logs_with_faults(draw, house_id, setting):
+    """Bursts of one house in the order of the topic: ordinary days, then faults that last for hours, with gaps, overlaps and disorder."""
+    zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
+    start = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-40, 12)) * HOUR_MS
+    kinds = draw(st.lists(st.sampled_from(["mains", "fridge", "mains", "fridge", "washer"]), min_size=1, max_size=3))
+    ordinary = setting.rules.usual_days + round(setting.rules.allowed_lateness_s / 86_400)
+    days = ordinary + draw(st.integers(2, 3))
+    at_hour, hours_long = st.integers(24 * ordinary, 24 * days - 3), st.sampled_from([6, 3, 12, 30])
+    faults = [
+        (meter, draw(at_hour), draw(hours_long), draw(st.sampled_from(FAULTS_OF[kind])))
+        for meter, kind in enumerate(kinds, 1)
+        for _ in range(draw(st.integers(1, 3)))
+    ]
+    step, twice, offset_ms = draw(st.sampled_from([10, 15])), draw(st.booleans()), draw(st.sampled_from([0, 7000]))
+    taken = {meter: [] for meter in range(1, len(kinds) + 1)}
+    for meter, kind in enumerate(kinds, 1):
+        for minute in range(0, days * 1440, step):
+            watts = ROUTINES[kind](minute)
+            for _, hour, hours, fault in [fault for fault in faults if fault[0] == meter]:
+                if watts is not None and 0 <= minute - 60 * hour < 60 * hours:
+                    watts = FAULTS[fault](watts, minute)
+            if watts is not None:
+                time_ms = start + 60_000 * minute + offset_ms
+                taken[meter] += [(time_ms, watts), (time_ms + 30_000, watts * 1.25)][: 2 if twice and minute % 4 == 0 else 1]
+    hours, bursts = 0, []
+    while hours < 24 * days:
+        length = min(draw(st.sampled_from([30, 6, 12, 2])), 24 * days - hours)
+        begin, end = start + hours * HOUR_MS, start + (hours + length) * HOUR_MS
+        if hours < 24 or draw(st.integers(0, 7)):
+            within = {m: [r for r in readings if begin <= r[0] < end] for m, readings in taken.items()}
+            bursts.append(burst(begin, end, within, zone, house_id))
+        hours += length
+    return draw(in_disorder(bursts, taken, start, start + hours * HOUR_MS, zone))
+
+
 @st.composite
 def house_logs_and_settings(draw, **rules):
     """(bursts of one to three houses in the order of the topic, settings)."""
@@ -157,7 +225,8 @@ def house_logs_and_settings(draw, **rules):
             "hold_s": draw(st.sampled_from([0.0, 60.0, 900.0])),
             "allowed_lateness_s": draw(st.sampled_from([30 * 3600.0, 3600.0, 30 * 3600.0, 0.0])),
             "window_days": (window_days := draw(st.integers(1, 3))),
-            "limit_days": window_days + draw(st.sampled_from([0, 1, 4])),
+            "limit_days": window_days + draw(st.sampled_from([4, 0, 1, 4])),
+            "usual_days": draw(st.sampled_from([2, 2, 3])),
             "quantile": draw(st.sampled_from([0.5, 0.9])),
             "margin": 0.5,
             "min_watts": 20.0,
@@ -165,7 +234,8 @@ def house_logs_and_settings(draw, **rules):
             **rules,
         }
     )
-    bursts = draw(house_logs(1, round(setting.rules.max_gap_s * 1000)))
+    with_faults = draw(st.booleans())
+    bursts = draw(logs_with_faults(1, setting) if with_faults else house_logs(1, round(setting.rules.max_gap_s * 1000)))
     for house_id in draw(st.sampled_from([(), (3,), (), (2, 3)])):
         for other in draw(house_logs(house_id, round(setting.rules.max_gap_s * 1000), most_bursts=5)):
             bursts.insert(draw(st.integers(0, len(bursts))), other)

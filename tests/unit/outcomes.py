@@ -7,12 +7,14 @@ from datetime import date, timedelta
 
 import pytest
 
+from jobs.core import durations, open_runs, shapes, usual
 from jobs.flink.operator import Houses
 from smartmeter.messages.topics import RESULTS
 from smartmeter.settings import Settings
 from tests.oracle import EPOCH, Rule, hours_of, judge
 from tests.unit.driver import Results
 from tests.unit.flink_stand_in import FlinkStandIn
+from tests.watchdog_oracle import Numbers
 
 
 def rule_of(setting: Settings) -> Rule:
@@ -25,6 +27,43 @@ def rule_of(setting: Settings) -> Rule:
         setting.rules.mains_watts,
         hold_ms=round(setting.rules.hold_s * 1000),
         limit_days=setting.rules.limit_days,
+        durations=numbers_of(setting),
+    )
+
+
+def numbers_of(setting: Settings) -> Numbers:
+    """The numbers of the rules of duration, as the jobs have them."""
+    return Numbers(
+        usual_days=setting.rules.usual_days,
+        least_used=usual.LEAST_USED,
+        few_used=setting.rules.usual_days + 1,
+        standby_share=shapes.STANDBY_SHARE,
+        standby_days=usual.STANDBY_DAYS,
+        standby_factor=usual.STANDBY_FACTOR,
+        standby_added_watts=usual.STANDBY_ADDED_WATTS,
+        dead_factor=usual.DEAD_FACTOR,
+        hour_added_watts=usual.HOUR_ADDED_WATTS,
+        rare_from_watts=usual.RARE_FROM_WATTS,
+        rare_minutes=usual.RARE_MINUTES,
+        run_factor=durations.RUN_FACTOR,
+        run_added=durations.RUN_MINUTES,
+        band=durations.BAND_MINUTES,
+        off_factor=durations.OFF_FACTOR,
+        off_added=durations.HOUR_MINUTES,
+        off_most=durations.LONG_PAUSE_MINUTES,
+        over_hour=durations.OVER_HOUR_MINUTES,
+        held_minutes=open_runs.HELD_MINUTES,
+        hours_beside=usual.HOURS_BESIDE,
+        standby=durations.STANDBY_MINUTES,
+        dead=durations.HOUR_MINUTES,
+        same_factor=durations.SAME_FACTOR,
+        same_added=durations.HOUR_MINUTES,
+        silence_factor=durations.SILENCE_FACTOR,
+        silence_added=durations.HOUR_MINUTES,
+        merged=durations.MERGED_MINUTES,
+        steady_steps=open_runs.STEADY_CODES,
+        on_watts=setting.rules.on_watts,
+        most_missing=int(setting.rules.max_gap_s // 60),
     )
 
 
@@ -77,15 +116,18 @@ def assert_thresholds(results: Results, outcome, setting: Settings):
                     "covered_s": m.covered_s,
                     "warming_up": m.warming_up,
                     "limit_watts": m.limit_watts,
+                    "usual": m.usual,
                 }
                 for meter, m in sorted(version.meters.items())
             ],
+            "longest_silence_minutes": version.longest_silence_minutes,
         }
         for (house, day), version in outcome.thresholds.items()
     }
 
 
-def assert_alerts(results: Results, outcome):
+def assert_alerts(results: Results, alerts: dict):
+    """Fail when the last records differ from the oracle's alerts, of a topic that goes on or of one that has ended."""
     assert results.last("alerts") == {
         alert_id.encode(): {
             "alert_id": alert_id,
@@ -106,7 +148,7 @@ def assert_alerts(results: Results, outcome):
             "reason": a.reason,
             "ends_when": a.ends_when,
         }
-        for alert_id, a in outcome.alerts.items()
+        for alert_id, a in alerts.items()
     }
 
 

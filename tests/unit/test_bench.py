@@ -34,7 +34,7 @@ LOG = """\
 
 CHILD_THAT_ENDS = """
 import subprocess, sys, time
-busy = "import time; filled = bytearray(200 << 20)\\nwhile time.process_time() < 0.7: pass\\ntime.sleep(1)"
+busy = "import time; filled = bytearray(200 << 20)\\nwhile time.process_time() < 0.75: pass\\ntime.sleep(1)"
 subprocess.run([sys.executable, "-c", busy])
 print('{"seconds": 3.5}', flush=True)
 time.sleep(60)

@@ -128,7 +128,8 @@ COMMANDS = [
 
 @pytest.mark.parametrize("file, command", COMMANDS)
 def test_every_command_of_the_documents_is_one(file, command):
-    assert parser().parse_args(shlex.split(command, comments=True)).run
+    arguments = shlex.split(command, comments=True)
+    assert parser(arguments[0]).parse_args(arguments).run
 
 
 def test_by_symbolic_link(tmp_path):

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyflink.common import Row
 
-from jobs.core.batches import Batch, unpack
+from jobs.core.batches import Batch, Wanted, unpack
 from jobs.core.shards import shard_of
 from jobs.core.state import HouseState
+from jobs.core.watch import Watch
 from jobs.flink.operator import END_OF_TIME_MS
 from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting
 from jobs.thresholds import Thresholds
@@ -20,6 +21,11 @@ from smartmeter.settings import Settings
 from tests.unit.driver import SETTING, SHARDS, Results, check_state, every_two_hours, houses_of, pipeline, rows_of, state_of, versions_of
 from tests.unit.flink_stand_in import FlinkStandIn
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings
+
+
+def wanted_by(setting: Settings) -> Wanted:
+    """What the spikes job reads of its topic."""
+    return Spikes(setting).wanted | Watch(setting).wanted
 
 
 def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Results, FlinkStandIn]:
@@ -85,13 +91,14 @@ def starts_of(results: Results) -> list[int]:
 @given(house_logs_and_settings(), cuts, st.data())
 def test_spikes_alone_emits_what_the_pipeline_emits_whenever_the_thresholds_arrive(log, sizes, data):
     bursts, setting = log
-    pipelined, _, _ = pipeline(bursts, [3], setting)
-    rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
+    pipelined, at_end, _ = pipeline(bursts, [3], setting)
+    rows = [row for batch in rows_of(bursts, sizes, setting, wanted_by(setting)) for row in batch]
     versions, order = data.draw(arrivals_of(rows, versions_of(pipelined)))
     results, keyed = spikes_alone(rows, versions, order, setting)
     assert results.last("alerts") == pipelined.last("alerts")
     assert results.readings_late() == pipelined.readings_late()
     end_of_topics(results, keyed, setting)
+    assert results.last("alerts") == at_end.last("alerts")
     assert all(record["reason"] != NO_THRESHOLD for record in results.last("late").values())
 
 
@@ -100,7 +107,7 @@ def test_spikes_alone_emits_what_the_pipeline_emits_whenever_the_thresholds_arri
 def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, known, rows_first):
     bursts, setting = log
     pipelined, _, _ = pipeline(bursts, sizes, setting)
-    rows = [row for batch in rows_of(bursts, sizes, setting, Spikes(setting).wanted) for row in batch]
+    rows = [row for batch in rows_of(bursts, sizes, setting, wanted_by(setting)) for row in batch]
     versions = versions_of(pipelined)[:known]
     order = [True] * len(rows) + [False] * len(versions)
     results, keyed = spikes_alone(rows, versions, order if rows_first else order[::-1], setting)
@@ -115,22 +122,36 @@ def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, 
         assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
 
 
-def test_an_alert_is_emitted_with_the_batch_of_its_first_reading():
+def test_an_alert_is_emitted_with_the_batch_of_its_second_reading():
     # A limit of 150 W + 500 W is there once the first day is closed: at 1 a.m., hour 25.
-    bursts = every_two_hours(0, 32, h28=3000.0)
+    bursts = every_two_hours(0, 34, h28=3000.0, h30=3000.0)
     results, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
+    assert results.last("alerts") == {}
+    results, _, _ = pipeline(bursts[:16], [1], SETTING, [Thresholds, Spikes])
     [alert] = results.last("alerts").values()
-    assert (alert["open"], alert["readings"], alert["peak_watts"], alert["excess_kwh"]) == (True, 1, 3000, 0)
+    # (3000 - limit) W for 2 h so far; the limit is 500 W over one and a half times the 1 % bin of 100 W.
+    excess_kwh = 2 * (3 - alert["limit_watts"] / 1000)
+    assert (alert["open"], alert["readings"], alert["peak_watts"]) == (True, 2, 3000) and alert["excess_kwh"] == pytest.approx(excess_kwh)
     results, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
     [alert] = results.last("alerts").values()
-    # (3000 - limit) W for 2 h; the limit is 500 W over one and a half times the 1 % bin of 100 W.
-    assert alert["open"] is False and alert["excess_kwh"] == pytest.approx(2 * (3 - alert["limit_watts"] / 1000))
+    assert (alert["open"], alert["kind"]) == (False, "level") and alert["excess_kwh"] == pytest.approx(2 * excess_kwh)
     assert alert["limit_watts"] == pytest.approx(650, abs=1.5)
 
 
+@pytest.mark.parametrize("watts, kinds", [(1250.0, []), (1350.0, ["glitch"])])
+def test_a_reading_alone_is_a_glitch_from_twice_its_limit_on_once_it_is_over(watts, kinds):
+    bursts = every_two_hours(0, 34, h28=watts)
+    results, _, _ = pipeline(bursts[:15], [1], SETTING, [Thresholds, Spikes])
+    assert results.last("alerts") == {}
+    results, _, _ = pipeline(bursts, [1], SETTING, [Thresholds, Spikes])
+    assert [(a["kind"], a["severity"], a["open"], a["readings"]) for a in results.last("alerts").values()] == [
+        (kind, "info", False, 1) for kind in kinds
+    ]
+
+
 def test_an_alert_whose_start_moves_earlier_is_retracted():
-    bursts = every_two_hours(0, 60, h48=3000.0, h50=3000.0)
-    bursts[24], bursts[25] = bursts[25], bursts[24]  # those of hours 48 and 50
+    bursts = every_two_hours(0, 60, h48=3000.0, h50=3000.0, h52=3000.0)
+    bursts.insert(26, bursts.pop(24))  # that of hour 48, after those of hours 50 and 52
     _, ended, _ = pipeline(bursts, [1], SETTING)
     assert starts_of(ended) == [48]
     assert [(r["start"] - START_MS) // HOUR_MS for _, r, _ in ended.messages if r.get("retracted")] == [50]
@@ -140,7 +161,7 @@ def test_a_house_without_readings_emits_nothing():
     bursts = [burst(START_MS, START_MS + 1000, {1: []}), burst(START_MS, START_MS + 1000, {})]
     _, ended, keyed = pipeline(bursts, [1], SETTING)
     assert ended.messages == [] and keyed.event_timers == set()
-    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    rows = [row for batch in rows_of(bursts, [1], SETTING, wanted_by(SETTING)) for row in batch]
     results, keyed = spikes_alone(rows, [], [True, True], SETTING)
     end_of_topics(results, keyed, SETTING)
     assert results.messages == []
@@ -151,7 +172,7 @@ def test_a_batch_does_not_overtake_one_that_waits():
     # a version, waits behind it. For by hour 60 its day is closed.
     bursts = [*every_two_hours(0, 20), *every_two_hours(60, 62), *every_two_hours(20, 22)]
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
-    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    rows = [row for batch in rows_of(bursts, [1], SETTING, wanted_by(SETTING)) for row in batch]
     versions = versions_of(pipelined)
     results, _ = spikes_alone(rows, versions, [False] * 3 + [True] * len(rows) + [False] * (len(versions) - 3), SETTING)
     assert results.readings_late() == pipelined.readings_late() == {(1, date(2011, 4, 18)): 1}
@@ -160,7 +181,7 @@ def test_a_batch_does_not_overtake_one_that_waits():
 def test_a_message_that_is_no_threshold_is_ignored():
     bursts = every_two_hours(0, 32, h28=3000.0)
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
-    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    rows = [row for batch in rows_of(bursts, [1], SETTING, wanted_by(SETTING)) for row in batch]
     versions = [(1, b"?"), (1, encode_burst(bursts[0])), *versions_of(pipelined)]
     results, _ = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
     assert results.last("alerts") == pipelined.last("alerts") != {}
@@ -168,7 +189,7 @@ def test_a_message_that_is_no_threshold_is_ignored():
 
 def test_readings_without_a_threshold_have_a_valid_house_time():
     bursts = every_two_hours(0, 4)
-    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    rows = [row for batch in rows_of(bursts, [1], SETTING, wanted_by(SETTING)) for row in batch]
     results, keyed = spikes_alone(rows, [], [True, True], SETTING)
     end_of_topics(results, keyed, SETTING)
     assert [record["reason"] for _, record, _ in results.messages] == [NO_THRESHOLD] * 2
@@ -181,7 +202,7 @@ def test_spikes_does_not_wait_for_ever_when_a_house_changes_its_time_zone(before
     spikes = {"h50": 3000.0, "h90": 9000.0}  # each over the limit that the one before gives
     bursts = every_two_hours(0, hour, before, **spikes) + every_two_hours(hour, 120, after, **spikes)
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
-    rows = [row for batch in rows_of(bursts, [1], SETTING, Spikes(SETTING).wanted) for row in batch]
+    rows = [row for batch in rows_of(bursts, [1], SETTING, wanted_by(SETTING)) for row in batch]
     versions = versions_of(pipelined)
     results, keyed = spikes_alone(rows, versions, [False] * len(versions) + [True] * len(rows), SETTING)
     assert starts_of(results) == starts_of(pipelined) == [50, 90]

@@ -26,7 +26,7 @@ def change(*hours: int, clock_before_h: int | None = None, meters=(1,), verdict=
 
     verdict = np.array(verdict or [FRESH] * len(batch.sections), np.uint8)
     none = np.empty(0)
-    return Change(batch, {}, House(), batch.timezone, before_ms, True, verdict, none, none, closes_a_day=False, now_ms=0)
+    return Change(batch, {}, House(), batch.timezone, before_ms, True, verdict, none, none, closes_a_day=False, open_from_ms=0, now_ms=0)
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 
 from jobs.core import statements
+from jobs.core.cells import code_of
+from jobs.core.durations import KINDS, SPELL
 from jobs.core.episodes import EPISODE
-from jobs.core.statements import Level, apart, duration
+from jobs.core.statements import SEVERITY, Level, apart, duration, of_spell
 
 
 def episode(peak_watts: float, limit_watts: float, lasted_s: float = 0):
@@ -57,6 +59,35 @@ def test_a_limit_that_is_passed_by_little_is_shown_with_the_decimals_that_show_i
 def test_a_duration_is_cut_off_to_its_two_largest_units():
     found = [duration(ms) for ms in (999, 1000, 59_999, 60_000, 61_000, 3_599_999, 3_600_000, 3_660_000, 90_000_000)]
     assert found == ["0 s", "1 s", "59 s", "1 min", "1 min 1 s", "59 min 59 s", "1 h", "1 h 1 min", "25 h"]
+
+
+@pytest.mark.parametrize(
+    "kind, severity, reason, ends_when",
+    [
+        ("run", "warning", "over 60 W for 1 h 30 min; it is seldom over it for longer than 20 min", "it pauses, at 60 W or less"),
+        ("band", "warning", "at a power that it seldom draws, for 1 h 30 min", "it draws a power that is usual, or pauses"),
+        ("off", "warning", "off for 1 h 30 min; it is seldom off for longer than 20 min", "it draws more than 60 W"),
+        (
+            "hour",
+            "warning",
+            "over 60 W beside its other meters for 1 h 30 min: not at this hour",
+            "what no other meter measures falls to 60 W or less",
+        ),
+        ("standby", "info", "over 60 W for 1 h 30 min, without falling to its standby", "it falls to 60 W or less"),
+        ("dead", "critical", "under 60 W for 1 h 30 min: the house always draws more", "it draws more than 60 W"),
+        ("frozen", "warning", "the same reading for 1 h 30 min; that seldom lasts longer than 20 min", "a reading differs"),
+        ("silent", "warning", "no reading for 1 h 30 min; it is seldom silent for longer than 20 min", "it sends a reading"),
+    ],
+)
+def test_an_alert_of_duration_states_how_long_its_condition_has_held(kind, severity, reason, ends_when):
+    row = np.zeros(1, SPELL)
+    row["kind"], row["since"], row["start"], row["last"], row["usual"] = KINDS.index(kind), 100, 150, 189, 20
+    row["limit"] = code_of(np.array(60.0))
+    assert of_spell(row[0]) == {"kind": kind, "severity": severity, "reason": reason, "ends_when": ends_when}
+
+
+def test_every_kind_has_a_severity():
+    assert SEVERITY.keys() == set(KINDS)
 
 
 def test_the_examples_are_right():

@@ -22,7 +22,8 @@ from smartmeter.settings import Settings
 
 FIRST, DAYS, ZONE = date(2013, 3, 28), 13, "Europe/London"
 """The fourth of these days has 23 hours. The mains are always on: only a glitch exceeds their limit, 1.15 x 2200 + 3000 = 5530 W.
-The kettle's limit is 1.15 x 2000 + 30 = 2330 W, the fridge's 1.15 x 80 + 30 = 122 W."""
+The kettle's limit is 1.15 x 2000 + 30 = 2330 W, the fridge's 1.15 x 80 + 30 = 122 W. The mains hold 120 W beside the other meters, so the kind
+hour is for more than 11 minutes over about 1.1 kW."""
 
 PLACING = Placing(1, 4, 30.0, 1_000_000)
 
@@ -75,24 +76,25 @@ def test_the_figures_of_the_house(data, tmp_path, capsys):
     assert [meter["role"] for meter in found["houses"][0]["meters"]] == ["mains", "heater", "fridge"]
     assert [(row["alarms"], row["weekly"], round(row["high"], 3)) for row in found["false_alarms"]] == [(0, 0, 4.279)] * 2
     recall = {(row["fault"], row["meter_id"]): row for row in found["recall"] if row["house"]}
-    assert {place[0] for place, row in recall.items() if place[1] is None and not row["found"]} >= {
-        *("heater stuck, 6 h", "fridge never off, 6 h", "standby doubled, 1 day"),
-        *("mains +2 kW, 15 min", "mains +5 kW, 15 min", "fridge dead, 1 day", "other dead, 1 day", "frozen, 1 day", "silent, 1 day"),
-    }
-    for fault, meter_id, share in (
-        ("x1.5, 10 min", 2, 1),
-        ("x1.5, 10 min", 3, 0),
-        ("x2, 10 min", 2, 1),
-        ("x2, 10 min", 3, 1),
-        ("+1 kW, 10 min", 2, 1),
-        ("+1 kW, 10 min", 3, 1),
-        ("+3 kW, 10 min", 2, 1),
-        ("+3 kW, 10 min", 3, 1),
-        ("glitch, 1 reading", None, 1),
+    for fault, meter_id, kind, delay_s in (
+        ("x2, 10 min", 3, "level", 0),
+        ("+1 kW, 10 min", 2, "level", 0),
+        ("+1 kW, 10 min", 3, "level", 0),
+        ("+3 kW, 10 min", 2, "level", 0),
+        ("+3 kW, 10 min", 3, "level", 0),
+        ("standby doubled, 1 day", 1, "standby", 22 * 3600),
+        ("mains +5 kW, 15 min", 1, "hour", 11 * 60),
+        ("mains dead, 1 day", 1, "dead", 3600),
+        ("silent, 1 day", 1, "silent", 3600),
+        ("silent, 1 day", 2, "silent", 3600),
+        ("silent, 1 day", 3, "silent", 3600),
+        ("glitch, 1 reading", None, "glitch", 0),
     ):
         row = recall[fault, meter_id]
-        assert (row["share"], row["delay_s"]) == (share, 0 if share else None)
-        assert row["faults"] == (4 if meter_id else 12) and row["found_by"] == ({"level": row["faults"]} if share else {})
+        assert (row["share"], row["delay_s"], row["found_by"]) == (1, delay_s, {kind: 4 if meter_id else 12})
+    assert recall["heater stuck, 6 h", 2]["found_by"] == recall["fridge never off, 6 h", 3]["found_by"] == {"run": 4}
+    assert recall["fridge dead, 1 day", 3]["found_by"] == {"off": 4}
+    assert recall["mains +2 kW, 15 min", 1]["found_by"] == {"hour": 4}
     assert "kitchen/house_1  2013-03-28 to 2013-04-09" in printed and "0 of 0" in printed
     heads, _, *lines = printed[printed.index("injected fault") :].splitlines()
     assert re.split(" {2,}", heads)[1:] == [
@@ -100,7 +102,7 @@ def test_the_figures_of_the_house(data, tmp_path, capsys):
         "kitchen/house_1",
     ]
     [line] = [line for line in lines if line.startswith("x1.5")]
-    assert re.split(" {2,}", line) == ["x1.5, 10 min", "8", "0.50", "0.22 - 0.78", "0.0", "4 level", "0", "0", "0", "0.50"]
+    assert re.split(" {2,}", line) == ["x1.5, 10 min", "8", "0.50", "0.22 - 0.78", "0.0", "1 band, 3 level", "0", "0", "0", "0.50"]
 
 
 def test_the_same_seed_gives_the_same_files(data, tmp_path, capsys):

@@ -8,13 +8,15 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from jobs.core.shapes import SHAPE
 from jobs.core.sketch import VALUES, Sketches, bin_of
 from jobs.core.totals import RESULT
 from jobs.core.window import METER_DAY, Limits, Window, limit_of, meter_days
 from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000
-LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=0.5, mains_watts=1000.0, added_watts=20.0, window_days=2, limit_days=5)
+NO_SHAPES = np.empty(0, SHAPE)
+LIMITS = Limits(quantile=0.9, on_watts=30.0, margin=0.5, mains_watts=1000.0, added_watts=20.0, window_days=2, limit_days=5, usual_days=7)
 
 
 def days(*rows) -> np.ndarray:
@@ -25,7 +27,7 @@ def days(*rows) -> np.ndarray:
 def limit(days: np.ndarray) -> float | None:
     """The limit of meter 1, next to a meter with no known days."""
     date = len(days)
-    covered_ms, [none, limit_watts] = LIMITS.of_meters(np.array([0, 1], np.int32), days, date)
+    covered_ms, [none, limit_watts], _ = LIMITS.of_meters(np.array([0, 1], np.int32), days, date)
     assert covered_ms.tolist() == [0, days["covered_ms"][-LIMITS.window_days :].sum()] and np.isnan(none)
     return None if np.isnan(limit_watts) else limit_watts
 
@@ -40,7 +42,7 @@ def sketched(watts) -> float:
 
 def test_the_settings_give_the_rule():
     assert Limits.of(Settings()) == Limits(
-        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=3000.0, added_watts=30.0, window_days=7, limit_days=28
+        quantile=0.97, on_watts=30.0, margin=0.15, mains_watts=3000.0, added_watts=30.0, window_days=7, limit_days=28, usual_days=7
     )
 
 
@@ -92,16 +94,17 @@ def readings(**watts_of) -> Sketches:
     return Sketches.empty().merge(*(Sketches.of(int(m[1:]), np.array(w, np.float32)) for m, w in watts_of.items()))
 
 
-def test_a_day_leaves_how_often_each_meter_was_on_and_its_peak_then():
-    # Meter 1: on at 100, 200, 300 W; at 1 W and 0 W it is off. Meter 2: never on. Meter 3: no reading over 1e-5 W.
-    day = totals((1, 7, 6, 24), (2, 7, 2, 12), (3, 7, 4, 1), (4, 7, 0, 2))
-    rows = meter_days(day, readings(m1=[1, 300, 100, 200, 1], m2=[5, 6]), 30)
+def test_a_day_leaves_how_often_each_meter_was_on_and_the_second_highest_of_its_readings_then():
+    # Meter 1: on at 100, 200, 300 W; at 1 W and 0 W it is off. Meter 2: never on. Meter 3: no reading over 1e-5 W. Meter 5: on once.
+    day = totals((1, 7, 6, 24), (2, 7, 2, 12), (3, 7, 4, 1), (4, 7, 0, 2), (5, 7, 2, 24))
+    rows = meter_days(day, readings(m1=[1, 300, 100, 200, 1], m2=[5, 6], m5=[1, 9000]), 30)
     assert rows.dtype == METER_DAY and METER_DAY.itemsize == 40
     assert rows.tolist() == [
-        (7, 1, 24 * HOUR_MS, 6, 3, sketched(300)),
+        (7, 1, 24 * HOUR_MS, 6, 3, sketched(200)),
         (7, 2, 12 * HOUR_MS, 2, 0, 0.0),
         (7, 3, HOUR_MS, 4, 0, 0.0),
         (7, 4, 2 * HOUR_MS, 0, 0, 0.0),
+        (7, 5, 24 * HOUR_MS, 2, 1, 0.0),
     ]
 
 
@@ -142,7 +145,7 @@ def test_a_window_of_one_day_is_the_day_before():
 def test_a_meter_that_was_on_keeps_its_limit_over_days_without_readings():
     # 100 and 110 W of 12 h, and 12 h more without readings; then nothing, until the day with use leaves the limit's five.
     window = moved(Window(10), [[100, 110, *[0] * 98], [], []])
-    [meter] = window.meters(LIMITS)
+    [meter] = window.meters(LIMITS, NO_SHAPES)
     assert window.sketches == EMPTY
     assert meter == {
         "meter_id": 1,
@@ -150,9 +153,10 @@ def test_a_meter_that_was_on_keeps_its_limit_over_days_without_readings():
         "readings": 0,
         "covered_s": 86_400.0,
         "warming_up": False,
-        "limit_watts": sketched(110) * 1.5 + 20,
+        "limit_watts": sketched(100) * 1.5 + 20,
+        "usual": None,
     }
-    assert list(moved(window, [[], [], []]).meters(LIMITS)) == []
+    assert list(moved(window, [[], [], []]).meters(LIMITS, NO_SHAPES)) == []
 
 
 def test_a_day_that_never_came_in_cannot_leave():
@@ -163,16 +167,17 @@ def test_a_day_that_never_came_in_cannot_leave():
 
 def test_a_window_lists_the_limit_of_each_meter_with_readings():
     # Two days of 12 h, of 100, 110 and 0.5 W, then of 200, 210 and 0.5 W. The 0.9-quantile of 6 readings is that of rank 4;
-    # the peak of few days is their highest, 210 W.
+    # the peak of few days is their highest: 200 W, the second-highest reading of its day.
     window = moved(Window(10), DAY_WATTS[:2])
-    assert list(window.meters(LIMITS)) == [
+    assert list(window.meters(LIMITS, NO_SHAPES)) == [
         {
             "meter_id": 1,
             "percentile_watts": sketched(200),
             "readings": 6,
             "covered_s": 86_400.0,
             "warming_up": False,
-            "limit_watts": sketched(210) * 1.5 + 20,
+            "limit_watts": sketched(200) * 1.5 + 20,
+            "usual": None,
         }
     ]
 
@@ -185,19 +190,17 @@ def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
         EMPTY,
         LIMITS,
     )
-    assert [(m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS)] == [
-        (-1, 2, 86_400, True, None),
-        (2, 1, 82_440, True, None),
-        (7, 2, 86_400, False, sketched(60) * 1.5 + 1000),
-    ]
+    assert [
+        (m["meter_id"], m["readings"], m["covered_s"], m["warming_up"], m["limit_watts"]) for m in window.meters(LIMITS, NO_SHAPES)
+    ] == [(-1, 2, 86_400, True, None), (2, 1, 82_440, True, None), (7, 2, 86_400, False, sketched(50) * 1.5 + 1000)]
 
 
 def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
     # 12 h of the day with readings and 11 h of the next, which has none: 23 h.
     window = Window(10)
-    window.move(totals((1, 10, 1, 12)), readings(m1=[100]), EMPTY, LIMITS)
+    window.move(totals((1, 10, 2, 12)), readings(m1=[100, 100]), EMPTY, LIMITS)
     window.move(totals((1, 11, 0, 11)), EMPTY, EMPTY, LIMITS)
-    [meter] = window.meters(LIMITS)
+    [meter] = window.meters(LIMITS, NO_SHAPES)
     assert (meter["covered_s"], meter["limit_watts"]) == (82_800, sketched(100) * 1.5 + 1000)
 
 
@@ -219,7 +222,7 @@ def test_state_of_the_release_with_medians_gives_the_limits_of_that_release():
     state = moved(Window(10), [[100] * 9, [50] * 9]).to_bytes()
     old = Window.from_bytes(b"\x01" + state[1:])
     old.days["on_readings"] = 1  # an appliance's
-    [meter] = old.meters(Limits.of(Settings()))
+    [meter] = old.meters(Limits.of(Settings()), NO_SHAPES)
     assert meter["limit_watts"] == pytest.approx(sketched(100) * (1 + 1.3) + 30)
     assert old.to_bytes()[0] == state[0]
 
@@ -233,9 +236,9 @@ def test_state_of_the_release_with_medians_gives_the_limits_of_that_release():
     st.floats(1, 100),
 )
 def test_no_limit_is_below_the_lowest(watts_of_days, quantile, on_watts, margin, mains_watts, added_watts):
-    limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts, 7, 28), Window(0)
+    limits, window = Limits(quantile, on_watts, margin, mains_watts, added_watts, 7, 28, 7), Window(0)
     for day, watts in enumerate(watts_of_days):
         window.move(totals((1, day, len(watts), 24)), readings(m1=watts), Sketches.empty(), limits)
-    found = [meter["limit_watts"] for meter in window.meters(limits) if meter["limit_watts"] is not None]
+    found = [meter["limit_watts"] for meter in window.meters(limits, NO_SHAPES) if meter["limit_watts"] is not None]
     assert all(limit >= limits.lowest_watts for limit in found)
     event("with a limit" if found else "without one")

@@ -1,0 +1,346 @@
+"""Alerts of duration: a meter that draws something for longer than it usually does.
+
+Each kind has a condition on a minute, such as being over a level, and a time for which it may hold. A minute at which the condition has held
+for longer is *conspicuous*. Conspicuous minutes of a meter and kind less than MERGED_MINUTES apart are a *spell*: one alert. It starts when
+the rule is broken, not when the condition began. So it does not move while it goes on.
+
+All follows from the house's cells and from the versions of thresholds in force in each minute. So the order of arrival does not matter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import reduce
+from math import prod
+from typing import Any, NamedTuple
+
+import lz4.block
+import numpy as np
+
+from jobs.core.cells import DAY_MINUTES, Cells
+from jobs.core.local_hours import HOUR_MS
+from jobs.core.minutes import MINUTE_MS
+from jobs.core.open_runs import (
+    COLUMNS,
+    LAST,
+    LEVELS,
+    NONE,
+    OFF,
+    REST,
+    SAME,
+    SEEN,
+    Rule,
+    advance,
+    goes_on,
+    lasted,
+    level_code,
+    no_runs,
+    rests,
+    seen_by,
+    silence,
+    since,
+)
+from jobs.core.shapes import HOURS
+from jobs.core.state_version import require_version
+from jobs.core.usual import USUAL
+from smartmeter.arrays import Bytes, Int32s, Rows
+from smartmeter.compiled import compiled
+from smartmeter.local_days import day_of, midnights
+
+KINDS = ("run", "band", "off", "hour", "standby", "dead", "frozen", "silent")
+RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN, SILENT = range(len(KINDS))
+
+AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 4)
+"""Columns of a meter's open runs, after those of jobs.core.open_runs: the first minutes of runs whose condition depends on the version."""
+ALL_COLUMNS = UNDER_DEAD + 1
+
+MERGED_MINUTES = 15
+RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 11, 60, 22 * 60
+RUN_FACTOR, OFF_FACTOR, SAME_FACTOR, SILENCE_FACTOR = 2, 2, 2, 2
+"""Something may last this many times as long as it usually does, and the minutes above longer."""
+
+LONG_PAUSE_MINUTES = 12 * 60
+"""An appliance that has paused for longer is used now and then, and may stay off."""
+
+SPELL = np.dtype(
+    [
+        ("meter_id", "i4"),
+        ("kind", "u1"),
+        ("start", "i4"),  # its first conspicuous minute; NONE: there is none
+        ("last", "i4"),  # its last one
+        ("since", "i4"),  # when the condition of its first one began
+        ("limit", "u1"),  # code of the power that it was over, or under
+        ("usual", "i4"),  # the longest that the condition usually holds, in minutes; -1 where that does not count
+        ("peak", "u1"),  # highest code of its conspicuous minutes
+        ("open", "?"),
+    ]
+)
+"""24 bytes."""
+
+STATE_VERSION = 1
+
+
+class Usuals(NamedTuple):
+    """What is usual for the meters of a house, by version of its thresholds."""
+
+    from_minutes: Int32s  # int32 (v,), rising: the first minute of each version
+    of_version: Int32s  # int32 (n,): the index of the version of each row
+    rows: Rows  # USUAL (n,)
+
+    def at(self, meter_ids: Int32s, minutes: Int32s) -> Int32s:
+        """int32 (minutes, m): the index of the row that holds for each minute and meter, or -1."""
+        of_meter = np.full((len(self.from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
+        known = np.isin(self.rows["meter_id"], meter_ids)
+        of_meter[self.of_version[known], np.searchsorted(meter_ids, self.rows["meter_id"][known])] = np.flatnonzero(known)
+        at: Int32s = of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        return at
+
+    def to_bytes(self) -> bytes:
+        """These in a stable form, as kept in checkpoints."""
+        head = np.array([STATE_VERSION, len(self.from_minutes), len(self.rows)], np.int32)
+        packed: bytes = lz4.block.compress(b"".join(array.tobytes() for array in (head, *self)))
+        return packed
+
+    @classmethod
+    def from_bytes(cls, state: bytes | None) -> Usuals:
+        """Inverse of to_bytes; none for None."""
+        if state is None:
+            return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, USUAL))
+        body = lz4.block.decompress(state)
+        version, versions, rows = np.frombuffer(body, np.int32, 3).tolist()
+        require_version(version, STATE_VERSION)
+        from_minutes, of_version = np.split(np.frombuffer(body, np.int32, versions + rows, 12), [versions])
+        return cls(from_minutes, of_version, np.frombuffer(body, USUAL, offset=12 + 4 * (versions + rows)))
+
+    def add(self, from_minute: int, rows: Rows) -> Usuals:
+        """These with one more version, in place of one that begins with the same minute."""
+        kept = self.from_minutes != from_minute
+        of_version = self.from_minutes[self.of_version]
+        others = of_version != from_minute
+        begun = np.append(of_version[others], np.full(len(rows), from_minute, np.int32))
+        from_minutes = np.sort(np.append(self.from_minutes[kept], np.int32(from_minute)))
+        every = np.concatenate([self.rows[others], rows])
+        return Usuals(from_minutes, np.searchsorted(from_minutes, begun).astype(np.int32), every)
+
+    def forget_before(self, minute: int) -> Usuals:
+        """These without the versions that are replaced by a minute."""
+        first = max(int(np.searchsorted(self.from_minutes, minute, side="right")) - 1, 0)
+        kept = self.of_version >= first
+        return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])
+
+
+class Progress(NamedTuple):
+    """What a scan of a house's cells knows at a minute: that minute, exclusive, and of each meter its open runs and last spells."""
+
+    minute: int
+    meter_ids: Int32s  # int32 (m,), rising
+    runs: Int32s  # int32 (m, ALL_COLUMNS), open runs
+    spells: Rows  # SPELL (m, kinds), the last one of each kind
+    ended: Rows  # SPELL, those before them
+
+    @classmethod
+    def none(cls) -> Progress:
+        """That of an unseen house."""
+        return cls(NONE, np.empty(0, np.int32), np.empty((0, ALL_COLUMNS), np.int32), np.empty((0, len(KINDS)), SPELL), np.empty(0, SPELL))
+
+    def go_on(self, cells: Cells, usuals: Usuals, timezone: str, until_minute: int, rule: Rule) -> Progress:
+        """The progress at a later minute."""
+        _, meter_ids, runs, spells, ended = self._with_meters(cells)
+        size = len(ended)
+        for day in cells.days:
+            first = day * DAY_MINUTES
+            begin, end = max(self.minute - first, 0), min(until_minute - first, DAY_MINUTES)
+            if begin >= end:
+                continue
+            block = cells.block(day).with_meters(meter_ids)
+            minutes = np.arange(first + begin, first + end, dtype=np.int32)
+            usual_at, hour_at = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes)
+            ended = np.append(ended[:size], np.empty(len(meter_ids) * most_spells(end - begin), SPELL))
+            size = _scan(block.cells[:, begin:end], first + begin, usuals.rows, usual_at, hour_at, runs, spells, ended, size, *rule)
+        return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
+
+    def _with_meters(self, cells: Cells) -> Progress:
+        """A copy with room for all meters of the cells."""
+        meter_ids = reduce(np.union1d, (cells.block(day).meter_ids for day in cells.days), self.meter_ids).astype(np.int32)
+        rows = np.searchsorted(meter_ids, self.meter_ids)
+        runs, spells = np.full((len(meter_ids), ALL_COLUMNS), NONE, np.int32), np.zeros((len(meter_ids), len(KINDS)), SPELL)
+        runs[:, :COLUMNS] = no_runs(len(meter_ids))
+        spells["meter_id"], spells["kind"], spells["start"] = meter_ids[:, np.newaxis], np.arange(len(KINDS)), NONE
+        runs[rows], spells[rows] = self.runs, self.spells
+        return Progress(self.minute, meter_ids, runs, spells, self.ended)
+
+    def all_spells(self, clock_minute: int) -> Rows:
+        """SPELL: all spells so far, by meter, kind and start, as of a minute of the house's clock."""
+        spells = np.concatenate([self.ended, self.spells[self.spells["start"] != NONE]])
+        spells["open"] = spells["last"] + MERGED_MINUTES >= clock_minute
+        in_order: Rows = spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
+        return in_order
+
+    def forget_before(self, minute: int) -> Progress:
+        """This progress without the spells that no reading from a minute on can change."""
+        self.spells["start"][self.spells["last"] + MERGED_MINUTES < minute] = NONE
+        return self._replace(ended=self.ended[self.ended["last"] + MERGED_MINUTES >= minute])
+
+    def to_bytes(self) -> bytes:
+        """This progress in a stable form."""
+        head = np.array([self.minute, len(self.meter_ids), len(self.ended)], np.int32)
+        return b"".join(array.tobytes() for array in (head, *self[1:]))
+
+    @classmethod
+    def from_bytes(cls, body: bytearray, at: int) -> tuple[Progress, int]:
+        """(the progress that to_bytes gave, the place of what follows it)."""
+        (minute, meters, ended), at = np.frombuffer(body, np.int32, 3, at).tolist(), at + 12
+        arrays: list[Any] = []
+        for dtype, shape in (
+            (np.dtype(np.int32), (meters,)),
+            (np.dtype(np.int32), (meters, ALL_COLUMNS)),
+            (SPELL, (meters, len(KINDS))),
+            (SPELL, (ended,)),
+        ):
+            arrays.append(np.frombuffer(body, dtype, prod(shape), at).reshape(shape))
+            at += arrays[-1].nbytes
+        return cls(minute, *arrays), at
+
+
+def most_spells(minutes: int) -> int:
+    """The most spells of a meter that may begin within some minutes: there are more than MERGED_MINUTES between two of a kind."""
+    return len(KINDS) * (minutes // (MERGED_MINUTES + 1) + 1)
+
+
+@dataclass(eq=False)
+class Durations:
+    """The spells of a house: state of the spikes job.
+
+    What lies before closed.minute cannot change any more. The minutes between closed and ahead may still get late readings; only then are
+    they scanned again.
+    """
+
+    closed: Progress = field(default_factory=Progress.none)
+    ahead: Progress = field(default_factory=Progress.none)
+    sent: Rows = field(default_factory=lambda: np.empty(0, SPELL))  # as sent, those that may change
+
+    def changed_from(self, minute: int) -> None:
+        """Scan again from a minute on, if that has been scanned."""
+        if minute < self.ahead.minute:
+            self.ahead = self.closed
+
+    def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule) -> None:
+        """Close the days that end by a minute."""
+        self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule).forget_before(end_minute)
+        self.ahead = self.ahead.forget_before(end_minute) if self.ahead.minute > end_minute else self.closed
+        self.sent = self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute]
+
+    def to_bytes(self) -> bytes:
+        """These in a stable form, as kept in checkpoints."""
+        body = bytes([STATE_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes()
+        packed: bytes = lz4.block.compress(body)
+        return packed
+
+    @classmethod
+    def from_bytes(cls, state: bytes | None) -> Durations:
+        """Inverse of to_bytes; none for None."""
+        if state is None:
+            return cls()
+        body = bytearray(lz4.block.decompress(state))
+        require_version(body[0], STATE_VERSION)
+        closed, at = Progress.from_bytes(body, 1)
+        ahead, at = Progress.from_bytes(body, at)
+        return cls(closed, ahead, np.frombuffer(body, SPELL, offset=at))
+
+
+def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
+    """uint8: the hours between the local midnight and each minute; 23 in the last hour of a day of 25."""
+    time_ms = minutes.astype(np.int64) * MINUTE_MS
+    hours: Bytes = np.minimum((time_ms - midnights(timezone)[day_of(timezone, time_ms)]) // HOUR_MS, HOURS - 1).astype(np.uint8)
+    return hours
+
+
+@compiled
+def _scan(cells, first, usual, usual_at, hour_at, runs, spells, ended, size, most_missing, off_code):
+    """Take in the cells (m, minutes) from minute `first` on. Appends the spells that ended to ended[:size]; returns the new size.
+
+    usual: USUAL; usual_at: int32 (minutes, m), the index in it that holds for a minute and meter, or -1; hour_at: uint8 (minutes,).
+    """
+    seen_at, rest_at = seen_by(cells[0], runs[0, SEEN]), rests(cells, runs[:, LAST], first)
+    for m in range(len(cells)):
+        for i in range(len(cells[m])):
+            minute, at = first + i, usual_at[i, m]
+            if cells[m, i].low:
+                if m == 0 and at >= 0:
+                    size = _house_returns(spells[m, SILENT], runs[m], minute, usual[at].gap, ended, size)
+                together = goes_on(runs[m], minute, most_missing)
+                advance(runs[m], cells[m, i], minute, seen_at[i], rest_at[m, i], most_missing, off_code)
+                if m > 0 and at < 0:
+                    runs[m, AT_RARE:] = NONE
+                elif m > 0:
+                    _advance_beside(runs[m], cells[m, i], minute, together, usual[at], hour_at[i])
+                    size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], hour_at[i], off_code, ended, size)
+            elif m > 0 and at >= 0 and cells[0, i].low:
+                most = usual[at].gap
+                if silence(runs[m], minute, seen_at[i] + 1) > allowed_silence(most):
+                    size = _extend(spells[m, SILENT], minute, minute, runs[m, LAST] + 1, 0, most, 0, ended, size)
+    return size
+
+
+@compiled
+def _house_returns(spell, runs, minute, usual_minutes, ended, size):
+    """Note the silence of a house that ends with a minute, if it was longer than allowed. Returns the number of spells that ended."""
+    begun = runs[LAST] + 1
+    if silence(runs, minute, -1) <= allowed_silence(usual_minutes):
+        return size
+    return _extend(spell, begun + allowed_silence(usual_minutes), minute - 1, begun, 0, usual_minutes, 0, ended, size)
+
+
+@compiled
+def allowed_silence(usual_minutes):
+    """For how many minutes a meter may have no readings."""
+    return SILENCE_FACTOR * usual_minutes + HOUR_MINUTES
+
+
+@compiled
+def _advance_beside(runs, cell, minute, together, usual, hour):
+    """Advance the runs whose condition depends on the version in force."""
+    at_rare = not usual.mains and usual.rare[cell.low] + usual.rare[cell.high] == 2
+    runs[AT_RARE] = since(runs[AT_RARE], at_rare, together, minute)
+    runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < runs[REST], together, minute)
+    runs[OVER_STANDBY] = since(runs[OVER_STANDBY], 0 < usual.standby < cell.low, together, minute)
+    runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead, together, minute)
+
+
+@compiled
+def _judge(spells, runs, cell, minute, usual, hour, off_code, ended, size):
+    """Add a minute to the spells of the kinds for which it is conspicuous. Returns the number of spells that ended."""
+    high = cell.high
+    if lasted(runs[SAME], minute) > SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES:
+        size = _extend(spells[FROZEN], minute, minute, runs[SAME], 0, usual.longest[SAME], high, ended, size)
+    if usual.mains:
+        if lasted(runs[OVER_HOUR], minute) > OVER_HOUR_MINUTES:
+            size = _extend(spells[HOUR], minute, minute, runs[OVER_HOUR], usual.hour[hour], -1, high, ended, size)
+        if lasted(runs[OVER_STANDBY], minute) > STANDBY_MINUTES:
+            size = _extend(spells[STANDBY], minute, minute, runs[OVER_STANDBY], usual.standby, -1, high, ended, size)
+        if lasted(runs[UNDER_DEAD], minute) > HOUR_MINUTES:
+            size = _extend(spells[DEAD], minute, minute, runs[UNDER_DEAD], usual.dead, -1, high, ended, size)
+        return size
+    if lasted(runs[AT_RARE], minute) > BAND_MINUTES:
+        size = _extend(spells[BAND], minute, minute, runs[AT_RARE], 0, -1, high, ended, size)
+    pause = usual.longest[OFF]
+    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > OFF_FACTOR * pause + HOUR_MINUTES:
+        size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
+    for level in range(LEVELS - 1, -1, -1):
+        if lasted(runs[level], minute) > RUN_FACTOR * usual.longest[level] + RUN_MINUTES:
+            return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
+    return size
+
+
+@compiled
+def _extend(spell, start, last, begun, limit, usual_minutes, high, ended, size):
+    """Add conspicuous minutes to a spell, or let them begin another. Returns the number of spells that ended."""
+    if spell.start != NONE and start - spell.last <= MERGED_MINUTES:
+        spell.last, spell.peak = last, max(spell.peak, high)
+        return size
+    if spell.start != NONE:
+        ended[size] = spell
+        size += 1
+    spell.start, spell.last, spell.since = start, last, begun
+    spell.limit, spell.usual, spell.peak = limit, usual_minutes, high
+    return size

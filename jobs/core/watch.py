@@ -1,0 +1,130 @@
+"""The stage that emits alerts of duration (jobs.core.durations)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from jobs.core.batches import Wanted
+from jobs.core.cells import Cells, watts_of
+from jobs.core.durations import KINDS, Durations, Progress, Usuals
+from jobs.core.episodes import changes, openings
+from jobs.core.house_days import HouseDays
+from jobs.core.minutes import MINUTE_MS, SETTLED_AFTER_MS, Minutes
+from jobs.core.open_runs import Rule
+from jobs.core.stage import Change, Stage
+from jobs.core.state import HouseState
+from jobs.core.statements import of_spell
+from jobs.core.usual import USUAL, silence_row, usual_row
+from smartmeter.arrays import Rows
+from smartmeter.local_days import day_of
+from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
+from smartmeter.settings import Settings
+
+KEY = ("meter_id", "kind", "start")
+"""The columns by which a spell is known."""
+
+
+class Watch(Stage):
+    """Emits an alert once a meter has done something for longer than is usual, again when it changes, and as retracted if it does not stand."""
+
+    wanted = Wanted(minutes=True)
+
+    def __init__(self, settings: Settings):
+        self.rule = Rule.of(settings)
+
+    def keep_new(self, state: HouseState, thresholds: Iterable[ThresholdRecord]) -> Usuals:
+        """Store what is usual by new versions (records of schema threshold). Returns all that is stored."""
+        usuals = stored = Usuals.from_bytes(state.get("usuals"))
+        for threshold in thresholds:
+            rows = [usual_row(meter["meter_id"], usual) for meter in threshold["meters"] if (usual := meter["usual"])]
+            if (silence := threshold["longest_silence_minutes"]) is not None:
+                rows.append(silence_row(silence))
+            usuals = usuals.add(first_minute(threshold), np.concatenate([np.empty(0, USUAL), *rows]))
+        if usuals is not stored:
+            state.put("usuals", usuals.to_bytes())
+        return usuals
+
+    def take(self, change: Change) -> Iterator[Result]:
+        """Yield the alerts that the minutes which a batch settles open or change, and those that end as time goes on."""
+        state, house = change.state, change.house
+        settles = len(change.settled) or change.thresholds or change.closes_a_day
+        if not settles and house.clock_ms // MINUTE_MS == change.clock_before_ms // MINUTE_MS:
+            return
+        usuals, durations = self.keep_new(state, change.thresholds), Durations.from_bytes(state.get("durations"))
+        durations.changed_from(self.first_changed(change))
+        before = durations.sent
+        if not settles and not before["open"].any():
+            return
+        cells = change.cells  # which keep the minutes, also while nothing is usual yet
+        if len(usuals.rows) or len(before):
+            durations.ahead = durations.ahead.go_on(cells, usuals, house.timezone, first_open(house.clock_ms), self.rule)
+            yield from self.alerts(house, state.house_id, durations, durations.ahead, change.now_ms)
+            opened, closed = openings(before, durations.sent, KEY)
+            change.opened += opened
+            change.closed += closed
+        if change.closes_a_day:
+            end_minute = change.open_from_ms // MINUTE_MS
+            durations.close(cells, usuals, house.timezone, end_minute, self.rule)
+            state.put("usuals", usuals.forget_before(end_minute).to_bytes())
+        state.put("durations", durations.to_bytes())
+
+    def first_changed(self, change: Change) -> int:
+        """The first minute whose cells, or what is usual, a batch may have changed."""
+        if change.house.timezone != change.zone_before:
+            return 0
+        minutes = [int(change.settled["minute"].min())] if len(change.settled) else []
+        return min([first_open(change.house.clock_ms), *minutes, *map(first_minute, change.thresholds)])
+
+    def alerts(self, house: HouseDays, house_id: int, durations: Durations, progress: Progress, now_ms: int) -> Iterator[Result]:
+        """Yield the alerts whose spells have changed since they were sent."""
+        spells = progress.all_spells(house.clock_ms // MINUTE_MS)
+        changed, gone = changes(durations.sent, spells, KEY)
+        durations.sent = spells
+        if len(changed) or len(gone):
+            revision = house.next_revision(now_ms)
+            yield from (("alerts", alert(house_id, house.timezone, spell, True, revision)) for spell in gone)
+            yield from (("alerts", alert(house_id, house.timezone, spell, False, revision)) for spell in changed)
+
+    def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
+        """Yield the alerts of minutes that are not settled at the end of a bounded topic."""
+        usuals = self.keep_new(state, [])
+        cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
+        if ended and (len(usuals.rows) or len(durations.sent)):
+            cells.take(Minutes.from_bytes(state.get("minutes")).open)
+            to_the_end = durations.ahead.go_on(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS + 1, self.rule)
+            yield from self.alerts(house, state.house_id, durations, to_the_end, now_ms)
+            state.put("durations", durations.to_bytes())
+
+
+def first_open(clock_ms: int) -> int:
+    """The first minute that is not settled at a time of the house's clock."""
+    return (clock_ms - SETTLED_AFTER_MS) // MINUTE_MS
+
+
+def first_minute(threshold: ThresholdRecord) -> int:
+    """The first minute that a version of thresholds judges: one that has begun before is judged by the version before."""
+    return -(-threshold["valid_from"] // MINUTE_MS)
+
+
+def alert(house_id: int, timezone: str, spell: Rows, retracted: bool, revision: int) -> AlertRecord:
+    """The alert of a spell (a row of SPELL)."""
+    start_ms, kind = int(spell["start"]) * MINUTE_MS, KINDS[spell["kind"]]
+    return {
+        "alert_id": f"{house_id}/{spell['meter_id']}/{start_ms}/{kind}",
+        "house_id": house_id,
+        "meter_id": int(spell["meter_id"]),
+        "date": int(day_of(timezone, start_ms)),
+        "start": start_ms,
+        "end": (int(spell["last"]) + 1) * MINUTE_MS,
+        "open": bool(spell["open"]) and not retracted,
+        "retracted": retracted,
+        "readings": 0,
+        "peak_watts": watts_of(int(spell["peak"])),
+        "percentile_watts": 0.0,
+        "limit_watts": watts_of(int(spell["limit"])),
+        "excess_kwh": 0.0,
+        "revision": revision,
+        **of_spell(spell),
+    }
