@@ -120,6 +120,7 @@ class Group:
         self._consumer = Consumer(
             connection.consumer(settings, group_id)
             | {"enable.partition.eof": True, "auto.offset.reset": "earliest", "queued.min.messages": 1, "fetch.wait.max.ms": 10}
+            | {"fetch.queue.backoff.ms": 1}  # by default, a partition waits for a second after one of which more has come than is wanted
         )
         self._looking = threading.Lock()
         self._gaps: dict[Place, tuple[int, int]] = {}  # the newest known gap: (its first offset, the offset after it)
@@ -148,6 +149,8 @@ class Group:
         waiting = {place for place, (_, end) in unread.items() if firsts[place] < end}
         if not waiting:
             return firsts
+        for name in {name for name, _ in waiting}:
+            self._consumer.list_topics(name)
         self._consumer.assign([TopicPartition(*place, firsts[place]) for place in waiting])
         deadline = time.monotonic() + timeout_s
         while waiting and (left := deadline - time.monotonic()) > 0:

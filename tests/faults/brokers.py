@@ -13,6 +13,7 @@ from smartmeter.messages import topics
 from smartmeter.settings import Settings
 from stack.processes import Processes, marked
 from tests.stack.containers import Containers
+from tests.topics import offsets
 from tests.waiting import STILL_S
 
 
@@ -58,3 +59,4 @@ class Brokers:
         names = [topics.topic(self.settings, name) for name in topics.SCHEMA_OF]
         for added in admin.create_partitions([NewPartitions(name, total) for name in names]).values():
             added.result()
+        offsets.cache_clear()

@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from commands.status import mended
-from smartmeter.kafka.offsets import Offsets
 from smartmeter.settings import Settings
 from stack import broker, lifecycle, local_flink, savepoints, services
 from stack.processes import Processes, marked
@@ -23,6 +22,7 @@ from store.client import reader
 from tests.pipeline.flow import Flow, finals, judge_stack, settings_of_a_stack
 from tests.pipeline.logs import make_log
 from tests.processes import python_workers
+from tests.topics import offsets
 from tests.waiting import until
 
 ZONES = ("America/New_York", "Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Sao_Paulo", "UTC")
@@ -78,9 +78,9 @@ class Stack:
 
         What was read before the last kill has been read again before, so it emits nothing more.
         """
-        with Offsets(self.settings, ("readings",), "pipeline") as offsets:
-            sent = {place: end for place, (_, end) in offsets.bounds().items()}
-            until(lambda: not self.processes.check() and all(offsets.committed()[place] >= end for place, end in sent.items()))
+        of_job = offsets(self.settings, ("readings",), "pipeline")
+        sent = {place: end for place, (_, end) in of_job.bounds().items()}
+        until(lambda: not self.processes.check() and all(of_job.committed()[place] >= end for place, end in sent.items()))
         found = finals(self.settings)
         for _ in range(2):
             before = savepoints.newest_state(self.settings, "pipeline")

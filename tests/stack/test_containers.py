@@ -17,7 +17,6 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from generator.live import reached_ms
 from smartmeter.kafka import connection
-from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages.single_object import REGISTRY_MARKER
 from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import Settings
@@ -25,16 +24,16 @@ from stack.broker import broker_answers
 from stack.flink import Flink
 from stack.processes import Processes
 from stack.services import start_endpoint
-from store.client import reader, writer
+from store.client import reader
 from tests.faults.brokers import Brokers
 from tests.faults.pieces import AFTER, BEFORE, MOVE, pieces_of_a_log
-from tests.pipeline.conftest import TABLES
+from tests.pipeline.conftest import without
 from tests.pipeline.flow import WINDOW_DAYS, Flow, all_read, judge_stack
 from tests.pipeline.logs import Log
 from tests.processes import command_line
 from tests.registry.evolved import with_type
 from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_image, services
-from tests.topics import messages
+from tests.topics import messages, offsets
 from tests.waiting import STILL_S, until
 
 TASKMANAGERS = 2
@@ -208,18 +207,9 @@ def disturb(brokers: Brokers, client: Client) -> Log:
     return log
 
 
-def without(settings: Settings, houses: tuple[int, ...]) -> Client:
-    """A client that sees the results of all houses but these. Only the writer may set that."""
-    client = writer(settings, settings.clickhouse.database)
-    filters = {table: f"house_id NOT IN {houses}" for table in TABLES if table != "dead_letter"}
-    client.set_client_setting("additional_table_filters", str(filters))
-    return client
-
-
 def read_from(settings: Settings, partition: int) -> bool:
     """Whether a checkpoint of the job holds something of a partition of readings."""
-    with Offsets(settings, ("readings",), "pipeline") as offsets:
-        return offsets.committed()["readings", partition] > 0
+    return offsets(settings, ("readings",), "pipeline").committed()["readings", partition] > 0
 
 
 def stored_since(client: Client) -> bool:
