@@ -65,7 +65,7 @@ class Offsets:
         return self._group.lag(self.committed(), self.bounds(), TIMEOUT_S)
 
     def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """The function's result. Repeats the call while the group has no coordinator."""
+        """The function's result. Repeats the call while the group has no coordinator or a partition no leader."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
@@ -74,6 +74,7 @@ class Offsets:
                 if error.args[0].code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
                     raise connection.failure(error, self._settings) from None
                 time.sleep(POLL_S)
+                self._admin.list_topics(timeout=TIMEOUT_S)  # else librdkafka may never ask who leads now
 
 
 class Lags:
