@@ -273,6 +273,7 @@ def test_every_topic_lands_in_its_table(settings):
 
 
 def test_alerts_of_several_kinds_that_start_together_each_have_a_row(settings):
+    settings = settings.but(clickhouse_database="kinds_together")
     run = {**alert(1), "alert_id": "7/1/1555200000123/run", "kind": "run"}
     produce(settings, "alerts", alert(1), run, {**run, "revision": 2, "severity": "info"})
     with running(Sink(settings)):
