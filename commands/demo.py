@@ -58,13 +58,12 @@ HOUSES = """
     GROUP BY d.house_id
     ORDER BY d.house_id"""
 
-BY_KIND = "SELECT alert_kind AS kind, count() AS alerts, countIf(open) AS open FROM alert_list GROUP BY kind ORDER BY alerts DESC, kind"
-
+ALERTS_BY_KIND = "SELECT alert_kind, count() AS number FROM alert_list GROUP BY alert_kind ORDER BY number DESC, alert_kind"
 MOST_ALERTS = 5
 LARGEST_ALERTS = f"""
-    SELECT house_id AS house, label, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
+    SELECT house_id AS house, label, alert_kind AS kind, formatDateTime(start, '%F %T', 'UTC') AS began_utc,
            round(duration_s / 60, 1) AS minutes, round(peak_watts) AS peak_watts, round(limit_watts) AS limit_watts,
-           round(excess_kwh, 2) AS excess_kwh, alert_kind AS kind, open
+           round(excess_kwh, 2) AS excess_kwh, open
     FROM alert_list
     ORDER BY excess_kwh DESC
     LIMIT {MOST_ALERTS}"""
@@ -243,13 +242,15 @@ def total(houses: list[dict[str, Any]]) -> str:
 
 
 def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
-    """The largest alerts and the number of all by kind; for synthetic houses with precision and recall against the injected faults."""
-    largest, by_kind = client.query(LARGEST_ALERTS), client.query(BY_KIND)
-    shown, found = len(largest.result_rows), sum(row[1] for row in by_kind.result_rows)
-    lines = (
-        f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}\n\n"
+    """The number of alerts by kind, and the largest ones; for synthetic houses with precision and recall against the injected faults."""
+    largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
+    shown = len(largest.result_rows)
+    by_kind = ", ".join(f"{number:,} {kind}" for kind, number in client.query(ALERTS_BY_KIND).result_rows)
+    lines = f"{found:,} alerts by kind: {by_kind}\n\n" if found else ""
+    lines += (
+        f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
     )
     if args.data:
-        return f"{lines}Alerts by kind:\n\n{table(by_kind.column_names, by_kind.result_rows)}"
+        return lines
     scores = scoring.score(client, settings.stack.home / "ground_truth.csv")
-    return f"{lines}Alerts by kind, and the faults that were injected (judged: once there was enough history):\n\n{scoring.report(scores)}"
+    return f"{lines}\n\nAlerts and injected faults by kind (judged: faults after enough history):\n\n{scoring.report(scores)}"

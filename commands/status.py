@@ -51,6 +51,8 @@ RESULTS = f"""
            {A_TIME.format("(SELECT maxOrNull(minute) FROM power_profile WHERE minute >= (SELECT max(date) FROM daily_energy) - 1)")} AS newest_minute,
            {A_TIME.format("(SELECT maxOrNull(start) FROM alert_list)")} AS newest_alert,
            (SELECT count() FROM open_alerts) AS open_alerts,
+           (SELECT mapFromArrays(groupArray(kind), groupArray(number)) FROM
+               (SELECT toString(alert_kind) AS kind, count() AS number FROM open_alerts GROUP BY kind ORDER BY kind)) AS open_alerts_by_kind,
            (SELECT sum(readings) FROM late FINAL) AS late_readings,
            (SELECT sum(refused) FROM daily_energy FINAL) AS refused_readings,
            (SELECT count() FROM refused FINAL) AS refused_messages,
@@ -339,9 +341,10 @@ def facts(status: Json) -> list[str]:
         "unstored:  " + known(status["unstored_messages"], "{:,} messages".format),
     ]
     if found:
+        kinds = printable(", ".join(f"{number:,} {kind}" for kind, number in found["open_alerts_by_kind"].items()))
         lines += [
             f"newest:    day {known(found['newest_day'])}, minute {known(found['newest_minute'])}, alert {known(found['newest_alert'])}",
-            f"alerts:    {found['open_alerts']:,} open",
+            f"alerts:    {found['open_alerts']:,} open" + (f" ({kinds})" if kinds else ""),
             f"refused:   {found['late_readings']:,} readings late, {found['refused_readings']:,} of no possible power or time; "
             f"{found['refused_messages']:,} messages in refused, {found['dead_letters']:,} in dead_letter"
             + (

@@ -13,6 +13,8 @@ import altair as alt
 import numpy as np
 import pandas as pd
 
+from dashboard.pictures import Picture
+
 BLUE, ORANGE, GREEN, PINK, SKY, RED, YELLOW, GREY = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#8C8C8C")
 MOST_APPLIANCES = 6
 """Appliances that get a colour of their own. The energy of the others is added up."""
@@ -102,21 +104,10 @@ class Span:
 
 def power_curve(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> Layers:
     """One meter's power (queries.power): the mean as a line, a band from min to max, its thresholds and its alerts."""
-    x, watts = (
-        span.axis(),
-        {name: alt.Tooltip(f"{name}_watts:Q", title=f"{name}, W", format=",.0f") for name in ("min", "mean", "max", "percentile", "limit")},
-    )
-    curve = alt.Chart(span.every_step(power)).encode(x=x)
-    layers = [
-        curve.mark_area(color=BLUE, opacity=0.25, interpolate="step-after").encode(y="min_watts:Q", y2="max_watts:Q"),
-        curve.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step-after").encode(
-            y=alt.Y("mean_watts:Q", title="power, W", scale=alt.Scale(zero=True)),
-            tooltip=[alt.Tooltip("local:N", title="local time"), watts["min"], watts["mean"], watts["max"]],
-        ),
-    ]
+    layers = curve(power, span)
     if len(thresholds):
         band = alt.Chart(span.cut(thresholds, "valid_from", "valid_to")).encode(
-            x=x, x2="end_s:Q", tooltip=[watts["percentile"], watts["limit"]]
+            x=span.axis(), x2="end_s:Q", tooltip=[watts("percentile"), watts("limit")]
         )
         layers = [
             band.mark_rect(color=YELLOW, opacity=0.18).encode(y="percentile_watts:Q", y2="limit_watts:Q"),
@@ -124,6 +115,58 @@ def power_curve(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFr
             *layers,
         ]
     return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT)
+
+
+def curve(power: pd.DataFrame, span: Span) -> list[alt.Chart]:
+    """Layers of one meter's power (queries.power): a band from min to max, and the mean as a line."""
+    base = alt.Chart(span.every_step(power)).encode(x=span.axis())
+    return [
+        base.mark_area(color=BLUE, opacity=0.25, interpolate="step-after").encode(y="min_watts:Q", y2="max_watts:Q"),
+        base.mark_line(color=BLUE, strokeWidth=1.5, interpolate="step-after").encode(
+            y=alt.Y("mean_watts:Q", title="power, W", scale=alt.Scale(zero=True)),
+            tooltip=[alt.Tooltip("local:N", title="local time"), watts("min"), watts("mean"), watts("max")],
+        ),
+    ]
+
+
+def watts(name: str) -> alt.Tooltip:
+    """The tooltip of a column of power."""
+    return alt.Tooltip(f"{name}_watts:Q", title=f"{name}, W", format=",.0f")
+
+
+def alert_picture(power: pd.DataFrame, picture: Picture, alerts: pd.DataFrame, span: Span) -> Layers:
+    """One meter's power (queries.power) with what is usual for it, and its alerts."""
+    layers = curve(power, span)
+    if len(picture.bands):
+        layers = [*bands(picture.bands, span), *layers]
+    if len(picture.limits):
+        lines = alt.Chart(span.cut(picture.limits, "valid_from", "valid_to").query("start_s < end_s")).encode(
+            x=span.axis(), x2="end_s:Q", y="watts:Q", tooltip=[alt.Tooltip("watts:Q", title="limit, W", format=",.0f")]
+        )
+        layers.append(lines.mark_rule(color=ORANGE, strokeDash=[6, 3], strokeWidth=2))
+    if len(picture.usual_bar):
+        times = picture.usual_bar[["start_s", "end_s"]].clip(span.start_s, span.end_s)
+        bar = alt.Chart(times.assign(watts=picture.usual_bar["watts"]))
+        layers.append(
+            bar.mark_rule(color=GREEN, strokeWidth=7, opacity=0.8, strokeCap="butt").encode(x=span.axis(), x2="end_s:Q", y="watts:Q")
+        )
+    return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT)
+
+
+def bands(spans: pd.DataFrame, span: Span) -> list[alt.Chart]:
+    """Layers of spans of power (low_watts, high_watts, usual): the usual ones, and those with a dashed outline that are rare."""
+    over_time = spans.assign(start_s=span.start_s, end_s=span.end_s)
+    looks: list[tuple[bool, dict[str, Any]]] = [
+        (True, {"color": GREEN, "opacity": 0.15}),
+        (False, {"fill": GREY, "fillOpacity": 0.25, "stroke": GREY, "strokeDash": [3, 3]}),
+    ]
+    tooltip = [alt.Tooltip(f"{end}_watts:Q", title=f"{title}, W", format=",.0f") for end, title in (("low", "from"), ("high", "to"))]
+    return [
+        alt.Chart(over_time[over_time["usual"] == usual])
+        .mark_rect(**look)
+        .encode(x=span.axis(), x2="end_s:Q", y=alt.Y("low_watts:Q"), y2="high_watts:Q", tooltip=tooltip)
+        for usual, look in looks
+    ]
 
 
 def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
@@ -135,6 +178,7 @@ def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
         x=span.axis(),
         tooltip=[
             alt.Tooltip("began:N", title="alert began"),
+            alt.Tooltip("kind:N"),
             alt.Tooltip("peak_watts:Q", title="peak, W", format=",.0f"),
             alt.Tooltip("limit_watts:Q", title="limit, W", format=",.0f"),
         ],

@@ -251,12 +251,17 @@ def appliance_energy(db: Client, house_id: int, first: date, last: date) -> pd.D
 def thresholds(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
     """The thresholds of some meters that were in force at any time in [start, end).
 
-    Columns: meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts (None while warming up), warming_up.
+    Columns: meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts (None while warming up), warming_up, and what is
+    usual: longest_run_minutes, longest_off_minutes, longest_same_minutes, longest_gap_minutes, longest_silence_minutes (of the house),
+    hour_watts, rare_watts. With too little history, these are empty or None.
     """
     return _frame(
         db,
         """
-        SELECT meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts, warming_up
+        SELECT meter_id, date, valid_from, valid_to, quantile, percentile_watts, limit_watts, warming_up, longest_run_minutes,
+               toFloat64(longest_off_minutes) AS longest_off_minutes, toFloat64(longest_same_minutes) AS longest_same_minutes,
+               toFloat64(longest_gap_minutes) AS longest_gap_minutes, toFloat64(longest_silence_minutes) AS longest_silence_minutes,
+               hour_watts, rare_watts
         FROM thresholds FINAL
         WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
           AND valid_to > {start:DateTime64(3, 'UTC')} AND valid_from < {end:DateTime64(3, 'UTC')}
@@ -287,19 +292,31 @@ def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
 
 
 WANTED = """({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a.acknowledged IS NULL)
-          AND {house_id:Int64} IN (0, a.house_id) AND {label:String} IN ('', a.label)"""
-"""Condition for the alerts that a user wants to see. show: all, open or new (not acknowledged); house_id 0 and label "" mean all."""
+          AND {house_id:Int64} IN (0, a.house_id) AND {meter_id:Int32} IN (-1, a.meter_id) AND {label:String} IN ('', a.label)
+          AND {kind:String} IN ('', a.alert_kind) AND {severity:String} IN ('', a.severity)"""
+"""Condition for the alerts that a user wants to see. show: all, open or new (not acknowledged); house_id 0, meter_id -1 and an empty label,
+kind or severity mean all. meter_id 0 stands for the whole house."""
+
+EVERY: dict[str, Any] = dict(show="all", house_id=0, meter_id=-1, label="", kind="", severity="")
+"""Values for WANTED by which all alerts are wanted."""
 
 
-def count_alerts(db: Client, show: str = "all", house_id: int = 0, label: str = "") -> int:
-    """The number of wanted alerts (WANTED)."""
-    return int(
-        _row(db, f"SELECT count() AS alerts FROM alert_list AS a WHERE {WANTED}", show=show, house_id=house_id, label=label)["alerts"]
+def alert_counts(db: Client, **wanted: Any) -> pd.DataFrame:
+    """The number of wanted alerts (WANTED; by default all): kind, severity, alerts, open; most alerts first."""
+    return _frame(
+        db,
+        f"""
+        SELECT a.alert_kind AS kind, a.severity AS severity, count() AS alerts, countIf(a.open) AS open
+        FROM alert_list AS a
+        WHERE {WANTED}
+        GROUP BY a.alert_kind, a.severity
+        ORDER BY alerts DESC, a.alert_kind, a.severity""",
+        **EVERY | wanted,
     )
 
 
-def alerts(db: Client, limit: int, offset: int = 0, *, show: str = "all", house_id: int = 0, label: str = "") -> pd.DataFrame:
-    """The newest wanted alerts (WANTED) after skipping `offset`, with all columns of alert_list and the house's timezone."""
+def alerts(db: Client, limit: int, offset: int = 0, **wanted: Any) -> pd.DataFrame:
+    """The newest wanted alerts (WANTED; by default all) after skipping `offset`: all columns of alert_list, and the house's timezone."""
     return _frame(
         db,
         f"""
@@ -311,9 +328,7 @@ def alerts(db: Client, limit: int, offset: int = 0, *, show: str = "all", house_
         LIMIT {{limit:UInt32}} OFFSET {{offset:UInt32}}""",
         limit=limit,
         offset=offset,
-        show=show,
-        house_id=house_id,
-        label=label,
+        **EVERY | wanted,
     )
 
 
@@ -331,11 +346,14 @@ def alert(db: Client, alert_id: str) -> pd.DataFrame:
 
 
 def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datetime, end: datetime) -> pd.DataFrame:
-    """Alerts of some meters that overlap [start, end): meter_id, start, end, open, peak_watts, limit_watts, excess_kwh."""
+    """Alerts of some meters (0: of the whole house) that overlap [start, end).
+
+    Columns: meter_id, start, end, open, peak_watts, limit_watts, excess_kwh, kind, alert_id.
+    """
     return _frame(
         db,
         """
-        SELECT meter_id, start, end, open, peak_watts, limit_watts, excess_kwh
+        SELECT meter_id, start, end, open, peak_watts, limit_watts, excess_kwh, kind, alert_id
         FROM alerts FINAL
         WHERE house_id = {house_id:Int64} AND meter_id IN {meter_ids:Array(Int32)}
           AND end >= {start:DateTime64(3, 'UTC')} AND start < {end:DateTime64(3, 'UTC')}
@@ -348,7 +366,7 @@ def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datet
 
 
 def alert_labels(db: Client) -> list[str]:
-    """The labels of the meters that have alerts."""
+    """The labels of the meters that have alerts, and `the house` if a whole house has one."""
     return list(_frame(db, "SELECT DISTINCT label FROM alert_list WHERE label != '' ORDER BY label")["label"])
 
 

@@ -69,7 +69,7 @@ def line(event: Event, houses: Directory) -> str:
     alert = event.entry.alert
     began = houses.local(alert["house_id"], alert["start"])
     reason = WITHDRAWN if event.what == "withdrawn" else alert["reason"] or f"{alert['peak_watts']:,.0f} W"
-    text = f"{place(event, houses)}: {state(event)} ({alert['severity']}): {reason}. "
+    text = f"{place(event, houses)}: {state(event)} ({alert['severity']}, {alert['kind']}): {reason}. "
     if event.entry.is_over:
         return text + f"From {began} to {houses.local(alert['house_id'], alert['end'])}."
     return text + f"Since {began}." + (f" It ends when {alert['ends_when']}." if alert["ends_when"] else "")
@@ -84,9 +84,13 @@ def place(event: Event, houses: Directory) -> str:
     """The house and its meter."""
     alert = event.entry.alert
     house = houses.of(alert["house_id"])
-    return ", ".join(
-        filter(None, (f"house {alert['house_id']}", house.city, house.labels.get(alert["meter_id"]) or f"meter {alert['meter_id']}"))
-    )
+    return ", ".join(filter(None, (f"house {alert['house_id']}", house.city, appliance(event, houses) or f"meter {alert['meter_id']}")))
+
+
+def appliance(event: Event, houses: Directory) -> str:
+    """What the alert's meter measures; empty while unknown."""
+    alert = event.entry.alert
+    return "the house" if alert["meter_id"] == 0 else houses.of(alert["house_id"]).labels.get(alert["meter_id"], "")
 
 
 def alertmanager(route: Route, events: list[Event], houses: Directory, external_url: str) -> dict[str, Any]:
@@ -118,7 +122,7 @@ def described(event: Event, houses: Directory, external_url: str) -> dict[str, A
         "house": str(alert["house_id"]),
         "meter": str(alert["meter_id"]),
         "alert_id": alert["alert_id"],
-        "appliance": house.labels.get(alert["meter_id"], ""),
+        "appliance": appliance(event, houses),
         "city": house.city,
     }
     annotations = {"summary": line(event, houses), "reason": alert["reason"], "ends_when": alert["ends_when"], "event": event.what}

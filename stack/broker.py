@@ -36,6 +36,8 @@ transaction.state.log.num.partitions=1
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 log.cleaner.dedupe.buffer.size=16777216
+# Nobody follows this controller: without its two records a second, an idle broker takes half as much of a core (1.9 % instead of 3.5 %).
+metadata.max.idle.interval.ms=0
 message.max.bytes=8388608
 # Timestamps are those of the readings, which may be years old: no message is too old, and none is deleted by age.
 log.message.timestamp.type=CreateTime

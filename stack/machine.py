@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -26,11 +27,12 @@ def set_up() -> None:
     if " " in str(ROOT):
         raise UserError(f"Flink cannot run in a folder with a space in its path: move or rename {ROOT}")
     require_java()
-    for done, do in ((jars_are_there, fetch_jars), (loops_are_compiled, compile_loops)):
-        if not done():
-            with one_at_a_time():
-                if not done():
-                    do()
+    steps = {fetch_jars: jars_are_there, compile_loops: loops_are_compiled}
+    if not all(is_done() for is_done in steps.values()):
+        with one_at_a_time(), ThreadPoolExecutor() as threads:
+            begun = [threads.submit(step) for step, is_done in steps.items() if not is_done()]
+            for step in begun:
+                step.result()
 
 
 def java() -> str:

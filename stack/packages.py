@@ -13,6 +13,7 @@ import tarfile
 import zipfile
 from collections.abc import Iterator
 from importlib import metadata
+from importlib.util import cache_from_source
 from pathlib import Path, PurePosixPath
 
 from packaging.requirements import Requirement
@@ -30,8 +31,8 @@ PACKAGES = ("apache-flink", "attrs", "authlib", "avro", "cachetools", "confluent
 FLINK_ITSELF = "apache-flink-libraries"
 """This package is left out, as a cluster already has it."""
 
-LEFT_OUT = {"..", "tests"}
-"""Folders of a package that are left out: scripts in this environment's bin, and tests."""
+LEFT_OUT = {"..", "tests", "__pycache__"}
+"""Folders of a package that are left out: scripts in this environment's bin, tests, and Python's own cache, which files_of adds file by file."""
 
 SITE_PACKAGES = PurePosixPath("lib", f"python{sys.version_info.major}.{sys.version_info.minor}", "site-packages")
 
@@ -56,7 +57,7 @@ def packed_code(folder: Path) -> Path:
 def packed_packages(kept: Path, folder: Path) -> Path:
     """An archive of the packages: the one in `kept` if it has these versions, else a new one, made in `folder`.
 
-    A tar file keeps times, so Python need not recompile anything. A little compression makes it faster to send.
+    A tar file keeps times, so what Python keeps of a source still counts. A little compression makes it faster to send.
     """
     python = os.path.realpath(sys.executable)
     packages = required(PACKAGES)
@@ -67,9 +68,8 @@ def packed_packages(kept: Path, folder: Path) -> Path:
     unfinished = folder / packed.name
     with tarfile.open(unfinished, "w:gz", compresslevel=1) as archive, ProgressLine() as line:
         for i, package in enumerate(packages, 1):
-            for file in package.files or ():
-                if not LEFT_OUT & set(file.parts) and (path := Path(str(file.locate()))).is_file():
-                    archive.add(path, str(SITE_PACKAGES / file))
+            for path, name in files_of(package):
+                archive.add(path, name)
             if line.is_due() or i == len(packages):
                 line.show(
                     Progress(
@@ -91,6 +91,15 @@ def add_interpreter(archive: tarfile.TarFile, python: str) -> None:
     configuration = tarfile.TarInfo("pyvenv.cfg")
     configuration.size = len(text)
     archive.addfile(configuration, io.BytesIO(text))
+
+
+def files_of(package: metadata.Distribution) -> Iterator[tuple[str, str]]:
+    """(path here, path in the archive) of a package's files. Sources that have been imported here go with what Python keeps of them."""
+    for file in package.files or ():
+        if LEFT_OUT.isdisjoint(file.parts):
+            for name in (str(file), cache_from_source(file) if file.suffix == ".py" else ""):
+                if os.path.isfile(path := str(package.locate_file(name))):
+                    yield path, str(SITE_PACKAGES / name)
 
 
 def required(names: tuple[str, ...]) -> list[metadata.Distribution]:

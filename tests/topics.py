@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
 from smartmeter.kafka import connection
+from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import topics
 from smartmeter.messages.codec import decode
 from smartmeter.messages.framing import framing
@@ -30,3 +33,9 @@ def messages(settings, name: str) -> list:
 def records(settings, name: str) -> list[dict]:
     """All records of a topic."""
     return [decode(framing(settings).received(message.value()))[1] for message in messages(settings, name)]
+
+
+@lru_cache(maxsize=4)
+def offsets(settings, names: tuple[str, ...], group_id: str) -> Offsets:
+    """Those of a group, for a wait that looks again and again: to connect each time takes more than all that is waited for."""
+    return Offsets(settings, names, group_id)

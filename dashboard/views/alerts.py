@@ -10,12 +10,13 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, queries
+from dashboard import charts, pictures, queries
 from dashboard.acknowledgements import LONGEST_NOTE, acknowledge
 from dashboard.charts import Span
 from dashboard.connection import explained, results
 from dashboard.controls import csv_button, keep, start, zone
 from dashboard.notifications import notify
+from dashboard.pictures import KINDS
 from smartmeter.errors import UserError
 
 REFRESH_S = 0.5
@@ -23,19 +24,20 @@ CURVE_EVERY_S = 5
 MOST = 200
 MOST_SAVED = 1_000_000
 MOST_POINTS = 720
-AROUND = timedelta(minutes=30)
-ALERT_ID = re.compile(r"(\d+/\d+/-?\d+)?", re.ASCII)
+ALERT_ID = re.compile(r"(\d+/\d+/-?\d+(/[a-z]+)?)?", re.ASCII)
+SEVERITIES = ("critical", "warning", "info")
 SHOW = {"all": "All", "open": "Open", "new": "Not acknowledged"}
 COLUMNS: dict[str, Any] = {
     "state": "state",
     "house_id": st.column_config.NumberColumn("house", format="%d"),
     "city": "city",
     "label": "appliance",
+    "alert_kind": "kind",
     "severity": "severity",
     "reason": st.column_config.TextColumn("reason", width="medium"),
+    "ends_when": st.column_config.TextColumn("ends when", width="small"),
     "began": "began (local time)",
     "minutes": st.column_config.NumberColumn("lasted, min", format="%.1f"),
-    "excess_kwh": st.column_config.NumberColumn("excess, kWh", format="%.3f"),
     "seen": "acknowledged",
     "note": "note",
 }
@@ -51,16 +53,37 @@ def pick_filters() -> dict[str, Any]:
         house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="of_house", persist_state="session")
         start("appliance", str, labels.__contains__, "")
         label = st.selectbox("Appliance", labels, format_func=lambda label: label or "all", key="appliance", persist_state="session")
-    for key, value in (("show", show), ("of_house", house_id or ""), ("appliance", label)):
+        meter_id = pick_meter(house_id) if house_id else -1
+        kind, severity = pick_one("Kind", "kind", KINDS), pick_one("Severity", "severity", dict.fromkeys(SEVERITIES, ""))
+    for key, value in (("show", show), ("of_house", house_id or ""), ("appliance", label), ("kind", kind), ("severity", severity)):
         keep(key, value)
-    return dict(show=show, house_id=house_id, label=label)
+    keep("of_meter", "" if meter_id < 0 else meter_id)
+    return dict(show=show, house_id=house_id, meter_id=meter_id, label=label, kind=kind, severity=severity)
+
+
+def pick_meter(house_id: int) -> int:
+    """The meter of a house that the user picks; 0: the whole house, -1: all."""
+    meters = queries.meters(results(), house_id)
+    names = {-1: "all", 0: "the house"} | {row.meter_id: f"{row.label} ({row.meter_id})" for row in meters.itertuples()}
+    start("of_meter", int, names.__contains__, -1)
+    meter_id: int = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="of_meter", persist_state="session")
+    return meter_id
+
+
+def pick_one(name: str, key: str, meanings: dict[str, str]) -> str:
+    """The value that the user picks; an empty text: all. meanings: value -> what is shown beside it."""
+    names = {"": "all"} | {value: f"{value}: {meaning}" if meaning else value for value, meaning in meanings.items()}
+    start(key, str, names.__contains__, "")
+    value: str = st.selectbox(name, list(names), format_func=names.__getitem__, key=key, persist_state="session")
+    return value
 
 
 @st.fragment(run_every=REFRESH_S)
 def live(filters: dict[str, Any], notices: bool) -> None:
     """One page of the alerts, queried twice a second, and a button to save all of them."""
     with explained():
-        db, total = results(), queries.count_alerts(results(), **filters)
+        db, counts = results(), queries.alert_counts(results(), **filters)
+        total = int(counts["alerts"].sum())
         pages = max(1, math.ceil(total / MOST))
         page = st.session_state["alerts_page"] = min(st.session_state.get("alerts_page", 1), pages)
         alerts = queries.alerts(db, MOST, MOST * (page - 1), **filters)
@@ -69,6 +92,7 @@ def live(filters: dict[str, Any], notices: bool) -> None:
         if alerts.empty:
             st.info("No matching alerts.", icon=":material/check:")
             return
+        show_counts(counts)
         st.caption(f"{counted(len(alerts), total, page)}, newest first. Select a row for details.")
         ids = alerts["alert_id"].tolist()
         key = f"alerts {hash(tuple(ids))}"  # a new table for other rows, so that a selection stays with its alert
@@ -88,6 +112,28 @@ def live(filters: dict[str, Any], notices: bool) -> None:
                 st.number_input(f"Page of {pages:,}", 1, pages, key="alerts_page")
         if st.session_state.pop("picked", False):
             st.rerun()
+
+
+def show_counts(counts: pd.DataFrame) -> None:
+    """The number of alerts (queries.alert_counts), in all and by kind and severity."""
+    by_severity = counts.groupby("severity")["alerts"].sum()
+    with st.container(horizontal=True):
+        st.metric("Alerts", f"{counts['alerts'].sum():,}", border=True)
+        st.metric("Open", f"{counts['open'].sum():,}", border=True)
+        for severity in SEVERITIES:
+            st.metric(severity.capitalize(), f"{by_severity.get(severity, 0):,}", border=True)
+    st.table(by_kind(counts))
+
+
+def by_kind(counts: pd.DataFrame) -> pd.DataFrame:
+    """The number of alerts of each kind (index), most first: alerts, open, and one column for each severity.
+
+    A kind that this release does not know counts as other: the table would show its name as Markdown.
+    """
+    counts = counts.assign(kind=counts["kind"].where(counts["kind"].isin(list(KINDS)), "other"))
+    of_kind = counts.groupby("kind")[["alerts", "open"]].sum()
+    of_severity = counts.pivot_table("alerts", "kind", "severity", "sum", fill_value=0).reindex(columns=SEVERITIES, fill_value=0)
+    return of_kind.join(of_severity.astype(int)).sort_values("alerts", ascending=False, kind="stable")
 
 
 def counted(shown: int, total: int, page: int) -> str:
@@ -151,26 +197,57 @@ def choose(house_id: int, meter_id: int, day: date) -> None:
 
 
 def curve(alert_id: str) -> None:
-    """The meter's power from half an hour before the episode to half an hour after it."""
+    """The picture of why: the meter's power around the alert, with what is usual for it."""
     with explained():
         found = queries.alert(results(), alert_id)
         if found.empty:
             return
         alert = found.iloc[0]
+        house_id, meter_id = int(alert["house_id"]), int(alert["meter_id"])
+        meter_ids = measured_by(alert)
+        now = alert["start"]
+        in_force = queries.thresholds(results(), house_id, meter_ids if meter_id == 0 else [meter_id], now, now + timedelta(milliseconds=1))
+        known = in_force[in_force["longest_gap_minutes"].notna() | (in_force["longest_silence_minutes"].notna() & (meter_id == 0))]
+        usual = known.iloc[0] if len(known) else None
         span = Span(
-            int((alert["start"] - AROUND).timestamp()) // 60 * 60,
-            int((alert["end"] + AROUND).timestamp()) // 60 * 60 + 60,
+            int(pictures.begins(alert, pictures.usual_minutes(alert, usual)).timestamp()) // 60 * 60,
+            int((alert["end"] + pictures.AROUND).timestamp()) // 60 * 60 + 60,
             zone(alert["timezone"]),
             MOST_POINTS,
         )
-        house_id, meter_ids = int(alert["house_id"]), [int(alert["meter_id"])]
         power = queries.power(results(), house_id, meter_ids, span.start_s, span.end_s, span.step_s)
         if power.empty:
             st.info("The power of these minutes is not stored yet: it follows about 10 s after a minute ends.")
             return
-        thresholds = queries.thresholds(results(), house_id, meter_ids, span.start, span.end).dropna(subset="limit_watts")
-        alerts = queries.alerts_between(results(), house_id, meter_ids, span.start, span.end)
-        st.altair_chart(charts.power_curve(power, thresholds, alerts, span), alt="Power of the meter around the alert")
+        if alert["alert_kind"] == "hour":
+            power = pictures.beside(power, meter_id)
+        elif meter_id == 0:
+            power = pictures.of_house(power)
+        draw(alert, power, usual, span)
+
+
+def measured_by(alert: pd.Series) -> list[int]:
+    """The meters whose power the picture of an alert needs: its own; for what no meter measures, all; for a whole house, its mains."""
+    if alert["meter_id"] and alert["alert_kind"] != "hour":
+        return [int(alert["meter_id"])]
+    meters = queries.meters(results(), int(alert["house_id"]))
+    mains = meters[meters["kind"] == "mains"]
+    wanted = meters if alert["meter_id"] or mains.empty else mains
+    return [int(meter_id) for meter_id in wanted["meter_id"]]
+
+
+def draw(alert: pd.Series, power: pd.DataFrame, usual: pd.Series | None, span: Span) -> None:
+    """Draw the picture of an alert from the power in the span, and state what it shows."""
+    house_id, meter_ids = int(alert["house_id"]), [int(alert["meter_id"])]
+    versions = queries.thresholds(results(), house_id, meter_ids, span.start, span.end)
+    alerts = queries.alerts_between(results(), house_id, meter_ids, span.start, span.end)
+    shown = pictures.picture(alert, power, usual, versions, span.zone)
+    if alert["alert_kind"] in pictures.OF_LEVEL:
+        chart = charts.power_curve(power, versions.dropna(subset="limit_watts"), alerts, span)
+    else:
+        chart = charts.alert_picture(power, shown, alerts[alerts["alert_id"] == alert["alert_id"]], span)
+    st.altair_chart(chart, alt="Power of the meter around the alert")
+    st.caption(shown.caption)
 
 
 @st.fragment(run_every=2 * REFRESH_S)

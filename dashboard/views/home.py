@@ -58,7 +58,7 @@ def show_power(house: House, meters: pd.DataFrame) -> None:
     if power.empty:
         st.info(f"No readings are stored from {span.local(span.start_s)} to {span.local(span.end_s)}.")
         return
-    alerts = queries.alerts_between(results(), house.house_id, wanted, span.start, span.end)
+    alerts = queries.alerts_between(results(), house.house_id, [*wanted, WHOLE_HOUSE], span.start, span.end)
     if meter_id == WHOLE_HOUSE:
         show_whole_house(power, meters, alerts, span)
     else:
@@ -92,8 +92,9 @@ def show_whole_house(power: pd.DataFrame, meters: pd.DataFrame, alerts: pd.DataF
 
 
 def counted(alerts: pd.DataFrame) -> str:
-    """The number of alerts, in words."""
-    return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}"
+    """The number of alerts and their kinds, in words."""
+    kinds = f" ({', '.join(sorted(set(alerts['kind'])))})" if len(alerts) else ""
+    return f"{len(alerts)} alert{'' if len(alerts) == 1 else 's'}{kinds}"
 
 
 def show_figures(house: House, first: date, last: date) -> tuple[pd.DataFrame, pd.DataFrame]:

@@ -34,7 +34,9 @@ def figures() -> None:
             st.metric("Readings", in_words(totals["readings"]), border=True, help=f"{totals['readings']:,} readings used")
             show_day(f"kWh {name}{so_far}", newest, totals["houses"], "All houses, on the newest local day that has results.")
             show_day("kWh the day before", before, totals["houses"], "All houses, on the local day before that one.")
-            st.metric("Open alerts", f"{health['open_alerts']:,}", border=True, help=f"{health['alerts']:,} alerts in all")
+            kinds = queries.alert_counts(results(), show="open").groupby("kind")["alerts"].sum()
+            open_by_kind = "".join(f"; open: {number:,} {kind}" for kind, number in kinds.items())
+            st.metric("Open alerts", f"{health['open_alerts']:,}", border=True, help=f"{health['alerts']:,} alerts in all{open_by_kind}")
         st.subheader("Pipeline")
         with st.container(horizontal=True):
             st.metric(

@@ -27,8 +27,18 @@ PATIENCE_S = 5.0
 """How long to wait for a broker's first answer."""
 STEP_S = 0.3
 RIGHTS_MISSING = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
-BROKER_STARTING = (KafkaError.COORDINATOR_LOAD_IN_PROGRESS, KafkaError.COORDINATOR_NOT_AVAILABLE, KafkaError.NOT_COORDINATOR)
-"""Errors of a broker that does not coordinate the group yet, or no longer does: the same request succeeds a little later."""
+BROKER_STARTING = (
+    KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
+    KafkaError.COORDINATOR_NOT_AVAILABLE,
+    KafkaError.NOT_COORDINATOR,
+    KafkaError.LEADER_NOT_AVAILABLE,
+    KafkaError.NOT_LEADER_FOR_PARTITION,
+    KafkaError.FENCED_LEADER_EPOCH,
+    KafkaError.UNKNOWN_LEADER_EPOCH,
+    KafkaError._NOENT,  # librdkafka finds no leader
+)
+"""Errors of a broker that does not coordinate the group or lead the partition yet, or no longer does, or has started again since the client
+asked it last: the same request succeeds a little later."""
 AWAY = (KafkaError._ALL_BROKERS_DOWN, KafkaError._AUTHENTICATION, KafkaError._SSL)
 UNIMPORTANT = (KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError._TRANSPORT, KafkaError._RESOLVE, KafkaError._PARTITION_EOF)
 """Lost connections, a topic that does not exist yet, the end of a partition."""

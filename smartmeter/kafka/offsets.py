@@ -65,7 +65,7 @@ class Offsets:
         return self._group.lag(self.committed(), self.bounds(), TIMEOUT_S)
 
     def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
-        """The function's result. Repeats the call while the group has no coordinator."""
+        """The function's result. Repeats the call while the group has no coordinator or a partition no leader."""
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             try:
@@ -74,6 +74,7 @@ class Offsets:
                 if error.args[0].code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
                     raise connection.failure(error, self._settings) from None
                 time.sleep(POLL_S)
+                self._admin.list_topics(timeout=TIMEOUT_S)  # else librdkafka may never ask who leads now
 
 
 class Lags:
@@ -120,6 +121,7 @@ class Group:
         self._consumer = Consumer(
             connection.consumer(settings, group_id)
             | {"enable.partition.eof": True, "auto.offset.reset": "earliest", "queued.min.messages": 1, "fetch.wait.max.ms": 10}
+            | {"fetch.queue.backoff.ms": 1}  # by default, a partition waits for a second after one of which more has come than is wanted
         )
         self._looking = threading.Lock()
         self._gaps: dict[Place, tuple[int, int]] = {}  # the newest known gap: (its first offset, the offset after it)
@@ -148,6 +150,8 @@ class Group:
         waiting = {place for place, (_, end) in unread.items() if firsts[place] < end}
         if not waiting:
             return firsts
+        for name in {name for name, _ in waiting}:
+            self._consumer.list_topics(name)
         self._consumer.assign([TopicPartition(*place, firsts[place]) for place in waiting])
         deadline = time.monotonic() + timeout_s
         while waiting and (left := deadline - time.monotonic()) > 0:

@@ -42,7 +42,7 @@ rest.address: 127.0.0.1
 rest.bind-address: 127.0.0.1
 rest.port: {rest_port}
 heartbeat.interval: 1000
-task.cancellation.timeout: 30000
+task.cancellation.timeout: 10000
 io.tmp.dirs: {folder}/tmp
 """
 

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import pytest
 import streamlit as st
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from smartmeter.settings import ROOT, Settings
 from store import client, schema
 from tests.dashboard import results
 from tests.waiting import STILL_S
+
+
+@pytest.fixture(scope="session", autouse=True)
+def components_found_once():
+    """For each page that it opens, AppTest looks for components of Streamlit in all installed packages, which takes a third of a second."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        yield
 
 
 def database(clickhouse: Settings, name: str) -> Settings:

@@ -37,6 +37,7 @@ def test_houses_and_their_total(printed):
 
 
 def test_alerts_have_their_number(printed):
+    assert "4 alerts by kind: 4 level" in printed
     assert "4 of 4 alerts, those with the most energy over the limit:" in printed
 
 

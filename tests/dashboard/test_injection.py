@@ -39,7 +39,7 @@ PARAMETERS = {
     "home": ("house", "date", "meter", "span", "hour", "from", "to", "tariff"),
     "appliances": ("house", "from", "to"),
     "map": ("from", "to", "measure"),
-    "alerts": ("show", "of_house", "appliance", "alert"),
+    "alerts": ("show", "of_house", "of_meter", "appliance", "kind", "severity", "alert"),
     "replay": ("from", "to"),
 }
 
@@ -105,7 +105,8 @@ def test_a_number_out_of_range_is_not_taken(visit, name, key, value):
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_hostile_value_finds_nothing(db, text):
     assert queries.zip_median(db, text, SAT, MON).empty
-    assert queries.alerts(db, 200, label=text).empty
+    for name in ("label", "kind", "severity"):
+        assert queries.alerts(db, 200, **{name: text}).empty
     assert queries.alert(db, text).empty
     assert len(queries.alerts(db, 200, show=text)) == 4  # as all
 

@@ -169,7 +169,7 @@ def test_every_choice_on_home_is_in_the_url(visit):
     assert (app.selectbox(key="house").value, app.selectbox(key="meter").value, app.select_slider(key="hour").value) == (1, 3, 10)
     assert [app.date_input(key=key).value for key in ("date", "from", "to")] == [SUN, SAT, SUN]
     assert texts(app.segmented_control) == ["hour", "time of use"]
-    assert "Red, with a triangle: 1 alert." in texts(app.caption)[1]
+    assert "Red, with a triangle: 1 alert (level)." in texts(app.caption)[1]
 
 
 def test_the_power_of_one_meter(visit):
@@ -185,7 +185,7 @@ def test_the_power_of_one_meter(visit):
 def test_the_power_of_the_whole_house(visit):
     app = visit("home", house="1", date=str(SUN), meter="0")
     assert drawn(app)[0] == ["area", "line", "rect", "point"]
-    assert texts(app.caption)[1] == "Areas: mean power of the appliances. Line: the mains. Red: 1 alert."
+    assert texts(app.caption)[1] == "Areas: mean power of the appliances. Line: the mains. Red: 1 alert (level)."
 
 
 @pytest.mark.parametrize(
@@ -489,7 +489,7 @@ def test_from_an_alert_to_its_house(visit):
         "to": str(MON),
         "tariff": "",
     }
-    assert "Red, with a triangle: 1 alert." in texts(app.caption)[1]
+    assert "Red, with a triangle: 1 alert (level)." in texts(app.caption)[1]
 
 
 def test_notifications_are_the_alerts_since_the_page_was_opened(dashboard_on, clickhouse):

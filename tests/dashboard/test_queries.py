@@ -225,7 +225,7 @@ def test_thresholds_that_were_in_force_at_some_time(db):
 )
 def test_alerts(db, filters, expected):
     assert queries.alerts(db, 200, **filters)["alert_id"].tolist() == expected
-    assert queries.count_alerts(db, **filters) == len(expected)
+    assert queries.alert_counts(db, **filters)["alerts"].sum() == len(expected)
 
 
 def test_the_newest_alerts_first_and_no_more_than_the_limit(db):
@@ -243,7 +243,7 @@ def test_an_alert_has_its_place_its_time_zone_and_who_has_seen_it(db):
 
 
 def test_alerts_between(db):
-    whole = [(3, utc(SUN, "14:00"), utc(SUN, "14:02:30"), False, 4000, 3480, 0.01)]
+    whole = [(3, utc(SUN, "14:00"), utc(SUN, "14:02:30"), False, 4000, 3480, 0.01, "level", OVEN)]
     assert rows(queries.alerts_between(db, 1, [1, 3], utc(SUN, "04:00"), utc(MON, "04:00"))) == whole
     assert rows(queries.alerts_between(db, 1, [3], utc(SUN, "14:02:30"), utc(SUN, "14:03"))) == whole
     for meter_ids, start, end in (([1], "04:00", "23:00"), ([3], "13:00", "14:00"), ([3], "14:02:31", "23:00"), ([], "04:00", "23:00")):
@@ -313,6 +313,7 @@ def test_without_results_there_is_nothing_but_columns(nothing, db):
         (queries.doubtful_days, *ALL, 0, 9),
         (queries.energy_by_zip, *ALL),
         (queries.alerts, 200),
+        (queries.alert_counts,),
         (queries.alert, OVEN),
         (queries.alerts_between, 1, [3], start, end),
     ):

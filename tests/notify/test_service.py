@@ -133,7 +133,9 @@ def test_an_alert_is_sent_when_it_opens_worsens_and_ends(with_routes):
     assert hook.taken[0]["version"] == "4" and [document["status"] for document in hook.taken] == ["firing", "firing", "resolved"]
     assert (first["labels"]["severity"], first["labels"]["appliance"], first["endsAt"]) == ("warning", "fridge", "0001-01-01T00:00:00Z")
     assert first["fingerprint"] == last["fingerprint"] and last["endsAt"] > last["startsAt"]
-    assert first["annotations"]["summary"].startswith("house 7, Cambridge, fridge: new (warning): 1,431 W, over its limit of 1,310 W")
+    assert first["annotations"]["summary"].startswith(
+        "house 7, Cambridge, fridge: new (warning, level): 1,431 W, over its limit of 1,310 W"
+    )
 
 
 def test_a_receiver_that_fails_and_hangs_gets_the_alert_once_and_holds_up_no_other(with_routes, monkeypatch):

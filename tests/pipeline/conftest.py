@@ -11,14 +11,14 @@ import pytest
 from clickhouse_connect.driver.client import Client
 
 from smartmeter.kafka.consumers import sink_group
-from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages.topics import RESULTS
 from smartmeter.run import Run
-from smartmeter.settings import ROOT
+from smartmeter.settings import ROOT, Settings
 from stack import local_flink, services
-from store.client import reader
+from store.client import reader, writer
 from tests.oracle import Alert, Outcome, hours_of
 from tests.processes import CLOCK
+from tests.topics import offsets
 from tests.waiting import STILL_S, until
 from tests.watchdog_oracle import Spell
 
@@ -53,8 +53,15 @@ def store_all(settings, processes) -> Client:
 
 
 def all_stored(settings) -> bool:
-    with Offsets(settings, RESULTS, sink_group(settings)) as results:
-        return results.lag() == 0
+    return offsets(settings, RESULTS, sink_group(settings)).lag() == 0
+
+
+def without(settings: Settings, houses: tuple[int, ...]) -> Client:
+    """A client that sees the results of all houses but these. Only the writer may set that."""
+    client = writer(settings, settings.clickhouse.database)
+    filters = {table: f"house_id NOT IN {houses}" for table in TABLES if table != "dead_letter"}
+    client.set_client_setting("additional_table_filters", str(filters))
+    return client
 
 
 def values(client: Client, table: str, where: str = "1", without: tuple[str, ...] = ()) -> list[tuple]:

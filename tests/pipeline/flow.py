@@ -12,7 +12,6 @@ from confluent_kafka import Producer
 
 from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import JOBS, group_of
-from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import topics
 from smartmeter.settings import Settings
 from stack.processes import Processes
@@ -20,7 +19,7 @@ from tests.oracle import Outcome
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
 from tests.ports import on_free_ports
-from tests.topics import records
+from tests.topics import offsets, records
 from tests.unit.outcomes import judged
 from tests.waiting import STILL_S, until
 
@@ -96,8 +95,7 @@ def judge_stack(processes: Processes, settings: Settings, client: Client, log: L
 
 def all_read(settings: Settings, job: str = "pipeline") -> bool:
     """Whether a checkpoint of a job holds all of its topics."""
-    with Offsets(settings, JOBS[job], group_of(settings, job)) as offsets:
-        return offsets.lag() == 0
+    return offsets(settings, JOBS[job], group_of(settings, job)).lag() == 0
 
 
 def stored_readings(client: Client) -> int:

@@ -22,6 +22,7 @@ from store.client import reader
 from tests.pipeline.flow import Flow, finals, judge_stack, settings_of_a_stack
 from tests.pipeline.logs import make_log
 from tests.processes import python_workers
+from tests.topics import offsets
 from tests.waiting import until
 
 ZONES = ("America/New_York", "Europe/London", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Sao_Paulo", "UTC")
@@ -73,7 +74,13 @@ class Stack:
         until(lambda: self.processes.check() or self.processes.children["pipeline"] is not standing)
 
     def closed(self) -> Counter:
-        """How often each day that is over was emitted as final so far; two checkpoints have begun since, so they hold that."""
+        """How often each day that is over was emitted as final so far; two checkpoints have begun since, so they hold that.
+
+        What was read before the last kill has been read again before, so it emits nothing more.
+        """
+        of_job = offsets(self.settings, ("readings",), "pipeline")
+        sent = {place: end for place, (_, end) in of_job.bounds().items()}
+        until(lambda: not self.processes.check() and all(of_job.committed()[place] >= end for place, end in sent.items()))
         found = finals(self.settings)
         for _ in range(2):
             before = savepoints.newest_state(self.settings, "pipeline")

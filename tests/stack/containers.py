@@ -21,6 +21,7 @@ from smartmeter.settings import JARS, ROOT, Settings
 from stack import broker, ports
 from stack.processes import Processes
 from tests.processes import CLOCK
+from tests.stack.compiled import copy_compiled
 from tests.waiting import STILL_S
 
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
@@ -74,10 +75,7 @@ def make_image(folder: Path) -> None:
             file = folder / (source if target == "." else target)
             file.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / source, file)
-    for compiled in ROOT.glob("[!.]*/__pycache__/*.nb[ic]"):  # which RUN python -m jobs.warm_up makes
-        target = folder / compiled.relative_to(ROOT)
-        target.parent.mkdir(exist_ok=True)
-        shutil.copy2(compiled, target)
+    copy_compiled(folder)  # as RUN python -m jobs.warm_up has them
 
 
 class Containers:
@@ -85,6 +83,7 @@ class Containers:
 
     def __init__(self, services: dict[str, dict], folder: Path, processes: Processes):
         self._services, self._folder, self._processes = services, folder, processes
+        self.image = folder / "image"
         self.brokers = [name for name in services if name.startswith("kafka")]
         ends = [(name, port) for name, listens in (LISTENS | dict.fromkeys(self.brokers, KAFKA_LISTENS)).items() for port in listens]
         self._port_of = {end: ports.free_port() for end in ends}
@@ -112,10 +111,10 @@ class Containers:
         return subprocess.run(command, env=self._environ("smw"), capture_output=True, text=True)
 
     def start_broker(self, name: str) -> None:
-        """As the image does: Kafka's own program makes its properties of the environment, and formats the storage."""
+        """As the image does: Kafka's own program makes its properties of the environment, and formats the storage once."""
         folder = self._folder / f"{name}.config"
         for kind in ("default", "mounted", "final"):
-            (folder / kind).mkdir(parents=True)
+            (folder / kind).mkdir(parents=True, exist_ok=True)
         for file in ("server.properties", "log4j2.yaml", "tools-log4j2.yaml"):
             (folder / "default" / file).touch()
         java = f"java {QUICK_START} -Dlog4j2.level=WARN -cp '{JARS}/kafka/*'"
@@ -125,7 +124,9 @@ class Containers:
                 "sh",
                 "-ec",
                 f"""cd '{folder}'
-            {java} kafka.docker.KafkaDockerWrapper setup --default-configs-dir default --mounted-configs-dir mounted --final-configs-dir final
+            dirs="--default-configs-dir default --mounted-configs-dir mounted --final-configs-dir final"
+            result=$({java} kafka.docker.KafkaDockerWrapper setup $dirs 2>&1) ||
+                echo "$result" | grep "already formatted" || {{ echo "$result"; exit 1; }}
             exec {java} $KAFKA_HEAP_OPTS kafka.Kafka final/server.properties""",
             ],
             self._environ(name),
@@ -155,7 +156,7 @@ class Containers:
         return subprocess.run(command, env=self._environ(name), capture_output=True).returncode == 0
 
     def _in_image(self, name: str, words: list[str]) -> list[str]:
-        return ["env", f"--chdir={self._folder / 'image'}", *(self._here(name, word) for word in words)]
+        return ["env", f"--chdir={self.image}", *(self._here(name, word) for word in words)]
 
     def _environ(self, name: str) -> dict[str, str]:
         """A service's environment, and that of the image."""
@@ -164,7 +165,7 @@ class Containers:
             CLOCK
             | {
                 "PATH": f"{FLINK_BIN}:{BIN}:{os.environ['PATH']}",
-                "PYTHONPATH": f"{folder / 'image'}:{folder / 'without'}",
+                "PYTHONPATH": f"{self.image}:{folder / 'without'}",
                 "SMW_HOME": str(folder / "home"),
                 "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().stack.sink_metrics_port]),
                 "FLINK_LOG_DIR": str(folder),

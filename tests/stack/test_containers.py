@@ -1,4 +1,8 @@
-"""Every service of docker-compose.yml as the process that its container would be: readings in, results out, with three brokers."""
+"""Every service of docker-compose.yml as the process that its container would be: readings in, results out, with three brokers.
+
+Whatever then happens to Kafka while data flows, the tables are what the oracle finds: a broker is restarted, the leader of a partition is
+killed, partitions are added, ten times as much comes at once.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import re
 import time
 
 import pytest
+from clickhouse_connect.driver.client import Client
 from confluent_kafka.admin import ConfigResource
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
@@ -20,13 +25,21 @@ from stack.flink import Flink
 from stack.processes import Processes
 from stack.services import start_endpoint
 from store.client import reader
+from tests.faults.brokers import Brokers
+from tests.faults.pieces import AFTER, BEFORE, MOVE, pieces_of_a_log
+from tests.pipeline.conftest import without
+from tests.pipeline.flow import WINDOW_DAYS, Flow, all_read, judge_stack
+from tests.pipeline.logs import Log
 from tests.processes import command_line
 from tests.registry.evolved import with_type
 from tests.stack.containers import CLUSTER, COMPOSE, SECRETS, Containers, make_image, services
-from tests.topics import messages
+from tests.topics import messages, offsets
 from tests.waiting import STILL_S, until
 
 TASKMANAGERS = 2
+GENERATED = (1, 2)
+"""The generator's houses."""
+CALM_S = 90  # or until what happens meanwhile has happened
 
 
 @pytest.fixture
@@ -70,7 +83,7 @@ def test_one_broker(tmp_path, processes):
     settings = settings_at(containers, "kafka", tmp_path)
     containers.start_broker("kafka")
     until(lambda: brokers_known(settings) == 1)
-    make_image(tmp_path / "image")
+    make_image(containers.image)
     containers.start_registry()
     until(lambda: containers.healthy("registry"))
     containers.run("topics")
@@ -83,16 +96,33 @@ def test_one_broker(tmp_path, processes):
     assert error.value.http_status_code == 409
 
 
-def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
-    containers = Containers(services(COMPOSE, CLUSTER), tmp_path, processes)
-    settings = settings_at(containers, "kafka", tmp_path / "home")
-    make_image(tmp_path / "image")
+def test_three_brokers_and_all_that_reads_and_writes_them_whatever_happens_to_kafka(tmp_path, processes):
+    parts = services(COMPOSE, CLUSTER, SMW_PARTITIONS="2")
+    parts["pipeline"]["environment"] |= {"SMW_CHECKPOINT_EVERY_S": "1", "SMW_WINDOW_DAYS": str(WINDOW_DAYS)}
+    containers = Containers(parts, tmp_path, processes)
+    settings = settings_at(containers, "kafka", tmp_path / "home").but(
+        kafka=",".join(containers.address(broker, 19092) for broker in containers.brokers), partitions=2, window_days=WINDOW_DAYS
+    )
+    flink = Flink(containers.address("jobmanager", 8081))
+    start_all(containers, processes, settings, flink)
+    client = until(lambda: reader(settings))
+    results_of_the_generator(containers, settings, client)
+    update(containers, processes, flink, client)
+    containers.stop("generator.1")
+    log = disturb(Brokers(containers, processes, settings), client)
+    judge_stack(processes, settings, without(settings, GENERATED), log)
+    processes.check()
+
+
+def start_all(containers: Containers, processes: Processes, settings: Settings, flink: Flink) -> None:
+    """Start all services but the dashboard, and see that each is healthy."""
+    make_image(containers.image)
     for broker in containers.brokers:
         containers.start_broker(broker)
     assert not containers.healthy("jobmanager")
     containers.start("jobmanager")
     for broker in containers.brokers:
-        until(lambda: brokers_known(settings_at(containers, broker, tmp_path)) == 3)
+        until(lambda: brokers_known(settings_at(containers, broker, settings.stack.home)) == 3)
     containers.start_registry()
     until(lambda: containers.healthy("registry"))
     containers.run("topics")
@@ -106,21 +136,23 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     start_endpoint(processes, settings)  # in the place of ClickHouse's server
     containers.start("sink")
     containers.start("generator", **{"20": "2", "7": "2"})
-    flink = Flink(containers.address("jobmanager", 8081))
     until(lambda: list(flink.jobs().values()) == ["pipeline"])
     until(lambda: containers.healthy("pipeline"))
     until(lambda: flink.slots() == (2, 4))
     assert containers.healthy("flink-page") and Flink(containers.address("flink-page", 8081)).jobs() == flink.jobs()
     assert all(b"-XX:+ExitOnOutOfMemoryError" in command_line(processes.children[name].pid) for name in ("jobmanager.1", "taskmanager.0"))
     until(lambda: containers.healthy("sink"))
+
+
+def results_of_the_generator(containers: Containers, settings: Settings, client: Client) -> None:
+    """Wait until the readings that the generator sends have come as far as the dashboard."""
     assert all(message.value().startswith(REGISTRY_MARKER) for name in ("readings", "daily_energy") for message in messages(settings, name))
-    client = until(lambda: reader(settings))
     until(
         lambda: (
             client.query(
                 "SELECT DISTINCT house_id, readings = day_s FROM daily_energy FINAL WHERE final AND meter_id <= 2 ORDER BY house_id"
             ).result_rows
-            == [(1, True), (2, True)]
+            == [(house, True) for house in GENERATED]
         )
     )
     until(lambda: reached_ms(settings) / 1000 > time.time() - 30)
@@ -129,10 +161,14 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     until(lambda: containers.healthy("dashboard"))
     ended = containers.smw()
     assert ended.returncode == 0 and "All is well." in ended.stdout, ended.stdout
-    containers.stop("kafka-3")
-    until(lambda: stored_since(client))
-    containers.stop("jobmanager.1")  # as an update does
+    containers.stop("dashboard.1")
+
+
+def update(containers: Containers, processes: Processes, flink: Flink, client: Client) -> None:
+    """Have another JobManager in place of the first; the job goes on from its newest checkpoint."""
+    containers.stop("jobmanager.1")
     assert containers.ended("pipeline.1") == 1
+    containers.stop("pipeline.1")
     containers.start("jobmanager", 2)
     until(lambda: containers.healthy("jobmanager") and flink.slots() == (4, 4))
     containers.start("pipeline", 2)
@@ -140,7 +176,43 @@ def test_three_brokers_and_all_that_reads_and_writes_them(tmp_path, processes):
     assert re.search("from file:.*/pipeline/hashmap/.*/chk-", processes.log("pipeline.2").read_text())
 
 
-def stored_since(client) -> bool:
+def disturb(brokers: Brokers, client: Client) -> Log:
+    """Send a log while brokers end and partitions are added. Returns it."""
+    log, pieces = pieces_of_a_log(seed=17)
+    calm = Flow(brokers.settings, pieces[BEFORE], CALM_S, shares=2)
+    calm.start()
+    restarted = brokers.leader("thresholds")
+    brokers.stop(restarted)
+    until(lambda: stored_since(client))
+    brokers.start_again(restarted)
+    until(lambda: all(read_from(brokers.settings, partition) for partition in range(2)))
+    victim = brokers.leader("readings")
+    calm.go_on()
+    brokers.kill(victim)
+    calm.hurry()
+    calm.end()
+    assert brokers.leader("readings") != victim
+    brokers.start_again(victim)
+    until(lambda: all_read(brokers.settings))
+
+    meanwhile = Flow(brokers.settings, pieces[MOVE], 8)
+    meanwhile.start()
+    brokers.add_partitions(4)
+    meanwhile.end()
+    until(lambda: all_read(brokers.settings) and all(read_from(brokers.settings, partition) for partition in range(4)))
+
+    burst = Flow(brokers.settings, pieces[AFTER], len(pieces[AFTER]) / len(pieces[BEFORE]) * CALM_S / 10)
+    burst.start()
+    burst.end()
+    return log
+
+
+def read_from(settings: Settings, partition: int) -> bool:
+    """Whether a checkpoint of the job holds something of a partition of readings."""
+    return offsets(settings, ("readings",), "pipeline").committed()["readings", partition] > 0
+
+
+def stored_since(client: Client) -> bool:
     """Whether the job makes results of what it reads now, which come to ClickHouse."""
     [[before]] = client.query("SELECT max(revision) FROM daily_energy").result_rows
     return until(lambda: client.query(f"SELECT count() FROM daily_energy WHERE revision > {before + 1000}").result_rows != [(0,)])

@@ -23,7 +23,7 @@ from smartmeter.kafka import topic_admin
 from smartmeter.kafka.offsets import Lags
 from smartmeter.messages import topics
 from smartmeter.settings import ROOT, Settings
-from stack import local_flink, metrics_gateway, ports, rest_keys, services
+from stack import local_flink, metrics_gateway, ports, rest_keys, savepoints, services
 from stack.flink import Flink
 from store import schema
 from store.client import reader, writer
@@ -155,6 +155,13 @@ def test_flink_reports_lag_state_and_restarts(flink):
     assert sum(flink[f"{OF_OPERATORS}pendingRecords"].values()) == 0
     assert sum(flink[f"{OF_JOBS}lastCheckpointFullSize"].values()) > 10_000
     assert sum(flink[f"{OF_JOBS}numRestarts"].values()) == 0
+
+
+def test_a_savepoint_is_taken_of_a_job_that_goes_on(observed):
+    done = subprocess.run([ROOT / "smw", "savepoint"], env=os.environ | observed.environ(), text=True, capture_output=True)
+    assert done.returncode == 0, done.stderr
+    assert savepoints.require_savepoint(done.stdout.splitlines()[-1])
+    assert list(Flink(f"127.0.0.1:{observed.flink.ui_port}").jobs().values()) == ["pipeline"]
 
 
 def test_metrics_are_served_at_loopback_only(observed):

@@ -56,8 +56,27 @@ THRESHOLD = {
     "quantile": 0.97,
     "window_days": 7,
     "revision": 5,
+    "longest_silence_minutes": 6,
     "meters": [
-        {"meter_id": 1, "percentile_watts": 900.5, "readings": 86400, "covered_s": 86400.0, "warming_up": False, "limit_watts": 1380.75},
+        {
+            "meter_id": 1,
+            "percentile_watts": 900.5,
+            "readings": 86400,
+            "covered_s": 86400.0,
+            "warming_up": False,
+            "limit_watts": 1380.75,
+            "usual": {
+                "mains": True,
+                "longest_run_minutes": [90, 60, 2],
+                "longest_off_minutes": 1440,
+                "longest_same_minutes": 3,
+                "longest_gap_minutes": 20,
+                "hour_watts": [450.0, 1200.5],
+                "standby_watts": 80.5,
+                "dead_watts": 12.25,
+                "rare_watts": [],
+            },
+        },
         {"meter_id": 2, "percentile_watts": 90.0, "readings": 7, "covered_s": 42.0, "warming_up": True, "limit_watts": None},
     ],
 }
@@ -220,6 +239,11 @@ def test_every_topic_lands_in_its_table(settings):
     ]
     assert rows(
         settings,
+        "SELECT mains, longest_run_minutes, longest_off_minutes, longest_same_minutes, longest_gap_minutes, hour_watts, standby_watts, dead_watts, "
+        "rare_watts, longest_silence_minutes FROM thresholds FINAL ORDER BY meter_id",
+    ) == [(True, [90, 60, 2], 1440, 3, 20, [450.0, 1200.5], 80.5, 12.25, [], 6), (None, [], None, None, None, [], None, None, [], 6)]
+    assert rows(
+        settings,
         "SELECT alert_id, label, zip, toInt32(date), toUnixTimestamp64Milli(start), duration_s, open, readings, peak_watts, "
         "percentile_watts, limit_watts, excess_kwh, alert_kind, severity, reason, ends_when, "
         "toUnixTimestamp64Milli(assumeNotNull(acknowledged)), note, author FROM alert_list",
@@ -245,6 +269,18 @@ def test_every_topic_lands_in_its_table(settings):
             "the sauna",
             "",
         )
+    ]
+
+
+def test_alerts_of_several_kinds_that_start_together_each_have_a_row(settings):
+    settings = settings.but(clickhouse_database="kinds_together")
+    run = {**alert(1), "alert_id": "7/1/1555200000123/run", "kind": "run"}
+    produce(settings, "alerts", alert(1), run, {**run, "revision": 2, "severity": "info"})
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 3)
+    assert rows(settings, "SELECT alert_id, alert_kind, severity FROM alert_list ORDER BY alert_id") == [
+        ("7/1/1555200000123", "level", "critical"),
+        ("7/1/1555200000123/run", "run", "info"),
     ]
 
 

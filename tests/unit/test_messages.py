@@ -47,7 +47,7 @@ def test_a_new_alert_in_alertmanagers_format(houses):
         ),
         "commonAnnotations": (
             annotations := {
-                "summary": "house 7, Cambridge, fridge: new (warning): 1,431 W, over its limit of 1,310 W. Since 2019-04-13 20:00 -0400. "
+                "summary": "house 7, Cambridge, fridge: new (warning, level): 1,431 W, over its limit of 1,310 W. Since 2019-04-13 20:00 -0400. "
                 "It ends when it falls to 1,310 W or less for 60 s.",
                 "reason": "1,431 W, over its limit of 1,310 W",
                 "ends_when": "it falls to 1,310 W or less for 60 s",
@@ -72,11 +72,11 @@ def test_a_new_alert_in_alertmanagers_format(houses):
 @pytest.mark.parametrize(
     "what, title, state",
     [
-        ("opened", "Warning: house 7, Cambridge, fridge", "new (warning)"),
-        ("worse", "Now critical: house 7, Cambridge, fridge", "now critical (critical)"),
-        ("repeat", "Still on: house 7, Cambridge, fridge", "still on (warning)"),
-        ("over", "Over: house 7, Cambridge, fridge", "over (warning)"),
-        ("withdrawn", "Withdrawn: house 7, Cambridge, fridge", "withdrawn (warning): later readings have shown"),
+        ("opened", "Warning: house 7, Cambridge, fridge", "new (warning, level)"),
+        ("worse", "Now critical: house 7, Cambridge, fridge", "now critical (critical, level)"),
+        ("repeat", "Still on: house 7, Cambridge, fridge", "still on (warning, level)"),
+        ("over", "Over: house 7, Cambridge, fridge", "over (warning, level)"),
+        ("withdrawn", "Withdrawn: house 7, Cambridge, fridge", "withdrawn (warning, level): later readings have shown"),
     ],
 )
 def test_the_title_and_text_of_one_alert(houses, what, title, state):
@@ -99,7 +99,15 @@ def test_a_digest(houses):
 
 def test_a_house_that_is_unknown_and_an_alert_without_words():
     found = message(ROUTE, [event(reason="", ends_when="")], Directory())
-    assert found.text == "house 7, meter 2: new (warning): 1,431 W. Since 2019-04-14 00:00 +0000."
+    assert found.text == "house 7, meter 2: new (warning, level): 1,431 W. Since 2019-04-14 00:00 +0000."
+
+
+def test_an_alert_of_the_whole_house(houses):
+    found = message(ROUTE, [event(meter_id=0, kind="silent", reason="no reading for 2 h")], houses)
+    assert found.title == "Warning: house 7, Cambridge, the house"
+    assert found.text.startswith("house 7, Cambridge, the house: new (warning, silent): no reading for 2 h. Since ")
+    labels = found.document["alerts"][0]["labels"]
+    assert (labels["alertname"], labels["meter"], labels["appliance"]) == ("silent", "0", "the house")
 
 
 def test_the_key_is_that_of_the_delivery(houses):

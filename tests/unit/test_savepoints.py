@@ -1,12 +1,16 @@
 """From which state a job starts."""
 
+import argparse
 import os
+from pathlib import Path
 
 import pytest
 
+from commands import savepoint
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
 from smartmeter.state_folders import address, checkpoints_of, folder_at, savepoints_of
+from stack import ports
 from stack.savepoints import newest_state, require_savepoint, require_shared, restore_options, state_to_start_from
 
 
@@ -60,3 +64,44 @@ def test_a_cluster_needs_a_folder_that_its_nodes_share(settings):
     require_shared(Settings().but(checkpoint_dir="s3://bucket"))
     with pytest.raises(UserError, match="SMW_CHECKPOINT_DIR is not set"):
         require_shared(settings)
+
+
+def test_no_flink_is_one_sentence(tmp_path):
+    settings = ports.with_free_flink_port(Settings().but(home=tmp_path))
+    parser = argparse.ArgumentParser()
+    savepoint.add_arguments(parser)
+    with pytest.raises(UserError, match=f"^no Flink answers at http://127.0.0.1:{settings.flink.ui_port}: start one"):
+        savepoint.run(parser.parse_args([]), settings)
+
+
+def test_only_state_of_the_same_topics_backend_and_place_is_found(tmp_path):
+    settings = Settings().but(home=tmp_path / "a home", topic_prefix="x.")
+    assert newest_state(settings, "pipeline") is None
+    for age_s, place in ((30, "a/chk-9"), (10, "b/chk-2"), (20, "b/chk-1")):
+        complete(settings.stack.home / "checkpoints" / "x.pipeline" / "hashmap" / place, age_s)
+    (settings.stack.home / "checkpoints" / "x.pipeline" / "hashmap" / "b" / "chk-3").mkdir()  # one that was not finished
+    newest = f"file://{settings.stack.home}/checkpoints/x.pipeline/hashmap/b/chk-2"
+    assert newest_state(settings, "pipeline") == newest
+    elsewhere = settings.but(checkpoint_dir=str(settings.stack.home / "checkpoints"), home=tmp_path)
+    assert newest_state(elsewhere, "pipeline") == newest
+    for other in (dict(topic_prefix=""), dict(state_backend="rocksdb"), dict(checkpoint_dir="s3://bucket/x")):
+        assert newest_state(settings.but(**other), "pipeline") is None
+    for of in (settings, elsewhere):
+        folder = Path(of.flink.checkpoint_dir or of.stack.home) / "savepoints" / "x.pipeline" / "savepoint-1"
+        complete(folder, 5)
+        assert newest_state(of, "pipeline") == f"file://{folder}"
+        assert newest_state(of, "daily_energy") is None
+
+
+def test_state_that_lies_elsewhere_is_taken_at_its_address():
+    settings = Settings().but(checkpoint_dir="s3://bucket/x/", topic_prefix="x.")
+    assert savepoints_of(settings, "spikes") == "s3://bucket/x/savepoints/x.spikes"
+    assert require_savepoint("s3://bucket/savepoint-1") == "s3://bucket/savepoint-1"
+    assert restore_options("s3://bucket/savepoint-1") == ["--fromSavepoint", "s3://bucket/savepoint-1"]
+
+
+def complete(folder: Path, age_s: float) -> None:
+    """A checkpoint or savepoint as complete as it looks from outside."""
+    folder.mkdir(parents=True)
+    (folder / "_metadata").touch()
+    os.utime(folder / "_metadata", (1e9 - age_s, 1e9 - age_s))
