@@ -116,8 +116,8 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(plan, tmp_path, cap
         victims, closed = Stack(processes, settings), []
         for service in kills:
             time.sleep(rng.uniform(*BETWEEN_S))
-            flow.go_on()
             closed.append(victims.closed())
+            flow.go_on()
             victims.kill(service)
         flow.end()
         judge_stack(processes, settings, client, log)
