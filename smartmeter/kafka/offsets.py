@@ -66,15 +66,17 @@ class Offsets:
 
     def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """The function's result. Repeats the call while the group has no coordinator or a partition no leader."""
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline, is_repeated = time.monotonic() + TIMEOUT_S, False
         while True:
             try:
+                if is_repeated:
+                    self._admin.list_topics(timeout=TIMEOUT_S)  # else librdkafka may never ask who leads now
                 return function(*arguments, **options)
             except KafkaException as error:
                 if error.args[0].code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
                     raise connection.failure(error, self._settings) from None
+                is_repeated = True
                 time.sleep(POLL_S)
-                self._admin.list_topics(timeout=TIMEOUT_S)  # else librdkafka may never ask who leads now
 
 
 class Lags:
