@@ -202,6 +202,7 @@ class Sink:
         self._refused = self._refused_before = 0  # messages; when progress was last reported
         self._errors = connection.ErrorLog(settings, log)
         self._metrics = SinkMetrics(tuple(COLUMNS))
+        self._commits = True
         self._client: Client  # once _connect has been called
 
     def stop(self) -> None:
@@ -288,7 +289,8 @@ class Sink:
         """Insert a batch, then commit its offsets. Returns the next batch, which may already hold messages."""
         following = Batch()
         if self._until_it_works(lambda: self._insert(batch), following):
-            self._commit(batch)
+            if not self._commit(batch):
+                following.offsets = batch.offsets | following.offsets
             self._stored.update(batch.counts())
             for table, rows in batch.counts().items():
                 self._metrics.rows.labels(table).inc(rows)
@@ -303,12 +305,18 @@ class Sink:
         if batch.profiles:
             self._client.insert_arrow("power_profile", profile.table(batch.profiles))
 
-    def _commit(self, batch: Batch) -> None:
+    def _commit(self, batch: Batch) -> bool:
+        """Commit a batch's offsets. False if Kafka refuses; the rows are stored, and the next batch has the offsets too."""
         offsets = [TopicPartition(*place, offset) for place, offset in batch.offsets.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=False)
-        except KafkaException as error:  # the rows are stored; the next commit, or a repeat, makes up for it
-            log.warning("Kafka: offsets not committed: %s", error.args[0].str())
+        except KafkaException as error:
+            if self._commits:
+                log.warning("Kafka: offsets not committed, which is tried again: %s", error.args[0].str())
+            self._commits = False
+        else:
+            self._commits = True
+        return self._commits
 
     def _connect(self) -> None:
         self._client = clickhouse.writer(self._settings)

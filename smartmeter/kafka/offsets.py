@@ -62,19 +62,21 @@ class Offsets:
 
     def lag(self) -> int:
         """Messages that the group has not committed."""
-        return self._group.lag(self.committed(), self.bounds(), TIMEOUT_S)
+        return self._call(self._group.lag, self.committed(), self.bounds(), TIMEOUT_S)
 
     def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """The function's result. Repeats the call while the group has no coordinator or a partition no leader."""
-        deadline = time.monotonic() + TIMEOUT_S
+        deadline, is_repeated = time.monotonic() + TIMEOUT_S, False
         while True:
             try:
+                if is_repeated:
+                    self._admin.list_topics(timeout=TIMEOUT_S)  # else librdkafka may never ask who leads now
                 return function(*arguments, **options)
             except KafkaException as error:
                 if error.args[0].code() not in connection.BROKER_STARTING or time.monotonic() > deadline:
                     raise connection.failure(error, self._settings) from None
+                is_repeated = True
                 time.sleep(POLL_S)
-                self._admin.list_topics(timeout=TIMEOUT_S)  # else librdkafka may never ask who leads now
 
 
 class Lags:
@@ -151,7 +153,7 @@ class Group:
         if not waiting:
             return firsts
         for name in {name for name, _ in waiting}:
-            self._consumer.list_topics(name)
+            self._consumer.list_topics(name, timeout=timeout_s)
         self._consumer.assign([TopicPartition(*place, firsts[place]) for place in waiting])
         deadline = time.monotonic() + timeout_s
         while waiting and (left := deadline - time.monotonic()) > 0:

@@ -359,6 +359,23 @@ def test_stop_between_insert_and_commit_repeats_without_harm(settings):
     assert rows(settings, "SELECT count(), uniqExact(house_id), sum(kwh) FROM daily_energy_by_label") == [(100, 100, 99 * 100 / 2 / 4)]
 
 
+class RefusedTwice(Sink):
+    """Kafka refuses the first two times that it commits."""
+
+    commits = 0
+
+    def _commit(self, batch):
+        self.commits += 1
+        return self.commits > 2 and super()._commit(batch)
+
+
+def test_offsets_that_kafka_refuses_are_committed_later_without_another_message(settings):
+    produce(settings, "daily_energy", *map(energy, range(3)))
+    with running(RefusedTwice(settings)):
+        until(lambda: committed(settings) == 3)
+    assert rows(settings, "SELECT count() FROM daily_energy") == [(3,)]
+
+
 def test_later_revision_wins_in_whichever_order(settings):
     produce(settings, "daily_energy", *({**energy(1), "kwh": float(n), "revision": n} for n in (3, 1, 9, 2)))
     with running(Sink(settings)):

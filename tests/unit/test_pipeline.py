@@ -60,7 +60,7 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
         assert results.readings_late() == outcome.late
         assert_energy(ended, outcome)
         assert_alerts(results, outcome.alerts)
-    assert_alerts(ended, outcome.alerts_at_end)
+        assert_alerts(ended, outcome.alerts_at_end)
 
 
 @settings(parent=examples, max_examples=max(10, examples.max_examples // 3))
