@@ -28,6 +28,7 @@ MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
 POLL_S = 0.1
 PATIENCE_S = 1
+STOPS_WITHIN_S = 20
 STARTS_WITHIN_S = 180  # a JVM on a small, busy machine; a process that ends earlier is noticed at once
 LOG_LINES_SHOWN = 5
 CAUSE = "Caused by: "
@@ -112,10 +113,10 @@ class Processes:
         if ends:
             self.ending.add(name)
 
-    def stop(self, name: str) -> None:
-        """End a process and all its children."""
+    def stop(self, name: str, patience_s: float = STOPS_WITHIN_S) -> None:
+        """End a process and all its children: by SIGTERM, and what still runs after `patience_s` by SIGKILL."""
         self.watched.pop(name, None)
-        end(self.run / f"{name}.pid")
+        end(self.run / f"{name}.pid", patience_s)
         self.children.pop(name).wait()
         self.outputs[name].join(PATIENCE_S)
 
@@ -135,7 +136,7 @@ class Processes:
         tqdm.write(note, file=sys.stderr)  # above a progress line
         logs.append(self.logs / STACK_LOG, "stack", "WARN", note, self.bound)
         start_again = self.watched[name].start_again
-        self.stop(name)
+        self.stop(name, patience_s=0)  # what stands still does not end by itself
         start_again()
 
     def _fault_of_end(self, name: str, code: int) -> str | None:
@@ -215,7 +216,7 @@ def fatal_cause(lines: list[str]) -> str | None:
     return None
 
 
-def end(pid_file: Path, patience_s: float = 20) -> None:
+def end(pid_file: Path, patience_s: float = STOPS_WITHIN_S) -> None:
     """Send SIGTERM to the process of a pid file, wait up to `patience_s`, then kill what remains of it and its children."""
     leader = int(pid_file.read_text() or 0)
     if leader in marked(pid_file):

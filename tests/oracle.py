@@ -342,8 +342,9 @@ def _find_spells(outcome, house, meters, zone, clock_ms, allowed_lateness_ms, ru
         end_ms = (minute + 1) * MINUTE_MS
         return end_ms + SETTLED_AFTER_MS <= clock_ms or end_ms <= midnight_ms(zone, local_date(zone, clock_ms - allowed_lateness_ms))
 
-    outcome.alerts |= _watched(meters, zone, rule, is_known).spells(house, judge_of, clock_ms // MINUTE_MS)
-    outcome.alerts_at_end |= _watched(meters, zone, rule).spells(house, judge_of, clock_ms // MINUTE_MS)
+    judged = sorted({meter for version in versions for meter, threshold in version.meters.items() if threshold.usual})
+    outcome.alerts |= _watched(meters, zone, rule, is_known).spells(house, judged, judge_of, clock_ms // MINUTE_MS)
+    outcome.alerts_at_end |= _watched(meters, zone, rule).spells(house, judged, judge_of, clock_ms // MINUTE_MS)
 
 
 def _integrate(outcome, house, meter, readings, zone, clock_ms, max_sample_period_ms):

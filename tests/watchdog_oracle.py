@@ -10,7 +10,7 @@ import math
 import struct
 from bisect import bisect_left, bisect_right
 from collections import Counter, defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from functools import cached_property, lru_cache
@@ -320,11 +320,16 @@ class House:
         shapes = [self.shapes[meter][d] for d in _days_before(day, days) if d in self.shapes[meter]]
         return usual_of(shapes, mains, self.numbers)
 
-    def spells(self, house_id: int, judge_of: Callable[[int, int], dict | None], clock_minute: int) -> dict[str, Spell]:
-        """alert_id -> Spell. judge_of(meter, minute): what is usual for a meter in a minute; for HOUSE, {"gap": its silence}."""
+    def spells(
+        self, house_id: int, judged: Iterable[int], judge_of: Callable[[int, int], dict | None], clock_minute: int
+    ) -> dict[str, Spell]:
+        """alert_id -> Spell. judge_of(meter, minute): what is usual for a meter in a minute; for HOUSE, {"gap": its silence}.
+
+        judged: the meters for which anything is usual at any time.
+        """
         found: dict[str, Spell] = {}
         conspicuous = [(HOUSE, self._house_silent(judge_of))]
-        conspicuous += [(meter, _conspicuous(meter, self, judge_of)) for meter in self.meters]
+        conspicuous += [(meter, _conspicuous(meter, self, judge_of)) for meter in judged]
         for meter, of_kind in conspicuous:
             for kind, minutes in of_kind.items():
                 for spell in self._merged(house_id, meter, kind, minutes):

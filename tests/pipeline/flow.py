@@ -6,6 +6,7 @@ import threading
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Protocol
 
 from clickhouse_connect.driver.client import Client
 from confluent_kafka import Producer
@@ -14,7 +15,6 @@ from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import JOBS, group_of
 from smartmeter.messages import topics
 from smartmeter.settings import Settings
-from stack.processes import Processes
 from tests.oracle import Outcome
 from tests.pipeline.conftest import all_stored, judge_tables
 from tests.pipeline.logs import Log
@@ -81,7 +81,14 @@ def expected_of(settings: Settings, log: Log) -> Outcome:
     return judged(log.bursts, settings)
 
 
-def judge_stack(processes: Processes, settings: Settings, client: Client, log: Log) -> None:
+class Checked(Protocol):
+    """What runs a stack."""
+
+    def check(self) -> None:
+        """Start again what should be, and fail when something else has ended."""
+
+
+def judge_stack(processes: Checked, settings: Settings, client: Client, log: Log) -> None:
     """Wait until all of a log is stored. Fails when the tables are not what the oracle finds."""
     readings = log.readings - log.dead_readings
     until(

@@ -13,6 +13,8 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import compose
@@ -83,6 +85,7 @@ class Containers:
 
     def __init__(self, services: dict[str, dict], folder: Path, processes: Processes):
         self._services, self._folder, self._processes = services, folder, processes
+        self._start_again: dict[str, Callable[[], None]] = {}
         self.image = folder / "image"
         self.brokers = [name for name in services if name.startswith("kafka")]
         ends = [(name, port) for name, listens in (LISTENS | dict.fromkeys(self.brokers, KAFKA_LISTENS)).items() for port in listens]
@@ -98,6 +101,19 @@ class Containers:
         """Start a service; instead: what the test has in place of a word of its command."""
         words = [instead.get(word, word) for word in self._in_image(name, self._services[name]["command"])]
         self._processes.start(f"{name}.{number}", words, self._environ(name), ends)
+        if name == "taskmanager":
+            self._start_again[f"{name}.{number}"] = partial(self.start, name, number)
+
+    def check(self) -> None:
+        """Fails when a process has ended by itself, except a TaskManager, which is started again, as Docker would do.
+
+        PyFlink 2.2 may end a TaskManager whose tasks are cancelled.
+        """
+        for name, start_again in self._start_again.items():
+            if self._processes.children[name].poll() is not None:
+                self._processes.stop(name)
+                start_again()
+        self._processes.check()
 
     def run(self, name: str) -> None:
         """Run a service that ends."""

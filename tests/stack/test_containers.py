@@ -110,8 +110,8 @@ def test_three_brokers_and_all_that_reads_and_writes_them_whatever_happens_to_ka
     update(containers, processes, flink, client)
     containers.stop("generator.1")
     log = disturb(Brokers(containers, processes, settings), client)
-    judge_stack(processes, settings, without(settings, GENERATED), log)
-    processes.check()
+    judge_stack(containers, settings, without(settings, GENERATED), log)
+    containers.check()
 
 
 def start_all(containers: Containers, processes: Processes, settings: Settings, flink: Flink) -> None:
@@ -170,7 +170,7 @@ def update(containers: Containers, processes: Processes, flink: Flink, client: C
     assert containers.ended("pipeline.1") == 1
     containers.stop("pipeline.1")
     containers.start("jobmanager", 2)
-    until(lambda: containers.healthy("jobmanager") and flink.slots() == (4, 4))
+    until(lambda: containers.check() or (containers.healthy("jobmanager") and flink.slots() == (4, 4)))
     containers.start("pipeline", 2)
     until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(client))
     assert re.search("from file:.*/pipeline/hashmap/.*/chk-", processes.log("pipeline.2").read_text())
