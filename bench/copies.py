@@ -68,7 +68,7 @@ def houses_of(meters: int, count: int) -> list[House]:
     found, house_id = [], 0
     while len(found) < count:
         house_id += 1
-        house = SyntheticHouse(house_id, 1, TIMEZONE)
+        house = SyntheticHouse(house_id, 1, TIMEZONE, has_faults=False)
         if len(house.meters) == meters:
             found.append(house)
     return found

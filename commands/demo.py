@@ -12,7 +12,7 @@ from typing import Any
 from clickhouse_connect.driver.client import Client
 
 from commands import generate
-from generator.scoring import score
+from generator import scoring
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
 from smartmeter.kafka.consumers import sink_group
@@ -242,7 +242,7 @@ def total(houses: list[dict[str, Any]]) -> str:
 
 
 def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
-    """The number of alerts by kind, and the largest ones; for synthetic houses also their precision and recall against the injected spikes."""
+    """The number of alerts by kind, and the largest ones; for synthetic houses with precision and recall against the injected faults."""
     largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
     shown = len(largest.result_rows)
     by_kind = ", ".join(f"{number:,} {kind}" for kind, number in client.query(ALERTS_BY_KIND).result_rows)
@@ -250,4 +250,7 @@ def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
     lines += (
         f"{shown} of {found:,} alerts, those with the most energy over the limit:\n\n{table(largest.column_names, largest.result_rows)}"
     )
-    return lines if args.data else f"{lines}\n\n{score(client, settings.stack.home / 'ground_truth.csv')}"
+    if args.data:
+        return lines
+    scores = scoring.score(client, settings.stack.home / "ground_truth.csv")
+    return f"{lines}\n\nAlerts and injected faults by kind (judged: faults after enough history):\n\n{scoring.report(scores)}"

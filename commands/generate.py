@@ -10,11 +10,12 @@ from pathlib import Path
 
 from generator.channels import WATTS_PER_UNIT, ReadingOptions
 from generator.datasets import measured_houses
+from generator.faults import write_ground_truth
 from generator.history import HISTORY_BURST_S, first_today, produce
 from generator.houses import House
 from generator.live import BURST_S, produce_live
 from generator.multiply import multiplied_houses
-from generator.synthetic import SyntheticHouse, synthetic_houses, write_ground_truth
+from generator.synthetic import SyntheticHouse, synthetic_houses
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
 from smartmeter.local_days import dates
@@ -127,7 +128,7 @@ def _usable_folders() -> Iterator[None]:
 
 def _write_truth(path: Path, houses: Sequence[House], first: date, end: date) -> None:
     synthetic = [house for house in houses if isinstance(house, SyntheticHouse)]
-    write_ground_truth(path, (spike for day in dates(first, end) for house in synthetic for spike in house.spikes(day)))
+    write_ground_truth(path, (fault for day in dates(first, end) for house in synthetic for fault in house.faults(day)))
 
 
 def _date(text: str) -> date:

@@ -1,83 +1,96 @@
-"""Precision and recall of the alerts on synthetic houses, against the injected spikes."""
+"""Precision and recall of the alerts on synthetic houses, by kind, against the injected faults."""
 
 from __future__ import annotations
 
-import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
+from generator.faults import HISTORY_DAYS, OF_METER, RATES, Fault, belongs, read_ground_truth
 from generator.synthetic import MAINS
+from smartmeter.text_tables import table
 
-Span = tuple[int, int]
-"""[start, end) in ms."""
+ALERTS = "SELECT house_id, meter_id, toUnixTimestamp64Milli(start), toUnixTimestamp64Milli(end), kind FROM alerts FINAL"
+VERSIONS = """
+    SELECT house_id, meter_id, toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to), limit_watts IS NOT NULL
+    FROM thresholds FINAL"""
 
-ALERTS = "SELECT house_id, meter_id, toUnixTimestamp64Milli(start), toUnixTimestamp64Milli(end) FROM alerts FINAL WHERE kind = 'level'"
-IN_FORCE = """
-    SELECT house_id, meter_id, toUnixTimestamp64Milli(valid_from), toUnixTimestamp64Milli(valid_to)
-    FROM thresholds FINAL WHERE limit_watts IS NOT NULL"""
+BY_LIMIT = ("level", "glitch")
+"""Kinds of fault that a limit finds. Others need HISTORY_DAYS."""
+
+Version = tuple[int, int, bool]
+"""(valid from, valid to, in ms; whether there is a limit) of a meter's threshold."""
 
 
 @dataclass(frozen=True)
 class Score:
-    """Counts of alerts and of injected spikes. `judged`: spikes that began while a limit was in force for their meter."""
+    """Counts of alerts and of injected faults, of one kind. `judged`: faults that could be found; `found`: those of them that were."""
 
+    kind: str
     alerts: int
     true_alerts: int
-    spikes: int
-    found: int
+    faults: int
     judged: int
-    judged_found: int
+    found: int
 
-    def __str__(self) -> str:
-        warming_up = self.spikes - self.judged
-        return (
-            f"{self.alerts:,} alerts of kind level, {self.true_alerts:,} of them on one of the {self.spikes:,} spikes put in: "
-            f"precision {_share(self.true_alerts, self.alerts)}\n"
-            f"recall {_share(self.judged_found, self.judged)} ({self.judged_found:,} of {self.judged:,}), leaving out "
-            f"{warming_up:,} spikes on meters that were still warming up; {_share(self.found, self.spikes)} of all"
-        )
+    @property
+    def row(self) -> list[str | int]:
+        """This score as a row of a table, with precision and recall."""
+        precision, recall = _share(self.true_alerts, self.alerts), _share(self.found, self.judged)
+        return [self.kind, self.alerts, self.true_alerts, precision, self.faults, self.judged, self.found, recall]
 
 
-def score(client: Client, truth: Path) -> Score:
-    """Compare the alerts in the tables with a file of injected spikes (generator.synthetic.write_ground_truth).
+def score(client: Client, truth: Path) -> list[Score]:
+    """Compare the alerts in the tables with a file of injected faults (generator.faults.write_ground_truth): by kind, then all.
 
-    An alert is true if it overlaps a spike of its meter. An alert of the mains is true if it overlaps any spike of its house, as
-    the mains carry the appliances' load. A spike is found if an alert of its own meter overlaps it.
+    An alert is true if it belongs to a fault of its meter, whatever the fault's kind. An alert of the mains is also true if it belongs to a
+    fault of an appliance that changes the power that flows. A fault is found if an alert of its meter belongs to it, whatever the alert's kind.
     """
-    spikes = _by_meter(
-        (int(row["house_id"]), int(row["meter_id"]), int(row["start_ms"]), int(row["end_ms"]))
-        for row in csv.DictReader(truth.read_text().splitlines())
-    )
-    alerts, in_force = _by_meter(client.query(ALERTS).result_rows), _by_meter(client.query(IN_FORCE).result_rows)
-    of_house: dict[int, list[Span]] = defaultdict(list)
-    for (house_id, _), spans in spikes.items():
-        of_house[house_id] += spans
-    mains = {meter.meter_id for meter in MAINS}
-    true_alerts = [
-        _overlaps(span, of_house[house] if meter in mains else spikes[house, meter])
-        for (house, meter), spans in list(alerts.items())
-        for span in spans
-    ]
-    every = [(place, span) for place, spans in list(spikes.items()) for span in spans]
-    found = [_overlaps(span, alerts[place]) for place, span in every]
-    judged = [_overlaps((span[0], span[0] + 1), in_force[place]) for place, span in every]
-    return Score(len(true_alerts), sum(true_alerts), len(every), sum(found), sum(judged), sum(f and j for f, j in zip(found, judged)))
-
-
-def _by_meter(rows: Iterable[Sequence[int]]) -> dict[tuple[int, int], list[Span]]:
+    faults, alerts = read_ground_truth(truth), client.query(ALERTS).result_rows
+    versions = defaultdict(list)
+    for house_id, meter_id, *version in client.query(VERSIONS).result_rows:
+        versions[house_id, meter_id].append(tuple(version))
+    by_house: dict[int, list[Fault]] = defaultdict(list)
+    for fault in faults:
+        by_house[fault.house_id].append(fault)
+    sent, true, every = Counter(alert[4] for alert in alerts), Counter[str](), Counter(fault.kind for fault in faults)
+    for house_id, meter_id, start_ms, end_ms, kind in alerts:
+        true[kind] += _is_true(meter_id, start_ms, end_ms, by_house[house_id])
+    judged = [fault for fault in faults if _can_be_found(fault, versions[fault.house_id, fault.meter_id])]
     spans = defaultdict(list)
-    for house_id, meter_id, start_ms, end_ms in rows:
+    for house_id, meter_id, start_ms, end_ms, _ in alerts:
         spans[house_id, meter_id].append((start_ms, end_ms))
-    return spans
+    found = Counter(f.kind for f in judged if any(belongs(*span, f.start_ms, f.end_ms) for span in spans[f.house_id, f.meter_id]))
+    of_kind = Counter(fault.kind for fault in judged)
+    kinds = [*RATES, *sorted(sent.keys() - RATES.keys())]
+    scores = [Score(kind, *(counts[kind] for counts in (sent, true, every, of_kind, found))) for kind in kinds]
+    return [*scores, Score("all", *(counts.total() for counts in (sent, true, every, of_kind, found)))]
 
 
-def _overlaps(span: Span, others: list[Span]) -> bool:
-    return any(start < span[1] and span[0] < end for start, end in others)
+def report(scores: Iterable[Score]) -> str:
+    """Scores as a table."""
+    return table(["kind", "alerts", "true", "precision", "faults", "judged", "found", "recall"], [each.row for each in scores])
+
+
+def _is_true(meter_id: int, start_ms: int, end_ms: int, faults: Iterable[Fault]) -> bool:
+    mains = {meter.meter_id for meter in MAINS}
+    return any(
+        belongs(start_ms, end_ms, fault.start_ms, fault.end_ms)
+        for fault in faults
+        if fault.meter_id == meter_id or (meter_id in mains and fault.meter_id not in mains and fault.kind not in OF_METER)
+    )
+
+
+def _can_be_found(fault: Fault, versions: Sequence[Version]) -> bool:
+    """Whether the meter has a limit when a fault begins; for other kinds, whether it has had HISTORY_DAYS, and the fault ends with the data."""
+    if fault.kind in BY_LIMIT:
+        return any(begin <= fault.start_ms < end and limited for begin, end, limited in versions)
+    before = sum(begin <= fault.start_ms for begin, _, _ in versions)
+    return before > HISTORY_DAYS and fault.end_ms <= max(end for _, end, _ in versions)
 
 
 def _share(count: int, whole: int) -> str:
-    return f"{count / whole:.3f}" if whole else "undefined"
+    return f"{count / whole:.3f}" if whole else "-"

@@ -1,107 +1,52 @@
 """Synthetic houses that look like those of REDD: two mains every second, 10 to 20 appliances every few seconds.
 
-An appliance is off, or on for a while. A thermostat cycles around the clock; other appliances follow the hours at which
-people use them. The mains are the sum of the appliances, each on one of two phases, plus an unmetered load, plus noise.
-Now and then a spike is injected: an appliance or a phase draws far more than usual. spikes() returns them as ground truth.
+The mains are the sum of the appliances (generator.appliances), each on one of two phases, plus an unmetered load, plus noise. Now and then
+nobody is at home for some days, and one appliance of each house is in use only for some months. Faults of several kinds (generator.faults)
+are injected; faults() returns them as ground truth.
 
 A day depends only on the seed, the house and the date, so days can be made in any order and by any number of processes.
 """
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Iterable, Iterator
-from dataclasses import astuple, dataclass, fields
-from datetime import date
-from pathlib import Path
+from collections.abc import Iterator
+from datetime import date, timedelta
 
 import numpy as np
 
+from generator.appliances import CATALOGUE, PERIOD_S, Appliance, Stretch, demand, power, stretches
+from generator.faults import GLITCH_WATTS, LONGEST_DAYS, OF_METER, RATES, Fault, Kind, apply, without_silent
 from generator.houses import House, HouseDay, Meter
 from generator.places import draw_place
-from smartmeter.arrays import Float32s, Floats, Ints
+from smartmeter.arrays import Float32s
 from smartmeter.local_days import dates, day_bounds_ms
 
-APPLIANCE_PERIOD_S = 3
-SPIKES_PER_DAY = 0.3
 MAINS = (Meter(1, "mains", "mains"), Meter(2, "mains", "mains"))
+FIRST_APPLIANCE = len(MAINS) + 1
+USUAL_MAINS_WATTS = 3000
+STEP_MS = PERIOD_S * 1000
+
+FAULTS, READINGS, USES, AWAY = range(1, 5)
+"""What random numbers are for."""
+
+AWAY_EVERY_DAYS, AWAY_SHARE, AWAY_LONGEST_DAYS = 42, 0.5, 9
+"""In a share of these periods, nobody is at home for 2 days or more."""
+
+NEW_EVERY_DAYS, GONE_DAYS = 112, 28
+"""One appliance of each house is away for the first of these days, and then new again."""
+
+DAYS_REMEMBERED = 8
 
 
-def _shares(*weights: float) -> Floats:
-    return np.array(weights) / sum(weights)
-
-
-MORNING_AND_EVENING = _shares(1, 1, 1, 1, 1, 2, 6, 8, 5, 3, 3, 4, 5, 3, 3, 4, 6, 10, 12, 11, 9, 7, 4, 2)
-EVENING = _shares(2, 1, 1, 1, 1, 2, 4, 3, 1, 1, 1, 1, 1, 1, 1, 2, 5, 10, 14, 16, 15, 12, 7, 4)
-ANY_HOUR = _shares(*[1] * 24)
-
-
-@dataclass(frozen=True)
-class Appliance:
-    """How a kind of appliance draws power. on_s and off_s are means; off_s is 0 if people switch it on."""
-
-    label: str
-    watts: float
-    standby_watts: float
-    on_s: float
-    off_s: float = 0
-    uses_per_day: float = 0
-    hours: Floats | None = None  # share of the uses that begin in each hour of the day
-
-
-CATALOGUE = (
-    Appliance("refrigerator", 160, 6, on_s=1000, off_s=1700),
-    Appliance("freezer", 110, 2, on_s=1300, off_s=2400),
-    Appliance("furnace", 420, 8, on_s=700, off_s=3200),
-    Appliance("air_conditioning", 1400, 0, on_s=800, off_s=4200),
-    Appliance("electric_heat", 1300, 0, on_s=500, off_s=7000),
-    Appliance("lighting", 140, 0, on_s=5400, uses_per_day=8, hours=EVENING),
-    Appliance("lighting", 80, 0, on_s=4200, uses_per_day=6, hours=EVENING),
-    Appliance("electronics", 190, 24, on_s=7500, uses_per_day=3, hours=EVENING),
-    Appliance("kitchen_outlets", 900, 3, on_s=200, uses_per_day=7, hours=MORNING_AND_EVENING),
-    Appliance("kitchen_outlets", 70, 5, on_s=1800, uses_per_day=4, hours=MORNING_AND_EVENING),
-    Appliance("microwave", 1500, 4, on_s=120, uses_per_day=6, hours=MORNING_AND_EVENING),
-    Appliance("oven", 2400, 0, on_s=2400, uses_per_day=0.5, hours=EVENING),
-    Appliance("stove", 1600, 0, on_s=1200, uses_per_day=1.5, hours=MORNING_AND_EVENING),
-    Appliance("dishwasher", 1100, 1, on_s=3600, uses_per_day=0.7, hours=EVENING),
-    Appliance("washer_dryer", 2700, 0, on_s=2700, uses_per_day=0.6, hours=MORNING_AND_EVENING),
-    Appliance("bathroom_gfi", 1400, 1, on_s=400, uses_per_day=2, hours=MORNING_AND_EVENING),
-    Appliance("disposal", 380, 0, on_s=30, uses_per_day=2, hours=MORNING_AND_EVENING),
-    Appliance("outlets_unknown", 60, 2, on_s=9000, uses_per_day=3, hours=ANY_HOUR),
-    Appliance("smoke_alarms", 0, 1, on_s=60, uses_per_day=1, hours=ANY_HOUR),
-    Appliance("subpanel", 300, 10, on_s=5000, uses_per_day=2, hours=ANY_HOUR),
-)
-
-
-@dataclass(frozen=True)
-class Spike:
-    """Ground truth: in [start_ms, end_ms), excess_watts were added to what meter_id draws."""
-
-    house_id: int
-    meter_id: int
-    start_ms: int
-    end_ms: int
-    excess_watts: float
-
-
-def synthetic_houses(count: int, seed: int, timezone: str | None = None) -> list[House]:
+def synthetic_houses(count: int, seed: int, timezone: str | None = None, faults: bool = True) -> list[SyntheticHouse]:
     """Houses 1 to count, each in the time zone of its zip unless another one is given."""
-    return [SyntheticHouse(house_id, seed, timezone) for house_id in range(1, count + 1)]
-
-
-def write_ground_truth(path: Path, spikes: Iterable[Spike]) -> None:
-    """Write spikes to a CSV file with a header."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as out:
-        rows = csv.writer(out)
-        rows.writerow(field.name for field in fields(Spike))
-        rows.writerows(astuple(spike) for spike in spikes)
+    return [SyntheticHouse(house_id, seed, timezone, faults) for house_id in range(1, count + 1)]
 
 
 class SyntheticHouse(House):
-    """A house generated from a seed and its number."""
+    """A house generated from a seed and its number. has_faults: whether faults are injected."""
 
-    def __init__(self, house_id: int, seed: int, timezone: str | None = None):
+    def __init__(self, house_id: int, seed: int, timezone: str | None = None, has_faults: bool = True):
         rng = np.random.default_rng([seed, house_id])
         place = draw_place(rng)
         kinds = [0, *sorted(rng.choice(np.arange(1, len(CATALOGUE)), rng.integers(9, 20), replace=False))]
@@ -109,25 +54,106 @@ class SyntheticHouse(House):
         self._factors = rng.uniform(0.8, 1.2, len(kinds))
         self._phases = rng.integers(2, size=len(kinds))
         self._base_watts = rng.uniform(40, 120, 2)
-        self._seed = seed
-        meters = [*MAINS, *(Meter(i, appliance.label, "appliance") for i, appliance in enumerate(self.appliances, 3))]
+        self._new = int(rng.choice([i for i, appliance in enumerate(self.appliances) if not appliance.period_s]))
+        self._new_offset = int(rng.integers(NEW_EVERY_DAYS))
+        self._seed, self._has_faults = seed, has_faults
+        self._drawn: dict[date, list[Fault]] = {}
+        self._used: dict[date, list[list[Stretch]]] = {}
+        meters = [*MAINS, *(Meter(i, appliance.label, "appliance") for i, appliance in enumerate(self.appliances, FIRST_APPLIANCE))]
         super().__init__(house_id, "synthetic", timezone or place.timezone, meters, place)
 
-    def _rng(self, day: date, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self._seed, self.house_id, day.toordinal(), purpose])
+    def _rng(self, day: int, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self._seed, self.house_id, day, purpose])
 
-    def spikes(self, day: date) -> list[Spike]:
-        """The spikes of a local day, 5 to 20 minutes each."""
-        rng = self._rng(day, 1)
-        start_ms, end_ms = day_bounds_ms(day, self.timezone)
-        spikes = []
-        for _ in range(rng.poisson(SPIKES_PER_DAY)):
-            meter_id = int(rng.integers(1, len(self.meters) + 1))
-            usual = 3000 if meter_id <= 2 else max(self.appliances[meter_id - 3].watts, 100)
-            length_ms = int(rng.integers(100, 400)) * APPLIANCE_PERIOD_S * 1000
-            begin_ms = start_ms + int(rng.uniform(0, end_ms - start_ms - length_ms)) // 3000 * 3000
-            spikes.append(Spike(self.house_id, meter_id, begin_ms, begin_ms + length_ms, round(usual * rng.uniform(3, 5), 2)))
-        return spikes
+    def is_away(self, day: date) -> bool:
+        """Whether nobody is at home on a day."""
+        period, day_of_period = divmod(day.toordinal(), AWAY_EVERY_DAYS)
+        rng = self._rng(period, AWAY)
+        first, days = rng.integers(AWAY_EVERY_DAYS), rng.integers(2, AWAY_LONGEST_DAYS, endpoint=True)
+        return bool(rng.uniform() < AWAY_SHARE and first <= day_of_period < first + days)
+
+    def has(self, meter_id: int, day: date) -> bool:
+        """Whether the house has a meter's appliance on a day: always, except for the one that is new now and then."""
+        gone = (day.toordinal() + self._new_offset) % NEW_EVERY_DAYS < GONE_DAYS
+        return not (gone and meter_id == self._new + FIRST_APPLIANCE)
+
+    def faults(self, day: date) -> list[Fault]:
+        """The faults that begin on a local day. A meter has one at a time."""
+        before = [fault for day_before in _days_up_to(day)[:-1] for fault in self._draw(day_before)]
+        found = []
+        for fault in self._draw(day):
+            if not any(
+                other.meter_id == fault.meter_id and other.end_ms > fault.start_ms and other.start_ms < fault.end_ms for other in before
+            ):
+                found.append(fault)
+            before.append(fault)
+        return found
+
+    def _draw(self, day: date) -> list[Fault]:
+        if day not in self._drawn:
+            if len(self._drawn) >= DAYS_REMEMBERED:
+                self._drawn.clear()
+            rng = self._rng(day.toordinal(), FAULTS)
+            drawn = (
+                [self._fault(rng, kind, day) for kind, rate in RATES.items() for _ in range(rng.poisson(rate))] if self._has_faults else []
+            )
+            self._drawn[day] = [fault for fault in drawn if fault]
+        return self._drawn[day]
+
+    def _fault(self, rng: np.random.Generator, kind: Kind, day: date) -> Fault | None:
+        """A fault that begins on a day; None if the house has no meter that can have it."""
+        meter_ids = [meter.meter_id for meter in self.meters if self._may_have(kind, meter.meter_id, day)]
+        if not meter_ids:
+            return None
+        meter_id = int(rng.choice(meter_ids))
+        (start_ms, end_ms), length_ms = day_bounds_ms(day, self.timezone), _length_ms(rng, kind, meter_id)
+        from_hour, to_hour = (1.0, 4.0) if kind == "hour" else (0.0, (end_ms - start_ms - min(length_ms, 20 * 60_000)) / 3_600_000)
+        begin_ms = start_ms + int(rng.uniform(from_hour, to_hour) * 3_600_000) // STEP_MS * STEP_MS
+        return Fault(self.house_id, meter_id, kind, begin_ms, begin_ms + length_ms, round(self._fault_watts(rng, kind, meter_id), 2))
+
+    def _may_have(self, kind: Kind, meter_id: int, day: date) -> bool:
+        """Whether a meter can have a kind of fault on a day. Those of appliances that are seldom on would not show."""
+        if meter_id < FIRST_APPLIANCE:
+            return kind not in ("run", "band", "off")
+        appliance = self.appliances[meter_id - FIRST_APPLIANCE]
+        regular = appliance.is_regular and demand(appliance.season, day) > 0.5 and meter_id != self._new + FIRST_APPLIANCE
+        cold = appliance.label in ("refrigerator", "freezer")
+        return {
+            "level": self.has(meter_id, day),
+            "glitch": regular,
+            "silent": regular,
+            "run": regular and appliance.stuck_watts > 0,
+            "band": regular and bool(between(appliance)),
+            "off": cold,
+            "frozen": cold,
+        }.get(kind, False)
+
+    def _fault_watts(self, rng: np.random.Generator, kind: Kind, meter_id: int) -> float:
+        """Fault.watts of a fault."""
+        factor = rng.uniform()
+        if kind in ("off", "dead", "silent"):
+            return 0.0
+        if kind == "glitch":
+            return GLITCH_WATTS
+        if meter_id < FIRST_APPLIANCE:
+            idle = self._idle_watts(meter_id - 1)
+            return {
+                "level": USUAL_MAINS_WATTS * (3 + 2 * factor),
+                "hour": 3000 + 2000 * factor,
+                "standby": idle * (1 + factor) + 40,
+                "frozen": idle * (1.2 + 2 * factor),
+            }[kind]
+        appliance, own = self.appliances[meter_id - FIRST_APPLIANCE], self._factors[meter_id - FIRST_APPLIANCE]
+        if kind == "level":
+            return max(appliance.levels[-1], 100) * (3 + 2 * factor)
+        if kind == "band":
+            return float(own * rng.choice(between(appliance)))
+        return float(own * appliance.stuck_watts)
+
+    def _idle_watts(self, phase: int) -> float:
+        """What a phase draws while no appliance is on."""
+        standby = [appliance.standby_watts for appliance, own in zip(self.appliances, self._phases) if own == phase]
+        return float(self._base_watts[phase] + sum(standby))
 
     def days(self, first: date, end: date) -> Iterator[HouseDay]:
         """The local days in [first, end): each has readings."""
@@ -136,63 +162,95 @@ class SyntheticHouse(House):
 
     def day(self, day: date) -> HouseDay:
         """The house's readings of a local day."""
-        rng = self._rng(day, 2)
+        rng = self._rng(day.toordinal(), READINGS)
         start_ms, end_ms = day_bounds_ms(day, self.timezone)
         day_s = (end_ms - start_ms) // 1000
-        watts = [self._unmetered(rng, phase, day_s) for phase in (0, 1)]
+        watts = [self._unmetered(rng, phase, day_s, self.is_away(day)) for phase in (0, 1)]
         times = [start_ms + np.arange(day_s) * 1000] * 2
-        spikes = self.spikes(day)
-        slow_times = start_ms + np.arange(0, day_s, APPLIANCE_PERIOD_S) * 1000
-        for i, appliance in enumerate(self.appliances):
-            drawn = _appliance_watts(rng, appliance, self._factors[i], day_s)
-            _add_spikes(drawn, slow_times, [spike for spike in spikes if spike.meter_id == i + 3])
+        faults = [fault for begun in _days_up_to(day) for fault in self.faults(begun) if fault.end_ms > start_ms]
+        of_power = [fault for fault in faults if fault.kind not in OF_METER]
+        slow_times = start_ms + np.arange(0, day_s, PERIOD_S) * 1000
+        for i, (appliance, parts) in enumerate(zip(self.appliances, self._stretches(day))):
+            meter_id = i + FIRST_APPLIANCE
+            drawn = power(rng, parts, appliance.standby_watts * self.has(meter_id, day), self._factors[i], day_s)
+            for fault in of_power:
+                if fault.meter_id == meter_id:
+                    apply(fault, slow_times, drawn)
             drawn = drawn.round(2)
-            watts[self._phases[i]] += np.repeat(drawn, APPLIANCE_PERIOD_S)[:day_s]
+            watts[self._phases[i]] += np.repeat(drawn, PERIOD_S)[:day_s]
             watts.append(drawn)
             times.append(slow_times)
-        for i in (0, 1):
-            _add_spikes(watts[i], times[i], [spike for spike in spikes if spike.meter_id == i + 1])
-            watts[i] = watts[i].round(2)
-        return HouseDay(day, start_ms, end_ms, list(zip(times, watts)))
+        for fault in faults:
+            if fault.meter_id < FIRST_APPLIANCE or fault.kind in OF_METER:
+                apply(fault, times[fault.meter_id - 1], watts[fault.meter_id - 1])
+        watts[:2] = [phase.round(2) for phase in watts[:2]]
+        sent = [without_silent((f for f in faults if f.meter_id == meter_id), *own) for meter_id, own in enumerate(zip(times, watts), 1)]
+        return HouseDay(day, start_ms, end_ms, sent)
 
-    def _unmetered(self, rng: np.random.Generator, phase: int, day_s: int) -> Float32s:
+    def _stretches(self, day: date) -> list[list[Stretch]]:
+        """What each appliance draws on a day: the stretches that began on the day before, then its own."""
+        start_ms, end_ms = day_bounds_ms(day - timedelta(days=1), self.timezone)
+        day_before_s = (end_ms - start_ms) // 1000
+        begun = zip(self._begun(day - timedelta(days=1)), self._begun(day))
+        return [
+            [
+                part._replace(start_s=part.start_s - day_before_s, end_s=part.end_s - day_before_s)
+                for part in old
+                if part.end_s > day_before_s
+            ]
+            + new
+            for old, new in begun
+        ]
+
+    def _begun(self, day: date) -> list[list[Stretch]]:
+        """The stretches of the programmes of each appliance that begin on a day."""
+        if day not in self._used:
+            if len(self._used) >= DAYS_REMEMBERED:
+                self._used.clear()
+            rng, away = self._rng(day.toordinal(), USES), self.is_away(day)
+            start_ms, end_ms = day_bounds_ms(day, self.timezone)
+            span = start_ms // 1000, (end_ms - start_ms) // 1000
+            self._used[day] = [
+                stretches(rng, appliance, day, *span, away or not self.has(meter_id, day))
+                for meter_id, appliance in enumerate(self.appliances, FIRST_APPLIANCE)
+            ]
+        return self._used[day]
+
+    def _unmetered(self, rng: np.random.Generator, phase: int, day_s: int, away: bool) -> Float32s:
         """Unmetered load of a phase, in W, float32, each second: a base, a rise in the evening, noise; never below 0."""
         hour = np.arange(day_s, dtype=np.float32) / 3600
-        evening = np.exp(-(((hour - 20) / 2) ** 2))
+        evening = np.exp(-(((hour - 20) / 2) ** 2)) * (not away)
         base = np.float32(self._base_watts[phase])
         watts: Float32s = np.maximum(base * (1 + evening) + 2 * rng.standard_normal(day_s, dtype=np.float32), 0)
         return watts
 
 
-def _appliance_watts(rng: np.random.Generator, appliance: Appliance, factor: float, day_s: int) -> Float32s:
-    """Power of an appliance over a day, in W, float32, one value every APPLIANCE_PERIOD_S."""
-    starts, lengths = _cycles(rng, appliance, day_s) if appliance.off_s else _uses(rng, appliance, day_s)
-    steps = -(-day_s // APPLIANCE_PERIOD_S)
-    begins = np.clip(starts // APPLIANCE_PERIOD_S, 0, steps).astype(int)
-    ends = np.clip((starts + lengths) // APPLIANCE_PERIOD_S + 1, 0, steps).astype(int)
-    running = np.cumsum(np.bincount(begins, minlength=steps + 1) - np.bincount(ends, minlength=steps + 1))[:steps]
-    noise = 1 + 0.02 * rng.standard_normal(steps, dtype=np.float32)
-    on = np.float32(appliance.watts * factor) * (running > 0)
-    watts: Float32s = np.maximum((appliance.standby_watts + on) * noise, 0)
-    return watts
+def _days_up_to(day: date) -> list[date]:
+    """The days whose faults may still go on at the end of a day."""
+    return [day - timedelta(days=ago) for ago in range(LONGEST_DAYS, -1, -1)]
 
 
-def _cycles(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[Floats, Floats]:
-    """(starts, lengths), in s, of a thermostat's cycles, from before the day's start to after its end."""
-    count = int(1.5 * day_s / (appliance.on_s + appliance.off_s)) + 4
-    on = appliance.on_s * rng.uniform(0.8, 1.2, count)
-    periods = on + appliance.off_s * rng.uniform(0.8, 1.2, count)
-    return np.cumsum(periods) - periods[0] * (1 + rng.uniform()), on
+def _length_ms(rng: np.random.Generator, kind: Kind, meter_id: int) -> int:
+    """The length of a fault, a multiple of STEP_MS; of a glitch, one reading's."""
+    if kind == "glitch":
+        return 1000 if meter_id < FIRST_APPLIANCE else STEP_MS
+    shortest, longest = {
+        "level": (300, 1200),
+        "run": (6 * 3600, 10 * 3600),
+        "band": (1200, 3600),
+        "off": (6 * 3600, 24 * 3600),
+        "hour": (1200, 3600),
+        "standby": (26 * 3600, 40 * 3600),
+        "dead": (3 * 3600, 12 * 3600),
+        "frozen": (4 * 3600, 12 * 3600),
+        "silent": (4 * 3600, 12 * 3600),
+    }[kind]
+    return int(rng.integers(shortest, longest)) * 1000 // STEP_MS * STEP_MS
 
 
-def _uses(rng: np.random.Generator, appliance: Appliance, day_s: int) -> tuple[Floats, Floats]:
-    """(starts, lengths), in s, of a day's uses by people."""
-    count = rng.poisson(appliance.uses_per_day)
-    hours = rng.choice(24, count, p=appliance.hours) + rng.uniform(0, 1, count)
-    return np.minimum(hours * 3600, day_s), appliance.on_s * rng.lognormal(0, 0.4, count)
-
-
-def _add_spikes(watts: Float32s, times_ms: Ints, spikes: list[Spike]) -> None:
-    for spike in spikes:
-        begin, end = np.searchsorted(times_ms, [spike.start_ms, spike.end_ms])
-        watts[begin:end] += np.float32(spike.excess_watts)
+def between(appliance: Appliance) -> list[float]:
+    """Powers of over 60 W that lie apart from all ordinary ones of an appliance, under its highest."""
+    levels = np.array([level for level in appliance.levels if level > 0])
+    candidates = np.arange(0.3, 0.9, 0.05) * levels[-1]
+    apart = (np.abs(np.log(candidates[:, np.newaxis] / levels)) > np.log(1.35)).all(axis=1)
+    return [float(watts) for watts in candidates[apart & (candidates > 75)]]

@@ -8,9 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from bench.watching.intervals import weekly, wilson
-
-TOLERANCE_MS = 15 * 60_000
-"""An alert that begins this soon after a fault still belongs to it."""
+from generator.faults import belongs
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ def raised(start_ms: int, end_ms: int, alerts: Iterable[Alert], without: Sequenc
     Such an alert overlaps the fault and the time of tolerance after it, and does not begin during an alert of its kind and meter in the run
     without the fault.
     """
-    near = (alert for alert in alerts if alert.start_ms < end_ms + TOLERANCE_MS and alert.end_ms > start_ms)
+    near = (alert for alert in alerts if belongs(alert.start_ms, alert.end_ms, start_ms, end_ms))
     return sorted((alert for alert in near if not alert.is_in(without)), key=lambda alert: (alert.opened_ms, alert.meter_id, alert.kind))
 
 

@@ -31,7 +31,7 @@ ALONE = ("daily_energy", "thresholds", "spikes", "power_profile")
 FLOW_S = 10
 SECRET = "only-in-the-environment"
 DAY = date(2026, 11, 10)
-UPGRADED = [SyntheticHouse(number, seed=3, timezone="UTC") for number in (101, 102)]
+UPGRADED = [SyntheticHouse(number, seed=3, timezone="UTC", has_faults=False) for number in (101, 102)]
 """Houses whose readings the daily_energy job has begun to process, before the pipeline continues over its savepoint."""
 METERS = sum(len(house.meters) for house in UPGRADED)
 

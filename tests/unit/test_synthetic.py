@@ -1,12 +1,14 @@
 """Synthetic houses: what they look like, the ground truth, and that they repeat."""
 
-import csv
 from datetime import date, timedelta
+from itertools import pairwise
 
 import numpy as np
 import pytest
 
-from generator.synthetic import Spike, synthetic_houses, write_ground_truth
+from generator import synthetic
+from generator.faults import RATES
+from generator.synthetic import synthetic_houses
 from smartmeter.local_days import dates
 
 DAY = date(2024, 5, 7)
@@ -15,6 +17,11 @@ DAY = date(2024, 5, 7)
 @pytest.fixture(scope="module")
 def houses():
     return synthetic_houses(8, seed=11)
+
+
+@pytest.fixture(scope="module")
+def faultless():
+    return synthetic_houses(8, seed=11, faults=False)
 
 
 def test_meters_like_redd(houses):
@@ -28,8 +35,8 @@ def test_meters_like_redd(houses):
     assert len({tuple(house.meters) for house in houses}) == len(houses)
 
 
-def test_mains_every_second_appliances_every_three(houses):
-    day = houses[0].day(DAY)
+def test_mains_every_second_appliances_every_three(faultless):
+    day = faultless[0].day(DAY)
     for i, (times, watts) in enumerate(day.readings):
         assert times[0] == day.start_ms and times[-1] == day.end_ms - (1000 if i < 2 else 3000)
         assert set(np.diff(times)) == {1000 if i < 2 else 3000}
@@ -37,9 +44,8 @@ def test_mains_every_second_appliances_every_three(houses):
         assert np.array_equal(watts, watts.round(2)) and (watts >= 0).all() and np.isfinite(watts).all()
 
 
-def test_mains_are_the_appliances_and_a_small_load_beside(houses):
-    house = next(house for house in houses if not house.spikes(DAY))
-    readings = house.day(DAY).readings
+def test_mains_are_the_appliances_and_a_small_load_beside(faultless):
+    readings = faultless[0].day(DAY).readings
     appliances = sum(np.repeat(watts.astype(float), 3) for _, watts in readings[2:])
     beside = readings[0][1].astype(float) + readings[1][1] - appliances
     assert beside.min() > 0 and beside.max() < 2 * (2 * 120 + 12)
@@ -49,15 +55,15 @@ def test_mains_are_the_appliances_and_a_small_load_beside(houses):
     assert 0.5 < share < 0.99
 
 
-def test_evening_peak_and_duty_cycle(houses):
+def test_evening_peak_and_duty_cycle(faultless):
     hourly, fridge_on = np.zeros(24), []
-    for house in houses:
+    for house in faultless:
         for day in dates(DAY, DAY + timedelta(days=5)):
             readings = house.day(day).readings
             hourly += (readings[0][1] + readings[1][1]).reshape(24, 3600).mean(axis=1)
             fridge_on.append((readings[2][1] > 60).mean())
     assert hourly[18:21].mean() > 1.4 * hourly[1:5].mean()
-    assert np.mean(fridge_on) == pytest.approx(1000 / 2700, abs=0.05)
+    assert np.mean(fridge_on) == pytest.approx((1000 + 0.1 * 900) / 2700, abs=0.05)
 
 
 def test_same_in_any_order_and_for_any_count(houses):
@@ -76,42 +82,58 @@ def test_days_on_which_the_clocks_change(day, hours):
     assert [len(watts) for _, watts in made.readings[1:3]] == [hours * 3600, hours * 1200]
 
 
-def test_ground_truth_is_what_was_added(houses, monkeypatch):
-    seen = set()  # kinds of meter with a spike, and phases that an appliance's spike rose on
-    for house in houses:
-        for day in dates(DAY, DAY + timedelta(days=40)):
-            spikes = house.spikes(day)
-            if len(spikes) != 1 or len(seen) == 4:
+def test_a_fault_changes_its_meter_and_the_mains_of_its_phase(houses, faultless):
+    seen = set()
+    for house, without in zip(houses, faultless):
+        for day in dates(DAY, DAY + timedelta(days=25)):
+            faults = house.faults(day)
+            before = [fault for ago in (1, 2) for fault in house.faults(day - timedelta(days=ago))]
+            if len(faults) != 1 or before or faults[0].kind in seen:
                 continue
-            with_spike = house.day(day)
-            with monkeypatch.context() as patch:
-                patch.setattr(house, "spikes", lambda _: [])
-                without = house.day(day)
-            spike = spikes[0]
-            i = spike.meter_id - 1
-            times, watts = with_spike.readings[i]
-            inside = (times >= spike.start_ms) & (times < spike.end_ms)
-            assert watts[inside] - without.readings[i][1][inside] == pytest.approx(spike.excess_watts, abs=0.02)
-            assert np.array_equal(watts[~inside], without.readings[i][1][~inside])
-            seen.add(house.meters[i].kind)
-            if i >= 2:
-                rises = [(with_spike.readings[m][1] - without.readings[m][1]).sum(dtype=float) for m in (0, 1)]
-                assert sorted(rises) == pytest.approx([0, spike.excess_watts * inside.sum() * 3], rel=1e-3)
-                seen.add(int(np.argmax(rises)))
-            assert 300_000 <= spike.end_ms - spike.start_ms <= 1_200_000 and inside.sum() >= 100
-            assert with_spike.start_ms <= spike.start_ms and spike.end_ms <= with_spike.end_ms
-    assert seen == {"mains", "appliance", 0, 1}
+            [fault], made, plain = faults, house.day(day), without.day(day)
+            i = fault.meter_id - 1
+            (times, watts), (all_times, usual) = made.readings[i], plain.readings[i]
+            inside = (all_times >= fault.start_ms) & (all_times < fault.end_ms)
+            assert made.start_ms <= fault.start_ms < made.end_ms and inside.any()
+            if fault.kind == "silent":
+                assert np.array_equal(times, all_times[~inside]) and np.array_equal(watts, usual[~inside])
+            else:
+                assert np.array_equal(watts[~inside], usual[~inside]) and not np.array_equal(watts, usual)
+            if fault.kind in ("level", "hour", "standby"):
+                assert watts[inside] - usual[inside] == pytest.approx(fault.watts, abs=0.02)
+            rises = [m for m in (0, 1) if not np.array_equal(made.readings[m][1], plain.readings[m][1])]
+            of_appliance = i >= 2 and fault.kind not in ("silent", "frozen", "glitch")
+            assert len(rises) == of_appliance or rises == [i]
+            seen.add(fault.kind)
+    assert len(seen) >= 7
 
 
-def test_spikes_come_at_their_rate(houses):
-    days = list(dates(DAY, DAY + timedelta(days=100)))
-    count = sum(len(house.spikes(day)) for house in houses for day in days)
-    assert count == pytest.approx(0.3 * 800, rel=0.2)
+def test_faults_come_at_their_rates_and_one_at_a_time(houses):
+    days = list(dates(DAY, DAY + timedelta(days=200)))
+    faults = [fault for house in houses for day in days for fault in house.faults(day)]
+    for kind, rate in RATES.items():
+        assert len([fault for fault in faults if fault.kind == kind]) == pytest.approx(rate * 1600, rel=0.35), kind
+    faults.sort(key=lambda fault: (fault.house_id, fault.meter_id, fault.start_ms))
+    assert not [
+        (one, next_one)
+        for one, next_one in pairwise(faults)
+        if (one.house_id, one.meter_id) == (next_one.house_id, next_one.meter_id) and one.end_ms > next_one.start_ms
+    ]
 
 
-def test_ground_truth_file(tmp_path):
-    write_ground_truth(tmp_path / "new" / "truth.csv", [Spike(3, 1, 1000, 4000, 812.5)])
-    with open(tmp_path / "new" / "truth.csv", newline="") as lines:
-        assert list(csv.DictReader(lines)) == [
-            {"house_id": "3", "meter_id": "1", "start_ms": "1000", "end_ms": "4000", "excess_watts": "812.5"}
-        ]
+def test_nobody_is_at_home_for_some_days(faultless):
+    days = list(dates(DAY, DAY + timedelta(days=420)))
+    share = np.mean([house.is_away(day) for house in faultless for day in days])
+    assert share == pytest.approx(0.5 * 5.5 / 42 * 0.9, rel=0.3)
+    house, day = next((house, day) for house in faultless for day in days if house.is_away(day) and house.is_away(day - timedelta(days=1)))
+    for appliance, (_, watts) in zip(house.appliances, house.day(day).readings[2:]):
+        assert appliance.period_s or watts.max() < 1.15 * appliance.standby_watts + 0.01
+
+
+def test_an_appliance_that_is_new(faultless):
+    house = faultless[0]
+    meter_id = house._new + synthetic.FIRST_APPLIANCE
+    days = list(dates(DAY, DAY + timedelta(days=synthetic.NEW_EVERY_DAYS)))
+    assert sum(not house.has(meter_id, day) for day in days) == synthetic.GONE_DAYS
+    gone = next(day for day in days if not house.has(meter_id, day) and not house.has(meter_id, day - timedelta(days=1)))
+    assert house.day(gone).readings[meter_id - 1][1].max() == 0

@@ -11,19 +11,8 @@ from bench.watching.bars import Bar, Panel, svg
 from bench.watching.faults import GLITCH_WATTS, HOUR_MS, KINDS, MINUTE_MS, Fault, Placing, faults_of, injected, level_watts, places, role_of
 from bench.watching.intervals import poisson, weekly, wilson
 from bench.watching.labelled_days import labelled_days
-from bench.watching.scores import (
-    TOLERANCE_MS,
-    Alert,
-    FalseAlarms,
-    Outcome,
-    Quiet,
-    Share,
-    day_score,
-    false_alarms,
-    noisy_weeks,
-    raised,
-    recalls,
-)
+from bench.watching.scores import Alert, FalseAlarms, Outcome, Quiet, Share, day_score, false_alarms, noisy_weeks, raised, recalls
+from generator.faults import TOLERANCE_MS
 from generator.houses import House, Meter
 from smartmeter.errors import UserError
 
