@@ -8,13 +8,14 @@ from typing import get_args
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from notify.alerts import What
+from smartmeter.kafka.offsets import Lags, uncommitted
 
 UP, PENDING, FAILING_SINCE = "smw_notify_route_up", "smw_notify_pending_alerts", "smw_notify_failing_since_timestamp_seconds"
 """Metrics that ./smw status reads."""
 
 
 class NotifyMetrics:
-    """The metrics of one service. All but one have the label route."""
+    """The metrics of one service. All but those of the topics have the label route."""
 
     def __init__(self, routes: Iterable[str]):
         self.registry = CollectorRegistry()
@@ -33,10 +34,19 @@ class NotifyMetrics:
         self.delivered_at = Gauge(
             "smw_notify_last_delivery_timestamp_seconds", "Time of the last delivery; 0: none yet", labels, registry=self.registry
         )
-        self.unread = Counter("smw_notify_unreadable_messages", "Messages of the topics that could not be read", registry=self.registry)
+        self.unread = Gauge(
+            "smw_notify_unread_messages",
+            "Messages in the topic alerts that are not read yet; NaN: Kafka does not answer",
+            registry=self.registry,
+        )
+        self.unreadable = Counter("smw_notify_unreadable_messages", "Messages of the topics that could not be read", registry=self.registry)
         for route in routes:
             self.up.labels(route).set(1)
             for metric in (self.messages, self.failures, self.dropped, self.pending, self.failing_since, self.delivered_at):
                 metric.labels(route)
             for what in get_args(What):
                 self.alerts.labels(route, what)
+
+    def watch(self, lags: Lags) -> None:
+        """Show the lag of the service's consumer group, the only one of lags."""
+        self.unread.set_function(lambda: uncommitted(lags))

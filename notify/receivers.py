@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import threading
+from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -20,7 +21,9 @@ from notify.addresses import WEBHOOKS, Address
 from notify.messages import Message
 from notify.routes import Route
 from smartmeter.errors import UserError
+from smartmeter.local_days import now_ms
 
+LONGEST_RETRY_AFTER_S = 3600
 ATTEMPT_S = 10.0
 """Longest time that a receiver may take to answer."""
 MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
@@ -31,7 +34,11 @@ QUIET_LOGGERS = ("httpx", "httpcore", "apprise", "paho", "urllib3", "requests")
 
 
 class DeliveryFault(Exception):
-    """A message was not delivered, or not acknowledged; the text is the reason."""
+    """A message was not delivered, or not acknowledged; the text is the reason. retry_after_s: how long the receiver asks to be left alone."""
+
+    def __init__(self, reason: str, retry_after_s: float = 0):
+        super().__init__(reason)
+        self.retry_after_s = retry_after_s
 
 
 class Receiver(Protocol):
@@ -70,13 +77,28 @@ class Webhook:
         body, headers = json.dumps(message.document).encode(), {"Content-Type": "application/json", "Idempotency-Key": message.key}
         try:
             with httpx.stream("POST", self._url, content=body, headers=headers, timeout=ATTEMPT_S) as answer:
-                status = answer.status_code
+                status, retry_after = answer.status_code, answer.headers.get("Retry-After", "")
         except httpx.TimeoutException:
             raise DeliveryFault(f"it did not answer within {ATTEMPT_S:.0f} s") from None
         except (httpx.HTTPError, httpx.InvalidURL, ValueError, OSError) as error:
             raise DeliveryFault(self._address.hide(f"{type(error).__name__}: {error}")) from None
         if not 200 <= status < 300:
-            raise DeliveryFault(f"it answered with HTTP status {status}")
+            raise DeliveryFault(f"it answered with HTTP status {status}", seconds_until(retry_after, now_ms()))
+
+
+def seconds_until(retry_after: str, at_ms: int) -> float:
+    """The time in s that the HTTP header Retry-After (RFC 9110, 10.2.3: seconds, or a date) asks for; 0 for any other text.
+
+    It is at most LONGEST_RETRY_AFTER_S, so that no receiver ends a route.
+
+    >>> seconds_until("120", 0), seconds_until("Thu, 01 Jan 1970 00:01:30 GMT", 60_000), seconds_until("soon", 0)
+    (120.0, 30.0, 0.0)
+    """
+    try:
+        asked_s = int(retry_after) if retry_after.isdecimal() else parsedate_to_datetime(retry_after).timestamp() - at_ms / 1000
+    except (ValueError, OverflowError):
+        return 0.0
+    return float(min(max(asked_s, 0), LONGEST_RETRY_AFTER_S))
 
 
 class Mqtt:

@@ -29,6 +29,7 @@ from smartmeter import logs, reports
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import NOTIFIED_OF, notify_group
+from smartmeter.kafka.offsets import Lags
 from smartmeter.local_days import now_ms
 from smartmeter.messages import codec
 from smartmeter.messages.framing import framing
@@ -96,6 +97,7 @@ class Notifier:
         port = self._settings.notify.metrics_port
         if not port:
             return nullcontext()
+        self._metrics.watch(Lags(self._settings, {notify_group(self._settings): (topic(self._settings, "alerts"),)}))
         return served(self._metrics.registry, self._settings, port, "the service notify", "SMW_NOTIFY_METRICS_PORT")
 
     def _start(self) -> None:
@@ -198,7 +200,7 @@ class Notifier:
             return None
 
     def _unreadable(self, message: Message, reason: str) -> None:
-        self._metrics.unread.inc()
+        self._metrics.unreadable.inc()
         log.warning("%s partition %s offset %s cannot be read: %s", message.topic(), message.partition(), message.offset(), reason)
 
 

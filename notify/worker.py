@@ -81,7 +81,7 @@ class Worker(threading.Thread):
         try:
             self._receiver.send(built)
         except DeliveryFault as error:
-            self._failed(str(error))
+            self._failed(str(error), error.retry_after_s)
             return
         if self._backoff.failures:
             log.info("route %s: it works again", name)
@@ -97,9 +97,9 @@ class Worker(threading.Thread):
             self._ledger.keep(name, self.desk.delivered(events, now_ms()))
             self._metrics.pending.labels(name).set(self.desk.pending())
 
-    def _failed(self, reason: str) -> None:
+    def _failed(self, reason: str, least_wait_s: float = 0) -> None:
         """Note a failed attempt. The log has the first, and then fewer and fewer."""
-        name, wait_s = self.route.name, self._backoff.failed()
+        name, wait_s = self.route.name, max(self._backoff.failed(), least_wait_s)
         self._not_before_s = time.monotonic() + wait_s
         self._metrics.failures.labels(name).inc()
         self._metrics.up.labels(name).set(0)

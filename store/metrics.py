@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
-from smartmeter.errors import UserError
-from smartmeter.kafka.offsets import Lags
+from smartmeter.kafka.offsets import Lags, uncommitted
 from smartmeter.metrics_server import served
 from smartmeter.settings import Settings
-
-KAFKA_TIMEOUT_S = 3.0
 
 
 class SinkMetrics:
@@ -47,15 +43,6 @@ class SinkMetrics:
             yield
             return
         lags = Lags(settings, {group_id: topics})
-        self.unstored.set_function(lambda: unstored(lags))
+        self.unstored.set_function(lambda: uncommitted(lags))
         with served(self.registry, settings, settings.stack.sink_metrics_port, "the sink", "SMW_SINK_METRICS_PORT"):
             yield
-
-
-def unstored(lags: Lags) -> float:
-    """Messages that the group has not committed; NaN if Kafka does not answer."""
-    try:
-        [messages] = lags.by_group(KAFKA_TIMEOUT_S).values()
-    except UserError:
-        return math.nan
-    return messages or 0

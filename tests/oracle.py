@@ -486,8 +486,10 @@ def limit_of(days: list[list[float]], covered_ms: int, rule: Rule) -> float | No
 
 
 def always_on(days: list[list[float]], rule: Rule) -> bool:
-    """Whether a meter is on in nearly all of its readings, as mains are."""
-    return sum(map(len, when_on(days, rule))) / sum(map(len, days)) >= rule.mains_share
+    """Whether a meter is on in nearly all of its readings on at least half of the days, as mains are."""
+    with_readings = [day for day in days if day]
+    all_on = [day for day in with_readings if sum(map(len, when_on([day], rule))) >= rule.mains_share * len(day)]
+    return len(all_on) >= len(with_readings) / 2
 
 
 def float32_below(value: float) -> float:

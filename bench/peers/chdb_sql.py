@@ -96,14 +96,15 @@ THRESHOLDS = f"""
     WITH history AS (
         SELECT house_id, meter_id, days.date + after AS date, sumIf(powered, after <= {RULE.rules.window_days}) AS powered,
                quantileDDArrayMergeIf(0.01, {RULE.rules.quantile})(sketch, after <= {RULE.rules.window_days}) AS percentile_watts,
-               sum(covered_ms) AS covered_ms, sum(readings) AS readings, sum(on_readings) AS on_readings,
+               sum(covered_ms) AS covered_ms, countIf(readings > 0) AS days_with_readings,
+               countIf(on_readings >= greatest({MOSTLY_ON} * readings, 1)) AS days_all_on,
                arrayReverseSort(groupArrayIf(peak_watts, peak_watts > 0)) AS peaks
         FROM days ARRAY JOIN range(1, {RULE.rules.limit_days + 1}) AS after
         GROUP BY house_id, meter_id, date)
     SELECT house_id, meter_id, date, if(powered > 0, percentile_watts, 0) AS percentile_watts,
            if(covered_ms < {LEAST_HISTORY_MS} OR empty(peaks), NULL,
               peaks[if(length(peaks) < {FEW_DAYS}, 1, 2)] * {1 + RULE.rules.margin}
-              + if(on_readings >= {MOSTLY_ON} * readings, {RULE.rules.mains_watts}, {RULE.rules.min_watts})) AS limit_watts,
+              + if(2 * days_all_on >= days_with_readings, {RULE.rules.mains_watts}, {RULE.rules.min_watts})) AS limit_watts,
            begin_ms + {LATENESS_MS} AS from_ms, end_ms + {LATENESS_MS} AS to_ms
     FROM history JOIN newest USING house_id JOIN local_days ON local_days.timezone = newest.timezone AND local_days.date = history.date
     WHERE (powered > 0 OR notEmpty(peaks)) AND from_ms <= newest_ms

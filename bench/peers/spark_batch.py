@@ -198,13 +198,13 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
         .groupBy(*METER, "date")
         .agg(
             F.sum("covered_ms").alias("covered_ms"),
-            F.sum("readings").alias("readings"),
-            F.sum("on_readings").alias("on_readings"),
+            F.count_if(F.col("readings") > 0).alias("days_with_readings"),
+            F.count_if(F.col("on_readings") >= F.greatest(MOSTLY_ON * F.col("readings"), F.lit(1))).alias("days_all_on"),
             F.sort_array(F.collect_list("peak_watts"), asc=False).alias("peaks"),
         )
     )
     peak = F.element_at("peaks", F.when(F.size("peaks") < FEW_DAYS, 1).otherwise(2))
-    always_on = F.col("on_readings") >= MOSTLY_ON * F.col("readings")
+    always_on = 2 * F.col("days_all_on") >= F.col("days_with_readings")
     added = F.when(always_on, RULE.rules.mains_watts).otherwise(RULE.rules.min_watts)
     limit = F.when((F.col("covered_ms") >= LEAST_HISTORY_MS) & (F.size("peaks") > 0), peak * (1 + RULE.rules.margin) + added)
     percentile = F.coalesce("quantile", F.lit(0.0)).alias("percentile_watts")

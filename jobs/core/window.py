@@ -25,7 +25,8 @@ LEAST_HISTORY_MS = 23 * 3_600_000
 """The shortest local day. With less history, a meter's thresholds are warming up."""
 
 MOSTLY = 0.95
-"""A meter counts as always on if at least this share of its readings are on."""
+"""A meter is on all day if at least this share of the day's readings are on. It is always on if it is on all day on at least half of the days:
+an outage of some hours, which many meters send as 0 W, does not make the mains an appliance."""
 
 FEW_DAYS = 4
 """With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs."""
@@ -122,7 +123,7 @@ def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
     covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
     always_on = np.zeros(len(meter_ids), np.bool_)
     for m in range(len(meter_ids)):
-        known_ms = readings = on_readings = days_on = 0
+        known_ms = days_with_readings = days_all_on = days_on = 0
         highest_watts = second_watts = 0.0
         for d in range(len(days)):
             if days[d].meter_id != meter_ids[m]:
@@ -130,15 +131,15 @@ def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
             if days[d].day >= window_from:
                 covered_ms[m] += days[d].covered_ms
             known_ms += days[d].covered_ms
-            readings += days[d].readings
-            on_readings += days[d].on_readings
+            days_with_readings += days[d].readings > 0
+            days_all_on += days[d].on_readings >= max(MOSTLY * days[d].readings, 1)
             days_on += days[d].peak_watts > 0
             second_watts = max(second_watts, min(highest_watts, days[d].peak_watts))
             highest_watts = max(highest_watts, days[d].peak_watts)
         if known_ms < LEAST_HISTORY_MS or days_on == 0:
             continue
         peak_watts = highest_watts if days_on < FEW_DAYS else second_watts
-        always_on[m] = on_readings >= MOSTLY * readings
+        always_on[m] = 2 * days_all_on >= days_with_readings
         limit_watts[m] = limit_of(always_on[m], peak_watts, margin, mains_watts, added_watts)
     return covered_ms, limit_watts, always_on
 

@@ -7,6 +7,7 @@ has no lag, even if its committed offset is before such a gap (FLINK-33484).
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterable
@@ -22,6 +23,7 @@ from smartmeter.run import LIVE, Run
 from smartmeter.settings import SMW, Settings
 
 TIMEOUT_S = 10
+METRIC_TIMEOUT_S = 3.0
 POLL_S = 0.3
 MESSAGES_AT_A_TIME = 1000
 
@@ -114,6 +116,15 @@ class Lags:
             is_known = any(offset >= 0 for offset in committed.values())
             lags[group_id] = self._groups[group_id].lag(committed, found, timeout_s) if is_known else None
         return lags
+
+
+def uncommitted(lags: Lags) -> float:
+    """Messages that the only group of lags has not committed, for a metric; NaN if Kafka does not answer soon."""
+    try:
+        [messages] = lags.by_group(METRIC_TIMEOUT_S).values()
+    except UserError:
+        return math.nan
+    return messages or 0
 
 
 class Group:

@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from email import message_from_bytes, policy
@@ -26,12 +27,13 @@ SECRET = "s3cr3t-f7a1"
 
 
 class Webhook:
-    """Answers each request as the next of `answers` says: a status, or "hang"; with the last one again and again."""
+    """Answers each request as the next of `answers` says: a status, a status and its Retry-After, or "hang"; with the last one again and again."""
 
-    def __init__(self, *answers: int | str, before: Callable[[int], None] = lambda number: None):
+    def __init__(self, *answers: int | tuple[int, str] | str, before: Callable[[int], None] = lambda number: None):
         self.answers, self.before = list(answers) or [200], before
         self.requests: list[dict] = []  # of all, also those that failed
         self.keys: list[str] = []
+        self.at_s: list[float] = []  # when each came
         self.taken: list[dict] = []  # of those that were acknowledged
         self.ended = threading.Event()
 
@@ -44,6 +46,7 @@ class Webhook:
         document = json.loads(request.rfile.read(int(request.headers["Content-Length"])))
         number = len(self.requests)
         self.requests.append(document)
+        self.at_s.append(time.monotonic())
         self.keys.append(request.headers["Idempotency-Key"])
         self.before(number)
         answer = self.answers[min(number, len(self.answers) - 1)]
@@ -52,7 +55,10 @@ class Webhook:
             return
         if answer == 200:
             self.taken.append(document)
-        request.send_response(answer)
+        status, *retry_after = answer if isinstance(answer, tuple) else (answer,)
+        request.send_response(status)
+        for value in retry_after:
+            request.send_header("Retry-After", value)
         request.end_headers()
 
     @contextmanager

@@ -19,6 +19,7 @@ from confluent_kafka import Producer
 from commands import status
 from commands.cli import main
 from notify import receivers as own_receivers
+from notify.retries import FIRST_S
 from notify.routes import load
 from notify.service import Notifier, routes_of
 from smartmeter.errors import UserError
@@ -152,6 +153,17 @@ def test_a_receiver_that_fails_and_hangs_gets_the_alert_once_and_holds_up_no_oth
     assert (len(bad.requests), len(set(bad.keys)), bad.events, good.events) == (3, 1, [["opened"]], [["opened"]])
 
 
+def test_a_receiver_that_asks_for_it_is_left_alone(with_routes):
+    hook = Webhook((429, "4"), 200)
+    with hook.served() as url:
+        settings = with_routes(("hook", url))
+        with started(settings):
+            produce(settings, "alerts", alert())
+            until(lambda: hook.taken)
+    refused, taken = hook.at_s
+    assert taken - refused >= 4 > FIRST_S
+
+
 def test_what_ends_while_a_receiver_is_away_is_one_message(with_routes):
     hook = Webhook(500, 500, 200)
     with hook.served() as url:
@@ -264,7 +276,7 @@ def test_a_dead_route_is_a_problem_in_status_and_a_metric_and_its_secrets_are_in
     assert all("and 1 alerts wait: notify's log has the reason" in problem for problem in problems)
     assert set(problems) <= set(shown["problems"]) and {"part": "notify", "at": url, "up": True, "reason": None} in shown["parts"]
     assert 'smw_notify_route_up{route="gone"} 0.0' in metrics and 'smw_notify_route_up{route="good"} 1.0' in metrics
-    assert 'smw_notify_messages_total{route="good"} 1.0' in metrics
+    assert 'smw_notify_messages_total{route="good"} 1.0' in metrics and "smw_notify_unread_messages 0.0" in metrics
     assert "route gone (webhook+http://127.0.0.1:" in log and "attempt 1 failed: " in log
     for text in (log, metrics, json.dumps(shown)):
         assert SECRET not in text

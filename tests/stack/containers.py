@@ -40,6 +40,7 @@ LISTENS = {
     "dashboard": (8501,),
     "registry": (8080,),
     "sink": (9250,),
+    "notify": (9251,),
 }
 """Service -> the ports in its container, beside Kafka's."""
 KAFKA_LISTENS = (19092, 9092, 9093)
@@ -184,6 +185,7 @@ class Containers:
                 "PYTHONPATH": f"{self.image}:{folder / 'without'}",
                 "SMW_HOME": str(folder / "home"),
                 "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().stack.sink_metrics_port]),
+                "SMW_NOTIFY_METRICS_PORT": str(self._port_of["notify", Settings().notify.metrics_port]),
                 "FLINK_LOG_DIR": str(folder),
                 "FLINK_PID_DIR": str(folder),
                 "JVM_ARGS": f"{QUICK_START} -Djava.io.tmpdir={folder}",

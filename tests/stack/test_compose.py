@@ -33,6 +33,7 @@ def test_services():
         "taskmanager",
         "pipeline",
         "dashboard",
+        "notify",
         "generator",
         "smw",
         *OBSERVE,
@@ -42,7 +43,12 @@ def test_services():
 
 @pytest.mark.parametrize(
     "profiles, left_out",
-    [("", {"generator", "smw", *OBSERVE}), ("demo", {"smw", *OBSERVE}), ("observe", {"generator", "smw"}), ("demo,observe,tools", set())],
+    [
+        ("", {"generator", "smw", "notify", *OBSERVE}),
+        ("demo", {"smw", "notify", *OBSERVE}),
+        ("observe", {"generator", "smw", "notify"}),
+        ("demo,notify,observe,tools", set()),
+    ],
 )
 def test_profiles(profiles, left_out):
     found = docker_compose("config", "--services", environ=SECRETS | {"COMPOSE_PROFILES": profiles}).stdout.split()
@@ -55,7 +61,7 @@ def test_the_example_has_readings_made_up():
 
 def test_prometheus_scrapes_every_metrics_endpoint():
     configs = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())["scrape_configs"]
-    flink, sink = (next(config for config in configs if config["job_name"] == name) for name in ("flink", "sink"))
+    flink, sink, notify = (next(config for config in configs if config["job_name"] == name) for name in ("flink", "sink", "notify"))
     [found] = flink["dns_sd_configs"]
     assert {name for name, service in ONE.items() if f"metrics.reporter.prom.port={found['port']}" in str(service["command"])} == set(
         found["names"]
@@ -64,6 +70,9 @@ def test_prometheus_scrapes_every_metrics_endpoint():
         sink["static_configs"] == [{"targets": [f"sink:{Settings().stack.sink_metrics_port}"]}]
         and "SMW_METRICS_ADDRESS" in ONE["sink"]["environment"]
     )
+    [found] = notify["dns_sd_configs"]
+    assert (found["names"], found["port"]) == (["notify"], Settings().notify.metrics_port)
+    assert "SMW_METRICS_ADDRESS" in ONE["notify"]["environment"]
 
 
 def test_grafana_finds_prometheus_and_the_dashboard_and_lets_nobody_in_as_more_than_a_viewer():

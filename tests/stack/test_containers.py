@@ -99,6 +99,9 @@ def test_one_broker(tmp_path, processes):
 def test_three_brokers_and_all_that_reads_and_writes_them_whatever_happens_to_kafka(tmp_path, processes):
     parts = services(COMPOSE, CLUSTER, SMW_PARTITIONS="2")
     parts["pipeline"]["environment"] |= {"SMW_CHECKPOINT_EVERY_S": "1", "SMW_WINDOW_DAYS": str(WINDOW_DAYS)}
+    parts["notify"]["volumes"] = [{"source": "routes", "target": "/routes"}]
+    (tmp_path / "routes").mkdir()
+    (tmp_path / "routes" / "routes.toml").write_text('[[route]]\nname = "a"\nurl = "webhook+http://127.0.0.1:9/"\n')
     containers = Containers(parts, tmp_path, processes)
     settings = settings_at(containers, "kafka", tmp_path / "home").but(
         kafka=",".join(containers.address(broker, 19092) for broker in containers.brokers), partitions=2, window_days=WINDOW_DAYS
@@ -135,13 +138,14 @@ def start_all(containers: Containers, processes: Processes, settings: Settings, 
     containers.start("pipeline")
     start_endpoint(processes, settings)  # in the place of ClickHouse's server
     containers.start("sink")
+    containers.start("notify")
     containers.start("generator", **{"20": "2", "7": "2"})
     until(lambda: list(flink.jobs().values()) == ["pipeline"])
     until(lambda: containers.healthy("pipeline"))
     until(lambda: flink.slots() == (2, 4))
     assert containers.healthy("flink-page") and Flink(containers.address("flink-page", 8081)).jobs() == flink.jobs()
     assert all(b"-XX:+ExitOnOutOfMemoryError" in command_line(processes.children[name].pid) for name in ("jobmanager.1", "taskmanager.0"))
-    until(lambda: containers.healthy("sink"))
+    until(lambda: containers.healthy("sink") and containers.healthy("notify"))
 
 
 def results_of_the_generator(containers: Containers, settings: Settings, client: Client) -> None:

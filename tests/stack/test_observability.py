@@ -20,14 +20,14 @@ from commands import status
 from notify.metrics import NotifyMetrics
 from smartmeter import logs
 from smartmeter.kafka import topic_admin
-from smartmeter.kafka.offsets import Lags
+from smartmeter.kafka.offsets import Lags, uncommitted
 from smartmeter.messages import topics
 from smartmeter.settings import ROOT, Settings
 from stack import local_flink, metrics_gateway, ports, rest_keys, savepoints, services
 from stack.flink import Flink
 from store import schema
 from store.client import reader, writer
-from store.metrics import SinkMetrics, unstored
+from store.metrics import SinkMetrics
 from tests.pipeline.conftest import all_stored
 from tests.pipeline.flow import all_read, expected_of
 from tests.pipeline.logs import make_log, produce
@@ -178,7 +178,7 @@ def test_metrics_are_served_at_loopback_only(observed):
 
 
 def test_unstored_messages_are_unknown_while_kafka_is_down():
-    assert math.isnan(unstored(Lags(Settings().but(kafka="127.0.0.1:1"), {"sink": ("alerts",)})))
+    assert math.isnan(uncommitted(Lags(Settings().but(kafka="127.0.0.1:1"), {"sink": ("alerts",)})))
 
 
 def test_old_pushed_metrics_are_no_longer_served(monkeypatch):

@@ -27,7 +27,7 @@ WITHOUT_A_UNIT_FILE = {
     "a real broker, in tests/stack and tests/pipeline": "smartmeter/kafka/archived smartmeter/kafka/topic_admin smartmeter/kafka/topic_log commands/topics stack/broker",
     "a real Flink, in tests/pipeline, tests/stack and tests/cluster": "jobs/flink/flow jobs/flink/kafka_tables stack/local_flink commands/savepoint commands/submit",
     "the real engine, in tests/store": "store/access store/endpoint store/engine store/schema store/sink generator/scoring commands/sql",
-    "a real broker and real receivers, in tests/notify": "notify/ledger notify/receivers notify/service notify/trial notify/worker commands/notify",
+    "a real broker and real receivers, in tests/notify": "notify/ledger notify/service notify/trial notify/worker commands/notify",
     "processes of a whole stack, in tests/stack": "stack/services commands/stack commands/dashboard",
     "Streamlit apps, most of them on the real engine, in tests/dashboard": "dashboard/acknowledgements dashboard/app dashboard/connection dashboard/controls "
     "dashboard/notifications dashboard/queries "

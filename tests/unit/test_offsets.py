@@ -1,8 +1,11 @@
 """Offsets in the form of Flink's options; tests/stack/test_offsets.py has lags, on a real broker."""
 
+import math
+
 import pytest
 
-from smartmeter.kafka.offsets import specific_offsets
+from smartmeter.errors import UserError
+from smartmeter.kafka.offsets import specific_offsets, uncommitted
 
 
 @pytest.mark.parametrize(
@@ -10,3 +13,18 @@ from smartmeter.kafka.offsets import specific_offsets
 )
 def test_offsets_by_partition(offset_of, text):
     assert specific_offsets(offset_of) == text
+
+
+class FoundLags:
+    def __init__(self, found):
+        self.found = found
+
+    def by_group(self, timeout_s: float):
+        if self.found is UserError:
+            raise UserError("no broker")
+        return {"group": self.found}
+
+
+@pytest.mark.parametrize("lag, shown", [(7, 7), (0, 0), (None, 0), (UserError, math.nan)])
+def test_a_metric_of_a_lag(lag, shown):
+    assert uncommitted(FoundLags(lag)) == pytest.approx(shown, nan_ok=True)

@@ -54,9 +54,13 @@ NEARLY_23_HOURS = 23 - 1 / HOUR_MS
 @pytest.mark.parametrize(
     "rows, limit_watts",
     [
-        # Always on, as in 190 of 200 readings (95 %): 400 W * (1 + 0.5) + 1 kW. One reading fewer makes it an appliance: 20 W in place of 1 kW.
-        ([ALWAYS, (24, 100, 90, 400.0)], 1600),
-        ([ALWAYS, (24, 100, 89, 400.0)], 620),
+        # On in 95 of a day's 100 readings is on all day: 400 W * (1 + 0.5) + 1 kW. With 94 it is an appliance: 20 W in place of 1 kW.
+        ([(24, 100, 95, 400.0)], 1600),
+        ([(24, 100, 94, 400.0)], 620),
+        # Always on is on all day on at least half of the days, whatever happens on the others, such as an outage over midnight.
+        ([ALWAYS, ALWAYS, (24, 100, 80, 400.0), (24, 100, 0, 0.0)], 1600),
+        ([ALWAYS, (24, 100, 80, 400.0), (24, 100, 74, 400.0)], 620),
+        ([ALWAYS, (24, 0, 0, 0.0)], 1600),
         # Of up to three days with use the highest peak; of more the second-highest, which may occur twice.
         ([(24, 100, 3, 2000.0)], 3020),
         ([NEVER, (24, 100, 2, 300.0), SELDOM, (24, 100, 1, 200.0), NEVER], 470),
