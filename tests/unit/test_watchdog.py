@@ -28,18 +28,36 @@ hour is for more than 11 minutes over about 1.1 kW."""
 PLACING = Placing(1, 4, 30.0, 1_000_000)
 
 
+def write_house(folder, times_s, **watts_of):
+    """Write a house: label -> power at each time."""
+    (folder / "house_1").mkdir(parents=True)
+    (folder / "house_1" / "labels.dat").write_text("".join(f"{channel} {label}\n" for channel, label in enumerate(watts_of, 1)))
+    for channel, watts in enumerate(watts_of.values(), 1):
+        np.savetxt(folder / "house_1" / f"channel_{channel}.dat", np.column_stack([times_s, watts]), fmt="%d")
+
+
+def times_s(days, period_s):
+    """The times of readings over days from FIRST on, in s since 1970-01-01T00:00Z."""
+    return np.arange(midnight_ms(FIRST, ZONE), midnight_ms(FIRST + timedelta(days=days), ZONE), period_s * 1000) // 1000
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
     """A folder of one house: mains, kettle, fridge; a reading a minute."""
-    folder = tmp_path_factory.mktemp("made") / "kitchen"
-    (folder / "house_1").mkdir(parents=True)
-    (folder / "house_1" / "labels.dat").write_text("1 aggregate\n2 kettle\n3 fridge\n")
-    minutes = np.arange(midnight_ms(FIRST, ZONE), midnight_ms(FIRST + timedelta(days=DAYS), ZONE), 60_000) // 60_000
+    folder, at_s = tmp_path_factory.mktemp("made") / "kitchen", times_s(DAYS, 60)
+    minutes = at_s // 60
     kettle = np.where(minutes % 600 < 4, 2000, 0)
     fridge = np.where(minutes % 60 < 20, 80, 0)
-    for channel, watts in enumerate((120 + kettle + fridge, kettle, fridge), 1):
-        np.savetxt(folder / "house_1" / f"channel_{channel}.dat", np.column_stack([minutes * 60, watts]), fmt="%d")
+    write_house(folder, at_s, aggregate=120 + kettle + fridge, kettle=kettle, fridge=fridge)
     return folder
+
+
+def alerts_of(folder):
+    """(kind, meter, duration in s) of each alert of the house in a folder."""
+    [house] = measured_houses(folder)
+    watched = Watched(house, warm_up_days=1)
+    assert list(watched.watch(Core(Settings())))
+    return [(alert.kind, alert.meter_id, (alert.end_ms - alert.start_ms) / 1000) for alert in watched.alerts]
 
 
 def arguments(*argv):
@@ -103,6 +121,28 @@ def test_the_figures_of_the_house(data, tmp_path, capsys):
     ]
     [line] = [line for line in lines if line.startswith("x1.5")]
     assert re.split(" {2,}", line) == ["x1.5, 10 min", "8", "0.50", "0.22 - 0.78", "0.0", "1 band, 3 level", "0", "0", "0", "0.50"]
+
+
+WASH_W = np.repeat([90, 2250, 90, 2250, 40], [10, 16, 25, 12, 20])
+"""A dishwasher's programme: a pump for most of its time, and a heater; a reading a minute."""
+
+
+def test_a_dishwasher_at_its_ordinary_work_raises_no_alert(tmp_path):
+    at_s = times_s(2, 60)
+    dishwasher = np.zeros(len(at_s), int)
+    for begin in (20 * 60, 24 * 60 + 9 * 60, 24 * 60 + 21 * 60):
+        dishwasher[begin : begin + len(WASH_W)] = WASH_W
+    write_house(tmp_path, at_s, aggregate=208 + dishwasher, dish_washer=dishwasher)
+    assert alerts_of(tmp_path) == []
+
+
+def test_one_absurd_reading_of_a_fridge_is_a_glitch_and_no_spike(tmp_path):
+    at_s = times_s(2, 8)
+    fridge = np.where(at_s % 3600 < 1800, 87, 1)
+    mains = 300 + fridge
+    fridge[-3000] = 32_768
+    write_house(tmp_path, at_s, aggregate=mains, fridge=fridge, washing_machine=np.zeros(len(at_s), int))
+    assert alerts_of(tmp_path) == [("glitch", 2, 8)]
 
 
 def test_the_same_seed_gives_the_same_files(data, tmp_path, capsys):
