@@ -12,6 +12,7 @@ import pandas as pd
 KINDS = {
     "level": "readings over the meter's limit",
     "glitch": "a single reading far over the limit",
+    "percentile": "readings far over the meter's percentile",
     "run": "on for longer than usual",
     "band": "at a power that the appliance seldom draws",
     "off": "off for longer than usual",
@@ -160,6 +161,7 @@ def caption(alert: Any, minutes: float | None, known: bool) -> str:
     if minutes is not None:
         bar = f" The green bar is as long as that usually lasts at most, {lasts(minutes)}, from the time when it began."
     shown = {
+        "percentile": f"The dashed line is {watts}: the meter's percentile, and SMW_PERCENTILE_WATTS.",
         "run": f"The dashed line is the power, {watts}, that the meter stays over.{bar}",
         "off": f"The dashed line is the power, {watts}, up to which the meter is off.{bar}",
         "frozen": f"All readings of the alert are equal.{bar}",

@@ -12,12 +12,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from jobs import spikes
 from jobs.core.watch import Watch
 from jobs.daily_energy import DailyEnergy
 from jobs.flink import flow
 from jobs.power_profile import PowerProfile
-from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 
 if __name__ == "__main__":
-    flow.run("pipeline", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings), Watch(settings), PowerProfile()])
+    flow.run(
+        "pipeline",
+        lambda settings: [DailyEnergy(settings), Thresholds(settings), *spikes.stages(settings), Watch(settings), PowerProfile()],
+    )

@@ -12,6 +12,8 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterator
+from functools import reduce
+from operator import or_
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,7 +32,7 @@ from jobs.core.late import refused
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
-from jobs.core.statements import Level
+from jobs.core.statements import Level, Percentile
 from jobs.core.watch import Watch
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
@@ -38,7 +40,7 @@ from jobs.flink.operator import MESSAGE, Context, Houses
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of
 from smartmeter.messages.codec import decode_as
-from smartmeter.messages.records import Result, ThresholdRecord
+from smartmeter.messages.records import MeterThresholdRecord, Result, ThresholdRecord
 from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
@@ -49,51 +51,65 @@ log = logging.getLogger("spikes")
 class Spikes(Stage):
     """Emits alerts: an episode immediately, again whenever it changes, and as retracted if no episode starts there any more."""
 
+    suffix = ""
+    """Of its values in a house's state, and of its alert ids."""
+
     def __init__(self, settings: Settings):
         self.spell = Spell.of(settings)
-        self.level = Level(self.spell.hold_ms)
+        self.statement = Level(self.spell.hold_ms).statement
         self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
+
+    def limit_of(self, meter: MeterThresholdRecord) -> float | None:
+        """The limit of a meter in a version, in W; None if it has none."""
+        return meter["limit_watts"]
+
+    def noted(self, episodes: Rows) -> Rows:
+        """The episodes (EPISODE) that make an alert."""
+        return noted(episodes)
 
     def keep_new(self, state: HouseState, thresholds: list[ThresholdRecord]) -> Versions:
         """Store new versions (records of schema threshold). Returns all stored versions."""
-        versions = Versions.from_bytes(state.get("versions"))
+        versions = Versions.from_bytes(state.get(f"versions{self.suffix}"))
         for threshold in thresholds:
-            versions.add(threshold)
+            versions.add(threshold, self.limit_of)
         if thresholds:
             self.keep(state, versions)
         return versions
 
     def keep(self, state: HouseState, versions: Versions) -> None:
         """Store the versions, and the lowest of their limits."""
-        state.put("versions", versions.to_bytes())
-        state.put("lowest", versions.lowest().tobytes())
+        state.put(f"versions{self.suffix}", versions.to_bytes())
+        state.put(f"lowest{self.suffix}", versions.lowest().tobytes())
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield alerts, if the batch can open or change any."""
-        lowest = np.frombuffer(change.state.get("lowest") or b"", LOWEST)
-        if may_be_over(change.batch.sections, lowest) or change.thresholds or change.closes_a_day or change.state.get("runs"):
-            yield from self.look_at(change)
+        lowest = np.frombuffer(change.state.get(f"lowest{self.suffix}") or b"", LOWEST)
+        state = change.state.get(f"runs{self.suffix}")
+        if may_be_over(change.batch.sections, lowest) or change.thresholds or change.closes_a_day or state:
+            yield from self.look_at(change, state)
 
-    def look_at(self, change: Change) -> Iterator[Result]:
-        """Yield the alerts that a batch opens or changes."""
-        house, spell, state = change.house, self.spell, change.state.get("runs")
+    def look_at(self, change: Change, state: bytes | None) -> Iterator[Result]:
+        """Yield the alerts that a batch opens or changes. state: of the runs before it."""
+        house, spell = change.house, self.spell
         versions = self.keep_new(change.state, change.thresholds)
         runs = Runs.from_bytes(state)
-        before = noted(runs.episodes(change.clock_before_ms, spell))
+        before = self.noted(runs.episodes(change.clock_before_ms, spell))
         runs.add(runs_over(change.batch, change.used, versions, spell.max_sample_period_ms), change.links, house.sections, spell)
-        after = noted(runs.episodes(house.clock_ms, spell))
+        after = self.noted(runs.episodes(house.clock_ms, spell))
         changed, gone = changes_of(before, after)
         if len(changed) or len(gone):
-            change.opened, change.closed = openings(before, after)
+            opened, closed = openings(before, after)
+            change.opened += opened
+            change.closed += closed
             yield from self.alerts(change, changed, gone)
         if change.closes_a_day:
             runs.forget_before(change.open_from_ms, spell)
             versions.forget_before(change.open_from_ms)
             self.keep(change.state, versions)
         if len(runs.runs):
-            change.state.put("runs", runs.to_bytes())
+            change.state.put(f"runs{self.suffix}", runs.to_bytes())
         elif state:
-            change.state.remove("runs")
+            change.state.remove(f"runs{self.suffix}")
 
     def alerts(self, change: Change, changed: Rows, gone: Rows) -> Iterator[Result]:
         """Yield the alerts of changed episodes, and of those that are gone as retracted (both EPISODE)."""
@@ -104,7 +120,7 @@ class Spikes(Stage):
                 yield (
                     "alerts",
                     {
-                        "alert_id": f"{change.house_id}/{meter_id}/{start_ms}",
+                        "alert_id": f"{change.house_id}/{meter_id}/{start_ms}{self.suffix}",
                         "house_id": change.house_id,
                         "meter_id": meter_id,
                         "date": int(day_of(change.house.timezone, start_ms)),
@@ -118,9 +134,34 @@ class Spikes(Stage):
                         "limit_watts": float(episode["limit_watts"]),
                         "excess_kwh": float(kwh(episode["excess_mj"], episode["excess_rest"])),
                         "revision": revision,
-                        **self.level.statement(episode),
+                        **self.statement(episode),
                     },
                 )
+
+
+class OverPercentile(Spikes):
+    """Emits alerts of kind percentile: readings that exceed their meter's percentile by more than SMW_PERCENTILE_WATTS."""
+
+    suffix = "/percentile"
+
+    def __init__(self, settings: Settings):
+        super().__init__(settings)
+        self.added_watts = settings.rules.percentile_watts
+        self.statement = Percentile(self.spell.hold_ms, self.added_watts).statement
+        self.wanted = Wanted(readings_over_watts=self.added_watts)
+
+    def limit_of(self, meter: MeterThresholdRecord) -> float | None:
+        """See Spikes. A meter without a limit is warming up."""
+        return None if meter["limit_watts"] is None else meter["percentile_watts"] + self.added_watts
+
+    def noted(self, episodes: Rows) -> Rows:
+        """See Spikes. One reading alone is a glitch, which the other stage reports, or nothing."""
+        return episodes[episodes["readings"] > 1]
+
+
+def stages(settings: Settings) -> list[Spikes]:
+    """The stages that compare readings with limits."""
+    return [Spikes(settings), *([OverPercentile(settings)] if settings.rules.percentile_watts else [])]
 
 
 class Waiting:
@@ -159,8 +200,9 @@ class SpikesJoin(KeyedCoProcessFunction):
     """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
     def __init__(self, settings: Settings, run: Run = LIVE):
-        self.spikes, self.watch = Spikes(settings), Watch(settings)
-        self.houses = Houses(settings, [self.spikes, self.watch], run)
+        self.stages: list[Spikes | Watch] = [*stages(settings), Watch(settings)]
+        self.spikes = stages(settings)[0]
+        self.houses = Houses(settings, list[Stage](self.stages), run)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink before the first row."""
@@ -193,8 +235,8 @@ class SpikesJoin(KeyedCoProcessFunction):
         state = HouseState(self.houses.of_shard, house_id)
         try:
             threshold = decode_as("threshold", self.houses.framing.received(payload))
-            self.spikes.keep_new(state, [threshold])
-            self.watch.keep_new(state, [threshold])
+            for stage in self.stages:
+                stage.keep_new(state, [threshold])
             state.keep()
         except StateFault:
             raise
@@ -239,7 +281,8 @@ def main() -> None:
     """Submit the job and wait until it ends."""
     settings, run = Settings.load(), Run.load()
     tables = flow.environment("spikes", settings)
-    batches = kafka_tables.batches(tables, settings, run, Spikes(settings).wanted | Watch(settings).wanted)
+    wanted = reduce(or_, (stage.wanted for stage in stages(settings)), Watch.wanted)
+    batches = kafka_tables.batches(tables, settings, run, wanted)
     joined = (
         batches.connect(kafka_tables.thresholds(tables, settings, run))
         .process(SpikesJoin(settings, run), output_type=MESSAGE)

@@ -244,6 +244,12 @@ class Rules(Group):
         "constant added, in place of SMW_MIN_WATTS, to the limit of a meter that is always on, as mains are, in W",
         above(0),
     )
+    percentile_watts: float = setting(
+        "SMW_PERCENTILE_WATTS",
+        0.0,
+        "power over a meter's percentile from which readings are an alert of kind percentile, in W; 0: none",
+        at_least(0),
+    )
     hold_s: float = setting("SMW_HOLD_S", 60.0, "how long an alert continues without a reading over the limit, in s", at_least(0))
     max_ahead_s: float = setting("SMW_MAX_AHEAD_S", 86400.0, "how far in the future a burst may end, in s")
     oldest_date: str = setting(

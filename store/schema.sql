@@ -123,7 +123,7 @@ CREATE TABLE IF NOT EXISTS alerts
     reason           String  CODEC(ZSTD)              COMMENT 'why it was opened, with its figures',
     ends_when        String  CODEC(ZSTD)              COMMENT 'what ends it',
     stored           DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD) COMMENT 'when it reached the table',
-    rule             LowCardinality(String)           COMMENT 'kind of an alert of duration: several may start at the same time; empty for level and glitch'
+    rule             LowCardinality(String)           COMMENT 'kind of an alert that may start together with others; empty for level and glitch'
 )
 ENGINE = ReplacingMergeTree(revision, retracted)
 ORDER BY (house_id, meter_id, start, rule)
@@ -135,7 +135,7 @@ ALTER TABLE alerts
     ADD COLUMN IF NOT EXISTS severity LowCardinality(String) DEFAULT 'warning' COMMENT 'info, warning or critical',
     ADD COLUMN IF NOT EXISTS reason String CODEC(ZSTD) COMMENT 'why it was opened, with its figures',
     ADD COLUMN IF NOT EXISTS ends_when String CODEC(ZSTD) COMMENT 'what ends it',
-    ADD COLUMN IF NOT EXISTS rule LowCardinality(String) COMMENT 'kind of an alert of duration: several may start at the same time; empty for level and glitch',
+    ADD COLUMN IF NOT EXISTS rule LowCardinality(String) COMMENT 'kind of an alert that may start together with others; empty for level and glitch',
     MODIFY ORDER BY (house_id, meter_id, start, rule);
 
 CREATE TABLE IF NOT EXISTS power_profile

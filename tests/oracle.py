@@ -79,6 +79,7 @@ class Rule:
     limit_days: int = 28  # not less than window_days
     few_days: int = 4
     durations: Numbers | None = None  # without them, no alerts of duration
+    percentile_watts: float = 0  # over a meter's percentile, of alerts of kind percentile; 0: none
 
 
 @dataclass
@@ -119,6 +120,7 @@ class Alert:
     limit_watts: float
     peak_watts: float
     hold_ms: int
+    over_percentile_watts: float | None = None  # of an alert of kind percentile: how far over it the limit is
     end: int = 0
     open: bool = False
     readings: int = 0
@@ -126,7 +128,7 @@ class Alert:
 
     @property
     def alert_id(self) -> str:
-        return f"{self.house_id}/{self.meter_id}/{self.start}"
+        return f"{self.house_id}/{self.meter_id}/{self.start}" + ("/percentile" if self.kind == "percentile" else "")
 
     @property
     def excess_kwh(self) -> float:
@@ -134,16 +136,20 @@ class Alert:
 
     @property
     def kind(self) -> str:
+        if self.over_percentile_watts is not None:
+            return "percentile"
         return "glitch" if self.readings == 1 else "level"
 
     @property
     def stands(self) -> bool:
-        return self.readings > 1 or (not self.open and self.peak_watts / self.limit_watts >= 2)
+        return self.readings > 1 or (self.kind == "glitch" and not self.open and self.peak_watts / self.limit_watts >= 2)
 
     @property
     def severity(self) -> str:
         if self.kind == "glitch":
             return "info"
+        if self.kind == "percentile":
+            return "warning"
         return "critical" if self.peak_watts / self.limit_watts >= 2 or self.end >= self.start + 3_600_000 else "warning"
 
     @property
@@ -160,6 +166,9 @@ class Alert:
         of = {"h": (self.end - self.start) // 3_600_000, "min": (self.end - self.start) // 60_000 % 60}
         of["s"] = 0 if of["h"] else (self.end - self.start) // 1000 % 60
         lasted = " ".join(f"{number} {unit}" for unit, number in of.items() if number)
+        if self.kind == "percentile":
+            over = f"over its percentile of {self.percentile_watts:,.0f} W by more than {self.over_percentile_watts:,.0f} W"
+            return f"{self.figures[0]} W, {over}" + (f", for {lasted}" if lasted else "")
         return " W, over its limit of ".join(self.figures) + " W" + (f", for {lasted}" if lasted else "")
 
     @property
@@ -305,7 +314,18 @@ def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rul
         for house, clock_ms in clock.items():
             watched = _watched(meters[house], zones[house], rule)
             _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule, watched)
-            _find_alerts(outcome, house, meters[house], zones[house], clock_ms, max_sample_period_ms, allowed_lateness_ms, rule.hold_ms)
+            for added_watts in [None, *([rule.percentile_watts] if rule.percentile_watts else [])]:
+                _find_alerts(
+                    outcome,
+                    house,
+                    meters[house],
+                    zones[house],
+                    clock_ms,
+                    max_sample_period_ms,
+                    allowed_lateness_ms,
+                    rule.hold_ms,
+                    added_watts,
+                )
         outcome.alerts_at_end |= outcome.alerts
         for house, clock_ms in clock.items() if rule.durations else ():
             _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule)
@@ -514,18 +534,22 @@ def sketched(watts: float) -> float:
     return BIN_EDGES[index] * 1.01
 
 
-def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, allowed_lateness_ms, hold_ms):
+def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, allowed_lateness_ms, hold_ms, added_watts):
+    """added_watts: how far over a meter's percentile its limit is; None: the limit is the threshold's own."""
     for meter, readings in meters.items():
         alert = last = None  # the episode so far, and the index of its last reading
         for i, (time_ms, watts) in enumerate(readings):
             version = outcome.thresholds.get((house, local_date(zone, time_ms - allowed_lateness_ms)))
             found = version.meters.get(meter) if version else None
-            if not found or found.warming_up or not watts > found.limit_watts:
+            if not found or found.warming_up:
+                continue
+            limit_watts = found.limit_watts if added_watts is None else found.percentile_watts + added_watts
+            if not watts > limit_watts:
                 continue
             since_ms = time_ms - readings[last][0] if alert else math.inf
             if not ((last == i - 1 and since_ms <= max_sample_period_ms) or since_ms <= hold_ms):
                 day = local_date(zone, time_ms)
-                alert = Alert(house, meter, day, time_ms, found.percentile_watts, found.limit_watts, watts, hold_ms)
+                alert = Alert(house, meter, day, time_ms, found.percentile_watts, limit_watts, watts, hold_ms, added_watts)
                 outcome.alerts[alert.alert_id] = alert
             last = i
             is_newest = i + 1 == len(readings)
@@ -533,6 +557,6 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, a
             alert.open = (is_newest and clock_ms < time_ms + max_sample_period_ms) or clock_ms < time_ms + hold_ms
             alert.readings += 1
             alert.peak_watts = max(alert.peak_watts, watts)
-            alert.excess += (Fraction(watts) - Fraction(found.limit_watts)) * (alert.end - time_ms)
+            alert.excess += (Fraction(watts) - Fraction(limit_watts)) * (alert.end - time_ms)
     for alert_id in [alert_id for alert_id, alert in outcome.alerts.items() if alert.house_id == house and not alert.stands]:
         del outcome.alerts[alert_id]

@@ -11,11 +11,11 @@ from pyflink.common import Row
 from bench.watching.scores import Alert
 from generator.bursts import bursts_of_day
 from generator.houses import House, HouseDay
+from jobs import spikes
 from jobs.core.batches import house_batches
 from jobs.core.readings import read
 from jobs.core.watch import Watch
 from jobs.flink.operator import Houses
-from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 from jobs.warm_up import Flink
 from smartmeter.messages.codec import decode_as, encode_burst
@@ -44,7 +44,7 @@ class Core:
 
     def __init__(self, settings: Settings, burst_s: int = BURST_S):
         rules = Settings(rules=settings.rules)  # without the user's registry and prefix of topics
-        self._houses = Houses(rules, [Thresholds(rules), Spikes(rules), Watch(rules)])
+        self._houses = Houses(rules, [Thresholds(rules), *spikes.stages(rules), Watch(rules)])
         self._burst_s = burst_s
 
     def take(self, house: House, day: HouseDay, state: State) -> tuple[list[AlertRecord], State]:

@@ -14,7 +14,7 @@ never on what has arrived by then.
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,7 +24,7 @@ from jobs.core.energy import energies
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Bools, Float32s, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
-from smartmeter.messages.records import ThresholdRecord
+from smartmeter.messages.records import MeterThresholdRecord, ThresholdRecord
 from smartmeter.settings import Settings
 
 UNKNOWN = 2**62
@@ -70,6 +70,8 @@ LIMIT = np.dtype([("meter_id", "i4"), ("percentile_watts", "f8"), ("limit_watts"
 LOWEST = np.dtype([("meter_id", "i4"), ("watts", "f8")])
 """12 bytes: the lowest limit of a meter in any version."""
 
+LimitOf = Callable[[MeterThresholdRecord], float | None]
+
 _VERSIONS_HEAD = struct.Struct("<BIq")
 _RUNS_HEAD = struct.Struct("<B")
 STATE_VERSION = 1
@@ -96,10 +98,12 @@ class Versions:
     limits: Rows = field(default_factory=lambda: np.empty(0, LIMIT))  # those of versions[0] first
     forgotten_ms: int = 0  # versions that ended by this time have been dropped
 
-    def add(self, threshold: ThresholdRecord) -> None:
-        """Add a version (a record of schema threshold). It replaces one of the same date."""
+    def add(self, threshold: ThresholdRecord, limit_of: LimitOf = lambda meter: meter["limit_watts"]) -> None:
+        """Add a version (a record of schema threshold). It replaces one of the same date. limit_of: the limit of a meter in it; None: none."""
         of_limit = np.repeat(self.versions["date"], self.versions["limits"])
-        limits = [(m["meter_id"], m["percentile_watts"], m["limit_watts"]) for m in threshold["meters"] if m["limit_watts"] is not None]
+        limits = [
+            (meter["meter_id"], meter["percentile_watts"], limit) for meter in threshold["meters"] if (limit := limit_of(meter)) is not None
+        ]
         version = (threshold["date"], threshold["valid_from"], threshold["valid_to"], len(limits))
         others = self.versions["date"] != threshold["date"]
         versions = np.append(self.versions[others], np.array([version], VERSION))

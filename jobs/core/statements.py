@@ -64,15 +64,43 @@ class Level:
                 "reason": f"a single reading of {peak} W, over its limit of {limit} W; none beside it is",
                 "ends_when": "the next reading is under the limit",
             }
-        lasted = f", for {duration(lasted_ms)}" if lasted_ms >= 1000 else ""
-        held = f" for {self.hold_ms / 1000:g} s" if self.hold_ms else ""
         critical = peak_watts >= CRITICAL_FACTOR * limit_watts or lasted_ms >= CRITICAL_MS
         return {
             "kind": "level",
             "severity": "critical" if critical else "warning",
-            "reason": f"{peak} W, over its limit of {limit} W{lasted}",
-            "ends_when": f"it falls to {limit} W or less{held}",
+            "reason": f"{peak} W, over its limit of {limit} W{lasting(lasted_ms)}",
+            "ends_when": f"it falls to {limit} W or less{holding(self.hold_ms)}",
         }
+
+
+@dataclass(frozen=True)
+class Percentile:
+    """States alerts of kind percentile. hold_ms: as of Level; added_watts: how far over the percentile the limit is."""
+
+    hold_ms: int
+    added_watts: float
+
+    def statement(self, episode: Any) -> Statement:
+        """The statement of an episode (a row of jobs.core.episodes.EPISODE)."""
+        peak, limit = apart(float(episode["peak_watts"]), float(episode["limit_watts"]))
+        lasted_ms = int(episode["end_ms"]) - int(episode["start_ms"])
+        percentile, added = f"{float(episode['percentile_watts']):,.0f}", f"{self.added_watts:,.0f}"
+        return {
+            "kind": "percentile",
+            "severity": "warning",
+            "reason": f"{peak} W, over its percentile of {percentile} W by more than {added} W{lasting(lasted_ms)}",
+            "ends_when": f"it falls to {limit} W or less{holding(self.hold_ms)}",
+        }
+
+
+def lasting(lasted_ms: int) -> str:
+    """How long an episode has lasted, after a reason; empty under a second."""
+    return f", for {duration(lasted_ms)}" if lasted_ms >= 1000 else ""
+
+
+def holding(hold_ms: int) -> str:
+    """For how long an episode goes on without a reading over the limit, after what ends it; empty if it does not."""
+    return f" for {hold_ms / 1000:g} s" if hold_ms else ""
 
 
 def of_spell(spell: Any) -> Statement:

@@ -12,6 +12,7 @@ import numpy as np
 from pyflink.common import Row, Types
 from pyflink.datastream.state import MapStateDescriptor
 
+from jobs import spikes
 from jobs.core.batches import house_batches
 from jobs.core.cells import Block, Cells
 from jobs.core.durations import Durations, Usuals
@@ -44,6 +45,8 @@ CLASS_OF = {
     "window": Window,
     "versions": Versions,
     "runs": Runs,
+    "versions/percentile": Versions,
+    "runs/percentile": Runs,
     "minutes": Minutes,
     "shapes": Shapes,
     "usuals": Usuals,
@@ -120,6 +123,11 @@ def assert_hours_add_up(record: dict):
 STAGES = (DailyEnergy, Thresholds, Spikes, Watch, lambda _: PowerProfile())
 
 
+def made_of(stages_of, setting: Settings) -> list:
+    """A stage of each kind; of Spikes, each that the settings ask for."""
+    return [stage for kind in stages_of for stage in (spikes.stages(setting) if kind is Spikes else [kind(setting)])]
+
+
 def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
     """Yield lists of (shard, BATCHES), as the batches of these many messages give them; the last size repeats.
 
@@ -149,11 +157,11 @@ def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=(), ru
     results, keyed = Results(), FlinkStandIn()
 
     def houses():
-        made = Houses(setting, [stage(setting) for stage in stages_of], run)
+        made = Houses(setting, made_of(stages_of, setting), run)
         made.open(keyed)
         return made
 
-    wanted = functools.reduce(lambda a, b: a | b, (stage(setting).wanted for stage in stages_of))
+    wanted = functools.reduce(lambda a, b: a | b, (stage.wanted for stage in made_of(stages_of, setting)))
     for rows in rows_of(bursts, sizes, setting, wanted, restarts):
         keyed.now_ms += 100
         function = houses()

@@ -28,6 +28,7 @@ def rule_of(setting: Settings) -> Rule:
         hold_ms=round(setting.rules.hold_s * 1000),
         limit_days=setting.rules.limit_days,
         durations=numbers_of(setting),
+        percentile_watts=setting.rules.percentile_watts,
     )
 
 

@@ -39,7 +39,7 @@ def power(*watts: tuple[float, float] | None) -> pd.DataFrame:
 
 
 def test_every_kind_of_duration_has_a_meaning():
-    assert set(KINDS) | set(pictures.OF_LEVEL) == set(pictures.KINDS)
+    assert set(KINDS) | {"percentile", *pictures.OF_LEVEL} == set(pictures.KINDS)
     assert LEVEL_WATTS[0] == pictures.FIRST_LEVEL_WATTS and LEVEL_WATTS[1] == 2 * LEVEL_WATTS[0]
 
 

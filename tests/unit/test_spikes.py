@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from datetime import date
+from functools import reduce
+from operator import or_
 
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,7 @@ from jobs.core.shards import shard_of
 from jobs.core.state import HouseState
 from jobs.core.watch import Watch
 from jobs.flink.operator import END_OF_TIME_MS
-from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting
+from jobs.spikes import NO_THRESHOLD, Spikes, SpikesJoin, Waiting, stages
 from jobs.thresholds import Thresholds
 from smartmeter.messages.codec import encode_burst
 from smartmeter.settings import Settings
@@ -25,7 +27,7 @@ from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, 
 
 def wanted_by(setting: Settings) -> Wanted:
     """What the spikes job reads of its topic."""
-    return Spikes(setting).wanted | Watch(setting).wanted
+    return reduce(or_, (stage.wanted for stage in stages(setting)), Watch.wanted)
 
 
 def spikes_alone(rows, versions, order, setting: Settings) -> tuple[Results, FlinkStandIn]:
@@ -120,6 +122,18 @@ def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, 
     if not known:
         assert sum(results.readings_late().values()) == sum(len(b.watts) for b in bursts)
         assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
+
+
+def test_readings_over_the_percentile_are_alerts_of_their_own_kind_where_the_setting_asks_for_it():
+    """The percentile is the 1 % bin of 100 W, the limit 650 W. Two readings of 400 W are 200 W and more over the one, under the other."""
+    bursts = every_two_hours(0, 40, h28=400.0, h30=400.0, h34=400.0)
+    assert pipeline(bursts, [1], SETTING, [Thresholds, Spikes])[0].last("alerts") == {}
+    results, _, _ = pipeline(bursts, [1], SETTING.but(percentile_watts=200.0), [Thresholds, Spikes])
+    [(key, alert)] = results.last("alerts").items()
+    assert key == alert["alert_id"].encode() and alert["alert_id"] == f"1/1/{START_MS + 28 * HOUR_MS}/percentile"
+    assert (alert["kind"], alert["readings"], alert["open"]) == ("percentile", 2, False), "one reading alone is none"
+    assert alert["percentile_watts"] == pytest.approx(100, rel=0.01) and alert["limit_watts"] == alert["percentile_watts"] + 200
+    assert alert["excess_kwh"] == pytest.approx(4 * (0.4 - alert["limit_watts"] / 1000))
 
 
 def test_an_alert_is_emitted_with_the_batch_of_its_second_reading():

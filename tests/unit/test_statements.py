@@ -9,7 +9,7 @@ from jobs.core import statements
 from jobs.core.cells import code_of
 from jobs.core.durations import KINDS, SPELL
 from jobs.core.episodes import EPISODE
-from jobs.core.statements import SEVERITY, Level, apart, duration, of_spell
+from jobs.core.statements import SEVERITY, Level, Percentile, apart, duration, of_spell
 
 
 def episode(peak_watts: float, limit_watts: float, lasted_s: float = 0):
@@ -42,6 +42,20 @@ def test_the_end_names_the_hold_if_there_is_one(hold_ms, words):
 )
 def test_twice_the_limit_or_an_hour_is_critical(peak, lasted_s, severity):
     assert Level(0).statement(episode(peak, 100, lasted_s))["severity"] == severity
+
+
+def test_over_a_percentile():
+    row = episode(1600, 1450, 90)
+    row["percentile_watts"] = 450
+    assert Percentile(60_000, 1000).statement(row) == {
+        "kind": "percentile",
+        "severity": "warning",
+        "reason": "1,600 W, over its percentile of 450 W by more than 1,000 W, for 1 min 30 s",
+        "ends_when": "it falls to 1,450 W or less for 60 s",
+    }
+    row["end_ms"] = row["start_ms"] + 999
+    assert Percentile(0, 1000).statement(row)["reason"] == "1,600 W, over its percentile of 450 W by more than 1,000 W"
+    assert Percentile(0, 1000).statement(row)["ends_when"] == "it falls to 1,450 W or less"
 
 
 def test_the_reason_states_how_long_it_has_lasted():
