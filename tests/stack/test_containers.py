@@ -99,7 +99,7 @@ def test_one_broker(tmp_path, processes):
 def test_three_brokers_and_all_that_reads_and_writes_them_whatever_happens_to_kafka(tmp_path, processes):
     parts = services(COMPOSE, CLUSTER, SMW_PARTITIONS="2")
     parts["pipeline"]["environment"] |= {"SMW_CHECKPOINT_EVERY_S": "1", "SMW_WINDOW_DAYS": str(WINDOW_DAYS)}
-    parts["notify"]["volumes"] = [{"source": "routes", "target": "/routes"}]
+    parts["notify"]["volumes"] = [{"source": "routes", "target": "/notify"}]
     (tmp_path / "routes").mkdir()
     (tmp_path / "routes" / "routes.toml").write_text('[[route]]\nname = "a"\nurl = "webhook+http://127.0.0.1:9/"\n')
     containers = Containers(parts, tmp_path, processes)

@@ -11,9 +11,9 @@ from http.server import ThreadingHTTPServer
 import pytest
 
 from smartmeter.hosts import Gate
+from smartmeter.kafka import offsets
 from smartmeter.settings import Settings
 from stack import metrics_gateway
-from store import metrics
 from store.metrics import SinkMetrics
 
 FAR = Settings().but(allowed_hosts="meters.example, proxy", allowed_origins="https://play.example")
@@ -108,7 +108,7 @@ def answer(port: int, host: str, method: str = "GET") -> int:
 
 
 def test_metrics_of_the_sink_and_of_flink(monkeypatch):
-    monkeypatch.setattr(metrics, "KAFKA_TIMEOUT_S", 0.1)  # no broker is there
+    monkeypatch.setattr(offsets, "METRIC_TIMEOUT_S", 0.1)  # no broker is there
     with socket.create_server(("127.0.0.1", 0)) as held:
         port = held.getsockname()[1]
     settings = Settings().but(sink_metrics_port=port)
