@@ -249,7 +249,7 @@ def _length_ms(rng: np.random.Generator, kind: Kind, meter_id: int) -> int:
 
 
 def between(appliance: Appliance) -> list[float]:
-    """Powers of over 60 W that lie apart from all ordinary ones of an appliance, under its highest."""
+    """Powers of over 75 W that lie apart from all ordinary ones of an appliance, under its highest."""
     levels = np.array([level for level in appliance.levels if level > 0])
     candidates = np.arange(0.3, 0.9, 0.05) * levels[-1]
     apart = (np.abs(np.log(candidates[:, np.newaxis] / levels)) > np.log(1.35)).all(axis=1)

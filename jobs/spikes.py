@@ -200,8 +200,8 @@ class SpikesJoin(KeyedCoProcessFunction):
     """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
     def __init__(self, settings: Settings, run: Run = LIVE):
-        self.stages: list[Spikes | Watch] = [*stages(settings), Watch(settings)]
-        self.spikes = stages(settings)[0]
+        self.spikes, *others = stages(settings)
+        self.stages: list[Spikes | Watch] = [self.spikes, *others, Watch(settings)]
         self.houses = Houses(settings, list[Stage](self.stages), run)
 
     def open(self, runtime_context: RuntimeContext) -> None:
