@@ -166,6 +166,34 @@ class AcknowledgementRecord(TypedDict):
     acknowledged: int
 
 
+class NormalRecord(TypedDict):
+    """What was an alert and is normal, in a record of topic rules."""
+
+    kind: str
+    minutes: int
+    watts: float
+
+
+class RuleRecord(TypedDict):
+    """A record of topic rules: what a user has set for a meter."""
+
+    house_id: int
+    meter_id: int
+    valid_from: int
+    withdrawn: bool
+    sensitivity: Literal["low", "normal", "high"]
+    limit_watts: float | None
+    limit_minutes: int
+    longest_on_minutes: int | None
+    longest_off_minutes: int | None
+    off_from: int | None
+    off_to: int | None
+    muted_until: int | None
+    normal: list[NormalRecord]
+    author: str
+    written: int
+
+
 class NotificationRecord(TypedDict):
     """A record of topic notifications."""
 

@@ -16,6 +16,7 @@ SCHEMA_OF = {
     "alerts": "alert",
     "power_profile": "power_profile",
     "acknowledgements": "acknowledgement",
+    "rules": "rule",
     "notifications": "notification",
     "late": "late",
     "dead_letter": "dead_letter",
@@ -25,7 +26,7 @@ SCHEMA_OF = {
 RESULTS = ("daily_energy", "thresholds", "alerts", "power_profile", "late", "dead_letter")
 """The topics that the jobs write."""
 
-COMPACTED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "notifications")
+COMPACTED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "rules", "notifications")
 """Topics that keep only the newest message of a key; the others keep all messages."""
 
 LONGEST_MS = 2**63 - 1
@@ -102,6 +103,8 @@ def key(name: str, record: Mapping[str, Any]) -> bytes:
         return f"{record['house_id']}/{record['date']}".encode()
     if name in ("alerts", "acknowledgements"):
         return str(record["alert_id"]).encode()
+    if name == "rules":
+        return f"{record['house_id']}/{record['meter_id']}/{record['valid_from']}".encode()
     if name == "notifications":
         return f"{record['route']}/{record['alert_id']}".encode()
     return b"%d/%d" % (record["partition"], record["offset"])
