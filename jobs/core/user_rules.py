@@ -48,7 +48,7 @@ USER_RULE = np.dtype(
         ("muted_until", "i4"),  # the first minute that is not muted
     ]
 )
-"""118 bytes."""
+"""106 bytes."""
 
 STATE_VERSION = 1
 
@@ -142,8 +142,8 @@ class UserRules:
 
     def first_difference(self, other: UserRules) -> int | None:
         """The first minute that these and other rules may judge differently; None if they are the same."""
-        own, others = set(self.rows.tolist()), set(other.rows.tolist())
-        return min((row[1] for row in own ^ others), default=None)
+        own, others = ({row.tobytes(): int(row["from_minute"]) for row in rules.rows} for rules in (self, other))
+        return min((minute for row, minute in (own | others).items() if row not in own or row not in others), default=None)
 
     def to_bytes(self) -> bytes:
         """These rules in a stable form, as kept in checkpoints; empty without any."""

@@ -15,7 +15,6 @@ from typing import Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
-from jobs.core.guard import reason_of
 from jobs.core.user_rules import NO_USER_RULES, UserRules
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
@@ -24,6 +23,7 @@ from smartmeter.messages.codec import decode_as
 from smartmeter.messages.framing import framing
 from smartmeter.messages.records import RuleRecord
 from smartmeter.messages.rules import fault_of
+from smartmeter.messages.schemas import CodecError
 from smartmeter.messages.topics import topic
 from smartmeter.run import Run
 from smartmeter.settings import SMW, Settings
@@ -85,13 +85,13 @@ class RulesTopic:
         self._rules: dict[int, UserRules] = {}
         self._consumer = Consumer(self._properties)
         partitions = self._consumer.list_topics(self._name, PATIENCE_S).topics[self._name].partitions
-        self._consumer.assign([TopicPartition(self._name, partition, OFFSET_BEGINNING) for partition in partitions])
-        ended: set[int | None] = set()
-        deadline = time.monotonic() + PATIENCE_S
-        while len(ended) < len(partitions):
+        places = [TopicPartition(self._name, partition, OFFSET_BEGINNING) for partition in partitions]
+        self._consumer.assign(places)
+        left, deadline = set(partitions), time.monotonic() + PATIENCE_S
+        while left:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Kafka does not deliver the topic {self._name} in {PATIENCE_S:.0f} s")
-            ended |= self._take(self._consumer.consume(AT_A_TIME, WAIT_S))
+            left -= self._take(self._consumer.consume(AT_A_TIME, WAIT_S))
         self._next_s = time.monotonic() + NEW_EVERY_S
 
     def close(self) -> None:
@@ -125,8 +125,8 @@ class RulesTopic:
         try:
             rule: RuleRecord = decode_as("rule", self._framing.received(message.value() or b""))
             fault = fault_of(rule)
-        except Exception as error:  # a faulty message must not stop the stream
-            fault = reason_of(error)
+        except CodecError as error:
+            fault = str(error)
         if fault:
             log.warning("%s partition %s offset %s is not used: %s", self._name, message.partition(), message.offset(), fault)
             return None
