@@ -262,10 +262,10 @@ def rules_of_a_log(draw, bursts, most_rules=4) -> list[RuleRecord]:
         house = draw(st.sampled_from(houses[:1] * 2 + houses))
         of_house = [b for b in bursts if b.house_id == house]
         begin, end = min(b.start_ms for b in of_house) // 60_000, max(b.end_ms for b in of_house) // 60_000
-        meter = draw(st.sampled_from([*of_house[0].meter_ids.tolist() * 2, HOUSE, 9]))
+        meter = draw(st.sampled_from([*of_house[0].meter_ids.tolist() * 3, HOUSE, HOUSE, 9]))
         days = (end - begin) // 1440
         minute = draw(
-            st.sampled_from([begin - 5000, begin, begin + 1440 * (days // 2), begin + 1440 * max(days - 1, 0), end + 5000])
+            st.sampled_from([*[begin - 5000] * 3, begin, begin + 1440 * (days // 2), begin + 1440 * max(days - 1, 0), end + 5000])
             | st.integers(begin - 10, end + 10)
             | st.integers(0, (end - begin) // 60).map(lambda hours: begin + 60 * hours)
         )
@@ -291,18 +291,20 @@ def rule_records(draw, house_id, meter_id, valid_from, written, powers) -> RuleR
     """A record of topic rules for a house or one of its meters."""
     rule = no_rule(house_id, meter_id, valid_from, written)
     rule["withdrawn"] = draw(st.integers(0, 7)) == 7
-    rule["sensitivity"] = draw(st.sampled_from(["normal", "low", "high"]))
+    rule["sensitivity"] = draw(st.sampled_from(["low", "high", "normal", "high"]))
     if draw(st.integers(0, 3)) == 0:
-        rule["muted_until"] = valid_from + draw(st.sampled_from([1, 60_000, 90_001, 6 * HOUR_MS, 30 * HOUR_MS, 200 * HOUR_MS]))
+        rule["muted_until"] = valid_from + draw(
+            st.sampled_from([200 * HOUR_MS, 1, 60_000, 90_001, 6 * HOUR_MS, 30 * HOUR_MS, 2000 * HOUR_MS])
+        )
     if meter_id == HOUSE:
         return rule
-    if draw(st.booleans()):
+    if draw(st.sampled_from([True, False, True])):
         rule["limit_watts"], rule["limit_minutes"] = draw(powers), draw(RULE_MINUTES | st.just(0))
-    if draw(st.booleans()):
+    if draw(st.sampled_from([True, False, True])):
         rule["longest_on_minutes"] = draw(RULE_MINUTES)
-    if draw(st.booleans()):
+    if draw(st.sampled_from([True, False, True])):
         rule["longest_off_minutes"] = draw(RULE_MINUTES)
-    if draw(st.booleans()):
+    if draw(st.sampled_from([True, False, True])):
         rule["off_from"], rule["off_to"] = draw(RULE_CLOCKS), draw(RULE_CLOCKS)
     kinds = draw(st.lists(st.sampled_from(OF_LEVEL + OF_DURATION), max_size=4))
     rule["normal"] = [{"kind": kind, "minutes": draw(RULE_MINUTES | st.just(0)), "watts": draw(powers | st.just(0.0))} for kind in kinds]
