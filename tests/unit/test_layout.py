@@ -34,7 +34,15 @@ WITHOUT_A_UNIT_FILE = {
     + " ".join(f"dashboard/views/{view}" for view in ("alerts", "appliances", "home", "map", "overview", "quality", "replay", "sql")),
 }
 """What it takes to test some modules, and which."""
-OF_NO_MODULE_HERE = {"test_layout.py", "test_style.py", "test_answers.py", "test_bench.py", "test_watchdog.py", "test_watching.py"}
+OF_NO_MODULE_HERE = {
+    "test_layout.py",
+    "test_style.py",
+    "test_answers.py",
+    "test_bench.py",
+    "test_user_rules_alerts.py",
+    "test_watchdog.py",
+    "test_watching.py",
+}
 
 
 def folder_of(path: Path) -> str:

@@ -19,7 +19,7 @@ from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 from smartmeter.run import Run
 from tests.unit.driver import SETTING, every_two_hours, pipeline
-from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings, rules_of_a_log
 from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, assert_profile, assert_thresholds, days_since_1970, judged
 
 
@@ -59,6 +59,37 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
     if not unknown:
         assert results.readings_late() == outcome.late
         assert_energy(ended, outcome)
+        assert_alerts(results, outcome.alerts)
+        assert_alerts(ended, outcome.alerts_at_end)
+
+
+@examples
+@given(house_logs_and_settings(), cuts, cuts, st.data())
+def test_any_rules_give_what_the_oracle_finds_however_a_log_is_batched(log, sizes, other_sizes, data):
+    bursts, setting = log
+    rules = data.draw(rules_of_a_log(bursts))
+    outcome, without = judged(bursts, setting, rules), judged(bursts, setting)
+    hypothesis.event(f"the rules change alerts: {outcome.alerts_at_end != without.alerts_at_end}")
+    results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules)
+    assert_thresholds(results, without, setting)
+    assert_alerts(results, outcome.alerts)
+    assert_alerts(ended, outcome.alerts_at_end)
+    assert_counts(ended, keyed, outcome)
+    _, other, _ = pipeline(bursts, other_sizes, setting, rules=rules)
+    assert other.last("alerts") == ended.last("alerts")
+
+
+@settings(parent=examples, max_examples=max(10, examples.max_examples // 3))
+@given(house_logs_and_settings(), cuts, st.data())
+def test_after_restarts_rules_give_the_same_alerts(log, sizes, data):
+    bursts, setting = log
+    rules = data.draw(rules_of_a_log(bursts))
+    restarts = data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
+    outcome = judged(bursts, setting, rules)
+    results, ended, _ = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules)
+    unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
+    hypothesis.event(f"an overlap that cannot be cut: {unknown}")
+    if not unknown:
         assert_alerts(results, outcome.alerts)
         assert_alerts(ended, outcome.alerts_at_end)
 
@@ -159,6 +190,36 @@ def test_the_logs_have_enough_alerts_and_versions():
     }
     assert least.keys() >= set(KINDS)
     assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, shares
+
+
+def test_the_rules_drawn_give_and_change_alerts():
+    seen = Counter()
+
+    @settings(
+        max_examples=150,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @given(house_logs_and_settings(), st.data())
+    def look(log, data):
+        rules = data.draw(rules_of_a_log(log[0]))
+        if rules:
+            found, without = (judged(*log, rules=some).alerts_at_end for some in (rules, ()))
+            kinds = {found[alert_id].kind for alert_id in found.keys() - without.keys()}
+            kinds |= {f"not {without[alert_id].kind}" for alert_id in without.keys() - found.keys()}
+            both = found.keys() & without.keys()
+            kinds |= {f"other {found[alert_id].kind}" for alert_id in both if found[alert_id] != without[alert_id]}
+            seen.update(kinds)
+            seen.update(["log"])
+
+    look()
+    shares = {name: count / seen["log"] for name, count in seen.items()}
+    least = {"limit": 0.1, "overrun": 0.1, "idle": 0.1, "schedule": 0.1, "level": 0.02, "other level": 0.05, "run": 0.02, "silent": 0.02}
+    least |= {"not level": 0.05, "not run": 0.02, "not silent": 0.02}
+    assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, str(shares)
 
 
 def test_a_replay_leaves_the_records_of_its_days_only():
