@@ -14,6 +14,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import numpy as np
+
 from jobs.core.batches import Wanted
 from jobs.core.cells import HOUSE, Cells
 from jobs.core.house_days import HouseDays, Rules
@@ -57,7 +59,8 @@ class Thresholds(Stage):
             return
         totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         totals = totals[totals["day"] > house.closed_day]
-        visited = [self.date_in_force(house, clock_ms) for clock_ms in change.clocks_ms]
+        clocks_ms = np.array(change.clocks_ms, np.int64)
+        visited = np.unique(day_of(house.timezone, clocks_ms - self.rules.allowed_lateness_ms)).tolist()
         if state := change.state.get("window"):
             window = Window.from_bytes(state)
             last = window.date

@@ -135,6 +135,16 @@ class Usuals(NamedTuple):
         return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])
 
 
+class Scan(NamedTuple):
+    """A house's cells, and what judges them."""
+
+    cells: Cells
+    usuals: Usuals
+    user_rules: UserRules
+    timezone: str
+    rule: Rule
+
+
 class Progress(NamedTuple):
     """What a scan of a house's cells knows at a minute: that minute, exclusive, and of each meter its open runs and last spells."""
 
@@ -149,8 +159,9 @@ class Progress(NamedTuple):
         """That of an unseen house."""
         return cls(NONE, np.empty(0, np.int32), np.empty((0, ALL_COLUMNS), np.int32), np.empty((0, len(KINDS)), SPELL), np.empty(0, SPELL))
 
-    def go_on(self, cells: Cells, usuals: Usuals, timezone: str, until_minute: int, rule: Rule, user_rules: UserRules) -> Progress:
+    def go_on(self, scan: Scan, until_minute: int) -> Progress:
         """The progress at a later minute."""
+        cells, usuals, user_rules, timezone, rule = scan
         _, meter_ids, runs, spells, ended = self._with_meters(cells)
         size = len(ended)
         for day in cells.days:
@@ -221,27 +232,38 @@ class Durations:
     """The spells of a house: state of the spikes job.
 
     What lies before closed.minute cannot change any more. The minutes between closed and ahead may still get late readings; only then are
-    they scanned again.
+    they scanned again. The midnight at which the first open day ends lies between the two for as long as its readings may be late.
     """
 
     closed: Progress = field(default_factory=Progress.none)
+    midnight: Progress = field(default_factory=Progress.none)  # at that midnight, once the scan is past it
     ahead: Progress = field(default_factory=Progress.none)
     sent: Rows = field(default_factory=lambda: np.empty(0, SPELL))  # as sent, those that may change
 
     def changed_from(self, minute: int) -> None:
         """Scan again from a minute on, if that has been scanned."""
+        if minute < self.midnight.minute:
+            self.midnight = Progress.none()
         if minute < self.ahead.minute:
-            self.ahead = self.closed
+            self.ahead = self.closed if self.midnight.minute == NONE else self.midnight
 
-    def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule, user_rules: UserRules) -> None:
+    def go_on(self, scan: Scan, until_minute: int, midnight: int) -> None:
+        """Scan on to a minute. midnight: the minute at which the first open day ends, or the days end that are to be closed."""
+        if self.ahead.minute < midnight <= until_minute:
+            self.ahead = self.midnight = self.ahead.go_on(scan, midnight)
+        self.ahead = self.ahead.go_on(scan, until_minute)
+
+    def close(self, scan: Scan, end_minute: int) -> None:
         """Close the days that end by a minute."""
-        self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule, user_rules).forget_before(end_minute)
+        at_end = self.midnight if self.midnight.minute == end_minute else self.closed.go_on(scan, end_minute)
+        self.closed, self.midnight = at_end.forget_before(end_minute), Progress.none()
         self.ahead = self.ahead.forget_before(end_minute) if self.ahead.minute > end_minute else self.closed
         self.sent = self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute]
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
-        body = bytes([DURATIONS_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes()
+        kept = b"".join(progress.to_bytes() for progress in (self.closed, self.midnight, self.ahead))
+        body = bytes([DURATIONS_VERSION]) + kept + self.sent.tobytes()
         packed: bytes = lz4.block.compress(body)
         return packed
 
@@ -253,8 +275,9 @@ class Durations:
         body = bytearray(lz4.block.decompress(state))
         require_version(body[0], DURATIONS_VERSION)
         closed, at = Progress.from_bytes(body, 1)
+        midnight, at = Progress.from_bytes(body, at)
         ahead, at = Progress.from_bytes(body, at)
-        return cls(closed, ahead, np.frombuffer(body, SPELL, offset=at))
+        return cls(closed, midnight, ahead, np.frombuffer(body, SPELL, offset=at))
 
 
 def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
@@ -364,7 +387,7 @@ def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
     if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > allowed(OFF_TOO_LONG, OFF_FACTOR * pause + HOUR_MINUTES, own):
         size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
     for level in range(LEVELS - 1, -1, -1):
-        if lasted(runs[level], minute) > allowed(RUN, RUN_FACTOR * usual.longest[level] + RUN_MINUTES, own):
+        if runs[level] != NONE and lasted(runs[level], minute) > allowed(RUN, RUN_FACTOR * usual.longest[level] + RUN_MINUTES, own):
             return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
     return size
 

@@ -66,7 +66,10 @@ def advance(runs, cell, minute, seen, rest, most_missing, off_code):
     """Take in a cell with readings: the next of the meter. seen: how many minutes the house had readings by then; rest: see rests."""
     together = goes_on(runs, minute, most_missing)
     for level in range(LEVELS):
-        runs[level] = since(runs[level], cell.low > level_code(level), together, minute)
+        over = cell.low > level_code(level)
+        if not over and runs[level] == NONE:
+            break  # nor is it, or was it, over a higher one
+        runs[level] = since(runs[level], over, together, minute)
     runs[OFF] = since(runs[OFF], cell.high <= off_code, together, minute)
     runs[SAME] = since(runs[SAME], cell.same > 0 and cell.low > off_code, together and cell.same == runs[DIGEST], minute)
     for held in range(COLUMNS - 1, REST, -1):

@@ -14,6 +14,7 @@ from jobs.core.open_runs import (
     LEVELS,
     LOW,
     NONE,
+    OFF,
     SAME,
     SEEN,
     STEADY_CODES,
@@ -131,7 +132,11 @@ def _scan(cells, first, midnight, runs, longest, held, minutes, histogram, most_
             held[m, hour] = max(held[m, hour], held_rest(open_runs, rest, together))
             longest[m, SAME + 1] = max(longest[m, SAME + 1], silence(open_runs, minute, seen if m else -1))
             advance(open_runs, cell, minute, seen, rest, most_missing, off_code)
-            for run in range(SAME + 1):
+            for level in range(LEVELS):
+                if open_runs[level] == NONE:
+                    break
+                longest[m, level] = max(longest[m, level], lasted(open_runs[level], minute))
+            for run in (OFF, SAME):
                 longest[m, run] = max(longest[m, run], lasted(open_runs[run], minute))
             minutes[m, cell.low] += 1
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from jobs.core.batches import Wanted
 from jobs.core.cells import Cells, watts_of
-from jobs.core.durations import KINDS, OWN_LIMIT, Durations, Progress, Usuals
+from jobs.core.durations import KINDS, OWN_LIMIT, Durations, Progress, Scan, Usuals
 from jobs.core.episodes import changes, openings
 from jobs.core.house_days import HouseDays
 from jobs.core.minutes import SETTLED_AFTER_MS, Minutes
@@ -19,7 +19,7 @@ from jobs.core.statements import of_spell
 from jobs.core.user_rules import UserRules
 from jobs.core.usual import USUAL, silence_row, usual_row
 from smartmeter.arrays import Rows
-from smartmeter.local_days import day_of
+from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
 from smartmeter.settings import MINUTE_MS, Settings
 
@@ -60,16 +60,17 @@ class Watch(Stage):
         before = durations.sent
         if not settles and not before["open"].any():
             return
-        cells = change.cells  # which keep the minutes, also while nothing is usual yet
+        end_ms = change.open_from_ms if change.closes_a_day else midnights(house.timezone)[house.closed_day + 2]
+        scan = Scan(change.cells, usuals, user_rules, house.timezone, self.rule)  # cells keep minutes while nothing is usual yet, too
         if len(usuals.rows) or len(before) or len(user_rules.rows):
-            durations.ahead = durations.ahead.go_on(cells, usuals, house.timezone, first_open(house.clock_ms), self.rule, user_rules)
+            durations.go_on(scan, first_open(house.clock_ms), int(end_ms // MINUTE_MS))
             yield from self.alerts(house, state.house_id, durations, durations.ahead, user_rules, change.now_ms)
             opened, closed = openings(before, durations.sent, KEY)
             change.opened += opened
             change.closed += closed
         if change.closes_a_day:
             end_minute = change.open_from_ms // MINUTE_MS
-            durations.close(cells, usuals, house.timezone, end_minute, self.rule, user_rules)
+            durations.close(scan, end_minute)
             state.put("usuals", usuals.forget_before(end_minute).to_bytes())
         state.put("durations", durations.to_bytes())
 
@@ -106,7 +107,8 @@ class Watch(Stage):
         cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
         if ended and (len(usuals.rows) or len(durations.sent) or len(user_rules.rows)):
             cells.take(Minutes.from_bytes(state.get("minutes")).open)
-            to_the_end = durations.ahead.go_on(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS + 1, self.rule, user_rules)
+            scan = Scan(cells, usuals, user_rules, house.timezone, self.rule)
+            to_the_end = durations.ahead.go_on(scan, house.clock_ms // MINUTE_MS + 1)
             yield from self.alerts(house, state.house_id, durations, to_the_end, user_rules, now_ms)
             state.put("durations", durations.to_bytes())
 

@@ -24,10 +24,11 @@ from jobs.core.durations import (
     SILENCE_FACTOR,
     STANDBY_MINUTES,
     Durations,
+    Scan,
     Usuals,
     hours_since_midnight,
 )
-from jobs.core.open_runs import LEVELS, OFF, SAME, Rule
+from jobs.core.open_runs import LEVELS, NONE, OFF, SAME, Rule
 from jobs.core.state_version import StateFault
 from jobs.core.user_rules import NO_USER_RULES
 from jobs.core.usual import USUAL, silence_row
@@ -66,7 +67,7 @@ def always(*rows: np.ndarray) -> Usuals:
 
 def spells_at(durations: Durations, cells: Cells, usuals: Usuals, clock_minute: int = 2000) -> np.ndarray:
     """SPELL: what a scan finds from the last closed day on."""
-    return durations.closed.go_on(cells, usuals, "UTC", clock_minute + 1, RULE, NO_USER_RULES).all_spells(clock_minute)
+    return durations.closed.go_on(scan(cells, usuals), clock_minute + 1).all_spells(clock_minute)
 
 
 def spells(meters: dict, usuals: Usuals, clock_minute: int = 10_000) -> list[dict]:
@@ -257,11 +258,16 @@ USUALS = always(
 )
 
 
+def scan(cells: Cells, usuals: Usuals | None = None) -> Scan:
+    """One in UTC without users' rules; of USUALS, or others."""
+    return Scan(cells, usuals or USUALS, NO_USER_RULES, "UTC", RULE)
+
+
 def closed_at(*minutes: int) -> Durations:
     """The state after closing days that end with these minutes; each goes through its bytes."""
     durations, cells = Durations(), cells_of(EVERYTHING)
     for minute in minutes:
-        durations.close(cells, USUALS, "UTC", minute, RULE, NO_USER_RULES)
+        durations.close(scan(cells), minute)
         durations = Durations.from_bytes(durations.to_bytes())
         cells.drop_before(minute)
     return durations
@@ -291,21 +297,38 @@ def test_durations_are_what_their_bytes_give():
 
 def test_a_scan_goes_on_from_where_it_was_and_begins_again_with_a_late_minute():
     cells, durations = cells_of(EVERYTHING), Durations()
-    durations.close(cells, USUALS, "UTC", 333, RULE, NO_USER_RULES)
-    durations.ahead = durations.ahead.go_on(cells, USUALS, "UTC", 700, RULE, NO_USER_RULES)
+    durations.close(scan(cells), 333)
+    durations.go_on(scan(cells), 700, 1440)
     durations.changed_from(700)
     assert durations.ahead.minute == 700
-    found = durations.ahead.go_on(cells, USUALS, "UTC", 2001, RULE, NO_USER_RULES).all_spells(2000)
+    found = durations.ahead.go_on(scan(cells), 2001).all_spells(2000)
     assert found.tolist() == spells_at(durations, cells, USUALS).tolist()
     durations.changed_from(699)
     assert durations.ahead is durations.closed and durations.closed.minute == 333
+
+
+@pytest.mark.parametrize("late", [None, 1439, 700, 1440])
+def test_a_day_closes_with_what_the_scan_found_at_its_midnight_unless_something_came_late(late):
+    cells, durations = cells_of(EVERYTHING), Durations()
+    durations.go_on(scan(cells), 300, 1440)
+    assert durations.midnight.minute == NONE
+    durations.go_on(scan(cells), 1480, 1440)
+    assert (durations.midnight.minute, durations.ahead.minute) == (1440, 1480)
+    durations = Durations.from_bytes(durations.to_bytes())
+    if late is not None:
+        durations.changed_from(late)
+        assert durations.ahead.minute == (1440 if late == 1440 else NONE)
+        durations.go_on(scan(cells), 1480, 1440)
+    durations.close(scan(cells), 1440)
+    assert durations.closed.to_bytes() == closed_at(1440).closed.to_bytes() and durations.midnight.minute == NONE
+    assert durations.ahead.go_on(scan(cells), 2001).all_spells(2000).tolist() == spells_at(durations, cells, USUALS).tolist()
 
 
 def test_spells_that_were_sent_are_kept_while_they_may_change():
     durations = Durations()
     durations.sent = spells_at(durations, cells_of(EVERYTHING), USUALS)
     before = len(durations.sent)
-    durations.close(cells_of(EVERYTHING), USUALS, "UTC", 1000, RULE, NO_USER_RULES)
+    durations.close(scan(cells_of(EVERYTHING)), 1000)
     assert durations.sent["last"].min() + MERGED_MINUTES >= 1000 and len(durations.sent) < before
 
 
