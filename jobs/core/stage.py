@@ -75,11 +75,11 @@ class Change:
     @cached_property
     def cells(self) -> Cells:
         """The house's cells with the minutes that are settled, or of a day that the batch closes: neither depends on how bursts are batched."""
-        cells = Cells(self.state)
-        cells.take(self.settled)
+        cells, minutes = Cells(self.state), self.settled
         if self.closes_a_day:
             others = Minutes.from_bytes(self.state.get("minutes")).open
-            cells.take(others[others["minute"] < self.open_from_ms // MINUTE_MS])
+            minutes = np.append(minutes, others[others["minute"] < self.open_from_ms // MINUTE_MS])
+        cells.take(minutes)
         return cells
 
     def close(self, rules: Rules) -> None:
