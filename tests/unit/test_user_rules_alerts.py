@@ -255,7 +255,7 @@ def test_sensitivity_and_what_is_normal_change_how_long_a_meter_may_run(fields, 
 
 
 def test_times_are_whole_minutes():
-    """22 ordinary minutes on allow 2 x 22 + 20 = 64; the fridge with 23 allows 66, of which high leaves 49.5: 49."""
+    """A fridge that is on for 23 minutes may be for 2 x 23 + 20 = 66, of which high leaves 49.5: 49."""
     ordinary = 48 * (23 * [100.0] + 37 * [1.0])
     high = rule(sensitivity="high")
     assert found(log_of(ordinary + 49 * [100.0] + 40 * [1.0]), high) == []
