@@ -137,9 +137,9 @@ def spell(kind="run", start=100, last=120, meter_id=1, is_open=True) -> np.ndarr
 
 
 def test_a_retracted_alert_is_not_open():
-    record = alert(3, NEW_YORK, spell()[0], True, 17)
+    record = alert(3, NEW_YORK, spell()[0], 0.0, True, 17)
     assert (record["alert_id"], record["retracted"], record["open"], record["revision"]) == ("3/1/6000000/run", True, False, 17)
-    assert alert(3, NEW_YORK, spell()[0], False, 17)["open"]
+    assert alert(3, NEW_YORK, spell()[0], 0.0, False, 17)["open"]
 
 
 def test_openings_count_what_opens_and_what_began_and_ended_meanwhile():
