@@ -258,6 +258,38 @@ def test_sensitivity_and_what_is_normal_change_how_long_a_meter_may_run(fields, 
     assert alert.reason == f"over 60 W for {lasted}; it is seldom over it for longer than 20 min"
 
 
+MAINS = [(210.0 if minute % 20 else 200.0) if minute % 10 == 0 else None for minute in range(2 * DAY)]
+"""Two days of mains. They fall to the step of 200 W, up to 202 W, and hold 1.2 kW more in no hour. No two readings are the same, so the same
+one may come for 2 x 1 + 60 = 62 minutes."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "ordinary", "watts", "allowed"),
+    [
+        ("off", [*ORDINARY, 100.0], [1.0, 2.0], {"normal": 140, "low": 280, "high": 105}),  # its pauses last 40 minutes: 2 x 40 + 60
+        ("band", ORDINARY + ORDINARY[:DAY], [70.0, 70.1], {"normal": 8, "low": 16, "high": 6}),
+        ("hour", MAINS, [1500.0, 1510.0], {"normal": 11, "low": 22, "high": 8}),
+        ("standby", MAINS, [400.0, 410.0], {"normal": 1320, "low": 2640, "high": 990}),
+        ("dead", MAINS, [30.0, 31.0], {"normal": 60, "low": 120, "high": 45}),
+        ("frozen", MAINS, [300.0, 300.0], {"normal": 62, "low": 124, "high": 46}),
+    ],
+)
+def test_sensitivity_and_what_is_normal_change_how_long_each_kind_may_last(kind, ordinary, watts, allowed):
+    def lasting(minutes, **fields):
+        back = [100.0, 101.0] if ordinary is not MAINS else [200.0, 210.0]
+        fault = [watts[minute % 2] for minute in range(minutes)]
+        return [alert for alert in found(log_of(ordinary + fault + 10 * back), rule(**fields)) if alert[0] == kind]
+
+    for sensitivity, most in allowed.items():
+        first = len(ordinary) + most
+        assert lasting(most, sensitivity=sensitivity) == []
+        assert lasting(most + 1, sensitivity=sensitivity) == [(kind, 1, first, first + 1)]
+        normal = [{"kind": kind, "minutes": 1, "watts": 0.0}]
+        assert lasting(most + 1, sensitivity=sensitivity, normal=normal) == []
+        assert lasting(most + 2, sensitivity=sensitivity, normal=normal) == [(kind, 1, first + 1, first + 2)]
+    assert lasting(most + 1, sensitivity="high", muted_until=first + 1) == []
+
+
 def test_times_are_whole_minutes():
     """A fridge that is on for 23 minutes may be for 2 x 23 + 20 = 66, of which high leaves 49.5: 49."""
     ordinary = 48 * hour_of_use(23)
