@@ -25,11 +25,12 @@ from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, ass
 
 
 @examples
-@given(house_logs_and_settings(), cuts, cuts)
-def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes):
+@given(house_logs_and_settings(), cuts, cuts, st.data())
+def test_any_log_and_rules_give_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes, data):
     bursts, setting = log
-    outcome = judged(bursts, setting)
-    results, ended, keyed = pipeline(bursts, sizes, setting)
+    rules = data.draw(rules_of_a_log(bursts))
+    outcome = judged(bursts, setting, rules)
+    results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules)
     hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
     assert_thresholds(results, outcome, setting)
     assert_alerts(results, outcome.alerts)
@@ -39,7 +40,7 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
     assert_profile(ended, outcome, ended=True)
     assert results.readings_late() == outcome.late
     assert_counts(ended, keyed, outcome)
-    _, other, _ = pipeline(bursts, other_sizes, setting)
+    _, other, _ = pipeline(bursts, other_sizes, setting, rules=rules)
     for topic in ("daily_energy", "thresholds", "alerts"):
         assert other.last(topic) == ended.last(topic)
     assert other.minutes() == ended.minutes()
@@ -50,9 +51,9 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
 @given(house_logs_and_settings(), cuts, st.data())
 def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(log, sizes, data):
     bursts, setting = log
-    restarts = data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
-    outcome = judged(bursts, setting)
-    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts)
+    rules, restarts = data.draw(rules_of_a_log(bursts)), data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
+    outcome = judged(bursts, setting, rules)
+    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules)
     counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
     assert sum(counted) == sum(len(b.watts) for b in bursts)
     unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
@@ -60,37 +61,6 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
     if not unknown:
         assert results.readings_late() == outcome.late
         assert_energy(ended, outcome)
-        assert_alerts(results, outcome.alerts)
-        assert_alerts(ended, outcome.alerts_at_end)
-
-
-@examples
-@given(house_logs_and_settings(), cuts, cuts, st.data())
-def test_any_rules_give_what_the_oracle_finds_however_a_log_is_batched(log, sizes, other_sizes, data):
-    bursts, setting = log
-    rules = data.draw(rules_of_a_log(bursts))
-    outcome, without = judged(bursts, setting, rules), judged(bursts, setting)
-    hypothesis.event(f"the rules change alerts: {outcome.alerts_at_end != without.alerts_at_end}")
-    results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules)
-    assert_thresholds(results, without, setting)
-    assert_alerts(results, outcome.alerts)
-    assert_alerts(ended, outcome.alerts_at_end)
-    assert_counts(ended, keyed, outcome)
-    _, other, _ = pipeline(bursts, other_sizes, setting, rules=rules)
-    assert other.last("alerts") == ended.last("alerts")
-
-
-@settings(parent=examples, max_examples=max(10, examples.max_examples // 3))
-@given(house_logs_and_settings(), cuts, st.data())
-def test_after_restarts_rules_give_the_same_alerts(log, sizes, data):
-    bursts, setting = log
-    rules = data.draw(rules_of_a_log(bursts))
-    restarts = data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
-    outcome = judged(bursts, setting, rules)
-    results, ended, _ = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules)
-    unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
-    hypothesis.event(f"an overlap that cannot be cut: {unknown}")
-    if not unknown:
         assert_alerts(results, outcome.alerts)
         assert_alerts(ended, outcome.alerts_at_end)
 
