@@ -550,7 +550,8 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, a
             if not found or found.warming_up:
                 continue
             limit_watts = found.limit_watts if added_watts is None else found.percentile_watts + added_watts
-            limit_watts = of_users.at(meter, time_ms // MINUTE_MS).limit_watts(limit_watts, kinds)
+            if of_users.of_meter:
+                limit_watts = of_users.at(meter, time_ms // MINUTE_MS).limit_watts(limit_watts, kinds)
             if not watts > limit_watts:
                 continue
             since_ms = time_ms - readings[last][0] if alert else math.inf

@@ -28,7 +28,7 @@ class InForce:
 
     def normal(self, kinds: tuple[str, ...], field: str) -> float:
         """The largest figure of what is normal of some kinds; 0 without."""
-        return max((one[field] for one in (self.own["normal"] if self.own else ()) if one["kind"] in kinds), default=0)
+        return max((one[field] for one in self.own["normal"] if one["kind"] in kinds), default=0) if self.own else 0
 
     def limit_watts(self, watts: float, kinds: tuple[str, ...]) -> float:
         """The limit of a stage that emits alerts of some kinds, where it is so many W without a rule."""

@@ -475,6 +475,8 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
     found = defaultdict(list)
 
     def too_long(kind: str, minute: int, runs: dict[int, int], allowed: float) -> bool:
+        if not rules.of_meter:
+            return _lasted(runs, minute) > allowed
         return minute in runs and _lasted(runs, minute) > rules.at(number, minute).allowed(allowed, kind)
 
     def broken(kind: str, minute: int, runs: dict[int, int], allowed: float, limit: int, usual: int = -1) -> None:

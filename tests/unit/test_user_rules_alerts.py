@@ -19,12 +19,16 @@ DAY = 1440
 SETTING = Settings().but(max_gap_s=900.0, hold_s=0.0, allowed_lateness_s=0.0, window_days=2, usual_days=2)
 """A meter has a limit and what is usual after two days."""
 
-FRIDGE = 20 * [100.0] + 40 * [1.0]
-"""An hour of a fridge. Its limit is 1.15 x 100 + 30 W, and some of a sketch's 1 %. It is on for 20 minutes and off for 40, so it may be over
-30 W for 2 x 20 + 20 = 60 minutes, and off for 2 x 40 + 60 = 140."""
 
-ORDINARY = 48 * FRIDGE
-"""Two days."""
+def hour_of_use(minutes_on):
+    """An hour of a fridge in W, of each minute: one reading about every ten minutes, and the first and last of each run and pause."""
+    measured = {*range(0, minutes_on, 10), minutes_on - 1, *range(minutes_on, 60, 10), 59}
+    return [(100.0 if minute < minutes_on else 1.0) if minute in measured else None for minute in range(60)]
+
+
+ORDINARY = 48 * hour_of_use(20)
+"""Two days of a fridge. Its limit is 1.15 x 100 + 30 W, but for a sketch's 1 %. Its runs last 20 minutes, so it may be over 30 W for
+2 x 20 + 20 = 60. The house is silent for 9 minutes, so it may be for 2 x 9 + 60 = 78."""
 
 TWO_DAYS = len(ORDINARY)
 
@@ -156,7 +160,7 @@ def test_the_limit_stated_is_that_of_the_rule_in_the_first_minute():
 def test_a_rule_withdrawn_or_replaced_holds_no_longer():
     bursts = log_of(60 * [500.0])
     limit = rule(limit_watts=100.0)
-    assert found(bursts, limit, rule(20, withdrawn=True)) == [("limit", 1, 0, 20)]
+    assert found(bursts, limit, rule(20, withdrawn=True, limit_watts=100.0)) == [("limit", 1, 0, 20)]
     assert found(bursts, limit, rule(20)) == [("limit", 1, 0, 20)]
     assert found(bursts, limit, rule(20, withdrawn=True), rule(40, limit_watts=100.0)) == [("limit", 1, 0, 20), ("limit", 1, 40, 60)]
     assert found(bursts, limit, rule()) == [] and found(bursts, rule(), limit) == [("limit", 1, 0, 60)]  # the later message
@@ -254,9 +258,41 @@ def test_sensitivity_and_what_is_normal_change_how_long_a_meter_may_run(fields, 
     assert alert.reason == f"over 60 W for {lasted}; it is seldom over it for longer than 20 min"
 
 
+MAINS = [(210.0 if minute % 20 else 200.0) if minute % 10 == 0 else None for minute in range(2 * DAY)]
+"""Two days of mains. They fall to the step of 200 W, up to 202 W, and hold 1.2 kW more in no hour. No two readings are the same, so the same
+one may come for 2 x 1 + 60 = 62 minutes."""
+
+
+@pytest.mark.parametrize(
+    ("kind", "ordinary", "watts", "allowed"),
+    [
+        ("off", [*ORDINARY, 100.0], [1.0, 2.0], {"normal": 140, "low": 280, "high": 105}),  # its pauses last 40 minutes: 2 x 40 + 60
+        ("band", ORDINARY + ORDINARY[:DAY], [70.0, 70.1], {"normal": 8, "low": 16, "high": 6}),
+        ("hour", MAINS, [1500.0, 1510.0], {"normal": 11, "low": 22, "high": 8}),
+        ("standby", MAINS, [400.0, 410.0], {"normal": 1320, "low": 2640, "high": 990}),
+        ("dead", MAINS, [30.0, 31.0], {"normal": 60, "low": 120, "high": 45}),
+        ("frozen", MAINS, [300.0, 300.0], {"normal": 62, "low": 124, "high": 46}),
+    ],
+)
+def test_sensitivity_and_what_is_normal_change_how_long_each_kind_may_last(kind, ordinary, watts, allowed):
+    def lasting(minutes, **fields):
+        back = [100.0, 101.0] if ordinary is not MAINS else [200.0, 210.0]
+        fault = [watts[minute % 2] for minute in range(minutes)]
+        return [alert for alert in found(log_of(ordinary + fault + 10 * back), rule(**fields)) if alert[0] == kind]
+
+    for sensitivity, most in allowed.items():
+        first = len(ordinary) + most
+        assert lasting(most, sensitivity=sensitivity) == []
+        assert lasting(most + 1, sensitivity=sensitivity) == [(kind, 1, first, first + 1)]
+        normal = [{"kind": kind, "minutes": 1, "watts": 0.0}]
+        assert lasting(most + 1, sensitivity=sensitivity, normal=normal) == []
+        assert lasting(most + 2, sensitivity=sensitivity, normal=normal) == [(kind, 1, first + 1, first + 2)]
+    assert lasting(most + 1, sensitivity="high", muted_until=first + 1) == []
+
+
 def test_times_are_whole_minutes():
-    """22 ordinary minutes on allow 2 x 22 + 20 = 64; the fridge with 23 allows 66, of which high leaves 49.5: 49."""
-    ordinary = 48 * (23 * [100.0] + 37 * [1.0])
+    """A fridge that is on for 23 minutes may be for 2 x 23 + 20 = 66, of which high leaves 49.5: 49."""
+    ordinary = 48 * hour_of_use(23)
     high = rule(sensitivity="high")
     assert found(log_of(ordinary + 49 * [100.0] + 40 * [1.0]), high) == []
     assert found(log_of(ordinary + 50 * [100.0] + 40 * [1.0]), high) == [("run", 1, TWO_DAYS + 49, TWO_DAYS + 50)]
@@ -297,9 +333,9 @@ def silent_for(minutes):
     return log_of(watts, watts)
 
 
-@pytest.mark.parametrize(("fields", "allowed"), [({}, 60), ({"sensitivity": "low"}, 120), ({"sensitivity": "high"}, 45)])
+@pytest.mark.parametrize(("fields", "allowed"), [({}, 78), ({"sensitivity": "low"}, 156), ({"sensitivity": "high"}, 58)])
 def test_sensitivity_changes_how_long_a_house_may_be_silent(fields, allowed):
-    """It has a reading each minute, so 2 x 0 + 60 minutes are allowed. The rule is that of the minute which ends the silence."""
+    """The rule is that of the minute which ends the silence. Of 0.75 x 78 = 58.5 minutes, 58 count."""
     over = [("silent", 0, TWO_DAYS + allowed, TWO_DAYS + allowed + 1)]
     ends_at = TWO_DAYS + allowed + 1
     assert found(silent_for(allowed), rule(meter_id=0, **fields)) == []
@@ -307,20 +343,20 @@ def test_sensitivity_changes_how_long_a_house_may_be_silent(fields, allowed):
     assert found(silent_for(allowed + 1), rule(ends_at, meter_id=0, **fields)) == over
     assert found(silent_for(allowed + 1), rule(meter_id=1, sensitivity="low"), rule(meter_id=0, **fields)) == over
     [alert] = alerts(silent_for(allowed + 1), [rule(meter_id=0, **fields)])
-    lasted = {61: "1 h 1 min", 121: "2 h 1 min", 46: "46 min"}[allowed + 1]
-    assert alert.reason == f"no reading for {lasted}; it is seldom silent for longer than 0 s"
+    lasted = {79: "1 h 19 min", 157: "2 h 37 min", 59: "59 min"}[allowed + 1]
+    assert alert.reason == f"no reading for {lasted}; it is seldom silent for longer than 9 min"
 
 
 def test_the_silence_of_a_house_is_muted_by_the_minute_that_ends_it():
-    """The silence of 70 minutes ends with minute 70 of the third day; a mute until then does not cover it."""
-    silence = [("silent", 0, TWO_DAYS + 60, TWO_DAYS + 70)]
-    assert found(silent_for(70), rule(meter_id=0, muted_until=TWO_DAYS + 70)) == silence
-    assert found(silent_for(70), rule(meter_id=0, muted_until=TWO_DAYS + 71)) == []
-    assert found(silent_for(70), rule(meter_id=1, muted_until=TWO_DAYS + 71)) == silence
+    """The silence of 90 minutes ends with minute 90 of the third day; a mute until then does not cover it."""
+    silence = [("silent", 0, TWO_DAYS + 78, TWO_DAYS + 90)]
+    assert found(silent_for(90), rule(meter_id=0, muted_until=TWO_DAYS + 90)) == silence
+    assert found(silent_for(90), rule(meter_id=0, muted_until=TWO_DAYS + 91)) == []
+    assert found(silent_for(90), rule(meter_id=1, muted_until=TWO_DAYS + 91)) == silence
 
 
 def test_the_silence_of_a_meter_in_a_house_that_is_not():
-    """Meter 2 is silent from the third day on; 60 minutes are allowed, with low 120, and five more that are normal."""
+    """Meter 2 is silent from the third day on. It never was while meter 1 was not, so it may be for 60 minutes, with low for 120."""
     bursts = log_of(ORDINARY + 180 * [1.0], ORDINARY)
 
     def silences(*rules):
