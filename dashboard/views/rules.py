@@ -142,6 +142,13 @@ def pick_valid_from(offered: Offer, house: House, fields: dict[str, Any], slots:
     )
 
 
+def preset(key: str, value: object) -> str:
+    """Set a new widget to a value, and return its key. A widget whose default is a value cannot be cleared; one that is set to it can."""
+    if key not in st.session_state:
+        st.session_state[key] = value
+    return key
+
+
 def pick_sensitivity(offered: Offer, _: House, fields: dict[str, Any], slots: dict[str, DeltaGenerator]) -> None:
     """How sensitive the alerts are."""
     fields["sensitivity"] = st.selectbox(
@@ -158,9 +165,8 @@ def pick_limit(offered: Offer, _: House, fields: dict[str, Any], slots: dict[str
     """The meter's own limit, and for how long it may be over that."""
     rule = offered.rule
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        fields["limit_watts"] = st.number_input(
-            "Own limit, W", 0.0, MOST_WATTS, rule["limit_watts"], placeholder="none", key=f"{offered.key} limit_watts"
-        )
+        key = preset(f"{offered.key} limit_watts", rule["limit_watts"])
+        fields["limit_watts"] = st.number_input("Own limit, W", 0.0, MOST_WATTS, None, placeholder="none", key=key)
         fields["limit_minutes"] = st.number_input(
             "May be exceeded for, min", 0, LONGEST_MINUTES, rule["limit_minutes"], key=f"{offered.key} limit_minutes"
         )
@@ -175,12 +181,13 @@ def pick_times(offered: Offer, _: House, fields: dict[str, Any], slots: dict[str
             ("longest_on_minutes", "Longest time on, min", rule["longest_on_minutes"]),
             ("longest_off_minutes", "Longest time off, min", rule["longest_off_minutes"]),
         ):
-            fields[field] = st.number_input(label, 0, LONGEST_MINUTES, minutes, placeholder="any", key=f"{offered.key} {field}")
+            key = preset(f"{offered.key} {field}", minutes)
+            fields[field] = st.number_input(label, 0, LONGEST_MINUTES, None, placeholder="any", key=key)
     slots["longest_on_minutes"] = slots["longest_off_minutes"] = st.container()
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for field, label, minute in (("off_from", "Must be off from", rule["off_from"]), ("off_to", "Must be off until", rule["off_to"])):
-            at = None if minute is None else clock_of(minute)
-            fields[field] = minute_of(st.time_input(label, at, key=f"{offered.key} {field}", step=60))
+            key = preset(f"{offered.key} {field}", None if minute is None else clock_of(minute))
+            fields[field] = minute_of(st.time_input(label, None, key=key, step=60))
     slots["off_from and off_to"] = st.container()
 
 
@@ -190,9 +197,11 @@ def pick_muted(offered: Offer, house: House, fields: dict[str, Any], slots: dict
     until = until if until and until > offered.valid_from else None
     at = None if until is None else wall_clock(until, house.zone)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        day = st.date_input("No alerts until", at and at.date(), FIRST, LAST, key=f"{offered.key} muted day", format="YYYY-MM-DD")
+        key = preset(f"{offered.key} muted day", at and at.date())
+        day = st.date_input("No alerts until", None, FIRST, LAST, key=key, format="YYYY-MM-DD")
         clock = st.time_input("Until this time", at.time() if at else time(), key=f"{offered.key} muted time", step=60)
-    fields["muted_until"] = entered(day, clock or time(), until, house.zone) if day else None
+    assert clock is not None  # it starts with a value, which cannot be cleared
+    fields["muted_until"] = entered(day, clock, until, house.zone) if day else None
     slots["muted_until"] = st.container()
 
 

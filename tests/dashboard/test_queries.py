@@ -250,6 +250,38 @@ def test_alerts_between(db):
         assert rows(queries.alerts_between(db, 1, meter_ids, utc(SUN, start), utc(SUN, end))) == []
 
 
+def test_rules_of_a_house_and_its_meters(db):
+    *_, of_house, low, oven = sorted(queries.rules(db, 1), key=lambda rule: (rule["meter_id"], rule["valid_from"]))
+    plain = no_rule(1, 3, ms(SAT, "12:00"), ms(SAT, "11:00"))
+    assert of_house == {**plain, "meter_id": 0, "valid_from": ms(SUN, "04:00"), "sensitivity": "high", "author": "ann@example.org"} | {
+        "written": ms(SAT, "10:00")
+    }
+    assert low == {**plain, "sensitivity": "low", "author": "ann@example.org"}
+    assert oven == {
+        **plain,
+        "valid_from": ms(SUN, "12:00"),
+        "limit_watts": 2000,
+        "limit_minutes": 10,
+        "longest_on_minutes": 240,
+        "longest_off_minutes": 720,
+        "off_from": 1320,
+        "off_to": 360,
+        "normal": [{"kind": "run", "minutes": 40, "watts": 0}, {"kind": "level", "minutes": 0, "watts": 3900}],
+        "written": ms(SUN, "11:00"),
+    }
+    assert [(rule["valid_from"], rule["withdrawn"]) for rule in queries.rules(db, 5)] == [
+        (ms(SAT, "12:00"), False),
+        (ms(SUN, "12:00"), True),
+    ]
+    assert queries.rules(db, 2) == []
+
+
+def test_the_newest_of_a_house(db, nothing):
+    assert queries.newest(db, 1) == (ms(SUN, "16:01") // 1000, MON)
+    assert queries.newest(db, 2) == (None, MON)  # it has no power profile
+    assert queries.newest(nothing, 1) == (None, None)
+
+
 def test_alert_labels(db):
     assert queries.alert_labels(db) == ["kettle", "mains", "oven"]
 
