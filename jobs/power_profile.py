@@ -19,7 +19,7 @@ import numpy as np
 
 from jobs.core.batches import Wanted
 from jobs.core.house_days import HouseDays
-from jobs.core.minutes import MINUTE_MS, Minutes, columns, mean_watts
+from jobs.core.minutes import Minutes, columns, mean_watts
 from jobs.core.runs import begins
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
@@ -27,6 +27,7 @@ from jobs.flink import flow
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of
 from smartmeter.messages.records import Result
+from smartmeter.settings import MINUTE_MS
 
 MOST_MINUTES = 20_000
 """Most minutes in a record: about 300 kB of the 1 MB that Kafka's producer accepts."""

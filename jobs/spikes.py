@@ -33,10 +33,12 @@ from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
 from jobs.core.statements import Level, Percentile
+from jobs.core.user_rules import LEAST_LIMITS, PERCENTILE, SPIKE
 from jobs.core.watch import Watch
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
 from jobs.flink.operator import MESSAGE, Context, Houses
+from jobs.flink.rule_source import RuleSource
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of
 from smartmeter.messages.codec import decode_as
@@ -53,11 +55,14 @@ class Spikes(Stage):
 
     suffix = ""
     """Of its values in a house's state, and of its alert ids."""
+    judges = True
+    raised_by = SPIKE
+    """Which limits of a user's rule count."""
 
     def __init__(self, settings: Settings):
         self.spell = Spell.of(settings)
         self.statement = Level(self.spell.hold_ms).statement
-        self.wanted = Wanted(readings_over_watts=Limits.of(settings).lowest_watts)
+        self.wanted = Wanted(readings_over_watts=LEAST_LIMITS * Limits.of(settings).lowest_watts)
 
     def limit_of(self, meter: MeterThresholdRecord) -> float | None:
         """The limit of a meter in a version, in W; None if it has none."""
@@ -85,7 +90,7 @@ class Spikes(Stage):
         """Yield alerts, if the batch can open or change any."""
         lowest = np.frombuffer(change.state.get(f"lowest{self.suffix}") or b"", LOWEST)
         state = change.state.get(f"runs{self.suffix}")
-        if may_be_over(change.batch.sections, lowest) or change.thresholds or change.closes_a_day or state:
+        if may_be_over(change.batch.sections, lowest, change.user_rules.least_limits) or change.thresholds or change.closes_a_day or state:
             yield from self.look_at(change, state)
 
     def look_at(self, change: Change, state: bytes | None) -> Iterator[Result]:
@@ -94,7 +99,8 @@ class Spikes(Stage):
         versions = self.keep_new(change.state, change.thresholds)
         runs = Runs.from_bytes(state)
         before = self.noted(runs.episodes(change.clock_before_ms, spell))
-        runs.add(runs_over(change.batch, change.used, versions, spell.max_sample_period_ms), change.links, house.sections, spell)
+        over = runs_over(change.batch, change.used, versions, spell.max_sample_period_ms, change.user_rules, self.raised_by)
+        runs.add(over, change.links, house.sections, spell)
         after = self.noted(runs.episodes(house.clock_ms, spell))
         changed, gone = changes_of(before, after)
         if len(changed) or len(gone):
@@ -143,12 +149,13 @@ class OverPercentile(Spikes):
     """Emits alerts of kind percentile: readings that exceed their meter's percentile by more than SMW_PERCENTILE_WATTS."""
 
     suffix = "/percentile"
+    raised_by = PERCENTILE
 
     def __init__(self, settings: Settings):
         super().__init__(settings)
         self.added_watts = settings.rules.percentile_watts
         self.statement = Percentile(self.spell.hold_ms, self.added_watts).statement
-        self.wanted = Wanted(readings_over_watts=self.added_watts)
+        self.wanted = Wanted(readings_over_watts=LEAST_LIMITS * self.added_watts)
 
     def limit_of(self, meter: MeterThresholdRecord) -> float | None:
         """See Spikes. A meter without a limit is warming up."""
@@ -199,14 +206,18 @@ class Waiting:
 class SpikesJoin(KeyedCoProcessFunction):
     """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
-    def __init__(self, settings: Settings, run: Run = LIVE):
+    def __init__(self, settings: Settings, run: Run = LIVE, user_rules: RuleSource | None = None):
         self.spikes, *others = stages(settings)
         self.stages: list[Spikes | Watch] = [self.spikes, *others, Watch(settings)]
-        self.houses = Houses(settings, list[Stage](self.stages), run)
+        self.houses = Houses(settings, list[Stage](self.stages), run, user_rules)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink before the first row."""
         self.houses.open(runtime_context)
+
+    def close(self) -> None:
+        """Called by Flink after the last row."""
+        self.houses.close()
 
     def process_element1(self, row: Row, ctx: Context) -> Iterator[Row]:
         """Yield the messages of a shard's batches whose thresholds have arrived; queue the others."""
@@ -285,7 +296,7 @@ def main() -> None:
     batches = kafka_tables.batches(tables, settings, run, wanted)
     joined = (
         batches.connect(kafka_tables.thresholds(tables, settings, run))
-        .process(SpikesJoin(settings, run), output_type=MESSAGE)
+        .process(SpikesJoin(settings, run, flow.rule_source("spikes", settings, stages(settings), run)), output_type=MESSAGE)
         .name("spikes")
         .uid("spikes")
     )

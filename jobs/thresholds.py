@@ -17,7 +17,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from jobs.core.batches import Wanted
 from jobs.core.cells import HOUSE, Cells
 from jobs.core.house_days import HouseDays, Rules
-from jobs.core.minutes import MINUTE_MS
 from jobs.core.open_runs import Rule
 from jobs.core.panes import Panes
 from jobs.core.shapes import Shapes
@@ -29,7 +28,7 @@ from jobs.flink import flow
 from smartmeter.arrays import Rows
 from smartmeter.local_days import NEVER, day_of, midnights
 from smartmeter.messages.records import Result, ThresholdRecord
-from smartmeter.settings import Settings
+from smartmeter.settings import MINUTE_MS, Settings
 
 
 class Thresholds(Stage):

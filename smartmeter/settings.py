@@ -14,6 +14,7 @@ from typing import Any
 from smartmeter.folders import private_folder
 from smartmeter.variables import IN_FILE, Check, Group, Item, above, at_least, secret, setting, within
 
+MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 LONGEST_BURST_DAYS = 7
 """The longest span of a burst. It limits the cost of one message, and how far back a replay reads."""

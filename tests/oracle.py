@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from tests.rules_oracle import HouseRules
 from tests.watchdog_oracle import HOUSE, Calendar, House, Numbers, Spell
 
 EPOCH = date(1970, 1, 1)
@@ -264,8 +265,10 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rule | None = None) -> Outcome:
+def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rule | None = None, rules=()) -> Outcome:
     """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule.
+
+    rules: records of topic rules, in the order of the topic: what users have set.
 
     A burst covers its meters from its start to its end: readings of the same time in a later burst do not count.
     """
@@ -312,7 +315,7 @@ def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rul
         _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     if rule:
         for house, clock_ms in clock.items():
-            watched = _watched(meters[house], zones[house], rule)
+            watched, of_users = _watched(meters[house], zones[house], rule), HouseRules(rules, house, zones[house])
             _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule, watched)
             for added_watts in [None, *([rule.percentile_watts] if rule.percentile_watts else [])]:
                 _find_alerts(
@@ -325,10 +328,11 @@ def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rul
                     allowed_lateness_ms,
                     rule.hold_ms,
                     added_watts,
+                    of_users,
                 )
         outcome.alerts_at_end |= outcome.alerts
         for house, clock_ms in clock.items() if rule.durations else ():
-            _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule)
+            _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule, rules)
     return outcome
 
 
@@ -344,7 +348,7 @@ def _watched(meters, zone, rule, until=lambda minute: True) -> House | None:
     return House(watts, Calendar(lambda time_ms: local_date(zone, time_ms), lambda day: midnight_ms(zone, day)), rule.durations)
 
 
-def _find_spells(outcome, house, meters, zone, clock_ms, allowed_lateness_ms, rule):
+def _find_spells(outcome, house, meters, zone, clock_ms, allowed_lateness_ms, rule, rules):
     """Add the alerts of duration, as of the newest reading and as of the end of the topic.
 
     Until it ends, a minute counts once it is settled or its day is closed.
@@ -363,8 +367,9 @@ def _find_spells(outcome, house, meters, zone, clock_ms, allowed_lateness_ms, ru
         return end_ms + SETTLED_AFTER_MS <= clock_ms or end_ms <= midnight_ms(zone, local_date(zone, clock_ms - allowed_lateness_ms))
 
     judged = sorted({meter for version in versions for meter, threshold in version.meters.items() if threshold.usual})
-    outcome.alerts |= _watched(meters, zone, rule, is_known).spells(house, judged, judge_of, clock_ms // MINUTE_MS)
-    outcome.alerts_at_end |= _watched(meters, zone, rule).spells(house, judged, judge_of, clock_ms // MINUTE_MS)
+    figures = house, judged, judge_of, clock_ms // MINUTE_MS, HouseRules(rules, house, zone)
+    outcome.alerts |= _watched(meters, zone, rule, is_known).spells(*figures)
+    outcome.alerts_at_end |= _watched(meters, zone, rule).spells(*figures)
 
 
 def _integrate(outcome, house, meter, readings, zone, clock_ms, max_sample_period_ms):
@@ -534,8 +539,9 @@ def sketched(watts: float) -> float:
     return BIN_EDGES[index] * 1.01
 
 
-def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, allowed_lateness_ms, hold_ms, added_watts):
-    """added_watts: how far over a meter's percentile its limit is; None: the limit is the threshold's own."""
+def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, allowed_lateness_ms, hold_ms, added_watts, of_users):
+    """added_watts: how far over a meter's percentile its limit is; None: the limit is the threshold's own. of_users: their rules."""
+    kinds = ("level", "glitch") if added_watts is None else ("percentile",)
     for meter, readings in meters.items():
         alert = last = None  # the episode so far, and the index of its last reading
         for i, (time_ms, watts) in enumerate(readings):
@@ -544,6 +550,7 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, a
             if not found or found.warming_up:
                 continue
             limit_watts = found.limit_watts if added_watts is None else found.percentile_watts + added_watts
+            limit_watts = of_users.at(meter, time_ms // MINUTE_MS).limit_watts(limit_watts, kinds)
             if not watts > limit_watts:
                 continue
             since_ms = time_ms - readings[last][0] if alert else math.inf

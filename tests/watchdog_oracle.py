@@ -17,6 +17,8 @@ from functools import cached_property, lru_cache
 from statistics import median
 from typing import NamedTuple
 
+from tests.rules_oracle import HouseRules
+
 MINUTE_MS = 60_000
 HOUSE = 0
 LEVEL_WATTS = [30 * 2**level for level in range(11)]
@@ -173,6 +175,7 @@ class Spell:
     usual: int
     peak: int
     date: date
+    own_watts: float | None = None  # of kind limit: that of the user's rule
     open: bool = False
 
     readings, percentile_watts, excess_kwh = 0, 0.0, 0.0
@@ -195,7 +198,7 @@ class Spell:
 
     @property
     def limit_watts(self) -> float:
-        return end_of(self.limit)
+        return end_of(self.limit) if self.own_watts is None else self.own_watts
 
     @property
     def severity(self) -> str:
@@ -213,6 +216,10 @@ class Spell:
             "dead": f"under {watts} for {lasted}: the house always draws more",
             "frozen": f"the same reading for {lasted}; that seldom lasts longer than {usually}",
             "silent": f"no reading for {lasted}; it is seldom silent for longer than {usually}",
+            "limit": f"over {watts} for {lasted}; its rule allows {usually}",
+            "overrun": f"on for {lasted} without a pause; its rule allows {usually}",
+            "idle": f"off for {lasted}; its rule allows {usually}",
+            "schedule": f"on at a time when its rule has it off, for {lasted}",
         }[self.kind]
 
     @property
@@ -227,6 +234,10 @@ class Spell:
             "dead": f"it draws more than {watts}",
             "frozen": "a reading differs",
             "silent": "it sends a reading",
+            "limit": f"it falls to {watts} or less",
+            "overrun": f"it pauses, at {watts} or less",
+            "idle": f"it draws more than {watts}",
+            "schedule": f"it falls to {watts} or less, or that time is over",
         }[self.kind]
 
 
@@ -321,15 +332,16 @@ class House:
         return usual_of(shapes, mains, self.numbers)
 
     def spells(
-        self, house_id: int, judged: Iterable[int], judge_of: Callable[[int, int], dict | None], clock_minute: int
+        self, house_id: int, judged: Iterable[int], judge_of: Callable[[int, int], dict | None], clock_minute: int, rules: HouseRules
     ) -> dict[str, Spell]:
         """alert_id -> Spell. judge_of(meter, minute): what is usual for a meter in a minute; for HOUSE, {"gap": its silence}.
 
         judged: the meters for which anything is usual at any time.
         """
         found: dict[str, Spell] = {}
-        conspicuous = [(HOUSE, self._house_silent(judge_of))]
-        conspicuous += [(meter, _conspicuous(meter, self, judge_of)) for meter in judged]
+        conspicuous = [(HOUSE, self._house_silent(judge_of, rules))]
+        conspicuous += [(meter, _conspicuous(meter, self, judge_of, rules)) for meter in judged]
+        conspicuous += [(meter, _against_own_rules(meter, self, rules)) for meter in rules.of_meter if meter in self.meters]
         for meter, of_kind in conspicuous:
             for kind, minutes in of_kind.items():
                 for spell in self._merged(house_id, meter, kind, minutes):
@@ -339,21 +351,21 @@ class House:
 
     def _merged(self, house_id: int, meter: int, kind: str, minutes: list[Conspicuous]) -> list[Spell]:
         spells: list[Spell] = []
-        for first, last, since, limit, usual, peak in minutes:
+        for first, last, since, limit, usual, peak, own_watts in minutes:
             if spells and first - spells[-1].last <= self.numbers.merged:
                 spells[-1].last, spells[-1].peak = last, max(spells[-1].peak, peak)
             else:
                 day, _ = self.calendar.day_and_hour(first)
-                spells.append(Spell(house_id, meter, kind, first, last, since, limit, usual, peak, day))
+                spells.append(Spell(house_id, meter, kind, first, last, since, limit, usual, peak, day, own_watts))
         return spells
 
-    def _house_silent(self, judge_of) -> dict[str, list[Conspicuous]]:
+    def _house_silent(self, judge_of, rules: HouseRules) -> dict[str, list[Conspicuous]]:
         found = []
         for before, minute in zip(self.of_house, self.of_house[1:]):
             usual = judge_of(HOUSE, minute)
             if usual is None:
                 continue
-            allowed = self.numbers.silence_factor * usual["gap"] + self.numbers.silence_added
+            allowed = rules.at(HOUSE, minute).allowed(self.numbers.silence_factor * usual["gap"] + self.numbers.silence_added, "silent")
             if minute - before - 1 > allowed:
                 found.append(Conspicuous(before + 1 + allowed, minute - 1, before + 1, 0, usual["gap"], 0))
         return {"silent": found}
@@ -380,6 +392,7 @@ class Conspicuous(NamedTuple):
     limit: int
     usual: int
     peak: int
+    own_watts: float | None = None
 
 
 def _days_before(day: date, days: int) -> list[date]:
@@ -432,8 +445,8 @@ def _ends_of(steps: list[int]) -> list[float]:
     return [end_of(step) for step in range(255) if (step in within) != (step + 1 in within)]
 
 
-def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict | None]) -> dict[str, list[Conspicuous]]:
-    """Kind -> the minutes of a meter that break its rule."""
+def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict | None], rules: HouseRules) -> dict[str, list[Conspicuous]]:
+    """Kind -> the minutes of a meter that break a rule which depends on what is usual."""
     meter, numbers = house.meters[number], house.numbers
     judged = {minute: usual for minute in house.of_house if (usual := judge_of(number, minute))}
     off_step = step_of(numbers.on_watts)
@@ -461,8 +474,11 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
     )
     found = defaultdict(list)
 
+    def too_long(kind: str, minute: int, runs: dict[int, int], allowed: float) -> bool:
+        return minute in runs and _lasted(runs, minute) > rules.at(number, minute).allowed(allowed, kind)
+
     def broken(kind: str, minute: int, runs: dict[int, int], allowed: float, limit: int, usual: int = -1) -> None:
-        if _lasted(runs, minute) > allowed:
+        if too_long(kind, minute, runs, allowed):
             peak = step_of(meter.minutes[minute].high)
             found[kind].append(Conspicuous(minute, minute, runs[minute], limit, usual, peak))
 
@@ -470,9 +486,10 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
         usual = judged[minute]
         if not usual["mains"]:
             levels = zip(LEVEL_WATTS, meter.over, usual["longest_run_minutes"])
-            of_level = [(w, runs, n) for w, runs, n in levels if _lasted(runs, minute) > numbers.run_factor * n + numbers.run_added]
-            for watts, runs, most in of_level[-1:]:
-                broken("run", minute, runs, 0, step_of(watts), most)
+            allowed = [(watts, runs, most, numbers.run_factor * most + numbers.run_added) for watts, runs, most in levels]
+            of_level = [level for level in allowed if too_long("run", minute, level[1], level[3])]
+            for watts, runs, most, minutes in of_level[-1:]:
+                broken("run", minute, runs, minutes, step_of(watts), most)
             if (pause := usual["longest_off_minutes"]) < numbers.off_most:
                 broken("off", minute, meter.off, numbers.off_factor * pause + numbers.off_added, off_step, pause)
         broken("band", minute, rare, numbers.band, 0)
@@ -482,7 +499,7 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
             broken("dead", minute, under_dead, numbers.dead, step_of(usual["dead_watts"]))
         most = usual["longest_same_minutes"]
         broken("frozen", minute, meter.equal, numbers.same_factor * most + numbers.same_added, 0, most)
-    found["silent"] = _silent(meter, judged, numbers)
+    found["silent"] = _silent(number, meter, judged, numbers, rules)
     return found
 
 
@@ -493,14 +510,44 @@ def _rare(rare_watts: tuple[float, ...]) -> set[int]:
     return {step for low, high in zip(ends[::2], ends[1::2]) for step in range(low + 1, high + 1)}
 
 
-def _silent(meter: Meter, judged: dict[int, dict], numbers: Numbers) -> list[Conspicuous]:
+def _silent(number: int, meter: Meter, judged: dict[int, dict], numbers: Numbers, rules: HouseRules) -> list[Conspicuous]:
     """The minutes in which the house has readings, and the meter none for too long."""
     found = []
     for minute in sorted(judged.keys() - meter.minutes.keys()):
         if not meter.numbered or minute < meter.numbered[0]:
             continue
         gap = judged[minute]["longest_gap_minutes"]
-        if meter.silence(minute) + 1 > numbers.silence_factor * gap + numbers.silence_added:
+        silence = meter.silence(minute) + 1
+        if silence > rules.at(number, minute).allowed(numbers.silence_factor * gap + numbers.silence_added, "silent"):
             since = meter.numbered[bisect_left(meter.numbered, minute) - 1] + 1
             found.append(Conspicuous(minute, minute, since, 0, gap, 0))
+    return found
+
+
+def _against_own_rules(number: int, house: House, rules: HouseRules) -> dict[str, list[Conspicuous]]:
+    """Kind -> the minutes of a meter that break what a user has set for it."""
+    if number == HOUSE:
+        return {}
+    meter, off_step, on_step = house.meters[number], step_of(house.numbers.on_watts), step_of(LEVEL_WATTS[0])
+    found = defaultdict(list)
+    in_force = {minute: rules.at(number, minute) for minute in meter.numbered}
+
+    def over_limit(minute: int) -> bool:
+        own = in_force[minute].own
+        return bool(own) and own["limit_watts"] is not None and meter.minutes[minute].step > step_of(own["limit_watts"])
+
+    runs_over_limit = meter.begins(over_limit, meter.together)
+    for minute, rule in in_force.items():
+        if rule.own is None or rule.muted:
+            continue
+        own, at = rule.own, meter.minutes[minute]
+        for kind, runs, allowed, limit, own_watts in (
+            ("limit", runs_over_limit, own["limit_minutes"], step_of(own["limit_watts"] or 0), own["limit_watts"]),
+            ("overrun", meter.over[0], own["longest_on_minutes"], on_step, None),
+            ("idle", meter.off, own["longest_off_minutes"], off_step, None),
+        ):
+            if allowed is not None and _lasted(runs, minute) > allowed:
+                found[kind].append(Conspicuous(minute, minute, runs[minute], limit, allowed, step_of(at.high), own_watts))
+        if at.step > off_step and rules.must_be_off(own, minute):
+            found["schedule"].append(Conspicuous(minute, minute, minute, off_step, -1, step_of(at.high)))
     return found

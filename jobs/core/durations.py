@@ -4,7 +4,8 @@ Each kind has a condition on a minute, such as being over a level, and a time fo
 for longer is *conspicuous*. Conspicuous minutes of a meter and kind less than MERGED_MINUTES apart are a *spell*: one alert. It starts when
 the rule is broken, not when the condition began. So it does not move while it goes on.
 
-All follows from the house's cells and from the versions of thresholds in force in each minute. So the order of arrival does not matter.
+All follows from the house's cells, and from the versions of thresholds and the user's rules in force in each minute. So the order of arrival
+does not matter.
 """
 
 from __future__ import annotations
@@ -18,8 +19,7 @@ import lz4.block
 import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, Cells
-from jobs.core.local_hours import HOUR_MS
-from jobs.core.minutes import MINUTE_MS
+from jobs.core.local_hours import HOUR_MS, clock_minutes
 from jobs.core.open_runs import (
     COLUMNS,
     LAST,
@@ -42,16 +42,21 @@ from jobs.core.open_runs import (
 )
 from jobs.core.shapes import HOURS
 from jobs.core.state_version import require_version
+from jobs.core.user_rules import UserRules
 from jobs.core.usual import USUAL
 from smartmeter.arrays import Bytes, Int32s, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import day_of, midnights
+from smartmeter.messages.rules import OF_DURATION
+from smartmeter.settings import MINUTE_MS
 
-KINDS = ("run", "band", "off", "hour", "standby", "dead", "frozen", "silent")
-RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN, SILENT = range(len(KINDS))
+KINDS = (*OF_DURATION, "limit", "overrun", "idle", "schedule")
+RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN, SILENT, OWN_LIMIT, OVERRUN, IDLE, SCHEDULE = range(len(KINDS))
+"""The last four are of a user's rule, which needs nothing usual."""
 
-AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 4)
-"""Columns of a meter's open runs, after those of jobs.core.open_runs: the first minutes of runs whose condition depends on the version."""
+OVER_OWN, AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 5)
+"""Columns of a meter's open runs, after those of jobs.core.open_runs: the first minutes of runs whose condition depends on a user's rule, or on
+the version."""
 ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
@@ -78,6 +83,7 @@ SPELL = np.dtype(
 """24 bytes."""
 
 STATE_VERSION = 1
+DURATIONS_VERSION = 2
 
 
 class Usuals(NamedTuple):
@@ -143,20 +149,23 @@ class Progress(NamedTuple):
         """That of an unseen house."""
         return cls(NONE, np.empty(0, np.int32), np.empty((0, ALL_COLUMNS), np.int32), np.empty((0, len(KINDS)), SPELL), np.empty(0, SPELL))
 
-    def go_on(self, cells: Cells, usuals: Usuals, timezone: str, until_minute: int, rule: Rule) -> Progress:
+    def go_on(self, cells: Cells, usuals: Usuals, timezone: str, until_minute: int, rule: Rule, user_rules: UserRules) -> Progress:
         """The progress at a later minute."""
         _, meter_ids, runs, spells, ended = self._with_meters(cells)
         size = len(ended)
         for day in cells.days:
-            first = day * DAY_MINUTES
-            begin, end = max(self.minute - first, 0), min(until_minute - first, DAY_MINUTES)
-            if begin >= end:
+            first_of_day = day * DAY_MINUTES
+            day_from, day_to = max(self.minute, first_of_day), min(until_minute, first_of_day + DAY_MINUTES)
+            if day_from >= day_to:
                 continue
-            block = cells.block(day).with_meters(meter_ids)
-            minutes = np.arange(first + begin, first + end, dtype=np.int32)
-            usual_at, hour_at = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes)
-            ended = np.append(ended[:size], np.empty(len(meter_ids) * most_spells(end - begin), SPELL))
-            size = _scan(block.cells[:, begin:end], first + begin, usuals.rows, usual_at, hour_at, runs, spells, ended, size, *rule)
+            of_day = cells.block(day).with_meters(meter_ids).cells
+            for first, end in user_rules.spans(day_from, day_to):
+                minutes, own = np.arange(first, end, dtype=np.int32), user_rules.at(meter_ids, first)
+                clock_at = clock_minutes(timezone, minutes) if (own["off_from"] >= 0).any() else minutes
+                times = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes), clock_at
+                ended = np.append(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
+                some = of_day[:, first - first_of_day : end - first_of_day]
+                size = _scan(some, first, usuals.rows, own, *times, runs, spells, ended, size, *rule)
         return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
 
     def _with_meters(self, cells: Cells) -> Progress:
@@ -224,15 +233,15 @@ class Durations:
         if minute < self.ahead.minute:
             self.ahead = self.closed
 
-    def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule) -> None:
+    def close(self, cells: Cells, usuals: Usuals, timezone: str, end_minute: int, rule: Rule, user_rules: UserRules) -> None:
         """Close the days that end by a minute."""
-        self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule).forget_before(end_minute)
+        self.closed = self.closed.go_on(cells, usuals, timezone, end_minute, rule, user_rules).forget_before(end_minute)
         self.ahead = self.ahead.forget_before(end_minute) if self.ahead.minute > end_minute else self.closed
         self.sent = self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute]
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
-        body = bytes([STATE_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes()
+        body = bytes([DURATIONS_VERSION]) + self.closed.to_bytes() + self.ahead.to_bytes() + self.sent.tobytes()
         packed: bytes = lz4.block.compress(body)
         return packed
 
@@ -242,7 +251,7 @@ class Durations:
         if state is None:
             return cls()
         body = bytearray(lz4.block.decompress(state))
-        require_version(body[0], STATE_VERSION)
+        require_version(body[0], DURATIONS_VERSION)
         closed, at = Progress.from_bytes(body, 1)
         ahead, at = Progress.from_bytes(body, at)
         return cls(closed, ahead, np.frombuffer(body, SPELL, offset=at))
@@ -256,45 +265,52 @@ def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
 
 
 @compiled
-def _scan(cells, first, usual, usual_at, hour_at, runs, spells, ended, size, most_missing, off_code):
+def _scan(cells, first, usual, own, usual_at, hour_at, clock_at, runs, spells, ended, size, most_missing, off_code):
     """Take in the cells (m, minutes) from minute `first` on. Appends the spells that ended to ended[:size]; returns the new size.
 
-    usual: USUAL; usual_at: int32 (minutes, m), the index in it that holds for a minute and meter, or -1; hour_at: uint8 (minutes,).
+    usual: USUAL; own: USER_RULE (m,); usual_at: int32 (minutes, m), the index in `usual` that holds for a minute and meter, or -1; hour_at:
+    uint8 (minutes,); clock_at: int32 (minutes,), what the house's clock shows, in minutes.
     """
     seen_at, rest_at = seen_by(cells[0], runs[0, SEEN]), rests(cells, runs[:, LAST], first)
     for m in range(len(cells)):
         for i in range(len(cells[m])):
             minute, at = first + i, usual_at[i, m]
+            muted = minute < own[m].muted_until
             if cells[m, i].low:
-                if m == 0 and at >= 0:
-                    size = _house_returns(spells[m, SILENT], runs[m], minute, usual[at].gap, ended, size)
+                if m == 0 and at >= 0 and not muted:
+                    size = _house_returns(spells[0, SILENT], runs[0], minute, usual[at].gap, own[0], ended, size)
                 together = goes_on(runs[m], minute, most_missing)
                 advance(runs[m], cells[m, i], minute, seen_at[i], rest_at[m, i], most_missing, off_code)
+                if m > 0:
+                    runs[m, OVER_OWN] = since(runs[m, OVER_OWN], 0 < own[m].limit < cells[m, i].low, together, minute)
+                    if not muted:
+                        size = _judge_by_rule(spells[m], runs[m], cells[m, i], minute, own[m], clock_at[i], off_code, ended, size)
                 if m > 0 and at < 0:
                     runs[m, AT_RARE:] = NONE
                 elif m > 0:
                     _advance_beside(runs[m], cells[m, i], minute, together, usual[at], hour_at[i])
-                    size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], hour_at[i], off_code, ended, size)
-            elif m > 0 and at >= 0 and cells[0, i].low:
+                    if not muted:
+                        size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], own[m], hour_at[i], off_code, ended, size)
+            elif m > 0 and at >= 0 and cells[0, i].low and not muted:
                 most = usual[at].gap
-                if silence(runs[m], minute, seen_at[i] + 1) > allowed_silence(most):
+                if silence(runs[m], minute, seen_at[i] + 1) > allowed(SILENT, SILENCE_FACTOR * most + HOUR_MINUTES, own[m]):
                     size = _extend(spells[m, SILENT], minute, minute, runs[m, LAST] + 1, 0, most, 0, ended, size)
     return size
 
 
 @compiled
-def _house_returns(spell, runs, minute, usual_minutes, ended, size):
+def _house_returns(spell, runs, minute, usual_minutes, own, ended, size):
     """Note the silence of a house that ends with a minute, if it was longer than allowed. Returns the number of spells that ended."""
-    begun = runs[LAST] + 1
-    if silence(runs, minute, -1) <= allowed_silence(usual_minutes):
+    begun, most = runs[LAST] + 1, allowed(SILENT, SILENCE_FACTOR * usual_minutes + HOUR_MINUTES, own)
+    if silence(runs, minute, -1) <= most:
         return size
-    return _extend(spell, begun + allowed_silence(usual_minutes), minute - 1, begun, 0, usual_minutes, 0, ended, size)
+    return _extend(spell, begun + most, minute - 1, begun, 0, usual_minutes, 0, ended, size)
 
 
 @compiled
-def allowed_silence(usual_minutes):
-    """For how many minutes a meter may have no readings."""
-    return SILENCE_FACTOR * usual_minutes + HOUR_MINUTES
+def allowed(kind, minutes, own):
+    """For how many minutes a kind's condition may hold under a user's rule (a row of USER_RULE); minutes: without one."""
+    return int(own.times * minutes) + own.extra[kind]
 
 
 @compiled
@@ -308,26 +324,47 @@ def _advance_beside(runs, cell, minute, together, usual, hour):
 
 
 @compiled
-def _judge(spells, runs, cell, minute, usual, hour, off_code, ended, size):
+def _judge_by_rule(spells, runs, cell, minute, own, clock, off_code, ended, size):
+    """Add a minute to the spells of what a user's rule does not allow. Returns the number of spells that ended."""
+    high = cell.high
+    if own.limit and lasted(runs[OVER_OWN], minute) > own.limit_minutes:
+        size = _extend(spells[OWN_LIMIT], minute, minute, runs[OVER_OWN], own.limit, own.limit_minutes, high, ended, size)
+    if own.on_minutes >= 0 and lasted(runs[0], minute) > own.on_minutes:
+        size = _extend(spells[OVERRUN], minute, minute, runs[0], level_code(0), own.on_minutes, high, ended, size)
+    if own.off_minutes >= 0 and lasted(runs[OFF], minute) > own.off_minutes:
+        size = _extend(spells[IDLE], minute, minute, runs[OFF], off_code, own.off_minutes, high, ended, size)
+    if own.off_from >= 0 and cell.low > off_code and (clock - own.off_from) % DAY_MINUTES < hours_off(own):
+        size = _extend(spells[SCHEDULE], minute, minute, minute, off_code, -1, high, ended, size)
+    return size
+
+
+@compiled
+def hours_off(own):
+    """For how many minutes of a day a meter must be off, by a user's rule that has off_from and off_to: a whole day if these are the same."""
+    return (own.off_to - own.off_from - 1) % DAY_MINUTES + 1
+
+
+@compiled
+def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
     """Add a minute to the spells of the kinds for which it is conspicuous. Returns the number of spells that ended."""
     high = cell.high
-    if lasted(runs[SAME], minute) > SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES:
+    if lasted(runs[SAME], minute) > allowed(FROZEN, SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES, own):
         size = _extend(spells[FROZEN], minute, minute, runs[SAME], 0, usual.longest[SAME], high, ended, size)
     if usual.mains:
-        if lasted(runs[OVER_HOUR], minute) > OVER_HOUR_MINUTES:
+        if lasted(runs[OVER_HOUR], minute) > allowed(HOUR, OVER_HOUR_MINUTES, own):
             size = _extend(spells[HOUR], minute, minute, runs[OVER_HOUR], usual.hour[hour], -1, high, ended, size)
-        if lasted(runs[OVER_STANDBY], minute) > STANDBY_MINUTES:
+        if lasted(runs[OVER_STANDBY], minute) > allowed(STANDBY, STANDBY_MINUTES, own):
             size = _extend(spells[STANDBY], minute, minute, runs[OVER_STANDBY], usual.standby, -1, high, ended, size)
-        if lasted(runs[UNDER_DEAD], minute) > HOUR_MINUTES:
+        if lasted(runs[UNDER_DEAD], minute) > allowed(DEAD, HOUR_MINUTES, own):
             size = _extend(spells[DEAD], minute, minute, runs[UNDER_DEAD], usual.dead, -1, high, ended, size)
         return size
-    if lasted(runs[AT_RARE], minute) > BAND_MINUTES:
+    if lasted(runs[AT_RARE], minute) > allowed(BAND, BAND_MINUTES, own):
         size = _extend(spells[BAND], minute, minute, runs[AT_RARE], 0, -1, high, ended, size)
     pause = usual.longest[OFF]
-    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > OFF_FACTOR * pause + HOUR_MINUTES:
+    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > allowed(OFF_TOO_LONG, OFF_FACTOR * pause + HOUR_MINUTES, own):
         size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
     for level in range(LEVELS - 1, -1, -1):
-        if lasted(runs[level], minute) > RUN_FACTOR * usual.longest[level] + RUN_MINUTES:
+        if lasted(runs[level], minute) > allowed(RUN, RUN_FACTOR * usual.longest[level] + RUN_MINUTES, own):
             return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
     return size
 

@@ -22,6 +22,7 @@ import numpy as np
 from jobs.core.batches import Batch
 from jobs.core.energy import energies
 from jobs.core.state_version import require_version
+from jobs.core.user_rules import NO_USER_RULES, SPIKE, UserRules
 from smartmeter.arrays import Bools, Float32s, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterThresholdRecord, ThresholdRecord
@@ -166,23 +167,26 @@ class Versions:
 
 
 @compiled
-def may_be_over(sections, lowest):
-    """Whether any section (ARRIVED) has a reading over its meter's lowest limit (LOWEST, sorted by meter)."""
+def may_be_over(sections, lowest, least_limits):
+    """Whether any section (ARRIVED) has a reading over its meter's lowest limit (LOWEST, sorted by meter), times a factor."""
     for s in range(len(sections)):
         at = np.searchsorted(lowest["meter_id"], sections[s].meter_id)
-        if at < len(lowest) and lowest[at].meter_id == sections[s].meter_id and sections[s].peak_watts > lowest[at].watts:
+        if at < len(lowest) and lowest[at].meter_id == sections[s].meter_id and sections[s].peak_watts > least_limits * lowest[at].watts:
             return True
     return False
 
 
-def runs_over(batch: Batch, used: Bools, versions: Versions, max_sample_period_ms: int) -> Rows:
-    """The runs (RUN) in the sections of a batch that are `used` (bool (s,))."""
+def runs_over(
+    batch: Batch, used: Bools, versions: Versions, max_sample_period_ms: int, user_rules: UserRules = NO_USER_RULES, raised_by: int = SPIKE
+) -> Rows:
+    """The runs (RUN) in the sections of a batch that are `used` (bool (s,)). raised_by: see UserRules.limits."""
     sections = batch.sections
     lowest = dict(versions.lowest().tolist())
     limits = np.array([lowest.get(meter_id, np.inf) for meter_id in sections["meter_id"].tolist()])
-    high = used & (sections["carried"] > 0) & (sections["peak_watts"] > limits)
+    high = used & (sections["carried"] > 0) & (sections["peak_watts"] > user_rules.least_limits * limits)
     section, time_ms, watts = _readings_of(batch, high)
     limit, percentile = versions.at(sections["meter_id"][section], time_ms)
+    limit = user_rules.limits(raised_by, limit, sections["meter_id"][section], time_ms)
     over = np.flatnonzero(watts > limit)
     if not len(over):
         return np.empty(0, RUN)

@@ -11,10 +11,10 @@ from functools import lru_cache
 
 import numpy as np
 
-from smartmeter.arrays import Ints
+from smartmeter.arrays import Int32s, Ints
 from smartmeter.compiled import compiled
-from smartmeter.local_days import midnights
-from smartmeter.settings import DAY_MS
+from smartmeter.local_days import day_of, midnights
+from smartmeter.settings import DAY_MS, MINUTE_MS
 from smartmeter.timezones import zone
 
 HOUR_MS = 3_600_000
@@ -85,3 +85,14 @@ def _local(timezone: str, time_ms: int) -> datetime:
 def clock_hour(timezone: str, time_ms: int) -> int:
     """The hour, 0 to 23, on the local clock."""
     return _local(timezone, time_ms).hour
+
+
+def clock_minutes(timezone: str, minutes: Int32s) -> Int32s:
+    """int32 (n,): what the local clock shows at each minute since 1970, in minutes since 00:00."""
+    times_ms, bounds = minutes.astype(np.int64) * MINUTE_MS, midnights(timezone)
+    days = day_of(timezone, times_ms)
+    shown = (times_ms - bounds[days]) // MINUTE_MS
+    for i in np.flatnonzero(bounds[days + 1] - bounds[days] != DAY_MS).tolist():
+        at = _local(timezone, int(times_ms[i]))
+        shown[i] = 60 * at.hour + at.minute
+    return shown.astype(np.int32)

@@ -22,8 +22,8 @@ from jobs.core.readings import Readings
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
+from smartmeter.settings import MINUTE_MS
 
-MINUTE_MS = 60_000
 SETTLED_AFTER_MS = 10_000
 PLUS_ZERO = np.float32(0)
 """Added to turn -0.0 into 0.0: otherwise the order of readings would decide which of the two is the lowest."""

@@ -11,11 +11,13 @@ import numpy as np
 from jobs.core.batches import Batch, Wanted
 from jobs.core.cells import Cells
 from jobs.core.house_days import FRESH, HouseDays, Rules
-from jobs.core.minutes import MINUTE_MS, Minutes
+from jobs.core.minutes import Minutes
 from jobs.core.state import HouseState
+from jobs.core.user_rules import NO_USER_RULES, UserRules
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.local_days import NEVER
 from smartmeter.messages.records import Result, ThresholdRecord
+from smartmeter.settings import MINUTE_MS
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Change:
     closes_a_day: bool
     open_from_ms: int  # the local midnight that begins the first day which the batch does not close
     now_ms: int
+    user_rules: UserRules = NO_USER_RULES  # all of the house
     thresholds: list[ThresholdRecord] = field(default_factory=list)  # versions (records) that came into force with the batch
     wake: bool = False  # whether a stage wants to be woken later
     opened: int = 0  # alerts that the batch opened
@@ -89,6 +92,8 @@ class Stage:
     """Makes records for the result topics from the batches of a house."""
 
     wanted = Wanted()
+    judges = False
+    """Whether it makes alerts, and so needs the rules of users."""
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield (topic, record) for a batch that was taken in."""

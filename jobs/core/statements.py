@@ -8,9 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from jobs.core.cells import watts_of
 from jobs.core.durations import KINDS
-from jobs.core.minutes import MINUTE_MS
+from smartmeter.settings import MINUTE_MS
 
 Severity = Literal["info", "warning", "critical"]
 
@@ -33,6 +32,10 @@ SEVERITY: dict[str, Severity] = {
     "dead": "critical",
     "frozen": "warning",
     "silent": "warning",
+    "limit": "warning",
+    "overrun": "warning",
+    "idle": "warning",
+    "schedule": "warning",
 }
 """Of alerts of duration."""
 
@@ -103,9 +106,9 @@ def holding(hold_ms: int) -> str:
     return f" for {hold_ms / 1000:g} s" if hold_ms else ""
 
 
-def of_spell(spell: Any) -> Statement:
-    """The statement of a spell (a row of jobs.core.durations.SPELL)."""
-    kind, watts = KINDS[spell["kind"]], f"{watts_of(int(spell['limit'])):,.0f} W"
+def of_spell(spell: Any, limit_watts: float) -> Statement:
+    """The statement of a spell (a row of jobs.core.durations.SPELL) over or under a limit."""
+    kind, watts = KINDS[spell["kind"]], f"{limit_watts:,.0f} W"
     lasted = duration((int(spell["last"]) + 1 - int(spell["since"])) * MINUTE_MS)
     usually = duration(int(spell["usual"]) * MINUTE_MS)
     reason, ends_when = {
@@ -120,6 +123,10 @@ def of_spell(spell: Any) -> Statement:
         "dead": (f"under {watts} for {lasted}: the house always draws more", f"it draws more than {watts}"),
         "silent": (f"no reading for {lasted}; it is seldom silent for longer than {usually}", "it sends a reading"),
         "frozen": (f"the same reading for {lasted}; that seldom lasts longer than {usually}", "a reading differs"),
+        "limit": (f"over {watts} for {lasted}; its rule allows {usually}", f"it falls to {watts} or less"),
+        "overrun": (f"on for {lasted} without a pause; its rule allows {usually}", f"it pauses, at {watts} or less"),
+        "idle": (f"off for {lasted}; its rule allows {usually}", f"it draws more than {watts}"),
+        "schedule": (f"on at a time when its rule has it off, for {lasted}", f"it falls to {watts} or less, or that time is over"),
     }[kind]
     return {"kind": kind, "severity": SEVERITY[kind], "reason": reason, "ends_when": ends_when}
 

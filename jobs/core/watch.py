@@ -8,19 +8,20 @@ import numpy as np
 
 from jobs.core.batches import Wanted
 from jobs.core.cells import Cells, watts_of
-from jobs.core.durations import KINDS, Durations, Progress, Usuals
+from jobs.core.durations import KINDS, OWN_LIMIT, Durations, Progress, Usuals
 from jobs.core.episodes import changes, openings
 from jobs.core.house_days import HouseDays
-from jobs.core.minutes import MINUTE_MS, SETTLED_AFTER_MS, Minutes
+from jobs.core.minutes import SETTLED_AFTER_MS, Minutes
 from jobs.core.open_runs import Rule
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.statements import of_spell
+from jobs.core.user_rules import UserRules
 from jobs.core.usual import USUAL, silence_row, usual_row
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
-from smartmeter.settings import Settings
+from smartmeter.settings import MINUTE_MS, Settings
 
 KEY = ("meter_id", "kind", "start")
 """The columns by which a spell is known."""
@@ -30,6 +31,7 @@ class Watch(Stage):
     """Emits an alert once a meter has done something for longer than is usual, again when it changes, and as retracted if it does not stand."""
 
     wanted = Wanted(minutes=True)
+    judges = True
 
     def __init__(self, settings: Settings):
         self.rule = Rule.of(settings)
@@ -48,27 +50,35 @@ class Watch(Stage):
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield the alerts that the minutes which a batch settles open or change, and those that end as time goes on."""
-        state, house = change.state, change.house
-        settles = len(change.settled) or change.thresholds or change.closes_a_day
+        state, house, user_rules = change.state, change.house, change.user_rules
+        ruled_from = self.keep_rules(change)
+        settles = len(change.settled) or change.thresholds or change.closes_a_day or ruled_from is not None
         if not settles and house.clock_ms // MINUTE_MS == change.clock_before_ms // MINUTE_MS:
             return
         usuals, durations = self.keep_new(state, change.thresholds), Durations.from_bytes(state.get("durations"))
-        durations.changed_from(self.first_changed(change))
+        durations.changed_from(min(minute for minute in (self.first_changed(change), ruled_from) if minute is not None))
         before = durations.sent
         if not settles and not before["open"].any():
             return
         cells = change.cells  # which keep the minutes, also while nothing is usual yet
-        if len(usuals.rows) or len(before):
-            durations.ahead = durations.ahead.go_on(cells, usuals, house.timezone, first_open(house.clock_ms), self.rule)
-            yield from self.alerts(house, state.house_id, durations, durations.ahead, change.now_ms)
+        if len(usuals.rows) or len(before) or len(user_rules.rows):
+            durations.ahead = durations.ahead.go_on(cells, usuals, house.timezone, first_open(house.clock_ms), self.rule, user_rules)
+            yield from self.alerts(house, state.house_id, durations, durations.ahead, user_rules, change.now_ms)
             opened, closed = openings(before, durations.sent, KEY)
             change.opened += opened
             change.closed += closed
         if change.closes_a_day:
             end_minute = change.open_from_ms // MINUTE_MS
-            durations.close(cells, usuals, house.timezone, end_minute, self.rule)
+            durations.close(cells, usuals, house.timezone, end_minute, self.rule, user_rules)
             state.put("usuals", usuals.forget_before(end_minute).to_bytes())
         state.put("durations", durations.to_bytes())
+
+    def keep_rules(self, change: Change) -> int | None:
+        """Store the rules of the house's users. Returns the first minute for which they have changed; None if they have not."""
+        stored = UserRules.from_bytes(change.state.get("user_rules"))
+        if (first := change.user_rules.first_difference(stored)) is not None:
+            change.state.put("user_rules", change.user_rules.to_bytes())
+        return first
 
     def first_changed(self, change: Change) -> int:
         """The first minute whose cells, or what is usual, a batch may have changed."""
@@ -77,24 +87,27 @@ class Watch(Stage):
         minutes = [int(change.settled["minute"].min())] if len(change.settled) else []
         return min([first_open(change.house.clock_ms), *minutes, *map(first_minute, change.thresholds)])
 
-    def alerts(self, house: HouseDays, house_id: int, durations: Durations, progress: Progress, now_ms: int) -> Iterator[Result]:
+    def alerts(
+        self, house: HouseDays, house_id: int, durations: Durations, progress: Progress, user_rules: UserRules, now_ms: int
+    ) -> Iterator[Result]:
         """Yield the alerts whose spells have changed since they were sent."""
         spells = progress.all_spells(house.clock_ms // MINUTE_MS)
         changed, gone = changes(durations.sent, spells, KEY)
         durations.sent = spells
         if len(changed) or len(gone):
             revision = house.next_revision(now_ms)
-            yield from (("alerts", alert(house_id, house.timezone, spell, True, revision)) for spell in gone)
-            yield from (("alerts", alert(house_id, house.timezone, spell, False, revision)) for spell in changed)
+            for spells, retracted in ((gone, True), (changed, False)):
+                for spell in spells:
+                    yield "alerts", alert(house_id, house.timezone, spell, limit_of(spell, user_rules), retracted, revision)
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield the alerts of minutes that are not settled at the end of a bounded topic."""
-        usuals = self.keep_new(state, [])
+        usuals, user_rules = self.keep_new(state, []), UserRules.from_bytes(state.get("user_rules"))
         cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
-        if ended and (len(usuals.rows) or len(durations.sent)):
+        if ended and (len(usuals.rows) or len(durations.sent) or len(user_rules.rows)):
             cells.take(Minutes.from_bytes(state.get("minutes")).open)
-            to_the_end = durations.ahead.go_on(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS + 1, self.rule)
-            yield from self.alerts(house, state.house_id, durations, to_the_end, now_ms)
+            to_the_end = durations.ahead.go_on(cells, usuals, house.timezone, house.clock_ms // MINUTE_MS + 1, self.rule, user_rules)
+            yield from self.alerts(house, state.house_id, durations, to_the_end, user_rules, now_ms)
             state.put("durations", durations.to_bytes())
 
 
@@ -108,7 +121,14 @@ def first_minute(threshold: ThresholdRecord) -> int:
     return -(-threshold["valid_from"] // MINUTE_MS)
 
 
-def alert(house_id: int, timezone: str, spell: Rows, retracted: bool, revision: int) -> AlertRecord:
+def limit_of(spell: Rows, user_rules: UserRules) -> float:
+    """The power, in W, that a spell (a row of SPELL) is over or under: that of the user's rule, or the end of a step."""
+    if spell["kind"] == OWN_LIMIT:
+        return float(user_rules.at(np.array([spell["meter_id"]]), int(spell["start"]))["limit_watts"][0])
+    return watts_of(int(spell["limit"]))
+
+
+def alert(house_id: int, timezone: str, spell: Rows, limit_watts: float, retracted: bool, revision: int) -> AlertRecord:
     """The alert of a spell (a row of SPELL)."""
     start_ms, kind = int(spell["start"]) * MINUTE_MS, KINDS[spell["kind"]]
     return {
@@ -123,8 +143,8 @@ def alert(house_id: int, timezone: str, spell: Rows, retracted: bool, revision: 
         "readings": 0,
         "peak_watts": watts_of(int(spell["peak"])),
         "percentile_watts": 0.0,
-        "limit_watts": watts_of(int(spell["limit"])),
+        "limit_watts": limit_watts,
         "excess_kwh": 0.0,
         "revision": revision,
-        **of_spell(spell),
+        **of_spell(spell, limit_watts),
     }

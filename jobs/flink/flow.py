@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import reduce
 from operator import or_
 
@@ -18,6 +18,7 @@ from pyflink.table import StreamTableEnvironment
 from jobs.core.stage import Stage
 from jobs.flink.kafka_tables import batches, results
 from jobs.flink.operator import MESSAGE, Houses
+from jobs.flink.rule_source import NoRules, RuleSource, RulesTopic
 from smartmeter import reports
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
@@ -39,11 +40,19 @@ def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
     tables, stages = environment(name, settings), stages_of(settings)
     messages = (
         batches(tables, settings, of_run, reduce(or_, (stage.wanted for stage in stages)))
-        .process(Houses(settings, stages, of_run), output_type=MESSAGE)
+        .process(Houses(settings, stages, of_run, rule_source(name, settings, stages, of_run)), output_type=MESSAGE)
         .name("houses")
         .uid("houses")
     )
     send(tables, settings, of_run, messages)
+
+
+def rule_source(name: str, settings: Settings, stages: Sequence[Stage], run: Run) -> RuleSource:
+    """Where the stages of a job get the rules of users from. Exits the process if there is no topic for them."""
+    try:
+        return RulesTopic(settings, name, run) if any(stage.judges for stage in stages) else NoRules()
+    except UserError as error:
+        sys.exit(reports.fail("smw", str(error)))
 
 
 def environment(name: str, settings: Settings) -> StreamTableEnvironment:

@@ -32,6 +32,7 @@ from jobs.core.stage import Change, Stage
 from jobs.core.state import NO_STATE, HouseState, Shard
 from jobs.core.state_version import StateFault
 from jobs.flink.metrics import Counts, own_group
+from jobs.flink.rule_source import NoRules, RuleSource
 from smartmeter.local_days import midnights
 from smartmeter.messages import topics
 from smartmeter.messages.codec import decode_as, encode
@@ -77,8 +78,9 @@ class Context(Protocol):
 class Houses(KeyedProcessFunction):
     """Keeps the open days of each house, and sends the results of the stages."""
 
-    def __init__(self, settings: Settings, stages: list[Stage], run: Run = LIVE):
+    def __init__(self, settings: Settings, stages: list[Stage], run: Run = LIVE, user_rules: RuleSource | None = None):
         self.rules = Rules.of(settings)
+        self.user_rules = user_rules or NoRules()
         self.framing = framing(settings, run)
         self.topic_of = {name: topics.topic(settings, name, run) for name in topics.RESULTS}
         self.days = run.days
@@ -90,10 +92,15 @@ class Houses(KeyedProcessFunction):
         """Called by Flink before the first row: get the state and the metrics."""
         self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
         self.guard = Guard()
+        self.user_rules.open()
         group = own_group(runtime_context.get_metrics_group())
         self.counts = Counts(group, COUNTED, topics.RESULTS)
         self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since this worker started
         group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
+
+    def close(self) -> None:
+        """Called by Flink after the last row."""
+        self.user_rules.close()
 
     def process_element(self, row: Row, ctx: Context) -> Iterator[Row]:
         """Yield the messages (MESSAGE) of a shard's batches, or of a dead letter (BATCHES)."""
@@ -225,7 +232,8 @@ class Houses(KeyedProcessFunction):
         taken = house.take(batch.sections, batch.newest_ms, self.rules)
         over = house.over_by_now(self.rules)
         open_from_ms = int(midnights(house.timezone)[max(over, house.closed_day) + 1])
-        return Change(batch, state, house, *before, *taken, over > house.closed_day, open_from_ms, now_ms())
+        user_rules = self.user_rules.of(batch.house_id)
+        return Change(batch, state, house, *before, *taken, over > house.closed_day, open_from_ms, now_ms(), user_rules)
 
     def count(self, change: Change, shard: int) -> None:
         """Count a batch's readings by verdict, and the alerts that it opened and closed."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from math import isfinite
 
 from smartmeter.messages.records import RuleRecord
+from smartmeter.power import MOST_WATTS
+from smartmeter.settings import MINUTE_MS
 
 SENSITIVITIES = ("low", "normal", "high")
 OF_LEVEL = ("level", "glitch", "percentile")
@@ -14,10 +16,8 @@ OF_DURATION = ("run", "band", "off", "hour", "standby", "dead", "frozen", "silen
 HOUSE = 0
 """The meter_id of a rule of a whole house."""
 
-MINUTE_MS = 60_000
 DAY_MINUTES = 1440
 LONGEST_MINUTES = 28 * DAY_MINUTES
-MOST_WATTS = 1e9
 MOST_NORMAL = len(OF_LEVEL) + len(OF_DURATION)
 
 
@@ -85,7 +85,9 @@ def _fault_of_normal(rule: RuleRecord) -> str | None:
 def _fault_of_house(rule: RuleRecord) -> str | None:
     plain = no_rule(rule["house_id"], HOUSE, rule["valid_from"], rule["written"])
     plain |= {"sensitivity": rule["sensitivity"], "muted_until": rule["muted_until"], "author": rule["author"]}
-    return None if plain | {"limit_minutes": rule["limit_minutes"]} == rule else "a rule of a house takes a sensitivity and muted_until alone"
+    return (
+        None if plain | {"limit_minutes": rule["limit_minutes"]} == rule else "a rule of a house takes a sensitivity and muted_until alone"
+    )
 
 
 def _is_power(watts: float | None) -> bool:

@@ -78,7 +78,7 @@ class Flow(threading.Thread):
 
 def expected_of(settings: Settings, log: Log) -> Outcome:
     """What the oracle finds in a log."""
-    return judged(log.bursts, settings)
+    return judged(log.bursts, settings, log.rules)
 
 
 class Checked(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import date, timedelta
 from zoneinfo import ZoneInfo
 
@@ -14,6 +14,9 @@ from confluent_kafka import Producer
 from smartmeter.kafka import connection
 from smartmeter.messages import topics
 from smartmeter.messages.codec import Burst, decode_burst, encode, encode_burst
+from smartmeter.messages.framing import framing
+from smartmeter.messages.records import RuleRecord
+from smartmeter.messages.rules import HOUSE, no_rule
 from smartmeter.messages.schemas import CodecError
 from tests.oracle import midnight_ms, readings_of
 from tests.unit.logs import burst as burst_of
@@ -46,6 +49,7 @@ class Log:
     bursts: list[Burst]  # those that can be used, in the order of the topic
     dead: list[bytes]
     dead_readings: int
+    rules: list[RuleRecord] = field(default_factory=list)  # of users
 
     @property
     def readings(self) -> int:
@@ -137,6 +141,34 @@ def make_log(seed: int, houses=HOUSES) -> Log:
         log.bursts.append(burst)
         log.messages.append((b"%d" % house, encode_burst(burst)))
     return log
+
+
+def make_rules() -> list[RuleRecord]:
+    """Rules for the meters of HOUSES, from some time in their days on: each field is in one."""
+
+    def rule(house: int, meter: int, day: int, hour: int, **fields) -> RuleRecord:
+        zone, first = HOUSES[house]
+        valid_from = midnight_ms(ZoneInfo(zone), first + timedelta(days=day)) + hour * 3_600_000
+        return no_rule(house, meter, valid_from, valid_from) | fields
+
+    until = rule(3, HOUSE, 3, 18)["valid_from"]
+    return [
+        rule(1, 1, 0, 0, limit_watts=400.0, limit_minutes=3, longest_on_minutes=90),
+        rule(1, 1, 2, 7, limit_watts=900.0, longest_on_minutes=600, sensitivity="high"),
+        rule(1, 7, 1, 0, normal=[{"kind": "level", "minutes": 0, "watts": 40_000.0}, {"kind": "silent", "minutes": 30, "watts": 0.0}]),
+        rule(2, HOUSE, 1, 0, sensitivity="low"),
+        rule(2, 2, 1, 12, off_from=22 * 60, off_to=6 * 60, longest_off_minutes=5),
+        rule(2, 2, 3, 0, withdrawn=True),
+        rule(3, HOUSE, 3, 6, muted_until=until),
+    ]
+
+
+def send_rules(settings, rules: list[RuleRecord]) -> None:
+    """Send rules to their topic."""
+    producer = Producer(connection.client(settings))
+    for rule in rules:
+        producer.produce(topics.topic(settings, "rules"), framing(settings).sent(encode("rule", rule)), topics.key("rules", rule))
+    assert producer.flush(STILL_S) == 0
 
 
 def poison(burst: Burst, rng) -> bytes | None:

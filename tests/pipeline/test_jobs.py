@@ -20,7 +20,7 @@ from smartmeter.settings import ROOT, Settings
 from store.client import reader
 from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
 from tests.pipeline.flow import expected_of
-from tests.pipeline.logs import make_log, produced_in_transactions, steady
+from tests.pipeline.logs import make_log, make_rules, produced_in_transactions, send_rules, steady
 from tests.topics import messages, records
 from tests.waiting import STILL_S
 
@@ -34,6 +34,7 @@ ARCHIVED = ["--from", "2011-03-01", "--to", "2013-11-30"]
 @pytest.fixture(scope="module")
 def log():
     log = make_log(seed=11)
+    log.rules = make_rules()
     two_hours = steady(HOUSE_OF_TRANSACTIONS, TWO_HOURS_FROM_MS, TWO_HOURS_FROM_MS + 7_200_000, 100.0)
     log.bursts.extend(two_hours)
     log.messages.extend((b"%d" % HOUSE_OF_TRANSACTIONS, encode_burst(burst)) for burst in two_hours)
@@ -60,6 +61,7 @@ def clients(settings_of, processes, log):
     clients = {}
     for name, settings in settings_of.items():
         topic_admin.create_topics(settings)
+        send_rules(settings, log.rules)
         with produced_in_transactions(settings, log.messages, timestamps_of(log)):
             run_job(settings, "pipeline")
         clients[name] = store_all(settings, processes)
@@ -87,6 +89,7 @@ def test_the_tables_are_what_the_oracle_finds(client, expected):
     assert expected.late.total() > 100
     assert len(expected.alerts) > 300 and sum(alert.readings > 1 for alert in expected.alerts.values()) > 50
     assert {alert.meter_id for alert in expected.alerts.values()} == {1, 2, 7}
+    assert {"limit", "overrun", "idle", "schedule"} <= {alert.kind for alert in expected.alerts.values()}
     assert client.query("SELECT sum(part = 0) > 10000, sum(part > 0) > 1000 FROM power_profile FINAL").first_row == (True, True)
 
 

@@ -25,6 +25,7 @@ from jobs.core.readings import read
 from jobs.core.shapes import Shapes
 from jobs.core.shards import shard_of
 from jobs.core.state import LARGE, HouseState
+from jobs.core.user_rules import NO_USER_RULES, UserRules
 from jobs.core.watch import Watch
 from jobs.core.window import Window
 from jobs.daily_energy import DailyEnergy
@@ -51,6 +52,7 @@ CLASS_OF = {
     "shapes": Shapes,
     "usuals": Usuals,
     "durations": Durations,
+    "user_rules": UserRules,
 }
 """Name of a house's state -> what its bytes are of."""
 SHARDS = 2
@@ -149,28 +151,43 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
         begin += size
 
 
-def pipeline(bursts, sizes, setting: Settings, stages_of=STAGES, restarts=(), run=LIVE) -> tuple[Results, Results, FlinkStandIn]:
+class GivenRules:
+    """A source of these rules, in place of the topic."""
+
+    def __init__(self, records):
+        self.of_house = {house: UserRules.of(r for r in records if r["house_id"] == house) for house in {r["house_id"] for r in records}}
+
+    def open(self): ...
+
+    def of(self, house_id: int) -> UserRules:
+        return self.of_house.get(house_id, NO_USER_RULES)
+
+
+def pipeline(
+    bursts, sizes, setting: Settings, stages_of=STAGES, restarts=(), run=LIVE, rules=(), known_after=0
+) -> tuple[Results, Results, FlinkStandIn]:
     """(results after the last row, results after the end of the topic, the state).
 
-    sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each.
+    sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each. known_after: how many
+    batches come before the rules.
     """
     results, keyed = Results(), FlinkStandIn()
 
-    def houses():
-        made = Houses(setting, made_of(stages_of, setting), run)
+    def houses(batches=known_after):
+        made = Houses(setting, made_of(stages_of, setting), run, GivenRules(rules if batches >= known_after else ()))
         made.open(keyed)
         return made
 
     wanted = functools.reduce(lambda a, b: a | b, (stage.wanted for stage in made_of(stages_of, setting)))
-    for rows in rows_of(bursts, sizes, setting, wanted, restarts):
+    for batch, rows in enumerate(rows_of(bursts, sizes, setting, wanted, restarts)):
         keyed.now_ms += 100
-        function = houses()
+        function = houses(batch)
         for keyed.key, row in rows:
             results.take(function.process_element(row, keyed))
         check_state(keyed, setting)
         if len(rows) % 2:
             for time_ms in keyed.due(keyed.processing_timers):
-                results.take(houses().on_timer(time_ms, keyed))
+                results.take(houses(batch).on_timer(time_ms, keyed))
     ended = Results(list(results.messages), defaultdict(dict, {topic: dict(of) for topic, of in results.final.items()}))
     for time_ms in keyed.due(keyed.event_timers):
         ended.take(houses().on_timer(time_ms, keyed))

@@ -4,6 +4,7 @@ import os
 from collections import defaultdict
 from datetime import date
 from itertools import pairwise
+from math import prod
 from zoneinfo import ZoneInfo
 
 import hypothesis
@@ -13,6 +14,8 @@ from hypothesis import strategies as st
 
 from jobs.core.house_days import Rules
 from smartmeter.messages.codec import Burst
+from smartmeter.messages.records import RuleRecord
+from smartmeter.messages.rules import HOUSE, OF_DURATION, OF_LEVEL, fault_of, no_rule
 from smartmeter.settings import Settings
 from tests.oracle import midnight_ms
 
@@ -241,6 +244,71 @@ def house_logs_and_settings(draw, **rules):
         for other in draw(house_logs(house_id, round(setting.rules.max_gap_s * 1000), most_bursts=5)):
             bursts.insert(draw(st.integers(0, len(bursts))), other)
     return bursts, setting
+
+
+RULE_MINUTES = st.sampled_from([10, 1, 15, 30, 40, 41, 60, 120, 240, 600])
+"""Times of a rule: readings of these logs are mostly 10 min, 15 min or hours apart."""
+
+RULE_CLOCKS = st.sampled_from([0, 120, 121, 600, 615, 660, 1080, 1320, 1439])
+"""Times of the house's clock, in minutes; at some of them the routines change."""
+
+
+@st.composite
+def rules_of_a_log(draw, bursts, most_rules=4) -> list[RuleRecord]:
+    """Up to four rules for the houses and meters of a log, in the order of the topic, that may change its alerts."""
+    houses = sorted({b.house_id for b in bursts})
+    rules = []
+    for written in range(draw(st.integers(0, most_rules))):
+        house = draw(st.sampled_from(houses[:1] * 2 + houses))
+        of_house = [b for b in bursts if b.house_id == house]
+        begin, end = min(b.start_ms for b in of_house) // 60_000, max(b.end_ms for b in of_house) // 60_000
+        meter = draw(st.sampled_from([*of_house[0].meter_ids.tolist() * 3, HOUSE, HOUSE, 9]))
+        days = (end - begin) // 1440
+        minute = draw(
+            st.sampled_from([*[begin - 5000] * 3, begin, begin + 1440 * (days // 2), begin + 1440 * max(days - 1, 0), end + 5000])
+            | st.integers(begin - 10, end + 10)
+            | st.integers(0, (end - begin) // 60).map(lambda hours: begin + 60 * hours)
+        )
+        of_this_time = rule_records(house, meter, 60_000 * minute, written, powers_near(of_house, meter))
+        rules += draw(st.lists(of_this_time, min_size=1, max_size=2 if draw(st.integers(0, 4)) == 0 else 1))
+    assert [fault for rule in rules if (fault := fault_of(rule))] == []
+    return rules
+
+
+def powers_near(bursts, meter: int):
+    """Powers near those of a meter, in W: of a rule, so over 0 and finite."""
+    own = [w for b in bursts for m, w in meters_and_watts(b) if m == meter and 1 <= w <= 1e8]
+    return st.tuples(st.sampled_from(sorted({*own[:: len(own) // 50 + 1], 30.0})), st.sampled_from([1.0, 0.99, 0.5, 1.05, 2.0])).map(prod)
+
+
+def meters_and_watts(burst):
+    """(meter, watts) of each reading of a burst."""
+    return zip(np.repeat(burst.meter_ids, burst.counts).tolist(), burst.watts.tolist(), strict=True)
+
+
+@st.composite
+def rule_records(draw, house_id, meter_id, valid_from, written, powers) -> RuleRecord:
+    """A record of topic rules for a house or one of its meters."""
+    rule = no_rule(house_id, meter_id, valid_from, written)
+    rule["withdrawn"] = draw(st.integers(0, 7)) == 7
+    rule["sensitivity"] = draw(st.sampled_from(["low", "high", "normal", "high"]))
+    if draw(st.integers(0, 3)) == 0:
+        rule["muted_until"] = valid_from + draw(
+            st.sampled_from([200 * HOUR_MS, 1, 60_000, 90_001, 6 * HOUR_MS, 30 * HOUR_MS, 2000 * HOUR_MS])
+        )
+    if meter_id == HOUSE:
+        return rule
+    if draw(st.sampled_from([True, False, True])):
+        rule["limit_watts"], rule["limit_minutes"] = draw(powers), draw(RULE_MINUTES | st.just(0))
+    if draw(st.sampled_from([True, False, True])):
+        rule["longest_on_minutes"] = draw(RULE_MINUTES)
+    if draw(st.sampled_from([True, False, True])):
+        rule["longest_off_minutes"] = draw(RULE_MINUTES)
+    if draw(st.sampled_from([True, False, True])):
+        rule["off_from"], rule["off_to"] = draw(RULE_CLOCKS), draw(RULE_CLOCKS)
+    kinds = draw(st.lists(st.sampled_from(OF_LEVEL + OF_DURATION), max_size=4))
+    rule["normal"] = [{"kind": kind, "minutes": draw(RULE_MINUTES | st.just(0)), "watts": draw(powers | st.just(0.0))} for kind in kinds]
+    return rule
 
 
 cuts = st.lists(st.sampled_from([1, 2, 1, 3, 8]), min_size=1, max_size=8)

@@ -68,8 +68,9 @@ def numbers_of(setting: Settings) -> Numbers:
     )
 
 
-def judged(bursts, setting: Settings):
-    return judge(bursts, round(setting.rules.max_gap_s * 1000), round(setting.rules.allowed_lateness_s * 1000), rule_of(setting))
+def judged(bursts, setting: Settings, rules=()):
+    """The oracle's outcome. rules: records of topic rules."""
+    return judge(bursts, round(setting.rules.max_gap_s * 1000), round(setting.rules.allowed_lateness_s * 1000), rule_of(setting), rules)
 
 
 def days_since_1970(day: date) -> int:

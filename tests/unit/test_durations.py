@@ -29,6 +29,7 @@ from jobs.core.durations import (
 )
 from jobs.core.open_runs import LEVELS, OFF, SAME, Rule
 from jobs.core.state_version import StateFault
+from jobs.core.user_rules import NO_USER_RULES
 from jobs.core.usual import USUAL, silence_row
 from smartmeter.settings import Settings
 from tests.oracle import midnight_ms
@@ -65,7 +66,7 @@ def always(*rows: np.ndarray) -> Usuals:
 
 def spells_at(durations: Durations, cells: Cells, usuals: Usuals, clock_minute: int = 2000) -> np.ndarray:
     """SPELL: what a scan finds from the last closed day on."""
-    return durations.closed.go_on(cells, usuals, "UTC", clock_minute + 1, RULE).all_spells(clock_minute)
+    return durations.closed.go_on(cells, usuals, "UTC", clock_minute + 1, RULE, NO_USER_RULES).all_spells(clock_minute)
 
 
 def spells(meters: dict, usuals: Usuals, clock_minute: int = 10_000) -> list[dict]:
@@ -260,7 +261,7 @@ def closed_at(*minutes: int) -> Durations:
     """The state after closing days that end with these minutes; each goes through its bytes."""
     durations, cells = Durations(), cells_of(EVERYTHING)
     for minute in minutes:
-        durations.close(cells, USUALS, "UTC", minute, RULE)
+        durations.close(cells, USUALS, "UTC", minute, RULE, NO_USER_RULES)
         durations = Durations.from_bytes(durations.to_bytes())
         cells.drop_before(minute)
     return durations
@@ -290,11 +291,11 @@ def test_durations_are_what_their_bytes_give():
 
 def test_a_scan_goes_on_from_where_it_was_and_begins_again_with_a_late_minute():
     cells, durations = cells_of(EVERYTHING), Durations()
-    durations.close(cells, USUALS, "UTC", 333, RULE)
-    durations.ahead = durations.ahead.go_on(cells, USUALS, "UTC", 700, RULE)
+    durations.close(cells, USUALS, "UTC", 333, RULE, NO_USER_RULES)
+    durations.ahead = durations.ahead.go_on(cells, USUALS, "UTC", 700, RULE, NO_USER_RULES)
     durations.changed_from(700)
     assert durations.ahead.minute == 700
-    found = durations.ahead.go_on(cells, USUALS, "UTC", 2001, RULE).all_spells(2000)
+    found = durations.ahead.go_on(cells, USUALS, "UTC", 2001, RULE, NO_USER_RULES).all_spells(2000)
     assert found.tolist() == spells_at(durations, cells, USUALS).tolist()
     durations.changed_from(699)
     assert durations.ahead is durations.closed and durations.closed.minute == 333
@@ -304,7 +305,7 @@ def test_spells_that_were_sent_are_kept_while_they_may_change():
     durations = Durations()
     durations.sent = spells_at(durations, cells_of(EVERYTHING), USUALS)
     before = len(durations.sent)
-    durations.close(cells_of(EVERYTHING), USUALS, "UTC", 1000, RULE)
+    durations.close(cells_of(EVERYTHING), USUALS, "UTC", 1000, RULE, NO_USER_RULES)
     assert durations.sent["last"].min() + MERGED_MINUTES >= 1000 and len(durations.sent) < before
 
 

@@ -24,7 +24,7 @@ FILES = [
 
 WITHOUT_A_UNIT_FILE = {
     "no logic of its own": "smartmeter/arrays smartmeter/errors commands/__main__ commands/arguments commands/setup dashboard/server",
-    "a real broker, in tests/stack and tests/pipeline": "smartmeter/kafka/archived smartmeter/kafka/topic_admin smartmeter/kafka/topic_log commands/topics stack/broker",
+    "a real broker, in tests/stack and tests/pipeline": "smartmeter/kafka/archived smartmeter/kafka/topic_admin smartmeter/kafka/topic_log commands/topics stack/broker jobs/flink/rule_source",
     "a real Flink, in tests/pipeline, tests/stack and tests/cluster": "jobs/flink/flow jobs/flink/kafka_tables stack/local_flink commands/savepoint commands/submit",
     "the real engine, in tests/store": "store/access store/endpoint store/engine store/schema store/sink generator/scoring commands/sql",
     "a real broker and real receivers, in tests/notify": "notify/ledger notify/service notify/trial notify/worker commands/notify",
@@ -36,7 +36,15 @@ WITHOUT_A_UNIT_FILE = {
     ),
 }
 """What it takes to test some modules, and which."""
-OF_NO_MODULE_HERE = {"test_layout.py", "test_style.py", "test_answers.py", "test_bench.py", "test_watchdog.py", "test_watching.py"}
+OF_NO_MODULE_HERE = {
+    "test_layout.py",
+    "test_style.py",
+    "test_answers.py",
+    "test_bench.py",
+    "test_user_rules_alerts.py",
+    "test_watchdog.py",
+    "test_watching.py",
+}
 
 
 def folder_of(path: Path) -> str:

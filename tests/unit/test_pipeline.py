@@ -17,18 +17,20 @@ from jobs.core.late import REFUSALS
 from jobs.core.watch import Watch
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
+from smartmeter.messages.rules import OF_DURATION
 from smartmeter.run import Run
 from tests.unit.driver import SETTING, every_two_hours, pipeline
-from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings, rules_of_a_log
 from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, assert_profile, assert_thresholds, days_since_1970, judged
 
 
 @examples
-@given(house_logs_and_settings(), cuts, cuts)
-def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes):
+@given(house_logs_and_settings(), cuts, cuts, st.data())
+def test_any_log_and_rules_give_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes, data):
     bursts, setting = log
-    outcome = judged(bursts, setting)
-    results, ended, keyed = pipeline(bursts, sizes, setting)
+    rules = data.draw(rules_of_a_log(bursts))
+    outcome = judged(bursts, setting, rules)
+    results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules)
     hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
     assert_thresholds(results, outcome, setting)
     assert_alerts(results, outcome.alerts)
@@ -38,7 +40,7 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
     assert_profile(ended, outcome, ended=True)
     assert results.readings_late() == outcome.late
     assert_counts(ended, keyed, outcome)
-    _, other, _ = pipeline(bursts, other_sizes, setting)
+    _, other, _ = pipeline(bursts, other_sizes, setting, rules=rules)
     for topic in ("daily_energy", "thresholds", "alerts"):
         assert other.last(topic) == ended.last(topic)
     assert other.minutes() == ended.minutes()
@@ -49,9 +51,9 @@ def test_any_log_gives_what_the_oracle_finds_however_it_is_batched(log, sizes, o
 @given(house_logs_and_settings(), cuts, st.data())
 def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(log, sizes, data):
     bursts, setting = log
-    restarts = data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
-    outcome = judged(bursts, setting)
-    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts)
+    rules, restarts = data.draw(rules_of_a_log(bursts)), data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
+    outcome = judged(bursts, setting, rules)
+    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules)
     counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
     assert sum(counted) == sum(len(b.watts) for b in bursts)
     unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
@@ -157,8 +159,38 @@ def test_the_logs_have_enough_alerts_and_versions():
         "frozen": 0.05,
         "silent": 0.2,
     }
-    assert least.keys() >= set(KINDS)
+    assert least.keys() >= set(OF_DURATION)
     assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, shares
+
+
+def test_the_rules_drawn_give_and_change_alerts():
+    seen = Counter()
+
+    @settings(
+        max_examples=150,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @given(house_logs_and_settings(), st.data())
+    def look(log, data):
+        rules = data.draw(rules_of_a_log(log[0]))
+        if rules:
+            found, without = (judged(*log, rules=some).alerts_at_end for some in (rules, ()))
+            kinds = {found[alert_id].kind for alert_id in found.keys() - without.keys()}
+            kinds |= {f"not {without[alert_id].kind}" for alert_id in without.keys() - found.keys()}
+            both = found.keys() & without.keys()
+            kinds |= {f"other {found[alert_id].kind}" for alert_id in both if found[alert_id] != without[alert_id]}
+            seen.update(kinds)
+            seen.update(["log"])
+
+    look()
+    shares = {name: count / seen["log"] for name, count in seen.items()}
+    least = {"limit": 0.1, "overrun": 0.1, "idle": 0.1, "schedule": 0.1, "level": 0.02, "other level": 0.05, "run": 0.02, "silent": 0.02}
+    least |= {"not level": 0.05, "not run": 0.02, "not silent": 0.02}
+    assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, str(shares)
 
 
 def test_a_replay_leaves_the_records_of_its_days_only():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jobs.core import statements
-from jobs.core.cells import code_of
+from jobs.core.cells import code_of, watts_of
 from jobs.core.durations import KINDS, SPELL
 from jobs.core.episodes import EPISODE
 from jobs.core.statements import SEVERITY, Level, Percentile, apart, duration, of_spell
@@ -97,7 +97,12 @@ def test_an_alert_of_duration_states_how_long_its_condition_has_held(kind, sever
     row = np.zeros(1, SPELL)
     row["kind"], row["since"], row["start"], row["last"], row["usual"] = KINDS.index(kind), 100, 150, 189, 20
     row["limit"] = code_of(np.array(60.0))
-    assert of_spell(row[0]) == {"kind": kind, "severity": severity, "reason": reason, "ends_when": ends_when}
+    assert of_spell(row[0], watts_of(int(row[0]["limit"]))) == {
+        "kind": kind,
+        "severity": severity,
+        "reason": reason,
+        "ends_when": ends_when,
+    }
 
 
 def test_every_kind_has_a_severity():

@@ -14,6 +14,7 @@ from jobs.core.episodes import openings
 from jobs.core.house_days import HouseDays
 from jobs.core.watch import KEY, Watch, alert
 from jobs.thresholds import Thresholds
+from smartmeter.messages.rules import no_rule
 from smartmeter.settings import Settings
 from tests.unit.driver import Results, pipeline
 from tests.unit.flink_stand_in import State
@@ -47,9 +48,9 @@ def readings(*minutes_and_watts: tuple[float, float], until: float) -> object:
     return burst(at_ms(minutes_and_watts[0][0]), at_ms(until), {1: [(at_ms(minute), watts) for minute, watts in minutes_and_watts]})
 
 
-def watched(bursts, setting=SETTING) -> tuple[Results, Results]:
-    """(results before the end of the topic, after it) of a message a batch."""
-    results, ended, _ = pipeline(bursts, [1], setting, (Thresholds, Watch))
+def watched(bursts, setting=SETTING, rules=(), known_after=0) -> tuple[Results, Results]:
+    """(results before the end of the topic, after it) of a message a batch. The rules of users are known after so many."""
+    results, ended, _ = pipeline(bursts, [1], setting, (Thresholds, Watch), rules=rules, known_after=known_after)
     return results, ended
 
 
@@ -129,6 +130,25 @@ def test_a_minute_counts_once_it_is_settled_also_when_its_burst_closes_a_day(sec
     assert [(a["kind"], a["meter_id"], a["start"], a["end"]) for a in alerts(ended)] == silent, "the topic has ended"
 
 
+@pytest.mark.parametrize(
+    "valid_from_hour, known_after, expected",
+    [
+        (STUCK_HOUR + 2, STUCK_HOUR + 1, [("overrun", 120), ("run", 90), ("run", 170)]),  # as the page proposes
+        (STUCK_HOUR, STUCK_HOUR + 3, [("overrun", 50), ("run", 170)]),  # for hours that have been judged, of a day that is open
+        (STUCK_HOUR + 1, STUCK_HOUR + 4, [("overrun", 60), ("run", 170)]),
+    ],
+)
+def test_a_rule_that_comes_meanwhile_holds_from_its_time_on(valid_from_hour, known_after, expected):
+    """Without it a run is too long from minute 90 on, after 82 minutes; with it after twice as many."""
+    bursts = fridge(0, STUCK_HOUR + 6, stuck_from=STUCK_HOUR)
+    rule = no_rule(1, 1, at_ms(60 * valid_from_hour), 0) | {"sensitivity": "low", "longest_on_minutes": 45}
+    results, ended = watched(bursts, rules=[rule], known_after=known_after)
+    known, known_ended = watched(bursts, rules=[rule])
+    assert results.last("alerts") == known.last("alerts") and ended.last("alerts") == known_ended.last("alerts")
+    runs = [(alert["kind"], (alert["start"] - at_ms(60 * STUCK_HOUR)) / 60_000) for alert in results.last("alerts").values()]
+    assert sorted(runs) == expected
+
+
 def spell(kind="run", start=100, last=120, meter_id=1, is_open=True) -> np.ndarray:
     row = np.zeros(1, SPELL)
     row["meter_id"], row["kind"], row["start"], row["last"] = meter_id, KINDS.index(kind), start, last
@@ -137,9 +157,9 @@ def spell(kind="run", start=100, last=120, meter_id=1, is_open=True) -> np.ndarr
 
 
 def test_a_retracted_alert_is_not_open():
-    record = alert(3, NEW_YORK, spell()[0], True, 17)
+    record = alert(3, NEW_YORK, spell()[0], 0.0, True, 17)
     assert (record["alert_id"], record["retracted"], record["open"], record["revision"]) == ("3/1/6000000/run", True, False, 17)
-    assert alert(3, NEW_YORK, spell()[0], False, 17)["open"]
+    assert alert(3, NEW_YORK, spell()[0], 0.0, False, 17)["open"]
 
 
 def test_openings_count_what_opens_and_what_began_and_ended_meanwhile():
