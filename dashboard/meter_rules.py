@@ -10,7 +10,9 @@ from zoneinfo import ZoneInfo
 
 from dashboard.pictures import lasts
 from smartmeter.messages.records import NormalRecord, RuleRecord
-from smartmeter.messages.rules import DAY_MINUTES, HOUSE, LONGEST_MINUTES, MINUTE_MS, MOST_WATTS, OF_DURATION, OF_LEVEL, no_rule
+from smartmeter.messages.rules import DAY_MINUTES, HOUSE, LONGEST_MINUTES, OF_DURATION, OF_LEVEL, no_rule
+from smartmeter.power import MOST_WATTS
+from smartmeter.settings import MINUTE_MS
 
 AHEAD_MS = 2 * MINUTE_MS
 """A rule begins so long after it was set at least, so the jobs know it before they judge its first minute."""

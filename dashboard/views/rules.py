@@ -17,7 +17,8 @@ from dashboard.meter_rules import clock_of, entered, local, minute_of, wall_cloc
 from dashboard.sending import author
 from smartmeter.errors import UserError
 from smartmeter.messages.records import RuleRecord
-from smartmeter.messages.rules import LONGEST_MINUTES, MOST_WATTS, SENSITIVITIES, fault_of, no_rule
+from smartmeter.messages.rules import LONGEST_MINUTES, SENSITIVITIES, fault_of, no_rule
+from smartmeter.power import MOST_WATTS
 
 REFRESH_S = 1
 FIRST, LAST = date(2001, 1, 1), date(2199, 12, 31)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import time
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 
 import pytest
 
-from dashboard import sending
+from dashboard import queries, sending
 from smartmeter.messages.rules import no_rule
+from smartmeter.settings import ROOT
 from store import client, sink
 from tests.dashboard import results
 from tests.dashboard.conftest import database, ran, texts
@@ -312,3 +314,35 @@ def test_what_is_normal_and_kafka_refuses_is_reported(dashboard_on, stored, monk
     app = ran(labelled(app, "This is normal, from 2026-10-25 12:01 on").click())
     assert texts(app.error)[0].startswith("The rule is not set: no Kafka broker answers at 127.0.0.1:1: ")
     assert not app.toast and not labelled(ran(app), "This is normal, from 2026-10-25 12:01 on").disabled
+
+
+# For programs
+
+
+def blocks(language: str) -> list[str]:
+    """The examples in docs/rules.md."""
+    return re.findall(rf"```{language}\n(.*?)```", (ROOT / "docs" / "rules.md").read_text(), re.DOTALL)
+
+
+def test_the_documented_program_sets_a_rule(to_kafka):
+    _, sent = to_kafka
+    [program] = blocks("python")
+    exec(compile(program, "pump.py", "exec"), {})
+    [found] = sent()
+    assert found["valid_from"] % 60_000 == 0 and 0 < found["valid_from"] - time.time() * 1000 <= 180_000
+    fields = dict(limit_watts=800, limit_minutes=10, longest_on_minutes=120, off_from=1380, off_to=330, author="pump.py")
+    assert found == rule(3, datetime.fromtimestamp(found["valid_from"] / 1000, UTC), 7, **fields)
+
+
+def test_the_documented_queries_are_answered(db):
+    holds, refused = blocks("sql")
+    past, _ = queries.of_user(db, holds.replace("now64(3)", "toDateTime64('2026-10-25 08:00:00', 3, 'UTC')"), 10)
+    assert past[["house_id", "label", "sensitivity"]].values.tolist() == [
+        [1, "the house", "high"],
+        [1, "oven", "low"],
+        [5, "kettle", "low"],
+    ]
+    later, _ = queries.of_user(db, holds.replace("now64(3)", "toDateTime64('2026-10-25 12:00:00', 3, 'UTC')"), 10)
+    assert later[["house_id", "label", "limit_watts"]].fillna(0).values.tolist() == [[1, "the house", 0], [1, "oven", 2000]]
+    assert queries.of_user(db, refused, 10)[0].empty
+    assert queries.of_user(db, holds, 10)[0]["house_id"].tolist() == [1, 1]
