@@ -17,6 +17,7 @@ PAGES = [
     st.Page("views/appliances.py", title="Appliances", icon=":material/kitchen:"),
     st.Page("views/map.py", title="Map", icon=":material/map:"),
     st.Page("views/alerts.py", title="Alerts", icon=":material/notifications:"),
+    st.Page("views/rules.py", title="Rules", icon=":material/tune:"),
     st.Page("views/quality.py", title="Quality", icon=":material/fact_check:"),
     st.Page("views/sql.py", title="SQL", icon=":material/database:"),
     st.Page("views/replay.py", title="Replay", icon=":material/history:"),

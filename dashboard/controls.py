@@ -19,6 +19,8 @@ from smartmeter import timezones
 from smartmeter.settings import SMW
 
 T = TypeVar("T")
+WHOLE_HOUSE = 0
+"""The meter_id of what is about no single meter."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,16 @@ def pick_house() -> House:
     house_id = st.selectbox("House", list(houses), format_func=lambda house_id: houses[house_id].name, key="house", persist_state="session")
     keep("house", house_id)
     return houses[house_id]
+
+
+def pick_meter(meters: pd.DataFrame) -> int:
+    """The meter of a house (queries.meters) that the user picks, or WHOLE_HOUSE. The default is the mains if the house has one such meter."""
+    names = {WHOLE_HOUSE: "whole house"} | {row.meter_id: f"{row.label} ({row.meter_id})" for row in meters.itertuples()}
+    mains = meters[meters["kind"] == "mains"]["meter_id"]
+    start("meter", int, names.__contains__, int(mains.iloc[0]) if len(mains) == 1 else WHOLE_HOUSE)
+    meter_id: int = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="meter", persist_state="session")
+    keep("meter", meter_id)
+    return meter_id
 
 
 def pick_day(label: str, key: str, first: date, last: date, default: date) -> date:

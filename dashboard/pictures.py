@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 
+from smartmeter.messages.records import RuleRecord
+
 KINDS = {
     "level": "readings over the meter's limit",
     "glitch": "a single reading far over the limit",
@@ -21,6 +23,10 @@ KINDS = {
     "dead": "mains under what the house always draws",
     "frozen": "the same reading for longer than usual",
     "silent": "no reading for longer than usual",
+    "limit": "over the limit of its own rule for longer than that allows",
+    "overrun": "on for longer than its own rule allows",
+    "idle": "off for longer than its own rule allows",
+    "schedule": "on when its own rule has it off",
 }
 """Kind of alert -> what it means."""
 
@@ -36,6 +42,9 @@ TIMES_USUAL = 3
 """A picture begins so many times the usual length before the start, since what lasts too long began before its alert."""
 
 LASTS = {"run", "off", "frozen", "silent"}
+ALLOWED = {"limit": "limit_minutes", "overrun": "longest_on_minutes", "idle": "longest_off_minutes"}
+"""Kind of a user's own rule -> field of the rule (avro/rule.avsc) that states how long its condition may last, in minutes."""
+OF_OWN_RULES = {*ALLOWED, "schedule"}
 MARGIN_ABOVE = 1.1
 EVER = pd.Timestamp("1970-01-01", tz="UTC"), pd.Timestamp("2200-01-01", tz="UTC")
 NO_LIMITS, NO_BANDS, NO_BAR = (
@@ -69,19 +78,26 @@ def usual_minutes(alert: Any, usual: Any) -> float | None:
     return None if pd.isna(minutes) else float(minutes)
 
 
+def allowed_minutes(alert: Any, rule: RuleRecord | None) -> float | None:
+    """How long the rule of its meter (that in force at its start) allows what an alert is about, in minutes; None if it states no time."""
+    minutes = rule[ALLOWED[alert["alert_kind"]]] if rule and alert["alert_kind"] in ALLOWED else None  # type: ignore[literal-required]
+    return float(minutes) if minutes else None
+
+
 def begins(alert: Any, minutes: float | None) -> datetime:
-    """When the picture of an alert begins. minutes: of usual_minutes."""
+    """When the picture of an alert begins. minutes: of usual_minutes or allowed_minutes."""
     before: timedelta = max(BEFORE.get(alert["alert_kind"], AROUND), TIMES_USUAL * timedelta(minutes=minutes or 0) + AROUND)
-    if alert["alert_kind"] in LASTS:
+    if alert["alert_kind"] in LASTS | OF_OWN_RULES:
         before += timedelta(hours=1)
     start: datetime = alert["start"] - before
     return start
 
 
-def picture(alert: Any, power: pd.DataFrame, usual: Any, versions: pd.DataFrame, zone: ZoneInfo) -> Picture:
+def picture(alert: Any, power: pd.DataFrame, usual: Any, versions: pd.DataFrame, zone: ZoneInfo, rule: RuleRecord | None = None) -> Picture:
     """The picture of an alert of duration.
 
-    power: of queries.power, that of the meter; versions: of queries.thresholds, those in the picture; usual: see usual_minutes.
+    power: of queries.power, that of the meter; versions: of queries.thresholds, those in the picture; usual: see usual_minutes;
+    rule: see allowed_minutes.
     """
     kind, limits, bands, bar = alert["alert_kind"], NO_LIMITS, NO_BANDS, NO_BAR
     if kind == "hour":
@@ -90,7 +106,7 @@ def picture(alert: Any, power: pd.DataFrame, usual: Any, versions: pd.DataFrame,
         limits = pd.DataFrame({"valid_from": [EVER[0]], "valid_to": [EVER[1]], "watts": [float(alert["limit_watts"])]})
     if kind == "band" and usual is not None:
         bands = spans_of_power(usual["rare_watts"], MARGIN_ABOVE * max(power["max_watts"].max(), alert["peak_watts"]))
-    minutes = usual_minutes(alert, usual)
+    minutes = allowed_minutes(alert, rule) if kind in OF_OWN_RULES else usual_minutes(alert, usual)
     if minutes is not None:
         begun_s, before = begun(alert, power), power[power["start_s"] <= alert["start"].timestamp()]
         watts = before["max_watts"].iloc[-1] if kind == "frozen" and len(before) else alert["limit_watts"]
@@ -147,7 +163,7 @@ def begun(alert: Any, power: pd.DataFrame) -> float:
         return float(min(before["start_s"].iloc[-1] + 60, start_s))
     if alert["alert_kind"] == "frozen":
         holds = (before["min_watts"] == before["max_watts"]) & (before["max_watts"] == before["max_watts"].iloc[-1])
-    elif alert["alert_kind"] == "off":
+    elif alert["alert_kind"] in ("off", "idle"):
         holds = before["max_watts"] <= alert["limit_watts"]
     else:
         holds = before["min_watts"] > alert["limit_watts"]
@@ -159,7 +175,8 @@ def caption(alert: Any, minutes: float | None, known: bool) -> str:
     """What the picture of an alert shows, in sentences. known: whether what is usual for the meter at that time is stored."""
     watts, bar = f"{alert['limit_watts']:,.0f} W", ""
     if minutes is not None:
-        bar = f" The green bar is as long as that usually lasts at most, {lasts(minutes)}, from the time when it began."
+        length = "its rule allows" if alert["alert_kind"] in OF_OWN_RULES else "that usually lasts at most"
+        bar = f" The green bar is as long as {length}, {lasts(minutes)}, from the time when it began."
     shown = {
         "percentile": f"The dashed line is {watts}: the meter's percentile, and SMW_PERCENTILE_WATTS.",
         "run": f"The dashed line is the power, {watts}, that the meter stays over.{bar}",
@@ -170,6 +187,10 @@ def caption(alert: Any, minutes: float | None, known: bool) -> str:
         "hour": "The curve is what no other meter of the house measures. The dashed line is the most that it usually is, hour by hour.",
         "standby": f"The dashed line is the power, {watts}, that the house usually falls to within a day.",
         "dead": f"The dashed line is the power, {watts}, that the house always draws more than.",
+        "limit": f"The dashed line is the limit of its own rule, {watts}.{bar}",
+        "overrun": f"The dashed line is the power, {watts}, over which the meter is on.{bar}",
+        "idle": f"The dashed line is the power, {watts}, up to which the meter is off.{bar}",
+        "schedule": f"The dashed line is the power, {watts}, over which the meter is on.",
     }.get(alert["alert_kind"], "")
     if alert["alert_kind"] in OF_LEVEL:
         shown = "Yellow band: from the percentile to the limit (dashed), over which a reading is a spike."

@@ -7,11 +7,13 @@ energy in kWh. A house's energy is that of its mains; without mains, the sum of 
 from __future__ import annotations
 
 from datetime import date, datetime
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
+
+from smartmeter.messages.records import RuleRecord
 
 HOUSE_DAY = """
     SELECT house_id, date,
@@ -368,6 +370,37 @@ def alerts_between(db: Client, house_id: int, meter_ids: list[int], start: datet
 def alert_labels(db: Client) -> list[str]:
     """The labels of the meters that have alerts, and `the house` if a whole house has one."""
     return list(_frame(db, "SELECT DISTINCT label FROM alert_list WHERE label != '' ORDER BY label")["label"])
+
+
+def rules(db: Client, house_id: int) -> list[RuleRecord]:
+    """All rules that users have set for a house and its meters, by meter and valid_from."""
+    found = db.query(
+        """
+        SELECT house_id, meter_id, toUnixTimestamp64Milli(valid_from) AS valid_from, withdrawn, sensitivity, limit_watts, limit_minutes,
+               longest_on_minutes, longest_off_minutes, off_from, off_to, toUnixTimestamp64Milli(muted_until) AS muted_until,
+               arrayZip(normal_kinds, normal_minutes, normal_watts) AS normal, author, toUnixTimestamp64Milli(written) AS written
+        FROM rules AS r FINAL
+        WHERE house_id = {house_id:Int64}
+        ORDER BY meter_id, r.valid_from""",
+        parameters={"house_id": house_id},
+    )
+    records = [dict(zip(found.column_names, row, strict=True)) for row in found.result_rows]
+    for record in records:
+        record["normal"] = [dict(zip(("kind", "minutes", "watts"), one, strict=True)) for one in record["normal"]]
+    return cast(list[RuleRecord], records)
+
+
+def newest(db: Client, house_id: int) -> tuple[int | None, date | None]:
+    """(end of a house's newest minute in the power profile, a Unix time; its last day with results), each None if there is none."""
+    found = _row(
+        db,
+        """
+        WITH (SELECT maxOrNull(date) FROM daily_energy WHERE house_id = {house_id:Int64}) AS last_date
+        SELECT last_date, (SELECT maxOrNull(toUnixTimestamp(minute)) FROM power_profile
+                           WHERE house_id = {house_id:Int64} AND minute >= toDateTime(addDays(last_date, -1), 'UTC')) + 60 AS end_s""",
+        house_id=house_id,
+    )
+    return found["end_s"], found["last_date"]
 
 
 def replayed(db: Client, first: date, last: date, house_id: int) -> dict[str, Any]:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from datetime import date
-from typing import NamedTuple
+from typing import Any, NamedTuple, cast
 
-from smartmeter.messages.records import AnyRecord
+from smartmeter.messages.records import AnyRecord, RuleRecord
+from smartmeter.messages.rules import fault_of
 from smartmeter.messages.schemas import SCHEMA_DIR, CodecError, Schema
 from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.settings import DAY_MS
 
-MOST_BYTES = {"houses": 512 << 10, "acknowledgements": 64 << 10}
+MOST_BYTES = {"houses": 512 << 10, "acknowledgements": 64 << 10, "rules": 64 << 10}
 """Topic that others may write -> largest message. Decoded, a message takes up to 200 times as much memory."""
 MOST_METERS = 10_000
 LONGEST_TEXT = 1000
@@ -41,7 +42,7 @@ def check_size(name: str, size: int) -> None:
 
 
 def fit(name: str, record: AnyRecord) -> AnyRecord:
-    """A record of topic `name` in a form that can be stored. Raises CodecError if there is none.
+    """A record of topic `name` in a form that can be stored. Raises CodecError if there is none, or if it is a rule that no job uses.
 
     Coordinates that do not exist become NULL. The time of a dead letter is moved to the nearest valid one.
     """
@@ -54,6 +55,8 @@ def fit(name: str, record: AnyRecord) -> AnyRecord:
     _check(LIMITS_OF[name], record)
     if name == "daily_energy":
         _check_hours(record)
+    if name == "rules" and (fault := fault_of(cast(RuleRecord, record))):
+        raise CodecError(fault)
     return record
 
 
@@ -73,7 +76,7 @@ def _check_hours(record: AnyRecord) -> None:
 
 def _check(limits: Limits, record: AnyRecord) -> None:
     for field, lowest, highest in limits.ranges:
-        if not lowest <= record[field] <= highest:
+        if record[field] is not None and not lowest <= record[field] <= highest:
             raise CodecError(f"{field} is {record[field]}: it lies in the years 1900 to 2299")
     for field, most in limits.texts:
         if len(record[field]) > most:
@@ -89,7 +92,7 @@ def _check(limits: Limits, record: AnyRecord) -> None:
 def _limits(fields: list[Schema]) -> Limits:
     limits = Limits([], [], [], [])
     for field in fields:
-        name, kind = field["name"], field["type"]
+        name, kind = field["name"], _without_null(field["type"])
         if kind == "string":
             limits.texts.append((name, LONGEST_NOTE if name == "note" else LONGEST_TEXT))
         elif isinstance(kind, dict) and (bounds := RANGE_OF.get(kind.get("logicalType", ""))):
@@ -103,6 +106,11 @@ def _limits(fields: list[Schema]) -> Limits:
         elif isinstance(kind, dict) and isinstance(kind.get("items"), dict):
             limits.nested.append((name, _limits(kind["items"]["fields"])))
     return limits
+
+
+def _without_null(kind: Any) -> Any:
+    """The other type of a field that may be null; a type that may not, as it is."""
+    return next(other for other in kind if other != "null") if isinstance(kind, list) else kind
 
 
 LIMITS_OF = {name: _limits(json.loads((SCHEMA_DIR / f"{schema}.avsc").read_text())["fields"]) for name, schema in SCHEMA_OF.items()}

@@ -167,6 +167,31 @@ ENGINE = ReplacingMergeTree(acknowledged, withdrawn)
 ORDER BY (house_id, alert_id)
 COMMENT 'Alerts that somebody has seen';
 
+CREATE TABLE IF NOT EXISTS rules
+(
+    house_id            Int64   CODEC(Delta, ZSTD),
+    meter_id            Int32   CODEC(Delta, ZSTD)       COMMENT '0: the house itself, and its meters without a rule of their own',
+    valid_from          DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'from when on it holds, by the time of the readings',
+    withdrawn           Bool                             COMMENT 'true when the meter has no rule from then on; all below is then without meaning',
+    sensitivity         LowCardinality(String)           COMMENT 'low, normal or high',
+    limit_watts         Nullable(Float64)                COMMENT 'power that the meter may not exceed for longer than limit_minutes, W; NULL: none',
+    limit_minutes       Int32                            COMMENT 'for how many minutes it may',
+    longest_on_minutes  Nullable(Int32)                  COMMENT 'how long the meter may be over 30 W without a pause, min; NULL: no matter how long',
+    longest_off_minutes Nullable(Int32)                  COMMENT 'how long the meter may be off, min; NULL: no matter how long',
+    off_from            Nullable(Int32)                  COMMENT 'from when on it must be off each day, minutes of the house''s clock; NULL: never',
+    off_to              Nullable(Int32)                  COMMENT 'until when, likewise; if not after off_from, on the next day',
+    muted_until         Nullable(DateTime64(3, 'UTC'))   COMMENT 'until when there are no alerts, by the time of the readings; NULL: not muted',
+    normal_kinds        Array(LowCardinality(String))    COMMENT 'kinds of alerts that were normal',
+    normal_minutes      Array(Int32)                     COMMENT 'for how many more minutes than otherwise the condition of each may hold',
+    normal_watts        Array(Float64)                   COMMENT 'up to which power readings are no alert of each, W; 0 for kinds of duration',
+    author              String  CODEC(ZSTD)              COMMENT 'who has set it; empty when there is no login',
+    written             DateTime64(3, 'UTC') CODEC(Delta, ZSTD) COMMENT 'when it was set',
+    stored              DateTime64(3, 'UTC') DEFAULT now64(3) CODEC(Delta, ZSTD) COMMENT 'when it reached the table'
+)
+ENGINE = ReplacingMergeTree
+ORDER BY (house_id, meter_id, valid_from)
+COMMENT 'What users have set for the alerts of meters; of two with the same valid_from, the later message counts, whatever its writer''s clock shows';
+
 CREATE TABLE IF NOT EXISTS late
 (
     partition  Int32,
@@ -361,6 +386,39 @@ LEFT JOIN
 (
     SELECT house_id, alert_id, toNullable(acknowledged) AS acknowledged, note, author FROM acknowledgements FINAL
 ) AS k ON a.house_id = k.house_id AND a.alert_id = k.alert_id;
+
+-- The rules of users with the meter's label, each until the next one of its meter takes its place: valid_to is NULL for the last one, and a
+-- withdrawn one is a time without a rule. A rule of the whole house has meter_id 0 and the label 'the house'.
+CREATE OR REPLACE VIEW rule_list AS
+SELECT
+    r.house_id AS house_id,
+    r.meter_id AS meter_id,
+    if(r.meter_id = 0, 'the house', m.label) AS label,
+    r.valid_from AS valid_from,
+    r.valid_to AS valid_to,
+    r.withdrawn AS withdrawn,
+    r.sensitivity AS sensitivity,
+    r.limit_watts AS limit_watts,
+    r.limit_minutes AS limit_minutes,
+    r.longest_on_minutes AS longest_on_minutes,
+    r.longest_off_minutes AS longest_off_minutes,
+    r.off_from AS off_from,
+    r.off_to AS off_to,
+    r.muted_until AS muted_until,
+    r.normal_kinds AS normal_kinds,
+    r.normal_minutes AS normal_minutes,
+    r.normal_watts AS normal_watts,
+    r.author AS author,
+    r.written AS written
+FROM
+(
+    SELECT *, leadInFrame(toNullable(valid_from)) OVER (
+        PARTITION BY house_id, meter_id ORDER BY valid_from ROWS BETWEEN UNBOUNDED PRECEDING AND UNBOUNDED FOLLOWING
+    ) AS valid_to
+    FROM rules FINAL
+) AS r
+LEFT JOIN (SELECT house_id, meter_id, label FROM meters FINAL) AS m
+    ON r.house_id = m.house_id AND r.meter_id = m.meter_id;
 
 -- Alerts that are still going on, newest first.
 CREATE OR REPLACE VIEW open_alerts AS

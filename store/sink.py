@@ -35,7 +35,7 @@ from store import client as clickhouse
 from store import limits, profile, schema
 from store.metrics import SinkMetrics
 
-AT_ONCE = ("alerts", "acknowledgements")
+AT_ONCE = ("alerts", "acknowledgements", "rules")
 """Tables whose rows do not wait for a full batch."""
 RETRY_S = (0.5, 1, 2, 5)
 POLL_S = 0.1
@@ -120,6 +120,25 @@ COLUMNS = {
         "rule",
     ),
     "acknowledgements": ("alert_id", "house_id", "note", "author", "withdrawn", "acknowledged"),
+    "rules": (
+        "house_id",
+        "meter_id",
+        "valid_from",
+        "withdrawn",
+        "sensitivity",
+        "limit_watts",
+        "limit_minutes",
+        "longest_on_minutes",
+        "longest_off_minutes",
+        "off_from",
+        "off_to",
+        "muted_until",
+        "normal_kinds",
+        "normal_minutes",
+        "normal_watts",
+        "author",
+        "written",
+    ),
     "power_profile": profile.COLUMNS,
     "late": ("partition", "offset", "house_id", "date", "start", "end", "readings", "kwh", "house_time", "reason"),
     "dead_letter": ("partition", "offset", "received", "reason", "payload"),
@@ -131,13 +150,16 @@ log = logging.getLogger("sink")
 
 def rows_by_table(name: str, record: AnyRecord) -> dict[str, list[AnyRecord]]:
     """Table -> rows of a record of the topic `name`. Mostly that is the record itself, but a house also yields its meters, and
-    thresholds one row for each meter. An alert of duration also has its rule: the last part of its id. Rows may have more items than
-    COLUMNS lists."""
+    thresholds one row for each meter. An alert of duration also has its rule: the last part of its id. What is normal by a user's rule becomes
+    three lists. Rows may have more items than COLUMNS lists."""
     meters = [{**record, **meter} for meter in record.get("meters", ())]
     if name == "houses":
         return {"houses": [record], "meters": meters}
     if name == "thresholds":
         return {name: [USUAL | meter | (meter["usual"] or {}) for meter in meters]}
+    if name == "rules":
+        names = {"kind": "normal_kinds", "minutes": "normal_minutes", "watts": "normal_watts"}
+        return {name: [record | {column: [one[field] for one in record["normal"]] for field, column in names.items()}]}
     return {name: [record | {"rule": "".join(record["alert_id"].split("/")[3:])} if name == "alerts" else record]}
 
 

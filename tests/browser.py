@@ -13,7 +13,7 @@ from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.waiting import STILL_S
 
-PAGES = ("overview", "home", "appliances", "map", "alerts", "quality", "sql", "replay")
+PAGES = ("overview", "home", "appliances", "map", "alerts", "rules", "quality", "sql", "replay")
 PATIENCE_MS = STILL_S * 1000
 CHROMIUM = dict(
     executable_path=which("chromium-headless-shell") or which("chromium"),

@@ -10,14 +10,17 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, pictures, queries
+from dashboard import charts, meter_rules, pictures, queries, rules
 from dashboard.acknowledgements import LONGEST_NOTE, acknowledge
 from dashboard.charts import Span
 from dashboard.connection import explained, results
 from dashboard.controls import csv_button, keep, start, zone
 from dashboard.notifications import notify
 from dashboard.pictures import KINDS
+from dashboard.sending import author
 from smartmeter.errors import UserError
+from smartmeter.messages.records import RuleRecord
+from smartmeter.messages.rules import fault_of, no_rule
 
 REFRESH_S = 0.5
 CURVE_EVERY_S = 5
@@ -185,15 +188,55 @@ def detail(alert_id: str) -> None:
         key="open",
         icon=":material/home:",
     )
-    if st.session_state.pop("chosen", False):
-        st.switch_page("views/home.py")
+    if page := st.session_state.pop("chosen", ""):
+        st.switch_page(f"views/{page}.py")
     st.fragment(curve, run_every=CURVE_EVERY_S if alert["open"] else None)(alert_id)
+    of_rule(alert)
     acknowledgement(alert_id)
 
 
 def choose(house_id: int, meter_id: int, day: date) -> None:
     """Make the page Home show this meter on this day."""
-    st.session_state.update(house=house_id, meter=meter_id, date=day, span="day", chosen=True)
+    st.session_state.update(house=house_id, meter=meter_id, date=day, span="day", chosen="home")
+
+
+def choose_rule(house_id: int, meter_id: int) -> None:
+    """Make the page Rules show this meter."""
+    st.session_state.update(house=house_id, meter=meter_id, chosen="rules")
+
+
+def of_rule(alert: pd.Series) -> None:
+    """What a user can do about the rule by which an alert was opened: state that it was normal, or go to the meter's rule."""
+    house_id, meter_id, house_zone = int(alert["house_id"]), int(alert["meter_id"]), zone(alert["timezone"])
+    set_for = st.session_state.setdefault("normal", {})  # alert_id -> from when on
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        if meter_rules.can_be_normal(alert):
+            valid_from, live = rules.proposal(house_id, house_zone)
+            name = "This is normal" if live else f"This is normal, from {meter_rules.local(valid_from, house_zone)} on"
+            done = alert["alert_id"] in set_for
+            if st.button(name, key="normal_button", icon=":material/thumb_up:", disabled=done):
+                set_for |= declare_normal(alert, valid_from)
+        own = alert["alert_kind"] in pictures.OF_OWN_RULES
+        name = "Change its rule" if own else "Its rule"
+        st.button(name, on_click=choose_rule, args=(house_id, meter_id), key="rule", icon=":material/tune:")
+    if alert["alert_id"] in set_for:
+        st.caption(f"Such an alert is normal from {meter_rules.local(set_for[alert['alert_id']], house_zone)} on.")
+
+
+def declare_normal(alert: pd.Series, valid_from: int) -> dict[str, int]:
+    """Send the rule of an alert's meter with what makes it normal. Returns its id and from when on that holds; nothing if it is not sent."""
+    house_id, meter_id, now = int(alert["house_id"]), int(alert["meter_id"]), rules.now_ms()
+    rule = meter_rules.in_force(rules.known(house_id), meter_id, valid_from) or no_rule(house_id, meter_id, valid_from, now)
+    rule = meter_rules.from_then(meter_rules.with_normal(rule, alert), valid_from, author(), now)
+    try:
+        if fault := fault_of(rule):
+            raise UserError(fault)
+        rules.send_rule(rule)
+    except UserError as error:
+        st.error(str(error), icon=":material/cloud_off:")
+        return {}
+    st.toast("Sent. The page Rules shows it once it is stored.")
+    return {str(alert["alert_id"]): valid_from}
 
 
 def curve(alert_id: str) -> None:
@@ -209,8 +252,10 @@ def curve(alert_id: str) -> None:
         in_force = queries.thresholds(results(), house_id, meter_ids if meter_id == 0 else [meter_id], now, now + timedelta(milliseconds=1))
         known = in_force[in_force["longest_gap_minutes"].notna() | (in_force["longest_silence_minutes"].notna() & (meter_id == 0))]
         usual = known.iloc[0] if len(known) else None
+        rule = rule_of(alert)
+        lasts = pictures.usual_minutes(alert, usual) or pictures.allowed_minutes(alert, rule)
         span = Span(
-            int(pictures.begins(alert, pictures.usual_minutes(alert, usual)).timestamp()) // 60 * 60,
+            int(pictures.begins(alert, lasts).timestamp()) // 60 * 60,
             int((alert["end"] + pictures.AROUND).timestamp()) // 60 * 60 + 60,
             zone(alert["timezone"]),
             MOST_POINTS,
@@ -223,7 +268,15 @@ def curve(alert_id: str) -> None:
             power = pictures.beside(power, meter_id)
         elif meter_id == 0:
             power = pictures.of_house(power)
-        draw(alert, power, usual, span)
+        draw(alert, power, usual, rule, span)
+
+
+def rule_of(alert: pd.Series) -> RuleRecord | None:
+    """The rule by which an alert of a kind of users' own rules was opened; None for other kinds, or if it is not stored."""
+    if alert["alert_kind"] not in pictures.OF_OWN_RULES:
+        return None
+    stored = queries.rules(results(), int(alert["house_id"]))
+    return meter_rules.own_rule(stored, int(alert["meter_id"]), int(alert["start"].timestamp() * 1000))
 
 
 def measured_by(alert: pd.Series) -> list[int]:
@@ -236,12 +289,12 @@ def measured_by(alert: pd.Series) -> list[int]:
     return [int(meter_id) for meter_id in wanted["meter_id"]]
 
 
-def draw(alert: pd.Series, power: pd.DataFrame, usual: pd.Series | None, span: Span) -> None:
+def draw(alert: pd.Series, power: pd.DataFrame, usual: pd.Series | None, rule: RuleRecord | None, span: Span) -> None:
     """Draw the picture of an alert from the power in the span, and state what it shows."""
     house_id, meter_ids = int(alert["house_id"]), [int(alert["meter_id"])]
     versions = queries.thresholds(results(), house_id, meter_ids, span.start, span.end)
     alerts = queries.alerts_between(results(), house_id, meter_ids, span.start, span.end)
-    shown = pictures.picture(alert, power, usual, versions, span.zone)
+    shown = pictures.picture(alert, power, usual, versions, span.zone, rule)
     if alert["alert_kind"] in pictures.OF_LEVEL:
         chart = charts.power_curve(power, versions.dropna(subset="limit_watts"), alerts, span)
     else:

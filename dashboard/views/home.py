@@ -10,12 +10,11 @@ import streamlit as st
 from dashboard import charts, queries
 from dashboard.charts import Span
 from dashboard.connection import results
-from dashboard.controls import House, csv_button, keep, pick_day, pick_days, pick_house, start
+from dashboard.controls import WHOLE_HOUSE, House, csv_button, keep, pick_day, pick_days, pick_house, pick_meter, start
 from dashboard.tariff import HIGHEST, Tariff
 
 SPANS_H = {"day": 24, "6 hours": 6, "hour": 1}
 MOST_POINTS = 720
-WHOLE_HOUSE = 0
 
 
 def pick_span(house: House, day: date) -> tuple[int, int]:
@@ -34,16 +33,6 @@ def pick_span(house: House, day: date) -> tuple[int, int]:
     hour = st.select_slider("Begin", list(range(last + 1)), format_func=begins.__getitem__, key="hour", persist_state="session")
     keep("hour", hour)
     return start_s + 3600 * hour, start_s + 3600 * (hour + SPANS_H[span])
-
-
-def pick_meter(meters: pd.DataFrame) -> int:
-    """The meter that the user picks, or WHOLE_HOUSE. The default is the mains if the house has one such meter."""
-    names = {WHOLE_HOUSE: "whole house"} | {row.meter_id: f"{row.label} ({row.meter_id})" for row in meters.itertuples()}
-    mains = meters[meters["kind"] == "mains"]["meter_id"]
-    start("meter", int, names.__contains__, int(mains.iloc[0]) if len(mains) == 1 else WHOLE_HOUSE)
-    meter_id: int = st.selectbox("Meter", list(names), format_func=names.__getitem__, key="meter", persist_state="session")
-    keep("meter", meter_id)
-    return meter_id
 
 
 def show_power(house: House, meters: pd.DataFrame) -> None:

@@ -22,7 +22,7 @@ JOBS = {
 REPLAY = "replay"
 ARCHIVE = "archive"
 SINK = "smw-sink"
-STORED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "power_profile", "late", "dead_letter")
+STORED = ("houses", "daily_energy", "thresholds", "alerts", "acknowledgements", "rules", "power_profile", "late", "dead_letter")
 """The topics that the sink reads."""
 NOTIFY = "smw-notify"
 NOTIFIED_OF = ("houses", "notifications", "alerts")

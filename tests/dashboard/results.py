@@ -205,6 +205,19 @@ def acknowledgements() -> list[tuple]:
     ]
 
 
+def rules() -> list[tuple]:
+    """Of house 1 and its oven, and one of the kettle that was withdrawn."""
+    nothing = (None, 0, None, None, None, None, None, [], [], [])
+    limit, normal = (2000.0, 10), (["run", "level"], [40, 0], [0.0, 3900.0])
+    return [
+        (1, 0, utc(SUN, "04:00"), False, "high", *nothing, "ann@example.org", utc(SAT, "10:00")),
+        (1, 3, utc(SAT, "12:00"), False, "low", *nothing, "ann@example.org", utc(SAT, "11:00")),
+        (1, 3, utc(SUN, "12:00"), False, "normal", *limit, 240, 720, 1320, 360, None, *normal, "", utc(SUN, "11:00")),
+        (5, 2, utc(SAT, "12:00"), False, "low", *nothing, "", utc(SAT, "11:00")),
+        (5, 2, utc(SUN, "12:00"), True, "normal", *nothing, "ann@example.org", utc(SUN, "11:00")),
+    ]
+
+
 def power_profile() -> list[tuple]:
     """House 1 on Friday, on Saturday's last minute and on Sunday; house 5 on its long and on its short day. Readings, then min, mean and max."""
     return [
@@ -251,6 +264,6 @@ def insert_all(writer: Client) -> None:
         writer,
         **{
             table.__name__: table()
-            for table in (houses, meters, daily_energy, thresholds, alerts, acknowledgements, power_profile, late, dead_letter)
+            for table in (houses, meters, daily_energy, thresholds, alerts, acknowledgements, rules, power_profile, late, dead_letter)
         },
     )

@@ -40,6 +40,7 @@ PARAMETERS = {
     "appliances": ("house", "from", "to"),
     "map": ("from", "to", "measure"),
     "alerts": ("show", "of_house", "of_meter", "appliance", "kind", "severity", "alert"),
+    "rules": ("house", "meter"),
     "replay": ("from", "to"),
 }
 
@@ -70,6 +71,9 @@ def test_a_hostile_url_shows_what_a_plain_one_shows_and_is_put_right(visit, name
         ("home", "meter", "0 OR 1=1"),
         ("alerts", "appliance", "' OR 1=1 --"),
         ("appliances", "house", "../../etc/passwd"),
+        ("rules", "house", "House 1; DROP TABLE houses"),
+        ("rules", "meter", "0 OR 1=1"),
+        ("rules", "rule 1/1/1792900800000/1792836000000 sensitivity", "deaf"),
         ("sql", "example", "{x:Identifier}"),
     ],
 )
@@ -135,6 +139,7 @@ def hostile(clickhouse):
         alerts=results.alerts(),
         power_profile=results.power_profile(),
         acknowledgements=[(alert_id, house_id, NAME * 5, NAME, *rest) for alert_id, house_id, _, _, *rest in results.acknowledgements()],
+        rules=[(*row, NAME, written) for *row, _, written in results.rules()],
         late=[(*row, NAME) for *row, _ in results.late()],
         dead_letter=[(*row, NAME, payload) for *row, _, payload in results.dead_letter()],
     )
@@ -171,6 +176,8 @@ def rendered(app) -> list[str]:
         ("alerts", {}),
         ("alerts", {"alert": OVEN}),
         ("alerts", {"alert": results.KETTLE}),
+        ("rules", {"house": "1", "meter": "3"}),
+        ("rules", {"house": "5", "meter": "2"}),
         ("replay", {}),
     ],
 )

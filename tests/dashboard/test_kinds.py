@@ -13,7 +13,7 @@ from dashboard import queries
 from store import client
 from tests.dashboard.conftest import database, metrics, ran, texts
 from tests.dashboard.results import FRI, LONG_AGO, alert_id, insert, utc
-from tests.dashboard.test_pages import drawn, listed
+from tests.dashboard.test_pages import drawn, labelled, labels, listed
 
 DAY = date(2026, 11, 10)
 NIGHT = timedelta(days=1)
@@ -29,6 +29,10 @@ STARTS = {
     "dead": (1, "14:00", 30.0, "critical"),
     "off": (3, "12:00", 30.0, "warning"),
     "frozen": (3, "15:00", 0.0, "warning"),
+    "limit": (2, "12:30", 400.0, "warning"),
+    "overrun": (2, "13:30", 30.0, "warning"),
+    "schedule": (2, "15:30", 30.0, "warning"),
+    "idle": (3, "12:30", 30.0, "warning"),
 }
 SILENT, HOUSE_SILENT = (alert_id(9, meter_id, utc(DAY, at)) + "/silent" for meter_id, at in ((3, "17:00"), (0, "18:00")))
 IDS = {kind: alert_id(9, meter_id, utc(DAY, at)) + f"/{kind}" * (kind != "level") for kind, (meter_id, at, *_) in STARTS.items()}
@@ -69,6 +73,11 @@ def minutes(meter_id: int, first: str, last: str, watts: float) -> list[tuple]:
     return [(9, meter_id, utc(DAY, first) + timedelta(minutes=i), 0, 60, watts, watts, watts) for i in range(count)]
 
 
+def rule(meter_id: int, *fields: float | None) -> tuple:
+    """fields: limit_watts, limit_minutes, longest_on_minutes, longest_off_minutes, off_from, off_to."""
+    return (9, meter_id, utc(DAY, "00:00"), False, "normal", *fields, None, [], [], [], "", utc(FRI, "00:00"))
+
+
 @pytest.fixture(scope="module")
 def with_kinds(clickhouse):
     """Settings with an alert of each kind, of the fridge and of the house even two of kind silent."""
@@ -87,6 +96,7 @@ def with_kinds(clickhouse):
             alert("silent", 3, "17:00", 0.0, "warning"),
             alert("silent", 0, "18:00", 0.0, "warning"),
         ],
+        rules=[rule(2, 400.0, 30, 240, None, 930, 960), rule(3, None, 0, None, 195, None, None)],
         power_profile=[
             *minutes(1, "08:00", "17:30", 700),
             *minutes(2, "08:00", "09:00", 10),
@@ -109,7 +119,7 @@ def db(with_kinds):
 
 def test_alerts_are_counted_by_kind_and_severity(visit, db):
     app = visit("alerts")
-    assert metrics(app) == {"Alerts": "10", "Open": "1", "Critical": "2", "Warning": "7", "Info": "1"}
+    assert metrics(app) == {"Alerts": "14", "Open": "1", "Critical": "2", "Warning": "11", "Info": "1"}
     table = app.table[0].value
     assert table.index.tolist() == ["silent", *sorted(STARTS)]
     assert table.columns.tolist() == ["alerts", "open", "critical", "warning", "info"]
@@ -124,7 +134,7 @@ def test_alerts_are_counted_by_kind_and_severity(visit, db):
         ({"kind": "silent"}, [HOUSE_SILENT, SILENT]),
         ({"severity": "critical"}, [IDS["dead"], IDS["level"]]),
         ({"severity": "critical", "kind": "dead"}, [IDS["dead"]]),
-        ({"of_house": "9", "of_meter": "2"}, [IDS["band"], IDS["run"], IDS["level"]]),
+        ({"of_house": "9", "of_meter": "2"}, [IDS[kind] for kind in ("schedule", "overrun", "limit", "band", "run", "level")]),
         ({"of_house": "9", "of_meter": "0"}, [HOUSE_SILENT]),
         ({"appliance": "the house"}, [HOUSE_SILENT]),
     ],
@@ -172,6 +182,10 @@ LINES, ALERT = ["area", "line"], ["rect", "point"]
         (IDS["hour"], [*LINES, "rule", *ALERT], "The curve is what no other meter of the house measures."),
         (IDS["standby"], [*LINES, "rule", *ALERT], "120 W, that the house usually falls to within a day."),
         (IDS["dead"], [*LINES, "rule", *ALERT], "30 W, that the house always draws more than."),
+        (IDS["limit"], [*LINES, "rule", "rule", *ALERT], "the limit of its own rule, 400 W. The green bar is as long as its rule allows, 30 min,"),
+        (IDS["overrun"], [*LINES, "rule", "rule", *ALERT], "30 W, over which the meter is on. The green bar is as long as its rule allows, 4 h,"),
+        (IDS["idle"], [*LINES, "rule", "rule", *ALERT], "30 W, up to which the meter is off. The green bar is as long as its rule allows, 3 h 15 min,"),
+        (IDS["schedule"], [*LINES, "rule", *ALERT], "The dashed line is the power, 30 W, over which the meter is on. Red"),
     ],
 )  # fmt: skip
 def test_the_picture_of_why(visit, alert, marks, stated):
@@ -195,6 +209,25 @@ def test_the_bar_of_a_run_begins_with_it(visit):
     assert (bar["start_s"], bar["end_s"], bar["watts"]) == (nine, nine + 30 * 60, 120)
 
 
+def test_the_bar_of_a_rule_begins_with_what_it_allows(visit):
+    [bar] = data_of(visit("alerts", alert=IDS["overrun"]), 3)
+    nine = utc(DAY, "09:00").timestamp()
+    assert (bar["start_s"], bar["end_s"], bar["watts"]) == (nine, nine + 4 * 3600, 30)
+
+
+@pytest.mark.parametrize("alert", ["limit", "overrun", "idle", "schedule"])
+def test_an_alert_of_a_rule_leads_to_that_rule_and_is_never_normal(visit, alert):
+    app = visit("alerts", alert=IDS[alert])
+    assert "This is normal" not in " ".join(labels(app.button)) and "Its rule" not in labels(app.button)
+    app = ran(labelled(app, "Change its rule").click())
+    assert texts(app.title) == ["Rules"] and app.query_params == {"house": "9", "meter": str(STARTS[alert][0])}
+
+
+def test_an_alert_of_the_whole_house_is_never_normal(visit):
+    assert "This is normal" not in " ".join(labels(visit("alerts", alert=HOUSE_SILENT).button))
+    assert any(label.startswith("This is normal") for label in labels(visit("alerts", alert=SILENT).button))
+
+
 def test_the_limits_of_an_hour_are_those_of_its_hours_and_the_curve_is_what_no_other_meter_measures(visit):
     app = visit("alerts", alert=IDS["hour"])  # 11:00 to 11:20; the picture from 09:00 to 11:51
     assert [limit["watts"] for limit in data_of(app, 2)] == [1000 + 10 * hour for hour in (9, 10, 11)]
@@ -209,7 +242,7 @@ def test_the_bands_of_a_heater(visit):
 
 def test_home_shows_alerts_of_the_whole_house_with_their_kinds(visit):
     app = visit("home", house="9", date=str(DAY), meter="3")
-    assert any("Red, with a triangle: 4 alerts (frozen, off, silent)." in text for text in texts(app.caption))
+    assert any("Red, with a triangle: 5 alerts (frozen, idle, off, silent)." in text for text in texts(app.caption))
 
 
 def test_status_counts_open_alerts_by_kind(db):
@@ -219,4 +252,4 @@ def test_status_counts_open_alerts_by_kind(db):
 
 def test_overview_counts_open_alerts_by_kind(visit):
     [metric] = [metric for metric in visit("overview").metric if metric.label == "Open alerts"]
-    assert (metric.value, metric.proto.help) == ("1", "10 alerts in all; open: 1 run")
+    assert (metric.value, metric.proto.help) == ("1", "14 alerts in all; open: 1 run")

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from dashboard import acknowledgements
+from dashboard import sending
 from dashboard.replays import change
 from smartmeter.messages.topics import topic
 from store import client
@@ -437,14 +437,28 @@ def test_one_alert(visit):
     ]
     assert drawn(app) == [["rect", "rule", "area", "line", "rect", "point"]]
     assert app.text_input[0].value == "the roast"
-    assert labels(app.button) == ["CSV", "Open the house", "Change the note", "Take back"]
+    assert labels(app.button) == [
+        "CSV",
+        "Open the house",
+        "This is normal, from 2026-10-25 12:01 on",
+        "Its rule",
+        "Change the note",
+        "Take back",
+    ]
 
 
 def test_an_acknowledgement_without_a_note_or_a_login(visit):
     app = visit("alerts", alert=KETTLE)
     assert texts(app.success) == ["Acknowledged at 2026-10-25 02:00:00"]
     assert texts(app.text) == ["kettle, London", "warning, level: **3,000 W**, over its limit of 2,500 W"]
-    assert labels(app.button) == ["CSV", "Open the house", "Change the note", "Take back"]
+    assert labels(app.button) == [
+        "CSV",
+        "Open the house",
+        "This is normal, from 2026-10-25 12:01 on",
+        "Its rule",
+        "Change the note",
+        "Take back",
+    ]
 
 
 def test_an_alert_with_few_details(visit):
@@ -452,7 +466,7 @@ def test_an_alert_with_few_details(visit):
     assert texts(app.subheader) == ["House 6, 2026-10-25 23:30:00"]
     assert texts(app.text) == ["meter 7", "warning, level: **800 W**, over its limit of 500 W"]
     assert texts(app.info) == ["The power of these minutes is not stored yet: it follows about 10 s after a minute ends."]
-    assert labels(app.button) == ["CSV", "Open the house", "Acknowledge"]
+    assert labels(app.button) == ["CSV", "Open the house", "This is normal, from 2026-10-26 00:00 on", "Its rule", "Acknowledge"]
 
 
 def test_an_open_alert_states_what_ends_it(visit):
@@ -536,7 +550,7 @@ def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
 
 
 def test_an_acknowledgement_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch):
-    monkeypatch.setattr(acknowledgements, "SENT_WITHIN_S", 0.5)
+    monkeypatch.setattr(sending, "SENT_WITHIN_S", 0.5)
     app = dashboard_on(stored.but(kafka="127.0.0.1:1"))("alerts", alert=KETTLE)
     app.text_input[0].set_value("tea")
     app = ran(labelled(app, "Change the note").click())

@@ -10,6 +10,7 @@ import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
 from dashboard import queries
+from smartmeter.messages.rules import no_rule
 from tests.dashboard.results import (
     FRI,
     KETTLE,
@@ -50,6 +51,10 @@ def close(expected: list[tuple]) -> list[tuple]:
 
 def seconds(day: date, clock: str) -> int:
     return round(utc(day, clock).timestamp())
+
+
+def ms(day: date, clock: str) -> int:
+    return 1000 * seconds(day, clock)
 
 
 # How much there is
@@ -248,6 +253,38 @@ def test_alerts_between(db):
     assert rows(queries.alerts_between(db, 1, [3], utc(SUN, "14:02:30"), utc(SUN, "14:03"))) == whole
     for meter_ids, start, end in (([1], "04:00", "23:00"), ([3], "13:00", "14:00"), ([3], "14:02:31", "23:00"), ([], "04:00", "23:00")):
         assert rows(queries.alerts_between(db, 1, meter_ids, utc(SUN, start), utc(SUN, end))) == []
+
+
+def test_rules_of_a_house_and_its_meters(db):
+    of_house, low, oven = queries.rules(db, 1)
+    plain = no_rule(1, 3, ms(SAT, "12:00"), ms(SAT, "11:00"))
+    assert of_house == {**plain, "meter_id": 0, "valid_from": ms(SUN, "04:00"), "sensitivity": "high", "author": "ann@example.org"} | {
+        "written": ms(SAT, "10:00")
+    }
+    assert low == {**plain, "sensitivity": "low", "author": "ann@example.org"}
+    assert oven == {
+        **plain,
+        "valid_from": ms(SUN, "12:00"),
+        "limit_watts": 2000,
+        "limit_minutes": 10,
+        "longest_on_minutes": 240,
+        "longest_off_minutes": 720,
+        "off_from": 1320,
+        "off_to": 360,
+        "normal": [{"kind": "run", "minutes": 40, "watts": 0}, {"kind": "level", "minutes": 0, "watts": 3900}],
+        "written": ms(SUN, "11:00"),
+    }
+    assert [(rule["valid_from"], rule["withdrawn"]) for rule in queries.rules(db, 5)] == [
+        (ms(SAT, "12:00"), False),
+        (ms(SUN, "12:00"), True),
+    ]
+    assert queries.rules(db, 2) == []
+
+
+def test_the_newest_of_a_house(db, nothing):
+    assert queries.newest(db, 1) == (ms(SUN, "16:01") // 1000, MON)
+    assert queries.newest(db, 2) == (None, MON)  # it has no power profile
+    assert queries.newest(nothing, 1) == (None, None)
 
 
 def test_alert_labels(db):

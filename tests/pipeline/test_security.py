@@ -375,6 +375,7 @@ def test_no_user_has_more_rights_than_documented(admin):
         ("generator", "houses"),
         ("notify", "notifications"),
         ("dashboard", "acknowledgements"),
+        ("dashboard", "rules"),
     } | {("jobs", name) for name in RESULTS}
     for user, name in (("generator", "alerts"), ("jobs", "readings"), ("sink", "daily_energy"), ("dashboard", "readings")):
         assert written(of_user(admin, user), name) == KafkaError.TOPIC_AUTHORIZATION_FAILED, (user, name)

@@ -19,6 +19,7 @@ from pyflink.common import Row
 
 from dashboard import connection
 from dashboard.acknowledgements import acknowledge
+from dashboard.sending import send
 from jobs.core.state import HouseState
 from jobs.spikes import SpikesJoin
 from jobs.warm_up import Flink
@@ -26,6 +27,7 @@ from smartmeter.errors import UserError
 from smartmeter.kafka.producer import Producer
 from smartmeter.messages.codec import Burst, decode, encode, encode_burst
 from smartmeter.messages.framing import framing
+from smartmeter.messages.rules import no_rule
 from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, SCHEMA_DIR, CodecError
 from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.settings import ROOT, Settings
@@ -271,14 +273,16 @@ def test_the_producer_and_the_dashboard_send_with_ids(with_topics, registry, cli
         monkeypatch.setenv(name, value)
     connection.settings.clear()
     acknowledge("7/1/1209600000000", 7, "the kettle")
+    send("rules", no_rule(7, 1, 1_209_600_060_000, 1_209_600_000_000) | {"limit_watts": 2000.5}, "not sent")
     connection.settings.clear()
     read = {}
-    for name in ("houses", "readings", "acknowledgements"):
+    for name in ("houses", "readings", "acknowledgements", "rules"):
         [message] = messages(settings, name)
         read[name] = AvroDeserializer(client)(message.value(), SerializationContext(topic(settings, name), MessageField.VALUE))
     assert read["houses"] == house | {"updated": datetime(2008, 5, 1, tzinfo=UTC)}
     assert (read["readings"]["house_id"], read["readings"]["watts"]) == (7, [1.5, 2.5])
     assert (read["acknowledgements"]["alert_id"], read["acknowledgements"]["note"]) == ("7/1/1209600000000", "the kettle")
+    assert (read["rules"]["meter_id"], read["rules"]["limit_watts"]) == (1, 2000.5)
 
 
 def test_looking_up_an_id_waits_while_the_registry_is_down(settings, client, door, caplog):

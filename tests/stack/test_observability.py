@@ -203,7 +203,7 @@ def test_the_sink_reports_what_it_has_stored(observed):
     for table in ("late", "dead_letter", "power_profile"):
         assert rows[table] == client.query(f"SELECT count() FROM {table} FINAL").first_row[0] > 0
     assert rows["daily_energy"] >= client.query("SELECT count() FROM daily_energy FINAL").first_row[0] > 0
-    assert rows["acknowledgements"] == 0
+    assert rows["acknowledgements"] == rows["rules"] == 0
     assert sink["smw_sink_unstored_messages"][()] == 0 and sink["smw_sink_clickhouse_up"][()] == 1
     newest = client.query(
         "SELECT toUnixTimestamp(max(modification_time)) FROM system.parts WHERE database = 'observed' AND table = 'daily_energy'"

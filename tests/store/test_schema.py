@@ -436,6 +436,38 @@ def test_a_minute_that_comes_again_with_more_readings_takes_the_place_of_the_fir
     assert writer.query("SELECT minute, readings, mean_watts FROM power_profile ORDER BY minute").result_rows == expected
 
 
+def rule(house_id, meter_id, valid_from_s=0, *, withdrawn=False, sensitivity="low", normal=(), written=0, day_ms=DAY_MS):
+    """normal: (kind, minutes, W)."""
+    kinds, minutes, watts = map(list, zip(*normal)) if normal else ([], [], [])
+    limits = (1500.0, 5, None, 600, None, None, None)
+    at = day_ms + 1000 * valid_from_s
+    return (house_id, meter_id, at, withdrawn, sensitivity, *limits, kinds, minutes, watts, "eve", at + written)
+
+
+def test_rule_list_shows_until_when_each_rule_of_a_meter_holds(writer, reader, meters):
+    insert(writer, "rules", rule(1, 3, 120, withdrawn=True), rule(1, 3, 0), rule(1, 0, 60), rule(2, 3, 30))
+    insert(writer, "rules", rule(1, 3, 0, sensitivity="high", normal=[("run", 20, 0.0)], written=-5))  # takes the place of one
+    insert(writer, "rules", rule(1, 3, 600), rule(1, 99))
+    expected = [
+        (1, 0, "the house", time_of(60), None, False, "low", []),
+        (1, 3, "refrigerator", time_of(0), time_of(120), False, "high", ["run"]),
+        (1, 3, "refrigerator", time_of(120), time_of(600), True, "low", []),
+        (1, 3, "refrigerator", time_of(600), None, False, "low", []),
+        (1, 99, "", time_of(0), None, False, "low", []),
+        (2, 3, "refrigerator", time_of(30), None, False, "low", []),
+    ]
+    for client in (writer, reader):
+        answer = client.query(
+            "SELECT house_id, meter_id, label, valid_from, valid_to, withdrawn, sensitivity, normal_kinds FROM rule_list "
+            "ORDER BY house_id, meter_id, valid_from"
+        )
+        assert answer.result_rows == expected
+    columns = "limit_watts, limit_minutes, longest_on_minutes, longest_off_minutes, off_from, off_to, muted_until, normal_minutes, normal_watts, author"
+    assert writer.query(f"SELECT {columns}, written FROM rule_list WHERE house_id = 1 AND meter_id = 3 LIMIT 1").result_rows == [
+        (1500.0, 5, None, 600, None, None, None, [20], [0.0], "eve", time_of(-0.005))
+    ]
+
+
 SEEN, TAKEN_BACK, SEEN_AGAIN = (
     acknowledgement(1, 3, acknowledged_s=1),
     acknowledgement(1, 3, withdrawn=1, acknowledged_s=2),
@@ -536,6 +568,7 @@ def insert_aged(writer, age):
     insert(writer, "alerts", alert(1, 1, day=day))
     insert(writer, "power_profile", profile(1, 1, day=day))
     insert(writer, "acknowledgements", (str(age), 1, "", "", 0, day * 86_400_000))
+    insert(writer, "rules", rule(1, age, day_ms=day * 86_400_000))
     insert(writer, "late", (0, age, 1, day, day * 86_400_000, day * 86_400_000, 1, 1.0, day * 86_400_000, ""))
     insert(writer, "dead_letter", (0, age, day * 86_400_000, "", b""))
     insert(writer, "refused", ("houses", 0, age, day * 86_400_000, "", b""))
@@ -558,7 +591,7 @@ def rows_left(writer):
 def test_retention(writer, database):
     for age in (0, 40, 400, TODAY + 1):
         insert_aged(writer, age)
-    kept = dict.fromkeys(("houses", "meters", "acknowledgements"), 4)
+    kept = dict.fromkeys(("houses", "meters", "acknowledgements", "rules"), 4)
     assert retain(writer, database, 0) == [] and set(rows_left(writer).values()) == {4}
     for days, left in ((100, 2), (30, 1)):
         assert len(retain(writer, database, days)) == len(schema.AGE_OF)

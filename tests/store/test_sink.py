@@ -17,8 +17,9 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, Topi
 from smartmeter.errors import UserError
 from smartmeter.kafka.consumers import STORED, sink_group
 from smartmeter.messages import codec, schemas, topics
+from smartmeter.messages.rules import no_rule
 from store import client
-from store.sink import Batch, Sink
+from store.sink import COLUMNS, Batch, Sink
 from tests.ports import on_free_ports
 from tests.sinks import running
 from tests.waiting import STILL_S, until
@@ -133,6 +134,25 @@ def acknowledgement(meter_id, acknowledged=1_555_200_010_123, withdrawn=False):
     }
 
 
+def rule(meter_id, valid_from=1_555_200_060_000, **changed):
+    return no_rule(7, meter_id, valid_from, 1_555_200_010_123) | changed
+
+
+WHOLE_RULE = rule(
+    2,
+    sensitivity="low",
+    limit_watts=2000.5,
+    limit_minutes=10,
+    longest_on_minutes=240,
+    longest_off_minutes=720,
+    off_from=1320,
+    off_to=360,
+    muted_until=1_555_203_600_000,
+    normal=[{"kind": "run", "minutes": 40, "watts": 0.0}, {"kind": "level", "minutes": 0, "watts": 3500.25}],
+    author="eve",
+)
+
+
 def profile(house_id=7, minutes=(3, 1), part=0):
     """Meters 1, 2, ... with so many minutes each, from 2019-04-14 00:00 on, every second minute; each meter has its own watts."""
     count = sum(minutes)
@@ -199,11 +219,12 @@ def test_every_topic_lands_in_its_table(settings):
     produce(settings, "thresholds", THRESHOLD, {**THRESHOLD, "date": 17999, "meters": []})
     produce(settings, "alerts", alert(1))
     produce(settings, "acknowledgements", acknowledgement(1))
+    produce(settings, "rules", rule(1), WHOLE_RULE)
     produce(settings, "power_profile", profile(), profile(8, (1, 0, 2), part=1_555_200_000_123))
     produce(settings, "late", LATE)
     produce(settings, "dead_letter", DEAD)
     with running(Sink(settings)):
-        until(lambda: committed(settings) == 10)
+        until(lambda: committed(settings) == 12)
     assert rows(settings, "SELECT zip, latitude, longitude, toUnixTimestamp64Milli(updated) FROM houses FINAL") == [
         ("02138", 42.37, None, 1_555_200_000_123)
     ]
@@ -293,8 +314,8 @@ def test_retracted_alerts_leave_the_list(settings):
     assert rows(settings, "SELECT meter_id FROM alert_list ORDER BY meter_id") == [(1,), (4,)]
 
 
-@pytest.mark.parametrize("topic, record_of", [("alerts", alert), ("acknowledgements", acknowledgement)])
-def test_an_alert_and_its_acknowledgement_are_stored_at_once_with_what_came_before(settings, monkeypatch, topic, record_of):
+@pytest.mark.parametrize("topic, record_of", [("alerts", alert), ("acknowledgements", acknowledgement), ("rules", rule)])
+def test_an_alert_its_acknowledgement_and_a_rule_are_stored_at_once_with_what_came_before(settings, monkeypatch, topic, record_of):
     monkeypatch.setattr("store.sink.POLL_S", 3600.0)
     settings = settings.but(clickhouse_database=f"at_once_{topic}")
     produce(settings, topic, record_of(1))
@@ -316,6 +337,68 @@ def test_an_acknowledgement_that_is_taken_back_leaves_the_list(settings):
     with running(Sink(settings)):
         until(lambda: committed(settings) == 5)
     assert rows(settings, "SELECT meter_id, note FROM alert_list ORDER BY meter_id") == [(1, "the sauna"), (2, "")]
+
+
+RULE_COLUMNS = ", ".join(
+    f"toUnixTimestamp64Milli({name})" if name in ("valid_from", "muted_until", "written") else name for name in COLUMNS["rules"]
+)
+
+
+def test_a_rule_is_stored_with_all_of_its_fields(settings):
+    produce(settings, "rules", WHOLE_RULE, rule(1), rule(0, withdrawn=True))
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 3)
+    nothing = ("normal", None, 0, None, None, None, None, None, [], [], [], "", 1_555_200_010_123)
+    of_rule = (
+        "low",
+        2000.5,
+        10,
+        240,
+        720,
+        1320,
+        360,
+        1_555_203_600_000,
+        ["run", "level"],
+        [40, 0],
+        [0.0, 3500.25],
+        "eve",
+        1_555_200_010_123,
+    )
+    assert rows(settings, f"SELECT {RULE_COLUMNS} FROM rules FINAL ORDER BY meter_id") == [
+        (7, 0, 1_555_200_060_000, True, *nothing),
+        (7, 1, 1_555_200_060_000, False, *nothing),
+        (7, 2, 1_555_200_060_000, False, *of_rule),
+    ]
+
+
+def test_of_two_rules_of_a_time_the_later_message_counts_whatever_its_writers_clock_shows(settings):
+    first, second = rule(1, sensitivity="low"), rule(1, sensitivity="high", written=1_555_200_010_122)
+    produce(settings, "rules", first, rule(2), second)
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 3)
+        produce(settings, "rules", rule(2, limit_watts=9.5, written=5))  # in a batch of its own
+        until(lambda: committed(settings) == 4)
+    assert rows(settings, "SELECT meter_id, sensitivity, limit_watts FROM rules FINAL ORDER BY meter_id") == [
+        (1, "high", None),
+        (2, "normal", 9.5),
+    ]
+
+
+FAULTY_RULES = {
+    "sensitivity: give low, normal, high": rule(1, sensitivity="deaf"),
+    "valid_from: give the start of a minute": rule(1, 1_555_200_060_001),
+    "a rule of a house takes a sensitivity and muted_until alone": rule(0, longest_on_minutes=5),
+    "limit_watts: give W, more than 0 and at most 1,000,000,000": rule(1, limit_watts=math.nan),
+}
+
+
+def test_a_faulty_rule_is_refused_with_what_is_wrong_with_it(settings):
+    produce(settings, "rules", *FAULTY_RULES.values(), rule(3))
+    with running(Sink(settings)):
+        until(lambda: committed(settings) == 5)
+    assert rows(settings, "SELECT meter_id FROM rules") == [(3,)]
+    found = rows(settings, "SELECT reason, hex(payload) FROM refused FINAL ORDER BY reason")
+    assert found == sorted((reason, codec.encode("rule", record).hex().upper()) for reason, record in FAULTY_RULES.items())
 
 
 def test_large_batches_are_stored_whole(settings):
@@ -432,6 +515,15 @@ POISON = {  # topic -> messages that cannot be stored
         {**acknowledgement(1), "note": "x" * 10_001},
         codec.encode("acknowledgement", {**acknowledgement(1), "note": "x" * 70_000}),
     ],
+    "rules": [
+        {**rule(1), "valid_from": LAST_LONG // 60_000 * 60_000},
+        {**rule(1), "muted_until": LAST_LONG},
+        {**rule(1), "withdrawn": True, "written": LAST_LONG},
+        {**rule(1), "withdrawn": True, "author": "x" * 1001},
+        {**rule(1), "withdrawn": True, "normal": [{"kind": "x" * 1001, "minutes": 0, "watts": 0.0}]},
+        {**rule(1), "normal": [{"kind": "limit", "minutes": 0, "watts": 0.0}]},
+        codec.encode("rule", {**rule(1), "withdrawn": True, "author": "x" * 70_000}),
+    ],
     "power_profile": [
         {**profile(), "start": LAST_LONG},
         {**profile(), "start": -1},
@@ -455,6 +547,7 @@ STORABLE = {  # topic -> odd messages that can be
     ],
     "daily_energy": [{**energy(LAST_LONG), "kwh": math.nan, "covered_s": math.inf, "day_s": -LAST_INT}],
     "acknowledgements": [{**acknowledgement(1), "note": "\U0001f525\0'; DROP TABLE alerts --" * 400}],
+    "rules": [{**rule(LAST_INT), "house_id": LAST_LONG, "author": "\U0001f525\0'; DROP TABLE rules --"}],
     "dead_letter": [{**DEAD, "received": LAST_LONG, "offset": 1}, {**DEAD, "received": -LAST_LONG - 1, "offset": 2}],
 }
 KAFKA_TIMES = (1, 1_555_200_000, 1_555_200_000_000_000_000, LAST_LONG)
@@ -488,6 +581,7 @@ def test_a_message_that_cannot_be_stored_is_kept_as_it_came_and_takes_no_other_w
         (LAST_LONG, 1, 1, -LAST_INT)
     ]
     assert rows(settings, "SELECT length(note) FROM acknowledgements FINAL") == [(len(STORABLE["acknowledgements"][0]["note"].encode()),)]
+    assert rows(settings, "SELECT house_id, meter_id, author FROM rules") == [(LAST_LONG, LAST_INT, "\U0001f525\0'; DROP TABLE rules --")]
     assert rows(settings, "SELECT offset, toYear(received) FROM dead_letter FINAL ORDER BY offset") == [(1, 2299), (2, 1900)]
     assert [rows(settings, f"SELECT count() FROM {table}") for table in ("thresholds", "alerts", "power_profile", "late")] == [[(0,)]] * 4
 

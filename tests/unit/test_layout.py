@@ -30,8 +30,10 @@ WITHOUT_A_UNIT_FILE = {
     "a real broker and real receivers, in tests/notify": "notify/ledger notify/service notify/trial notify/worker commands/notify",
     "processes of a whole stack, in tests/stack": "stack/services commands/stack commands/dashboard",
     "Streamlit apps, most of them on the real engine, in tests/dashboard": "dashboard/acknowledgements dashboard/app dashboard/connection dashboard/controls "
-    "dashboard/notifications dashboard/queries "
-    + " ".join(f"dashboard/views/{view}" for view in ("alerts", "appliances", "home", "map", "overview", "quality", "replay", "sql")),
+    "dashboard/notifications dashboard/queries dashboard/rules dashboard/sending "
+    + " ".join(
+        f"dashboard/views/{view}" for view in ("alerts", "appliances", "home", "map", "overview", "quality", "replay", "rules", "sql")
+    ),
 }
 """What it takes to test some modules, and which."""
 OF_NO_MODULE_HERE = {

@@ -37,6 +37,7 @@ def test_every_time_date_and_text_of_the_topics_is_limited():
     assert found["late"] == (["date", "end", "house_time", "start"], ["reason"])
     assert found["thresholds"] == (["date", "valid_from", "valid_to"], [])
     assert found["houses"] == (["updated"], ["city", "source", "state", "timezone", "zip"])
+    assert found["rules"] == (["muted_until", "valid_from", "written"], ["author", "sensitivity"])
     assert [field for field, *_ in LIMITS_OF["daily_energy"].arrays] == ["hour_starts"]
     [(field, of_meter)] = LIMITS_OF["houses"].nested
     assert field == "meters" and of_meter.texts == [("label", 1000)]

@@ -11,6 +11,7 @@ import pytest
 from dashboard import pictures
 from jobs.core.durations import KINDS
 from jobs.core.open_runs import LEVEL_WATTS
+from smartmeter.messages.rules import no_rule
 from tests.dashboard.results import SPRING, SUN
 
 LONDON = ZoneInfo("Europe/London")
@@ -64,6 +65,15 @@ def test_how_long_something_usually_lasts(of, minutes):
     assert pictures.usual_minutes(of, None) is None
 
 
+@pytest.mark.parametrize(
+    "kind, minutes", [("limit", 10), ("overrun", 240), ("idle", None), ("schedule", None), ("run", None), ("level", None)]
+)
+def test_how_long_a_rule_allows_something(kind, minutes):
+    rule = no_rule(1, 2, 0, 0) | {"limit_watts": 60.0, "limit_minutes": 10, "longest_on_minutes": 240}
+    assert pictures.allowed_minutes(alert(kind), rule) == minutes
+    assert pictures.allowed_minutes(alert(kind), None) is None
+
+
 def test_the_usual_length_is_unknown_with_too_little_history():
     assert pictures.usual_minutes(alert("off"), pd.Series({"longest_off_minutes": float("nan")})) is None
 
@@ -76,6 +86,8 @@ def test_the_usual_length_is_unknown_with_too_little_history():
         (alert("run"), 60.0, timedelta(minutes=3 * 60 + 30 + 60)),
         (alert("dead"), None, timedelta(hours=2)),
         (alert("standby"), None, timedelta(hours=24)),
+        (alert("limit"), 10.0, timedelta(minutes=3 * 10 + 30 + 60)),
+        (alert("schedule"), None, timedelta(minutes=30 + 60)),
     ],
 )
 def test_a_picture_begins_before_what_lasts_too_long(of, minutes, before):
@@ -88,6 +100,8 @@ def test_a_picture_begins_before_what_lasts_too_long(of, minutes, before):
         (alert("run", 60), power((80, 90), (50, 90), (61, 70), (70, 99)), 1),
         (alert("run", 60), power((80, 90), (61, 70), (60, 99)), 0),
         (alert("off", 60), power((0, 61), (0, 60), (5, 5), (0, 1)), 2),
+        (alert("idle", 60), power((0, 61), (0, 60), (5, 5), (0, 1)), 2),
+        (alert("limit", 60), power((80, 90), (60, 90), (61, 70), (70, 99)), 1),
         (alert("frozen", 0), power((7, 7), (8, 8), (8, 8), (8, 8)), 2),
         (alert("frozen", 0), power((8, 8), (8, 9), (8, 8)), 0),
         (alert("silent", 0), power((8, 8), None, None, None), 2),
@@ -161,6 +175,17 @@ def test_the_picture_of_a_run():
         "Blue: mean power, from the lowest to the highest reading. The dashed line is the power, 60 W, that the meter stays over. "
         "The green bar is as long as that usually lasts at most, 1 h, from the time when it began. Red: the alert."
     )
+
+
+def test_the_picture_of_an_own_limit():
+    rule = no_rule(1, 2, 0, 0) | {"limit_watts": 60.0, "limit_minutes": 10}
+    before = power((10, 10), (80, 90), (80, 90))
+    shown = pictures.picture(alert("limit", 60), before, USUAL, version(SUN), LONDON, rule)
+    assert shown.limits["watts"].tolist() == [60]
+    assert shown.usual_bar.values.tolist() == [[START_S - 60, START_S - 60 + 10 * 60, 60]]
+    assert "The dashed line is the limit of its own rule, 60 W. The green bar is as long as its rule allows, 10 min," in shown.caption
+    shown = pictures.picture(alert("limit", 60), before, None, version(SUN), LONDON)  # its rule is not stored
+    assert shown.usual_bar.empty and shown.caption.endswith("the limit of its own rule, 60 W. Red: the alert.")
 
 
 def test_the_picture_of_a_band_and_of_a_frozen_meter():
