@@ -154,7 +154,7 @@ class OverPercentile(Spikes):
     def __init__(self, settings: Settings):
         super().__init__(settings)
         self.added_watts = settings.rules.percentile_watts
-        self.statement = Percentile(self.spell.hold_ms, self.added_watts).statement
+        self.statement = Percentile(self.spell.hold_ms).statement
         self.wanted = Wanted(readings_over_watts=LEAST_LIMITS * self.added_watts)
 
     def limit_of(self, meter: MeterThresholdRecord) -> float | None:

@@ -167,10 +167,8 @@ class Alert:
         of = {"h": (self.end - self.start) // 3_600_000, "min": (self.end - self.start) // 60_000 % 60}
         of["s"] = 0 if of["h"] else (self.end - self.start) // 1000 % 60
         lasted = " ".join(f"{number} {unit}" for unit, number in of.items() if number)
-        if self.kind == "percentile":
-            over = f"over its percentile of {self.percentile_watts:,.0f} W by more than {self.over_percentile_watts:,.0f} W"
-            return f"{self.figures[0]} W, {over}" + (f", for {lasted}" if lasted else "")
-        return " W, over its limit of ".join(self.figures) + " W" + (f", for {lasted}" if lasted else "")
+        over = " W, over its limit of ".join(self.figures) + " W" + (f", for {lasted}" if lasted else "")
+        return over + (f"; its percentile is {self.percentile_watts:,.0f} W" if self.kind == "percentile" else "")
 
     @property
     def ends_when(self) -> str:

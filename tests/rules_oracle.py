@@ -68,6 +68,11 @@ class HouseRules:
         until = [record["muted_until"] for record in (own, of_house) if record and record["muted_until"] is not None]
         return InForce(found["sensitivity"] if found else "normal", any(ms > minute * MINUTE_MS for ms in until), own)
 
+    def muted_until(self, meter: int, minute: int) -> float:
+        """The first minute that is not muted by the rules in force in a minute."""
+        records = [record for record in (self.record(meter, minute), self.record(HOUSE, minute)) if record]
+        return max((math.ceil(r["muted_until"] / MINUTE_MS) for r in records if r["muted_until"] is not None), default=-math.inf)
+
     def must_be_off(self, rule: dict, minute: int) -> bool:
         """Whether a meter must be off at a minute's start, by the clock of the house."""
         if rule["off_from"] is None:

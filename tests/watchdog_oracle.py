@@ -366,8 +366,9 @@ class House:
             if usual is None:
                 continue
             allowed = rules.at(HOUSE, minute).allowed(self.numbers.silence_factor * usual["gap"] + self.numbers.silence_added, "silent")
-            if minute - before - 1 > allowed:
-                found.append(Conspicuous(before + 1 + allowed, minute - 1, before + 1, 0, usual["gap"], 0))
+            first = max(before + 1 + allowed, rules.muted_until(HOUSE, minute))
+            if first < minute:
+                found.append(Conspicuous(first, minute - 1, before + 1, 0, usual["gap"], 0))
         return {"silent": found}
 
 

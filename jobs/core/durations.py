@@ -325,9 +325,10 @@ def _scan(cells, first, usual, own, usual_at, hour_at, clock_at, runs, spells, e
 def _house_returns(spell, runs, minute, usual_minutes, own, ended, size):
     """Note the silence of a house that ends with a minute, if it was longer than allowed. Returns the number of spells that ended."""
     begun, most = runs[LAST] + 1, allowed(SILENT, SILENCE_FACTOR * usual_minutes + HOUR_MINUTES, own)
-    if silence(runs, minute, -1) <= most:
+    first = max(begun + most, own.muted_until)
+    if silence(runs, minute, -1) == 0 or first >= minute:
         return size
-    return _extend(spell, begun + most, minute - 1, begun, 0, usual_minutes, 0, ended, size)
+    return _extend(spell, first, minute - 1, begun, 0, usual_minutes, 0, ended, size)
 
 
 @compiled

@@ -78,20 +78,18 @@ class Level:
 
 @dataclass(frozen=True)
 class Percentile:
-    """States alerts of kind percentile. hold_ms: as of Level; added_watts: how far over the percentile the limit is."""
+    """States alerts of kind percentile. hold_ms: as of Level."""
 
     hold_ms: int
-    added_watts: float
 
     def statement(self, episode: Any) -> Statement:
         """The statement of an episode (a row of jobs.core.episodes.EPISODE)."""
-        peak, limit = apart(float(episode["peak_watts"]), float(episode["limit_watts"]))
         lasted_ms = int(episode["end_ms"]) - int(episode["start_ms"])
-        percentile, added = f"{float(episode['percentile_watts']):,.0f}", f"{self.added_watts:,.0f}"
+        peak, limit = apart(float(episode["peak_watts"]), float(episode["limit_watts"]))
         return {
             "kind": "percentile",
             "severity": "warning",
-            "reason": f"{peak} W, over its percentile of {percentile} W by more than {added} W{lasting(lasted_ms)}",
+            "reason": f"{peak} W, over its limit of {limit} W{lasting(lasted_ms)}; its percentile is {episode['percentile_watts']:,.0f} W",
             "ends_when": f"it falls to {limit} W or less{holding(self.hold_ms)}",
         }
 

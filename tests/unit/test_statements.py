@@ -47,15 +47,15 @@ def test_twice_the_limit_or_an_hour_is_critical(peak, lasted_s, severity):
 def test_over_a_percentile():
     row = episode(1600, 1450, 90)
     row["percentile_watts"] = 450
-    assert Percentile(60_000, 1000).statement(row) == {
+    assert Percentile(60_000).statement(row) == {
         "kind": "percentile",
         "severity": "warning",
-        "reason": "1,600 W, over its percentile of 450 W by more than 1,000 W, for 1 min 30 s",
+        "reason": "1,600 W, over its limit of 1,450 W, for 1 min 30 s; its percentile is 450 W",
         "ends_when": "it falls to 1,450 W or less for 60 s",
     }
     row["end_ms"] = row["start_ms"] + 999
-    assert Percentile(0, 1000).statement(row)["reason"] == "1,600 W, over its percentile of 450 W by more than 1,000 W"
-    assert Percentile(0, 1000).statement(row)["ends_when"] == "it falls to 1,450 W or less"
+    assert Percentile(0).statement(row)["reason"] == "1,600 W, over its limit of 1,450 W; its percentile is 450 W"
+    assert Percentile(0).statement(row)["ends_when"] == "it falls to 1,450 W or less"
 
 
 def test_the_reason_states_how_long_it_has_lasted():

@@ -347,12 +347,15 @@ def test_sensitivity_changes_how_long_a_house_may_be_silent(fields, allowed):
     assert alert.reason == f"no reading for {lasted}; it is seldom silent for longer than 9 min"
 
 
-def test_the_silence_of_a_house_is_muted_by_the_minute_that_ends_it():
-    """The silence of 90 minutes ends with minute 90 of the third day; a mute until then does not cover it."""
-    silence = [("silent", 0, TWO_DAYS + 78, TWO_DAYS + 90)]
-    assert found(silent_for(90), rule(meter_id=0, muted_until=TWO_DAYS + 90)) == silence
-    assert found(silent_for(90), rule(meter_id=0, muted_until=TWO_DAYS + 91)) == []
-    assert found(silent_for(90), rule(meter_id=1, muted_until=TWO_DAYS + 91)) == silence
+@pytest.mark.parametrize("muted_until, begins", [(78, 78), (79, 79), (89, 89), (90, None), (91, None)])
+def test_a_muted_part_of_a_houses_silence_is_no_alert(muted_until, begins):
+    """The silence of 90 minutes ends with minute 90 of the third day; after minute 78 it is too long."""
+    expected = [] if begins is None else [("silent", 0, TWO_DAYS + begins, TWO_DAYS + 90)]
+    assert found(silent_for(90), rule(meter_id=0, muted_until=TWO_DAYS + muted_until)) == expected
+
+
+def test_a_muted_meter_mutes_no_silence_of_its_house():
+    assert found(silent_for(90), rule(meter_id=1, muted_until=TWO_DAYS + 91)) == [("silent", 0, TWO_DAYS + 78, TWO_DAYS + 90)]
 
 
 def test_the_silence_of_a_meter_in_a_house_that_is_not():
