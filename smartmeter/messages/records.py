@@ -181,7 +181,7 @@ class RuleRecord(TypedDict):
     meter_id: int
     valid_from: int
     withdrawn: bool
-    sensitivity: Literal["low", "normal", "high"]
+    sensitivity: str
     limit_watts: float | None
     limit_minutes: int
     longest_on_minutes: int | None
