@@ -57,7 +57,7 @@ def shown(house: House, meter_id: int) -> None:
         table = versions([rule for rule in stored if rule["meter_id"] == meter_id], house)
         if len(table):
             st.dataframe(table, hide_index=True, column_config=COLUMNS)
-            csv_button(table, f"rules_{house.house_id}_{meter_id}.csv")
+            csv_button(lambda: table, f"rules_{house.house_id}_{meter_id}.csv")
         if len(st.session_state.get(rules.SENT, [])) < waited:
             st.rerun()
 

@@ -339,6 +339,32 @@ def acknowledge(page: Page, db, alert_id: str) -> None:
     assert db.query("SELECT count() FROM alert_list WHERE acknowledged IS NOT NULL").first_row[0] == 0
 
 
+def test_a_rule_is_set_shown_once_stored_changed_and_removed(new_page, db):
+    rules = "SELECT meter_id, limit_watts, withdrawn FROM rules FINAL ORDER BY valid_from"
+    house_id, meter_id = db.query("SELECT house_id, max(meter_id) FROM daily_energy FINAL GROUP BY house_id LIMIT 1").first_row
+    page = new_page(f"rules?house={house_id}&meter={meter_id}")
+    whole(page)
+    limit = page.get_by_role("spinbutton", name="Own limit, W")
+    limit.fill("0")
+    page.get_by_role("button", name="Save").click()
+    page.get_by_text("Give W, more than 0 and at most 1,000,000,000.").wait_for()
+    assert db.query(rules).result_rows == []
+    limit.fill("812.5")
+    page.get_by_role("button", name="Save").click()
+    until(lambda: db.query(rules).result_rows == [(meter_id, 812.5, False)])
+    expect(page.locator("[data-testid=stDataFrame]")).to_have_count(1)  # the table of rules, once stored
+    assert downloaded(page)["rule"].tolist() == ["An alert when it is over 812.5 W for a minute."]
+    whole(page)
+    expect(limit).to_have_value("812.50")
+    limit.fill("")
+    page.get_by_role("button", name="Save").click()
+    until(lambda: db.query(rules).result_rows[-1] == (meter_id, None, False))
+    until(lambda: downloaded(page)["rule"].tolist()[0] == "It changes nothing.")  # then the form starts from what is stored
+    whole(page)
+    page.get_by_role("button", name="Remove the rule").click()
+    until(lambda: db.query(rules).result_rows[-1] == (meter_id, None, True))
+
+
 def test_an_alert_is_picked_by_mouse(new_page, db):
     page = new_page("alerts")
     whole(page)

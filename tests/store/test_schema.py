@@ -463,9 +463,9 @@ def test_rule_list_shows_until_when_each_rule_of_a_meter_holds(writer, reader, m
         )
         assert answer.result_rows == expected
     columns = "limit_watts, limit_minutes, longest_on_minutes, longest_off_minutes, off_from, off_to, muted_until, normal_minutes, normal_watts, author"
-    assert writer.query(f"SELECT {columns}, written FROM rule_list WHERE house_id = 1 AND meter_id = 3 LIMIT 1").result_rows == [
-        (1500.0, 5, None, 600, None, None, None, [20], [0.0], "eve", time_of(-0.005))
-    ]
+    assert writer.query(
+        f"SELECT {columns}, written FROM rule_list WHERE house_id = 1 AND meter_id = 3 ORDER BY valid_from LIMIT 1"
+    ).result_rows == [(1500.0, 5, None, 600, None, None, None, [20], [0.0], "eve", time_of(-0.005))]
 
 
 SEEN, TAKEN_BACK, SEEN_AGAIN = (
