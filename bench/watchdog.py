@@ -31,6 +31,7 @@ from bench.watching.watched import Result, Watched
 from generator.channels import WATTS_PER_UNIT, ReadingOptions
 from generator.datasets import MeasuredHouse, measured_houses
 from smartmeter.errors import UserError
+from smartmeter.messages.rules import SENSITIVITIES
 from smartmeter.progress import Pace
 from smartmeter.settings import Settings
 from smartmeter.timezones import is_timezone
@@ -57,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--warm-up-days", type=int, metavar="N", help="first days with readings of each house that do not count (default: SMW_WINDOW_DAYS)"
     )
+    parser.add_argument("--sensitivity", choices=SENSITIVITIES, default="normal", help="of all houses, as a rule of users (default normal)")
     parser.add_argument("--seed", type=int, default=1, help="the same seed draws the same faults (default 1)")
     parser.add_argument("--out", type=Path, metavar="FOLDER", help="folder for watchdog.json and watchdog.svg (default: SMW_HOME/bench)")
 
@@ -106,7 +108,7 @@ def zone_of(text: str, folders: Sequence[Path]) -> tuple[str, str]:
 
 def results_of(houses: Sequence[MeasuredHouse], labels: Sequence[Place], args: argparse.Namespace, settings: Settings) -> list[Result]:
     """Run the jobs on each house in turn, so one house at a time is in memory."""
-    core, warm_up_days = Core(settings), args.warm_up_days or settings.rules.window_days
+    core, warm_up_days = Core(settings, sensitivity=args.sensitivity), args.warm_up_days or settings.rules.window_days
     placing = Placing(args.seed, args.faults, settings.rules.on_watts, round(settings.rules.max_gap_s * 1000))
     results = [watch(core, Watched(house, warm_up_days, days_of(house, labels)), placing) for house in houses]
     if not any(result.judged for result in results):
@@ -139,6 +141,7 @@ def save(folder: Path, results: Sequence[Result], figures: Figures, args: argpar
     record = {
         "seed": args.seed,
         "faults_each": args.faults,
+        "sensitivity": args.sensitivity,
         "warm_up_days": args.warm_up_days or settings.rules.window_days,
         "settings": {item.variable.name: item.value for item in settings.rules.items()},
         "houses": [house_record(result) for result in results],

@@ -14,12 +14,15 @@ from generator.houses import House, HouseDay
 from jobs import spikes
 from jobs.core.batches import house_batches
 from jobs.core.readings import read
+from jobs.core.user_rules import UserRules
 from jobs.core.watch import Watch
 from jobs.flink.operator import Houses
+from jobs.flink.rule_source import NoRules
 from jobs.thresholds import Thresholds
 from jobs.warm_up import Flink
 from smartmeter.messages.codec import decode_as, encode_burst
 from smartmeter.messages.records import AlertRecord
+from smartmeter.messages.rules import HOUSE, no_rule
 from smartmeter.settings import Settings
 
 BURST_S = 25 * 3600
@@ -39,12 +42,26 @@ def alert_of(record: AlertRecord) -> Alert:
     return Alert(record["kind"], record["meter_id"], record["start"], record["end"], record["start"])
 
 
+class Sensitivity(NoRules):
+    """A rule of the same sensitivity for each house, from the beginning of time."""
+
+    def __init__(self, sensitivity: str):
+        rule = no_rule(0, HOUSE, 0, 0)
+        rule["sensitivity"] = sensitivity
+        self._rules = UserRules.of([rule])
+
+    def of(self, house_id: int) -> UserRules:
+        """See RuleSource."""
+        return self._rules
+
+
 class Core:
     """The operator. One serves all houses."""
 
-    def __init__(self, settings: Settings, burst_s: int = BURST_S):
+    def __init__(self, settings: Settings, burst_s: int = BURST_S, sensitivity: str = "normal"):
         rules = Settings(rules=settings.rules)  # without the user's registry and prefix of topics
-        self._houses = Houses(rules, [Thresholds(rules), *spikes.stages(rules), Watch(rules)])
+        stages = [Thresholds(rules), *spikes.stages(rules), Watch(rules)]
+        self._houses = Houses(rules, stages, user_rules=Sensitivity(sensitivity))
         self._burst_s = burst_s
 
     def take(self, house: House, day: HouseDay, state: State) -> tuple[list[AlertRecord], State]:
