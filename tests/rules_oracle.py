@@ -36,7 +36,8 @@ class InForce:
 
     def allowed(self, minutes: float, kind: str) -> float:
         """For how long a condition of a kind may hold, where it may for so many minutes without a rule."""
-        return math.inf if self.muted else math.floor(FACTORS[self.sensitivity][1] * minutes) + self.normal((kind,), "minutes")
+        longer = 1 if kind == "standby" else FACTORS[self.sensitivity][1]
+        return math.inf if self.muted else math.floor(longer * minutes) + self.normal((kind,), "minutes")
 
 
 NOTHING = InForce()

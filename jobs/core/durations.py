@@ -377,7 +377,7 @@ def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
     if usual.mains:
         if lasted(runs[OVER_HOUR], minute) > allowed(HOUR, OVER_HOUR_MINUTES, own):
             size = _extend(spells[HOUR], minute, minute, runs[OVER_HOUR], usual.hour[hour], -1, high, ended, size)
-        if lasted(runs[OVER_STANDBY], minute) > allowed(STANDBY, STANDBY_MINUTES, own):
+        if lasted(runs[OVER_STANDBY], minute) > STANDBY_MINUTES + own.extra[STANDBY]:  # a day, however sensitive
             size = _extend(spells[STANDBY], minute, minute, runs[OVER_STANDBY], usual.standby, -1, high, ended, size)
         if lasted(runs[UNDER_DEAD], minute) > allowed(DEAD, HOUR_MINUTES, own):
             size = _extend(spells[DEAD], minute, minute, runs[UNDER_DEAD], usual.dead, -1, high, ended, size)
