@@ -37,8 +37,8 @@ from jobs.core.user_rules import LEAST_LIMITS, PERCENTILE, SPIKE
 from jobs.core.watch import Watch
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
-from jobs.flink.operator import MESSAGE, Context, Houses
-from jobs.flink.rule_source import RuleSource
+from jobs.flink.operator import MESSAGE, NOTHING, Context, Houses
+from jobs.flink.outside import Outside
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of
 from smartmeter.messages.codec import decode_as
@@ -206,10 +206,10 @@ class Waiting:
 class SpikesJoin(KeyedCoProcessFunction):
     """Holds the batches of a house, in order, until the thresholds for all of their time have arrived."""
 
-    def __init__(self, settings: Settings, run: Run = LIVE, user_rules: RuleSource | None = None):
+    def __init__(self, settings: Settings, run: Run = LIVE, outside: Outside = NOTHING):
         self.spikes, *others = stages(settings)
         self.stages: list[Spikes | Watch] = [self.spikes, *others, Watch(settings)]
-        self.houses = Houses(settings, list[Stage](self.stages), run, user_rules)
+        self.houses = Houses(settings, list[Stage](self.stages), run, outside)
 
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink before the first row."""
@@ -296,7 +296,7 @@ def main() -> None:
     batches = kafka_tables.batches(tables, settings, run, wanted)
     joined = (
         batches.connect(kafka_tables.thresholds(tables, settings, run))
-        .process(SpikesJoin(settings, run, flow.rule_source("spikes", settings, stages(settings), run)), output_type=MESSAGE)
+        .process(SpikesJoin(settings, run, flow.outside("spikes", settings, stages(settings), run)), output_type=MESSAGE)
         .name("spikes")
         .uid("spikes")
     )

@@ -17,6 +17,7 @@ from jobs.core.readings import read
 from jobs.core.user_rules import UserRules
 from jobs.core.watch import Watch
 from jobs.flink.operator import Houses
+from jobs.flink.outside import Outside
 from jobs.flink.rule_source import NoRules
 from jobs.thresholds import Thresholds
 from jobs.warm_up import Flink
@@ -61,7 +62,7 @@ class Core:
     def __init__(self, settings: Settings, burst_s: int = BURST_S, sensitivity: str = "normal"):
         rules = Settings(rules=settings.rules)  # without the user's registry and prefix of topics
         stages = [Thresholds(rules), *spikes.stages(rules), Watch(rules)]
-        self._houses = Houses(rules, stages, user_rules=Sensitivity(sensitivity))
+        self._houses = Houses(rules, stages, outside=Outside(Sensitivity(sensitivity)))
         self._burst_s = burst_s
 
     def take(self, house: House, day: HouseDay, state: State) -> tuple[list[AlertRecord], State]:

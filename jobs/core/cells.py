@@ -104,6 +104,12 @@ class Cells:
         days: list[int] = np.unique(day_of(timezone, ends_ms)).tolist()
         return days
 
+    @property
+    def last_minute(self) -> int:
+        """The last minute with a reading; 0 without any."""
+        seen = [day * DAY_MINUTES + int(np.flatnonzero(self.block(day).cells[0]["low"])[-1]) for day in self.days[-1:]]
+        return seen[0] if seen else 0
+
     def take(self, minutes: Rows) -> None:
         """Merge minutes (PART) into their cells."""
         days = minutes["minute"] // DAY_MINUTES

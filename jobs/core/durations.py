@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, Cells
+from jobs.core.cells import DAY_MINUTES, HOUSE, Cells
 from jobs.core.local_hours import HOUR_MS, clock_minutes
 from jobs.core.open_runs import (
     COLUMNS,
@@ -82,6 +82,7 @@ SPELL = np.dtype(
 )
 """24 bytes."""
 
+HOUSE_ALONE = np.array([HOUSE], np.int32)
 STATE_VERSION = 1
 DURATIONS_VERSION = 2
 
@@ -133,6 +134,23 @@ class Usuals(NamedTuple):
         first = max(int(np.searchsorted(self.from_minutes, minute, side="right")) - 1, 0)
         kept = self.of_version >= first
         return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])
+
+
+class Silence(NamedTuple):
+    """For how many minutes a house is silent usually, and may be; and the first minute that is not muted."""
+
+    usual: int
+    allowed: int
+    muted_until: int
+
+    @classmethod
+    def at(cls, minute: int, usuals: Usuals, user_rules: UserRules) -> Silence | None:
+        """That of a minute; None while it is not known what is usual."""
+        [[usual]], [own] = usuals.at(HOUSE_ALONE, np.array([minute], np.int32)), user_rules.at(HOUSE_ALONE, minute)
+        if usual < 0:
+            return None
+        gap = int(usuals.rows[usual]["gap"])
+        return cls(gap, int(allowed(SILENT, SILENCE_FACTOR * gap + HOUR_MINUTES, own)), int(own["muted_until"]))
 
 
 class Scan(NamedTuple):
@@ -239,6 +257,7 @@ class Durations:
     midnight: Progress = field(default_factory=Progress.none)  # at that midnight, once the scan is past it
     ahead: Progress = field(default_factory=Progress.none)
     sent: Rows = field(default_factory=lambda: np.empty(0, SPELL))  # as sent, those that may change
+    absent: Rows = field(default_factory=lambda: np.empty(0, SPELL))  # the silence of the house, by the wall clock, until it sends again
 
     def changed_from(self, minute: int) -> None:
         """Scan again from a minute on, if that has been scanned."""
@@ -253,6 +272,20 @@ class Durations:
             self.ahead = self.midnight = self.ahead.go_on(scan, midnight)
         self.ahead = self.ahead.go_on(scan, until_minute)
 
+    def spells(self, progress: Progress, clock_minute: int) -> Rows:
+        """SPELL: all spells of a progress (see Progress.all_spells), and the house's silence while its end is not scanned."""
+        if len(self.absent) and len(progress.runs) and progress.runs[0, LAST] >= self.absent["since"][0]:
+            self.absent = self.absent[:0]
+        return np.concatenate([self.absent, progress.all_spells(clock_minute)])
+
+    def is_silent(self, silence: Silence, last_minute: int, now_minute: int) -> bool:
+        """Note the silence of a house that had its last reading in a minute, if by the wall clock it is longer than allowed."""
+        first = max(last_minute + 1 + silence.allowed, silence.muted_until)
+        if first >= now_minute or now_minute < silence.muted_until:
+            return False
+        self.absent = np.array([(HOUSE, SILENT, first, now_minute - 1, last_minute + 1, 0, silence.usual, 0, True)], SPELL)
+        return True
+
     def close(self, scan: Scan, end_minute: int) -> None:
         """Close the days that end by a minute."""
         at_end = self.midnight if self.midnight.minute == end_minute else self.closed.go_on(scan, end_minute)
@@ -263,7 +296,7 @@ class Durations:
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""
         kept = b"".join(progress.to_bytes() for progress in (self.closed, self.midnight, self.ahead))
-        body = bytes([DURATIONS_VERSION]) + kept + self.sent.tobytes()
+        body = bytes([DURATIONS_VERSION, len(self.absent)]) + self.absent.tobytes() + kept + self.sent.tobytes()
         packed: bytes = lz4.block.compress(body)
         return packed
 
@@ -274,10 +307,11 @@ class Durations:
             return cls()
         body = bytearray(lz4.block.decompress(state))
         require_version(body[0], DURATIONS_VERSION)
-        closed, at = Progress.from_bytes(body, 1)
+        absent = np.frombuffer(body, SPELL, body[1], 2)
+        closed, at = Progress.from_bytes(body, 2 + absent.nbytes)
         midnight, at = Progress.from_bytes(body, at)
         ahead, at = Progress.from_bytes(body, at)
-        return cls(closed, midnight, ahead, np.frombuffer(body, SPELL, offset=at))
+        return cls(closed, midnight, ahead, np.frombuffer(body, SPELL, offset=at), absent)
 
 
 def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:

@@ -99,6 +99,14 @@ class Stage:
         """Yield (topic, record) for a batch that was taken in."""
         raise NotImplementedError
 
+    def due_ms(self, state: HouseState, house: HouseDays) -> int | None:
+        """When a house counts as silent by the wall clock, if nothing comes; None: never, or not known."""
+        return None
+
+    def absent(self, state: HouseState, house: HouseDays, now_ms: int) -> Iterator[Result]:
+        """Yield (topic, record) for a house that is due, if it is silent. now_ms: the wall clock."""
+        yield from ()
+
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield (topic, record) some time after a stage set Change.wake, or at the end of a bounded topic (ended)."""
         yield from ()

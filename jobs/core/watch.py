@@ -8,7 +8,7 @@ import numpy as np
 
 from jobs.core.batches import Wanted
 from jobs.core.cells import Cells, watts_of
-from jobs.core.durations import KINDS, OWN_LIMIT, Durations, Progress, Scan, Usuals
+from jobs.core.durations import KINDS, OWN_LIMIT, Durations, Progress, Scan, Silence, Usuals
 from jobs.core.episodes import changes, openings
 from jobs.core.house_days import HouseDays
 from jobs.core.minutes import SETTLED_AFTER_MS, Minutes
@@ -56,6 +56,8 @@ class Watch(Stage):
         if not settles and house.clock_ms // MINUTE_MS == change.clock_before_ms // MINUTE_MS:
             return
         usuals, durations = self.keep_new(state, change.thresholds), Durations.from_bytes(state.get("durations"))
+        if change.thresholds or ruled_from is not None or len(durations.absent):
+            keep_silence(state, usuals, user_rules, house.clock_ms // MINUTE_MS)
         durations.changed_from(min(minute for minute in (self.first_changed(change), ruled_from) if minute is not None))
         before = durations.sent
         if not settles and not before["open"].any():
@@ -92,7 +94,7 @@ class Watch(Stage):
         self, house: HouseDays, house_id: int, durations: Durations, progress: Progress, user_rules: UserRules, now_ms: int
     ) -> Iterator[Result]:
         """Yield the alerts whose spells have changed since they were sent."""
-        spells = progress.all_spells(house.clock_ms // MINUTE_MS)
+        spells = durations.spells(progress, house.clock_ms // MINUTE_MS)
         changed, gone = changes(durations.sent, spells, KEY)
         durations.sent = spells
         if len(changed) or len(gone):
@@ -100,6 +102,24 @@ class Watch(Stage):
             for spells, retracted in ((gone, True), (changed, False)):
                 for spell in spells:
                     yield "alerts", alert(house_id, house.timezone, spell, limit_of(spell, user_rules), retracted, revision)
+
+    def due_ms(self, state: HouseState, house: HouseDays) -> int | None:
+        """See Stage."""
+        silence = state.get("silence")
+        return house.clock_ms + int.from_bytes(silence) * MINUTE_MS if silence else None
+
+    def absent(self, state: HouseState, house: HouseDays, now_ms: int) -> Iterator[Result]:
+        """Yield the alert of a house that is silent. Its end is that of its readings, as soon as it sends again."""
+        usuals, user_rules = self.keep_new(state, []), UserRules.from_bytes(state.get("user_rules"))
+        durations, now_minute = Durations.from_bytes(state.get("durations")), now_ms // MINUTE_MS
+        silence = Silence.at(now_minute, usuals, user_rules)
+        if silence and not len(durations.absent) and durations.is_silent(silence, last_minute(state), now_minute):
+            durations.sent = np.concatenate([durations.sent, durations.absent])
+            revision = house.next_revision(now_ms)
+            for spell in durations.absent:
+                yield "alerts", alert(state.house_id, house.timezone, spell, limit_of(spell, user_rules), False, revision)
+            state.put("durations", durations.to_bytes())
+            state.remove("silence")  # until the house sends again
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield the alerts of minutes that are not settled at the end of a bounded topic."""
@@ -111,6 +131,20 @@ class Watch(Stage):
             to_the_end = durations.ahead.go_on(scan, house.clock_ms // MINUTE_MS + 1)
             yield from self.alerts(house, state.house_id, durations, to_the_end, user_rules, now_ms)
             state.put("durations", durations.to_bytes())
+
+
+def keep_silence(state: HouseState, usuals: Usuals, user_rules: UserRules, minute: int) -> None:
+    """Store for how many minutes the house may be silent, as of a minute."""
+    if silence := Silence.at(minute, usuals, user_rules):
+        state.put("silence", silence.allowed.to_bytes(4))
+    else:
+        state.remove("silence")
+
+
+def last_minute(state: HouseState) -> int:
+    """The minute of a house's newest reading."""
+    newest: int = max([Cells(state).last_minute, *Minutes.from_bytes(state.get("minutes")).open["minute"].tolist()])
+    return newest
 
 
 def first_open(clock_ms: int) -> int:

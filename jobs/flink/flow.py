@@ -16,9 +16,11 @@ from pyflink.datastream import DataStream, StreamExecutionEnvironment
 from pyflink.table import StreamTableEnvironment
 
 from jobs.core.stage import Stage
+from jobs.flink.absence import TopicBacklog
 from jobs.flink.kafka_tables import batches, results
 from jobs.flink.operator import MESSAGE, Houses
-from jobs.flink.rule_source import NoRules, RuleSource, RulesTopic
+from jobs.flink.outside import Outside
+from jobs.flink.rule_source import RulesTopic
 from smartmeter import reports
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
@@ -40,17 +42,19 @@ def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
     tables, stages = environment(name, settings), stages_of(settings)
     messages = (
         batches(tables, settings, of_run, reduce(or_, (stage.wanted for stage in stages)))
-        .process(Houses(settings, stages, of_run, rule_source(name, settings, stages, of_run)), output_type=MESSAGE)
+        .process(Houses(settings, stages, of_run, outside(name, settings, stages, of_run)), output_type=MESSAGE)
         .name("houses")
         .uid("houses")
     )
     send(tables, settings, of_run, messages)
 
 
-def rule_source(name: str, settings: Settings, stages: Sequence[Stage], run: Run) -> RuleSource:
-    """Where the stages of a job get the rules of users from. Exits the process if there is no topic for them."""
+def outside(name: str, settings: Settings, stages: Sequence[Stage], run: Run) -> Outside:
+    """What the stages of a job need besides its messages. Exits the process if there is no topic of rules."""
+    if not any(stage.judges for stage in stages):
+        return Outside()
     try:
-        return RulesTopic(settings, name, run) if any(stage.judges for stage in stages) else NoRules()
+        return Outside(RulesTopic(settings, name, run), None if run.bounded else TopicBacklog(settings, name))
     except UserError as error:
         sys.exit(reports.fail("smw", str(error)))
 

@@ -31,8 +31,9 @@ from jobs.core.overlaps import cut
 from jobs.core.stage import Change, Stage
 from jobs.core.state import NO_STATE, HouseState, Shard
 from jobs.core.state_version import StateFault
+from jobs.flink.absence import LONGEST_MS, Absences
 from jobs.flink.metrics import Counts, own_group
-from jobs.flink.rule_source import NoRules, RuleSource
+from jobs.flink.outside import Outside
 from smartmeter.local_days import midnights
 from smartmeter.messages import topics
 from smartmeter.messages.codec import decode_as, encode
@@ -65,6 +66,9 @@ COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
 COUNTED = (*_NAME_OF.values(), "readings_refused", "messages_failed", "alerts_opened", "alerts_closed")
 
 
+NOTHING = Outside()
+
+
 class Context(Protocol):
     """The methods of Flink's contexts of keyed functions that are used."""
 
@@ -78,9 +82,9 @@ class Context(Protocol):
 class Houses(KeyedProcessFunction):
     """Keeps the open days of each house, and sends the results of the stages."""
 
-    def __init__(self, settings: Settings, stages: list[Stage], run: Run = LIVE, user_rules: RuleSource | None = None):
+    def __init__(self, settings: Settings, stages: list[Stage], run: Run = LIVE, outside: Outside = NOTHING):
         self.rules = Rules.of(settings)
-        self.user_rules = user_rules or NoRules()
+        self.user_rules, self.backlog = outside
         self.framing = framing(settings, run)
         self.topic_of = {name: topics.topic(settings, name, run) for name in topics.RESULTS}
         self.days = run.days
@@ -92,6 +96,7 @@ class Houses(KeyedProcessFunction):
         """Called by Flink before the first row: get the state and the metrics."""
         self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
         self.guard = Guard()
+        self.absences = Absences()
         self.user_rules.open()
         group = own_group(runtime_context.get_metrics_group())
         self.counts = Counts(group, COUNTED, topics.RESULTS)
@@ -157,6 +162,9 @@ class Houses(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         """Yield early results of some waiting houses, or at the end of a bounded topic those of all houses."""
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
+        if self.backlog and not ended:
+            self.know([], ctx)
+            yield from self.look_for_absent(ctx)
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
             if not (days := state.get("days")):  # all of its messages have failed
@@ -176,6 +184,41 @@ class Houses(KeyedProcessFunction):
         self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
         self.counts.report()
 
+    def look_for_absent(self, ctx: Context) -> Iterator[Row]:
+        """Yield the alerts of the shard's houses that have sent nothing for longer than usual, by the wall clock."""
+        shard, now = ctx.get_current_key(), ctx.timer_service().current_processing_time()
+        if not self.absences.is_time(shard, now):
+            return
+        due, unknown, next_ms = self.absences.look(shard, now)
+        ctx.timer_service().register_processing_time_timer(next_ms)
+        for house_id in unknown:
+            state = HouseState(self.of_shard, house_id)
+            if days := state.get("days"):
+                self.expect(shard, state, HouseDays.from_bytes(days), now)
+        read_until_ms = self.backlog.read_until_ms() if self.backlog and due else 0
+        for house_id in due:
+            state = HouseState(self.of_shard, house_id)
+            house = HouseDays.from_bytes(state.get("days") or b"")
+            self.expect(shard, state, house, now)
+            if self.absences.is_due(shard, house_id, read_until_ms):
+                yield from self.messages(self.absent(shard, state, house, now))
+
+    def absent(self, shard: int, state: HouseState, house: HouseDays, now_ms: int) -> list[Result]:
+        """The alerts of a house that is due. Writes its new state."""
+        results = [result for stage in self.stages for result in stage.absent(state, house, now_ms)]
+        if results:
+            state.put("days", house.to_bytes())
+            state.keep()
+            self.count_alerts(shard, len(results), 0)
+            self.absences.expect(shard, state.house_id, None)
+        return results
+
+    def expect(self, shard: int, state: HouseState, house: HouseDays, now_ms: int) -> None:
+        """Note when a house counts as silent if nothing comes."""
+        due_ms = [due for stage in self.stages if (due := stage.due_ms(state, house)) is not None]
+        is_live = now_ms - house.clock_ms < LONGEST_MS
+        self.absences.expect(shard, state.house_id, min(due_ms) if due_ms and is_live else None)
+
     def all_houses(self) -> list[int]:
         """The houses of the current shard."""
         return _house_ids(self.of_shard.get(HOUSES))
@@ -189,6 +232,9 @@ class Houses(KeyedProcessFunction):
         if (shard := ctx.get_current_key()) not in self.open_alerts:
             self.open_alerts[shard] = int.from_bytes(self.of_shard.get(OPEN_ALERTS) or b"")
             ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
+            if self.backlog:
+                now = ctx.timer_service().current_processing_time()
+                ctx.timer_service().register_processing_time_timer(self.absences.begin(shard, self.all_houses(), now))
             if waiting := self.waiting():
                 self.wait(waiting, ctx.timer_service())
         known = self.all_houses()
@@ -217,6 +263,8 @@ class Houses(KeyedProcessFunction):
             change.close(self.rules)
         change.state.put("days", change.house.to_bytes())
         self.count(change, ctx.get_current_key())
+        if self.backlog:
+            self.expect(ctx.get_current_key(), change.state, change.house, ctx.timer_service().current_processing_time())
         if change.wake and change.house_id not in (waiting := self.waiting()):
             if waiting:
                 self.of_shard.put(WAITING, np.array([*waiting, change.house_id], np.int64).tobytes())
@@ -244,10 +292,14 @@ class Houses(KeyedProcessFunction):
         for verdict, name in enumerate(COUNTED_AS):
             self.counts.add(name, readings[verdict])
             self.counts.add("readings_refused" if verdict == FRESH else name, refused[verdict])
-        if change.opened or change.closed:
-            self.counts.add("alerts_opened", change.opened)
-            self.counts.add("alerts_closed", change.closed)
-            self.open_alerts[shard] += change.opened - change.closed
+        self.count_alerts(shard, change.opened, change.closed)
+
+    def count_alerts(self, shard: int, opened: int, closed: int) -> None:
+        """Count alerts that opened and closed."""
+        if opened or closed:
+            self.counts.add("alerts_opened", opened)
+            self.counts.add("alerts_closed", closed)
+            self.open_alerts[shard] += opened - closed
             self.of_shard.put(OPEN_ALERTS, self.open_alerts[shard].to_bytes(8))
 
     def messages(self, results: Iterable[Result]) -> Iterator[Row]:

@@ -10,12 +10,12 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from pathlib import Path
 from typing import Protocol
 
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, Message, TopicPartition
 
 from jobs.core.user_rules import NO_USER_RULES, UserRules
+from jobs.flink.carried import Carried
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import group_of
@@ -68,11 +68,9 @@ class RulesTopic:
     """The rules in the topic. It is made where the job is submitted, and opened in each worker."""
 
     def __init__(self, settings: Settings, job: str, run: Run):
-        """Raises UserError if the topic does not exist. Certificates travel with it, so a Flink's nodes need no file."""
+        """Raises UserError if the topic does not exist."""
         self._name, self._framing = topic(settings, "rules"), framing(settings, run)
-        self._properties = connection.consumer(settings, group_of(settings, job)) | {"enable.partition.eof": True}
-        if ca := self._properties.pop("ssl.ca.location", None):
-            self._properties["ssl.ca.pem"] = Path(str(ca)).read_text()
+        self._carried, self._group_id = Carried(settings), group_of(settings, job)
         if self._name not in connection.admin(settings).list_topics(timeout=connection.PATIENCE_S).topics:
             raise UserError(
                 f"Kafka at {settings.kafka.address} has no topic {self._name}, or does not let this user read it: "
@@ -83,7 +81,8 @@ class RulesTopic:
         """See RuleSource."""
         self._records: dict[int, dict[tuple[int, int], RuleRecord]] = defaultdict(dict)  # house -> (meter, valid from) -> rule
         self._rules: dict[int, UserRules] = {}
-        self._consumer = Consumer(self._properties)
+        properties = connection.consumer(self._carried.unpacked(), self._group_id)
+        self._consumer = Consumer(properties | {"enable.partition.eof": True})
         partitions = self._consumer.list_topics(self._name, PATIENCE_S).topics[self._name].partitions
         places = [TopicPartition(self._name, partition, OFFSET_BEGINNING) for partition in partitions]
         self._consumer.assign(places)

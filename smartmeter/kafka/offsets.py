@@ -62,9 +62,9 @@ class Offsets:
         """The group's committed offset of each partition; 0 if it has none."""
         return {place: max(offset, 0) for place, offset in self._call(self._group.committed, self._places, TIMEOUT_S).items()}
 
-    def lag(self) -> int:
-        """Messages that the group has not committed."""
-        return self._call(self._group.lag, self.committed(), self.bounds(), TIMEOUT_S)
+    def lag(self, bounds: dict[Place, tuple[int, int]] | None = None) -> int:
+        """Messages that the group has not committed; of those within earlier bounds, if given."""
+        return self._call(self._group.lag, self.committed(), bounds or self.bounds(), TIMEOUT_S)
 
     def _call(self, function: Callable[P, T], *arguments: P.args, **options: P.kwargs) -> T:
         """The function's result. Repeats the call while the group has no coordinator or a partition no leader."""

@@ -30,6 +30,7 @@ from jobs.core.watch import Watch
 from jobs.core.window import Window
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import BATCHES, BYTES, HOUSES, MESSAGE, Houses
+from jobs.flink.outside import Outside
 from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
@@ -174,7 +175,7 @@ def pipeline(
     results, keyed = Results(), FlinkStandIn()
 
     def houses(batches=known_after):
-        made = Houses(setting, made_of(stages_of, setting), run, GivenRules(rules if batches >= known_after else ()))
+        made = Houses(setting, made_of(stages_of, setting), run, Outside(GivenRules(rules if batches >= known_after else ())))
         made.open(keyed)
         return made
 

@@ -12,12 +12,16 @@ from jobs.core.cells import HOUSE, code_of, watts_of
 from jobs.core.durations import HOUR_MINUTES, KINDS, MERGED_MINUTES, RUN_FACTOR, RUN_MINUTES, SILENCE_FACTOR, SPELL, Durations
 from jobs.core.episodes import openings
 from jobs.core.house_days import HouseDays
+from jobs.core.statements import duration
 from jobs.core.watch import KEY, Watch, alert
+from jobs.flink.operator import Houses
+from jobs.flink.outside import Outside
 from jobs.thresholds import Thresholds
 from smartmeter.messages.rules import no_rule
+from smartmeter.run import LIVE
 from smartmeter.settings import Settings
-from tests.unit.driver import Results, pipeline
-from tests.unit.flink_stand_in import State
+from tests.unit.driver import GivenRules, Results, made_of, pipeline, rows_of
+from tests.unit.flink_stand_in import FlinkStandIn, State
 from tests.unit.logs import NEW_YORK, START_MS, burst
 from tests.unit.outcomes import days_since_1970
 
@@ -128,6 +132,88 @@ def test_a_minute_counts_once_it_is_settled_also_when_its_burst_closes_a_day(sec
     silent = [("silent", HOUSE, at_ms(60 * 60 - 9 + allowed), at_ms(midnight))]
     assert found == silent[:sent]
     assert [(a["kind"], a["meter_id"], a["start"], a["end"]) for a in alerts(ended)] == silent, "the topic has ended"
+
+
+class Backlog:
+    """How far a job is, as a test sets it."""
+
+    until_ms = 0
+
+    def read_until_ms(self) -> int:
+        return self.until_ms
+
+
+class Live:
+    """A job that runs on, with the wall clock of a test."""
+
+    def __init__(self, *rules):
+        self.keyed, self.results, self.backlog, self.rules = FlinkStandIn(), Results(), Backlog(), rules
+        self.start()
+
+    def start(self):
+        """Begin, or begin again after a crash, with the timers that a checkpoint has."""
+        stages = made_of((Thresholds, Watch), SETTING)
+        self.houses = Houses(SETTING, stages, LIVE, Outside(GivenRules(self.rules), self.backlog))
+        self.houses.open(self.keyed)
+
+    def take(self, bursts):
+        for rows in rows_of(bursts, [1], SETTING, Thresholds.wanted | Watch.wanted):
+            for self.keyed.key, row in rows:
+                self.keyed.now_ms = bursts[-1].end_ms
+                self.results.take(self.houses.process_element(row, self.keyed))
+
+    def look(self, minute: int, read_until: float = float("inf")) -> list[dict]:
+        """Fire the timers at a minute, when the job has read what Kafka had at another. Returns the alerts so far."""
+        self.keyed.now_ms, self.backlog.until_ms = at_ms(minute), at_ms(min(minute, read_until))
+        for time_ms in self.keyed.due(self.keyed.processing_timers):
+            self.results.take(self.houses.on_timer(time_ms, self.keyed))
+        return alerts(self.results)
+
+
+LAST_MINUTE = 60 * STUCK_HOUR - STEP
+"""The house's last reading. It is usually silent for 9 minutes, so it may be for 2 x 9 + 60."""
+SILENT_FROM = LAST_MINUTE + 1 + SILENCE_FACTOR * (STEP - 1) + HOUR_MINUTES
+
+
+@pytest.mark.parametrize("crash", [False, True])
+def test_a_house_that_sends_nothing_is_silent_by_the_wall_clock_and_ends_as_its_readings_show(crash):
+    job, back = Live(), fridge(STUCK_HOUR + 4, STUCK_HOUR + 6)
+    job.take(fridge(0, STUCK_HOUR))
+    if crash:
+        job.start()
+    assert job.look(SILENT_FROM - 1) == job.look(SILENT_FROM) == []
+    assert job.look(SILENT_FROM + 1, read_until=LAST_MINUTE + 30) == [], "its readings may wait in Kafka"
+    [opened] = job.look(SILENT_FROM + 2)
+    assert (opened["alert_id"], opened["open"]) == (f"1/0/{at_ms(SILENT_FROM)}/silent", True)
+    assert (opened["start"], opened["end"]) == (at_ms(SILENT_FROM), at_ms(SILENT_FROM + 2))
+    assert (
+        opened["reason"]
+        == f"no reading for {duration((SILENT_FROM + 2 - LAST_MINUTE - 1) * 60_000)}; it is seldom silent for longer than 9 min"
+    )
+    if crash:
+        job.start()
+    assert job.look(SILENT_FROM + 60) == [opened], "once"
+    job.take(back)
+    [_, *later] = alerts(job.results)
+    assert not any(record["retracted"] for record in later) and {record["alert_id"] for record in later} == {opened["alert_id"]}
+    known, _ = watched([*fridge(0, STUCK_HOUR), *back])
+    assert job.results.last("alerts") == known.last("alerts") and not later[-1]["open"]
+    assert job.keyed.counted["alerts_opened"] == job.keyed.counted["alerts_closed"] == 1
+
+
+def test_history_is_not_silent():
+    job = Live()
+    job.take(fridge(0, STUCK_HOUR))
+    job.start()  # weeks later
+    assert job.look(SILENT_FROM + 30 * 1440) == job.look(SILENT_FROM + 30 * 1440 + 1) == []
+
+
+def test_a_muted_house_is_silent_once_it_is_not_muted():
+    job = Live(no_rule(1, HOUSE, at_ms(0), 0) | {"muted_until": at_ms(SILENT_FROM + 30)})
+    job.take(fridge(0, STUCK_HOUR))
+    assert job.look(SILENT_FROM + 20) == []
+    [opened] = job.look(SILENT_FROM + 40)
+    assert (opened["start"], opened["end"]) == (at_ms(SILENT_FROM + 30), at_ms(SILENT_FROM + 40))
 
 
 @pytest.mark.parametrize(
