@@ -7,6 +7,7 @@ import os
 import re
 import ssl
 import subprocess
+import time
 import urllib.request
 from collections import Counter
 
@@ -22,6 +23,7 @@ from smartmeter import logs
 from smartmeter.kafka import topic_admin
 from smartmeter.kafka.offsets import Lags, uncommitted
 from smartmeter.messages import topics
+from smartmeter.messages.codec import encode_burst
 from smartmeter.settings import ROOT, Settings
 from stack import local_flink, metrics_gateway, ports, rest_keys, savepoints, services
 from stack.flink import Flink
@@ -34,6 +36,7 @@ from tests.pipeline.logs import make_log, produce
 from tests.ports import on_free_ports
 from tests.processes import command_line
 from tests.topics import messages
+from tests.unit.logs import burst
 from tests.waiting import STILL_S, until
 
 OF_OPERATORS = "flink_taskmanager_job_task_operator_"
@@ -449,3 +452,21 @@ def test_prometheus_targets_the_default_ports():
     jobs = yaml.safe_load((ROOT / "observability" / "prometheus.yml").read_text())["scrape_configs"]
     targets = {job["job_name"]: job["static_configs"][0]["targets"] for job in jobs}
     assert targets == {service: [url.split("/")[2]] for service, url in services.metrics_urls(Settings()).items()}
+
+
+SILENT_HOUSE, SILENT_HOURS, USUAL_DAYS = 40, 3, 9
+
+
+def test_a_house_that_has_sent_nothing_for_hours_has_an_open_alert(observed):
+    """It sent a reading a minute for nine days, so it may be silent for an hour."""
+    now_minute = round(time.time()) // 60
+    last, first = now_minute - 60 * SILENT_HOURS, now_minute - 60 * SILENT_HOURS - 1440 * USUAL_DAYS
+    bursts = [
+        burst(60_000 * at, 60_000 * (at + 60), {1: [(60_000 * m, 50.0 + m % 7) for m in range(at, at + 60)]}, "UTC", SILENT_HOUSE)
+        for at in range(first, last, 60)
+    ]
+    produce(observed, [(b"%d" % SILENT_HOUSE, encode_burst(b)) for b in bursts])
+    client = reader(observed)
+    query = f"SELECT meter_id, open, toUnixTimestamp(start) FROM alerts FINAL WHERE kind = 'silent' AND house_id = {SILENT_HOUSE}"
+    until(lambda: client.query(query).result_rows)
+    assert client.query(query).result_rows == [(0, True, 60 * (last + 60))]
