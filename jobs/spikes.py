@@ -37,7 +37,7 @@ from jobs.core.user_rules import LEAST_LIMITS, PERCENTILE, SPIKE
 from jobs.core.watch import Watch
 from jobs.core.window import Limits
 from jobs.flink import flow, kafka_tables
-from jobs.flink.operator import MESSAGE, NOTHING, Context, Houses
+from jobs.flink.operator import END_OF_TIME_MS, MESSAGE, NOTHING, Context, Houses
 from jobs.flink.outside import Outside
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of
@@ -269,7 +269,7 @@ class SpikesJoin(KeyedCoProcessFunction):
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         """At the end of both topics: yield the batches that still wait, as late, and the alerts of minutes that are not settled."""
-        for house_id in self.houses.all_houses():
+        for house_id in self.houses.all_houses() if timestamp == END_OF_TIME_MS else ():
             state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)
             while waiting:

@@ -73,10 +73,9 @@ class Absences:
         self._unknown: dict[int, list[int]] = {}  # shard -> houses whose state has not been read since the start
         self._next_ms: dict[int, int] = {}
 
-    def begin(self, shard: int, houses: list[int], now_ms: int) -> int:
-        """Begin to look at a shard's houses. Returns when to look first."""
-        self._unknown[shard], self._next_ms[shard] = list(houses), now_ms + LOOK_EVERY_MS
-        return self._next_ms[shard]
+    def begin(self, shard: int, houses: list[int], now_ms: int) -> None:
+        """Begin to look at a shard's houses."""
+        self._unknown[shard], self._next_ms[shard] = list(houses), next_looks(now_ms)[0]
 
     def expect(self, shard: int, house_id: int, due_ms: int | None) -> None:
         """Note when a house counts as silent if nothing comes; None: never."""
@@ -93,9 +92,15 @@ class Absences:
         """Whether to look at a shard now."""
         return now_ms >= self._next_ms.get(shard, now_ms + 1)
 
-    def look(self, shard: int, now_ms: int) -> tuple[list[int], list[int], int]:
-        """(houses that are due, some whose state has to be read, when to look next)."""
+    def look(self, shard: int, now_ms: int) -> tuple[list[int], list[int]]:
+        """(houses that are due, some whose state has to be read)."""
         some, self._unknown[shard] = self._unknown[shard][:HOUSES_A_LOOK], self._unknown[shard][HOUSES_A_LOOK:]
         due = [house_id for house_id, due_ms in self._due_ms[shard].items() if due_ms <= now_ms]
-        self._next_ms[shard] = now_ms + LOOK_EVERY_MS
-        return due, [house_id for house_id in some if house_id not in self._due_ms[shard]], self._next_ms[shard]
+        self._next_ms[shard] = next_looks(now_ms)[0]
+        return due, [house_id for house_id in some if house_id not in self._due_ms[shard]]
+
+
+def next_looks(now_ms: int) -> list[int]:
+    """When to look next, and the time after. A checkpoint of PyFlink 2.2 may lack a timer, but not the same one that was registered before."""
+    next_ms = (now_ms // LOOK_EVERY_MS + 1) * LOOK_EVERY_MS
+    return [next_ms, next_ms + LOOK_EVERY_MS]

@@ -31,7 +31,7 @@ from jobs.core.overlaps import cut
 from jobs.core.stage import Change, Stage
 from jobs.core.state import NO_STATE, HouseState, Shard
 from jobs.core.state_version import StateFault
-from jobs.flink.absence import LONGEST_MS, Absences
+from jobs.flink.absence import LONGEST_MS, Absences, next_looks
 from jobs.flink.metrics import Counts, own_group
 from jobs.flink.outside import Outside
 from smartmeter.local_days import midnights
@@ -189,29 +189,39 @@ class Houses(KeyedProcessFunction):
         shard, now = ctx.get_current_key(), ctx.timer_service().current_processing_time()
         if not self.absences.is_time(shard, now):
             return
-        due, unknown, next_ms = self.absences.look(shard, now)
-        ctx.timer_service().register_processing_time_timer(next_ms)
-        for house_id in unknown:
-            state = HouseState(self.of_shard, house_id)
-            if days := state.get("days"):
-                self.expect(shard, state, HouseDays.from_bytes(days), now)
+        due, unknown = self.absences.look(shard, now)
+        self.look_again(ctx.timer_service())
         read_until_ms = self.backlog.read_until_ms() if self.backlog and due else 0
-        for house_id in due:
+        for house_id in due + unknown:
             state = HouseState(self.of_shard, house_id)
-            house = HouseDays.from_bytes(state.get("days") or b"")
+            if not (days := state.get("days")):  # all of its messages have failed
+                continue
+            house = HouseDays.from_bytes(days)
             self.expect(shard, state, house, now)
             if self.absences.is_due(shard, house_id, read_until_ms):
-                yield from self.messages(self.absent(shard, state, house, now))
+                yield from self.absent(shard, state, house, now)
 
-    def absent(self, shard: int, state: HouseState, house: HouseDays, now_ms: int) -> list[Result]:
-        """The alerts of a house that is due. Writes its new state."""
-        results = [result for stage in self.stages for result in stage.absent(state, house, now_ms)]
+    def absent(self, shard: int, state: HouseState, house: HouseDays, now_ms: int) -> list[Row]:
+        """The messages with the alert of a house that is due. Writes its new state."""
+        try:
+            results = [result for stage in self.stages for result in stage.absent(state, house, now_ms)]
+        except StateFault:
+            raise
+        except Exception as error:  # the house's alert waits until it sends again
+            self.guard.log(error)
+            self.absences.expect(shard, state.house_id, None)
+            return []
         if results:
             state.put("days", house.to_bytes())
             state.keep()
             self.count_alerts(shard, len(results), 0)
             self.absences.expect(shard, state.house_id, None)
-        return results
+        return list(self.messages(results))
+
+    def look_again(self, timers: TimerService) -> None:
+        """Register the timers of the next looks."""
+        for time_ms in next_looks(timers.current_processing_time()):
+            timers.register_processing_time_timer(time_ms)
 
     def expect(self, shard: int, state: HouseState, house: HouseDays, now_ms: int) -> None:
         """Note when a house counts as silent if nothing comes."""
@@ -233,8 +243,8 @@ class Houses(KeyedProcessFunction):
             self.open_alerts[shard] = int.from_bytes(self.of_shard.get(OPEN_ALERTS) or b"")
             ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
             if self.backlog:
-                now = ctx.timer_service().current_processing_time()
-                ctx.timer_service().register_processing_time_timer(self.absences.begin(shard, self.all_houses(), now))
+                self.absences.begin(shard, self.all_houses(), ctx.timer_service().current_processing_time())
+                self.look_again(ctx.timer_service())
             if waiting := self.waiting():
                 self.wait(waiting, ctx.timer_service())
         known = self.all_houses()

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from jobs.flink.absence import HOUSES_A_LOOK, LOOK_EVERY_MS, Absences
+from jobs.flink.absence import HOUSES_A_LOOK, LOOK_EVERY_MS, Absences, next_looks
 
 
 def test_houses_are_due_at_their_time_until_something_comes():
     absences = Absences()
-    assert absences.begin(0, [], 1000) == 1000 + LOOK_EVERY_MS
-    assert not absences.is_time(0, 999 + LOOK_EVERY_MS) and absences.is_time(0, 1000 + LOOK_EVERY_MS) and not absences.is_time(1, 10**12)
+    absences.begin(0, [], 1000)
+    assert not absences.is_time(0, LOOK_EVERY_MS - 1) and absences.is_time(0, LOOK_EVERY_MS) and not absences.is_time(1, 10**12)
     absences.expect(0, 7, 90_000)
     absences.expect(0, 8, 200_000)
     absences.expect(1, 9, 0)
-    assert absences.look(0, 90_000) == ([7], [], 90_000 + LOOK_EVERY_MS)
+    assert absences.look(0, 90_000) == ([7], [])
     assert [absences.is_due(0, 7, at_ms) for at_ms in (89_999, 90_000)] == [False, True] and not absences.is_due(0, 6, 10**12)
     absences.expect(0, 7, 300_000)
     absences.expect(0, 8, None)
-    assert absences.look(0, 250_000) == ([], [], 250_000 + LOOK_EVERY_MS)
+    assert absences.look(0, 250_000) == ([], [])
+
+
+def test_looks_are_at_the_same_times_whenever_they_are_planned():
+    assert next_looks(0) == next_looks(LOOK_EVERY_MS - 1) == [LOOK_EVERY_MS, 2 * LOOK_EVERY_MS]
+    assert next_looks(LOOK_EVERY_MS) == [2 * LOOK_EVERY_MS, 3 * LOOK_EVERY_MS]
 
 
 def test_after_a_start_the_states_of_some_houses_are_read_at_each_look():
