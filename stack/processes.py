@@ -26,6 +26,7 @@ from smartmeter.logs import USUAL, Bound, Output
 
 MARK = "SMW_PID_FILE"
 STOP_SIGNALS = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP}
+EXECUTES_WITHIN_S = 1.0
 POLL_S = 0.1
 PATIENCE_S = 1
 STOPS_WITHIN_S = 20
@@ -234,12 +235,24 @@ def end(pid_file: Path, patience_s: float = STOPS_WITHIN_S) -> None:
 
 def marked(pid_file: Path) -> list[int]:
     """The pids of the running processes that carry the mark of a pid file."""
-    mark = f"{MARK}={pid_file}".encode()
+    mark, leader = f"{MARK}={pid_file}".encode(), int(pid_file.read_text() or 0) if pid_file.exists() else 0
     pids = []
-    for environ in Path("/proc").glob("[0-9]*/environ"):
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            if mark in environ.read_bytes().split(b"\0"):
-                pids.append(int(environ.parent.name))
+            if mark in _environ(process, leader).split(b"\0"):
+                pids.append(int(process.name))
         except OSError:  # the process has ended, or belongs to another user
             pass
     return pids
+
+
+def _environ(process: Path, leader: int) -> bytes:
+    """The environment of a process (its folder in /proc). One that is about to run another program shows none for a moment.
+
+    leader: that of the session in which such a process counts. Raises OSError.
+    """
+    deadline = time.monotonic() + EXECUTES_WITHIN_S
+    while not (held := (process / "environ").read_bytes()) and os.getsid(int(process.name)) == leader and time.monotonic() < deadline:
+        os.readlink(process / "exe")  # OSError if it has ended
+        time.sleep(EXECUTES_WITHIN_S / 100)
+    return held

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -155,6 +156,16 @@ def test_what_a_process_reported_belongs_to_it_alone(tmp_path):
         assert processes.reported("sink") == reports.Report()
         with pytest.raises(UserError, match=r"^sink ended \(code 1\)"):
             processes.check()
+
+
+def test_a_process_that_is_about_to_run_another_program_is_found_and_ended(tmp_path):
+    with Processes(tmp_path) as processes:
+        pid_file = tmp_path / "run" / "late.pid"
+        processes.start("late", ["env", "-i", "bash", "-c", f"sleep 0.3; exec env {MARK}={pid_file} sleep 300"], {})
+        child = processes.children["late"]
+        until(lambda: Path(f"/proc/{child.pid}/environ").read_bytes() == b"")
+        processes.stop("late")
+        assert child.returncode == -signal.SIGTERM and marked(pid_file) == []
 
 
 def test_a_lost_process_is_restarted_though_it_runs(tmp_path):
