@@ -10,14 +10,14 @@ from zoneinfo import ZoneInfo
 
 from dashboard.pictures import lasts
 from smartmeter.messages.records import NormalRecord, RuleRecord
-from smartmeter.messages.rules import DAY_MINUTES, HOUSE, LONGEST_MINUTES, OF_DURATION, OF_LEVEL, no_rule
+from smartmeter.messages.rules import HOUSE, LONGEST_MINUTES, OF_DURATION, OF_LEVEL, no_rule
 from smartmeter.power import MOST_WATTS
 from smartmeter.settings import MINUTE_MS
 
 AHEAD_MS = 2 * MINUTE_MS
 """A rule begins so long after it was set at least, so the jobs know it before they judge its first minute."""
-LIVE_MS = DAY_MINUTES * MINUTE_MS
-"""A house whose newest reading is older is not live."""
+LIVE_MS = 15 * MINUTE_MS
+"""A house whose newest reading is older is not live: it has paused, sends history, or sends seldom."""
 
 SENSITIVE = {
     "low": "Low sensitivity: limits are 1.5 times as high, and times twice as long.",

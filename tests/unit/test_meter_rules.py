@@ -93,12 +93,12 @@ def test_what_holds_by_the_meters_rule_and_by_that_of_its_house(meter_id, at_ms,
     [(NOON, NOON + 2 * MINUTE), (NOON + 1, NOON + 3 * MINUTE), (NOON + MINUTE - 1, NOON + 3 * MINUTE), (NOON + MINUTE, NOON + 3 * MINUTE)],
 )
 def test_a_live_house_has_two_full_minutes(now_ms, valid_from):
-    for newest_ms in (None, now_ms, now_ms - DAY, now_ms + HOUR):
+    for newest_ms in (None, now_ms, now_ms - 15 * MINUTE, now_ms + HOUR):
         assert proposed(newest_ms, now_ms) == valid_from and meter_rules.is_live(newest_ms, now_ms)
 
 
 def test_a_house_that_is_not_live_goes_on_after_its_newest_reading():
-    assert proposed(NOON, NOON + DAY + 1) == NOON and not meter_rules.is_live(NOON, NOON + DAY + 1)
+    assert proposed(NOON, NOON + 15 * MINUTE + 1) == NOON and not meter_rules.is_live(NOON, NOON + 15 * MINUTE + 1)
     assert proposed(NOON + 1, NOON + 9 * DAY) == NOON + MINUTE
 
 
