@@ -78,10 +78,11 @@ class Watch(Stage):
 
     def keep_rules(self, change: Change) -> int | None:
         """Store the rules of the house's users. Returns the first minute for which they have changed; None if they have not."""
-        stored = UserRules.from_bytes(change.state.get("user_rules"))
-        if (first := change.user_rules.first_difference(stored)) is not None:
-            change.state.put("user_rules", change.user_rules.to_bytes())
-        return first
+        stored, rules = change.state.get("user_rules") or b"", change.user_rules.to_bytes()
+        if rules == stored:
+            return None
+        change.state.put("user_rules", rules)
+        return change.user_rules.first_difference(UserRules.from_bytes(stored))
 
     def first_changed(self, change: Change) -> int:
         """The first minute whose cells, or what is usual, a batch may have changed."""
