@@ -8,8 +8,8 @@ from clickhouse_connect.driver.exceptions import ClickHouseError
 
 from smartmeter.errors import UserError
 
-STILL_S = 300
-"""How long nothing moves before a wait fails: what takes a second may take a minute on a small machine that is busy."""
+STILL_S = 900
+"""How long nothing moves before a wait fails: what takes a second may take minutes on a small machine that is busy."""
 PAUSE_S, LONGEST_PAUSE_S, PAUSE_PER_LOOK = 0.1, 2, 4
 """Between two looks. The longer a look takes, the longer the pause: so waiting takes little from what is waited for."""
 
