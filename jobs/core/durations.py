@@ -1,11 +1,7 @@
-"""Alerts of duration: a meter that draws something for longer than it usually does.
+"""The alerts of duration of a house: a scan of its cells that goes on from where it was, and the spells found so far.
 
-Each kind has a condition on a minute, such as being over a level, and a time for which it may hold. A minute at which the condition has held
-for longer is *conspicuous*. Conspicuous minutes of a meter and kind less than MERGED_MINUTES apart are a *spell*: one alert. It starts when
-the rule is broken, not when the condition began. So it does not move while it goes on.
-
-All follows from the house's cells, and from the versions of thresholds and the user's rules in force in each minute. So the order of arrival
-does not matter.
+All follows from the cells, and from the versions of thresholds and the user's rules in force in each minute. So the order of arrival does not
+matter.
 """
 
 from __future__ import annotations
@@ -20,120 +16,18 @@ import numpy as np
 
 from jobs.core.cells import DAY_MINUTES, HOUSE, Cells
 from jobs.core.local_hours import HOUR_MS, clock_minutes
-from jobs.core.open_runs import (
-    COLUMNS,
-    LAST,
-    LEVELS,
-    NONE,
-    OFF,
-    REST,
-    SAME,
-    SEEN,
-    Rule,
-    advance,
-    goes_on,
-    lasted,
-    level_code,
-    no_runs,
-    rests,
-    seen_by,
-    silence,
-    since,
-)
+from jobs.core.open_runs import COLUMNS, LAST, NONE, Rule, no_runs
 from jobs.core.shapes import HOURS
+from jobs.core.spells import ALL_COLUMNS, HOUR_MINUTES, KINDS, MERGED_MINUTES, SILENCE_FACTOR, SILENT, SPELL, allowed, most_spells, take_in
 from jobs.core.state_version import require_version
 from jobs.core.user_rules import UserRules
-from jobs.core.usual import USUAL
+from jobs.core.usual import Usuals
 from smartmeter.arrays import Bytes, Int32s, Rows
-from smartmeter.compiled import compiled
 from smartmeter.local_days import day_of, midnights
-from smartmeter.messages.rules import OF_DURATION
 from smartmeter.settings import MINUTE_MS
 
-KINDS = (*OF_DURATION, "limit", "overrun", "idle", "schedule")
-RUN, BAND, OFF_TOO_LONG, HOUR, STANDBY, DEAD, FROZEN, SILENT, OWN_LIMIT, OVERRUN, IDLE, SCHEDULE = range(len(KINDS))
-"""The last four are of a user's rule, which needs nothing usual."""
-
-OVER_OWN, AT_RARE, OVER_HOUR, OVER_STANDBY, UNDER_DEAD = range(COLUMNS, COLUMNS + 5)
-"""Columns of a meter's open runs, after those of jobs.core.open_runs: the first minutes of runs whose condition depends on a user's rule, or on
-the version."""
-ALL_COLUMNS = UNDER_DEAD + 1
-
-MERGED_MINUTES = 15
-RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 11, 60, 22 * 60
-RUN_FACTOR, OFF_FACTOR, SAME_FACTOR, SILENCE_FACTOR = 2, 2, 2, 2
-"""Something may last this many times as long as it usually does, and the minutes above longer."""
-
-LONG_PAUSE_MINUTES = 12 * 60
-"""An appliance that has paused for longer is used now and then, and may stay off."""
-
-SPELL = np.dtype(
-    [
-        ("meter_id", "i4"),
-        ("kind", "u1"),
-        ("start", "i4"),  # its first conspicuous minute; NONE: there is none
-        ("last", "i4"),  # its last one
-        ("since", "i4"),  # when the condition of its first one began
-        ("limit", "u1"),  # code of the power that it was over, or under
-        ("usual", "i4"),  # the longest that the condition usually holds, in minutes; -1 where that does not count
-        ("peak", "u1"),  # highest code of its conspicuous minutes
-        ("open", "?"),
-    ]
-)
-"""24 bytes."""
-
 HOUSE_ALONE = np.array([HOUSE], np.int32)
-STATE_VERSION = 1
 DURATIONS_VERSION = 2
-
-
-class Usuals(NamedTuple):
-    """What is usual for the meters of a house, by version of its thresholds."""
-
-    from_minutes: Int32s  # int32 (v,), rising: the first minute of each version
-    of_version: Int32s  # int32 (n,): the index of the version of each row
-    rows: Rows  # USUAL (n,)
-
-    def at(self, meter_ids: Int32s, minutes: Int32s) -> Int32s:
-        """int32 (minutes, m): the index of the row that holds for each minute and meter, or -1."""
-        of_meter = np.full((len(self.from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
-        known = np.isin(self.rows["meter_id"], meter_ids)
-        of_meter[self.of_version[known], np.searchsorted(meter_ids, self.rows["meter_id"][known])] = np.flatnonzero(known)
-        at: Int32s = of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
-        return at
-
-    def to_bytes(self) -> bytes:
-        """These in a stable form, as kept in checkpoints."""
-        head = np.array([STATE_VERSION, len(self.from_minutes), len(self.rows)], np.int32)
-        packed: bytes = lz4.block.compress(b"".join(array.tobytes() for array in (head, *self)))
-        return packed
-
-    @classmethod
-    def from_bytes(cls, state: bytes | None) -> Usuals:
-        """Inverse of to_bytes; none for None."""
-        if state is None:
-            return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, USUAL))
-        body = lz4.block.decompress(state)
-        version, versions, rows = np.frombuffer(body, np.int32, 3).tolist()
-        require_version(version, STATE_VERSION)
-        from_minutes, of_version = np.split(np.frombuffer(body, np.int32, versions + rows, 12), [versions])
-        return cls(from_minutes, of_version, np.frombuffer(body, USUAL, offset=12 + 4 * (versions + rows)))
-
-    def add(self, from_minute: int, rows: Rows) -> Usuals:
-        """These with one more version, in place of one that begins with the same minute."""
-        kept = self.from_minutes != from_minute
-        of_version = self.from_minutes[self.of_version]
-        others = of_version != from_minute
-        begun = np.append(of_version[others], np.full(len(rows), from_minute, np.int32))
-        from_minutes = np.sort(np.append(self.from_minutes[kept], np.int32(from_minute)))
-        every = np.concatenate([self.rows[others], rows])
-        return Usuals(from_minutes, np.searchsorted(from_minutes, begun).astype(np.int32), every)
-
-    def forget_before(self, minute: int) -> Usuals:
-        """These without the versions that are replaced by a minute."""
-        first = max(int(np.searchsorted(self.from_minutes, minute, side="right")) - 1, 0)
-        kept = self.of_version >= first
-        return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])
 
 
 class Silence(NamedTuple):
@@ -194,7 +88,7 @@ class Progress(NamedTuple):
                 times = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes), clock_at
                 ended = np.append(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
                 some = of_day[:, first - first_of_day : end - first_of_day]
-                size = _scan(some, first, usuals.rows, own, *times, runs, spells, ended, size, *rule)
+                size = take_in(some, first, usuals.rows, own, *times, runs, spells, ended, size, *rule)
         return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
 
     def _with_meters(self, cells: Cells) -> Progress:
@@ -238,11 +132,6 @@ class Progress(NamedTuple):
             arrays.append(np.frombuffer(body, dtype, prod(shape), at).reshape(shape))
             at += arrays[-1].nbytes
         return cls(minute, *arrays), at
-
-
-def most_spells(minutes: int) -> int:
-    """The most spells of a meter that may begin within some minutes: there are more than MERGED_MINUTES between two of a kind."""
-    return len(KINDS) * (minutes // (MERGED_MINUTES + 1) + 1)
 
 
 @dataclass(eq=False)
@@ -319,123 +208,3 @@ def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
     time_ms = minutes.astype(np.int64) * MINUTE_MS
     hours: Bytes = np.minimum((time_ms - midnights(timezone)[day_of(timezone, time_ms)]) // HOUR_MS, HOURS - 1).astype(np.uint8)
     return hours
-
-
-@compiled
-def _scan(cells, first, usual, own, usual_at, hour_at, clock_at, runs, spells, ended, size, most_missing, off_code):
-    """Take in the cells (m, minutes) from minute `first` on. Appends the spells that ended to ended[:size]; returns the new size.
-
-    usual: USUAL; own: USER_RULE (m,); usual_at: int32 (minutes, m), the index in `usual` that holds for a minute and meter, or -1; hour_at:
-    uint8 (minutes,); clock_at: int32 (minutes,), what the house's clock shows, in minutes.
-    """
-    seen_at, rest_at = seen_by(cells[0], runs[0, SEEN]), rests(cells, runs[:, LAST], first)
-    for m in range(len(cells)):
-        for i in range(len(cells[m])):
-            minute, at = first + i, usual_at[i, m]
-            muted = minute < own[m].muted_until
-            if cells[m, i].low:
-                if m == 0 and at >= 0 and not muted:
-                    size = _house_returns(spells[0, SILENT], runs[0], minute, usual[at].gap, own[0], ended, size)
-                together = goes_on(runs[m], minute, most_missing)
-                advance(runs[m], cells[m, i], minute, seen_at[i], rest_at[m, i], most_missing, off_code)
-                if m > 0:
-                    runs[m, OVER_OWN] = since(runs[m, OVER_OWN], 0 < own[m].limit < cells[m, i].low, together, minute)
-                    if not muted:
-                        size = _judge_by_rule(spells[m], runs[m], cells[m, i], minute, own[m], clock_at[i], off_code, ended, size)
-                if m > 0 and at < 0:
-                    runs[m, AT_RARE:] = NONE
-                elif m > 0:
-                    _advance_beside(runs[m], cells[m, i], minute, together, usual[at], hour_at[i])
-                    if not muted:
-                        size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], own[m], hour_at[i], off_code, ended, size)
-            elif m > 0 and at >= 0 and cells[0, i].low and not muted:
-                most = usual[at].gap
-                if silence(runs[m], minute, seen_at[i] + 1) > allowed(SILENT, SILENCE_FACTOR * most + HOUR_MINUTES, own[m]):
-                    size = _extend(spells[m, SILENT], minute, minute, runs[m, LAST] + 1, 0, most, 0, ended, size)
-    return size
-
-
-@compiled
-def _house_returns(spell, runs, minute, usual_minutes, own, ended, size):
-    """Note the silence of a house that ends with a minute, if it was longer than allowed. Returns the number of spells that ended."""
-    begun, most = runs[LAST] + 1, allowed(SILENT, SILENCE_FACTOR * usual_minutes + HOUR_MINUTES, own)
-    first = max(begun + most, own.muted_until)
-    if silence(runs, minute, -1) == 0 or first >= minute:
-        return size
-    return _extend(spell, first, minute - 1, begun, 0, usual_minutes, 0, ended, size)
-
-
-@compiled
-def allowed(kind, minutes, own):
-    """For how many minutes a kind's condition may hold under a user's rule (a row of USER_RULE); minutes: without one."""
-    return int(own.times * minutes) + own.extra[kind]
-
-
-@compiled
-def _advance_beside(runs, cell, minute, together, usual, hour):
-    """Advance the runs whose condition depends on the version in force."""
-    at_rare = not usual.mains and usual.rare[cell.low] + usual.rare[cell.high] == 2
-    runs[AT_RARE] = since(runs[AT_RARE], at_rare, together, minute)
-    runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < runs[REST], together, minute)
-    runs[OVER_STANDBY] = since(runs[OVER_STANDBY], 0 < usual.standby < cell.low, together, minute)
-    runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead, together, minute)
-
-
-@compiled
-def _judge_by_rule(spells, runs, cell, minute, own, clock, off_code, ended, size):
-    """Add a minute to the spells of what a user's rule does not allow. Returns the number of spells that ended."""
-    high = cell.high
-    if own.limit and lasted(runs[OVER_OWN], minute) > own.limit_minutes:
-        size = _extend(spells[OWN_LIMIT], minute, minute, runs[OVER_OWN], own.limit, own.limit_minutes, high, ended, size)
-    if own.on_minutes >= 0 and lasted(runs[0], minute) > own.on_minutes:
-        size = _extend(spells[OVERRUN], minute, minute, runs[0], level_code(0), own.on_minutes, high, ended, size)
-    if own.off_minutes >= 0 and lasted(runs[OFF], minute) > own.off_minutes:
-        size = _extend(spells[IDLE], minute, minute, runs[OFF], off_code, own.off_minutes, high, ended, size)
-    if own.off_from >= 0 and cell.low > off_code and (clock - own.off_from) % DAY_MINUTES < hours_off(own):
-        size = _extend(spells[SCHEDULE], minute, minute, minute, off_code, -1, high, ended, size)
-    return size
-
-
-@compiled
-def hours_off(own):
-    """For how many minutes of a day a meter must be off, by a user's rule that has off_from and off_to: a whole day if these are the same."""
-    return (own.off_to - own.off_from - 1) % DAY_MINUTES + 1
-
-
-@compiled
-def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
-    """Add a minute to the spells of the kinds for which it is conspicuous. Returns the number of spells that ended."""
-    high = cell.high
-    if lasted(runs[SAME], minute) > allowed(FROZEN, SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES, own):
-        size = _extend(spells[FROZEN], minute, minute, runs[SAME], 0, usual.longest[SAME], high, ended, size)
-    if usual.mains:
-        if lasted(runs[OVER_HOUR], minute) > allowed(HOUR, OVER_HOUR_MINUTES, own):
-            size = _extend(spells[HOUR], minute, minute, runs[OVER_HOUR], usual.hour[hour], -1, high, ended, size)
-        if lasted(runs[OVER_STANDBY], minute) > STANDBY_MINUTES + own.extra[STANDBY]:  # a day, however sensitive
-            size = _extend(spells[STANDBY], minute, minute, runs[OVER_STANDBY], usual.standby, -1, high, ended, size)
-        if lasted(runs[UNDER_DEAD], minute) > allowed(DEAD, HOUR_MINUTES, own):
-            size = _extend(spells[DEAD], minute, minute, runs[UNDER_DEAD], usual.dead, -1, high, ended, size)
-        return size
-    if lasted(runs[AT_RARE], minute) > allowed(BAND, BAND_MINUTES, own):
-        size = _extend(spells[BAND], minute, minute, runs[AT_RARE], 0, -1, high, ended, size)
-    pause = usual.longest[OFF]
-    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > allowed(OFF_TOO_LONG, OFF_FACTOR * pause + HOUR_MINUTES, own):
-        size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
-    for level in range(LEVELS - 1, -1, -1):
-        if runs[level] != NONE and lasted(runs[level], minute) > allowed(RUN, RUN_FACTOR * usual.longest[level] + RUN_MINUTES, own):
-            return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
-    return size
-
-
-@compiled
-def _extend(spell, start, last, begun, limit, usual_minutes, high, ended, size):
-    """Add conspicuous minutes to a spell, or let them begin another. Returns the number of spells that ended."""
-    if spell.start != NONE and start - spell.last <= MERGED_MINUTES:
-        spell.last, spell.peak = last, max(spell.peak, high)
-        return size
-    if spell.start != NONE:
-        ended[size] = spell
-        size += 1
-    spell.start, spell.last, spell.since = start, last, begun
-    spell.limit, spell.usual, spell.peak = limit, usual_minutes, high
-    return size

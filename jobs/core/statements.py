@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
-from jobs.core.durations import KINDS
+from jobs.core.spells import KINDS
 from smartmeter.settings import MINUTE_MS
 
 Severity = Literal["info", "warning", "critical"]
@@ -105,7 +105,7 @@ def holding(hold_ms: int) -> str:
 
 
 def of_spell(spell: Any, limit_watts: float) -> Statement:
-    """The statement of a spell (a row of jobs.core.durations.SPELL) over or under a limit."""
+    """The statement of a spell (a row of jobs.core.spells.SPELL) over or under a limit."""
     kind, watts = KINDS[spell["kind"]], f"{limit_watts:,.0f} W"
     lasted = duration((int(spell["last"]) + 1 - int(spell["since"])) * MINUTE_MS)
     usually = duration(int(spell["usual"]) * MINUTE_MS)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
+import lz4.block
 import numpy as np
 
 from jobs.core.cells import HOUSE, UPPER_WATTS, code_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS
-from smartmeter.arrays import Bytes, Ints, Rows
+from jobs.core.state_version import require_version
+from smartmeter.arrays import Bytes, Int32s, Ints, Rows
 from smartmeter.messages.records import MeterUsualRecord
 
 LEAST_USED = 4
@@ -35,6 +39,8 @@ USUAL = np.dtype(
     ]
 )
 """343 bytes."""
+
+USUALS_VERSION = 1
 
 
 def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord | None:
@@ -115,3 +121,52 @@ def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:
     for low, high in zip(codes[::2].tolist(), codes[1::2].tolist()):
         row["rare"][0, low + 1 : high + 1] = 1
     return row
+
+
+class Usuals(NamedTuple):
+    """What is usual for the meters of a house, by version of its thresholds."""
+
+    from_minutes: Int32s  # int32 (v,), rising: the first minute of each version
+    of_version: Int32s  # int32 (n,): the index of the version of each row
+    rows: Rows  # USUAL (n,)
+
+    def at(self, meter_ids: Int32s, minutes: Int32s) -> Int32s:
+        """int32 (minutes, m): the index of the row that holds for each minute and meter, or -1."""
+        of_meter = np.full((len(self.from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
+        known = np.isin(self.rows["meter_id"], meter_ids)
+        of_meter[self.of_version[known], np.searchsorted(meter_ids, self.rows["meter_id"][known])] = np.flatnonzero(known)
+        at: Int32s = of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        return at
+
+    def to_bytes(self) -> bytes:
+        """These in a stable form, as kept in checkpoints."""
+        head = np.array([USUALS_VERSION, len(self.from_minutes), len(self.rows)], np.int32)
+        packed: bytes = lz4.block.compress(b"".join(array.tobytes() for array in (head, *self)))
+        return packed
+
+    @classmethod
+    def from_bytes(cls, state: bytes | None) -> Usuals:
+        """Inverse of to_bytes; none for None."""
+        if state is None:
+            return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, USUAL))
+        body = lz4.block.decompress(state)
+        version, versions, rows = np.frombuffer(body, np.int32, 3).tolist()
+        require_version(version, USUALS_VERSION)
+        from_minutes, of_version = np.split(np.frombuffer(body, np.int32, versions + rows, 12), [versions])
+        return cls(from_minutes, of_version, np.frombuffer(body, USUAL, offset=12 + 4 * (versions + rows)))
+
+    def add(self, from_minute: int, rows: Rows) -> Usuals:
+        """These with one more version, in place of one that begins with the same minute."""
+        kept = self.from_minutes != from_minute
+        of_version = self.from_minutes[self.of_version]
+        others = of_version != from_minute
+        begun = np.append(of_version[others], np.full(len(rows), from_minute, np.int32))
+        from_minutes = np.sort(np.append(self.from_minutes[kept], np.int32(from_minute)))
+        every = np.concatenate([self.rows[others], rows])
+        return Usuals(from_minutes, np.searchsorted(from_minutes, begun).astype(np.int32), every)
+
+    def forget_before(self, minute: int) -> Usuals:
+        """These without the versions that are replaced by a minute."""
+        first = max(int(np.searchsorted(self.from_minutes, minute, side="right")) - 1, 0)
+        kept = self.of_version >= first
+        return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])

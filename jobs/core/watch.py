@@ -8,16 +8,17 @@ import numpy as np
 
 from jobs.core.batches import Wanted
 from jobs.core.cells import Cells, watts_of
-from jobs.core.durations import KINDS, OWN_LIMIT, Durations, Progress, Scan, Silence, Usuals
+from jobs.core.durations import Durations, Progress, Scan, Silence
 from jobs.core.episodes import changes, openings
 from jobs.core.house_days import HouseDays
 from jobs.core.minutes import SETTLED_AFTER_MS, Minutes
 from jobs.core.open_runs import Rule
+from jobs.core.spells import KINDS, OWN_LIMIT
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.statements import of_spell
 from jobs.core.user_rules import UserRules
-from jobs.core.usual import USUAL, silence_row, usual_row
+from jobs.core.usual import USUAL, Usuals, silence_row, usual_row
 from smartmeter.arrays import Rows
 from smartmeter.local_days import day_of, midnights
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord

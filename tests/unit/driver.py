@@ -15,7 +15,7 @@ from pyflink.datastream.state import MapStateDescriptor
 from jobs import spikes
 from jobs.core.batches import house_batches
 from jobs.core.cells import Block, Cells
-from jobs.core.durations import Durations, Usuals
+from jobs.core.durations import Durations
 from jobs.core.episodes import Runs, Versions
 from jobs.core.house_days import HouseDays
 from jobs.core.minutes import Minutes
@@ -26,6 +26,7 @@ from jobs.core.shapes import Shapes
 from jobs.core.shards import shard_of
 from jobs.core.state import LARGE, HouseState
 from jobs.core.user_rules import NO_USER_RULES, UserRules
+from jobs.core.usual import Usuals
 from jobs.core.watch import Watch
 from jobs.core.window import Window
 from jobs.daily_energy import DailyEnergy

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from jobs.core import durations, open_runs, shapes, usual
+from jobs.core import open_runs, shapes, spells, usual
 from jobs.flink.operator import Houses
 from smartmeter.messages.topics import RESULTS
 from smartmeter.settings import Settings
@@ -46,22 +46,22 @@ def numbers_of(setting: Settings) -> Numbers:
         hour_added_watts=usual.HOUR_ADDED_WATTS,
         rare_from_watts=usual.RARE_FROM_WATTS,
         rare_minutes=usual.RARE_MINUTES,
-        run_factor=durations.RUN_FACTOR,
-        run_added=durations.RUN_MINUTES,
-        band=durations.BAND_MINUTES,
-        off_factor=durations.OFF_FACTOR,
-        off_added=durations.HOUR_MINUTES,
-        off_most=durations.LONG_PAUSE_MINUTES,
-        over_hour=durations.OVER_HOUR_MINUTES,
+        run_factor=spells.RUN_FACTOR,
+        run_added=spells.RUN_MINUTES,
+        band=spells.BAND_MINUTES,
+        off_factor=spells.OFF_FACTOR,
+        off_added=spells.HOUR_MINUTES,
+        off_most=spells.LONG_PAUSE_MINUTES,
+        over_hour=spells.OVER_HOUR_MINUTES,
         held_minutes=open_runs.HELD_MINUTES,
         hours_beside=usual.HOURS_BESIDE,
-        standby=durations.STANDBY_MINUTES,
-        dead=durations.HOUR_MINUTES,
-        same_factor=durations.SAME_FACTOR,
-        same_added=durations.HOUR_MINUTES,
-        silence_factor=durations.SILENCE_FACTOR,
-        silence_added=durations.HOUR_MINUTES,
-        merged=durations.MERGED_MINUTES,
+        standby=spells.STANDBY_MINUTES,
+        dead=spells.HOUR_MINUTES,
+        same_factor=spells.SAME_FACTOR,
+        same_added=spells.HOUR_MINUTES,
+        silence_factor=spells.SILENCE_FACTOR,
+        silence_added=spells.HOUR_MINUTES,
+        merged=spells.MERGED_MINUTES,
         steady_steps=open_runs.STEADY_CODES,
         on_watts=setting.rules.on_watts,
         most_missing=int(setting.rules.max_gap_s // 60),

@@ -16,6 +16,7 @@ from jobs.core.open_runs import (
     REST,
     SAME,
     SEEN,
+    Rule,
     advance,
     goes_on,
     held_rest,
@@ -27,6 +28,7 @@ from jobs.core.open_runs import (
     silence,
     since,
 )
+from smartmeter.settings import Settings
 from tests.unit.minute_cells import cells_of
 
 OFF_CODE = int(code_of(np.array(30.0)))
@@ -44,6 +46,11 @@ def runs_after(minutes: dict) -> np.ndarray:
     for minute in minutes:
         advance(runs, block.cells[1, minute], minute, seen[minute], 0, MOST_MISSING, OFF_CODE)
     return runs
+
+
+def test_the_settings_give_the_rule():
+    assert Rule.of(Settings()) == Rule(16, code(30))
+    assert Rule.of(Settings().but(max_gap_s=119.0, on_watts=60.0)) == Rule(1, code(60))
 
 
 def test_the_levels_double_from_30_w_to_31_kw():

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from dashboard import pictures
-from jobs.core.durations import KINDS
 from jobs.core.open_runs import LEVEL_WATTS
+from jobs.core.spells import KINDS
 from smartmeter.messages.rules import no_rule
 from tests.dashboard.results import SPRING, SUN
 

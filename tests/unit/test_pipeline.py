@@ -15,9 +15,9 @@ from hypothesis.internal.conjecture import providers
 from hypothesis.internal.constants_ast import Constants
 
 from jobs.core.cells import HOUSE
-from jobs.core.durations import KINDS
 from jobs.core.house_days import OVERLAPPING
 from jobs.core.late import REFUSALS
+from jobs.core.spells import KINDS
 from jobs.core.watch import Watch
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.core.durations import KINDS
+from jobs.core.spells import KINDS
 from smartmeter.messages.rules import HOUSE, OF_DURATION, OF_LEVEL, fault_of, no_rule
 
 RULE = no_rule(1, 2, 60_000, 0)

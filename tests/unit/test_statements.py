@@ -7,8 +7,8 @@ import pytest
 
 from jobs.core import statements
 from jobs.core.cells import code_of, watts_of
-from jobs.core.durations import KINDS, SPELL
 from jobs.core.episodes import EPISODE
+from jobs.core.spells import KINDS, SPELL
 from jobs.core.statements import SEVERITY, Level, Percentile, apart, duration, of_spell
 
 

@@ -18,11 +18,14 @@ from jobs.core.usual import (
     STANDBY_ADDED_WATTS,
     STANDBY_DAYS,
     STANDBY_FACTOR,
+    USUAL,
+    Usuals,
     house_silence,
     silence_row,
     usual_record,
     usual_row,
 )
+from tests.unit.usual_spells import usual as usual_of
 
 DAYS = 7
 
@@ -131,3 +134,23 @@ def test_a_row_has_the_codes_of_a_record():
     assert appliance["hour"].tolist() == [0] * HOURS and (appliance["standby"], appliance["dead"]) == (0, 0)
     rare = set(range(code(RARE_FROM_WATTS) + 1, 255)) - {code(240) - 1, code(240), code(240) + 1}
     assert set(np.flatnonzero(appliance["rare"]).tolist()) == rare
+
+
+def test_versions_are_found_by_minute_and_meter():
+    usuals = Usuals.from_bytes(None).add(20, usual_of(9)).add(10, np.concatenate([usual_of(7), usual_of(9)])).add(30, np.empty(0, USUAL))
+    rows = usuals.rows["meter_id"].tolist()
+    found = usuals.at(np.array([7, 8, 9], np.int32), np.array([9, 10, 19, 20, 30], np.int32))
+    assert [[rows[at] if at >= 0 else None for at in of_minute] for of_minute in found.tolist()] == [
+        [None, None, None],
+        [7, None, 9],
+        [7, None, 9],
+        [None, None, 9],
+        [None, None, None],
+    ]
+    replaced = usuals.add(20, usual_of(8))
+    assert replaced.from_minutes.tolist() == [10, 20, 30] and sorted(replaced.rows["meter_id"].tolist()) == [7, 8, 9]
+    kept = usuals.forget_before(25)
+    assert kept.from_minutes.tolist() == [20, 30] and kept.rows["meter_id"].tolist() == [9] and kept.of_version.tolist() == [0]
+    assert usuals.forget_before(5).from_minutes.tolist() == [10, 20, 30]
+    again = Usuals.from_bytes(usuals.to_bytes())
+    assert all((a == b).all() for a, b in zip(again, usuals)) and again.to_bytes() == usuals.to_bytes()

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from jobs.core.cells import HOUSE, code_of, watts_of
-from jobs.core.durations import HOUR_MINUTES, KINDS, MERGED_MINUTES, RUN_FACTOR, RUN_MINUTES, SILENCE_FACTOR, SPELL, Durations
+from jobs.core.durations import Durations
 from jobs.core.episodes import openings
 from jobs.core.house_days import HouseDays
+from jobs.core.spells import HOUR_MINUTES, KINDS, MERGED_MINUTES, RUN_FACTOR, RUN_MINUTES, SILENCE_FACTOR, SPELL
 from jobs.core.statements import duration
 from jobs.core.watch import KEY, Watch, alert
 from jobs.flink.operator import Houses
