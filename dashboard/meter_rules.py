@@ -55,6 +55,13 @@ def own_rule(records: Iterable[RuleRecord], meter_id: int, at_ms: int) -> RuleRe
     return None if found is None or found["withdrawn"] else found
 
 
+def next_from(records: Iterable[RuleRecord], meter_id: int, at_ms: int) -> int | None:
+    """When the rule that a meter itself has at a time is replaced or withdrawn; None: never."""
+    return min(
+        (record["valid_from"] for record in records if record["meter_id"] == meter_id and record["valid_from"] > at_ms), default=None
+    )
+
+
 def in_force(records: Iterable[RuleRecord], meter_id: int, at_ms: int) -> RuleRecord | None:
     """The rule that holds for a meter of a house at a time: its own, else one with the sensitivity of the house's rule; None: neither.
 

@@ -6,6 +6,7 @@ import math
 import re
 from datetime import date, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pandas as pd
 import streamlit as st
@@ -220,7 +221,14 @@ def of_rule(alert: pd.Series) -> None:
         name = "Change its rule" if own else "Its rule"
         st.button(name, on_click=choose_rule, args=(house_id, meter_id), key="rule", icon=":material/tune:")
     if alert["alert_id"] in set_for:
-        st.caption(f"Such an alert is normal from {meter_rules.local(set_for[alert['alert_id']], house_zone)} on.")
+        st.caption(normal_while(house_id, meter_id, set_for[alert["alert_id"]], house_zone))
+
+
+def normal_while(house_id: int, meter_id: int, valid_from: int, house_zone: ZoneInfo) -> str:
+    """From when on such an alert is normal, and until when if a later rule of the meter is set already."""
+    replaced = meter_rules.next_from(rules.known(house_id), meter_id, valid_from)
+    begins = f"Such an alert is normal from {meter_rules.local(valid_from, house_zone)} on"
+    return f"{begins}." if replaced is None else f"{begins}, until the meter's next rule begins, {meter_rules.local(replaced, house_zone)}."
 
 
 def declare_normal(alert: pd.Series, valid_from: int) -> dict[str, int]:

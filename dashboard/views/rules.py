@@ -141,6 +141,8 @@ def pick_valid_from(offered: Offer, house: House, fields: dict[str, Any], slots:
         f"The house's local time, in {house.zone.key}. Unless you change it: {proposed}. A reading that was judged before stays as it was "
         "judged; replay past days to judge them by a rule."
     )
+    if replaced := meter_rules.next_from(rules.known(house.house_id), offered.rule["meter_id"], offered.valid_from):
+        st.caption(f"It holds until the next rule that is set already begins, {local(replaced, house.zone)}.")
 
 
 def preset(key: str, value: object) -> str:

@@ -272,14 +272,19 @@ def test_a_rule_of_a_live_house_begins_two_minutes_later_and_shows_once_stored(d
 
 
 def test_an_alert_of_a_live_house_is_normal_by_as_much_again(dashboard_on, with_live_house):
-    visit = dashboard_on(with_live_house)
+    visit, tomorrow = dashboard_on(with_live_house), datetime.now(UTC).replace(minute=0) + timedelta(days=1)
+    store(with_live_house, [no_rule(8, 2, ms(tomorrow.replace(second=0, microsecond=0)), 1)])
     app = visit("alerts", alert=RUN)
     app = ran(labelled(app, "This is normal").click())
     [sent] = records(with_live_house, "rules")
     assert soon(sent) and sent["normal"] == [{"kind": "run", "minutes": 21, "watts": 0}]
     assert (sent["house_id"], sent["meter_id"], sent["sensitivity"], sent["author"]) == (8, 2, "normal", "test@example.com")
     app = ran(app)
-    assert labelled(app, "This is normal").disabled and texts(app.caption)[-1].startswith("Such an alert is normal from ")
+    assert labelled(app, "This is normal").disabled
+    until = f"{tomorrow:%Y-%m-%d %H:%M}"
+    caption = texts(app.caption)[-1]
+    assert caption.startswith("Such an alert is normal from ") and caption.endswith(f" on, until the meter's next rule begins, {until}.")
+    assert f"It holds until the next rule that is set already begins, {until}." in texts(visit("rules", house="8", meter="2").caption)
     store(with_live_house, [sent])
     ran(labelled(visit("alerts", alert=RUN), "This is normal").click())
     newest = max(records(with_live_house, "rules"), key=lambda rule: rule["written"])

@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from dashboard import meter_rules
-from dashboard.meter_rules import entered, from_then, holding, in_force, own_rule, proposed, sentences, wall_clock, with_normal
+from dashboard.meter_rules import entered, from_then, holding, in_force, next_from, own_rule, proposed, sentences, wall_clock, with_normal
 from smartmeter.messages.records import RuleRecord
 from smartmeter.messages.rules import fault_of, no_rule
 
@@ -54,6 +54,11 @@ def test_a_meter_has_its_own_rule_else_the_sensitivity_of_its_house(meter_id, at
 def test_a_withdrawn_rule_is_none():
     assert own_rule(RECORDS, 3, NOON) == SECOND
     assert own_rule(RECORDS, 3, NOON + HOUR) is None and own_rule(RECORDS, 4, NOON) is None
+
+
+def test_a_rule_holds_until_the_next_one_of_its_meter_or_its_withdrawal():
+    assert [next_from(RECORDS, 3, at_ms) for at_ms in (NOON - 1, NOON, NOON + HOUR)] == [NOON, NOON + HOUR, None]
+    assert next_from(RECORDS, 4, NOON) is None
 
 
 def test_of_two_of_the_same_time_the_later_message_holds():
