@@ -88,7 +88,8 @@ def installed(site_packages, tmp_path_factory):
     yield installed
     for process in installed.started:
         process.kill()
-        process.communicate()
+        process.wait()
+        process.stdout.close()
     for pid_file in installed.home.glob("**/run/*.pid"):
         end(pid_file, patience_s=0)
 
