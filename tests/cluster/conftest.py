@@ -26,7 +26,7 @@ TASKMANAGERS = ("taskmanager1", "taskmanager2")
 NODES = ("jobmanager", *TASKMANAGERS)
 SLOTS = 2
 CONFIGURATION = """\
-env.java.opts.all: {java_options} {quick_start}
+env.java.opts.all: {java_options}
 jobmanager.rpc.address: 127.0.0.1
 jobmanager.rpc.port: {rpc_port}
 jobmanager.bind-host: 127.0.0.1
@@ -67,14 +67,7 @@ class Cluster:
         ]
         shutil.copytree(self.home / "conf", folder / "conf")
         (folder / "conf" / "config.yaml").write_text(
-            CONFIGURATION.format(
-                java_options=java_options,
-                quick_start=" ".join(broker.QUICK_START),
-                folder=folder,
-                rpc_port=rpc_port,
-                rest_port=rest_port,
-                slots=SLOTS,
-            )
+            CONFIGURATION.format(java_options=java_options, folder=folder, rpc_port=rpc_port, rest_port=rest_port, slots=SLOTS)
         )
         for name in NODES:
             self.start(name)
@@ -89,6 +82,7 @@ class Cluster:
             "HOME": str(self.folder),
             "FLINK_CONF_DIR": f"{self.folder}/conf",
             "FLINK_LOG_DIR": f"{self.folder}/log",
+            "JAVA_TOOL_OPTIONS": " ".join(broker.QUICK_START),  # also of the JVMs that Flink's scripts start before it
             MARK: str(self.processes.run / f"{name}.pid"),
             **packages,
         }

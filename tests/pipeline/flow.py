@@ -38,7 +38,7 @@ class Flow(threading.Thread):
     """
 
     def __init__(self, settings: Settings, messages, seconds: float, shares: int = 1):
-        super().__init__()
+        super().__init__(daemon=True)  # a test that fails does not wait for it
         self.settings, self.seconds = settings, seconds
         self.shares = [messages[i * len(messages) // shares : (i + 1) * len(messages) // shares] for i in range(shares)]
         self.called_for = threading.Semaphore()

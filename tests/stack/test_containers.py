@@ -139,6 +139,7 @@ def start_all(containers: Containers, processes: Processes, settings: Settings, 
     containers.start("flink-page")
     for number in range(TASKMANAGERS):
         containers.start("taskmanager", number)
+    until(lambda: flink.slots() == (4, 4))  # a question to Flink takes less than a health check, which starts Python
     until(lambda: containers.healthy("taskmanager"))
     containers.start("pipeline")
     start_endpoint(processes, settings)  # in the place of ClickHouse's server
@@ -179,7 +180,7 @@ def update(containers: Containers, processes: Processes, flink: Flink, client: C
     assert containers.ended("pipeline.1") == 1
     containers.stop("pipeline.1")
     containers.start("jobmanager", 2)
-    until(lambda: containers.check() or (containers.healthy("jobmanager") and flink.slots() == (4, 4)))
+    until(lambda: containers.check() or (flink.slots() == (4, 4) and containers.healthy("jobmanager")))
     containers.start("pipeline", 2)
     until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(client))
     assert re.search("from file:.*/pipeline/hashmap/.*/chk-", processes.log("pipeline.2").read_text())
