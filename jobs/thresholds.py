@@ -37,6 +37,7 @@ class Thresholds(Stage):
     """Emits a version of a house's thresholds for each local day with readings. Days without readings share one."""
 
     wanted = Wanted(histograms=True, minutes=True)
+    makes_thresholds = True
 
     def __init__(self, settings: Settings):
         self.rules = Rules.of(settings)
@@ -150,7 +151,7 @@ class Thresholds(Stage):
             "valid_to": window.valid_to_ms,
             "quantile": self.limits.quantile,
             "window_days": self.limits.window_days,
-            "meters": list(window.meters(self.limits, shapes)),
+            "meters": list(window.meters(self.limits, shapes, change.kinds_of(change.house_id))),
             "revision": change.house.next_revision(change.now_ms),
             "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE], self.limits.usual_days),
         }

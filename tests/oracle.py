@@ -74,7 +74,7 @@ class Rule:
     margin: float = 0.15
     min_watts: float = 30.0
     mains_watts: float = 3000.0
-    mains_share: float = 0.95  # a meter that is on in so large a share of its readings is taken for a mains
+    mains_share: float = 0.95  # a meter of unknown kind that is on in so large a share of its readings is taken for mains
     warm_up_ms: int = 23 * 3_600_000
     hold_ms: int = 0  # 0: any reading under the limit ends an episode
     limit_days: int = 28  # not less than window_days
@@ -263,10 +263,10 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rule | None = None, rules=()) -> Outcome:
+def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rule | None = None, rules=(), houses=()) -> Outcome:
     """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule.
 
-    rules: records of topic rules, in the order of the topic: what users have set.
+    rules: records of topic rules, in the order of the topic: what users have set. houses: those of topic houses, all there before the bursts.
 
     A burst covers its meters from its start to its end: readings of the same time in a later burst do not count.
     """
@@ -312,9 +312,11 @@ def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rul
     for key in outcome.days:
         _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     if rule:
+        kinds = {record["house_id"]: {meter["meter_id"]: meter["kind"] for meter in record["meters"]} for record in houses}
         for house, clock_ms in clock.items():
             watched, of_users = _watched(meters[house], zones[house], rule), HouseRules(rules, house, zones[house])
-            _set_thresholds(outcome, house, meters[house], zones[house], visited[house], allowed_lateness_ms, rule, watched)
+            of_house = meters[house], zones[house], visited[house]
+            _set_thresholds(outcome, house, *of_house, allowed_lateness_ms, rule, watched, kinds.get(house, {}))
             for added_watts in [None, *([rule.percentile_watts] if rule.percentile_watts else [])]:
                 _find_alerts(
                     outcome,
@@ -414,8 +416,8 @@ def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
     outcome.final[key] = end_ms + allowed_lateness_ms <= clock_ms
 
 
-def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, rule, watched):
-    """The versions of a house, from the first date that was in force on, and an empty one before.
+def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, rule, watched, kinds):
+    """The versions of a house, from the first date that was in force on, and an empty one before. kinds: meter -> kind, where it is known.
 
     A date has a version of its own when that is in force at some time of a day with readings, or was in force after a burst, or is in
     force at some time of a day that was open then. Others share the next one's.
@@ -445,7 +447,7 @@ def _set_thresholds(outcome, house, meters, zone, visited, allowed_lateness_ms, 
     outcome.thresholds[house, day - ONE_DAY] = Version(0, begun, {}, silence_before(day - ONE_DAY))
     while day <= last:
         if day in own:
-            of_meters = _of_window(outcome, house, meters, watts_of, day, rule, watched)
+            of_meters = _of_window(outcome, house, meters, watts_of, day, rule, watched, kinds)
             outcome.thresholds[house, day] = Version(begun, starts(day + ONE_DAY), of_meters, silence_before(day))
             begun = starts(day + ONE_DAY)
         day += ONE_DAY
@@ -455,7 +457,7 @@ def _dates(first, last):
     return [first + timedelta(days=ahead) for ahead in range((last - first).days + 1)]
 
 
-def _of_window(outcome, house, meters, watts_of, day, rule, watched):
+def _of_window(outcome, house, meters, watts_of, day, rule, watched, kinds):
     """meter -> Threshold, from the days before one."""
     history = [day - timedelta(days=back) for back in range(rule.limit_days, 0, -1)]
     found = {}
@@ -463,9 +465,10 @@ def _of_window(outcome, house, meters, watts_of, day, rule, watched):
         days = [watts_of.get((meter, d), []) for d in history]
         covered_ms = [outcome.days[house, meter, d].covered_ms if (house, meter, d) in outcome.days else 0 for d in history]
         if has_power(days[-rule.window_days :]) or when_on(days, rule):
-            found[meter] = threshold(days, covered_ms, rule)
+            mains = kinds[meter] == "mains" if meter in kinds else always_on(days, rule)
+            found[meter] = threshold(days, covered_ms, rule, mains)
             if watched:
-                mains = not found[meter].warming_up and always_on(days, rule)
+                mains = mains and (meter in kinds or not found[meter].warming_up)
                 found[meter].usual = watched.usual(meter, day, rule.limit_days, mains)
     return found
 
@@ -484,19 +487,19 @@ def quantile_of(values: list[float], quantile: float) -> float:
     return sorted(values)[math.floor(quantile * (len(values) - 1))]
 
 
-def threshold(days: list[list[float]], covered_ms: list[int], rule: Rule) -> Threshold:
+def threshold(days: list[list[float]], covered_ms: list[int], rule: Rule, mains: bool) -> Threshold:
     """The threshold of a meter from its readings and the time covered on each of the limit's days; the last of these are the window's."""
     watts = [w for day in days[-rule.window_days :] for w in day if w > OFF_WATTS]
     exact = quantile_of(watts, rule.quantile) if watts else 0.0
     covered_s = sum(covered_ms[-rule.window_days :]) / 1000
-    return Threshold(sketched(exact) if watts else 0.0, exact, len(watts), covered_s, limit_of(days, sum(covered_ms), rule))
+    return Threshold(sketched(exact) if watts else 0.0, exact, len(watts), covered_s, limit_of(days, sum(covered_ms), rule, mains))
 
 
-def limit_of(days: list[list[float]], covered_ms: int, rule: Rule) -> float | None:
+def limit_of(days: list[list[float]], covered_ms: int, rule: Rule, mains: bool) -> float | None:
     """Power over which a reading is a spike; None while the meter is warming up.
 
     It is a margin over the meter's highest power on the day with the second-highest, or the highest of few days with use. More is added to
-    the limit of a meter that is nearly always on.
+    the limit of mains.
     """
     on_days = when_on(days, rule)
     if covered_ms < rule.warm_up_ms or not on_days:
@@ -505,7 +508,7 @@ def limit_of(days: list[list[float]], covered_ms: int, rule: Rule) -> float | No
     if not peaks:
         return None
     peak = peaks[-1] if len(peaks) < rule.few_days else peaks[-2]
-    return peak * (1 + rule.margin) + (rule.mains_watts if always_on(days, rule) else rule.min_watts)
+    return peak * (1 + rule.margin) + (rule.mains_watts if mains else rule.min_watts)
 
 
 def always_on(days: list[list[float]], rule: Rule) -> bool:

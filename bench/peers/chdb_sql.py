@@ -26,13 +26,12 @@ import pyarrow.parquet as pq
 from chdb.session import Session
 from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
 
-from bench.peers import CORES, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, carry_out, report
+from bench.peers import CORES, MAINS, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, carry_out, report
 from smartmeter.messages.codec import Burst, decode_burst
 
 BURSTS_A_FILE = 20_000
 LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
 LEAST_HISTORY_MS = 23 * 3_600_000
-MOSTLY_ON = 0.95
 FEW_DAYS = 4
 
 BURSTS = """
@@ -87,7 +86,6 @@ SKETCHES = f""",
     sum(arraySum(held_ms)) AS covered_ms,
     quantileDDArrayState(0.01, {RULE.rules.quantile})(arrayFilter(power -> power > 1e-5, day_watts)) AS sketch,
     sum(arrayCount(power -> power > 1e-5, day_watts)) AS powered,
-    sum(arrayCount(power -> power > {RULE.rules.on_watts}, day_watts)) AS on_readings,
     groupArraySortedArray(2)(arrayMap(power -> -power, arrayFilter(power -> power > {RULE.rules.on_watts}, day_watts))) AS highest,
     if(length(highest) > 1, arrayReduce('quantileDD(0.01, 1)', [-highest[2]]), 0) AS peak_watts"""
 
@@ -96,15 +94,14 @@ THRESHOLDS = f"""
     WITH history AS (
         SELECT house_id, meter_id, days.date + after AS date, sumIf(powered, after <= {RULE.rules.window_days}) AS powered,
                quantileDDArrayMergeIf(0.01, {RULE.rules.quantile})(sketch, after <= {RULE.rules.window_days}) AS percentile_watts,
-               sum(covered_ms) AS covered_ms, countIf(readings > 0) AS days_with_readings,
-               countIf(on_readings >= greatest({MOSTLY_ON} * readings, 1)) AS days_all_on,
+               sum(covered_ms) AS covered_ms,
                arrayReverseSort(groupArrayIf(peak_watts, peak_watts > 0)) AS peaks
         FROM days ARRAY JOIN range(1, {RULE.rules.limit_days + 1}) AS after
         GROUP BY house_id, meter_id, date)
     SELECT house_id, meter_id, date, if(powered > 0, percentile_watts, 0) AS percentile_watts,
            if(covered_ms < {LEAST_HISTORY_MS} OR empty(peaks), NULL,
               peaks[if(length(peaks) < {FEW_DAYS}, 1, 2)] * {1 + RULE.rules.margin}
-              + if(2 * days_all_on >= days_with_readings, {RULE.rules.mains_watts}, {RULE.rules.min_watts})) AS limit_watts,
+              + if(meter_id IN {MAINS}, {RULE.rules.mains_watts}, {RULE.rules.min_watts})) AS limit_watts,
            begin_ms + {LATENESS_MS} AS from_ms, end_ms + {LATENESS_MS} AS to_ms
     FROM history JOIN newest USING house_id JOIN local_days ON local_days.timezone = newest.timezone AND local_days.date = history.date
     WHERE (powered > 0 OR notEmpty(peaks)) AND from_ms <= newest_ms

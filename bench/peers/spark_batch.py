@@ -23,14 +23,13 @@ from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 from pyspark.sql.avro.functions import from_avro
 
-from bench.peers import CORES, JARS, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, carry_out, report
+from bench.peers import CORES, JARS, MAINS, MAX_GAP_MS, RULE, WATT_MS_PER_KWH, arguments, carry_out, report
 from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR
 
 PARTITIONS = 8
 GAMMA = 1.01 / 0.99
 LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
 LEAST_HISTORY_MS = 23 * 3_600_000
-MOSTLY_ON = 0.95
 FEW_DAYS = 4
 METER = ["house_id", "meter_id"]
 
@@ -183,7 +182,7 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
     on = (
         ranked(bins.where(F.col("value") > RULE.rules.on_watts))
         .groupBy(*METER, "date")
-        .agg(F.max("total").alias("on_readings"), F.min(F.when(is_second_highest, F.col("value"))).alias("peak_watts"))
+        .agg(F.min(F.when(is_second_highest, F.col("value"))).alias("peak_watts"))
     )
     last = sums.groupBy("house_id").agg(F.max(in_force("last_ms")).alias("last_date"))
 
@@ -194,18 +193,12 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
     percentiles = quantile(before(bins, RULE.rules.window_days, "value", "n"), RULE.rules.quantile)
     known = days.join(on, [*METER, "date"], "left")
     history = (
-        before(known, RULE.rules.limit_days, "covered_ms", "readings", "on_readings", "peak_watts")
+        before(known, RULE.rules.limit_days, "covered_ms", "peak_watts")
         .groupBy(*METER, "date")
-        .agg(
-            F.sum("covered_ms").alias("covered_ms"),
-            F.count_if(F.col("readings") > 0).alias("days_with_readings"),
-            F.count_if(F.col("on_readings") >= F.greatest(MOSTLY_ON * F.col("readings"), F.lit(1))).alias("days_all_on"),
-            F.sort_array(F.collect_list("peak_watts"), asc=False).alias("peaks"),
-        )
+        .agg(F.sum("covered_ms").alias("covered_ms"), F.sort_array(F.collect_list("peak_watts"), asc=False).alias("peaks"))
     )
     peak = F.element_at("peaks", F.when(F.size("peaks") < FEW_DAYS, 1).otherwise(2))
-    always_on = 2 * F.col("days_all_on") >= F.col("days_with_readings")
-    added = F.when(always_on, RULE.rules.mains_watts).otherwise(RULE.rules.min_watts)
+    added = F.when(F.col("meter_id").isin(*MAINS), RULE.rules.mains_watts).otherwise(RULE.rules.min_watts)
     limit = F.when((F.col("covered_ms") >= LEAST_HISTORY_MS) & (F.size("peaks") > 0), peak * (1 + RULE.rules.margin) + added)
     percentile = F.coalesce("quantile", F.lit(0.0)).alias("percentile_watts")
     return (

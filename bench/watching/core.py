@@ -13,12 +13,13 @@ from generator.bursts import bursts_of_day
 from generator.houses import House, HouseDay
 from jobs import spikes
 from jobs.core.batches import house_batches
+from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.readings import read
 from jobs.core.user_rules import UserRules
 from jobs.core.watch import Watch
 from jobs.flink.operator import Houses
 from jobs.flink.outside import Outside
-from jobs.flink.rule_source import NoRules
+from jobs.flink.sources import ForAll
 from jobs.thresholds import Thresholds
 from jobs.warm_up import Flink
 from smartmeter.messages.codec import decode_as, encode_burst
@@ -43,17 +44,11 @@ def alert_of(record: AlertRecord) -> Alert:
     return Alert(record["kind"], record["meter_id"], record["start"], record["end"], record["start"])
 
 
-class Sensitivity(NoRules):
-    """A rule of the same sensitivity for each house, from the beginning of time."""
-
-    def __init__(self, sensitivity: str):
-        rule = no_rule(0, HOUSE, 0, 0)
-        rule["sensitivity"] = sensitivity
-        self._rules = UserRules.of([rule])
-
-    def of(self, house_id: int) -> UserRules:
-        """See RuleSource."""
-        return self._rules
+def rules_with(sensitivity: str) -> UserRules:
+    """The rules of a house that has had a sensitivity from the beginning of time."""
+    rule = no_rule(0, HOUSE, 0, 0)
+    rule["sensitivity"] = sensitivity
+    return UserRules.of([rule])
 
 
 class Core:
@@ -62,11 +57,13 @@ class Core:
     def __init__(self, settings: Settings, burst_s: int = BURST_S, sensitivity: str = "normal"):
         rules = Settings(rules=settings.rules)  # without the user's registry and prefix of topics
         stages = [Thresholds(rules), *spikes.stages(rules), Watch(rules)]
-        self._houses = Houses(rules, stages, outside=Outside(Sensitivity(sensitivity)))
+        self._kinds = ForAll(NO_KINDS)
+        self._houses = Houses(rules, stages, outside=Outside(ForAll(rules_with(sensitivity)), self._kinds))
         self._burst_s = burst_s
 
     def take(self, house: House, day: HouseDay, state: State) -> tuple[list[AlertRecord], State]:
         """Process a day of a house in one batch. Returns (alerts in the order in which they were sent, the new state)."""
+        self._kinds.value = MeterKinds.of(house.record()["meters"])
         flink: Any = Flink(state)
         self._houses.open(flink)
         messages = [encode_burst(burst) for burst in bursts_of_day(house, day, self._burst_s)]

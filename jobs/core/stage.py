@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +11,7 @@ import numpy as np
 from jobs.core.batches import Batch, Wanted
 from jobs.core.cells import Cells
 from jobs.core.house_days import FRESH, HouseDays, Rules
+from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.minutes import Minutes
 from jobs.core.state import HouseState
 from jobs.core.user_rules import NO_USER_RULES, UserRules
@@ -37,6 +38,7 @@ class Change:
     open_from_ms: int  # the local midnight that begins the first day which the batch does not close
     now_ms: int
     user_rules: UserRules = NO_USER_RULES  # all of the house
+    kinds_of: Callable[[int], MeterKinds] = lambda house_id: NO_KINDS  # of a house's meters at present
     thresholds: list[ThresholdRecord] = field(default_factory=list)  # versions (records) that came into force with the batch
     wake: bool = False  # whether a stage wants to be woken later
     opened: int = 0  # alerts that the batch opened
@@ -94,6 +96,8 @@ class Stage:
     wanted = Wanted()
     judges = False
     """Whether it makes alerts, and so needs the rules of users."""
+    makes_thresholds = False
+    """Whether it needs the kinds of meters."""
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield (topic, record) for a batch that was taken in."""

@@ -13,6 +13,7 @@ from math import isnan
 
 import numpy as np
 
+from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.sketch import Sketches
 from jobs.core.state_version import require_version
 from jobs.core.usual import usual_record
@@ -26,7 +27,7 @@ LEAST_HISTORY_MS = 23 * 3_600_000
 
 MOSTLY = 0.95
 """A meter is on all day if at least this share of the day's readings are on. It is always on if it is on all day on at least half of the days:
-an outage of some hours, which many meters send as 0 W, does not make the mains an appliance."""
+an outage of some hours, which many meters send as 0 W, does not make the mains an appliance. Only a meter of unknown kind is judged by that."""
 
 FEW_DAYS = 4
 """With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs."""
@@ -58,8 +59,8 @@ class Limits:
     """How the limit of a meter follows from its last days; see Settings for each field.
 
     An appliance has several ordinary levels, such as a washing machine's motor and heater, and reaches the highest of them on many days. So
-    its limit follows from the second-highest of its daily peaks: one day with a spike does not raise it. A meter that is on nearly all the
-    time adds up many appliances, as the mains do. These coincide by chance, so more is added to its limit (mains_watts).
+    its limit follows from the second-highest of its daily peaks: one day with a spike does not raise it. The mains add up many appliances.
+    These coincide by chance, so more is added to their limit (mains_watts).
     """
 
     quantile: float
@@ -89,24 +90,26 @@ class Limits:
     @property
     def lowest_watts(self) -> float:
         """The lowest possible limit: a peak is over on_watts."""
-        lowest: float = min(limit_of(always_on, self.on_watts, *self._rule) for always_on in (False, True))
+        lowest: float = min(limit_of(mains, self.on_watts, *self._rule) for mains in (False, True))
         return lowest
 
     @property
     def _rule(self) -> tuple[float, float, float]:
         return self.margin, self.mains_watts, self.added_watts
 
-    def of_meters(self, meter_ids: Int32s, days: Rows, date: int) -> tuple[Ints, Floats, Bools]:
-        """(time covered in the window in ms; limit in W, NaN while warming up; whether it is always on) of each meter on a date.
+    def of_meters(self, meter_ids: Int32s, days: Rows, date: int, kinds: MeterKinds = NO_KINDS) -> tuple[Ints, Floats, Bools]:
+        """(time covered in the window in ms; limit in W, NaN while warming up; whether it is mains) of each meter on a date.
 
-        int64, float64 and bool (m,). days: METER_DAY of the limit_days before the date.
+        int64, float64 and bool (m,). days: METER_DAY of the limit_days before the date; kinds: those of the house's meters.
         """
-        covered_ms, limit_watts, always_on = _limits(meter_ids, days, date - self.window_days, *self._rule)
-        return covered_ms, limit_watts, always_on
+        covered_ms, peak_watts, always_on = _figures(meter_ids, days, date - self.window_days)
+        mains = kinds.are_mains(meter_ids, always_on)
+        limits = [limit_of(of_mains, peak, *self._rule) for of_mains, peak in zip(mains.tolist(), peak_watts.tolist())]
+        return covered_ms, np.array(limits, np.float64), mains
 
 
 @compiled
-def limit_of(always_on, peak_watts, margin, mains_watts, added_watts):
+def limit_of(mains, peak_watts, margin, mains_watts, added_watts):
     """The rule for a meter's limit, in W. It must not decrease in the peak: Limits.lowest_watts relies on that.
 
     >>> limit_of(False, 2000.0, 0.15, 3000.0, 30.0)
@@ -114,13 +117,13 @@ def limit_of(always_on, peak_watts, margin, mains_watts, added_watts):
     >>> limit_of(True, 2000.0, 0.15, 3000.0, 30.0)
     5300.0
     """
-    return peak_watts * (1 + margin) + (mains_watts if always_on else added_watts)
+    return peak_watts * (1 + margin) + (mains_watts if mains else added_watts)
 
 
 @compiled
-def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
-    """See Limits.of_meters. window_from: the window's first day."""
-    covered_ms, limit_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
+def _figures(meter_ids, days, window_from):
+    """(time covered in the window in ms; peak in W, NaN while warming up; whether it is always on) of each meter. window_from: its first day."""
+    covered_ms, peak_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
     always_on = np.zeros(len(meter_ids), np.bool_)
     for m in range(len(meter_ids)):
         known_ms = days_with_readings = days_all_on = days_on = 0
@@ -138,10 +141,9 @@ def _limits(meter_ids, days, window_from, margin, mains_watts, added_watts):
             highest_watts = max(highest_watts, days[d].peak_watts)
         if known_ms < LEAST_HISTORY_MS or days_on == 0:
             continue
-        peak_watts = highest_watts if days_on < FEW_DAYS else second_watts
+        peak_watts[m] = highest_watts if days_on < FEW_DAYS else second_watts
         always_on[m] = 2 * days_all_on >= days_with_readings
-        limit_watts[m] = limit_of(always_on[m], peak_watts, margin, mains_watts, added_watts)
-    return covered_ms, limit_watts, always_on
+    return covered_ms, peak_watts, always_on
 
 
 @dataclass(eq=False)
@@ -170,17 +172,17 @@ class Window:
         self.sketches = self.sketches.subtract(leaving)
         self.date = date
 
-    def meters(self, limits: Limits, shapes: Rows) -> Iterator[MeterThresholdRecord]:
+    def meters(self, limits: Limits, shapes: Rows, kinds: MeterKinds = NO_KINDS) -> Iterator[MeterThresholdRecord]:
         """Yield a record (schema MeterThreshold) for each meter that had power in the window or was on in the limit_days, rising.
 
-        shapes: SHAPE of the limit_days.
+        shapes: SHAPE of the limit_days; kinds: those of the house's meters.
         """
         in_sketches, percentiles = self.sketches.quantile(limits.quantile)
         meter_ids = np.union1d(in_sketches, self.days["meter_id"][self.days["on_readings"] > 0])
         at = np.searchsorted(meter_ids, in_sketches)
         percentile_watts, readings = np.zeros(len(meter_ids)), np.zeros(len(meter_ids), np.int64)
         percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]
-        covered_ms, limit_watts, always_on = limits.of_meters(meter_ids, self.days, self.date)
+        covered_ms, limit_watts, mains = limits.of_meters(meter_ids, self.days, self.date, kinds)
         for m, (meter_id, percentile, count, covered, limit) in enumerate(
             zip(*(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts)))
         ):
@@ -191,7 +193,7 @@ class Window:
                 "covered_s": covered / 1000,
                 "warming_up": isnan(limit),
                 "limit_watts": None if isnan(limit) else limit,
-                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(always_on[m]), limits.usual_days),
+                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(mains[m]), limits.usual_days),
             }
 
     def to_bytes(self) -> bytes:

@@ -18,7 +18,8 @@ from pyflink.table import StreamTableEnvironment
 from jobs.core.stage import Stage
 from jobs.flink.absence import TopicBacklog
 from jobs.flink.kafka_tables import batches, results
-from jobs.flink.operator import MESSAGE, Houses
+from jobs.flink.kind_source import KindsTopic
+from jobs.flink.operator import MESSAGE, NOTHING, Houses
 from jobs.flink.outside import Outside
 from jobs.flink.rule_source import RulesTopic
 from smartmeter import reports
@@ -50,11 +51,15 @@ def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
 
 
 def outside(name: str, settings: Settings, stages: Sequence[Stage], run: Run) -> Outside:
-    """What the stages of a job need besides its messages. Exits the process if there is no topic of rules."""
-    if not any(stage.judges for stage in stages):
-        return Outside()
+    """What the stages of a job need besides its messages. Exits the process if a topic that they need does not exist."""
+    found = NOTHING
     try:
-        return Outside(RulesTopic(settings, name, run), None if run.bounded else TopicBacklog(settings, name))
+        if any(stage.judges for stage in stages):
+            backlog = None if run.bounded else TopicBacklog(settings, name)
+            found = found._replace(user_rules=RulesTopic(settings, name, run), backlog=backlog)
+        if any(stage.makes_thresholds for stage in stages):
+            found = found._replace(kinds=KindsTopic(settings, name, run))
+        return found
     except UserError as error:
         sys.exit(reports.fail("smw", str(error)))
 

@@ -84,7 +84,7 @@ class Houses(KeyedProcessFunction):
 
     def __init__(self, settings: Settings, stages: list[Stage], run: Run = LIVE, outside: Outside = NOTHING):
         self.rules = Rules.of(settings)
-        self.user_rules, self.backlog = outside
+        self.user_rules, self.kinds, self.backlog = outside
         self.framing = framing(settings, run)
         self.topic_of = {name: topics.topic(settings, name, run) for name in topics.RESULTS}
         self.days = run.days
@@ -98,6 +98,7 @@ class Houses(KeyedProcessFunction):
         self.guard = Guard()
         self.absences = Absences()
         self.user_rules.open()
+        self.kinds.open()
         group = own_group(runtime_context.get_metrics_group())
         self.counts = Counts(group, COUNTED, topics.RESULTS)
         self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since this worker started
@@ -106,6 +107,7 @@ class Houses(KeyedProcessFunction):
     def close(self) -> None:
         """Called by Flink after the last row."""
         self.user_rules.close()
+        self.kinds.close()
 
     def process_element(self, row: Row, ctx: Context) -> Iterator[Row]:
         """Yield the messages (MESSAGE) of a shard's batches, or of a dead letter (BATCHES)."""
@@ -291,7 +293,7 @@ class Houses(KeyedProcessFunction):
         over = house.over_by_now(self.rules)
         open_from_ms = int(midnights(house.timezone)[max(over, house.closed_day) + 1])
         user_rules = self.user_rules.of(batch.house_id)
-        return Change(batch, state, house, *before, *taken, over > house.closed_day, open_from_ms, now_ms(), user_rules)
+        return Change(batch, state, house, *before, *taken, over > house.closed_day, open_from_ms, now_ms(), user_rules, self.kinds.of)
 
     def count(self, change: Change, shard: int) -> None:
         """Count a batch's readings by verdict, and the alerts that it opened and closed."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from jobs.core.kinds import NO_KINDS, MeterKinds
+from jobs.core.user_rules import NO_USER_RULES, UserRules
 from jobs.flink.absence import Backlog
-from jobs.flink.rule_source import NoRules, RuleSource
+from jobs.flink.sources import ForAll, Source
 
 
 class Outside(NamedTuple):
-    """Where the rules of users come from, and how far the job is; without the latter, no house counts as silent by the wall clock."""
+    """The rules of users, the kinds of meters, and how far the job is; without the latter, no house counts as silent by the wall clock."""
 
-    user_rules: RuleSource = NoRules()
+    user_rules: Source[UserRules] = ForAll(NO_USER_RULES)
+    kinds: Source[MeterKinds] = ForAll(NO_KINDS)
     backlog: Backlog | None = None

@@ -78,7 +78,7 @@ class Flow(threading.Thread):
 
 def expected_of(settings: Settings, log: Log) -> Outcome:
     """What the oracle finds in a log."""
-    return judged(log.bursts, settings, log.rules)
+    return judged(log.bursts, settings, log.rules, log.houses)
 
 
 class Checked(Protocol):

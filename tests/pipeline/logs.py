@@ -15,11 +15,12 @@ from smartmeter.kafka import connection
 from smartmeter.messages import topics
 from smartmeter.messages.codec import Burst, decode_burst, encode, encode_burst
 from smartmeter.messages.framing import framing
-from smartmeter.messages.records import RuleRecord
+from smartmeter.messages.records import HouseRecord, RuleRecord
 from smartmeter.messages.rules import HOUSE, no_rule
 from smartmeter.messages.schemas import CodecError
 from tests.oracle import midnight_ms, readings_of
 from tests.unit.logs import burst as burst_of
+from tests.unit.logs import description
 from tests.waiting import STILL_S
 
 BURST_MS, DAY_MS = 900_000, 86_400_000
@@ -50,6 +51,7 @@ class Log:
     dead: list[bytes]
     dead_readings: int
     rules: list[RuleRecord] = field(default_factory=list)  # of users
+    houses: list[HouseRecord] = field(default_factory=list)  # descriptions, sent before the messages
 
     @property
     def readings(self) -> int:
@@ -163,11 +165,17 @@ def make_rules() -> list[RuleRecord]:
     ]
 
 
-def send_rules(settings, rules: list[RuleRecord]) -> None:
-    """Send rules to their topic."""
+def make_houses() -> list[HouseRecord]:
+    """Descriptions of two of the HOUSES. They name mains that are not always on, and an appliance that is; of house 1 an old one, too."""
+    return [description(1, m1="appliance"), description(3, m1="appliance", m2="mains"), description(1, m1="mains", m7="mains")]
+
+
+def send(settings, name: str, records) -> None:
+    """Send records to a topic."""
     producer = Producer(connection.client(settings))
-    for rule in rules:
-        producer.produce(topics.topic(settings, "rules"), framing(settings).sent(encode("rule", rule)), topics.key("rules", rule))
+    for record in records:
+        payload = framing(settings).sent(encode(topics.SCHEMA_OF[name], record))
+        producer.produce(topics.topic(settings, name), payload, topics.key(name, record))
     assert producer.flush(STILL_S) == 0
 
 

@@ -5,6 +5,7 @@ Its producer sends transactions: half are aborted, and the last stays open. The 
 
 import os
 import subprocess
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -20,7 +21,7 @@ from smartmeter.settings import ROOT, Settings
 from store.client import reader
 from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
 from tests.pipeline.flow import expected_of
-from tests.pipeline.logs import make_log, make_rules, produced_in_transactions, send_rules, steady
+from tests.pipeline.logs import make_houses, make_log, make_rules, produced_in_transactions, send, steady
 from tests.topics import messages, records
 from tests.waiting import STILL_S
 
@@ -34,7 +35,7 @@ ARCHIVED = ["--from", "2011-03-01", "--to", "2013-11-30"]
 @pytest.fixture(scope="module")
 def log():
     log = make_log(seed=11)
-    log.rules = make_rules()
+    log.rules, log.houses = make_rules(), make_houses()
     two_hours = steady(HOUSE_OF_TRANSACTIONS, TWO_HOURS_FROM_MS, TWO_HOURS_FROM_MS + 7_200_000, 100.0)
     log.bursts.extend(two_hours)
     log.messages.extend((b"%d" % HOUSE_OF_TRANSACTIONS, encode_burst(burst)) for burst in two_hours)
@@ -61,7 +62,8 @@ def clients(settings_of, processes, log):
     clients = {}
     for name, settings in settings_of.items():
         topic_admin.create_topics(settings)
-        send_rules(settings, log.rules)
+        send(settings, "rules", log.rules)
+        send(settings, "houses", log.houses)
         with produced_in_transactions(settings, log.messages, timestamps_of(log)):
             run_job(settings, "pipeline")
         clients[name] = store_all(settings, processes)
@@ -96,6 +98,18 @@ def test_the_tables_are_what_the_oracle_finds(client, expected):
 def test_two_hours_that_were_aborted_at_5_kw_and_committed_at_100_w(client):
     [row] = [row for row in rows(client, "daily_energy") if row["house_id"] == HOUSE_OF_TRANSACTIONS]
     assert row["kwh"] == pytest.approx(0.1997, abs=5e-5) and row["readings"] == 720 and row["duplicates"] == 0
+
+
+def test_the_descriptions_make_mains_and_appliances_of_other_meters_than_the_guess(log, expected):
+    """The limit of mains is 3 kW over the peak, that of an appliance 30 W. Meter 1 of house 1 is mains by both."""
+    guessed = expected_of(Settings().but(window_days=WINDOW_DAYS), replace(log, houses=[]))
+    differences = {
+        (house, meter): round(threshold.limit_watts - guessed.thresholds[house, day].meters[meter].limit_watts)
+        for (house, day), version in sorted(expected.thresholds.items())
+        for meter, threshold in version.meters.items()
+        if not threshold.warming_up
+    }
+    assert {of: watts for of, watts in differences.items() if watts} == {(1, 7): 2970, (3, 1): -2970, (3, 2): 2970}
 
 
 @pytest.mark.parametrize("name", PARALLELISM)

@@ -124,14 +124,16 @@ def of_user(admin: Settings, user: str) -> Settings:
 
 @pytest.fixture(scope="module")
 def log():
-    return make_log(3, {1: ("America/New_York", date(2011, 3, 12))})
+    log = make_log(3, {1: ("America/New_York", date(2011, 3, 12))})
+    log.houses = [synthetic_houses(1, seed=1)[0].record()]
+    return log
 
 
 @pytest.fixture(scope="module")
 def flow(admin, own_processes, log):
     """The whole flow, running, once all of the log is stored. Returns a client on the tables."""
     with Producer(of_user(admin, "generator")) as producer:
-        producer.send_house(synthetic_houses(1, seed=1)[0].record())
+        producer.send_house(log.houses[0])
     produce(of_user(admin, "generator"), log.messages)
     services.start_endpoint(own_processes, admin)
     services.start_sink(own_processes, of_user(admin, "sink"))

@@ -18,6 +18,7 @@ from jobs.core.cells import Block, Cells
 from jobs.core.durations import Durations
 from jobs.core.episodes import Runs, Versions
 from jobs.core.house_days import HouseDays
+from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.minutes import Minutes
 from jobs.core.overlaps import LOOK_BACK_MS, Horizon
 from jobs.core.panes import Panes
@@ -32,6 +33,7 @@ from jobs.core.window import Window
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import BATCHES, BYTES, HOUSES, MESSAGE, Houses
 from jobs.flink.outside import Outside
+from jobs.flink.sources import ForAll
 from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
@@ -153,46 +155,57 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
         begin += size
 
 
-class GivenRules:
+class GivenRules(ForAll):
     """A source of these rules, in place of the topic."""
 
     def __init__(self, records):
+        super().__init__(NO_USER_RULES)
         self.of_house = {house: UserRules.of(r for r in records if r["house_id"] == house) for house in {r["house_id"] for r in records}}
 
-    def open(self): ...
-
     def of(self, house_id: int) -> UserRules:
-        return self.of_house.get(house_id, NO_USER_RULES)
+        return self.of_house.get(house_id, self.value)
+
+
+class GivenKinds(ForAll):
+    """A source of the kinds in these descriptions, in place of the topic."""
+
+    def __init__(self, records):
+        super().__init__(NO_KINDS)
+        self.of_house = {house["house_id"]: MeterKinds.of(house["meters"]) for house in records}
+
+    def of(self, house_id: int) -> MeterKinds:
+        return self.of_house.get(house_id, self.value)
 
 
 def pipeline(
-    bursts, sizes, setting: Settings, stages_of=STAGES, restarts=(), run=LIVE, rules=(), known_after=0
+    bursts, sizes, setting: Settings, stages_of=STAGES, restarts=(), run=LIVE, rules=(), houses=(), known_after=0
 ) -> tuple[Results, Results, FlinkStandIn]:
     """(results after the last row, results after the end of the topic, the state).
 
     sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each. known_after: how many
-    batches come before the rules.
+    batches come before the rules and the descriptions of houses.
     """
     results, keyed = Results(), FlinkStandIn()
 
-    def houses(batches=known_after):
-        made = Houses(setting, made_of(stages_of, setting), run, Outside(GivenRules(rules if batches >= known_after else ())))
+    def operator(batches=known_after):
+        outside = Outside(GivenRules(rules), GivenKinds(houses)) if batches >= known_after else Outside()
+        made = Houses(setting, made_of(stages_of, setting), run, outside)
         made.open(keyed)
         return made
 
     wanted = functools.reduce(lambda a, b: a | b, (stage.wanted for stage in made_of(stages_of, setting)))
     for batch, rows in enumerate(rows_of(bursts, sizes, setting, wanted, restarts)):
         keyed.now_ms += 100
-        function = houses(batch)
+        function = operator(batch)
         for keyed.key, row in rows:
             results.take(function.process_element(row, keyed))
         check_state(keyed, setting)
         if len(rows) % 2:
             for time_ms in keyed.due(keyed.processing_timers):
-                results.take(houses(batch).on_timer(time_ms, keyed))
+                results.take(operator(batch).on_timer(time_ms, keyed))
     ended = Results(list(results.messages), defaultdict(dict, {topic: dict(of) for topic, of in results.final.items()}))
     for time_ms in keyed.due(keyed.event_timers):
-        ended.take(houses().on_timer(time_ms, keyed))
+        ended.take(operator().on_timer(time_ms, keyed))
     check_state(keyed, setting)
     return results, ended, keyed
 

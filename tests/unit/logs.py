@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from jobs.core.house_days import Rules
 from smartmeter.messages.codec import Burst
-from smartmeter.messages.records import RuleRecord
+from smartmeter.messages.records import HouseRecord, RuleRecord
 from smartmeter.messages.rules import HOUSE, OF_DURATION, OF_LEVEL, fault_of, no_rule
 from smartmeter.settings import Settings
 from tests.oracle import midnight_ms
@@ -273,6 +273,25 @@ def rules_of_a_log(draw, bursts) -> list[RuleRecord]:
         rules += draw(st.lists(of_this_time, min_size=1, max_size=2 if draw(st.integers(0, 4)) == 0 else 1))
     assert [fault for rule in rules if (fault := fault_of(rule))] == []
     return rules
+
+
+def description(house_id: int, **kinds: str) -> HouseRecord:
+    """The description of a house with meters m1="mains" and so on."""
+    meters = [{"meter_id": int(name[1:]), "label": name, "kind": kind} for name, kind in kinds.items()]
+    house = {"house_id": house_id, "timezone": "UTC", "source": "", "zip": "", "city": "", "state": "", "meters": meters, "updated": 0}
+    return house | dict.fromkeys(("latitude", "longitude", "population"))
+
+
+@st.composite
+def descriptions_of_a_log(draw, bursts) -> list[HouseRecord]:
+    """Descriptions of some houses of a log, in the order of the topic; of some of their meters, and of one that does not exist."""
+    found = []
+    for house_id in sorted({b.house_id for b in bursts}):
+        meters = sorted({meter for b in bursts if b.house_id == house_id for meter in [*b.meter_ids.tolist(), 9]})
+        for _ in range(draw(st.sampled_from([1, 0, 1, 2]))):
+            kinds = {f"m{meter}": draw(st.sampled_from(["mains", "appliance", None])) for meter in meters}
+            found.append(description(house_id, **{name: kind for name, kind in kinds.items() if kind}))
+    return found
 
 
 def powers_near(bursts, meter: int):

@@ -68,9 +68,10 @@ def numbers_of(setting: Settings) -> Numbers:
     )
 
 
-def judged(bursts, setting: Settings, rules=()):
-    """The oracle's outcome. rules: records of topic rules."""
-    return judge(bursts, round(setting.rules.max_gap_s * 1000), round(setting.rules.allowed_lateness_s * 1000), rule_of(setting), rules)
+def judged(bursts, setting: Settings, rules=(), houses=()):
+    """The oracle's outcome. rules, houses: records of these topics."""
+    times_ms = (round(seconds * 1000) for seconds in (setting.rules.max_gap_s, setting.rules.allowed_lateness_s))
+    return judge(bursts, *times_ms, rule_of(setting), rules, houses)
 
 
 def days_since_1970(day: date) -> int:

@@ -24,17 +24,27 @@ from jobs.thresholds import Thresholds
 from smartmeter.messages.rules import OF_DURATION
 from smartmeter.run import Run
 from tests.unit.driver import SETTING, every_two_hours, pipeline
-from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings, rules_of_a_log
+from tests.unit.logs import (
+    HOUR_MS,
+    NEW_YORK,
+    START_MS,
+    burst,
+    cuts,
+    descriptions_of_a_log,
+    examples,
+    house_logs_and_settings,
+    rules_of_a_log,
+)
 from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, assert_profile, assert_thresholds, days_since_1970, judged
 
 
 @examples
 @given(house_logs_and_settings(), cuts, cuts, st.data())
-def test_any_log_and_rules_give_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes, data):
+def test_any_log_rules_and_kinds_give_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes, data):
     bursts, setting = log
-    rules = data.draw(rules_of_a_log(bursts))
-    outcome = judged(bursts, setting, rules)
-    results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules)
+    rules, houses = data.draw(rules_of_a_log(bursts)), data.draw(descriptions_of_a_log(bursts))
+    outcome = judged(bursts, setting, rules, houses)
+    results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules, houses=houses)
     hypothesis.event(f"{min(len(outcome.alerts), 3)} alerts or more")
     assert_thresholds(results, outcome, setting)
     assert_alerts(results, outcome.alerts)
@@ -44,7 +54,7 @@ def test_any_log_and_rules_give_what_the_oracle_finds_however_it_is_batched(log,
     assert_profile(ended, outcome, ended=True)
     assert results.readings_late() == outcome.late
     assert_counts(ended, keyed, outcome)
-    _, other, _ = pipeline(bursts, other_sizes, setting, rules=rules)
+    _, other, _ = pipeline(bursts, other_sizes, setting, rules=rules, houses=houses)
     for topic in ("daily_energy", "thresholds", "alerts"):
         assert other.last(topic) == ended.last(topic)
     assert other.minutes() == ended.minutes()
@@ -56,8 +66,9 @@ def test_any_log_and_rules_give_what_the_oracle_finds_however_it_is_batched(log,
 def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(log, sizes, data):
     bursts, setting = log
     rules, restarts = data.draw(rules_of_a_log(bursts)), data.draw(st.lists(st.integers(1, len(bursts)), max_size=3))
-    outcome = judged(bursts, setting, rules)
-    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules)
+    houses = data.draw(descriptions_of_a_log(bursts))
+    outcome = judged(bursts, setting, rules, houses)
+    results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules, houses=houses)
     counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
     assert sum(counted) == sum(len(b.watts) for b in bursts)
     unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
@@ -75,9 +86,9 @@ def test_a_house_that_moves_to_another_time_zone_has_the_same_alerts_however_it_
     bursts, setting = log
     moves_at, zone = data.draw(st.integers(1, len(bursts))), data.draw(st.sampled_from(["Europe/London", "Asia/Kathmandu", NEW_YORK]))
     bursts = [*bursts[:moves_at], *(replace(later, timezone=zone) for later in bursts[moves_at:])]
-    stages = (Thresholds, Spikes, Watch)
-    _, ended, _ = pipeline(bursts, sizes, setting, stages)
-    _, other, _ = pipeline(bursts, other_sizes, setting, stages)
+    stages, houses = (Thresholds, Spikes, Watch), data.draw(descriptions_of_a_log(bursts))
+    _, ended, _ = pipeline(bursts, sizes, setting, stages, houses=houses)
+    _, other, _ = pipeline(bursts, other_sizes, setting, stages, houses=houses)
     hypothesis.assume(spans_of(ended) == spans_of(other))  # versions of the days around the move may differ
     hypothesis.event(f"{min(len(ended.last('alerts')), 3)} alerts or more")
     assert ended.last("thresholds") == other.last("thresholds")
@@ -202,6 +213,42 @@ def test_the_rules_drawn_give_and_change_alerts():
     shares = {name: count / seen["log"] for name, count in seen.items()}
     least = {"limit": 0.1, "overrun": 0.1, "idle": 0.04, "schedule": 0.1, "level": 0.01, "other level": 0.05, "run": 0.02, "silent": 0.02}
     least |= {"not level": 0.03, "not run": 0.02, "not silent": 0.02}
+    assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, str(shares)
+
+
+@pytest.mark.usefixtures("drawn_alike")
+def test_the_kinds_drawn_change_limits_what_is_usual_and_alerts():
+    seen = Counter()
+
+    @settings(
+        max_examples=60,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
+    @given(house_logs_and_settings(), st.data())
+    def look(log, data):
+        of_kinds, guessed = (judged(*log, houses=houses) for houses in (data.draw(descriptions_of_a_log(log[0])), ()))
+        pairs = [
+            (meter, other)
+            for version in of_kinds.thresholds
+            for meter, other in zip(of_kinds.thresholds[version].meters.values(), guessed.thresholds[version].meters.values())
+        ]
+        present = {
+            "log": True,
+            "higher limit": any(not meter.warming_up and meter.limit_watts > other.limit_watts for meter, other in pairs),
+            "lower limit": any(not meter.warming_up and meter.limit_watts < other.limit_watts for meter, other in pairs),
+            "mains": any(meter.usual and meter.usual["mains"] and not other.usual["mains"] for meter, other in pairs),
+            "no mains": any(meter.usual and not meter.usual["mains"] and other.usual["mains"] for meter, other in pairs),
+            "other alerts": of_kinds.alerts_at_end.keys() != guessed.alerts_at_end.keys(),
+        }
+        seen.update(name for name in present if present[name])
+
+    look()
+    shares = {name: count / seen["log"] for name, count in seen.items()}
+    least = {"higher limit": 0.2, "lower limit": 0.1, "mains": 0.1, "no mains": 0.05, "other alerts": 0.2}
     assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, str(shares)
 
 

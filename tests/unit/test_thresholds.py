@@ -13,7 +13,7 @@ from smartmeter.settings import DAY_MS
 from tests.oracle import EPOCH, midnight_ms
 from tests.unit.driver import SETTING, Results, every_two_hours, pipeline, rows_of
 from tests.unit.flink_stand_in import FlinkStandIn
-from tests.unit.logs import HOUR_MS, NEW_YORK, burst
+from tests.unit.logs import HOUR_MS, NEW_YORK, burst, description
 from tests.unit.outcomes import assert_thresholds, judged
 
 
@@ -79,3 +79,17 @@ def test_a_first_burst_of_1970_costs_no_more_than_another():
     results, ended, _ = pipeline([long_ago, *every_two_hours(0, 26)], [1], SETTING.but(oldest_date="1970-01-03"))
     assert dates_of(results) == [date(1970, 1, 2), date(1970, 1, 3), date(2011, 4, 16), date(2011, 4, 17), date(2011, 4, 18)]
     assert len(ended.last("daily_energy")) == 4  # two of 1970: a reading holds on into the next day
+
+
+def test_a_version_has_the_kinds_of_its_time_and_keeps_them():
+    """Meter 1 is always on, so it is guessed to be mains. In the second run its description comes before the last version is made."""
+    bursts, houses = every_two_hours(0, 24 * 4), [description(1, m1="appliance")]
+
+    def limits(known_after):
+        results, _, _ = pipeline(bursts, [1], SETTING, (Thresholds,), houses=houses, known_after=known_after)
+        versions = sorted(results.last("thresholds").values(), key=lambda version: version["date"])
+        return [meter["limit_watts"] for version in versions for meter in version["meters"] if not meter["warming_up"]]
+
+    appliance, meanwhile, mains = limits(0), limits(len(bursts) - 14), limits(len(bursts))
+    assert [mains[n] - appliance[n] for n in range(3)] == pytest.approx([480] * 3)
+    assert meanwhile == [*mains[:2], appliance[2]]

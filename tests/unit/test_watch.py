@@ -154,7 +154,7 @@ class Live:
     def start(self):
         """Begin, or begin again after a crash, with the timers that a checkpoint has."""
         stages = made_of((Thresholds, Watch), SETTING)
-        self.houses = Houses(SETTING, stages, LIVE, Outside(GivenRules(self.rules), self.backlog))
+        self.houses = Houses(SETTING, stages, LIVE, Outside(GivenRules(self.rules), backlog=self.backlog))
         self.houses.open(self.keyed)
 
     def take(self, bursts):

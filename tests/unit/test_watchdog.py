@@ -145,6 +145,16 @@ def test_one_absurd_reading_of_a_fridge_is_a_glitch_and_no_spike(tmp_path):
     assert alerts_of(tmp_path) == [("glitch", 2, 8)]
 
 
+def test_a_heat_pump_that_is_always_on_and_draws_3_kw_more_for_six_hours_raises_an_alert(tmp_path):
+    """Its standby of 38 W does not make mains of it: its limit is 1.15 x 2300 + 30 W, and not 3 kW higher."""
+    at_s = times_s(2, 60)
+    minutes = np.arange(len(at_s)) % 240
+    heat_pump = np.where(minutes < 3, 2300, np.where(minutes < 45, 1800, 38))
+    heat_pump[26 * 60 : 32 * 60] += 3000
+    write_house(tmp_path, at_s, aggregate=345 + heat_pump, heat_pump=heat_pump)
+    assert alerts_of(tmp_path) == [("level", 2, 6 * 3600)]
+
+
 def test_the_same_seed_gives_the_same_files(data, tmp_path, capsys):
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run("--data", data, "--faults", 1, "--seed", seed, "--out", tmp_path / name)

@@ -8,11 +8,13 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 
+from jobs.core.kinds import MeterKinds
 from jobs.core.shapes import SHAPE
 from jobs.core.sketch import VALUES, Sketches, bin_of
 from jobs.core.totals import RESULT
 from jobs.core.window import METER_DAY, Limits, Window, limit_of, meter_days
 from smartmeter.settings import Settings
+from tests.unit.logs import description
 
 HOUR_MS = 3_600_000
 NO_SHAPES = np.empty(0, SHAPE)
@@ -75,6 +77,20 @@ NEARLY_23_HOURS = 23 - 1 / HOUR_MS
 )
 def test_the_limit_of_a_meter(rows, limit_watts):
     assert limit(days(*rows)) == limit_watts
+
+
+@pytest.mark.parametrize(
+    "rows, kind, limit_watts, is_mains",
+    [
+        ([(24, 100, 100, 400.0)], "appliance", 620, False),  # a meter that is always on
+        ([(24, 100, 2, 400.0)], "mains", 1600, True),  # a meter that is seldom on
+        ([NEVER], "mains", None, True),
+    ],
+)
+def test_a_meter_of_known_kind_has_the_limit_of_its_kind(rows, kind, limit_watts, is_mains):
+    kinds = MeterKinds.of(description(1, m1=kind)["meters"])
+    _, [found], [mains] = LIMITS.of_meters(np.array([1], np.int32), days(*rows), 1, kinds)
+    assert (None if np.isnan(found) else found, mains) == (limit_watts, is_mains)
 
 
 def test_the_examples_of_the_rule_are_right():

@@ -1,0 +1,38 @@
+"""The kinds of a house's meters, as its description (topic houses) has them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+
+from smartmeter.arrays import Bools, Int32s
+from smartmeter.messages.records import MeterRecord
+
+
+class MeterKinds(NamedTuple):
+    """The meters of each kind: meter_ids, rising, as bytes of int32, because a worker holds those of all houses."""
+
+    mains: bytes = b""
+    appliances: bytes = b""
+
+    @classmethod
+    def of(cls, meters: Iterable[MeterRecord]) -> MeterKinds:
+        """Those of the meters of a description. If it has a meter twice, the last one counts."""
+        kind_of = {meter["meter_id"]: meter["kind"] for meter in sorted(meters, key=lambda meter: meter["meter_id"])}
+        mains, appliances = (
+            np.array([meter_id for meter_id, its_kind in kind_of.items() if its_kind == kind], np.int32).tobytes()
+            for kind in ("mains", "appliance")
+        )
+        return cls(mains, appliances)
+
+    def are_mains(self, meter_ids: Int32s, always_on: Bools) -> Bools:
+        """bool (m,): whether each meter is mains. One that the description does not name is if it is always on."""
+        mains, appliances = (np.isin(meter_ids, np.frombuffer(of_kind, np.int32)) for of_kind in self)
+        are_mains: Bools = mains | (always_on & ~appliances)
+        return are_mains
+
+
+NO_KINDS = MeterKinds()
+"""Those of a house without a description."""

@@ -1,0 +1,28 @@
+"""The kinds of a house's meters, by its description."""
+
+import numpy as np
+import pytest
+
+from jobs.core.kinds import NO_KINDS, MeterKinds
+from tests.unit.logs import description
+
+
+def kinds(**kind_of) -> MeterKinds:
+    return MeterKinds.of(description(1, **kind_of)["meters"])
+
+
+@pytest.mark.parametrize("always_on, mains", [(False, [False, True, False]), (True, [False, True, True])])
+def test_only_a_meter_that_is_not_described_is_guessed(always_on, mains):
+    of_house = kinds(m7="mains", m2="appliance", m40="mains")
+    assert of_house.are_mains(np.array([2, 7, 9], np.int32), np.full(3, always_on)).tolist() == mains
+
+
+def test_without_a_description_all_are_guessed():
+    assert NO_KINDS.are_mains(np.array([1, 2], np.int32), np.array([True, False])).tolist() == [True, False]
+    assert kinds() == NO_KINDS and NO_KINDS.are_mains(np.empty(0, np.int32), np.empty(0, bool)).tolist() == []
+
+
+def test_the_order_of_the_meters_does_not_matter_but_for_one_that_is_there_twice():
+    assert kinds(m1="mains", m3="appliance", m2="appliance") == kinds(m2="appliance", m1="mains", m3="appliance")
+    twice = [*description(1, m1="mains")["meters"], *description(1, m1="appliance")["meters"]]
+    assert MeterKinds.of(twice) == kinds(m1="appliance")
