@@ -45,8 +45,7 @@ def produce(houses: Sequence[House], first: date, end: date, burst_s: int | None
     burst_s = burst_s or int(min(max(speed, 1), HISTORY_BURST_S))
     first_end_ms = None
     with Producer(settings) as producer, ProgressLine() as line:
-        for house in houses:
-            producer.send_house(house.record())
+        producer.send_houses(house.record() for house in houses)
         for burst in in_order(houses, first, end, burst_s):
             first_end_ms = first_end_ms or burst.end_ms
             due = begun + (burst.end_ms - first_end_ms) / 1000 / speed

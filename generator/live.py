@@ -31,8 +31,7 @@ def produce_live(houses: Sequence[House], first: date, burst_s: int | None, sett
     """
     with Producer(settings) as producer, ProgressLine() as line:
         begun, readings = time.time(), 0
-        for house in houses:
-            producer.send_house(house.record())
+        producer.send_houses(house.record() for house in houses)
         for burst in bursts_since(houses, first, reached_ms(settings), burst_s or BURST_S):
             while (ahead_s := burst.end_ms / 1000 - time.time()) > 0:
                 producer.wait(ahead_s)

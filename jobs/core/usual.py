@@ -9,7 +9,7 @@ import numpy as np
 
 from jobs.core.cells import HOUSE, UPPER_WATTS, code_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
-from jobs.core.shapes import HOURS
+from jobs.core.shapes import HOURS, MOST
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Bytes, Int32s, Ints, Rows
 from smartmeter.messages.records import MeterUsualRecord
@@ -25,6 +25,9 @@ HOURS_BESIDE = 2
 
 RARE_FROM_WATTS = 50.0
 RARE_MINUTES = 3
+
+ENDLESS_MINUTES = 2**28
+"""What stands for a longest run of MOST minutes: an appliance that is always on, such as a router, is not on for too long some day."""
 
 USUAL = np.dtype(
     [
@@ -111,6 +114,7 @@ def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:
     row = np.zeros(1, USUAL)
     row["meter_id"], row["mains"] = meter_id, record["mains"]
     row["longest"] = [*record["longest_run_minutes"], record["longest_off_minutes"], record["longest_same_minutes"]]
+    row["longest"][row["longest"] >= MOST] = ENDLESS_MINUTES
     row["gap"] = record["longest_gap_minutes"]
     if record["hour_watts"]:
         row["hour"] = code_of(np.array(record["hour_watts"]))

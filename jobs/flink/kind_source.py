@@ -19,6 +19,12 @@ class KindsTopic(CompactedTopic[HouseRecord, MeterKinds]):
         self._distinct: dict[MeterKinds, MeterKinds] = {}  # houses with the same meters share one
         super().open()
 
+    def of(self, house_id: int) -> MeterKinds:
+        """See Source. A new house's description may have come just before its first readings."""
+        if house_id not in self._kinds:
+            self.refresh()
+        return super().of(house_id)
+
     def decoded(self, payload: bytes) -> HouseRecord:
         """See CompactedTopic."""
         house: HouseRecord = decode_as("house", payload)

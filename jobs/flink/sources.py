@@ -115,10 +115,14 @@ class CompactedTopic(ABC, Generic[Record, Value]):
     def of(self, house_id: int) -> Value:
         """See Source."""
         if time.monotonic() > self._next_s:
-            while messages := self._consumer.consume(AT_A_TIME, 0):
-                self._take(messages)
-            self._next_s = time.monotonic() + NEW_EVERY_S
+            self.refresh()
         return self.known(house_id)
+
+    def refresh(self) -> None:
+        """Take in what is new."""
+        while messages := self._consumer.consume(AT_A_TIME, 0):
+            self._take(messages)
+        self._next_s = time.monotonic() + NEW_EVERY_S
 
     def _take(self, messages: list[Message]) -> set[int | None]:
         """Take in messages. Returns the partitions of which they are the end."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from queue import SimpleQueue
 
 from confluent_kafka import KafkaError, KafkaException
@@ -67,6 +67,12 @@ class Producer:
     def send_house(self, record: HouseRecord) -> None:
         """Send a record of schema house."""
         self.send("houses", key("houses", record), self._framing.sent(encode("house", record)), record["updated"])
+
+    def send_houses(self, records: Iterable[HouseRecord]) -> None:
+        """Send records of schema house. Returns once Kafka has them: a house's first thresholds need the kinds of its meters."""
+        for record in records:
+            self.send_house(record)
+        self._deliver(self._kafka.flush, DELIVERY_S + 5)
 
     def send_burst(self, burst: Burst) -> None:
         """Send a burst; its Kafka timestamp is the burst's start."""

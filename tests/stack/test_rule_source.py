@@ -8,7 +8,7 @@ import pytest
 from confluent_kafka import Producer
 
 from jobs.core.user_rules import NO_USER_RULES, UserRules
-from jobs.flink import rule_source
+from jobs.flink import sources
 from jobs.flink.rule_source import RulesTopic
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection
@@ -67,7 +67,7 @@ def test_all_rules_are_there_at_the_start_and_new_ones_soon(send, opened):
 
 def test_a_faulty_message_is_left_out_and_logged(send, opened, caplog):
     good = no_rule(1, 2, 60_000, 5) | {"longest_on_minutes": 3}
-    with caplog.at_level(logging.WARNING, rule_source.log.name):
+    with caplog.at_level(logging.WARNING, sources.log.name):
         send(b"", b"not Avro", no_rule(1, 2, 60_001, 5), good, no_rule(1, 2, 120_000, 5) | {"sensitivity": "loud"})
         assert same(opened().of(1), good)
     assert sorted(record.getMessage().split("is not used: ")[1] for record in caplog.records) == [

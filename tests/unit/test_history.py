@@ -39,10 +39,13 @@ def test_the_progress_has_the_time_that_the_days_left_take():
         assert history._progress(totals, burst, first_ms, end, houses) == expected
 
 
-def test_the_generators_last_record_has_all_readings(tmp_path, monkeypatch):
+def test_the_generators_last_record_has_all_readings_and_houses_are_sent_before_them(tmp_path, monkeypatch):
+    sent = []
+
     class Discarding:
         def __init__(self, settings):
-            self.send_house = self.send_burst = lambda message: None
+            self.send_houses = lambda records: sent.append([record["house_id"] for record in records])
+            self.send_burst = lambda burst: sent.append("burst")
 
         def __enter__(self):
             return self
@@ -55,4 +58,5 @@ def test_the_generators_last_record_has_all_readings(tmp_path, monkeypatch):
     totals = history.produce(synthetic_houses(2, seed=1, timezone="UTC"), date(2026, 11, 1), date(2026, 11, 2), 300, float("inf"), None)
     found = reports.read(tmp_path / "report").progress
     assert totals.readings > 2 * 86_400
+    assert sent == [[1, 2], *["burst"] * totals.bursts]
     assert found == Progress("readings produced", totals.readings, totals.readings, found.elapsed_s, found.per_s, 0.0)

@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 
 from jobs.core.cells import HOUSE, code_of, watts_of
+from jobs.core.durations import RUN_FACTOR
 from jobs.core.open_runs import LEVELS, OFF, SAME
-from jobs.core.shapes import HOURS, SHAPE
+from jobs.core.shapes import HOURS, MOST, SHAPE
+from jobs.core.user_rules import TIMES
 from jobs.core.usual import (
     DEAD_FACTOR,
+    ENDLESS_MINUTES,
     HOUR_ADDED_WATTS,
     HOURS_BESIDE,
     LEAST_USED,
@@ -154,3 +157,12 @@ def test_versions_are_found_by_minute_and_meter():
     assert usuals.forget_before(5).from_minutes.tolist() == [10, 20, 30]
     again = Usuals.from_bytes(usuals.to_bytes())
     assert all((a == b).all() for a, b in zip(again, usuals)) and again.to_bytes() == usuals.to_bytes()
+
+
+def test_a_meter_that_is_on_for_longer_than_a_shape_can_hold_may_stay_on():
+    days = shapes()
+    days["longest"][:, :2] = MOST
+    days["longest"][:, 2] = MOST - 1
+    [row] = usual_row(7, usual_record(days, False, DAYS))
+    assert row["longest"][:3].tolist() == [ENDLESS_MINUTES, ENDLESS_MINUTES, MOST - 1]
+    assert RUN_FACTOR * ENDLESS_MINUTES * max(TIMES.values()) < 2**31
