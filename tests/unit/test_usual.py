@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jobs.core.cells import HOUSE, code_of, watts_of
-from jobs.core.durations import RUN_FACTOR
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS, MOST, SHAPE
+from jobs.core.spells import RUN_FACTOR
 from jobs.core.user_rules import TIMES
 from jobs.core.usual import (
     DEAD_FACTOR,
