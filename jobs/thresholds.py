@@ -1,4 +1,4 @@
-"""The thresholds job: topic readings -> topics thresholds, late and dead_letter.
+"""The thresholds job: topics readings and houses (the kinds of meters) -> topics thresholds, late and dead_letter.
 
 readings --> batches of sections with histograms of their power, a house each (kafka_tables.batches)
          --> Thresholds: a sketch for each meter and local day; when a day is over, a new version of the house's
