@@ -30,7 +30,7 @@ RULE = Settings()
 MAX_GAP_MS = round(RULE.rules.max_gap_s * 1000)
 WATT_MS_PER_KWH = 3_600_000_000
 MAINS = (1, 2)
-"""The meters of each house of the generator whose kind is mains, as the topic houses tells the jobs."""
+"""The meters of each house of the generator whose kind is mains, as the topic houses has them."""
 
 
 def arguments(description: str, works: tuple[str, ...] = ("energy",)) -> argparse.Namespace:
