@@ -103,8 +103,9 @@ class CompactedTopic(ABC, Generic[Record, Value]):
         while left:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"Kafka does not deliver the topic {self._topic} in {PATIENCE_S:.0f} s")
-            if messages := self._consumer.consume(AT_A_TIME, WAIT_S):
-                left -= self._take(messages)
+            messages = self._consumer.consume(AT_A_TIME, WAIT_S)
+            left -= self._take(messages)
+            if any(not message.error() for message in messages):
                 deadline = time.monotonic() + PATIENCE_S
         self._next_s = time.monotonic() + NEW_EVERY_S
 
