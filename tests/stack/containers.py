@@ -188,8 +188,8 @@ class Containers:
                 "SMW_NOTIFY_METRICS_PORT": str(self._port_of["notify", Settings().notify.metrics_port]),
                 "FLINK_LOG_DIR": str(folder),
                 "FLINK_PID_DIR": str(folder),
-                "JAVA_TOOL_OPTIONS": QUICK_START,  # also of the JVMs that Flink's scripts start first
-                "JVM_ARGS": f"-Djava.io.tmpdir={folder}",
+                "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",  # also of the JVMs that Flink's scripts start first
+                "JVM_ARGS": f"-XX:+UseSerialGC -Djava.io.tmpdir={folder}",
             }
             | {key: self._here(name, value) for key, value in self._services[name].get("environment", {}).items()}
         )
