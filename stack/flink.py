@@ -246,7 +246,10 @@ def _newest(checkpoints: Json, *kinds: str) -> Json | None:
 
 
 def reason(answer: str) -> str:
-    """Why Flink fails or refuses, from its answer: Python's own error, else the innermost cause of a stack trace, else the first line."""
-    lines = answer.replace("\\n", "\n").replace("\\t", "\t").splitlines()
+    """Why Flink fails or refuses, from its answer: Python's own error, else the innermost cause of a stack trace, else the first line.
+
+    Java begins with the options that it takes from its environment, which are no reason.
+    """
+    lines = [line for line in answer.replace("\\n", "\n").replace("\\t", "\t").splitlines() if not line.startswith("Picked up ")]
     python_error = next((line for line in reversed(lines) if PYTHON_ERROR.match(line)), None)
     return python_error or innermost_cause(lines) or (lines[0] if lines else "it gives no reason")

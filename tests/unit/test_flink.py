@@ -25,6 +25,21 @@ class Standing(Flink):
 
 
 @pytest.mark.parametrize(
+    "answer, found",
+    [
+        (
+            "Picked up JAVA_TOOL_OPTIONS: -XX:+UseSerialGC\nError occurred during initialization of VM\nno heap\n",
+            "Error occurred during initialization of VM",
+        ),
+        ("java.lang.RuntimeException: it\\nCaused by: java.io.IOException: full\\n\\tat here\\n", "java.io.IOException: full"),
+        ("Picked up JAVA_TOOL_OPTIONS: -Xmx1g\n", "it gives no reason"),
+    ],
+)
+def test_the_reason_of_a_failure(answer, found):
+    assert flink.reason(answer) == found
+
+
+@pytest.mark.parametrize(
     "answers, found",
     [
         ([(1, 5)] * 4, True),
