@@ -24,7 +24,7 @@ from stack import broker, ports
 from stack.processes import Processes
 from tests.processes import CLOCK
 from tests.stack.compiled import copy_compiled
-from tests.waiting import STILL_S
+from tests.waiting import STILL_S, until
 
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
 COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
@@ -117,9 +117,15 @@ class Containers:
         self._processes.check()
 
     def run(self, name: str) -> None:
-        """Run a service that ends."""
+        """Run a service that ends; again while it fails, as Docker would do."""
+        assert self._services[name]["restart"] == "on-failure"
+        until(lambda: self._succeeds(name))
+
+    def _succeeds(self, name: str) -> bool:
         self.start(name, ends=True)
-        assert self._processes.children[f"{name}.1"].wait() == 0, self._processes.log(f"{name}.1").read_text()
+        code = self.ended(f"{name}.1")
+        self.stop(f"{name}.1")
+        return code == 0
 
     def smw(self, *words: str) -> subprocess.CompletedProcess[str]:
         """docker compose run smw; without words its own command."""
