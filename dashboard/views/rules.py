@@ -37,6 +37,7 @@ class Offer(NamedTuple):
     key: str  # of its widgets: another form for another house, meter or rule
     rule: RuleRecord
     valid_from: int
+    valid_to: int | None  # when the meter's next rule that is set already begins
     live: bool  # whether the house sends readings
 
 
@@ -81,11 +82,13 @@ def versions(stored: list[RuleRecord], house: House) -> pd.DataFrame:
 def offer(house: House, meter_id: int) -> Offer:
     """The rule that the form starts from: that in force when a new one would begin. What was offered stays while the form is there."""
     valid_from, live = rules.proposal(house.house_id, house.zone)
-    rule = meter_rules.in_force(rules.known(house.house_id), meter_id, valid_from) or no_rule(house.house_id, meter_id, valid_from, 0)
+    known = rules.known(house.house_id)
+    rule = meter_rules.in_force(known, meter_id, valid_from) or no_rule(house.house_id, meter_id, valid_from, 0)
     key = f"rule {house.house_id}/{meter_id}/{rule['written'] and rule['valid_from']}/{rule['written']}"
     if f"{key} from day" not in st.session_state:
         st.session_state[f"{key} offered"] = valid_from
-    return Offer(key, rule, st.session_state[f"{key} offered"], live)
+    offered = st.session_state[f"{key} offered"]
+    return Offer(key, rule, offered, meter_rules.next_from(known, meter_id, offered), live)
 
 
 def form(house: House, meter_id: int) -> None:
@@ -141,8 +144,8 @@ def pick_valid_from(offered: Offer, house: House, fields: dict[str, Any], slots:
         f"The house's local time, in {house.zone.key}. Unless you change it: {proposed}. A reading that was judged before stays as it was "
         "judged; replay past days to judge them by a rule."
     )
-    if replaced := meter_rules.next_from(rules.known(house.house_id), offered.rule["meter_id"], offered.valid_from):
-        st.caption(f"It holds until the next rule that is set already begins, {local(replaced, house.zone)}.")
+    if offered.valid_to is not None:
+        st.caption(f"It holds until the next rule that is set already begins, {local(offered.valid_to, house.zone)}.")
 
 
 def preset(key: str, value: object) -> str:
