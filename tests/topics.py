@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from functools import lru_cache
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, Consumer, Producer, TopicPartition
 
 from smartmeter.kafka import connection
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import topics
-from smartmeter.messages.codec import decode
+from smartmeter.messages.codec import decode, encode
 from smartmeter.messages.framing import framing
+from tests.waiting import STILL_S
 
 
 def messages(settings, name: str) -> list:
@@ -33,6 +34,16 @@ def messages(settings, name: str) -> list:
 def records(settings, name: str) -> list[dict]:
     """All records of a topic."""
     return [decode(framing(settings).received(message.value()))[1] for message in messages(settings, name)]
+
+
+def send(settings, name: str, *found: dict | bytes) -> None:
+    """Send records to a topic, and messages of bytes as they are."""
+    producer = Producer(connection.client(settings))
+    for one in found:
+        is_record = isinstance(one, dict)
+        value = framing(settings).sent(encode(topics.SCHEMA_OF[name], one)) if is_record else one
+        producer.produce(topics.topic(settings, name), value, topics.key(name, one) if is_record else b"")
+    assert producer.flush(STILL_S) == 0
 
 
 @lru_cache(maxsize=4)

@@ -14,7 +14,6 @@ from confluent_kafka import Producer
 from smartmeter.kafka import connection
 from smartmeter.messages import topics
 from smartmeter.messages.codec import Burst, decode_burst, encode, encode_burst
-from smartmeter.messages.framing import framing
 from smartmeter.messages.records import HouseRecord, RuleRecord
 from smartmeter.messages.rules import HOUSE, no_rule
 from smartmeter.messages.schemas import CodecError
@@ -168,15 +167,6 @@ def make_rules() -> list[RuleRecord]:
 def make_houses() -> list[HouseRecord]:
     """Descriptions of two of the HOUSES. They name mains that are not always on, and an appliance that is; of house 1 an old one, too."""
     return [description(1, m1="appliance"), description(3, m1="appliance", m2="mains"), description(1, m1="mains", m7="mains")]
-
-
-def send(settings, name: str, records) -> None:
-    """Send records to a topic."""
-    producer = Producer(connection.client(settings))
-    for record in records:
-        payload = framing(settings).sent(encode(topics.SCHEMA_OF[name], record))
-        producer.produce(topics.topic(settings, name), payload, topics.key(name, record))
-    assert producer.flush(STILL_S) == 0
 
 
 def poison(burst: Burst, rng) -> bytes | None:

@@ -21,8 +21,8 @@ from smartmeter.settings import ROOT, Settings
 from store.client import reader
 from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
 from tests.pipeline.flow import expected_of
-from tests.pipeline.logs import make_houses, make_log, make_rules, produced_in_transactions, send, steady
-from tests.topics import messages, records
+from tests.pipeline.logs import make_houses, make_log, make_rules, produced_in_transactions, steady
+from tests.topics import messages, records, send
 from tests.waiting import STILL_S
 
 WINDOW_DAYS = 2
@@ -62,8 +62,8 @@ def clients(settings_of, processes, log):
     clients = {}
     for name, settings in settings_of.items():
         topic_admin.create_topics(settings)
-        send(settings, "rules", log.rules)
-        send(settings, "houses", log.houses)
+        send(settings, "rules", *log.rules)
+        send(settings, "houses", *log.houses)
         with produced_in_transactions(settings, log.messages, timestamps_of(log)):
             run_job(settings, "pipeline")
         clients[name] = store_all(settings, processes)

@@ -3,49 +3,29 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import pytest
-from confluent_kafka import Producer
 
 from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.flink import sources
 from jobs.flink.kind_source import KindsTopic
 from smartmeter.errors import UserError
-from smartmeter.kafka import connection
 from smartmeter.messages.codec import encode
-from smartmeter.messages.framing import framing
-from smartmeter.messages.topics import key, topic
 from smartmeter.run import LIVE
+from tests import topics
 from tests.unit.logs import description
 from tests.waiting import until
 
 
 @pytest.fixture
-def send(with_topics):
-    """Sends descriptions of houses, or messages of bytes, to the topic."""
-    producer = Producer(connection.client(with_topics))
-
-    def send(*houses):
-        for house in houses:
-            value = house if isinstance(house, bytes) else framing(with_topics).sent(encode("house", house))
-            producer.produce(topic(with_topics, "houses"), value, b"" if value is house else key("houses", house))
-        assert producer.flush(10) == 0
-
-    return send
+def opened(with_topics, open_source):
+    return lambda: open_source(KindsTopic(with_topics, "thresholds", LIVE))
 
 
 @pytest.fixture
-def opened(with_topics):
-    opened = []
-
-    def source() -> KindsTopic:
-        opened.append(KindsTopic(with_topics, "thresholds", LIVE))
-        opened[-1].open()
-        return opened[-1]
-
-    yield source
-    for each in opened:
-        each.close()
+def send(with_topics):
+    return partial(topics.send, with_topics, "houses")
 
 
 def kinds(house) -> MeterKinds:

@@ -3,49 +3,28 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 
 import pytest
-from confluent_kafka import Producer
 
 from jobs.core.user_rules import NO_USER_RULES, UserRules
 from jobs.flink import sources
 from jobs.flink.rule_source import RulesTopic
 from smartmeter.errors import UserError
-from smartmeter.kafka import connection
-from smartmeter.messages.codec import encode
-from smartmeter.messages.framing import framing
 from smartmeter.messages.rules import no_rule
-from smartmeter.messages.topics import key, topic
 from smartmeter.run import LIVE
+from tests import topics
 from tests.waiting import until
 
 
 @pytest.fixture
-def send(with_topics):
-    """Sends rules, or messages of bytes, to the topic."""
-    producer = Producer(connection.client(with_topics))
-
-    def send(*rules):
-        for rule in rules:
-            value = rule if isinstance(rule, bytes) else framing(with_topics).sent(encode("rule", rule))
-            producer.produce(topic(with_topics, "rules"), value, b"" if value is rule else key("rules", rule))
-        assert producer.flush(10) == 0
-
-    return send
+def opened(with_topics, open_source):
+    return lambda: open_source(RulesTopic(with_topics, "pipeline", LIVE))
 
 
 @pytest.fixture
-def opened(with_topics):
-    sources = []
-
-    def opened() -> RulesTopic:
-        sources.append(RulesTopic(with_topics, "pipeline", LIVE))
-        sources[-1].open()
-        return sources[-1]
-
-    yield opened
-    for source in sources:
-        source.close()
+def send(with_topics):
+    return partial(topics.send, with_topics, "rules")
 
 
 def same(found: UserRules, *rules) -> bool:

@@ -155,26 +155,26 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=()):
         begin += size
 
 
-class GivenRules(ForAll):
-    """A source of these rules, in place of the topic."""
+class Given(ForAll):
+    """A source of a value for each of some houses and one for all others, in place of a topic."""
 
-    def __init__(self, records):
-        super().__init__(NO_USER_RULES)
-        self.of_house = {house: UserRules.of(r for r in records if r["house_id"] == house) for house in {r["house_id"] for r in records}}
+    def __init__(self, of_house: dict, others):
+        super().__init__(others)
+        self.of_house = of_house
 
-    def of(self, house_id: int) -> UserRules:
+    def of(self, house_id: int):
         return self.of_house.get(house_id, self.value)
 
 
-class GivenKinds(ForAll):
-    """A source of the kinds in these descriptions, in place of the topic."""
+def given_rules(records) -> Given:
+    """The rules of users in these records."""
+    houses = {record["house_id"] for record in records}
+    return Given({house: UserRules.of(r for r in records if r["house_id"] == house) for house in houses}, NO_USER_RULES)
 
-    def __init__(self, records):
-        super().__init__(NO_KINDS)
-        self.of_house = {house["house_id"]: MeterKinds.of(house["meters"]) for house in records}
 
-    def of(self, house_id: int) -> MeterKinds:
-        return self.of_house.get(house_id, self.value)
+def given_kinds(houses) -> Given:
+    """The kinds of meters in these descriptions."""
+    return Given({house["house_id"]: MeterKinds.of(house["meters"]) for house in houses}, NO_KINDS)
 
 
 def pipeline(
@@ -188,7 +188,7 @@ def pipeline(
     results, keyed = Results(), FlinkStandIn()
 
     def operator(batches=known_after):
-        outside = Outside(GivenRules(rules), GivenKinds(houses)) if batches >= known_after else Outside()
+        outside = Outside(given_rules(rules), given_kinds(houses)) if batches >= known_after else Outside()
         made = Houses(setting, made_of(stages_of, setting), run, outside)
         made.open(keyed)
         return made

@@ -21,7 +21,7 @@ from jobs.thresholds import Thresholds
 from smartmeter.messages.rules import no_rule
 from smartmeter.run import LIVE
 from smartmeter.settings import Settings
-from tests.unit.driver import GivenRules, Results, made_of, pipeline, rows_of
+from tests.unit.driver import Results, given_rules, made_of, pipeline, rows_of
 from tests.unit.flink_stand_in import FlinkStandIn, State
 from tests.unit.logs import NEW_YORK, START_MS, burst
 from tests.unit.outcomes import days_since_1970
@@ -154,7 +154,7 @@ class Live:
     def start(self):
         """Begin, or begin again after a crash, with the timers that a checkpoint has."""
         stages = made_of((Thresholds, Watch), SETTING)
-        self.houses = Houses(SETTING, stages, LIVE, Outside(GivenRules(self.rules), backlog=self.backlog))
+        self.houses = Houses(SETTING, stages, LIVE, Outside(given_rules(self.rules), backlog=self.backlog))
         self.houses.open(self.keyed)
 
     def take(self, bursts):
