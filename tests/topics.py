@@ -22,7 +22,7 @@ def messages(settings, name: str) -> list:
     consumer.assign([TopicPartition(full, p, OFFSET_BEGINNING) for p in range(settings.kafka.partitions)])
     found, ends = [], 0
     while ends < settings.kafka.partitions:
-        message = consumer.poll(10)
+        message = consumer.poll(STILL_S)
         if message.error():
             ends += 1
         else:

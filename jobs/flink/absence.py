@@ -46,7 +46,7 @@ class TopicBacklog:
 
     def read_until_ms(self) -> int:
         """See Backlog. Asks Kafka every ten seconds at most."""
-        now = round(time.time() * 1000)
+        now = int(time.time() * 1000)
         if now - self._asked_ms >= ASK_EVERY_MS:
             self._asked_ms = now
             try:

@@ -23,8 +23,10 @@ MECHANISM = "SCRAM-SHA-512"
 LOGIN_MODULE = "org.apache.flink.kafka.shaded.org.apache.kafka.common.security.scram.ScramLoginModule"
 """Kafka's login module, under its name inside Flink's connector."""
 READ_COMMITTED = "read_committed"
-PATIENCE_S = 5.0
-"""How long to wait for a broker's first answer."""
+PATIENCE_S = 30.0
+"""How long to wait for the first answer of a broker that may only be busy."""
+NOBODY_THERE_S = 5.0
+"""How long to wait if connections fail. A broker that is just starting needs a few seconds."""
 STEP_S = 0.3
 RIGHTS_MISSING = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 BROKER_STARTING = (
@@ -138,15 +140,15 @@ class ErrorLog:
 
 
 def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
-    """Why Kafka cannot be used, and what to do, in one sentence; None when it answers within patience_s.
+    """Why Kafka cannot be used, and what to do, in one sentence; None when it answers within patience_s (NOBODY_THERE_S if connections fail).
 
     librdkafka retries whatever is wrong. It reports a wrong password through error_cb, and almost nothing about TLS.
     """
     faults: list[KafkaError] = []
     properties: dict[str, Any] = client(settings) | {"error_cb": faults.append}
     admin_client = AdminClient(properties)
-    deadline = time.monotonic() + patience_s
-    while (left := deadline - time.monotonic()) > 0:
+    begun = time.monotonic()
+    while (left := begun + (min(patience_s, NOBODY_THERE_S) if faults else patience_s) - time.monotonic()) > 0:
         try:
             admin_client.list_topics(timeout=min(left, STEP_S))
             return None

@@ -96,7 +96,7 @@ def create_topics(settings: Settings, run: Run = LIVE) -> None:
         for name in topics.SCHEMA_OF
         if (full := topics.topic(settings, name, run)) not in there
     ]
-    for created in client.create_topics(new, request_timeout=5).values() if new else ():
+    for created in client.create_topics(new, request_timeout=TIMEOUT_S).values() if new else ():
         try:
             created.result()
         except KafkaException as error:

@@ -32,7 +32,7 @@ from smartmeter.run import Run
 from smartmeter.settings import Settings
 
 ID_END = len(REGISTRY_MARKER) + 4
-TIMEOUT_S = 5.0
+TIMEOUT_S = 30.0
 RETRY_S = (0.5, 1, 2, 5)
 REFUSED_FOR_S = 60
 """How long an unusable id is not looked up again."""

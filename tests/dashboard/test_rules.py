@@ -219,8 +219,7 @@ def test_a_rule_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch
 
 # A house that is live, and rules that get stored
 
-TODAY = datetime.now(UTC).replace(second=0, microsecond=0)
-RUN = alert_id(8, 2, TODAY - timedelta(hours=1)) + "/run"
+RUN = alert_id(8, 2, LONG_AGO) + "/run"
 
 
 @pytest.fixture
@@ -228,14 +227,15 @@ def with_live_house(clickhouse, with_topics, request):
     """Settings with house 8, which sends readings: 1 mains, 2 pump, which has an alert of 1,230 s."""
     settings = database(clickhouse, f"dashboard_{request.node.originalname}")
     [*_, oven] = [list(alert) for alert in results.alerts() if alert[0] == OVEN]
-    start = TODAY - timedelta(hours=1)
+    now = datetime.now(UTC).replace(second=0, microsecond=0)
+    start = now - timedelta(hours=1)
     run = [RUN, 8, 2, start.date(), start, start + timedelta(seconds=1230), *oven[6:14], "run", *oven[15:18], "run"]
     results.insert(
         client.writer(settings, settings.clickhouse.database),
-        meters=[(8, 1, "mains", "mains", TODAY), (8, 2, "pump", "appliance", TODAY)],
-        daily_energy=[(8, n, TODAY.date(), 1.0, 10, 0, 60.0, 0.0, 86_400, False, LONG_AGO, 0, [], [], [], []) for n in (1, 2)],
+        meters=[(8, 1, "mains", "mains", now), (8, 2, "pump", "appliance", now)],
+        daily_energy=[(8, n, now.date(), 1.0, 10, 0, 60.0, 0.0, 86_400, False, LONG_AGO, 0, [], [], [], []) for n in (1, 2)],
         alerts=[run],
-        power_profile=[(8, 2, TODAY - timedelta(minutes=1), 0, 60, 10, 20, 30)],
+        power_profile=[(8, 2, now - timedelta(minutes=1), 0, 60, 10, 20, 30)],
     )
     return with_topics.but(clickhouse_database=settings.clickhouse.database)
 

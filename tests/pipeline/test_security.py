@@ -388,7 +388,7 @@ def written(settings: Settings, name: str) -> int | None:
     errors = []
     client = confluent_kafka.Producer(connection.client(settings))
     client.produce(name, b"?", on_delivery=lambda error, _: errors.append(error and error.code()))
-    client.flush(10)
+    client.flush(STILL_S)
     return errors[0]
 
 

@@ -11,7 +11,7 @@ from jobs.flink.absence import TopicBacklog
 from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import group_of
 from smartmeter.messages.topics import topic
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 
 def test_a_time_is_known_once_all_that_was_there_by_then_is_committed(with_topics, monkeypatch):
@@ -21,18 +21,18 @@ def test_a_time_is_known_once_all_that_was_there_by_then_is_committed(with_topic
 
     def send():
         producer.produce(name, b"a message", partition=0)
-        assert producer.flush(10) == 0
+        assert producer.flush(STILL_S) == 0
 
     def commit(offset):
         consumer.commit(offsets=[TopicPartition(name, 0, offset)], asynchronous=False)
 
     send()
-    backlog, begun_ms = TopicBacklog(with_topics, "pipeline"), time.time() * 1000
+    backlog, begun_ms = TopicBacklog(with_topics, "pipeline"), int(time.time() * 1000)
     assert backlog.read_until_ms() == backlog.read_until_ms() == 0
     marked_ms = time.time() * 1000
     send()
     until(lambda: not commit(1))
-    assert begun_ms < backlog.read_until_ms() <= marked_ms, "the second message came later"
+    assert begun_ms <= backlog.read_until_ms() <= marked_ms, "the second message came later"
     before_ms = backlog.read_until_ms()
     assert backlog.read_until_ms() == before_ms <= marked_ms
     commit(2)

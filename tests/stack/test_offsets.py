@@ -8,7 +8,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from smartmeter.kafka import connection
 from smartmeter.kafka.offsets import Lags, Offsets
 from smartmeter.messages.topics import topic
-from tests.waiting import until
+from tests.waiting import STILL_S, until
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def test_lag_comes_to_0_over_what_is_never_delivered(with_topics, producer, lag_
         producer.begin_transaction()
         for _ in range(count):
             producer.produce(topic(with_topics, "readings"), b"a message", partition=0)
-        assert producer.flush(10) == 0
+        assert producer.flush(STILL_S) == 0
         end()
 
     transaction(3, producer.commit_transaction)
