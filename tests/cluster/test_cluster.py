@@ -20,7 +20,7 @@ from smartmeter.settings import Settings
 from stack import services
 from tests.cluster.conftest import TASKMANAGERS
 from tests.pipeline.conftest import all_stored, judge_tables, without
-from tests.pipeline.flow import Flow, all_read, expected_of, finals, stored_readings
+from tests.pipeline.flow import Flow, expected_of, finals, stored_readings, unread
 from tests.pipeline.logs import make_log, produce
 from tests.processes import command_lines, python_workers
 from tests.topics import records
@@ -71,7 +71,7 @@ def test_jobs_alone_beside_each_other_and_one_that_stands_still(cluster, setting
     assert "spikes runs already in the Flink" in cluster.refused(of_one, "submit", "spikes")
     assert "has 0 free slots of 4, and SMW_PARALLELISM=1 takes as many" in cluster.refused(of_one, "submit", "pipeline")
     for job in ALONE:
-        until(lambda: all_read(settings, job))
+        wait_until_read(cluster, settings, job)
     judge_all(settings, log, expected)
     stopped, cancelled = (cluster.begin(of_one, "submit", job, "--installed", "--stay") for job in ("spikes", "thresholds"))
     id_of = {name: job_id for job_id, name in cluster.flink.jobs().items()}
@@ -116,14 +116,14 @@ def test_upgraded_and_rescaled_by_savepoints_on_nodes_that_are_replaced_and_a_ta
     produce(settings, pieces[0])
     cluster.smw(settings.but(parallelism=2), "submit", "pipeline", "--installed", "--from-savepoint", str(moved))
     produce(settings, pieces[1])
-    until(lambda: all_read(settings))
+    wait_until_read(cluster, settings)
     by_itself = stop(cluster, settings)
 
     cluster.replace_nodes()
     produce(settings, pieces[2])
     printed = cluster.smw(settings.but(parallelism=4), "submit", "pipeline")
     assert f"from file://{by_itself} ..." in printed
-    until(lambda: all_read(settings))
+    wait_until_read(cluster, settings)
     flow = Flow(settings, pieces[3], FLOW_S, shares=2)
     flow.start()
     until(lambda: flow.undelivered < len(pieces[3]) * 0.8)
@@ -131,10 +131,15 @@ def test_upgraded_and_rescaled_by_savepoints_on_nodes_that_are_replaced_and_a_ta
     flow.go_on()
     cluster.kill("taskmanager2")
     flow.end()
-    until(lambda: cluster.tend() or all_read(settings))
+    wait_until_read(cluster, settings)
     judge_all(settings, log, expected)
     judge_upgraded(settings)
     stop(cluster, settings)
+
+
+def wait_until_read(cluster, settings, job: str = "pipeline") -> None:
+    """Wait until a checkpoint of a job holds all of its topics."""
+    until(lambda: cluster.tend() or unread(settings, job) == 0, progress=lambda: unread(settings, job))
 
 
 def send_upgraded(settings, first_day: int, days: int) -> None:

@@ -36,11 +36,11 @@ class Brokers:
     def start_again(self, name: str) -> None:
         """Start a broker, and wait until all are there and have all there is."""
         self.containers.start_broker(name)
-        self.processes.wait_until(self.complete, "the brokers are not complete")
+        self.containers.until(self.complete)
 
     def complete(self) -> bool:
         try:
-            cluster = connection.admin(self.settings).list_topics(timeout=2)
+            cluster = connection.admin(self.settings).list_topics(timeout=STILL_S)
         except KafkaException:
             return False
         count = len(self.containers.brokers)

@@ -102,7 +102,12 @@ def judge_stack(processes: Checked, settings: Settings, client: Client, log: Log
 
 def all_read(settings: Settings, job: str = "pipeline") -> bool:
     """Whether a checkpoint of a job holds all of its topics."""
-    return offsets(settings, JOBS[job], group_of(settings, job)).lag() == 0
+    return unread(settings, job) == 0
+
+
+def unread(settings: Settings, job: str = "pipeline") -> int:
+    """Messages of a job's topics that no checkpoint of it holds."""
+    return offsets(settings, JOBS[job], group_of(settings, job)).lag()
 
 
 def stored_readings(client: Client) -> int:

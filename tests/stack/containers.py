@@ -16,6 +16,7 @@ import sysconfig
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
 import compose
 
@@ -25,6 +26,8 @@ from stack.processes import Processes
 from tests.processes import CLOCK
 from tests.stack.compiled import copy_compiled
 from tests.waiting import STILL_S, until
+
+T = TypeVar("T")
 
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
 COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
@@ -116,10 +119,14 @@ class Containers:
                 start_again()
         self._processes.check()
 
+    def until(self, condition: Callable[[], T], progress: Callable[[], object] = lambda: None) -> T:
+        """The first true value of condition(), as tests.waiting.until has it. Meanwhile the processes are checked."""
+        return until(lambda: self.check() or condition(), progress)
+
     def run(self, name: str) -> None:
         """Run a service that ends; again while it fails, as Docker would do."""
         assert self._services[name]["restart"] == "on-failure"
-        until(lambda: self._succeeds(name))
+        self.until(lambda: self._succeeds(name))
 
     def _succeeds(self, name: str) -> bool:
         self.start(name, ends=True)

@@ -30,7 +30,7 @@ from store.client import reader
 from tests.faults.brokers import Brokers
 from tests.faults.pieces import AFTER, BEFORE, MOVE, pieces_of_a_log
 from tests.pipeline.conftest import without
-from tests.pipeline.flow import WINDOW_DAYS, Flow, all_read, judge_stack
+from tests.pipeline.flow import WINDOW_DAYS, Flow, all_read, judge_stack, unread
 from tests.pipeline.logs import Log
 from tests.processes import command_line
 from tests.registry.evolved import with_type
@@ -113,7 +113,7 @@ def test_three_brokers_and_all_that_reads_and_writes_them_whatever_happens_to_ka
     )
     flink = Flink(containers.address("jobmanager", 8081))
     start_all(containers, processes, settings, flink)
-    client = until(lambda: reader(settings))
+    client = containers.until(lambda: reader(settings))
     results_of_the_generator(containers, settings, client)
     update(containers, processes, flink, client)
     containers.stop("generator.1")
@@ -130,38 +130,38 @@ def start_all(containers: Containers, processes: Processes, settings: Settings, 
     assert not containers.healthy("jobmanager")
     containers.start("jobmanager")
     for broker in containers.brokers:
-        until(lambda: brokers_known(settings_at(containers, broker, settings.stack.home)) == 3)
+        containers.until(lambda: brokers_known(settings_at(containers, broker, settings.stack.home)) == 3)
     containers.start_registry()
-    until(lambda: containers.healthy("registry"))
+    containers.until(lambda: containers.healthy("registry"))
     containers.run("topics")
     assert copies(settings) == {(3, "2")}
-    until(lambda: containers.healthy("jobmanager"))
+    containers.until(lambda: containers.healthy("jobmanager"))
     containers.start("flink-page")
     for number in range(TASKMANAGERS):
         containers.start("taskmanager", number)
-    until(lambda: flink.slots() == (4, 4))  # a question to Flink takes less than a health check, which starts Python
-    until(lambda: containers.healthy("taskmanager"))
+    containers.until(lambda: flink.slots() == (4, 4))  # a question to Flink takes less than a health check, which starts Python
+    containers.until(lambda: containers.healthy("taskmanager"))
     containers.start("pipeline")
     start_endpoint(processes, settings)  # in the place of ClickHouse's server
     containers.start("sink")
     containers.start("notify")
     containers.start("generator", **{"20": "2", "7": "2"})
-    until(lambda: list(flink.jobs().values()) == ["pipeline"])
-    until(lambda: containers.healthy("pipeline"))
-    until(lambda: flink.slots() == (2, 4))
+    containers.until(lambda: list(flink.jobs().values()) == ["pipeline"])
+    containers.until(lambda: containers.healthy("pipeline"))
+    containers.until(lambda: flink.slots() == (2, 4))
     assert containers.healthy("flink-page") and Flink(containers.address("flink-page", 8081)).jobs() == flink.jobs()
     assert all(b"-XX:+ExitOnOutOfMemoryError" in command_line(processes.children[name].pid) for name in ("jobmanager.1", "taskmanager.0"))
-    until(lambda: containers.healthy("sink") and containers.healthy("notify"))
+    containers.until(lambda: containers.healthy("sink") and containers.healthy("notify"))
 
 
 def results_of_the_generator(containers: Containers, settings: Settings, client: Client) -> None:
     """Wait until the readings that the generator sends have come as far as the dashboard."""
     assert all(message.value().startswith(REGISTRY_MARKER) for name in ("readings", "daily_energy") for message in messages(settings, name))
-    until(lambda: all_as_generated(client.query(DAYS_OVER).result_rows))
-    until(lambda: reached_ms(settings) / 1000 > time.time() - 300)
+    containers.until(lambda: all_as_generated(client.query(DAYS_OVER).result_rows))
+    containers.until(lambda: reached_ms(settings) / 1000 > time.time() - 30, progress=lambda: reached_ms(settings))
     assert containers.healthy("generator")
     containers.start("dashboard")
-    until(lambda: containers.healthy("dashboard"))
+    containers.until(lambda: containers.healthy("dashboard"))
     ended = containers.smw()
     assert ended.returncode == 0 and "All is well." in ended.stdout, ended.stdout
     containers.stop("dashboard.1")
@@ -180,9 +180,9 @@ def update(containers: Containers, processes: Processes, flink: Flink, client: C
     assert containers.ended("pipeline.1") == 1
     containers.stop("pipeline.1")
     containers.start("jobmanager", 2)
-    until(lambda: containers.check() or (flink.slots() == (4, 4) and containers.healthy("jobmanager")))
+    containers.until(lambda: flink.slots() == (4, 4) and containers.healthy("jobmanager"))
     containers.start("pipeline", 2)
-    until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(client))
+    containers.until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(containers, client))
     assert re.search("from file:.*/pipeline/hashmap/.*/chk-", processes.log("pipeline.2").read_text())
 
 
@@ -193,9 +193,9 @@ def disturb(brokers: Brokers, client: Client) -> Log:
     calm.start()
     restarted = brokers.leader("thresholds")
     brokers.stop(restarted)
-    until(lambda: stored_since(client))
+    brokers.containers.until(lambda: stored_since(brokers.containers, client))
     brokers.start_again(restarted)
-    until(lambda: all(read_from(brokers.settings, partition) for partition in range(2)))
+    brokers.containers.until(lambda: all(read_from(brokers.settings, partition) for partition in range(2)))
     victim = brokers.leader("readings")
     calm.go_on()
     brokers.kill(victim)
@@ -203,13 +203,14 @@ def disturb(brokers: Brokers, client: Client) -> Log:
     calm.end()
     assert brokers.leader("readings") != victim
     brokers.start_again(victim)
-    until(lambda: all_read(brokers.settings))
+    brokers.containers.until(lambda: all_read(brokers.settings), progress=lambda: unread(brokers.settings))
 
     meanwhile = Flow(brokers.settings, pieces[MOVE], 8)
     meanwhile.start()
     brokers.add_partitions(4)
     meanwhile.end()
-    until(lambda: all_read(brokers.settings) and all(read_from(brokers.settings, partition) for partition in range(4)))
+    brokers.containers.until(lambda: all_read(brokers.settings), progress=lambda: unread(brokers.settings))
+    brokers.containers.until(lambda: all(read_from(brokers.settings, partition) for partition in range(4)))
 
     burst = Flow(brokers.settings, pieces[AFTER], len(pieces[AFTER]) / len(pieces[BEFORE]) * CALM_S / 10)
     burst.start()
@@ -222,7 +223,9 @@ def read_from(settings: Settings, partition: int) -> bool:
     return offsets(settings, ("readings",), "pipeline").committed()["readings", partition] > 0
 
 
-def stored_since(client: Client) -> bool:
+def stored_since(containers: Containers, client: Client) -> bool:
     """Whether the job makes results of what it reads now, which come to ClickHouse."""
     [[before]] = client.query("SELECT max(revision) FROM daily_energy").result_rows
-    return until(lambda: client.query(f"SELECT count() FROM daily_energy WHERE revision > {before + 1000}").result_rows != [(0,)])
+    return containers.until(
+        lambda: client.query(f"SELECT count() FROM daily_energy WHERE revision > {before + 1000}").result_rows != [(0,)]
+    )
