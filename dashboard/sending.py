@@ -15,7 +15,7 @@ from smartmeter.messages import topics
 from smartmeter.messages.codec import encode
 from smartmeter.messages.framing import framing
 
-SENT_WITHIN_S = 5
+SENT_WITHIN_S = 20
 
 
 @st.cache_resource(show_spinner=False)

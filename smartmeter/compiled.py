@@ -22,6 +22,7 @@ _print, builtins.print = print, _python_print()
 try:
     from numba import njit
     from numba.core import caching
+    from numba.core.types import unliteral
 finally:
     builtins.print = _print
 
@@ -65,4 +66,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, compiled on its first call with each combination of argument types, or loaded from the cache."""
     dispatcher: Callable[..., Any] = njit(function)
     dispatcher._cache = _Cache(function)  # type: ignore[attr-defined, no-untyped-call]  # both are Numba's
+    by_types = dispatcher.get_call_template  # type: ignore[attr-defined]
+    # Numba would compile the function once more for a call with a constant, and again for the constant's type.
+    dispatcher.get_call_template = lambda args, kws: by_types(tuple(map(unliteral, args)), kws)  # type: ignore[attr-defined]
     return dispatcher

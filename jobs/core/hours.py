@@ -21,6 +21,7 @@ from jobs.core.state_version import require_version
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
+from smartmeter.loops import append
 
 STATE_VERSION = 1
 _HEAD = struct.Struct("<BH")
@@ -47,8 +48,7 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
     for s in range(len(sections)):
         section = sections[s]
         if used[s] and section.hours:
-            found[size : size + section.hours] = hours[h : h + section.hours]
-            size += section.hours
+            size = append(found, size, hours[h : h + section.hours])
         elif used[s] and section.covered_ms:
             hour, size = found[size], size + 1
             hour.meter_id, hour.day = section.meter_id, section.day

@@ -19,6 +19,7 @@ from jobs.core.totals import daily, following
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, midnights
+from smartmeter.loops import append
 from smartmeter.settings import Settings
 
 STATE_VERSION = 2
@@ -153,10 +154,10 @@ class HouseDays:
 @compiled
 def _take(sections, arrived, midnight_ms, clock_ms, closed_day, changed_from, max_sample_period_ms, allowed_lateness_ms):
     """Add the arrived sections to those of a house. Returns (the new sections, verdict, links, joined, changed_from)."""
-    held, size, reached_day = np.empty(len(sections) + len(arrived), SECTION), len(sections), _day_at(midnight_ms, clock_ms)
+    held, reached_day = np.empty(len(sections) + len(arrived), SECTION), _day_at(midnight_ms, clock_ms)
     verdict, links, found = np.empty(len(arrived), np.uint8), np.empty(2 * len(arrived), LINK), 0
     joined, j = np.empty(2 * len(arrived), JOINED), 0
-    held[:size] = sections
+    size = append(held, 0, sections)
     for i in range(len(arrived)):
         section = arrived[i]
         if _is_late(section, midnight_ms, clock_ms, closed_day, allowed_lateness_ms):
@@ -181,8 +182,8 @@ def _cuts(sections, arrived, can_be_cut, midnight_ms, clock_ms, closed_day, allo
 
     A section permanently fills the holes that it covers, and makes at most one new hole. This bounds the number of new pieces.
     """
-    held, size = np.empty(2 * len(sections) + 3 * len(arrived), SECTION), len(sections)
-    held[:size] = sections
+    held = np.empty(2 * len(sections) + 3 * len(arrived), SECTION)
+    size = append(held, 0, sections)
     of_section, start_ms, pieces, piece = np.empty(64, np.int64), np.empty(64, np.int64), 0, np.empty(1, ARRIVED)
     for i in range(len(arrived)):
         section = arrived[i]

@@ -22,6 +22,7 @@ from jobs.core.readings import Readings
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
+from smartmeter.loops import append
 from smartmeter.settings import MINUTE_MS
 
 SETTLED_AFTER_MS = 10_000
@@ -128,9 +129,8 @@ class Minutes:
 @compiled
 def _take(open_minutes, sections, pieces, used, before_ms, clock_ms):
     """(minutes that stay open, those to emit), both PART by meter and minute."""
-    every, size = np.empty(len(open_minutes) + len(pieces), PART), len(open_minutes)
-    every[:size] = open_minutes
-    size = _add_pieces(every, size, sections, pieces, used, before_ms)
+    every = np.empty(len(open_minutes) + len(pieces), PART)
+    size = _add_pieces(every, append(every, 0, open_minutes), sections, pieces, used, before_ms)
     place = np.empty(size, np.int64)
     for i in range(size):
         place[i] = np.int64(every[i].meter_id) << 32 | every[i].minute

@@ -15,6 +15,7 @@ from jobs.core.state import HouseState
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
+from smartmeter.loops import append
 
 ENTRY = np.dtype([("meter_id", "<i4"), ("bin", "<u2"), ("count", "<u4")])
 """10 bytes: the number of readings to add to a bin of a meter's sketch."""
@@ -85,8 +86,8 @@ class Panes:
 @compiled
 def _gather(gathered, day, sections, used, bin_index, count):
     """The gathered entries plus those of a day's used sections, sorted by meter and bin."""
-    every, size, e = np.empty(len(gathered) + len(bin_index), ENTRY), len(gathered), 0
-    every[:size] = gathered
+    every, e = np.empty(len(gathered) + len(bin_index), ENTRY), 0
+    size = append(every, 0, gathered)
     for s in range(len(sections)):
         for own in range(e, e + sections[s].bins):
             if used[s] and sections[s].day == day:

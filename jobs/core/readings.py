@@ -16,6 +16,7 @@ from jobs.core.shards import shard_of
 from smartmeter.arrays import Bools, Bytes, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import EPOCH, LAST_DAY, NEVER
+from smartmeter.loops import same_bytes
 from smartmeter.messages.codec import Burst, decode_burst
 from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, CodecError
 from smartmeter.messages.varints import BAD, read_floats, read_ints, read_long
@@ -218,7 +219,7 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
 
     Returns the next channel, reading and refusal (all BAD if the message cannot be used), and the number of zones.
     """
-    if end - at < HEADER_BYTES or np.any(data[at : at + HEADER_BYTES] != _HEADER):
+    if end - at < HEADER_BYTES or not same_bytes(data, at, _HEADER):
         return BAD, BAD, BAD, z
     burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
     size, at = read_long(data, at, end)
@@ -264,13 +265,21 @@ def days_touched(start_ms, end_ms):
 def _meters_fit(meter_id):
     """Whether these are valid meters, each listed once."""
     rising = np.sort(meter_id)
-    return len(rising) == 0 or (rising[0] >= 1 and np.all(rising[1:] != rising[:-1]))
+    fit = len(rising) == 0 or rising[0] >= 1
+    for i in range(1, len(rising)):
+        fit &= rising[i] != rising[i - 1]
+    return fit
 
 
 @compiled
 def _counts_fit(counts, readings):
     """Whether these are valid counts that sum to `readings`."""
-    return np.all(counts >= 0) and np.sum(counts) == readings
+    total = 0
+    for count in counts:
+        if count < 0:
+            return False
+        total += count
+    return total == readings
 
 
 @compiled
@@ -335,7 +344,7 @@ def _zone(data, at, size, zones, known):
     """(number of the time zone whose name is in data, new number of known zones)."""
     for number in range(known - 1, -1, -1):
         begin, end = zones[number]
-        if end - begin == size and np.all(data[begin:end] == data[at : at + size]):
+        if end - begin == size and same_bytes(data, at, data[begin:end]):
             return number, known
     zones[known, 0], zones[known, 1] = at, at + size
     return known, known + 1

@@ -22,6 +22,7 @@ from smartmeter.errors import UserError
 from smartmeter.kafka import connection, topic_log
 from smartmeter.kafka.consumers import REPLAY, group_of
 from smartmeter.kafka.offsets import Place
+from smartmeter.loops import same_bytes
 from smartmeter.messages.framing import framing
 from smartmeter.messages.schemas import HEADER_BYTES, HEADERS
 from smartmeter.messages.topics import topic
@@ -84,7 +85,7 @@ def _spans(data, ends, oldest_ms, latest_ms, spans):
     at = 0
     for i, end in enumerate(ends):
         spans[i] = NEVER
-        if end - at >= HEADER_BYTES and np.all(data[at : at + HEADER_BYTES] == _HEADER):
+        if end - at >= HEADER_BYTES and same_bytes(data, at, _HEADER):
             _, at = read_long(data, at + HEADER_BYTES, end)
             size, at = read_long(data, at, end)
             if at != BAD and 0 <= size <= end - at:

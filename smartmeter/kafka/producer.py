@@ -17,7 +17,8 @@ from smartmeter.messages.topics import key, topic
 from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
-DELIVERY_S = 30
+DELIVERY_S = 120
+"""Kafka's own default: a small, busy broker may need a minute for a topic's first messages."""
 BY_KEY = -1
 """Stands for the partition that the key belongs to."""
 

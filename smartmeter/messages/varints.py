@@ -1,10 +1,11 @@
-"""Avro arrays in compiled loops: zigzag varints and packed floats, in any block structure that Avro allows."""
+"""Avro in compiled loops: zigzag varints, and arrays of them and of packed floats, in any block structure that Avro allows."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from smartmeter.compiled import compiled
+from smartmeter.loops import append
 
 MOST_BLOCKS = 10_000
 """Most blocks of an array. Writers make one, or one every few kB."""
@@ -89,6 +90,6 @@ def read_floats(data, at, end, into, size):
             return at, size
         if count > len(into) - size or 4 * count > end - at:
             return BAD, size
-        into[size : size + count] = data[at : at + 4 * count].view(np.float32)
-        at, size = at + 4 * count, size + count
+        size = append(into, size, data[at : at + 4 * count].view(np.float32))
+        at += 4 * count
     return BAD, size

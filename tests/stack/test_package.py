@@ -176,11 +176,13 @@ def test_a_demo_after_a_killed_one(installed):
 
 def judge_report(output: str, rows: list[list[str]]) -> int:
     """Fail when the demo's report is not one of two houses and days, all of whose readings were used. Returns their number."""
-    readings_in, used, duplicate, refused, late, dead = re.search(
+    sums = re.search(
         r"^([\d,]+) readings in = ([\d,]+) used \+ (\d+) duplicate \+ (\d+) refused \+ (\d+) late; (\d+) messages in dead_letter$",
         output,
         re.MULTILINE,
-    ).groups()
+    )
+    assert sums, output
+    readings_in, used, duplicate, refused, late, dead = sums.groups()
     assert readings_in == used and (duplicate, refused, late, dead) == ("0", "0", "0", "0")
     assert number(used) > 2 * 2 * 86400  # two houses, two days, a mains reading a second
     assert re.findall(r"^ +(\d+)  \w+.* 2  ", output, re.MULTILINE) == ["1", "2"]
