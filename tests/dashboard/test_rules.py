@@ -219,7 +219,7 @@ def test_a_rule_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch
 
 # A house that is live, and rules that get stored
 
-RUN = alert_id(8, 2, LONG_AGO) + "/run"
+RUN = alert_id(8, 2, datetime(2026, 1, 1, tzinfo=UTC)) + "/run"
 
 
 @pytest.fixture
