@@ -11,4 +11,4 @@ from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 
 if __name__ == "__main__":
-    flow.run("three_jobs", lambda settings: [DailyEnergy(settings), Thresholds(settings), Spikes(settings)])
+    flow.run("three_jobs", lambda settings: [Thresholds(settings), Spikes(settings), DailyEnergy(settings)])

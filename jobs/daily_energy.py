@@ -18,14 +18,17 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import numpy as np
 
 from jobs.core.energy import kwh
+from jobs.core.episodes import Runs, Spell, glitches, noted
+from jobs.core.glitches import taken_from
 from jobs.core.hours import Hours, gained, summed
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import clock_hour
 from jobs.core.runs import begins
-from jobs.core.stage import Change, Stage
+from jobs.core.stage import NO_GLITCHES, Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.totals import held_by_hour
 from jobs.flink import flow
+from smartmeter import reports
 from smartmeter.arrays import Rows
 from smartmeter.local_days import midnights
 from smartmeter.messages.records import Result
@@ -45,14 +48,15 @@ class DailyEnergy(Stage):
     """Emits the energy of each meter and day, and of its hours: immediately when a day is over, else about emit_every_s after a change."""
 
     def __init__(self, settings: Settings):
-        self.rules = Rules.of(settings)
+        self.rules, self.spell = Rules.of(settings), Spell.of(settings)
+        self.counts_glitches = settings.rules.glitch_energy
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield results if the batch ends a day; else set Change.wake for early ones."""
         hours, batch, house = Hours(change.state), change.batch, change.house
         hours.add(gained(batch.sections, change.used, batch.hours, change.joined, house.timezone), house.clock_ms)
         if change.closes_a_day:
-            yield from self.results(change.house_id, house, hours, change.now_ms)
+            yield from self.results(change.house_id, house, hours, change.glitches, change.now_ms)
             hours.remove_through(house.over_by_now(self.rules))
         elif change.all_sent_before and not house.all_sent:
             change.wake = True
@@ -61,13 +65,17 @@ class DailyEnergy(Stage):
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield early results of the open days."""
         if not house.all_sent:
-            yield from self.results(state.house_id, house, Hours(state), now_ms)
+            runs = None if self.counts_glitches else state.get("runs")
+            alone = glitches(noted(Runs.from_bytes(runs).episodes(house.clock_ms, self.spell))) if runs else NO_GLITCHES
+            yield from self.results(state.house_id, house, Hours(state), alone, now_ms)
 
-    def results(self, house_id: int, house: HouseDays, hours: Hours, now_ms: int) -> Iterator[Result]:
-        """Yield the results of open days that changed or are over."""
+    def results(self, house_id: int, house: HouseDays, hours: Hours, alone: Rows, now_ms: int) -> Iterator[Result]:
+        """Yield the results of open days that changed or are over. alone: the house's glitches (EPISODE)."""
         rows, final = house.results(self.rules)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
+        if len(alone) and not self.counts_glitches:
+            held = np.append(held, taken_from(rows, alone, house.sections, house.timezone, self.spell.hold_ms))
         by_hour = hour_columns(rows, summed(hours.of_days(rows["day"].tolist()), held), house.timezone)
         columns = zip(
             rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
@@ -122,5 +130,16 @@ def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns
         }
 
 
+def alone(settings: Settings) -> list[Stage]:
+    """The stages of this job. Exits the process if they need those of the pipeline."""
+    if not settings.rules.glitch_energy:
+        sys.exit(
+            reports.fail(
+                "smw", "SMW_GLITCH_ENERGY=False: the job daily_energy alone finds no glitches; start the job pipeline in its place"
+            )
+        )
+    return [DailyEnergy(settings)]
+
+
 if __name__ == "__main__":
-    flow.run("daily_energy", lambda settings: [DailyEnergy(settings)])
+    flow.run("daily_energy", alone)

@@ -1,7 +1,8 @@
 """The whole pipeline as one job: topic readings, read and decoded once -> all result topics.
 
 readings --> batches of sections, histograms, minutes and readings, a house each (kafka_tables.batches)
-         --> DailyEnergy, Thresholds, Spikes and Watch (which thus have each version as soon as it is made), PowerProfile
+         --> Thresholds, Spikes and Watch (which thus have each version as soon as it is made), DailyEnergy (which may leave out the
+             glitches that Spikes finds), PowerProfile
          --> results
 """
 
@@ -22,5 +23,5 @@ from jobs.thresholds import Thresholds
 if __name__ == "__main__":
     flow.run(
         "pipeline",
-        lambda settings: [DailyEnergy(settings), Thresholds(settings), *spikes.stages(settings), Watch(settings), PowerProfile()],
+        lambda settings: [Thresholds(settings), *spikes.stages(settings), Watch(settings), DailyEnergy(settings), PowerProfile()],
     )

@@ -24,7 +24,7 @@ from pyflink.datastream import KeyedCoProcessFunction, RuntimeContext
 
 from jobs.core.batches import Batch, Wanted, alone, unpack
 from jobs.core.energy import kwh
-from jobs.core.episodes import LOWEST, Runs, Spell, Versions, may_be_over, noted, openings, runs_over
+from jobs.core.episodes import LOWEST, Runs, Spell, Versions, glitches, may_be_over, noted, openings, runs_over
 from jobs.core.episodes import changes as changes_of
 from jobs.core.guard import reason_of
 from jobs.core.house_days import HouseDays
@@ -102,6 +102,7 @@ class Spikes(Stage):
         over = runs_over(change.batch, change.used, versions, spell.max_sample_period_ms, change.user_rules, self.raised_by)
         runs.add(over, change.links, house.sections, spell)
         after = self.noted(runs.episodes(house.clock_ms, spell))
+        change.glitches = np.append(change.glitches, glitches(after))
         changed, gone = changes_of(before, after)
         if len(changed) or len(gone):
             opened, closed = openings(before, after)

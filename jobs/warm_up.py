@@ -26,7 +26,7 @@ from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000
 HOURS = 75
-SPIKE_HOUR = 60
+SPIKE_HOUR, GLITCH_HOUR = 60, 64
 OVERLAPPING_HOUR = HOURS - 0.5
 
 
@@ -71,6 +71,7 @@ class Flink(dict[str, bytes]):
 def burst(hour: float) -> bytes:
     """A message with an hour of two meters, a reading a minute."""
     watts = np.full(120, 20_000 if hour == SPIKE_HOUR else 100, np.float32)
+    watts[30] = 20_000 if hour == GLITCH_HOUR else watts[30]
     deltas = np.tile(np.append(np.int32(0), np.full(59, 60, np.int32)), 2)
     start_ms = 1_303_099_200_000 + round(hour * HOUR_MS)
     return encode_burst(
@@ -90,9 +91,9 @@ def burst(hour: float) -> bytes:
 
 def main() -> int:
     """Returns the number of messages that the job would send."""
-    settings = Settings()
+    settings = Settings().but(glitch_energy=False)
     flink: Any = Flink()
-    stages = [DailyEnergy(settings), Thresholds(settings), Spikes(settings), Watch(settings), PowerProfile()]
+    stages = [Thresholds(settings), Spikes(settings), Watch(settings), DailyEnergy(settings), PowerProfile()]
     houses = Houses(settings, stages)
     houses.open(flink)
     messages, horizon, wanted = 0, Horizon(houses.rules.allowed_lateness_ms), reduce(or_, (stage.wanted for stage in stages))

@@ -248,6 +248,11 @@ class Rules(Group):
         "power over a meter's percentile from which readings are an alert of kind percentile, in W; 0: none",
         at_least(0),
     )
+    glitch_energy: bool = setting(
+        "SMW_GLITCH_ENERGY",
+        True,
+        "whether glitches (single readings of twice their meter's limit) count in energy; without them, the job is pipeline",
+    )
     hold_s: float = setting("SMW_HOLD_S", 60.0, "how long an alert continues without a reading over the limit, in s", at_least(0))
     max_ahead_s: float = setting("SMW_MAX_AHEAD_S", 86400.0, "how far in the future a burst may end, in s")
     oldest_date: str = setting(

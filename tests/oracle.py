@@ -81,6 +81,7 @@ class Rule:
     few_days: int = 4
     durations: Numbers | None = None  # without them, no alerts of duration
     percentile_watts: float = 0  # over a meter's percentile, of alerts of kind percentile; 0: none
+    glitch_energy: bool = True  # whether glitches count in energy
 
 
 @dataclass
@@ -330,6 +331,8 @@ def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rul
                     added_watts,
                     of_users,
                 )
+        if not rule.glitch_energy:
+            _leave_out_glitches(outcome, rule.hold_ms)
         outcome.alerts_at_end |= outcome.alerts
         for house, clock_ms in clock.items() if rule.durations else ():
             _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule, rules)
@@ -385,13 +388,25 @@ def _integrate(outcome, house, meter, readings, zone, clock_ms, max_sample_perio
             time_ms = stop_ms
 
 
-def _add_to_hours(day, zone, watts, time_ms, stop_ms):
+def _leave_out_glitches(outcome, hold_ms):
+    """Take the glitches out of energy, but for those that a reading of the next day might have made part of a longer alert."""
+    for alert in outcome.alerts.values():
+        zone, key = outcome.zones[alert.house_id], (alert.house_id, alert.meter_id, alert.date)
+        if alert.kind == "glitch" and max(alert.end, alert.start + hold_ms) <= midnight_ms(zone, alert.date + ONE_DAY):
+            day = outcome.days[key]
+            day.energy -= Fraction(alert.peak_watts) * (alert.end - alert.start)
+            day.covered_ms -= alert.end - alert.start
+            _add_to_hours(day, zone, alert.peak_watts, alert.start, alert.end, -1)
+            day.hours = defaultdict(Hour, {own: hour for own, hour in day.hours.items() if hour.covered_ms})
+
+
+def _add_to_hours(day, zone, watts, time_ms, stop_ms, sign=1):
     while time_ms < stop_ms:
         quarter = time_ms // QUARTER_MS
         until_ms = min(stop_ms, (quarter + 1) * QUARTER_MS)
         hour = day.hours[wall_hour(zone, quarter)]
-        hour.energy += Fraction(watts) * (until_ms - time_ms)
-        hour.covered_ms += until_ms - time_ms
+        hour.energy += sign * Fraction(watts) * (until_ms - time_ms)
+        hour.covered_ms += sign * (until_ms - time_ms)
         time_ms = until_ms
 
 

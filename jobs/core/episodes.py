@@ -290,6 +290,12 @@ def noted(episodes: Rows) -> Rows:
     return episodes[(episodes["readings"] > 1) | glitch]
 
 
+def glitches(episodes: Rows) -> Rows:
+    """The glitches among the episodes that make an alert (EPISODE)."""
+    found: Rows = episodes[episodes["readings"] == 1]
+    return found
+
+
 def changes(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[Rows, Rows]:
     """(episodes that are new or have changed, earlier episodes whose key no longer exists), all EPISODE or rows of another kind of alert.
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.core.batches import Batch, Wanted
 from jobs.core.cells import Cells
+from jobs.core.episodes import EPISODE
 from jobs.core.house_days import FRESH, HouseDays, Rules
 from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.minutes import Minutes
@@ -19,6 +20,8 @@ from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.local_days import NEVER
 from smartmeter.messages.records import Result, ThresholdRecord
 from smartmeter.settings import MINUTE_MS
+
+NO_GLITCHES = np.empty(0, EPISODE)
 
 
 @dataclass
@@ -40,6 +43,7 @@ class Change:
     user_rules: UserRules = NO_USER_RULES  # all of the house
     kinds_of: Callable[[int], MeterKinds] = lambda house_id: NO_KINDS  # of a house's meters at present
     thresholds: list[ThresholdRecord] = field(default_factory=list)  # versions (records) that came into force with the batch
+    glitches: Rows = field(default_factory=lambda: NO_GLITCHES)  # EPISODE, of the days that were open before the batch
     wake: bool = False  # whether a stage wants to be woken later
     opened: int = 0  # alerts that the batch opened
     closed: int = 0  # alerts that the batch closed

@@ -3,7 +3,7 @@
     a shard's batches, one a house
           --> cut sections that overlap in part with earlier ones (jobs.core.overlaps)
           --> decide which sections are new, repeated or late (HouseDays.take)
-          --> run each stage in turn: DailyEnergy, Thresholds, Spikes, PowerProfile
+          --> run each stage in turn: Thresholds, Spikes, Watch, DailyEnergy, PowerProfile
           --> close the days that are over
 
 Flink's key is a shard of houses, and the state of a shard is one map. So one request writes all changes of a bundle of messages to a shard.

@@ -126,7 +126,7 @@ def assert_hours_add_up(record: dict):
     assert abs(sum(record["hour_covered_s"]) - record["covered_s"]) <= 1e-6
 
 
-STAGES = (DailyEnergy, Thresholds, Spikes, Watch, lambda _: PowerProfile())
+STAGES = (Thresholds, Spikes, Watch, DailyEnergy, lambda _: PowerProfile())
 
 
 def made_of(stages_of, setting: Settings) -> list:

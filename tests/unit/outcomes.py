@@ -29,6 +29,7 @@ def rule_of(setting: Settings) -> Rule:
         limit_days=setting.rules.limit_days,
         durations=numbers_of(setting),
         percentile_watts=setting.rules.percentile_watts,
+        glitch_energy=setting.rules.glitch_energy,
     )
 
 

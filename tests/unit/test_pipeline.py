@@ -41,7 +41,7 @@ from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, ass
 @examples
 @given(house_logs_and_settings(), cuts, cuts, st.data())
 def test_any_log_rules_and_kinds_give_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes, data):
-    bursts, setting = log
+    bursts, setting = log[0], log[1].but(glitch_energy=data.draw(st.booleans()))
     rules, houses = data.draw(rules_of_a_log(bursts)), data.draw(descriptions_of_a_log(bursts))
     outcome = judged(bursts, setting, rules, houses)
     results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules, houses=houses)

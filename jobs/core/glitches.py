@@ -1,0 +1,52 @@
+"""The energy of glitches (jobs.core.episodes), for whoever leaves it out of days and hours.
+
+A glitch is left out if its own local day decides that no other reading supports it: it holds no longer than to the end of that day, and a
+reading of the next day would come too late to continue it. So the result of a day that is closed does not depend on later readings.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from jobs.core.energy import HOUR, hold
+from jobs.core.local_hours import HOUR_MS, edges_of
+from smartmeter.arrays import Bools, Rows
+from smartmeter.compiled import compiled
+from smartmeter.local_days import day_of, midnights
+
+
+def taken_from(rows: Rows, glitches: Rows, sections: Rows, timezone: str, hold_ms: int) -> Rows:
+    """Take the energy and the time of glitches (EPISODE) from the results of their days (RESULT, changed in place).
+
+    Returns HOUR: the same, less than 0, by hour. sections: those of the house. hold_ms: how long an episode continues without a reading.
+    """
+    own = glitches[_decided(glitches, sections, timezone, hold_ms)]
+    days = day_of(timezone, own["start_ms"])
+    edges = edges_of(timezone, days)
+    hours = np.zeros(int(np.sum((own["end_ms"] - own["start_ms"]) // HOUR_MS + 2 + len(edges))), HOUR)
+    hours = hours[: _fill(hours, own, days, midnights(timezone), edges)]
+    for name in ("energy_mj", "energy_rest", "covered_ms"):
+        hours[name] *= -1
+        for hour in hours:
+            rows[name][(rows["meter_id"] == hour["meter_id"]) & (rows["day"] == hour["day"])] += hour[name]
+    return hours
+
+
+def _decided(glitches: Rows, sections: Rows, timezone: str, hold_ms: int) -> Bools:
+    """bool (g,): whether the day of each glitch, which is also that of its section, decides on it alone."""
+    days = day_of(timezone, glitches["start_ms"])
+    until_ms = np.maximum(glitches["end_ms"], glitches["start_ms"] + hold_ms)
+    own = (sections["meter_id"] == glitches["meter_id"][:, None]) & (sections["day"] == days[:, None])
+    own &= (sections["start_ms"] <= glitches["start_ms"][:, None]) & (glitches["start_ms"][:, None] < sections["end_ms"])
+    decided: Bools = own.any(axis=1) & (until_ms <= midnights(timezone)[days + 1])
+    return decided
+
+
+@compiled
+def _fill(hours, glitches, days, midnight_ms, edges):
+    """Fill in the hours of the glitches. Returns their number."""
+    h = 0
+    for g in range(len(glitches)):
+        one, day = glitches[g], (midnight_ms[days[g]], midnight_ms[days[g] + 1], edges)
+        h = hold(hours, h, one.meter_id, days[g], one.peak_watts, one.start_ms, one.end_ms - one.start_ms, day)
+    return h
