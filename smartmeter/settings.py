@@ -255,6 +255,12 @@ class Rules(Group):
     )
     hold_s: float = setting("SMW_HOLD_S", 60.0, "how long an alert continues without a reading over the limit, in s", at_least(0))
     max_ahead_s: float = setting("SMW_MAX_AHEAD_S", 86400.0, "how far in the future a burst may end, in s")
+    max_jump_s: float = setting(
+        "SMW_MAX_JUMP_S",
+        3600.0,
+        "how far ahead of its house's time a burst may start, in s, without another one that goes on from it; 0: no limit",
+        at_least(0),
+    )
     oldest_date: str = setting(
         "SMW_OLDEST_DATE",
         "2001-01-01",

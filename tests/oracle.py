@@ -189,6 +189,8 @@ class Outcome:
     thresholds: dict[tuple[int, date], Version] = field(default_factory=dict)
     alerts: dict[str, Alert | Spell] = field(default_factory=dict)  # by alert_id
     alerts_at_end: dict[str, Alert | Spell] = field(default_factory=dict)  # of a topic that has ended: minutes need not be settled
+    refuted: list = field(default_factory=list)  # bursts that jump ahead of their house's time, and that no other goes on from
+    aside: list = field(default_factory=list)  # those of which that is not known yet
 
     @property
     def used(self) -> int:
@@ -264,7 +266,53 @@ def midnight_ms(zone: ZoneInfo, day: date) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
 
-def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rule | None = None, rules=(), houses=()) -> Outcome:
+def witnessed(bursts, max_jump_ms: float) -> tuple[list, list, list]:
+    """(bursts that count, in the order in which they do; those that jump ahead and are refuted; those not decided when the topic ends).
+
+    A burst jumps ahead when it starts more than max_jump_ms after the end of all that its house has sent. It waits for one that also does,
+    and that starts no longer than that before or after it; or for one after which it jumps no more. Any other one with later time refutes it.
+    One that repeats it is refused.
+    """
+    counting, refuted, aside, reach = [], [], {}, {}
+
+    def count(burst):
+        counting.append(burst)
+        reach[burst.house_id] = max(burst.end_ms, reach.get(burst.house_id, burst.end_ms))
+
+    def repeats(burst, first):
+        return first.start_ms <= burst.start_ms and burst.end_ms <= first.end_ms and {*burst.meter_ids} <= {*first.meter_ids}
+
+    for burst in bursts:
+        house, before = burst.house_id, reach.get(burst.house_id, burst.start_ms)
+        first, jumps = aside.get(house), burst.start_ms - before > max_jump_ms
+        if not len(burst.meter_ids):
+            counting.append(burst)
+        elif jumps and first and repeats(burst, first):
+            refuted.append(burst)
+        elif jumps and first and first.start_ms - max_jump_ms <= burst.start_ms <= first.end_ms + max_jump_ms:
+            count(aside.pop(house))
+            count(burst)
+        elif jumps:
+            refuted += [first] if first else []
+            aside[house] = burst
+        else:
+            count(burst)
+            if first and first.start_ms - reach[house] <= max_jump_ms:
+                count(aside.pop(house))
+            elif first and reach[house] > before:
+                refuted.append(aside.pop(house))
+    return counting, refuted, list(aside.values())
+
+
+def judge(
+    bursts,
+    max_sample_period_ms: int,
+    allowed_lateness_ms: int,
+    rule: Rule | None = None,
+    rules=(),
+    houses=(),
+    max_jump_ms: float = math.inf,
+) -> Outcome:
     """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule.
 
     rules: records of topic rules, in the order of the topic: what users have set. houses: those of topic houses, all there before the bursts.
@@ -272,6 +320,7 @@ def judge(bursts, max_sample_period_ms: int, allowed_lateness_ms: int, rule: Rul
     A burst covers its meters from its start to its end: readings of the same time in a later burst do not count.
     """
     outcome = Outcome(defaultdict(Day), {}, {}, Counter())
+    bursts, outcome.refuted, outcome.aside = witnessed(bursts, max_jump_ms)
     kept: dict[tuple[int, int], list] = defaultdict(list)
     spans: dict[tuple[int, int], list] = defaultdict(list)
     clock: dict[int, int] = {}

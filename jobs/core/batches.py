@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -29,6 +29,7 @@ from jobs.core.sketch import histograms
 from jobs.core.state_version import require_version, widened
 from smartmeter.arrays import Bools, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
+from smartmeter.local_days import NEVER
 
 HOUSE = np.dtype(
     [
@@ -185,33 +186,22 @@ class Batch:
         if not cuts:
             return None
         cut = cuts[len(cuts) // 2]
-        e, p, h, n = (int(self.sections[name][:cut].sum()) for name in NUMBERED[1:])
-        until_ms = int(self.sections["before_ms"][cut])  # the newest reading of the first half
-        first = Batch(
-            self.house_id,
-            self.timezone,
-            until_ms,
-            self.sections[:cut],
-            self.bin[:e],
-            self.count[:e],
-            self.minutes[:p],
-            self.hours[:h],
-            self.gap_ms[:n],
-            self.watts[:n],
-            self.whole.of(self.sections[:cut]),
-        )
-        return first, Batch(
-            self.house_id,
-            self.timezone,
-            self.newest_ms,
-            self.sections[cut:],
-            self.bin[e:],
-            self.count[e:],
-            self.minutes[p:],
-            self.hours[h:],
-            self.gap_ms[n:],
-            self.watts[n:],
-            self.whole.of(self.sections[cut:]),
+        return self.part(0, cut), self.part(cut, len(self.sections))
+
+    def part(self, begin: int, end: int) -> Batch:
+        """The batch of the bursts that the sections begin to end (exclusive) belong to."""
+        sections, own = self.sections[begin:end], {name: _between(self.sections[name], begin, end) for name in NUMBERED[1:]}
+        return replace(
+            self,
+            newest_ms=int(sections["last_ms"][sections["readings"] > 0].max(initial=NEVER)),
+            sections=sections,
+            bin=self.bin[own["bins"]],
+            count=self.count[own["bins"]],
+            minutes=self.minutes[own["minutes"]],
+            hours=self.hours[own["hours"]],
+            gap_ms=self.gap_ms[own["carried"]],
+            watts=self.watts[own["carried"]],
+            whole=self.whole.of(sections),
         )
 
 

@@ -64,7 +64,10 @@ class Horizon:
 
 @compiled
 def _pass(seen, bursts, from_start, over_after_ms, may_overlap):
-    """See Horizon.passed. A burst may overlap unless it begins exactly where all earlier ones end, or is certainly late."""
+    """See Horizon.passed. A burst may overlap unless it begins exactly where all earlier ones end, or is certainly late.
+
+    The newest reading of a burst far ahead does not count until one goes on from it: its clock may be wrong (jobs.core.jumps).
+    """
     for b in range(len(bursts)):
         burst = bursts[b]
         house = seen[burst.house_id % len(seen)]
@@ -74,7 +77,9 @@ def _pass(seen, bursts, from_start, over_after_ms, may_overlap):
             house.unseen_ms = NEVER if is_first else burst.end_ms + LOOK_BACK_MS
         goes_on = burst.start_ms == house.end_ms and burst.start_ms >= house.unseen_ms
         may_overlap[b] = not goes_on and burst.end_ms + over_after_ms > house.clock_ms
-        house.end_ms, house.clock_ms = max(house.end_ms, burst.end_ms), max(house.clock_ms, burst.newest_ms)
+        if house.end_ms == NEVER or burst.start_ms <= house.end_ms + LOOK_BACK_MS:
+            house.clock_ms = max(house.clock_ms, burst.newest_ms)
+        house.end_ms = max(house.end_ms, burst.end_ms)
 
 
 def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:

@@ -32,6 +32,10 @@ MOST_SECTIONS = 20_000
 """In a burst: its meters times the most days of 24 hours that it may touch."""
 LATEST_MS = (LAST_DAY - EPOCH.date()).days * DAY_MS - 4 * DAY_MS
 """No burst may end later, whatever the present time: midnights are computed until then."""
+SINCE_MS = 978_307_200_000
+"""2001-01-01T00:00Z: later times are plausible."""
+FINER = (("microseconds", 1000), ("nanoseconds", 1_000_000))
+"""Units that a wrong producer may use, and how many of them are a millisecond."""
 LONGEST_ZONE = 100
 """Most bytes of a time zone's name. The longest real one has 32."""
 
@@ -116,7 +120,7 @@ def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str
         burst = decode_burst(payload)
     except CodecError as error:
         return str(error)
-    return _disorder(burst, latest_ms) or _too_old(burst, oldest_ms)
+    return _disorder(burst, latest_ms) or _too_old(burst, latest_ms, oldest_ms)
 
 
 def _disorder(burst: Burst, latest_ms: int) -> str | None:
@@ -124,11 +128,15 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
     if burst.house_id < 1:
         return f"house_id {burst.house_id}: it starts at 1"
     if not EARLIEST_MS <= burst.start_ms < burst.end_ms:
-        return f"start {burst.start_ms} and end {burst.end_ms}: the start is {EARLIEST_MS} or more, and before the end"
+        never_set = ", as a clock that was never set has 1970" if 0 <= burst.start_ms < EARLIEST_MS else ""
+        return f"start {burst.start_ms} and end {burst.end_ms}{never_set}: the start is {EARLIEST_MS} or more, and before the end"
+    if burst.end_ms > latest_ms:
+        unit = next((unit for unit, in_ms in FINER if SINCE_MS <= burst.end_ms // in_ms <= latest_ms), None)
+        return f"it ends at {burst.end_ms} ms: that lies too far in the future" + (
+            f", as by {unit} where milliseconds belong" if unit else ""
+        )
     if burst.end_ms - burst.start_ms > LONGEST_MS:
         return f"it spans {(burst.end_ms - burst.start_ms) / 1000:.0f} s: at most {LONGEST_MS // 1000} s are accepted"
-    if burst.end_ms > latest_ms:
-        return f"it ends at {burst.end_ms} ms: that lies too far in the future"
     if burst.tick_ms < 1:
         return f"tick_ms {burst.tick_ms}: it is 1 or more"
     if len(burst.timezone) > LONGEST_ZONE or not is_timezone(burst.timezone):
@@ -151,12 +159,13 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
     return None
 
 
-def _too_old(burst: Burst, oldest_ms: int) -> str | None:
+def _too_old(burst: Burst, latest_ms: int, oldest_ms: int) -> str | None:
     """The reason why a burst is too old to be accepted, in words; None if it is not."""
     if burst.start_ms >= oldest_ms:
         return None
+    fault = "seconds where milliseconds belong" if SINCE_MS <= burst.start_ms * 1000 <= latest_ms else "a clock that was never set"
     start, oldest = (EPOCH + timedelta(milliseconds=ms) for ms in (burst.start_ms, oldest_ms))
-    return f"it starts on {start:%Y-%m-%d}, as by a clock that was never set: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
+    return f"it starts on {start:%Y-%m-%d}, as by {fault}: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
 
 
 def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int) -> tuple[list[str], Columns]:

@@ -14,7 +14,7 @@ STATE_PROTOCOL = 4
 NO_STATE = pickle.dumps(({}, set()), STATE_PROTOCOL)
 """Pickled initial state of an unseen house."""
 
-LARGE = {"pane", "window", "versions", "waiting", "hours", "cells", "shapes", "usuals", "durations"}
+LARGE = {"pane", "window", "versions", "waiting", "hours", "cells", "shapes", "usuals", "durations", "aside"}
 """First words of the names of values that are large or numerous, and seldom change."""
 
 

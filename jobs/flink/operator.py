@@ -1,6 +1,7 @@
 """The operator that every job uses for the batches of houses. The job's stages make the results.
 
     a shard's batches, one a house
+          --> set a burst aside that jumps ahead of its house's time, until another one confirms or refutes it (jobs.core.jumps)
           --> cut sections that overlap in part with earlier ones (jobs.core.overlaps)
           --> decide which sections are new, repeated or late (HouseDays.take)
           --> run each stage in turn: Thresholds, Spikes, Watch, DailyEnergy, PowerProfile
@@ -26,6 +27,7 @@ from pyflink.datastream.state import MapStateDescriptor
 from jobs.core.batches import Batch, Wanted, unpack
 from jobs.core.guard import Guard
 from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules
+from jobs.core.jumps import Jumps, max_jump_ms
 from jobs.core.late import refusals
 from jobs.core.overlaps import cut
 from jobs.core.stage import Change, Stage
@@ -88,6 +90,7 @@ class Houses(KeyedProcessFunction):
         self.framing = framing(settings, run)
         self.topic_of = {name: topics.topic(settings, name, run) for name in topics.RESULTS}
         self.days = run.days
+        self.max_jump_ms = max_jump_ms(settings)
         self.wake_after_ms = max(1, round(settings.flink.emit_every_s * 1000))
         self.stages = stages
         self.wanted = reduce(or_, (stage.wanted for stage in stages), Wanted())
@@ -130,8 +133,27 @@ class Houses(KeyedProcessFunction):
         return self.guard.each(batch, lambda piece: self.attempt(piece, do), Batch.halves, self.failed)
 
     def attempt(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
+        """The messages that do(state, batch) yields, for what counts of a batch that jumps ahead. Writes the house's new state, or raises."""
+        state = HouseState(self.of_shard, batch.house_id)
+        jumps = Jumps(state, self.max_jump_ms)
+        if jumps.go_on(batch):
+            return self.take(state, batch, do)
+        parts = jumps.decide(batch)
+        rows = self.refuted(state, jumps)
+        for part in parts:
+            rows += self.guard.each(
+                part, lambda piece: self.take(HouseState(self.of_shard, piece.house_id), piece, do), Batch.halves, self.failed
+            )
+        return rows
+
+    def refuted(self, state: HouseState, jumps: Jumps) -> list[Row]:
+        """The dead letters of the bursts that are refuted. Writes the house's new state."""
+        state.keep()
+        return [row for batch, reason in jumps.refuted for row in self.dead_letter(batch, reason)]
+
+    def take(self, state: HouseState, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
         """The messages that do(state, batch) yields. Writes the house's new state, or raises and counts nothing."""
-        state, unreported = HouseState(self.of_shard, batch.house_id), self.counts.unreported()
+        unreported = self.counts.unreported()
         try:
             rows = list(do(state, batch))
         except Exception:
@@ -141,8 +163,12 @@ class Houses(KeyedProcessFunction):
         return rows
 
     def failed(self, batch: Batch, reason: str) -> list[Row]:
-        """The dead letter of a batch's only message. Its bytes are no longer available here, so the payload is empty."""
+        """The dead letter of a batch's only message, which could not be processed."""
         self.counts.add("messages_failed")
+        return self.dead_letter(batch, reason)
+
+    def dead_letter(self, batch: Batch, reason: str) -> list[Row]:
+        """The dead letter of a batch's only message. Its bytes are no longer available here, so the payload is empty."""
         return list(
             self.messages(
                 [
@@ -169,6 +195,10 @@ class Houses(KeyedProcessFunction):
             yield from self.look_for_absent(ctx)
         for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
             state = HouseState(self.of_shard, house_id)
+            if ended:
+                jumps = Jumps(state, self.max_jump_ms)
+                jumps.end()
+                yield from self.refuted(state, jumps)
             if not (days := state.get("days")):  # all of its messages have failed
                 continue
             house, unreported = HouseDays.from_bytes(days), self.counts.unreported()

@@ -19,7 +19,7 @@ from tests.pipeline.logs import BURST_MS, DAY_MS, SPIKE_WATTS, Log, disturb, hou
 HOUR_MS = 3_600_000
 NORMAL = {1: ("America/New_York", date(2011, 3, 12)), 2: ("Europe/London", date(2013, 10, 26))}
 AHEAD, BEHIND, PRESENT, POISON = 11, 12, 13, 14
-"""Houses whose clock jumps forward, jumps back, jumps beyond the present; the house of 10,000 meters."""
+"""Houses whose clock jumps forward, jumps back (and forward for one burst), jumps beyond the present; the house of 10,000 meters."""
 
 OLDEST_MS = midnight_ms(ZoneInfo("UTC"), date(2001, 1, 1))
 METERS = 10_000
@@ -131,7 +131,8 @@ def faulty_log(seed: int) -> Log:
     place = ("America/New_York", date(2011, 4, 18))
     queues = {house: disturb(house_bursts(house, *of_house, rng), rng) for house, of_house in NORMAL.items()}
     queues[AHEAD] = jumps(AHEAD, place, rng, {day: 20, day + 6: 0, 2 * day: 2.13, 2 * day + 9: 0, 3 * day: 50, 3 * day + 2: 0})
-    queues[BEHIND] = jumps(BEHIND, place, rng, {day: -1, day + 9: 0, 2 * day: -0.61, 2 * day + 9: 0, 3 * day: -30, 3 * day + 4: 0})
+    hours = {day: -1, day + 9: 0, 2 * day: -0.61, 2 * day + 9: 0, 3 * day: -30, 3 * day + 4: 0, 4 * day + 20: 20, 4 * day + 21: 0}
+    queues[BEHIND] = jumps(BEHIND, place, rng, hours)
     queues[PRESENT] = present_bursts(rng)
     queues[POISON] = poison_bursts(rng)
     order = np.concatenate([np.full(len(queue), house) for house, queue in queues.items()])

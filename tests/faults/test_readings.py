@@ -70,7 +70,14 @@ def client(stored):
 
 def test_the_tables_are_what_the_oracle_finds(client, log, expected):
     judge_tables(client, expected, ended=True)
-    assert stored_readings(client) == log.readings
+    assert stored_readings(client) == log.readings - sum(len(burst.watts) for burst in expected.refuted)
+
+
+def test_one_burst_of_a_clock_ahead_closes_nothing_and_is_reported(client, expected):
+    assert {burst.house_id for burst in expected.refuted} >= {BEHIND} and not expected.aside
+    letters = client.query("SELECT reason FROM dead_letter FINAL WHERE startsWith(reason, 'a wrong clock: ')").result_rows
+    assert len(letters) == len(expected.refuted)
+    assert all("h after all that its house had sent" in reason for (reason,) in letters)
 
 
 def test_late_and_duplicate_readings_of_a_wrong_clock_are_reported(client, expected):
@@ -81,8 +88,8 @@ def test_late_and_duplicate_readings_of_a_wrong_clock_are_reported(client, expec
     assert {house for house, _, _ in expected.days} >= {AHEAD, BEHIND, PRESENT, POISON}
 
 
-def test_messages_that_cannot_be_used_are_kept_to_the_byte(client, log):
-    assert dead_letters(client) == sorted(log.dead)
+def test_messages_that_cannot_be_used_are_kept_to_the_byte(client, log, expected):
+    assert dead_letters(client) == sorted(log.dead + [b""] * len(expected.refuted))
     assert max(map(len, log.dead)) == LARGEST_BYTES
     reasons = [reason for (reason,) in client.query("SELECT reason FROM dead_letter FINAL").result_rows]
     assert sum("too far in the future" in reason for reason in reasons) == 2

@@ -42,7 +42,7 @@ REPLAYED = {  # table -> which of its rows are of the days that are replayed
 
 
 AHEAD, AHEAD_DAYS = 9, [date(2026, 10, day) for day in range(20, 25)]
-"""A house of 1 kW, whose clock was three days ahead for one burst of its first day; and the days on which it measured."""
+"""A house of 1 kW, whose clock was three days ahead for two bursts of its first day; and the days on which it measured."""
 
 
 IDS = ("house_id", "alert_id")
@@ -52,10 +52,10 @@ KAFKA_TIME_OF = {b"2": lambda ms: ms // 1000, b"3": lambda ms: ms * 1_000_000}
 
 
 def of_a_clock_ahead(burst_ms: int = 3_600_000):
-    """An hour's readings a burst; the one of 10:00 on the first day has the time of 10:00 three days later."""
+    """An hour's readings a burst; those of 10:00 and 11:00 on the first day have the time of three days later."""
     begun = int(datetime(2026, 10, 20, tzinfo=UTC).timestamp()) * 1000
     for hour in range(24 * len(AHEAD_DAYS)):
-        start = begun + (hour + 72 * (hour == 10)) * burst_ms
+        start = begun + (hour + 72 * (hour in (10, 11))) * burst_ms
         yield Burst(
             AHEAD,
             "UTC",

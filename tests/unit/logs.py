@@ -231,6 +231,7 @@ def house_logs_and_settings(draw, **rules):
             "limit_days": window_days + draw(st.sampled_from([4, 0, 1, 4])),
             "usual_days": draw(st.sampled_from([2, 2, 3])),
             "percentile_watts": draw(st.sampled_from([0.0, 200.0, 1000.0])),
+            "max_jump_s": 0.0,
             "quantile": draw(st.sampled_from([0.5, 0.9])),
             "margin": 0.5,
             "min_watts": 20.0,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter, defaultdict
 from datetime import date, timedelta
 
@@ -72,7 +73,7 @@ def numbers_of(setting: Settings) -> Numbers:
 def judged(bursts, setting: Settings, rules=(), houses=()):
     """The oracle's outcome. rules, houses: records of these topics."""
     times_ms = (round(seconds * 1000) for seconds in (setting.rules.max_gap_s, setting.rules.allowed_lateness_s))
-    return judge(bursts, *times_ms, rule_of(setting), rules, houses)
+    return judge(bursts, *times_ms, rule_of(setting), rules, houses, 1000 * setting.rules.max_jump_s or math.inf)
 
 
 def days_since_1970(day: date) -> int:
@@ -177,6 +178,12 @@ def assert_counts(results: Results, keyed: FlinkStandIn, outcome):
         keyed.key = shard
         houses.know([], keyed)
     assert keyed.counted["open_alerts"]() == still_open
+
+
+def assert_dead_letters(results: Results, bursts: list, expected: list):
+    """Fail when the dead letters are not of the expected ones of some bursts, each of which is at the offset of its number."""
+    found = Counter(id(bursts[letter["offset"]]) for letter in results.last("dead_letter").values())
+    assert found == Counter(map(id, expected))
 
 
 def assert_profile(results: Results, outcome, ended: bool):

@@ -35,13 +35,23 @@ from tests.unit.logs import (
     house_logs_and_settings,
     rules_of_a_log,
 )
-from tests.unit.outcomes import assert_alerts, assert_counts, assert_energy, assert_profile, assert_thresholds, days_since_1970, judged
+from tests.unit.outcomes import (
+    assert_alerts,
+    assert_counts,
+    assert_dead_letters,
+    assert_energy,
+    assert_profile,
+    assert_thresholds,
+    days_since_1970,
+    judged,
+)
 
 
 @examples
 @given(house_logs_and_settings(), cuts, cuts, st.data())
 def test_any_log_rules_and_kinds_give_what_the_oracle_finds_however_it_is_batched(log, sizes, other_sizes, data):
-    bursts, setting = log[0], log[1].but(glitch_energy=data.draw(st.booleans()))
+    jumps = st.sampled_from([0.0, 3600.0, 36_000.0])
+    bursts, setting = log[0], log[1].but(glitch_energy=data.draw(st.booleans()), max_jump_s=data.draw(jumps))
     rules, houses = data.draw(rules_of_a_log(bursts)), data.draw(descriptions_of_a_log(bursts))
     outcome = judged(bursts, setting, rules, houses)
     results, ended, keyed = pipeline(bursts, sizes, setting, rules=rules, houses=houses)
@@ -54,8 +64,10 @@ def test_any_log_rules_and_kinds_give_what_the_oracle_finds_however_it_is_batche
     assert_profile(ended, outcome, ended=True)
     assert results.readings_late() == outcome.late
     assert_counts(ended, keyed, outcome)
+    assert_dead_letters(results, bursts, outcome.refuted)
+    assert_dead_letters(ended, bursts, outcome.refuted + outcome.aside)
     _, other, _ = pipeline(bursts, other_sizes, setting, rules=rules, houses=houses)
-    for topic in ("daily_energy", "thresholds", "alerts"):
+    for topic in ("daily_energy", "thresholds", "alerts", "dead_letter"):
         assert other.last(topic) == ended.last(topic)
     assert other.minutes() == ended.minutes()
     assert other.readings_late() == outcome.late

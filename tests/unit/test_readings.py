@@ -103,6 +103,21 @@ def test_a_burst_by_a_clock_that_was_never_set_is_refused_with_its_date(start_ms
     assert read([never_set], LATEST_MS)[1] == {}, "where SMW_OLDEST_DATE accepts it"
 
 
+@pytest.mark.parametrize(
+    "times, reason",
+    [
+        (1 / 1000, "it starts on 1970-01-21, as by seconds where milliseconds belong: SMW_OLDEST_DATE"),
+        (1000, "lies too far in the future, as by microseconds where milliseconds belong"),
+        (1_000_000, "lies too far in the future, as by nanoseconds where milliseconds belong"),
+        (0, "start 0 and end 10000, as a clock that was never set has 1970"),
+    ],
+)
+def test_a_wrong_unit_of_time_is_named(times, reason):
+    start_ms = round(1_792_281_600_000 * times)
+    burst = changed(start_ms=start_ms, end_ms=start_ms + max(1, round(10_000 * times)) if times else 10_000)
+    assert reason in why_bad(burst, 1_792_368_000_000, Settings().rules.oldest_ms)
+
+
 @pytest.mark.parametrize("watts", [-0.4, -1e-30, float("nan"), float("inf"), float("-inf"), 1.1e9, 2.0**32 - 1])
 def test_a_reading_that_is_no_power_is_refused_alone_and_the_one_before_it_holds_on(watts):
     readings, reasons = read([encode_burst(GOOD), changed(watts=[watts, 1, watts, 3, watts]), encode_burst(GOOD)], LATEST_MS)

@@ -183,9 +183,9 @@ def test_a_house_without_readings_emits_nothing():
 
 
 def test_a_batch_does_not_overtake_one_that_waits():
-    # The versions up to that of 18 April hold up to hour 25: the burst of hour 60 waits, and that of hour 20, for which there is
-    # a version, waits behind it. For by hour 60 its day is closed.
-    bursts = [*every_two_hours(0, 20), *every_two_hours(60, 62), *every_two_hours(20, 22)]
+    # The versions up to that of 18 April hold up to hour 25: the bursts of hours 60 and 62 wait, and that of hour 20, for which there is
+    # a version, waits behind them. For by hour 60 its day is closed.
+    bursts = [*every_two_hours(0, 20), *every_two_hours(60, 64), *every_two_hours(20, 22)]
     pipelined, _, _ = pipeline(bursts, [1], SETTING)
     rows = [row for batch in rows_of(bursts, [1], SETTING, wanted_by(SETTING)) for row in batch]
     versions = versions_of(pipelined)
