@@ -258,7 +258,7 @@ class Rules(Group):
     max_jump_s: float = setting(
         "SMW_MAX_JUMP_S",
         3600.0,
-        "how far ahead of its house's time a burst may start, in s, without another one that goes on from it; 0: no limit",
+        "how far ahead of its house's time a burst may start, in s, before a later one confirms it; 0: no limit",
         at_least(0),
     )
     oldest_date: str = setting(

@@ -270,8 +270,8 @@ def witnessed(bursts, max_jump_ms: float) -> tuple[list, list, list]:
     """(bursts that count, in the order in which they do; those that jump ahead and are refuted; those not decided when the topic ends).
 
     A burst jumps ahead when it starts more than max_jump_ms after the end of all that its house has sent. It waits for one that also does,
-    and that starts no longer than that before or after it; or for one after which it jumps no more. Any other one with later time refutes it.
-    One that repeats it is refused.
+    and that starts after it, or no longer than that before it; or for one after which it jumps no more. Any other one with later time refutes
+    it. One that repeats it is refused.
     """
     counting, refuted, aside, reach = [], [], {}, {}
 
@@ -289,9 +289,12 @@ def witnessed(bursts, max_jump_ms: float) -> tuple[list, list, list]:
             counting.append(burst)
         elif jumps and first and repeats(burst, first):
             refuted.append(burst)
-        elif jumps and first and first.start_ms - max_jump_ms <= burst.start_ms <= first.end_ms + max_jump_ms:
+        elif jumps and first and first.start_ms - max_jump_ms <= burst.start_ms:
             count(aside.pop(house))
-            count(burst)
+            if burst.start_ms - reach[house] > max_jump_ms:
+                aside[house] = burst
+            else:
+                count(burst)
         elif jumps:
             refuted += [first] if first else []
             aside[house] = burst

@@ -3,9 +3,10 @@
 A burst jumps ahead if it starts more than max_jump_ms after the end of all that its house has sent. It is set aside, one a house, until
 another burst decides:
 
-- One that goes on from it, within max_jump_ms of its span, confirms it. Both count, as after a pause.
+- A later one confirms it, or one that starts up to max_jump_ms before it, as another sender's may. It counts, as after a pause. The other
+  counts too, or is set aside in its place if it jumps ahead of it: so each burst of a meter that seldom sends counts with the next one.
 - One that fills the time up to it, so that it jumps no more, confirms it too.
-- One that goes on from the house's time, or jumps elsewhere, refutes it.
+- One that goes on from the house's time, or jumps ahead by less, refutes it.
 - One that lies within the time that the house has sent decides nothing, and one that repeats it is refused.
 
 All depends on the spans of the house's bursts and on their order alone. So it is the same however they are batched, and in a replay.
@@ -97,11 +98,12 @@ class Jumps:
                 begin = there
                 self.refuted.append((_part(batch, here, there), REPEATS))
                 continue
-            if ahead and aside and self._goes_on_from(aside, start_ms):
+            if ahead and aside and start_ms >= _span(aside)[0] - self.max_jump_ms:
                 found += [_part(batch, begin, here), aside]
-                begin, reach_ms, aside, ahead = here, max(reach_ms, _span(aside)[1]), None, False
+                begin, reach_ms, aside = here, max(reach_ms, _span(aside)[1]), None
+                ahead = start_ms > reach_ms + self.max_jump_ms
             if ahead:
-                self._refute(aside, reach_ms, "and the next one jumps elsewhere")
+                self._refute(aside, reach_ms, "and the next one jumps ahead by less")
                 found.append(_part(batch, begin, here))
                 begin, aside = there, _part(batch, here, there)
                 continue
@@ -120,11 +122,6 @@ class Jumps:
         """Refute what is set aside, at the end of a bounded topic."""
         self._refute(self.aside, self.reach_ms, "and none goes on from it before the topic ends")
         self.state.remove("aside")
-
-    def _goes_on_from(self, aside: Batch, start_ms: int) -> bool:
-        """Whether a burst that starts then is near what is set aside: it may be of another sender, and start earlier."""
-        aside_start_ms, aside_end_ms = _span(aside)
-        return aside_start_ms - self.max_jump_ms <= start_ms <= aside_end_ms + self.max_jump_ms
 
     def _refute(self, aside: Batch | None, reach_ms: int, why: str) -> None:
         if aside:

@@ -35,6 +35,11 @@ def found(bursts, sizes=(1,), setting=SETTING):
     return days, {r["offset"]: r["reason"] for r in ended.last("dead_letter").values()}
 
 
+def readings_before_the_end(bursts):
+    results, _, _ = pipeline(bursts, [1], SETTING, STAGES)
+    return sum(r["readings"] for r in results.last("daily_energy").values())
+
+
 def readings_at_the_end(bursts, setting=SETTING):
     _, ended, _ = pipeline(bursts, [1], setting, STAGES)
     return sum(r["readings"] for r in ended.last("daily_energy").values())
@@ -78,9 +83,15 @@ def test_a_burst_within_the_time_that_was_sent_decides_nothing():
     assert found([at(6), at(7), at(30), at(6.5), at(6), at(30.2)])[1] == {}
 
 
-def test_a_jump_elsewhere_refutes_the_first():
-    _, letters = found([at(6), at(30), at(50), at(50.2)])
-    assert list(letters) == [1] and "44.0" not in letters[1] and "23.8 h after" in letters[1] and "jumps elsewhere" in letters[1]
+def test_a_smaller_jump_refutes_the_first():
+    _, letters = found([at(6), at(50), at(30), at(30.2)])
+    assert list(letters) == [1] and "43.8 h after" in letters[1] and "jumps ahead by less" in letters[1]
+
+
+def test_each_burst_of_a_meter_that_seldom_sends_counts_with_the_next_one():
+    hours = [6, 9, 12.1, 20, 27.5, 30]
+    assert [readings_before_the_end([at(hour) for hour in hours[:n]]) for n in range(1, 7)] == [2, 2, 4, 6, 8, 10]
+    assert list(found([at(hour) for hour in hours])[1]) == [5]
 
 
 @pytest.mark.parametrize("hour, letters", [(7 + 1 / 6, []), (7.17, [1])])
