@@ -16,6 +16,8 @@ from smartmeter.kafka.consumers import JOBS
 from smartmeter.settings import SMW
 from stack.processes import innermost_cause
 
+SENTENCE = "smw: "
+"""Begins the line in which a job's Python program says why it ends."""
 PYTHON_ERROR = re.compile(r"[A-Z]\w*: ")
 ENDED = {"FINISHED", "FAILED", "CANCELED", "SUSPENDED"}
 POLL_S = 0.2
@@ -246,10 +248,11 @@ def _newest(checkpoints: Json, *kinds: str) -> Json | None:
 
 
 def reason(answer: str) -> str:
-    """Why Flink fails or refuses, from its answer: Python's own error, else the innermost cause of a stack trace, else the first line.
+    """Why Flink fails or refuses, from its answer: the job's own sentence, else Python's error, else the innermost cause, else the first line.
 
     Java begins with the options that it takes from its environment, which are no reason.
     """
     lines = [line for line in answer.replace("\\n", "\n").replace("\\t", "\t").splitlines() if not line.startswith("Picked up ")]
+    sentence = next((line.removeprefix(SENTENCE) for line in reversed(lines) if line.startswith(SENTENCE)), None)
     python_error = next((line for line in reversed(lines) if PYTHON_ERROR.match(line)), None)
-    return python_error or innermost_cause(lines) or (lines[0] if lines else "it gives no reason")
+    return sentence or python_error or innermost_cause(lines) or (lines[0] if lines else "it gives no reason")

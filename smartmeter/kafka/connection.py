@@ -27,7 +27,8 @@ PATIENCE_S = 30.0
 """How long to wait for the first answer of a broker that may only be busy."""
 NOBODY_THERE_S = 5.0
 """How long to wait if connections fail. A broker that is just starting needs a few seconds."""
-STEP_S = 0.3
+FIRST_STEP_S = 0.3
+"""How long the first request of the wait is given; each further one twice as long, as a busy broker may need seconds for one."""
 RIGHTS_MISSING = (KafkaError.TOPIC_AUTHORIZATION_FAILED, KafkaError.GROUP_AUTHORIZATION_FAILED, KafkaError.CLUSTER_AUTHORIZATION_FAILED)
 BROKER_STARTING = (
     KafkaError.COORDINATOR_LOAD_IN_PROGRESS,
@@ -147,16 +148,17 @@ def why_not(settings: Settings, patience_s: float = PATIENCE_S) -> str | None:
     faults: list[KafkaError] = []
     properties: dict[str, Any] = client(settings) | {"error_cb": faults.append}
     admin_client = AdminClient(properties)
-    begun = time.monotonic()
+    begun, step_s = time.monotonic(), FIRST_STEP_S
     while (left := begun + (min(patience_s, NOBODY_THERE_S) if faults else patience_s) - time.monotonic()) > 0:
         try:
-            admin_client.list_topics(timeout=min(left, STEP_S))
+            admin_client.list_topics(timeout=min(left, step_s))
             return None
         except KafkaException:
             admin_client.poll(0)
         for fault in faults:
             if fault.code() == KafkaError._AUTHENTICATION:
                 return _refused(fault, settings)
+        step_s *= 2
         addresses = settings.kafka.address.split(",")
         if sentence := next(filter(None, (_by_handshake(address.strip(), settings) for address in addresses)), None):
             return sentence

@@ -105,17 +105,17 @@ class Containers:
         """Start a service; instead: what the test has in place of a word of its command."""
         words = [instead.get(word, word) for word in self._in_image(name, self._services[name]["command"])]
         self._processes.start(f"{name}.{number}", words, self._environ(name), ends)
-        if name == "taskmanager":
+        if name in ("taskmanager", "pipeline"):
             self._start_again[f"{name}.{number}"] = partial(self.start, name, number)
 
     def check(self) -> None:
-        """Fails when a process has ended by itself, except a TaskManager, which is started again, as Docker would do.
+        """Fails when a process has ended by itself, except a TaskManager or who submits the job: they start again, as Docker would have it.
 
-        PyFlink 2.2 may end a TaskManager whose tasks are cancelled.
+        PyFlink 2.2 may end a TaskManager whose tasks are cancelled. A job is not submitted while Kafka is too busy to answer.
         """
-        for name, start_again in self._start_again.items():
+        for name, start_again in list(self._start_again.items()):
             if self._processes.children[name].poll() is not None:
-                self._processes.stop(name)
+                self.stop(name)
                 start_again()
         self._processes.check()
 
@@ -177,6 +177,7 @@ class Containers:
         return self._processes.children[name].wait(STILL_S)
 
     def stop(self, name: str) -> None:
+        self._start_again.pop(name, None)
         self._processes.stop(name)
 
     def healthy(self, name: str) -> bool:

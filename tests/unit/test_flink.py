@@ -32,6 +32,10 @@ class Standing(Flink):
             "Error occurred during initialization of VM",
         ),
         ("java.lang.RuntimeException: it\\nCaused by: java.io.IOException: full\\n\\tat here\\n", "java.io.IOException: full"),
+        (
+            "INFO PythonDriver: smw: no\nsmw: no Kafka broker answers at a:1\nCaused by: java.lang.RuntimeException: it\n",
+            "no Kafka broker answers at a:1",
+        ),
         ("Picked up JAVA_TOOL_OPTIONS: -Xmx1g\n", "it gives no reason"),
     ],
 )
