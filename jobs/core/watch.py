@@ -20,7 +20,7 @@ from jobs.core.statements import of_spell
 from jobs.core.user_rules import UserRules
 from jobs.core.usual import USUAL, Usuals, silence_row, usual_row
 from smartmeter.arrays import Rows
-from smartmeter.local_days import day_of, midnights
+from smartmeter.local_days import NEVER, day_of, midnights
 from smartmeter.messages.records import AlertRecord, Result, ThresholdRecord
 from smartmeter.settings import MINUTE_MS, Settings
 
@@ -57,7 +57,7 @@ class Watch(Stage):
         if not settles and house.clock_ms // MINUTE_MS == change.clock_before_ms // MINUTE_MS:
             return
         usuals, durations = self.keep_new(state, change.thresholds), Durations.from_bytes(state.get("durations"))
-        if change.thresholds or ruled_from is not None or len(durations.absent):
+        if house.clock_ms > NEVER and (change.thresholds or ruled_from is not None or len(durations.absent)):
             keep_silence(state, usuals, user_rules, house.clock_ms // MINUTE_MS)
         durations.changed_from(min(minute for minute in (self.first_changed(change), ruled_from) if minute is not None))
         before = durations.sent

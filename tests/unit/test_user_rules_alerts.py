@@ -370,3 +370,10 @@ def test_the_silence_of_a_meter_in_a_house_that_is_not():
     normal = [{"kind": "silent", "minutes": 5, "watts": 0.0}]
     assert silences(rule(meter_id=2, normal=normal)) == [("silent", 2, TWO_DAYS + 65, TWO_DAYS + 180)]
     assert silences(rule(meter_id=2, muted_until=TWO_DAYS + 100)) == [("silent", 2, TWO_DAYS + 100, TWO_DAYS + 180)]
+
+
+def test_a_house_with_rules_whose_first_burst_has_no_readings():
+    rules = [no_rule(1, 1, START_MS - 86_400_000, 0) | {"limit_watts": 100.0, "limit_minutes": 5}]
+    bursts = [burst(START_MS, START_MS + 60_000, {1: []}), burst(START_MS + 60_000, START_MS + 120_000, {1: [(START_MS + 60_000, 9.0)]})]
+    _, ended, keyed = pipeline(bursts, [1], Settings(), rules=rules)
+    assert not ended.last("dead_letter") and keyed.counted["readings_used"] == 1
