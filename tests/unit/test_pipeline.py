@@ -121,7 +121,7 @@ def test_with_more_than_a_day_of_lateness_a_reading_is_judged_by_the_version_of_
     No reading lies in the span of the version before, so that is shared.
     """
     setting = SETTING.but(
-        max_gap_s=21_600, allowed_lateness_s=108_000, window_days=3, quantile=0.5, margin=0.5, min_watts=20, mains_watts=500
+        max_jump_s=0, max_gap_s=21_600, allowed_lateness_s=108_000, window_days=3, quantile=0.5, margin=0.5, min_watts=20, mains_watts=500
     )
 
     def hours(begin, end, meter, readings):
