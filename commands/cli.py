@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from importlib import import_module
+from keyword import iskeyword
 
 from smartmeter import __version__, reports
 from smartmeter.errors import INTERRUPTED, UserError
@@ -25,6 +26,7 @@ COMMANDS = {
     "demo": "start everything, produce some days of some houses, show the results",
     "stack": "start Kafka, ClickHouse, the sink and the pipeline, and run them until Ctrl-C",
     "generate": "produce readings, synthetic or from a data set",
+    "import": "send the readings in files: CSV, Parquet and the formats of data sets and utilities",
     "replay": "process past days again, from Kafka or an archive",
     "archive": "copy days of readings from Kafka into Avro files, and check the files",
     "status": "show what runs, its lags, and its newest results",
@@ -84,7 +86,7 @@ def parser(chosen: str) -> argparse.ArgumentParser:
 
 def add_command(parser: argparse.ArgumentParser, name: str) -> None:
     """Give a parser the arguments of a command, and what carries it out."""
-    module = import_module(f"commands.{name}")
+    module = import_module(f"commands.{name}_" if iskeyword(name) else f"commands.{name}")
     if hasattr(module, "add_arguments"):
         module.add_arguments(parser)
     parser.set_defaults(run=of_what_runs(module.run) if name in OF_WHAT_RUNS else module.run)

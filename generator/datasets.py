@@ -109,20 +109,20 @@ def _data_file(folder: Path, stem: str) -> Path | None:
     return next((path for path in candidates if path.exists()), None)
 
 
-def _plain(label: str) -> str:
+def plain(label: str) -> str:
     """A label in lower case, with one blank between words."""
     return " ".join(re.split(r"[\W_]+", label.lower())).strip()
 
 
 def is_mains(label: str) -> bool:
     """Whether a label means the whole house."""
-    return MAINS.fullmatch(_plain(label)) is not None
+    return MAINS.fullmatch(plain(label)) is not None
 
 
 def _default_timezone(meters: list[Meter], folder: Path) -> str:
     labels = [meter.label for meter in meters if meter.kind == "mains"]
     for label in labels:
-        if zone := TIMEZONE_OF_MAINS_LABEL.get(_plain(label)):
+        if zone := TIMEZONE_OF_MAINS_LABEL.get(plain(label)):
             if label not in TIMEZONE_OF_MAINS_LABEL:
                 note(f"{folder}: the time zone is taken to be {zone}, as its mains are labelled {label}; --timezone sets another one")
             return zone
@@ -145,7 +145,7 @@ def _note_mains(folder: Path, meters: list[Meter]) -> None:
             f"{folder}: no channel is labelled mains, so the house's energy is the sum of its {len(meters)} channels; label one mains in "
             "labels.dat if it measures the whole house"
         )
-    elif len({re.sub(r"[\d ]+", "", _plain(meter.label)) for meter in meters if meter.kind == "mains"}) > 1:
+    elif len({re.sub(r"[\d ]+", "", plain(meter.label)) for meter in meters if meter.kind == "mains"}) > 1:
         note(
             f"{folder}: these channels are all taken as mains, and added up: {', '.join(mains)}; if one contains another, label it otherwise"
         )

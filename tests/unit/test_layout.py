@@ -18,7 +18,7 @@ ALLOWED = {
 }
 FILES = [
     file
-    for folder in ("smartmeter", "jobs", "generator", "store", "notify", "dashboard", "stack", "commands")
+    for folder in ("smartmeter", "jobs", "generator", "importer", "store", "notify", "dashboard", "stack", "commands")
     for file in (ROOT / folder).rglob("*.py")
 ]
 

@@ -1,0 +1,191 @@
+"""Readings on their way from files to the topics: on disk, by house and local day, so that files may be of any size and in any order."""
+
+from __future__ import annotations
+
+import tempfile
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import date, timedelta
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from generator.channels import DatasetError, note
+from generator.datasets import MOST_KILOWATTS
+from generator.houses import House, HouseDay, Meter, Readings
+from importer.formats.mapping import number_of
+from importer.formats.series import Series
+from importer.sendable import as_meter
+from smartmeter.arrays import Float32s, Ints, Rows
+from smartmeter.local_days import EPOCH, day_of
+
+ROW = np.dtype([("meter_id", "<i4"), ("time_ms", "<i8"), ("watts", "<f4")])
+MOST_HOUSE_ID = 2**53
+
+
+@dataclass
+class OfMeter:
+    """What is known of a meter while it is read."""
+
+    meter: Meter
+    readings: int = 0
+    period_s: float = 0.0
+    """Median time between its first readings; 0: unknown."""
+
+
+@dataclass
+class OfHouse:
+    """What is known of a house while it is read."""
+
+    house_id: int
+    name: str
+    timezone: str
+    format_name: str
+    meters: dict[int, OfMeter] = field(default_factory=dict)
+    highest_mains_watts: float = 0.0
+    is_fractional: bool = False
+
+
+class Spool:
+    """Collects readings in one temporary file, and gives them back by house. Use it in a with statement."""
+
+    def __init__(self, folder: Path, house_id: int | None = None):
+        """folder: of the file. house_id: number of the only house, whatever the file's name of it."""
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115, it lives as long as the spool
+        self._house_id = house_id
+        self._houses: dict[int, OfHouse] = {}
+        self._pieces: dict[int, list[array[int]]] = {}  # house_id -> [day], [first row], [rows] of its pieces of the file
+        self._by_day: dict[int, list[Ints]] = {}  # the same, by day
+        self._rows = 0
+
+    def __enter__(self) -> Spool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def readings(self) -> int:
+        """The readings in it, repeated ones included."""
+        return self._rows
+
+    def add(self, format_name: str, series: Series, times_ms: Ints, watts: Float32s) -> None:
+        """Add n readings of a meter. Raises DatasetError if two houses or meters have one number."""
+        if not len(times_ms):
+            return
+        house = self._house(format_name, series)
+        self._meter(house, series, times_ms).readings += len(watts)
+        if series.kind == "mains":
+            house.highest_mains_watts = max(house.highest_mains_watts, float(watts.max()))
+            house.is_fractional |= bool((watts % 1 != 0).any())
+        days = day_of(series.timezone, times_ms)
+        order = np.argsort(days, kind="stable")
+        rows = np.empty(len(order), ROW)
+        rows["meter_id"], rows["time_ms"], rows["watts"] = series.meter_id, times_ms[order], watts[order]
+        self._file.write(rows.tobytes())
+        cuts = np.flatnonzero(np.diff(days[order], prepend=-1))
+        for kept, values in zip(self._pieces[house.house_id], (days[order][cuts], self._rows + cuts, np.diff(cuts, append=len(order)))):
+            kept.frombytes(values.astype(np.int64).tobytes())
+        self._rows += len(order)
+
+    def _house(self, format_name: str, series: Series) -> OfHouse:
+        house_id = self._house_id or number_of(series.house, MOST_HOUSE_ID)
+        found = self._houses.setdefault(house_id, OfHouse(house_id, series.house, series.timezone, format_name))
+        self._pieces.setdefault(house_id, [array("q") for _ in range(3)])
+        if (found.format_name, found.name) != (format_name, series.house):
+            raise DatasetError(
+                f"{found.format_name}/{found.name} and {format_name}/{series.house} would both be house {house_id}; import them apart, each with its own --house"
+            )
+        if found.timezone != series.timezone:
+            raise DatasetError(f"house {found.name} is both in {found.timezone} and {series.timezone}; give its zone with --timezone")
+        return found
+
+    def _meter(self, house: OfHouse, series: Series, times_ms: Ints) -> OfMeter:
+        found = house.meters.setdefault(series.meter_id, OfMeter(as_meter(series)))
+        if found.meter.label != series.label:
+            raise DatasetError(
+                f"house {house.name}: {found.meter.label} and {series.label} are both meter {series.meter_id}; leave one out with --without"
+            )
+        if not found.period_s and len(times_ms) > 1:
+            found.period_s = float(np.median(np.abs(np.diff(times_ms)))) / 1000
+        return found
+
+    def houses(self) -> list[SpooledHouse]:
+        """The houses, by number. Nothing is added after that."""
+        self._file.flush()
+        for house_id, kept in self._pieces.items():
+            pieces = [np.array(values, np.int64) for values in kept]
+            order = np.argsort(pieces[0], kind="stable")
+            self._by_day[house_id] = [values[order] for values in pieces]
+        self._pieces.clear()
+        return [SpooledHouse(self, self._houses[house_id]) for house_id in sorted(self._houses)]
+
+    def days_of(self, house_id: int) -> Ints:
+        """The local days (since 1970-01-01) that have readings of a house, rising."""
+        return np.unique(self._by_day[house_id][0])
+
+    def rows_of(self, house_id: int, day: int) -> Rows:
+        """The readings of a house and day, dtype ROW, in the order in which they were added."""
+        days, firsts, counts = self._by_day[house_id]
+        pieces = []
+        for piece in range(*np.searchsorted(days, [day, day + 1]).tolist()):
+            self._file.seek(int(firsts[piece]) * ROW.itemsize)
+            pieces.append(np.frombuffer(self._file.read(int(counts[piece]) * ROW.itemsize), ROW))
+        return np.concatenate(pieces)
+
+
+class SpooledHouse(House):
+    """A house of a spool. Of several readings of a meter at one time, the first is kept."""
+
+    def __init__(self, spool: Spool, known: OfHouse):
+        meters = [known.meters[meter_id].meter for meter_id in sorted(known.meters)]
+        super().__init__(known.house_id, f"{known.format_name}/{known.name}", known.timezone, meters)
+        self.known = known
+        self.repeated = self.contradicting = 0
+        self._spool = spool
+
+    @property
+    def dates(self) -> list[date]:
+        """The local days that have readings, rising."""
+        return [EPOCH.date() + timedelta(days=int(day)) for day in self._spool.days_of(self.house_id)]
+
+    @property
+    def period_s(self) -> float:
+        """The shortest time between readings of its meters, in s; 0 if no meter has two."""
+        return min((meter.period_s for meter in self.known.meters.values() if meter.period_s > 0), default=0.0)
+
+    def days(self, first: date = date.min, end: date = date.max) -> Iterator[HouseDay]:
+        """The local days in [first, end) that have readings, in order."""
+        return (self.day(day) for day in self.dates if first <= day < end)
+
+    def day(self, day: date) -> HouseDay:
+        """A local day, from its first reading to its last: what lies around them may still come, in another file."""
+        rows = self._spool.rows_of(self.house_id, (day - EPOCH.date()).days)
+        rows = rows[np.lexsort((rows["time_ms"], rows["meter_id"]))]
+        same = (np.diff(rows["meter_id"]) == 0) & (np.diff(rows["time_ms"]) == 0)
+        self.repeated += int(np.count_nonzero(same))
+        self.contradicting += int(np.count_nonzero(same & (np.diff(rows["watts"]) != 0)))
+        rows = rows[np.append(True, ~same)]
+        cuts = [*np.searchsorted(rows["meter_id"], [meter.meter_id for meter in self.meters]).tolist(), len(rows)]
+        readings: list[Readings] = [
+            (rows["time_ms"][begin:end].astype(np.int64), rows["watts"][begin:end].astype(np.float32)) for begin, end in pairwise(cuts)
+        ]
+        start_ms, last_ms = int(rows["time_ms"].min()), int(rows["time_ms"].max())
+        tick_ms = 1000 if (rows["time_ms"] % 1000 == 0).all() else 1
+        return HouseDay(day, start_ms, last_ms + tick_ms, readings)
+
+
+def note_doubts(house: SpooledHouse, max_gap_s: float) -> None:
+    """Note what may surprise in a house: power that looks like kW, no mains, readings too far apart to count in full."""
+    known = house.known
+    if 0 < known.highest_mains_watts < MOST_KILOWATTS and known.is_fractional:
+        note(f"house {known.name}: the power of its mains looks like kW, not W: it stays under {MOST_KILOWATTS}")
+    if not any(meter.kind == "mains" for meter in house.meters):
+        note(f"house {known.name}: no meter is labelled mains, so the house's energy is the sum of its {len(house.meters)} meters")
+    if house.period_s > max_gap_s:
+        note(
+            f"house {known.name}: its readings are {house.period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so "
+            f"energy is missing; set SMW_MAX_GAP_S={house.period_s:.0f} for the stack"
+        )

@@ -1,0 +1,164 @@
+"""./smw import: from files of each format to bursts, and the sentences for what cannot be sent."""
+
+import argparse
+import shutil
+
+import numpy as np
+import pytest
+
+from commands import import_
+from importer import sending
+from smartmeter.errors import UserError
+from smartmeter.settings import Settings
+from tests.unit.channel_files import NOON, house
+from tests.unit.importing import written
+from tests.unit.test_caltrack import table
+from tests.unit.test_dataport import MINUTES
+from tests.unit.test_debs import LINES
+from tests.unit.test_mapping import WIDE
+from tests.unit.test_refit import FILE
+
+HALF_HOURS = "LCLid,stdorToU,DateTime,KWH/hh (per half hour) \n" + "".join(
+    f"MAC00000{house},Std,2013-01-0{1 + slot // 48} {slot // 2 % 24:02}:{slot % 2 * 30:02}:00.0000000, {house / 2} \n"
+    for house in (2, 3)
+    for slot in range(49)
+)
+
+
+@pytest.fixture
+def smw_import(tmp_path, monkeypatch):
+    """Runs the command: it gives (houses, bursts) that were sent."""
+    sent = [], []
+
+    class Kept:
+        def __init__(self, settings):
+            self.send_houses, self.send_burst = sent[0].extend, sent[1].append
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+    monkeypatch.setattr(sending, "Producer", Kept)
+
+    def run(*words, **settings):
+        parser = argparse.ArgumentParser()
+        import_.add_arguments(parser)
+        assert import_.run(parser.parse_args([str(word) for word in words]), Settings().but(home=tmp_path / "home", **settings)) == 0
+        return sent
+
+    return run
+
+
+def kwh(bursts, house_id, max_gap_s=1000):
+    """Energy of the only meter of a house, by the rule of docs/design.md."""
+    times, watts = [], []
+    for burst in bursts:
+        if burst.house_id == house_id:
+            assert len(burst.meter_ids) == 1
+            times += (burst.start_ms + np.cumsum(burst.deltas.astype(np.int64)) * burst.tick_ms).tolist()
+            watts += burst.watts.tolist()
+    seconds = np.array(times) / 1000
+    return float((np.minimum(np.diff(seconds), max_gap_s) * np.array(watts[:-1])).sum() / 3.6e6)
+
+
+def test_half_hours_have_their_energy(smw_import, tmp_path, capsys):
+    source = written(tmp_path, "LCL.csv", HALF_HOURS)
+    houses, bursts = smw_import(source.path, max_gap_s=1800)
+    assert [(each["house_id"], each["source"], each["timezone"]) for each in houses] == [
+        (2, "low-carbon-london/MAC000002", "Europe/London"),
+        (3, "low-carbon-london/MAC000003", "Europe/London"),
+    ]
+    assert [kwh(bursts, house_id, 1800) for house_id in (2, 3)] == pytest.approx([48, 72])
+    assert "sent 98 readings of 2 houses" in capsys.readouterr().out
+
+
+def test_files_of_several_formats_and_what_is_none(smw_import, tmp_path, caplog, capsys):
+    folder = tmp_path / "data"
+    house(folder, labels="1 mains\n", c1="".join(f"{NOON + 60 * minute} 600\n" for minute in range(61)))
+    written(folder, "refit/CLEAN_House2.csv", FILE)
+    written(folder, "debs.csv", LINES.replace(",2,3,0", ",2,3,12"))
+    written(folder, "readme.txt", "All about it.\n")
+    houses, bursts = smw_import(folder)
+    assert [each["house_id"] for each in houses] == [1, 2, 13]
+    assert kwh(bursts, 1) == pytest.approx(0.6)
+    assert [meter["label"] for meter in houses[1]["meters"]][:2] == ["aggregate", "appliance 1"]
+    assert "readme.txt: not a format that is known, left out; so 1 files in all" in caplog.text
+    assert "channels/1" in capsys.readouterr().out
+
+
+def test_a_file_twice_in_any_order_sends_each_reading_once(smw_import, tmp_path, caplog):
+    lines = FILE.splitlines()
+    one = written(tmp_path, "CLEAN_House1.csv", FILE)
+    other = written(tmp_path, "again/House_1.csv", "\n".join([lines[0], *reversed(lines[1:])]))
+    _, bursts = smw_import(one.path, other.path)
+    assert sum(len(burst.watts) for burst in bursts) == 20
+    assert "20 readings at a time that their meter has a reading of already, 0 with another value: left out" in caplog.text
+
+
+def test_a_mapping_a_house_and_meters_that_are_left_out(smw_import, tmp_path):
+    source = written(tmp_path, "data.csv", "when,grid,heat pump\n2013-10-09 09:30,2,-1\n2013-10-09 09:31,2,-1\n")
+    mapping = written(tmp_path, "map.toml", WIDE.replace("900", "60"))
+    houses, bursts = smw_import(source.path, "--map", mapping.path, "--house", 9, "--without", "HEAT PUMP")
+    assert [(each["house_id"], each["source"]) for each in houses] == [(9, "table/7")]
+    assert [burst.watts.tolist() for burst in bursts] == [[2000, 2000]]
+
+
+def test_check_sends_nothing(smw_import, tmp_path, capsys):
+    houses, bursts = smw_import(written(tmp_path, "CLEAN_House1.csv", FILE).path, "--check")
+    assert not houses and not bursts and "refit/1" in capsys.readouterr().out
+
+
+def test_bad_lines_are_left_out_and_listed(smw_import, tmp_path, caplog):
+    bad = "".join(f"{NOON + second} {watts}\n" for second, watts in enumerate([5, 2**32 - 1, -0.3, *["x"] * 20, 6]))
+    folder = house(tmp_path / "data", labels="1 mains\n", c1=bad)
+    with pytest.raises(UserError, match=r"channel_1.dat:4: '1303142403': watts: 'x' is no number"):
+        smw_import(folder.parent)
+    _, bursts = smw_import(folder.parent, "--skip-bad")
+    assert [burst.watts.tolist() for burst in bursts] == [[5, 6]]
+    listed = (tmp_path / "home" / "bad_lines.txt").read_text().splitlines()
+    assert len(listed) == 22 and listed[-1].startswith(f"{folder}/channel_1.dat:3: mains: -0.3 W: less than 0")
+    assert "22 bad lines in all: left out, and listed in " in caplog.text
+
+
+@pytest.mark.parametrize(
+    "filename, text, words, message",
+    [
+        ("LCL.csv", HALF_HOURS, [], "LCL.csv: its intervals are 1,800 s long, and a reading holds for 1,000 s at most"),
+        (
+            "a.csv",
+            MINUTES,
+            ["--timezone", "America/Chicago", "--without", "grid"],
+            "a.csv: house 661: solar is a solar meter, which cannot be sent yet",
+        ),
+        ("a.csv", MINUTES, ["--timezone", "America/Chicago", "--without", "solar"], "a.csv:3: grid: -0.75 kW: less than 0"),
+        ("a.csv", LINES.replace(",1,11,", ",0,11,"), [], "house 13: plug 12 has a register and no power"),
+        ("a.csv", table("501,9,KWH,D,2014-02-01,E1,100,,1,2,3,4"), [], "a.csv: the time zone of its houses is unknown"),
+        ("a.csv", "x,y\n1,2\n", [], "a.csv: its format is not known; give what its columns mean with --map"),
+        ("a.csv", "x,y\n1,2\n", ["--format", "refit"], "a.csv: the number of its house is not in the file's name"),
+        ("House_1.csv", "x,y\n1,2\n", ["--format", "refit"], "House_1.csv: no header with the columns Unix, Aggregate"),
+        ("a.csv", "x,y\n1,2\n", ["--format", "excel"], "--format excel: give one of channels, refit"),
+        ("a.csv", "", [], "a.csv: its format is not known"),
+        ("House_1.csv", FILE.splitlines()[0], [], "there is no reading in these files"),
+        ("House_1.csv", FILE, ["--house", "0"], "--house 0: houses are numbered from 1"),
+        ("House_1.csv", FILE, ["--timezone", "Mars"], "unknown time zone 'Mars'"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused_before_anything_is(smw_import, tmp_path, filename, text, words, message):
+    source = written(tmp_path, filename, text)
+    with pytest.raises(UserError) as error:
+        smw_import(source.path, *words)
+    assert message in str(error.value)
+    assert not any(smw_import(written(tmp_path, "ok/House_1.csv", FILE).path, "--check"))
+
+
+def test_an_empty_folder_and_a_home_that_cannot_be_written(smw_import, tmp_path):
+    (tmp_path / "none").mkdir()
+    with pytest.raises(UserError, match="none: there is no file in it"):
+        smw_import(tmp_path / "none")
+    (tmp_path / "home").mkdir(exist_ok=True)
+    shutil.rmtree(tmp_path / "home")
+    (tmp_path / "home").write_text("")
+    with pytest.raises(UserError, match="home: File exists; SMW_HOME needs room for the readings"):
+        smw_import(written(tmp_path, "House_1.csv", FILE).path)

@@ -1,0 +1,28 @@
+"""Bursts of the houses of a spool."""
+
+import numpy as np
+import pytest
+
+from importer import sending
+from importer.spool import Spool
+from tests.unit.test_spool import NOON_MS, add
+
+
+@pytest.mark.parametrize("period_s, seconds", [(0, 300), (6, 300), (60, 600), (1800, 18_000), (86_400, 86_400)])
+def test_a_burst_is_long_enough_for_some_readings(period_s, seconds):
+    assert sending.burst_s(period_s) == seconds
+
+
+def test_bursts_go_day_by_day_and_claim_no_time_before_or_after_a_days_readings(tmp_path):
+    day_ms = 86_400_000
+    with Spool(tmp_path) as spool:
+        add(spool, [(NOON_MS + day_ms, 3), (NOON_MS, 1), (NOON_MS + 10_000, 2)])
+        add(spool, [(NOON_MS + 5000, 7)], house="2", meter_id=3, label="oven")
+        found = list(sending.bursts(spool.houses()))
+    assert [(burst.house_id, burst.start_ms, burst.end_ms, burst.tick_ms) for burst in found] == [
+        (1, NOON_MS, NOON_MS + 11_000, 1000),
+        (2, NOON_MS + 5000, NOON_MS + 6000, 1000),
+        (1, NOON_MS + day_ms, NOON_MS + day_ms + 1000, 1000),
+    ]
+    assert [burst.watts.tolist() for burst in found] == [[1, 2], [7], [3]]
+    assert found[0].deltas.tolist() == [0, 10] and found[0].meter_ids.dtype == np.int32
