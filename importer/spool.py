@@ -96,7 +96,8 @@ class Spool:
         self._pieces.setdefault(house_id, [array("q") for _ in range(3)])
         if (found.format_name, found.name) != (format_name, series.house):
             raise DatasetError(
-                f"{found.format_name}/{found.name} and {format_name}/{series.house} would both be house {house_id}; import them apart, each with its own --house"
+                f"{found.format_name}/{found.name} and {format_name}/{series.house} would both be house {house_id}; import them apart, each "
+                "with its own --house"
             )
         if found.timezone != series.timezone:
             raise DatasetError(f"house {found.name} is both in {found.timezone} and {series.timezone}; give its zone with --timezone")

@@ -7,7 +7,9 @@ from importer.formats.caltrack import CALTRACK
 from importer.formats.channel_files import ChannelFiles
 from importer.formats.dataport import DATAPORT
 from importer.formats.debs import DEBS
+from importer.formats.green_button import GREEN_BUTTON
 from importer.formats.low_carbon_london import LOW_CARBON_LONDON
+from importer.formats.nilmtk import NILMTK
 from importer.formats.refit import REFIT
 from importer.formats.series import Format
 from importer.formats.sources import Source
@@ -16,7 +18,7 @@ from importer.formats.uci import UCI
 
 def formats() -> list[Format]:
     """All formats, each recognized before those after it."""
-    return [ChannelFiles(), REFIT, UCI, LOW_CARBON_LONDON, CALTRACK, DATAPORT, DEBS]
+    return [ChannelFiles(), REFIT, UCI, LOW_CARBON_LONDON, CALTRACK, DATAPORT, DEBS, GREEN_BUTTON, NILMTK]
 
 
 def format_of(source: Source, known: list[Format]) -> Format | None:
