@@ -8,6 +8,7 @@ from tests.unit.importing import written
 from tests.unit.test_caltrack import table
 from tests.unit.test_dataport import MINUTES
 from tests.unit.test_debs import LINES
+from tests.unit.test_green_button import feed
 from tests.unit.test_refit import FILE
 from tests.unit.test_uci import HEADER
 
@@ -24,6 +25,8 @@ LCL = "LCLid,stdorToU,DateTime,KWH/hh (per half hour) ,Acorn,Acorn_grouped\n"
         ("a.csv", LINES, "debs"),
         ("a.csv", table(), "caltrack"),
         ("house_1/channel_1.dat", "", "channels"),
+        ("usage.xml", feed(), "green-button"),
+        ("x.h5", b"\x89HDF\r\n\x1a\n", "nilmtk"),
         ("readme.txt", "Time, Unix and Aggregate are columns.\n", None),
         ("picture.png", b"\x89PNG\r\n\x1a\n\x00", None),
         ("empty.csv", "", None),

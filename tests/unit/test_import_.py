@@ -15,6 +15,7 @@ from tests.unit.importing import written
 from tests.unit.test_caltrack import table
 from tests.unit.test_dataport import MINUTES
 from tests.unit.test_debs import LINES
+from tests.unit.test_green_button import block, feed, reading_type, readings
 from tests.unit.test_mapping import WIDE
 from tests.unit.test_refit import FILE
 
@@ -23,6 +24,7 @@ HALF_HOURS = "LCLid,stdorToU,DateTime,KWH/hh (per half hour) \n" + "".join(
     for house in (2, 3)
     for slot in range(49)
 )
+EXPORT = feed(readings(1), reading_type(1, flow=19, multiplier=0), block(1, (1396170000, 900, 7)))
 
 
 @pytest.fixture
@@ -135,6 +137,8 @@ def test_bad_lines_are_left_out_and_listed(smw_import, tmp_path, caplog):
         ("a.csv", MINUTES, ["--timezone", "America/Chicago", "--without", "solar"], "a.csv:3: grid: -0.75 kW: less than 0"),
         ("a.csv", LINES.replace(",1,11,", ",0,11,"), [], "house 13: plug 12 has a register and no power"),
         ("a.csv", table("501,9,KWH,D,2014-02-01,E1,100,,1,2,3,4"), [], "a.csv: the time zone of its houses is unknown"),
+        ("u.xml", EXPORT, ["--timezone", "UTC"], "u.xml:1: export: -7 Wh: less than 0, so it feeds the house or the grid"),
+        ("u.xml", EXPORT, ["--timezone", "UTC", "--without", "export"], "there is no reading in these files"),
         ("a.csv", "x,y\n1,2\n", [], "a.csv: its format is not known; give what its columns mean with --map"),
         ("a.csv", "x,y\n1,2\n", ["--format", "refit"], "a.csv: the number of its house is not in the file's name"),
         ("House_1.csv", "x,y\n1,2\n", ["--format", "refit"], "House_1.csv: no header with the columns Unix, Aggregate"),
