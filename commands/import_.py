@@ -108,11 +108,12 @@ def _read(args: argparse.Namespace, request: Request, spool: Spool, max_gap_s: f
 
 def _files(args: argparse.Namespace) -> Sequence[tuple[Source, Format]]:
     """The files with their formats. Raises DatasetError for a given file whose format is unknown; in a folder it is left out."""
-    known: list[Format] = [Custom(read_mapping(args.map))] if args.map else formats()
+    known = _known(args)
     found: list[tuple[Source, Format]] = []
     unknown: list[Source] = []
     for source in sources(args.paths):
-        if form := named(args.format, known) if args.format and source.path in args.paths else format_of(source, known):
+        form = known[0] if args.format and source.path in args.paths else format_of(source, known)
+        if form:
             found.append((source, form))
         elif not source.filename.startswith("labels.dat"):
             unknown.append(source)
@@ -124,11 +125,20 @@ def _files(args: argparse.Namespace) -> Sequence[tuple[Source, Format]]:
     return found
 
 
+def _known(args: argparse.Namespace) -> list[Format]:
+    """The formats that files may have."""
+    if args.map:
+        return [Custom(read_mapping(args.map))]
+    return [named(args.format, formats())] if args.format else formats()
+
+
 def _unknown(files: Sequence[Source], args: argparse.Namespace) -> str:
     if not files:
         return f"{args.paths[0]}: there is no file in it"
     if args.map:
         return f"{files[0].name}: it has no header with the columns that {args.map} names"
+    if args.format:
+        return f"{files[0].name}: it does not have the format {args.format}"
     return f"{files[0].name}: its format is not known; give what its columns mean with --map (docs/import.md), or its --format"
 
 

@@ -85,8 +85,11 @@ class Mapping:
         """The values of a file."""
         blocks = self.blocks(source, request.faults)
         reader = Reader(self, source, request)
-        for block in blocks:
-            yield from reader.read(block)
+        try:
+            for block in blocks:
+                yield from reader.read(block)
+        except pa.ArrowException as error:
+            raise DatasetError(f"{source.name}: a column has neither numbers, texts nor times ({error}); correct the mapping") from None
         reader.note_missing()
 
 

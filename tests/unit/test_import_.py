@@ -107,6 +107,22 @@ def test_a_mapping_a_house_and_meters_that_are_left_out(smw_import, tmp_path):
     assert [burst.watts.tolist() for burst in bursts] == [[2000, 2000]]
 
 
+def test_a_folder_is_read_in_one_format(smw_import, tmp_path, caplog):
+    written(tmp_path, "data/CLEAN_House1.csv", FILE)
+    written(tmp_path, "data/debs.csv", LINES)
+    houses, _ = smw_import(tmp_path / "data", "--format", "debs")
+    assert [each["house_id"] for each in houses] == [1, 13] and houses[0]["source"] == "debs/1"
+    assert "CLEAN_House1.csv: not a format that is known, left out" in caplog.text
+    with pytest.raises(UserError, match="CLEAN_House1.csv: it does not have the format uci"):
+        smw_import(tmp_path / "data", "--format", "uci")
+
+
+def test_house_0_has_a_number_too(smw_import, tmp_path):
+    house(tmp_path / "data", number=0, labels="1 mains\n", c1=f"{NOON} 600\n")
+    (only,), bursts = smw_import(tmp_path / "data")
+    assert only["source"] == "channels/0" and 0 < only["house_id"] < 2**53 and bursts[0].house_id == only["house_id"]
+
+
 def test_check_sends_nothing(smw_import, tmp_path, capsys):
     houses, bursts = smw_import(written(tmp_path, "CLEAN_House1.csv", FILE).path, "--check")
     assert not houses and not bursts and "refit/1" in capsys.readouterr().out

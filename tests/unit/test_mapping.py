@@ -86,6 +86,14 @@ def test_parquet_and_a_time_zone_that_is_given(tmp_path):
     assert (only.series.timezone, only.times_ms.tolist(), only.lines.tolist()) == ("Europe/London", [1_381_303_800_000 - 3_600_000], [1])
 
 
+def test_a_column_of_another_type(tmp_path):
+    table = pa.table({"when": [1381303800], "grid": [[1, 2]], "heat pump": [None]})
+    pyarrow.parquet.write_table(table, tmp_path / "list.parquet")
+    source = written(tmp_path, "data.parquet", (tmp_path / "list.parquet").read_bytes())
+    with pytest.raises(DatasetError, match="data.parquet: a column has neither numbers, texts nor times"):
+        batches(mapping(tmp_path, WIDE), source)
+
+
 @pytest.mark.parametrize(
     "row, what",
     [
