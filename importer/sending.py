@@ -15,7 +15,7 @@ from smartmeter.messages.codec import Burst
 from smartmeter.progress import Pace
 from smartmeter.settings import DAY_MS, Settings
 
-READINGS_OF_BURST = 10
+READINGS_OF_BURST = 60
 """Readings of a meter in a burst, at least. A longer burst would also cover gaps that another file may fill."""
 
 

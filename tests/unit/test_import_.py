@@ -2,16 +2,21 @@
 
 import argparse
 import shutil
+from datetime import date
 
 import numpy as np
 import pytest
 
 from commands import import_
 from importer import sending
+from jobs.core import energy
+from jobs.core.house_days import Rules
 from smartmeter.errors import UserError
 from smartmeter.settings import Settings
+from tests.unit import one_house
 from tests.unit.channel_files import NOON, house
 from tests.unit.importing import written
+from tests.unit.logs import HOUR_MS
 from tests.unit.test_caltrack import table
 from tests.unit.test_dataport import MINUTES
 from tests.unit.test_debs import LINES
@@ -73,6 +78,11 @@ def test_half_hours_have_their_energy(smw_import, tmp_path, capsys):
         (3, "low-carbon-london/MAC000003", "Europe/London"),
     ]
     assert [kwh(bursts, house_id, 1800) for house_id in (2, 3)] == pytest.approx([48, 72])
+    for house_id in (2, 3):
+        own = [burst for burst in bursts if burst.house_id == house_id]
+        days, late, _ = one_house.run(own, Rules(max_sample_period_ms=1_800_000, allowed_lateness_ms=HOUR_MS))
+        row, _ = days[1, date(2013, 1, 1)]
+        assert energy.kwh(row["energy_mj"], row["energy_rest"]) == pytest.approx(24 * house_id) and not late
     assert "sent 98 readings of 2 houses" in capsys.readouterr().out
 
 

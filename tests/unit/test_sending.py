@@ -8,7 +8,7 @@ from importer.spool import Spool
 from tests.unit.test_spool import NOON_MS, add
 
 
-@pytest.mark.parametrize("period_s, seconds", [(0, 300), (6, 300), (60, 600), (1800, 18_000), (86_400, 86_400)])
+@pytest.mark.parametrize("period_s, seconds", [(0, 300), (1, 300), (6, 360), (60, 3600), (1800, 86_400), (86_400, 86_400)])
 def test_a_burst_is_long_enough_for_some_readings(period_s, seconds):
     assert sending.burst_s(period_s) == seconds
 
