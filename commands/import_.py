@@ -64,8 +64,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             houses = spool.houses()
             if not houses:
                 raise DatasetError("there is no reading in these files")
-            for house in houses:
-                note_doubts(house, settings.rules.max_gap_s)
+            note_doubts(houses, settings.rules.max_gap_s)
             print(_summary(houses))
             if not args.check:
                 sent = sending.send(houses, spool.readings, settings)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import pairwise
@@ -178,15 +178,22 @@ class SpooledHouse(House):
         return HouseDay(day, start_ms, last_ms + tick_ms, readings)
 
 
-def note_doubts(house: SpooledHouse, max_gap_s: float) -> None:
-    """Note what may surprise in a house: power that looks like kW, no mains, readings too far apart to count in full."""
-    known = house.known
-    if 0 < known.highest_mains_watts < MOST_KILOWATTS and known.is_fractional:
-        note(f"house {known.name}: the power of its mains looks like kW, not W: it stays under {MOST_KILOWATTS}")
-    if not any(meter.kind == "mains" for meter in house.meters):
-        note(f"house {known.name}: no meter is labelled mains, so the house's energy is the sum of its {len(house.meters)} meters")
-    if house.period_s > max_gap_s:
-        note(
-            f"house {known.name}: its readings are {house.period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so "
-            f"energy is missing; set SMW_MAX_GAP_S={house.period_s:.0f} for the stack"
-        )
+def note_doubts(houses: Sequence[SpooledHouse], max_gap_s: float) -> None:
+    """Note what may surprise: power that looks like kW, no mains, readings too far apart to count in full. One line each."""
+    in_kilowatts = [house for house in houses if 0 < house.known.highest_mains_watts < MOST_KILOWATTS and house.known.is_fractional]
+    _note(in_kilowatts, f"the power of the mains looks like kW, not W: it stays under {MOST_KILOWATTS}")
+    without_mains = [house for house in houses if not any(meter.kind == "mains" for meter in house.meters)]
+    _note(without_mains, "no meter is labelled mains, so the energy of the house is the sum of its meters")
+    sparse = [house for house in houses if house.period_s > max_gap_s]
+    period_s = max((house.period_s for house in sparse), default=0.0)
+    _note(
+        sparse,
+        f"readings are up to {period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so energy is missing; "
+        f"set SMW_MAX_GAP_S={period_s:.0f} for the stack",
+    )
+
+
+def _note(houses: Sequence[SpooledHouse], doubt: str) -> None:
+    if houses:
+        more = f" and {len(houses) - 1:,} more" if len(houses) > 1 else ""
+        note(f"{houses[0].source}{more}: {doubt}")

@@ -26,6 +26,8 @@ COLUMNS: tuple[tuple[tuple[str, str], Quantity, Unit], ...] = (
     (("cumulative energy", "active"), "import", "kWh"),
 )
 """Columns that are read: the first power that a meter has, and the register. NILMTK's energy is in kWh."""
+DAMAGED = (OSError, EOFError, LookupError, ValueError, TypeError, AttributeError, RuntimeError, pickle.UnpicklingError)
+"""What h5py and pickle raise for files that are damaged or laid out otherwise."""
 KINDS = {"electric vehicle": "ev", "photovoltaic": "solar", "solar": "solar", "battery": "battery"}
 
 
@@ -47,7 +49,7 @@ class Nilmtk:
                     houses = _numbered(file, "building")
                     for house, building in houses:
                         yield from self._house(source, str(house), building, zone, request)
-            except (OSError, KeyError, pickle.UnpicklingError) as error:
+            except DAMAGED as error:
                 raise DatasetError(f"{source.name}: it is no whole HDF5 file of NILMTK ({error}); fetch the file again") from None
         if not houses:
             raise DatasetError(f"{source.name}: it has no /building1, so it is not NILMTK's; leave the file out")

@@ -80,20 +80,17 @@ def test_two_houses_or_meters_of_one_number(tmp_path):
 @pytest.mark.parametrize(
     "readings, more, doubt",
     [
-        ([(NOON_MS, 0.25), (NOON_MS + 1000, 4)], {}, "house 1: the power of its mains looks like kW"),
-        ([(NOON_MS, 250), (NOON_MS + 1_800_000, 4)], {}, "its readings are 1,800 s apart, .* SMW_MAX_GAP_S=1800"),
-        (
-            [(NOON_MS, 250)],
-            dict(kind="appliance", label="oven"),
-            "no meter is labelled mains, so the house's energy is the sum of its 1 meters",
-        ),
+        ([(NOON_MS, 0.25), (NOON_MS + 1000, 4)], {}, "form/1 and 1 more: the power of the mains looks like kW"),
+        ([(NOON_MS, 250), (NOON_MS + 1_800_000, 4)], {}, "readings are up to 1,800 s apart, .* SMW_MAX_GAP_S=1800"),
+        ([(NOON_MS, 250)], dict(kind="appliance", label="oven"), "form/1 and 1 more: no meter is labelled mains"),
         ([(NOON_MS, 250.5), (NOON_MS + 1000, 4)], {}, None),
     ],
 )
 def test_doubts(tmp_path, caplog, readings, more, doubt):
     with Spool(tmp_path) as spool:
-        add(spool, readings, **more)
-        note_doubts(spool.houses()[0], 1000)
+        for name in "12":
+            add(spool, readings, name, **more)
+        note_doubts(spool.houses(), 1000)
     assert len(caplog.records) == (1 if doubt else 0)
     if doubt:
         assert re.search(doubt, caplog.text)

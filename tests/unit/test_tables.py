@@ -52,6 +52,11 @@ def test_lines_with_other_fields_than_the_header_are_named(tmp_path):
     assert listed.read_text().count("t.csv:") == 2 and "t.csv:5: '4,5,6' has 3 fields, not 2" in listed.read_text()
 
 
+def test_blank_lines_are_counted_and_no_rows(tmp_path):
+    source = written(tmp_path, "t.csv", "time,w\n1,2\n\n \n3,4\n")
+    assert read(source, layout_of(source, ["w"]), ["w", "time"]) == [(2, "2", "1"), (5, "4", "3")]
+
+
 def test_bytes_that_are_no_utf8_and_columns_of_one_name(tmp_path):
     source = written(tmp_path, "t.csv", b"w,w,K\xfcche\n1,2,K\xfcche\n")
     assert read(source, layout_of(source, ["w"]), ["w"]) == [(2, "1")]
