@@ -52,8 +52,9 @@ def test_lines_with_other_fields_than_the_header_are_named(tmp_path):
     assert listed.read_text().count("t.csv:") == 2 and "t.csv:5: '4,5,6' has 3 fields, not 2" in listed.read_text()
 
 
-def test_blank_lines_are_counted_and_no_rows(tmp_path):
-    source = written(tmp_path, "t.csv", "time,w\n1,2\n\n \n3,4\n")
+@pytest.mark.parametrize("blank", ["", " "])
+def test_blank_lines_are_counted_and_no_rows(tmp_path, blank):
+    source = written(tmp_path, "t.csv", f"time,w\n1,2\n\n{blank}\n3,4\n")
     assert read(source, layout_of(source, ["w"]), ["w", "time"]) == [(2, "2", "1"), (5, "4", "3")]
 
 
