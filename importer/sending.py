@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from itertools import zip_longest
 
 import numpy as np
 
@@ -11,6 +15,7 @@ from generator.channels import note
 from generator.history import HISTORY_BURST_S
 from importer.spool import SpooledHouse
 from smartmeter.kafka.producer import Producer
+from smartmeter.local_days import day_bounds_ms
 from smartmeter.messages.codec import Burst
 from smartmeter.progress import Pace
 from smartmeter.settings import DAY_MS, Settings
@@ -24,7 +29,7 @@ def send(houses: Sequence[SpooledHouse], readings: int, settings: Settings) -> i
     sent = 0
     with Producer(settings) as producer, Pace("readings sent", readings) as pace:
         producer.send_houses(house.record() for house in houses)
-        for burst in bursts(houses):
+        for burst in bursts(houses, settings.rules.max_jump_s):
             producer.send_burst(burst)
             sent += len(burst.watts)
             pace.add(len(burst.watts))
@@ -35,12 +40,34 @@ def send(houses: Sequence[SpooledHouse], readings: int, settings: Settings) -> i
     return sent
 
 
-def bursts(houses: Sequence[SpooledHouse]) -> Iterator[Burst]:
-    """The bursts of all houses, in order of their local days."""
-    dates = [(day, at) for at, house in enumerate(houses) for day in house.dates]
-    for day, at in sorted(dates):
+def bursts(houses: Sequence[SpooledHouse], max_jump_s: float) -> Iterator[Burst]:
+    """The bursts of all houses, in order of their local days. max_jump_s: a burst further ahead needs a second one (jobs.core.jumps)."""
+    max_jump_ms = max_jump_s * 1000 or math.inf
+    reach_ms: dict[int, float] = {}
+    for day, at in sorted((day, at) for at, house in enumerate(houses) for day in house.dates):
         house = houses[at]
-        yield from bursts_of_day(house, house.day(day), burst_s(house.period_s))
+        own = list(bursts_of_day(house, house.day(day), burst_s(house.period_s)))
+        for burst, following in zip_longest(own, own[1:]):
+            jumps = burst.start_ms > reach_ms.get(at, -math.inf) + max_jump_ms
+            reach_ms[at] = burst.end_ms
+            if jumps and (following is None or following.start_ms > burst.end_ms + max_jump_ms):
+                yield from sorted([burst, _witness(burst, day)], key=lambda each: each.start_ms)
+            else:
+                yield burst
+
+
+def _witness(burst: Burst, day: date) -> Burst:
+    """A burst without readings: one tick of the local day beside a burst that stands alone."""
+    _, midnight_ms = day_bounds_ms(day, burst.timezone)
+    start_ms = burst.end_ms if burst.end_ms < midnight_ms else burst.start_ms - burst.tick_ms
+    return replace(
+        burst,
+        start_ms=start_ms,
+        end_ms=start_ms + burst.tick_ms,
+        counts=np.zeros_like(burst.counts),
+        deltas=burst.deltas[:0],
+        watts=burst.watts[:0],
+    )
 
 
 def burst_s(period_s: float) -> int:

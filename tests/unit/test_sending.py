@@ -5,6 +5,9 @@ import pytest
 
 from importer import sending
 from importer.spool import Spool
+from jobs.daily_energy import DailyEnergy
+from jobs.thresholds import Thresholds
+from tests.unit.driver import SETTING, pipeline
 from tests.unit.test_spool import NOON_MS, add
 
 
@@ -18,7 +21,7 @@ def test_bursts_go_day_by_day_and_claim_no_time_before_or_after_a_days_readings(
     with Spool(tmp_path) as spool:
         add(spool, [(NOON_MS + day_ms, 3), (NOON_MS, 1), (NOON_MS + 10_000, 2)])
         add(spool, [(NOON_MS + 5000, 7)], house="2", meter_id=3, label="oven")
-        found = list(sending.bursts(spool.houses()))
+        found = list(sending.bursts(spool.houses(), max_jump_s=0))
     assert [(burst.house_id, burst.start_ms, burst.end_ms, burst.tick_ms) for burst in found] == [
         (1, NOON_MS, NOON_MS + 11_000, 1000),
         (2, NOON_MS + 5000, NOON_MS + 6000, 1000),
@@ -26,3 +29,23 @@ def test_bursts_go_day_by_day_and_claim_no_time_before_or_after_a_days_readings(
     ]
     assert [burst.watts.tolist() for burst in found] == [[1, 2], [7], [3]]
     assert found[0].deltas.tolist() == [0, 10] and found[0].meter_ids.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    "hours",
+    [
+        [0],  # hours since NOON_MS, 08:00 in New York
+        [0, 5, 30, 31, 31.25, 80],
+        [-8, 16, 88],  # midnight
+        [15 + 3599 / 3600, 16],  # the last second of a day, and midnight
+        [15 + 3599 / 3600, 100, 101.5, 170],
+    ],
+)
+def test_readings_that_stand_alone_after_a_pause_are_no_wrong_clock(tmp_path, hours):
+    with Spool(tmp_path) as spool:
+        add(spool, [(NOON_MS + round(hour * 3_600_000), 100) for hour in hours])
+        found = list(sending.bursts(spool.houses(), SETTING.rules.max_jump_s))
+    assert sum(len(burst.watts) for burst in found) == len(hours)
+    _, ended, keyed = pipeline(found, [1], SETTING, (Thresholds, DailyEnergy))
+    assert not ended.last("dead_letter") and keyed.counted["readings_used"] == len(hours)
+    assert all(row["readings"] for row in ended.last("daily_energy").values())
