@@ -48,4 +48,3 @@ def test_readings_that_stand_alone_after_a_pause_are_no_wrong_clock(tmp_path, ho
     assert sum(len(burst.watts) for burst in found) == len(hours)
     _, ended, keyed = pipeline(found, [1], SETTING, (Thresholds, DailyEnergy))
     assert not ended.last("dead_letter") and keyed.counted["readings_used"] == len(hours)
-    assert all(row["readings"] for row in ended.last("daily_energy").values())
