@@ -183,7 +183,8 @@ def update(containers: Containers, processes: Processes, flink: Flink, client: C
     containers.until(lambda: flink.slots() == (4, 4) and containers.healthy("jobmanager"))
     containers.start("pipeline", 2)
     containers.until(lambda: list(flink.jobs().values()) == ["pipeline"] and stored_since(containers, client))
-    assert re.search("from file:.*/pipeline/hashmap/.*/chk-", processes.log("pipeline.2").read_text())
+    started = "".join(log.read_text() for log in processes.logs.glob("pipeline.2.log*"))
+    assert re.search("from file:.*/pipeline/hashmap/.*/chk-", started)
 
 
 def disturb(brokers: Brokers, client: Client) -> Log:
