@@ -114,7 +114,7 @@ def test_a_mapping_a_house_and_meters_that_are_left_out(smw_import, tmp_path):
     mapping = written(tmp_path, "map.toml", WIDE.replace("900", "60"))
     houses, bursts = smw_import(source.path, "--map", mapping.path, "--house", 9, "--without", "HEAT PUMP")
     assert [(each["house_id"], each["source"]) for each in houses] == [(9, "table/7")]
-    assert [burst.watts.tolist() for burst in bursts] == [[2000, 2000]]
+    assert [burst.watts.tolist() for burst in bursts] == [[2000, 2000], []], "it stands alone"
 
 
 def test_a_folder_is_read_in_one_format(smw_import, tmp_path, caplog):
@@ -144,7 +144,7 @@ def test_bad_lines_are_left_out_and_listed(smw_import, tmp_path, caplog):
     with pytest.raises(UserError, match=r"channel_1.dat:4: '1303142403': watts: 'x' is no number"):
         smw_import(folder.parent)
     _, bursts = smw_import(folder.parent, "--skip-bad")
-    assert [burst.watts.tolist() for burst in bursts] == [[5, 6]]
+    assert [burst.watts.tolist() for burst in bursts] == [[5, 6], []], "it stands alone"
     listed = (tmp_path / "home" / "bad_lines.txt").read_text().splitlines()
     assert len(listed) == 22 and listed[-1].startswith(f"{folder}/channel_1.dat:3: mains: -0.3 W: less than 0")
     assert "22 bad lines in all: left out, and listed in " in caplog.text
