@@ -13,7 +13,7 @@ from importer.formats.catalogue import format_of, formats, named
 from importer.formats.mapping import read_mapping
 from importer.formats.series import Faults, Format, Request, Series, Unit
 from importer.formats.sources import Source, sources
-from importer.formats.tabular import Custom
+from importer.formats.tabular import Tabular
 from importer.spool import Spool, SpooledHouse, note_doubts
 from smartmeter import local_days
 from smartmeter.errors import UserError
@@ -127,7 +127,7 @@ def _files(args: argparse.Namespace) -> Sequence[tuple[Source, Format]]:
 def _known(args: argparse.Namespace) -> list[Format]:
     """The formats that files may have."""
     if args.map:
-        return [Custom(read_mapping(args.map))]
+        return [Tabular("table", read_mapping(args.map))]
     return [named(args.format, formats())] if args.format else formats()
 
 

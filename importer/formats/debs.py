@@ -24,10 +24,8 @@ NAMES = ("id", "timestamp", "value", "property", "plug_id", "household_id", "hou
 PLUGS_OF_HOUSEHOLD = 1000
 WORK, LOAD = 0, 1
 MAPPINGS = {
-    LOAD: Mapping(("timestamp",), (Column("value", "W"),), timezone="Europe/Berlin", house_column="house", meter_column="plug"),
-    WORK: Mapping(
-        ("timestamp",), (Column("value", "kWh", quantity="import"),), timezone="Europe/Berlin", house_column="house", meter_column="plug"
-    ),
+    number: Mapping(("timestamp",), (column,), timezone="Europe/Berlin", house_column="house", meter_column="plug")
+    for number, column in ((LOAD, Column("value", "W")), (WORK, Column("value", "kWh", quantity="import")))
 }
 
 

@@ -1,4 +1,4 @@
-"""Formats that are one table with a known header: a mapping each, and where the name of the house is in the file's name."""
+"""Formats that are one table, a user's own included: a mapping each, and where the name of the house is in the file's name."""
 
 from __future__ import annotations
 
@@ -31,19 +31,3 @@ class Tabular:
         if self.house_in_filename and not match:
             raise DatasetError(f"{source.name}: the number of its house is not in the file's name; name it as in House_1.csv")
         yield from (replace(self.mapping, house=match[1]) if match else self.mapping).read(source, request)
-
-
-@dataclass(frozen=True)
-class Custom:
-    """Any table, by a user's mapping."""
-
-    mapping: Mapping
-    name: str = "table"
-
-    def recognizes(self, source: Source) -> bool:
-        """Whether a file has the columns of the mapping."""
-        return self.mapping.fits(source)
-
-    def read(self, source: Source, request: Request) -> Iterator[Batch]:
-        """The values of a file."""
-        yield from self.mapping.read(source, request)

@@ -9,7 +9,7 @@ import pytest
 
 from generator.channels import DatasetError
 from importer.formats.mapping import number_of, read_mapping
-from importer.formats.tabular import Custom
+from importer.formats.tabular import Tabular
 from tests.unit.importing import batches, request, values, written
 
 WIDE = """
@@ -43,7 +43,7 @@ NINE_MS = 1_381_303_800_000 / 1000  # 2013-10-09 07:30 UTC
 
 
 def mapping(tmp_path, text):
-    return Custom(read_mapping(written(tmp_path, "map.toml", text).path))
+    return Tabular("table", read_mapping(written(tmp_path, "map.toml", text).path))
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
