@@ -59,7 +59,13 @@ def layout_of(source: Source, wanted: Collection[str]) -> Layout | None:
 
 
 def _fields(line: str, separator: str) -> list[str]:
-    return line.split() if separator == BLANKS else next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    """The fields of a line; one if it cannot be divided, as a line with a return in its midst."""
+    if separator == BLANKS:
+        return line.split()
+    try:
+        return next(csv.reader([line], delimiter=separator, skipinitialspace=True), [])
+    except csv.Error:
+        return [line]
 
 
 def is_parquet(source: Source) -> bool:

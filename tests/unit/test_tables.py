@@ -52,6 +52,12 @@ def test_lines_with_other_fields_than_the_header_are_named(tmp_path):
     assert listed.read_text().count("t.csv:") == 2 and "t.csv:5: '4,5,6' has 3 fields, not 2" in listed.read_text()
 
 
+def test_a_return_in_the_midst_of_a_line_takes_no_other_line_with_it(tmp_path):
+    source, listed = written(tmp_path, "t.csv", b"time,w\n1,2\n3\r3,4\n5,6\n"), tmp_path / "bad"
+    assert read(source, layout_of(source, ["w"]), ["w"], Faults(listed)) == [(2, "2"), (4, "6")]
+    assert listed.read_text().startswith(f"{source.path}:3: '3\\r3,4' has 1 fields, not 2")
+
+
 @pytest.mark.parametrize("blank", ["", " "])
 def test_blank_lines_are_counted_and_no_rows(tmp_path, blank):
     source = written(tmp_path, "t.csv", f"time,w\n1,2\n\n{blank}\n3,4\n")
