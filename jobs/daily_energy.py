@@ -99,6 +99,8 @@ class DailyEnergy(Stage):
                     "final": is_final,
                     "revision": revision,
                     "refused": refused,
+                    "exported_kwh": 0.0,
+                    "hour_exported_kwh": [],
                     **of_hours,
                 },
             )

@@ -70,6 +70,11 @@ def _check_hours(record: AnyRecord) -> None:
     lengths = [len(record[field]) for field in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")]
     if len(set(lengths)) > 1:
         raise CodecError(f"hour_starts, hours, hour_kwh and hour_covered_s have {lengths} entries: the numbers must be equal")
+    if record["hour_exported_kwh"] and len(record["hour_exported_kwh"]) != len(record["hours"]):
+        raise CodecError(
+            f"hour_exported_kwh has {len(record['hour_exported_kwh'])} entries and hours {len(record['hours'])}: the numbers must be equal, "
+            "or hour_exported_kwh empty"
+        )
     if not all(0 <= hour < 24 for hour in record["hours"]):
         raise CodecError(f"hours are {record['hours']}: each lies from 0 to 23")
 

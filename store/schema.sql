@@ -35,7 +35,7 @@ CREATE TABLE IF NOT EXISTS daily_energy
     house_id   Int64   CODEC(Delta, ZSTD),
     meter_id   Int32   CODEC(Delta, ZSTD),
     date       Date32  CODEC(Delta, ZSTD)      COMMENT 'the house''s local day',
-    kwh        Float64 CODEC(Gorilla, ZSTD)    COMMENT 'energy of the day, kWh',
+    kwh        Float64 CODEC(Gorilla, ZSTD)    COMMENT 'energy drawn in the day, kWh',
     readings   Int64   CODEC(T64, ZSTD)        COMMENT 'readings used',
     duplicates Int64   CODEC(T64, ZSTD)        COMMENT 'readings dropped as duplicates',
     covered_s  Float64 CODEC(Gorilla, ZSTD)    COMMENT 'time over which some reading held, s',
@@ -46,8 +46,10 @@ CREATE TABLE IF NOT EXISTS daily_energy
     refused    Int64   CODEC(T64, ZSTD)        COMMENT 'readings left out: no possible power, or times not in order',
     hour_starts    Array(DateTime64(3, 'UTC')) CODEC(Delta, ZSTD) COMMENT 'starts of the local hours in which some reading held, see energy_by_hour',
     hours          Array(UInt8) CODEC(ZSTD)            COMMENT 'what the local clock shows at each of them, 0 to 23',
-    hour_kwh       Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy of each of these hours, kWh; they add up to kwh',
-    hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s'
+    hour_kwh       Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn in each of these hours, kWh; they add up to kwh',
+    hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s',
+    exported_kwh      Float64        CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during the day, kWh; at the grid meter it is export',
+    hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none'
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
@@ -57,8 +59,10 @@ ALTER TABLE daily_energy
     ADD COLUMN IF NOT EXISTS refused Int64 CODEC(T64, ZSTD) COMMENT 'readings left out: no possible power, or times not in order',
     ADD COLUMN IF NOT EXISTS hour_starts Array(DateTime64(3, 'UTC')) CODEC(Delta, ZSTD) COMMENT 'starts of the local hours in which some reading held, see energy_by_hour',
     ADD COLUMN IF NOT EXISTS hours Array(UInt8) CODEC(ZSTD) COMMENT 'what the local clock shows at each of them, 0 to 23',
-    ADD COLUMN IF NOT EXISTS hour_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy of each of these hours, kWh; they add up to kwh',
-    ADD COLUMN IF NOT EXISTS hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s';
+    ADD COLUMN IF NOT EXISTS hour_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn in each of these hours, kWh; they add up to kwh',
+    ADD COLUMN IF NOT EXISTS hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s',
+    ADD COLUMN IF NOT EXISTS exported_kwh Float64 CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during the day, kWh; at the grid meter it is export',
+    ADD COLUMN IF NOT EXISTS hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none';
 
 CREATE TABLE IF NOT EXISTS thresholds
 (
@@ -249,7 +253,8 @@ SELECT
     e.covered_s AS covered_s,
     e.max_gap_s AS max_gap_s,
     e.day_s AS day_s,
-    e.final AS final
+    e.final AS final,
+    e.exported_kwh AS exported_kwh
 FROM daily_energy AS e FINAL
 LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
     ON e.house_id = m.house_id AND e.meter_id = m.meter_id;
@@ -267,12 +272,18 @@ SELECT
     e.hour AS hour,
     e.energy AS kwh,
     e.covered AS covered_s,
-    e.final AS final
+    e.final AS final,
+    e.exported AS exported_kwh
 FROM
 (
-    SELECT house_id, meter_id, date, final, hour_start, hour, energy, covered
+    SELECT house_id, meter_id, date, final, hour_start, hour, energy, covered, exported
     FROM daily_energy FINAL
-    ARRAY JOIN hour_starts AS hour_start, hours AS hour, hour_kwh AS energy, hour_covered_s AS covered
+    ARRAY JOIN
+        hour_starts AS hour_start,
+        hours AS hour,
+        hour_kwh AS energy,
+        hour_covered_s AS covered,
+        if(empty(hour_exported_kwh), arrayWithConstant(length(hours), 0.), hour_exported_kwh) AS exported
 ) AS e
 LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
     ON e.house_id = m.house_id AND e.meter_id = m.meter_id;

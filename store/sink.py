@@ -80,6 +80,8 @@ COLUMNS = {
         "hours",
         "hour_kwh",
         "hour_covered_s",
+        "exported_kwh",
+        "hour_exported_kwh",
     ),
     "thresholds": (
         "house_id",

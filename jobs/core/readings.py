@@ -18,7 +18,7 @@ from smartmeter.compiled import compiled
 from smartmeter.local_days import EPOCH, LAST_DAY, NEVER
 from smartmeter.loops import same_bytes
 from smartmeter.messages.codec import Burst, decode_burst
-from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, CodecError
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, HEADERS, CodecError
 from smartmeter.messages.varints import BAD, read_floats, read_ints, read_long
 from smartmeter.power import is_power
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS
@@ -65,7 +65,9 @@ CANNOT_BE_READ = "it cannot be read"
 LEAST_READING_BYTES = 5
 """Least bytes of a reading in a message: one for the delta, four for the power."""
 
-_HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
+_HEADER, _FIRST_HEADER = (np.frombuffer(header, np.uint8) for header in (HEADERS["reading_burst"], FIRST_BURST_HEADER))
+_NO_CHANNELS = np.zeros(3, np.uint8)
+"""Empty arrays of quantities, holds and energies."""
 
 
 class Columns(NamedTuple):
@@ -156,6 +158,8 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
         return f"meter_id {burst.meter_ids.min()}: it starts at 1"
     if len(set(burst.meter_ids.tolist())) < channels:
         return "a meter listed twice"
+    if len(burst.quantities) or len(burst.holds_s) or len(burst.energies):
+        return "quantities, holds_s or energies: only bursts without them are used so far"
     return None
 
 
@@ -228,7 +232,8 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
 
     Returns the next channel, reading and refusal (all BAD if the message cannot be used), and the number of zones.
     """
-    if end - at < HEADER_BYTES or not same_bytes(data, at, _HEADER):
+    lacks_channels = same_bytes(data, at, _FIRST_HEADER)
+    if end - at < HEADER_BYTES or not (lacks_channels or same_bytes(data, at, _HEADER)):
         return BAD, BAD, BAD, z
     burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
     size, at = read_long(data, at, end)
@@ -246,10 +251,12 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
         and 1 <= tick_ms < 2**31
     ):
         return BAD, BAD, BAD, z
-    at, meters_end = read_ints(data, at, end, columns.meter_id[: c + MOST_METERS], c)
-    at, counts_end = read_ints(data, at, end, columns.count[: c + MOST_METERS], c)
-    at, deltas_end = read_ints(data, at, end, columns.gap_ms, n)
+    at, meters_end = read_ints(data, at, end, columns.meter_id[: c + MOST_METERS], c, 32)
+    at, counts_end = read_ints(data, at, end, columns.count[: c + MOST_METERS], c, 32)
+    at, deltas_end = read_ints(data, at, end, columns.gap_ms, n, 32)
     at, watts_end = read_floats(data, at, end, columns.watts, n)
+    if not lacks_channels and at != BAD:
+        at = at + 3 if same_bytes(data[:end], at, _NO_CHANNELS) else BAD
     if not (at == end and meters_end == counts_end and deltas_end == watts_end):
         return BAD, BAD, BAD, z
     burst.channels = meters_end - c

@@ -24,7 +24,7 @@ from smartmeter.kafka.consumers import REPLAY, group_of
 from smartmeter.kafka.offsets import Place
 from smartmeter.loops import same_bytes
 from smartmeter.messages.framing import framing
-from smartmeter.messages.schemas import HEADER_BYTES, HEADERS
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, HEADERS
 from smartmeter.messages.topics import topic
 from smartmeter.messages.varints import BAD, read_long
 from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, Settings
@@ -39,7 +39,7 @@ NEVER = np.iinfo(np.int64).min
 LONGEST_MS = LONGEST_BURST_DAYS * DAY_MS
 TIMEOUT_S = 10
 
-_HEADER = np.frombuffer(HEADERS["reading_burst"], np.uint8)
+_HEADER, _FIRST_HEADER = (np.frombuffer(header, np.uint8) for header in (HEADERS["reading_burst"], FIRST_BURST_HEADER))
 
 
 def starts(settings: Settings, folder: Path, bounds: dict[Place, tuple[int, int]], time_ms: int) -> dict[Place, int]:
@@ -85,7 +85,7 @@ def _spans(data, ends, oldest_ms, latest_ms, spans):
     at = 0
     for i, end in enumerate(ends):
         spans[i] = NEVER
-        if end - at >= HEADER_BYTES and same_bytes(data, at, _HEADER):
+        if end - at >= HEADER_BYTES and (same_bytes(data, at, _HEADER) or same_bytes(data, at, _FIRST_HEADER)):
             _, at = read_long(data, at + HEADER_BYTES, end)
             size, at = read_long(data, at, end)
             if at != BAD and 0 <= size <= end - at:

@@ -10,22 +10,22 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, TypeVar, cast, overload
 
 import fastavro
 import numpy as np
 
-from smartmeter.arrays import Float32s, Int32s
+from smartmeter.arrays import Float32s, Int32s, Ints
 from smartmeter.messages.records import AnyRecord, DeadLetterRecord, ThresholdRecord
-from smartmeter.messages.schemas import EARLIER, HEADER_BYTES, HEADERS, SCHEMAS, CodecError, Schema, schema_name
+from smartmeter.messages.schemas import EARLIER, FIRST_BURST_HEADER, HEADER_BYTES, HEADERS, SCHEMAS, CodecError, Schema, schema_name
 from smartmeter.messages.varints import BAD, MOST_BLOCKS, int_block, write_ints
 
 Read = Callable[[bytes, int], tuple[Any, int]]
 """Returns (value of a field, position after it) at a position of a message."""
 Write = Callable[[Any], bytes]
-Column = TypeVar("Column", Int32s, Float32s)
+Column = TypeVar("Column", Int32s, Ints, Float32s)
 
 
 class _Malformed(ValueError):
@@ -47,17 +47,20 @@ class Columns:
 
 @dataclass(frozen=True, eq=False)
 class Burst(Columns):
-    """What m meters of a house measured in [start_ms, end_ms): n readings, in the order of meter_ids."""
+    """What c channels of a house measured in [start_ms, end_ms): n readings, in the order of meter_ids. A channel: a quantity of a meter."""
 
     house_id: int
     timezone: str
     start_ms: int
     end_ms: int
     tick_ms: int
-    meter_ids: Int32s  # int32 (m,)
-    counts: Int32s  # int32 (m,), readings of each meter
-    deltas: Int32s  # int32 (n,), ticks since the meter's previous reading, or since start_ms for its first
-    watts: Float32s  # float32 (n,)
+    meter_ids: Int32s  # int32 (c,)
+    counts: Int32s  # int32 (c,), readings of each channel
+    deltas: Int32s  # int32 (n,), ticks since the channel's previous reading, or since start_ms for its first
+    watts: Float32s  # float32, readings of the power channels
+    quantities: Int32s = field(default_factory=lambda: np.empty(0, np.int32))  # int32 (c,), see avro/reading_burst.avsc; empty: all power
+    holds_s: Int32s = field(default_factory=lambda: np.empty(0, np.int32))  # int32 (c,); empty or 0: SMW_MAX_GAP_S
+    energies: Ints = field(default_factory=lambda: np.empty(0, np.int64))  # int64, mWh, readings of the register channels
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,12 +157,13 @@ def _write(name: str, values: Iterable[Any]) -> bytes:
 
 
 def _read(name: str, payload: bytes) -> list[Any]:
-    """The field values in a message of schema `name`, in the schema's order."""
-    if payload[:HEADER_BYTES] != HEADERS[name]:
+    """The field values in a message of schema `name`, in the schema's order. A message of an earlier version lacks the last ones."""
+    header = payload[:HEADER_BYTES]
+    if header not in _FIELDS or schema_name(payload) != name:
         raise CodecError(f"a message of schema {schema_name(payload)}, where a {name} was expected")
     values, at = [], HEADER_BYTES
     try:
-        for read, _ in _KINDS[name]:
+        for read, _ in _KINDS[name][: _FIELDS[header]]:
             value, at = read(payload, at)
             values.append(value)
         if at != len(payload):
@@ -188,12 +192,12 @@ def _write_text(text: str) -> bytes:
     return _write_long(len(body)) + body
 
 
-def _write_int_array(values: Int32s) -> bytes:
+def _write_int_array(dtype: type[np.integer[Any]], values: Int32s | Ints) -> bytes:
     if not len(values):
         return b"\0"
-    if values.dtype != np.int32:
-        raise CodecError(f"an int array is int32, not {values.dtype}")
-    out = np.empty(5 * len(values), np.uint8)
+    if values.dtype != dtype:
+        raise CodecError(f"an array of these ints is {np.dtype(dtype)}, not {values.dtype}")
+    out = np.empty(10 * len(values), np.uint8)
     return _write_long(len(values)) + out[: write_ints(values, out)].tobytes() + b"\0"
 
 
@@ -263,20 +267,21 @@ def _read_floats(payload: bytes, at: int, count: int) -> tuple[Float32s, int]:
     return np.frombuffer(payload, "<f4", count, at), at + 4 * count
 
 
-def _read_ints(payload: bytes, at: int, count: int) -> tuple[Int32s, int]:
-    values = np.empty(count, np.int32)
-    end = int_block(np.frombuffer(payload, np.uint8), at, len(payload), count, values, 0)
+def _read_ints(read: Read, dtype: type[np.integer[Any]], payload: bytes, at: int, count: int) -> tuple[Any, int]:
+    values = np.empty(count, dtype)
+    end = int_block(np.frombuffer(payload, np.uint8), at, len(payload), count, values, 0, 8 * values.itemsize)
     if end != BAD:
         return values, end
     while True:  # finds and raises the reason
-        _, at = _read_int(payload, at)
+        _, at = read(payload, at)
 
 
 _KIND_OF: dict[str, tuple[Read, Write]] = {
     "long": (_read_long, _write_long),
     "int": (_read_int, _write_long),
     "string": (_read_text, _write_text),
-    "int array": (partial(_read_array, _read_ints), _write_int_array),
+    "int array": (partial(_read_array, partial(_read_ints, _read_int, np.int32)), partial(_write_int_array, np.int32)),
+    "long array": (partial(_read_array, partial(_read_ints, _read_long, np.int64)), partial(_write_int_array, np.int64)),
     "float array": (partial(_read_array, _read_floats), _write_float_array),
 }
 
@@ -290,3 +295,7 @@ def _kind(schema: Any) -> tuple[Read, Write]:
 
 _KINDS = {name: [_kind(item["type"]) for item in SCHEMAS[name]["fields"]] for name in ("reading_burst", "power_profile")}
 """Schema -> (reader, writer) of each of its fields."""
+_FIELDS = {HEADERS[name]: len(kinds) for name, kinds in _KINDS.items()} | {
+    FIRST_BURST_HEADER: len(EARLIER[FIRST_BURST_HEADER][1]["fields"])
+}
+"""Header -> how many of these fields a message with it has."""

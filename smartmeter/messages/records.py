@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any, Literal, TypedDict
 
-from smartmeter.arrays import Float32s, Int32s
+from smartmeter.arrays import Float32s, Int32s, Ints
 
 IntColumn = list[int] | Int32s
+LongColumn = list[int] | Ints
 FloatColumn = list[float] | Float32s
 """Columns of the schemas that are nearly all arrays: smartmeter.messages.codec writes NumPy arrays and reads lists."""
 
@@ -29,6 +30,9 @@ class ReadingBurstRecord(TypedDict):
     counts: IntColumn
     deltas: IntColumn
     watts: FloatColumn
+    quantities: IntColumn
+    holds_s: IntColumn
+    energies: LongColumn
 
 
 class MeterRecord(TypedDict):
@@ -74,6 +78,8 @@ class DailyEnergyRecord(TypedDict):
     hours: list[int]
     hour_kwh: list[float]
     hour_covered_s: list[float]
+    exported_kwh: float
+    hour_exported_kwh: list[float]
 
 
 class MeterUsualRecord(TypedDict):

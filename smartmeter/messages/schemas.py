@@ -56,12 +56,13 @@ HEADERS = {name: MARKER + fingerprint for name, (_, fingerprint) in _LOADED.item
 
 _NAME_OF = {header: name for name, header in HEADERS.items()}
 
-EARLIER = {
-    MARKER + fingerprint: (path.stem.split("-")[0], schema)
-    for path in sorted((SCHEMA_DIR / "earlier").glob("*.avsc"))
-    for schema, fingerprint in [_load(path)]
-}
+_LOADED_EARLIER = {path.stem: _load(path) for path in sorted((SCHEMA_DIR / "earlier").glob("*.avsc"))}
+
+EARLIER = {MARKER + fingerprint: (version.split("-")[0], schema) for version, (schema, fingerprint) in _LOADED_EARLIER.items()}
 """Header -> (name, schema) of earlier releases' messages, which topics may still hold."""
+
+FIRST_BURST_HEADER = MARKER + _LOADED_EARLIER["reading_burst-1"][1]
+"""Header of a burst without quantities, holds_s and energies. These come last, so it lacks no more than three empty arrays at its end."""
 
 
 def schema_name(payload: bytes) -> str:

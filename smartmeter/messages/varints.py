@@ -16,13 +16,13 @@ BAD = -1
 
 @compiled
 def write_ints(values, out):
-    """Write int32 values to out as zigzag varints. Returns the number of bytes."""
+    """Write int32 or int64 values to out as zigzag varints. Returns the number of bytes."""
     at = 0
     for value in values:
-        rest = np.uint32((value << 1) ^ (value >> 31))
+        rest = np.uint64((np.int64(value) << 1) ^ (np.int64(value) >> 63))
         while rest > 0x7F:
-            out[at] = rest & 0x7F | 0x80
-            rest >>= np.uint32(7)
+            out[at] = rest & np.uint64(0x7F) | np.uint64(0x80)
+            rest >>= np.uint64(7)
             at += 1
         out[at] = rest
         at += 1
@@ -55,27 +55,27 @@ def _block(data, at, end):
 
 
 @compiled
-def read_ints(data, at, end, into, size):
-    """Read an array of ints behind into[:size]. Returns (position after it, or BAD; the new size)."""
+def read_ints(data, at, end, into, size, bits):
+    """Read an array of ints of 32 or 64 bits behind into[:size]. Returns (position after it, or BAD; the new size)."""
     for _ in range(MOST_BLOCKS + 1):
         count, at = _block(data, at, end)
         if at == BAD or count == 0:
             return at, size
         if count > len(into) - size:
             return BAD, size
-        at, size = int_block(data, at, end, count, into, size), size + count
+        at, size = int_block(data, at, end, count, into, size, bits), size + count
     return BAD, size
 
 
 @compiled
-def int_block(data, at, end, count, into, size):
-    """Read `count` ints behind into[:size]. Returns the position after them, or BAD."""
+def int_block(data, at, end, count, into, size, bits):
+    """Read `count` ints of 32 or 64 bits behind into[:size]. Returns the position after them, or BAD."""
     for i in range(size, size + count):
         if at < end and data[at] < 0x80:
             value, at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1
         else:
             value, at = read_long(data, at, end)
-        if at == BAD or not -(2**31) <= value < 2**31:
+        if at == BAD or not -1 <= value >> (bits - 1) <= 0:
             return BAD
         into[i] = value
     return at

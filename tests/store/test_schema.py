@@ -35,6 +35,8 @@ def energy(
     revision=1,
     refused=0,
     hours=(),
+    exported_kwh=0.0,
+    hour_exported_kwh=(),
 ):
     """hours: (seconds into the day, local hour, kWh, s covered)."""
     starts, *columns = map(list, zip(*hours)) if hours else ([], [], [], [])
@@ -53,6 +55,8 @@ def energy(
         refused,
         [day * 86_400_000 + 1000 * start_s for start_s in starts],
         *columns,
+        exported_kwh,
+        list(hour_exported_kwh),
     )
 
 
@@ -162,27 +166,30 @@ def test_energy_by_hour_has_the_hours_of_the_newest_revision(writer, reader, met
         writer,
         "daily_energy",
         energy(1, 3, 1.0, hours=[(0, 23, 1.0, 60.0), (7200, 0, 0.0, 60.0)], revision=7, final=False),
-        energy(2, 98, 4.0, hours=[(3600, 1, 4.0, 3600.0)]),
+        energy(2, 98, 4.0, hours=[(3600, 1, 4.0, 3600.0)], exported_kwh=1.5, hour_exported_kwh=[1.5]),
     )
     for client in (writer, reader):
         assert client.query("SELECT * FROM energy_by_hour ORDER BY house_id, hour_start").result_rows == [
-            (1, 3, "refrigerator", "appliance", time_of(0), date(2019, 4, 14), 23, 0.5, 600.0, True),
-            (1, 3, "refrigerator", "appliance", time_of(3600), date(2019, 4, 14), 23, 2.0, 1800.0, True),
-            (2, 98, "", "", time_of(3600), date(2019, 4, 14), 1, 4.0, 3600.0, True),
+            (1, 3, "refrigerator", "appliance", time_of(0), date(2019, 4, 14), 23, 0.5, 600.0, True, 0.0),
+            (1, 3, "refrigerator", "appliance", time_of(3600), date(2019, 4, 14), 23, 2.0, 1800.0, True, 0.0),
+            (2, 98, "", "", time_of(3600), date(2019, 4, 14), 1, 4.0, 3600.0, True, 1.5),
         ]
+        exported = "SELECT meter_id, exported_kwh FROM daily_energy_by_label ORDER BY meter_id"
+        assert client.query(exported).result_rows == [(3, 0.0), (98, 1.5), (99, 0.0)]
 
 
-def test_a_table_of_the_release_before_gains_the_hours(writer, database):
+def test_a_table_of_the_release_before_gains_hours_and_export(writer, database):
     insert(writer, "daily_energy", energy(1, 3, 2.5))
-    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s"):
+    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s", "exported_kwh", "hour_exported_kwh"):
         writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
     schema.create(writer, database)
-    insert(writer, "daily_energy", energy(1, 4, 1.0, hours=[(0, 0, 1.0, 3600.0)]))
+    insert(writer, "daily_energy", energy(1, 4, 1.0, hours=[(0, 0, 1.0, 3600.0)], exported_kwh=2.0, hour_exported_kwh=[2.0]))
     assert writer.query("SELECT meter_id, kwh, hours, hour_kwh FROM daily_energy ORDER BY meter_id").result_rows == [
         (3, 2.5, [], []),
         (4, 1.0, [0], [1.0]),
     ]
-    assert writer.query("SELECT meter_id, kwh FROM energy_by_hour").result_rows == [(4, 1.0)]
+    assert writer.query("SELECT meter_id, kwh, exported_kwh FROM energy_by_hour").result_rows == [(4, 1.0, 2.0)]
+    assert writer.query("SELECT exported_kwh FROM daily_energy_by_label ORDER BY meter_id").result_rows == [(0.0,), (2.0,)]
 
 
 def test_meter_without_description_shows_without_label(writer, meters):

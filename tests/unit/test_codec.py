@@ -2,6 +2,7 @@
 
 import io
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 
 import fastavro
@@ -11,19 +12,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from smartmeter.messages.codec import Burst, Profile, decode, decode_burst, decode_profile, encode, encode_burst
-from smartmeter.messages.schemas import HEADERS, SCHEMAS, CodecError
+from smartmeter.messages.schemas import EARLIER, FIRST_BURST_HEADER, HEADERS, SCHEMAS, CodecError
 
 INT = st.integers(-(2**31), 2**31 - 1)
 LONG = st.integers(-(2**63), 2**63 - 1)
 SMALL = st.integers(-64, 63)
 INTS = st.one_of(st.lists(SMALL, max_size=300), st.lists(INT, max_size=40), st.lists(st.one_of(SMALL, INT), max_size=100))
+LONGS = st.lists(st.one_of(SMALL, LONG), max_size=60)
 FLOATS = st.lists(st.floats(width=32), max_size=100)
+NO_INTS = np.empty(0, np.int32)
 
 
 @st.composite
 def bursts(draw):
-    ints = [np.array(draw(INTS), np.int32) for _ in range(3)]
-    return Burst(draw(LONG), draw(st.text(max_size=30)), draw(LONG), draw(LONG), draw(INT), *ints, np.array(draw(FLOATS), np.float32))
+    ints = [np.array(draw(INTS), np.int32) for _ in range(5)]
+    watts, energies = np.array(draw(FLOATS), np.float32), np.array(draw(LONGS), np.int64)
+    return Burst(draw(LONG), draw(st.text(max_size=30)), draw(LONG), draw(LONG), draw(INT), *ints[:3], watts, *ints[3:], energies)
 
 
 @st.composite
@@ -89,12 +93,30 @@ def test_any_block_structure_is_read_as_fastavro_reads_it(columns, cuts, sized):
     payload = HEADERS[name_of(columns)]
     for value in vars(columns).values():
         if isinstance(value, np.ndarray):
-            items = [long_bytes(v) if value.dtype == np.int32 else np.float32(v).tobytes() for v in value.tolist()]
+            items = [long_bytes(v) if value.dtype.kind == "i" else np.float32(v).tobytes() for v in value.tolist()]
             payload += blocks(items, cuts, sized)
         else:
             payload += long_bytes(len(value.encode())) + value.encode() if isinstance(value, str) else long_bytes(value)
     np.testing.assert_equal(decode(payload)[1], record_of(columns))
     assert DECODE[name_of(columns)](payload) == columns
+
+
+@given(bursts())
+def test_a_burst_of_the_first_schema_is_read_as_fastavro_reads_it(burst):
+    header, record = FIRST_BURST_HEADER, record_of(burst)
+    out = io.BytesIO(header)
+    out.seek(len(header))
+    fastavro.schemaless_writer(out, EARLIER[header][1], record)
+    first = replace(burst, quantities=NO_INTS, holds_s=NO_INTS, energies=NO_INTS.astype(np.int64))
+    assert decode_burst(out.getvalue()) == first
+    np.testing.assert_equal(decode(out.getvalue())[1], record_of(first))
+
+
+def test_the_bytes_of_a_burst_of_the_first_schema():
+    """What the release before wrote of 5 s in which meter 1 drew 1.5 W at once and 2.5 W after 4 s, and meter 2 sent nothing."""
+    payload = bytes.fromhex("c30128046f0dd40344cf0e0655544300904ed00f040204000404000004000800040000c03f0000204000")
+    ints = [np.array(values, np.int32) for values in ([1, 2], [2, 0], [0, 4])]
+    assert decode_burst(payload) == Burst(7, "UTC", 0, 5000, 1000, *ints, np.array([1.5, 2.5], np.float32))
 
 
 @given(COLUMNS, st.data())
@@ -154,7 +176,7 @@ def test_bytes_of_another_kind_are_named_as_such(payload):
         (HEADERS["reading_burst"] + b"\xff" * 12, "more than 10 bytes"),
         (HEADERS["reading_burst"] + b"\x02\x04\xff\xfe" + bytes(9), "not UTF-8"),
         (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + long_bytes(2**40), "array block of 1099511627776 items"),
-        (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + b"\0\0\0\0" + b"!", "1 bytes too many"),
+        (HEADERS["reading_burst"] + b"\x02\x00\x00\x00\x00" + bytes(7) + b"!", "1 bytes too many"),
     ],
 )
 def test_a_fault_is_reported(payload, message):
@@ -183,5 +205,5 @@ def test_a_record_that_does_not_fit_is_refused():
         encode_burst(Burst(2**63, "UTC", 0, 1, 1, *[np.empty(0, np.int32)] * 3, np.empty(0, np.float32)))
     with pytest.raises(CodecError, match="beyond 64 bits"):
         encode("power_profile", vars(Profile(1, 1, 2**63, 0, *[np.empty(0, np.int32)] * 4, *[np.empty(0, np.float32)] * 3)))
-    with pytest.raises(CodecError, match="int32, not int64"):
+    with pytest.raises(CodecError, match="is int32, not int64"):
         encode_burst(Burst(1, "UTC", 0, 1, 1, np.array([1]), *[np.empty(0, np.int32)] * 2, np.empty(0, np.float32)))

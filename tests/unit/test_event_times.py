@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from smartmeter.kafka.event_times import BLOCK, NEVER, _load, _save, _start, times
 from smartmeter.messages.codec import Burst, encode_burst
-from smartmeter.messages.schemas import HEADERS
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, HEADERS
 from smartmeter.settings import DAY_MS, Settings
 
 START_MS = 1_303_099_200_000
@@ -49,6 +49,7 @@ def span(value: bytes | None, timestamp_ms: int) -> list[int]:
 @pytest.mark.parametrize("timestamp_ms", [0, -1, START_MS // 1000, START_MS, START_MS * 1_000_000, 2**63 - 1, -(2**63)])
 def test_a_burst_has_its_own_time_whatever_kafka_has(timestamp_ms):
     assert span(encode_burst(BURST), timestamp_ms) == [BURST.start_ms, BURST.end_ms]
+    assert span(FIRST_BURST_HEADER + encode_burst(BURST)[HEADER_BYTES:-3], timestamp_ms) == [BURST.start_ms, BURST.end_ms]
     soon = replace(BURST, start_ms=SOON_MS - 1000, end_ms=SOON_MS, house_id=2**62)
     assert span(encode_burst(soon), timestamp_ms) == [SOON_MS - 1000, SOON_MS]
 

@@ -79,11 +79,14 @@ def test_a_time_is_stored_where_clickhouse_has_room_for_it(time_ms):
         {"hours": [-1, 0]},
         {"hour_starts": [0, LAST_MS + 1]},
         {"hour_covered_s": [1.0] * 3},
+        {"hour_exported_kwh": [1.0]},
     ],
 )
 def test_hours_that_the_view_could_not_take_apart_are_refused(wrong):
     day = {"date": 18000, "hour_starts": [0, 3_600_000], "hours": [0, 1], "hour_kwh": [1.0, 2.0], "hour_covered_s": [1.0, 2.0]}
-    assert fit("daily_energy", day) == day
+    day["hour_exported_kwh"] = []
+    for exported in ([], [0.0, 3.0]):
+        assert fit("daily_energy", day | {"hour_exported_kwh": exported}) == day | {"hour_exported_kwh": exported}
     with pytest.raises(CodecError, match="hour"):
         fit("daily_energy", {**day, **wrong})
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from jobs.core import readings as readings_module
 from jobs.core.readings import CANNOT_BE_READ, EARLIEST_MS, MOST_METERS, MOST_SECTIONS, read, why_bad
 from smartmeter.messages.codec import Burst, decode_burst, encode_burst
-from smartmeter.messages.schemas import HEADER_BYTES
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES
 from smartmeter.settings import Settings
 from tests.oracle import judged_readings, readings_of
 from tests.unit.logs import logs
@@ -58,6 +58,13 @@ def test_times_count_from_the_start_in_ticks_meter_by_meter():
     assert readings.bursts["channels"].tolist() == [3, 3]
     assert readings.bursts["house_id"].tolist() == [7, 8]
     assert (readings.bursts["newest_ms"] - GOOD.start_ms).tolist() == [9000, 10_999]
+
+
+def test_a_burst_of_the_first_schema_is_read_beside_others():
+    first = FIRST_BURST_HEADER + encode_burst(GOOD)[HEADER_BYTES:-3]
+    readings, reasons = read([encode_burst(GOOD), first, first[:-1], first + b"\0"], LATEST_MS)
+    assert readings.bursts["message"].tolist() == [0, 1] and readings.columns.watts.tolist() == [0, 1, 2, 3, 4] * 2
+    assert reasons == {2: "malformed reading_burst: it ends too early", 3: "malformed reading_burst: 1 bytes too many"}
 
 
 @pytest.mark.parametrize(
@@ -234,6 +241,6 @@ def test_a_message_of_too_many_meters_is_refused(meters, hours, reason):
 
 
 def test_an_array_of_very_many_blocks_is_refused_by_both_readers():
-    head, zeros = of_meters(0, 1)[:-4], b"\2\2" * 10_001 + b"\0"
-    payload = head + zeros + zeros + b"\0\0"
+    head, zeros = of_meters(0, 1)[:-7], b"\2\2" * 10_001 + b"\0"
+    payload = head + zeros + zeros + bytes(5)
     assert read([payload], 2**62)[1] == {0: "malformed reading_burst: an array of more than 10000 blocks"}

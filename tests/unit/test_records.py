@@ -5,12 +5,12 @@ from typing import Any, Literal, get_type_hints, is_typeddict
 
 import pytest
 
-from smartmeter.arrays import Float32s, Int32s
+from smartmeter.arrays import Float32s, Int32s, Ints
 from smartmeter.messages import records
 from smartmeter.messages.schemas import SCHEMA_DIR
 
 PRIMITIVES = {"int": int, "long": int, "float": float, "double": float, "boolean": bool, "string": str, "bytes": bytes, "null": type(None)}
-COLUMNS = {"int": list[int] | Int32s, "float": list[float] | Float32s}
+COLUMNS = {"int": list[int] | Int32s, "long": list[int] | Ints, "float": list[float] | Float32s}
 SCHEMAS = {path.stem: json.loads(path.read_text()) for path in SCHEMA_DIR.glob("*.avsc")}
 
 

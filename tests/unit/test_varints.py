@@ -41,7 +41,7 @@ def test_a_long_that_ends_too_early_or_is_too_large(text):
 def ints(text: str, room=4) -> tuple[int, list[int]]:
     """(position after an array of ints, the ints)."""
     into = np.zeros(room, np.int64)
-    at, k = read_ints(data(text), 0, len(text) // 2, into, 0)
+    at, k = read_ints(data(text), 0, len(text) // 2, into, 0, 32)
     return at, into[:k].tolist()
 
 
@@ -67,7 +67,7 @@ def test_an_array_that_ends_too_early_has_too_many_ints_or_too_large_ones(text):
 def test_an_array_has_a_bounded_number_of_blocks():
     assert ints("0202" * 4 + "00")[0] == 9
     into, many = np.zeros(MOST_BLOCKS + 1, np.int64), np.frombuffer(b"\2\2" * (MOST_BLOCKS + 1) + b"\0", np.uint8)
-    assert read_ints(many, 0, len(many), into, 0)[0] == BAD
+    assert read_ints(many, 0, len(many), into, 0, 32)[0] == BAD
 
 
 def test_floats_are_packed():
@@ -77,10 +77,17 @@ def test_floats_are_packed():
     assert read_floats(packed, 0, 8, into, 0)[0] == BAD
 
 
-@given(st.lists(st.integers(-(2**31), 2**31 - 1) | st.integers(-70, 70), max_size=50))
-def test_what_is_written_is_read_back(values):
-    out, into = np.empty(5 * len(values), np.uint8), np.empty(len(values), np.int32)
-    size = write_ints(np.array(values, np.int32), out)
+INTS = st.integers(-(2**31), 2**31 - 1) | st.integers(-70, 70)
+LONGS = st.integers(-(2**63), 2**63 - 1) | INTS
+
+
+@given(st.tuples(st.just(np.int32), st.lists(INTS, max_size=50)) | st.tuples(st.just(np.int64), st.lists(LONGS, max_size=50)))
+def test_what_is_written_is_read_back(case):
+    dtype, values = case
+    out, into = np.empty(10 * len(values), np.uint8), np.empty(len(values), dtype)
+    size, bits = write_ints(np.array(values, dtype), out), 8 * into.itemsize
     packed = np.frombuffer(out[:size].tobytes(), np.uint8)
-    assert int_block(packed, 0, size, len(values), into, 0) == size and into.tolist() == values
-    assert not values or int_block(packed, 0, size - 1, len(values), into, 0) == BAD
+    assert int_block(packed, 0, size, len(values), into, 0, bits) == size and into.tolist() == values
+    assert not values or int_block(packed, 0, size - 1, len(values), into, 0, bits) == BAD
+    if dtype is np.int64 and not all(-(2**31) <= value < 2**31 for value in values):
+        assert int_block(packed, 0, size, len(values), into, 0, 32) == BAD
