@@ -15,6 +15,7 @@ BENCHMARKS = {
     "long": "any number of readings, streamed through the pipeline",
     "dashboard": "times of its queries and pages",
     "watchdog": "false alarms, and injected faults found, on houses of a data set",
+    "decoding": "bursts decoded and checked, by this code and by that of another checkout",
     "readers": "many readers of the local endpoint at once",
 }
 

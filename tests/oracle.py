@@ -205,19 +205,41 @@ class Outcome:
         return sum(day.refused for day in self.days.values())
 
 
+def channels_of(burst):
+    """Yield (meter, quantity, times in ms, values, whether the times rise within the burst's span) of each channel.
+
+    The values of power are in W, those of registers (quantities 1 and 2) in mWh.
+    """
+    deltas, watts, energies = iter(burst.deltas.tolist()), iter(burst.watts.tolist()), iter(burst.energies.tolist())
+    for i, (meter, count) in enumerate(zip(burst.meter_ids.tolist(), burst.counts.tolist())):
+        quantity, time_ms, times = int(burst.quantities[i]) if len(burst.quantities) else 0, burst.start_ms, []
+        for _ in range(count):
+            time_ms += next(deltas) * burst.tick_ms
+            times.append(time_ms)
+        values = [next(energies if quantity else watts) for _ in range(count)]
+        if quantity:
+            values = [sum(values[: n + 1]) for n in range(count)]
+        rising = all(a < b for a, b in pairwise(times)) and all(burst.start_ms <= t < burst.end_ms for t in times)
+        yield meter, quantity, times, values, rising
+
+
 def judged_readings(burst):
-    """Yield (meter, time in ms, watts, whether it can be used).
+    """Yield (meter, time in ms, watts, whether it can be used) of the power channels.
 
     All of a meter are refused, and at the burst's start, where their times do not rise or leave the burst's span.
     """
-    at = 0
-    for meter, count in zip(burst.meter_ids.tolist(), burst.counts.tolist()):
-        ticks = [int(delta) for delta in burst.deltas[at : at + count]]
-        times = [burst.start_ms + sum(ticks[: i + 1]) * burst.tick_ms for i in range(count)]
-        in_order = all(a < b for a, b in pairwise(times)) and all(burst.start_ms <= time_ms < burst.end_ms for time_ms in times)
-        for time_ms, watts in zip(times, burst.watts[at : at + count].tolist()):
-            yield meter, time_ms if in_order else burst.start_ms, watts, in_order and 0 <= watts <= MOST_WATTS
-        at += count
+    for meter, quantity, times, values, rising in channels_of(burst):
+        for time_ms, watts in zip(times, values):
+            if not quantity:
+                yield meter, time_ms if rising else burst.start_ms, watts, rising and 0 <= watts <= MOST_WATTS
+
+
+def judged_registers(burst):
+    """Yield (meter, quantity, time in ms, mWh, whether it can be used) of the register channels; refused as those of power are."""
+    for meter, quantity, times, values, rising in channels_of(burst):
+        for time_ms, mwh in zip(times, values):
+            if quantity:
+                yield meter, quantity, time_ms if rising else burst.start_ms, mwh, rising and 0 <= mwh < 2**63
 
 
 def readings_of(burst):

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 
 from jobs.core.energy import HOUR
 from jobs.core.minutes import PIECE, pieces
-from jobs.core.readings import BURST, REFUSED, Columns, Readings
+from jobs.core.quantities import REFUSED
+from jobs.core.readings import BURST, Columns, Readings
 from jobs.core.runs import begins
 from jobs.core.sections import ARRIVED, ARRIVED_1, arrivals
 from jobs.core.shards import shard_of
@@ -49,7 +50,7 @@ HOUSE_1 = np.dtype([field for field in HOUSE.descr if field[0] != "hours"])
 _HEAD = struct.Struct("<IIIIIIIII")
 _HEAD_1 = struct.Struct("<IHIIIII")
 _WHOLE_HEAD = struct.Struct("<IIII")
-STATE_VERSION = 2
+STATE_VERSION = 3
 _NO_SIZE = 0xFFFFFF00
 """Added to the version in the first field. Version 1 begins with a size, which is always smaller."""
 
@@ -89,6 +90,7 @@ class Whole(NamedTuple):
                 columns.bursts[wanted],
                 columns.meter_id[of_channel],
                 columns.count[of_channel],
+                columns.hold_ms[of_channel],
                 columns.gap_ms[of_reading],
                 columns.watts[of_reading],
                 refused,
@@ -102,12 +104,12 @@ class Whole(NamedTuple):
         begin, end = np.searchsorted(self.number, [sections["burst"][0], sections["burst"][-1] + 1]).tolist()
         channels = _between(self.columns.bursts["channels"], begin, end)
         readings = _between(self.columns.count, channels.start, channels.stop)
-        bursts, meter_id, count, gap_ms, watts, refused = self.columns
+        bursts, meter_id, count, hold_ms, gap_ms, watts, refused = self.columns
         refused = refused[(refused["channel"] >= channels.start) & (refused["channel"] < channels.stop)]
         refused["channel"] -= channels.start
         return Whole(
             self.number[begin:end],
-            Columns(bursts[begin:end], meter_id[channels], count[channels], gap_ms[readings], watts[readings], refused),
+            Columns(bursts[begin:end], meter_id[channels], count[channels], hold_ms[channels], gap_ms[readings], watts[readings], refused),
         )
 
     def pack(self) -> bytes:
@@ -126,8 +128,8 @@ def _between(lengths: Ints, begin: int, end: int) -> slice:
     return slice(first, first + int(lengths[begin:end].sum()))
 
 
-def _unpack_whole(body: memoryview) -> Whole:
-    """Inverse of Whole.pack."""
+def _unpack_whole(body: memoryview, version: int) -> Whole:
+    """Inverse of Whole.pack; also reads what batches of earlier versions hold, in which no channel has a hold of its own."""
     if not len(body):
         return NO_WHOLE
     bursts, channels, readings, refused = _WHOLE_HEAD.unpack_from(body)
@@ -137,20 +139,24 @@ def _unpack_whole(body: memoryview) -> Whole:
         (BURST, bursts),
         (np.int64, channels),
         (np.int64, channels),
+        (np.int64, channels if version >= 3 else 0),
         (np.uint32, readings),
         (np.float32, readings),
         (REFUSED, refused),
     ):
         arrays.append(np.frombuffer(packed, dtype, length, at))
         at += arrays[-1].nbytes
+    if version < 3:
+        arrays[4] = np.zeros(channels, np.int64)
     number, *columns = arrays
-    return Whole(number, Columns(*columns)._replace(gap_ms=columns[3].astype(np.int64)))
+    return Whole(number, Columns(*columns)._replace(gap_ms=columns[4].astype(np.int64)))
 
 
 NO_WHOLE = Whole(
     np.empty(0, np.int64),
     Columns(
         np.empty(0, BURST),
+        np.empty(0, np.int64),
         np.empty(0, np.int64),
         np.empty(0, np.int64),
         np.empty(0, np.int64),
@@ -285,14 +291,15 @@ class Batches:
 
 
 def unpack(body: bytes) -> Batches:
-    """Inverse of Batches.pack; also reads version 1."""
+    """Inverse of Batches.pack; also reads versions 1 and 2."""
     version = max(1, int.from_bytes(body[:4], "little") - _NO_SIZE)
     if version == 1:
         head, house, arrived = _HEAD_1.size, HOUSE_1, ARRIVED_1
         size, zones, houses, sections, entries, minutes, readings = _HEAD_1.unpack_from(body)
         hours = 0
     else:
-        require_version(version, STATE_VERSION)
+        if version != 2:
+            require_version(version, STATE_VERSION)
         head, house, arrived = _HEAD.size, HOUSE, ARRIVED
         _, size, zones, houses, sections, entries, minutes, hours, readings = _HEAD.unpack_from(body)
     columns, at, arrays = lz4.block.decompress(memoryview(body)[head : head + size]), zones, list[Any]()
@@ -309,7 +316,7 @@ def unpack(body: bytes) -> Batches:
         at += arrays[-1].nbytes
     arrays[:2] = widened(arrays[0], HOUSE), widened(arrays[1], ARRIVED)
     arrays.append(np.frombuffer(body, np.float32, readings, head + size))
-    arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes :]))
+    arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes :], version))
     return Batches(columns[:zones].decode().split("\n"), *arrays)
 
 

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from jobs.core.batches import NO_WHOLE, Batch, Batches, Wanted, Whole, house_batches
 from jobs.core.house_days import HouseDays, Rules
-from jobs.core.readings import BURST, REFUSED, Columns, Readings
+from jobs.core.quantities import REFUSED
+from jobs.core.readings import BURST, Columns, Readings
 from smartmeter.arrays import Bools, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
@@ -112,6 +113,7 @@ def _columns(batch: Batch, of_section: Ints, start_ms: Ints) -> Columns:
         bursts,
         sections["meter_id"].astype(np.int64),
         np.zeros(len(sections), np.int64),
+        np.zeros(len(sections), np.int64),
         np.empty(most, np.int64),
         np.empty(most, np.float32),
         np.empty(len(batch.whole.columns.refused), REFUSED),
@@ -139,6 +141,7 @@ def _fill(pieces, sections, number, start_ms, first, whole):
             c += 1
             at, time_ms = first[c], start_ms[c]
         piece.newest_ms, before_ms = NEVER, piece.start_ms
+        pieces.hold_ms[p] = whole.hold_ms[c]
         while at < first[c] + whole.count[c] and time_ms + whole.gap_ms[at] < piece.end_ms:
             time_ms += whole.gap_ms[at]
             if time_ms >= piece.start_ms:

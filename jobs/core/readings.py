@@ -6,12 +6,27 @@ This fast reader rejects messages. The slower one in smartmeter.messages.codec s
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import NamedTuple
 
 import numpy as np
 
+from jobs.core.quantities import (
+    EXPORT,
+    LONGEST_HOLD_S,
+    POWER,
+    REFUSED,
+    Registers,
+    channels_fit,
+    filled,
+    keep_energies,
+    refuse,
+    room,
+    set_apart,
+    to_ms,
+)
 from jobs.core.shards import shard_of
 from smartmeter.arrays import Bools, Bytes, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
@@ -50,32 +65,29 @@ BURST = np.dtype(
         ("channels", "i8"),
     ]
 )
-REFUSED = np.dtype(
-    [
-        ("channel", "i8"),
-        ("time_ms", "i8"),  # of the reading; the burst's start if the channel's times are out of order
-        ("readings", "i8"),
-    ]
-)
-"""Readings that are refused; the rest of their burst is used."""
 
 CANNOT_BE_READ = "it cannot be read"
 """Reason used if the slower reader finds no fault: no message may stop the stream."""
 
 LEAST_READING_BYTES = 5
-"""Least bytes of a reading in a message: one for the delta, four for the power."""
+"""Least bytes of a reading of power in a message: one for the delta, four for the power."""
+LEAST_REGISTER_BYTES = 2
+"""Least bytes of a reading of a register: one for the delta, one for the energy."""
+
+NO_REGISTERS = room(0, 0)
 
 _HEADER, _FIRST_HEADER = (np.frombuffer(header, np.uint8) for header in (HEADERS["reading_burst"], FIRST_BURST_HEADER))
-_NO_CHANNELS = np.zeros(3, np.uint8)
-"""Empty arrays of quantities, holds and energies."""
+_ALL_POWER = np.zeros(3, np.uint8)
+"""Empty arrays of quantities, holds_s and energies."""
 
 
 class Columns(NamedTuple):
-    """b bursts with c channels (a channel: one meter in one burst) and n readings, sorted by house and then by arrival."""
+    """b bursts with c power channels (a channel: one meter in one burst) and n readings, sorted by house and then by arrival."""
 
     bursts: Rows  # BURST (b,)
     meter_id: Ints  # int64 (c,)
     count: Ints  # type: ignore[assignment]  # in place of the tuple's method; int64 (c,), readings of each channel; they sum to n
+    hold_ms: Ints  # int64 (c,), how long a reading of the channel holds at most; 0: SMW_MAX_GAP_S
     gap_ms: Ints  # int64 (n,), time since the channel's previous reading; for its first, since the burst's start
     watts: Float32s  # float32 (n,)
     refused: Rows  # REFUSED (r,), sorted by channel and time; not part of the n readings
@@ -87,6 +99,7 @@ class Readings:
 
     zones: list[str]
     columns: Columns
+    registers: Registers = NO_REGISTERS
 
     @property
     def bursts(self) -> Rows:
@@ -102,17 +115,23 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
     """
     latest_ms = min(latest_ms, LATEST_MS)
     data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
-    zones, columns = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)
-    unknown = [number for number, name in enumerate(zones) if not is_timezone(name)]
-    unusable = np.isin(columns.bursts["zone"], unknown) | (columns.bursts["start_ms"] < oldest_ms)
+    readings = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)
+    unknown = [number for number, name in enumerate(readings.zones) if not is_timezone(name)]
+    unusable = np.isin(readings.bursts["zone"], unknown) | (readings.bursts["start_ms"] < oldest_ms) | not_used_yet(readings)
     if unusable.any():
         usable = np.ones(len(payloads), bool)
-        usable[columns.bursts["message"][unusable]] = False
-        zones, columns = _decode(data, ends, usable, latest_ms, shards)
-    good = set(columns.bursts["message"].tolist()) if len(columns.bursts) < len(payloads) else range(len(payloads))
-    return Readings(zones, columns), {
-        i: why_bad(payload, latest_ms, oldest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good
-    }
+        usable[readings.bursts["message"][unusable]] = False
+        readings = _decode(data, ends, usable, latest_ms, shards)
+    good = set(readings.bursts["message"].tolist()) if len(readings.bursts) < len(payloads) else range(len(payloads))
+    return readings, {i: why_bad(payload, latest_ms, oldest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good}
+
+
+def not_used_yet(readings: Readings) -> Bools:
+    """bool (b,): the bursts with a register, or with a hold of their own. They are decoded, but no job uses them so far."""
+    bursts = np.arange(len(readings.bursts))
+    holds = np.repeat(bursts, readings.bursts["channels"])[readings.columns.hold_ms > 0]
+    found: Bools = np.isin(bursts, readings.registers.channels["burst"]) | np.isin(bursts, holds)
+    return found
 
 
 def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str | None:
@@ -122,7 +141,7 @@ def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str
         burst = decode_burst(payload)
     except CodecError as error:
         return str(error)
-    return _disorder(burst, latest_ms) or _too_old(burst, latest_ms, oldest_ms)
+    return _disorder(burst, latest_ms) or _disorder_of_channels(burst) or _too_old(burst, latest_ms, oldest_ms) or _unused(burst)
 
 
 def _disorder(burst: Burst, latest_ms: int) -> str | None:
@@ -145,22 +164,46 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
         return f"timezone {burst.timezone[:LONGEST_ZONE]!r} is no IANA time zone"
     channels, counts = len(burst.meter_ids), burst.counts
     if channels > MOST_METERS:
-        return f"{channels} meters: at most {MOST_METERS} are accepted in a message"
+        return f"{channels} channels: at most {MOST_METERS} are accepted in a message"
     if (sections := channels * days_touched(burst.start_ms, burst.end_ms)) > MOST_SECTIONS:
-        return f"{channels} meters over {sections // channels} days: at most {MOST_SECTIONS} meters times days are accepted in a message"
+        return f"{channels} channels over {sections // channels} days: at most {MOST_SECTIONS} channels times days are accepted in a message"
     if len(counts) != channels:
         return f"{channels} meter_ids and {len(counts)} counts: both must have the same length"
+    return None
+
+
+def _disorder_of_channels(burst: Burst) -> str | None:
+    """What is wrong with the channels of a burst, in words; None if nothing is."""
+    channels, counts, quantities, holds_s = len(burst.meter_ids), burst.counts, burst.quantities, burst.holds_s
     if channels and counts.min() < 0:
         return "a negative count"
-    if counts.sum() != len(burst.deltas) or len(burst.deltas) != len(burst.watts):
-        return f"counts that sum up to {counts.sum()}, {len(burst.deltas)} deltas and {len(burst.watts)} watts: all three must agree"
+    if len(quantities) not in (0, channels):
+        return f"{channels} meter_ids and {len(quantities)} quantities: both must have the same length, or all channels are power and it is empty"
+    if unknown := set(quantities.tolist()).difference(range(POWER, EXPORT + 1)):
+        return f"quantity {min(unknown)}: it is 0 (power), 1 (import register) or 2 (export register)"
+    if len(holds_s) not in (0, channels):
+        return f"{channels} meter_ids and {len(holds_s)} holds_s: both must have the same length, or holds_s is empty"
+    if impossible := [hold for hold in holds_s.tolist() if not 0 <= hold <= LONGEST_HOLD_S]:
+        return f"holds_s {impossible[0]}: a reading holds for 0 (SMW_MAX_GAP_S) to {LONGEST_HOLD_S} s"
+    of_registers = int(counts[quantities > POWER].sum()) if len(quantities) else 0
+    if counts.sum() != len(burst.deltas) or len(burst.deltas) - of_registers != len(burst.watts):
+        of_power = f" of which {of_registers} are of registers," if of_registers else ""
+        return f"counts that sum up to {counts.sum()},{of_power} {len(burst.deltas)} deltas and {len(burst.watts)} watts: all must agree"
+    if of_registers != len(burst.energies):
+        return f"{of_registers} readings of registers and {len(burst.energies)} energies: both must agree"
     if channels and burst.meter_ids.min() < 1:
         return f"meter_id {burst.meter_ids.min()}: it starts at 1"
-    if len(set(burst.meter_ids.tolist())) < channels:
-        return "a meter listed twice"
-    if len(burst.quantities) or len(burst.holds_s) or len(burst.energies):
-        return "quantities, holds_s or energies: only bursts without them are used so far"
+    listed = Counter(zip(burst.meter_ids.tolist(), quantities.tolist() or [POWER] * channels))
+    if twice := [meter_id for (meter_id, _), times in listed.items() if times > 1]:
+        return f"meter {twice[0]} is listed twice for the same quantity"
     return None
+
+
+def _unused(burst: Burst) -> str | None:
+    """The reason why a burst that is in order is not used so far, in words; None if it is."""
+    if (burst.quantities > POWER).any():
+        return "it has readings of a register (quantities 1 or 2): registers are not used yet, send power"
+    return "it has holds_s of its own: these are not used yet, leave them out" if burst.holds_s.any() else None
 
 
 def _too_old(burst: Burst, latest_ms: int, oldest_ms: int) -> str | None:
@@ -172,8 +215,8 @@ def _too_old(burst: Burst, latest_ms: int, oldest_ms: int) -> str | None:
     return f"it starts on {start:%Y-%m-%d}, as by {fault}: SMW_OLDEST_DATE accepts none before {oldest:%Y-%m-%d}"
 
 
-def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int) -> tuple[list[str], Columns]:
-    """(names of time zones, columns of the good messages among those that are `wanted`). Message i ends at data[ends[i]]."""
+def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int) -> Readings:
+    """The good messages among those that are `wanted`. Message i ends at data[ends[i]]."""
     most, house_id = len(data) // LEAST_READING_BYTES, np.empty(len(ends), np.int64)
     _house_ids(data, ends, house_id)
     order = np.lexsort((house_id, shard_of(house_id, shards)))
@@ -183,20 +226,27 @@ def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int)
         np.empty(len(ends), BURST),
         np.empty(most_meters, np.int64),
         np.empty(most_meters, np.int64),
-        np.empty(most, np.int64),
+        np.empty(most_meters, np.int64),
+        np.empty(len(data) // LEAST_REGISTER_BYTES, np.int64),  # until they are set apart, those of registers too
         np.empty(most, np.float32),
         np.empty(most, REFUSED),
     )
-    sizes = _decode_all(data, ends, order[wanted[order]], latest_ms, zones, columns)
-    names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[: sizes[-1]].tolist()]
-    bursts, channels, readings, refused, _ = sizes
-    return names, Columns(
-        columns.bursts[:bursts],
-        columns.meter_id[:channels],
-        columns.count[:channels],
-        columns.gap_ms[:readings],
-        columns.watts[:readings],
-        columns.refused[:refused],
+    registers = room(most_meters, len(data) // LEAST_REGISTER_BYTES)
+    sizes = _decode_all(data, ends, order[wanted[order]], latest_ms, zones, columns, registers, np.empty(MOST_METERS, np.int64))
+    names = [data[begin:end].tobytes().decode(errors="replace") for begin, end in zones[: sizes[0]].tolist()]
+    bursts, channels, readings, refused = sizes[1:5]
+    return Readings(
+        names,
+        Columns(
+            columns.bursts[:bursts],
+            columns.meter_id[:channels],
+            columns.count[:channels],
+            columns.hold_ms[:channels],
+            columns.gap_ms[:readings],
+            columns.watts[:readings],
+            columns.refused[:refused],
+        ),
+        filled(registers, *sizes[5:]),
     )
 
 
@@ -210,35 +260,45 @@ def _house_ids(data, ends, house_id):
 
 
 @compiled
-def _decode_all(data, ends, order, latest_ms, zones, columns):
-    """Fill zones (begin and end of each name in data) and columns from the good messages.
+def _decode_all(data, ends, order, latest_ms, zones, columns, registers, quantity):
+    """Fill zones (begin and end of each name in data), columns and registers from the good messages. quantity: room for those of one.
 
-    Returns (bursts, channels, readings, refused, zones).
+    Returns (zones; bursts, channels, readings and refused of power; channels, readings and refused of registers).
     """
-    b = c = n = r = z = 0
+    z = b = c = n = r = g = q = refused = 0
     for message in order:
         begin = ends[message - 1] if message else 0
         burst = columns.bursts[b]
-        more_c, more_n, more_r, z = _decode_burst(data, begin, ends[message], latest_ms, zones, z, burst, columns, c, n, r)
-        if more_c != BAD:
-            burst.message = message
-            b, c, n, r = b + 1, more_c, more_n, more_r
-    return b, c, n, r, z
+        at, zone, size, tick_ms = _read_head(data, begin, ends[message], latest_ms, burst)
+        if at == BAD:
+            continue
+        is_first = same_bytes(data, begin, _FIRST_HEADER)
+        channels_end, quantities = _read_arrays(data, at, ends[message], is_first, burst, columns, c, n, registers, q, quantity)
+        if channels_end == BAD:
+            continue
+        burst.message, power_end, registers_end = message, channels_end, g
+        if quantities:
+            power_end, registers_end = set_apart(columns, c, n, quantity[:quantities], registers, b, g, q)
+        burst.channels = power_end - c
+        n, r = _keep_readings(burst, tick_ms, columns, c, n, r)
+        q, refused = keep_energies(burst, tick_ms, registers, g, registers_end, q, refused)
+        burst.zone, z = _zone(data, zone, size, zones, z)
+        b, c, g = b + 1, power_end, registers_end
+    return z, b, c, n, r, g, q, refused
 
 
 @compiled
-def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
-    """Decode a message into columns, starting at channel c, reading n and refusal r.
+def _read_head(data, at, end, latest_ms, burst):
+    """Read what comes before the arrays of a message, and fill in the burst's house, start and end.
 
-    Returns the next channel, reading and refusal (all BAD if the message cannot be used), and the number of zones.
+    Returns (position after it, or BAD if the message cannot be used; position and size of its time zone's name; tick_ms).
     """
-    lacks_channels = same_bytes(data, at, _FIRST_HEADER)
-    if end - at < HEADER_BYTES or not (lacks_channels or same_bytes(data, at, _HEADER)):
-        return BAD, BAD, BAD, z
+    if end - at < HEADER_BYTES or not (same_bytes(data, at, _HEADER) or same_bytes(data, at, _FIRST_HEADER)):
+        return BAD, 0, 0, 0
     burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
     size, at = read_long(data, at, end)
     if at == BAD or not 0 <= size <= min(end - at, LONGEST_ZONE):
-        return BAD, BAD, BAD, z
+        return BAD, 0, 0, 0
     zone, at = at, at + size
     burst.start_ms, at = read_long(data, at, end)
     burst.end_ms, at = read_long(data, at, end)
@@ -250,25 +310,53 @@ def _decode_burst(data, at, end, latest_ms, zones, z, burst, columns, c, n, r):
         and burst.end_ms - burst.start_ms <= LONGEST_MS
         and 1 <= tick_ms < 2**31
     ):
-        return BAD, BAD, BAD, z
-    at, meters_end = read_ints(data, at, end, columns.meter_id[: c + MOST_METERS], c, 32)
+        return BAD, 0, 0, 0
+    return at, zone, size, tick_ms
+
+
+@compiled
+def _read_arrays(data, at, end, is_first, burst, columns, c, n, registers, q, quantity):
+    """Read the arrays of a message behind columns.meter_id[:c], columns.watts[:n], registers.energy_mwh[:q] and into quantity.
+
+    is_first: whether it is of the first schema. Returns (end of its channels, or BAD if the message cannot be used; number of quantities).
+    """
+    at, channels_end = read_ints(data, at, end, columns.meter_id[: c + MOST_METERS], c, 32)
     at, counts_end = read_ints(data, at, end, columns.count[: c + MOST_METERS], c, 32)
     at, deltas_end = read_ints(data, at, end, columns.gap_ms, n, 32)
     at, watts_end = read_floats(data, at, end, columns.watts, n)
-    if not lacks_channels and at != BAD:
-        at = at + 3 if same_bytes(data[:end], at, _NO_CHANNELS) else BAD
-    if not (at == end and meters_end == counts_end and deltas_end == watts_end):
-        return BAD, BAD, BAD, z
-    burst.channels = meters_end - c
+    quantities, holds_end, energies_end = 0, c, q
+    if not is_first and at != BAD and same_bytes(data[:end], at, _ALL_POWER):
+        at += len(_ALL_POWER)
+    elif not is_first:
+        at, quantities = read_ints(data, at, end, quantity, 0, 32)
+        at, holds_end = read_ints(data, at, end, columns.hold_ms[: c + MOST_METERS], c, 32)
+        at, energies_end = read_ints(data, at, end, registers.energy_mwh, q, 64)
+    watts, energies, channels = watts_end - n, energies_end - q, channels_end - c
     if not (
-        burst.channels * days_touched(burst.start_ms, burst.end_ms) <= MOST_SECTIONS
-        and _meters_fit(columns.meter_id[c:meters_end])
-        and _counts_fit(columns.count[c:meters_end], watts_end - n)
+        at == end
+        and channels_end == counts_end
+        and deltas_end - n == watts + energies
+        and channels * days_touched(burst.start_ms, burst.end_ms) <= MOST_SECTIONS
+        and quantities in (0, channels)
+        and holds_end - c in (0, channels)
     ):
-        return BAD, BAD, BAD, z
-    n, r = _keep_readings(burst, tick_ms, columns, c, n, r)
-    burst.zone, z = _zone(data, zone, size, zones, z)
-    return meters_end, n, r, z
+        return BAD, 0
+    meter_id, count, hold_ms = columns.meter_id[c:channels_end], columns.count[c:channels_end], columns.hold_ms[c:channels_end]
+    if quantities:
+        fits = channels_fit(meter_id, count, quantity[:quantities], watts, energies)
+    else:
+        fits = energies == 0 and _meters_fit(meter_id) and _counts_fit(count, watts)
+    return channels_end if fits and _holds_fit(hold_ms, holds_end - c) else BAD, quantities
+
+
+@compiled
+def _holds_fit(hold_ms, holds):
+    """Convert the holds of a burst's channels from s to ms; without any, all are 0. Returns whether they are valid."""
+    fit = True
+    for i in range(len(hold_ms)):
+        hold_ms[i] = hold_ms[i] * 1000 if holds else 0
+        fit &= 0 <= hold_ms[i] <= LONGEST_HOLD_S * 1000
+    return fit
 
 
 @compiled
@@ -306,19 +394,12 @@ def _keep_readings(burst, tick_ms, columns, c, n, r):
     """
     burst.newest_ms, kept = NEVER, n
     for channel in range(c, c + burst.channels):
-        count = columns.count[channel]
-        gaps_ms = columns.gap_ms[n : n + count]
-        elapsed_ms, in_order, valid = np.int64(0), True, True
-        for i in range(count):
-            gaps_ms[i] *= tick_ms
-            elapsed_ms += gaps_ms[i]
-            in_order &= (gaps_ms[i] > 0) & (gaps_ms[i] <= LONGEST_MS) | (i == 0) & (gaps_ms[i] == 0)
-        for watts in columns.watts[n : n + count]:
+        count, valid, end = columns.count[channel], True, n + columns.count[channel]
+        in_order, elapsed_ms = to_ms(columns.gap_ms[n:end], tick_ms, burst.end_ms - burst.start_ms)
+        for watts in columns.watts[n:end]:
             valid &= is_power(watts)
-        in_order &= burst.start_ms + elapsed_ms < burst.end_ms
-        end = n + count
         if not in_order:
-            r = _refuse(columns.refused, r, channel, burst.start_ms, count)
+            r = refuse(columns.refused, r, channel, burst.start_ms, count)
             columns.count[channel] = 0
         elif valid and kept == n:
             kept = end
@@ -343,16 +424,9 @@ def _keep_valid(burst, columns, channel, n, kept, r):
             columns.gap_ms[kept], columns.watts[kept] = elapsed_ms - last_ms, columns.watts[i]
             last_ms, kept = elapsed_ms, kept + 1
         else:
-            r = _refuse(columns.refused, r, channel, burst.start_ms + elapsed_ms, 1)
+            r = refuse(columns.refused, r, channel, burst.start_ms + elapsed_ms, 1)
     columns.count[channel] = kept - begin
     return last_ms, kept, r
-
-
-@compiled
-def _refuse(refused, r, channel, time_ms, readings):
-    """Record a refusal. Returns the new number of refusals."""
-    refused[r].channel, refused[r].time_ms, refused[r].readings = channel, time_ms, readings
-    return r + 1
 
 
 @compiled

@@ -5,7 +5,7 @@
 
 The date is that of the burst's start, in UTC, or of the message's Kafka timestamp if it has no start that makes sense. A record is the
 message's place (PLACE) and the burst's own bytes as they were in Kafka. They are copied, not encoded again, so a restored message equals
-the original. A file is in the order of partition and offset.
+the original. Behind a burst of an earlier release come the empty arrays that it lacks. A file is in the order of partition and offset.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import fastavro
 
 from smartmeter.errors import UserError
 from smartmeter.messages.codec import Burst, decode_burst
-from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR, CodecError, Schema
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, SCHEMA_DIR, CodecError, Schema
 from smartmeter.settings import Settings
 
 EPOCH = date(1970, 1, 1)
@@ -88,6 +88,11 @@ class Message(NamedTuple):
         return None if self.head is None else self.head + self.rest
 
     @property
+    def lacking(self) -> bytes:
+        """What its burst lacks of the present schema, in which the archive has it: three empty arrays at the end of an earlier one."""
+        return bytes(3) if self.rest and self.head == FIRST_BURST_HEADER else b""
+
+    @property
     def crc32(self) -> int:
         """CRC-32 of the value."""
         return zlib.crc32(self.rest, zlib.crc32(self.head or b""))
@@ -121,7 +126,7 @@ class Records:
                 "rest_bytes": len(message.rest),
             },
         )
-        self.bytes_.write(message.rest)
+        self.bytes_.write(message.rest + message.lacking)
         self.num_records += 1
         return self.bytes_.tell() - before
 
@@ -199,8 +204,11 @@ def read(path: Path) -> Iterator[Message]:
         with path.open("rb") as file:
             block: Any
             for block in fastavro.block_reader(file):
+                is_present = block.writer_schema["fields"][-1]["name"] == BURST["fields"][-1]["name"]
                 for _ in range(block.num_records):
-                    yield _next_message(block.bytes_)
+                    message = _next_message(block.bytes_)
+                    block.bytes_.seek(len(message.lacking) if is_present else 0, os.SEEK_CUR)
+                    yield message
     except OSError as error:
         raise UserError(f"{path}: {error.strerror}") from None
     except Exception as error:  # fastavro and the decompressor raise many kinds on damaged bytes

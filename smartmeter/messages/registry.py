@@ -13,7 +13,6 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import TypeVar, cast
 
-import fastavro
 import httpx2
 from avro.compatibility import ReaderWriterCompatibilityChecker
 from avro.errors import AvroException
@@ -24,7 +23,7 @@ from confluent_kafka.schema_registry.error import SchemaRegistryError
 
 from smartmeter.errors import UserError
 from smartmeter.messages.codec import encode, read_record
-from smartmeter.messages.schemas import HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEMAS, CodecError, parsed
+from smartmeter.messages.schemas import HEADER_BYTES, HEADER_OF, HEADERS, SCHEMA_DIR, SCHEMAS, CodecError, parsed
 from smartmeter.messages.schemas import Schema as AvroSchema
 from smartmeter.messages.single_object import REGISTRY_MARKER, Framing, RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
@@ -154,9 +153,10 @@ def registry_framing(settings: Settings, run: Run) -> RegistryFraming:
 
 @dataclass(frozen=True)
 class Writer:
-    """How the records under an id were written: with our schema `name`, or with another version of it."""
+    """How the records under an id were written: with a version of our schema `name`."""
 
     name: str
+    header: bytes | None  # in single-object framing; None: neither this release nor an earlier one has this version
     version: AvroSchema | None = None
 
 
@@ -167,7 +167,7 @@ class RegistryFraming(Framing):
         """ids: name of a schema -> its id."""
         self._registry = registry
         self._header_of = {HEADERS[name]: REGISTRY_MARKER + number.to_bytes(4, "big") for name, number in ids.items()}
-        self._writer_of = {number: Writer(name) for name, number in ids.items()}
+        self._writer_of = {number: Writer(name, HEADERS[name]) for name, number in ids.items()}
         self._refused: TTLCache[int, str] = TTLCache(1000, REFUSED_FOR_S)  # id -> reason
 
     def sent(self, message: bytes) -> bytes:
@@ -181,8 +181,8 @@ class RegistryFraming(Framing):
         if len(payload) < ID_END:
             raise CodecError("it ends within the id of its schema")
         writer = self._writer(int.from_bytes(payload[1:ID_END], "big"), given_up)
-        if writer.version is None:
-            return HEADERS[writer.name] + payload[ID_END:]
+        if writer.header:
+            return writer.header + payload[ID_END:]
         return encode(writer.name, read_record(writer.name, payload, ID_END, writer.version))
 
     def _writer(self, number: int, given_up: Callable[[], bool]) -> Writer:
@@ -225,5 +225,5 @@ def _writer(number: int, schema: Schema | None) -> Writer:
         raise CodecError(f"the schema with the id {number} cannot be used: {error}") from error
     for name, ours in SCHEMAS.items():
         if isinstance(version, dict) and version.get("name") == ours["name"]:
-            return Writer(name, None if canonical == fastavro.schema.to_parsing_canonical_form(ours) else version)
+            return Writer(name, HEADER_OF.get(canonical), version)
     raise CodecError(f"the schema with the id {number} is none of those in avro/")

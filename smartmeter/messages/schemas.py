@@ -61,6 +61,11 @@ _LOADED_EARLIER = {path.stem: _load(path) for path in sorted((SCHEMA_DIR / "earl
 EARLIER = {MARKER + fingerprint: (version.split("-")[0], schema) for version, (schema, fingerprint) in _LOADED_EARLIER.items()}
 """Header -> (name, schema) of earlier releases' messages, which topics may still hold."""
 
+HEADER_OF = {fastavro.schema.to_parsing_canonical_form(schema): HEADERS[name] for name, schema in SCHEMAS.items()} | {
+    fastavro.schema.to_parsing_canonical_form(schema): header for header, (_, schema) in EARLIER.items()
+}
+"""Canonical form of a schema, of this release or an earlier one -> header."""
+
 FIRST_BURST_HEADER = MARKER + _LOADED_EARLIER["reading_burst-1"][1]
 """Header of a burst without quantities, holds_s and energies. These come last, so it lacks no more than three empty arrays at its end."""
 

@@ -13,8 +13,10 @@ import pytest
 
 from smartmeter.errors import UserError
 from smartmeter.messages import archive_files
+from smartmeter.messages.archive_files import BURST as BURST_SCHEMA
 from smartmeter.messages.archive_files import Files, cut, files, merged, path_of, read
 from smartmeter.messages.codec import Burst, encode_burst
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES
 from smartmeter.settings import DAY_MS
 
 DAYS = range(20_000, 20_003)
@@ -30,13 +32,14 @@ BURST = Burst(
     np.array([1.5, 2e5, 0], np.float32),
 )
 IN_TWO_BLOCKS = encode_burst(BURST).replace(b"\x06\0\x08\x10\0", b"\x02\0\x04\x08\x10\0")  # its deltas
+FIRST = FIRST_BURST_HEADER + encode_burst(BURST)[HEADER_BYTES:-3]  # of the release before
 NO_BURSTS = [None, b"", b"not Avro", encode_burst(BURST)[:-1], encode_burst(replace(BURST, house_id=-5))]
 
 
-def topic(seed: int = 3) -> list[tuple]:
+def topic(seed: int = 4) -> list[tuple]:
     """What two partitions hold: bursts of 40 houses over three days, in disorder, and messages that are none."""
     random.seed(seed)
-    values = [encode_burst(replace(BURST, house_id=house)) for house in range(81, 121)] * 5 + [IN_TWO_BLOCKS] * 5 + NO_BURSTS
+    values = [encode_burst(replace(BURST, house_id=house)) for house in range(81, 121)] * 5 + [IN_TWO_BLOCKS, FIRST] * 5 + NO_BURSTS
     random.shuffle(values)
     return [
         (i % 2, 50 + i // 2, random.randrange(DAYS[0] * DAY_MS, DAYS[-1] * DAY_MS + DAY_MS), random.choice([b"7", None]), value)
@@ -93,17 +96,30 @@ def test_a_house_keeps_its_order_over_all_days(tmp_path, blocks):
     "records", [lambda file: list(fastavro.reader(file)), lambda file: list(avro.datafile.DataFileReader(file, avro.io.DatumReader()))]
 )
 def test_other_tools_read_the_columns(tmp_path, records):
-    write(tmp_path, [(1, 2, DAYS[0] * DAY_MS + 5, b"7", encode_burst(BURST)), (1, 3, DAYS[0] * DAY_MS, b"7", IN_TWO_BLOCKS)])
+    values = [encode_burst(BURST), IN_TWO_BLOCKS, FIRST]
+    write(tmp_path, [(1, 2 + i, DAYS[0] * DAY_MS + 5, b"7", value) for i, value in enumerate(values)])
     with path_of(tmp_path, DAYS[0], 7).open("rb") as file:
-        one, two = records(file)
+        one, two, three = records(file)
     assert (one["partition"], one["offset"], one["key"], one["house_id"], one["timezone"]) == (1, 2, b"7", 7, "Europe/London")
     assert [time.isoformat() for time in (one["timestamp"], one["start"], one["end"])] == [
         "2024-10-04T00:00:00.005000+00:00",
         "2024-10-04T00:00:00+00:00",
         "2024-10-04T00:00:09+00:00",
     ]
-    for record in (one, two):
+    for record in (one, two, three):
         assert (record["meter_ids"], record["counts"], record["deltas"], record["watts"]) == ([1, 300], [2, 1], [0, 4, 8], [1.5, 2e5, 0])
+
+
+def test_the_files_of_the_release_before_are_read_and_added_to(tmp_path, monkeypatch):
+    first = [(1, i, DAYS[0] * DAY_MS, b"7", FIRST) for i in range(3)]
+    with monkeypatch.context() as earlier:
+        fields = [field for field in BURST_SCHEMA["fields"] if field["name"] not in ("quantities", "holds_s", "energies")]
+        earlier.setattr(archive_files, "BURST", BURST_SCHEMA | {"fields": fields})
+        earlier.setattr(archive_files.Message, "lacking", b"")
+        write(tmp_path, first)
+    assert everything(tmp_path) == first
+    write(tmp_path, later := [(1, 3, DAYS[0] * DAY_MS, b"7", FIRST), (1, 4, DAYS[0] * DAY_MS, b"7", encode_burst(BURST))])
+    assert everything(tmp_path) == first + later
 
 
 def test_another_run_adds_to_what_is_there(tmp_path):

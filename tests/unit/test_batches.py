@@ -317,8 +317,25 @@ def test_a_batch_that_waits_in_state_of_the_last_release_is_read():
     assert found.sections["offset"].tolist() == [100] and same(found, expected)
 
 
+def test_a_batch_of_version_2_that_travels_with_its_readings_is_read():
+    body = bytes.fromhex(
+        "02ffffffd600000010000000010000000200000003000000020000000000000002000000a2010000f603416d65726963612f4e65775f596f726b01000100e270e3c4"
+        "662f010000020000000300080013000800b101000000ea3a000000d2c3240031a058c508001203230005020022b8dd2000044c007100000040141e32090004020022"
+        "b805760024e8fd12000602005603000000640f009400000000c000004a4290001202140001a4000f9000010f020031029e000202000f9000030e0200733f02620203"
+        "03013e00820100000030654b01ae0082803f00004a422cc936004331654b016200724000000040d007180080d0070000e8fd000000004a4200000040010000000200"
+        "00000300000001000000900000001b0001001b011000b100d2c3662f010000a058c508003170e3c408001302280004300004100013031800040200a0b80b0000d007"
+        "0000e8fd6a00a4803f00004a4200000040380022a0e16000800100000000000000"
+    )
+    readings, _ = read([encode_burst(at(1, 0, {1: {3: 1, 5: 50.5, 70: 2}, 2: {4: np.nan}}))], 2**60)
+    expected = house_batches(readings, np.array([3]), np.array([100]), 1_000_000, ALL, np.array([True]))
+    [found], [whole] = unpack(body), expected
+    assert same(found, whole) and found.whole.number.tolist() == [0]
+    for column, other in zip(found.whole.columns, whole.whole.columns, strict=True):
+        assert column.tolist() == other.tolist()
+
+
 def test_state_of_a_later_release_is_rejected():
     body = bytearray(together(at(1, 0, {1: {3: 1}})).pack())
     body[0] += 1
-    with pytest.raises(ValueError, match="a checkpoint of state version 3"):
+    with pytest.raises(ValueError, match="a checkpoint of state version 4"):
         unpack(bytes(body))

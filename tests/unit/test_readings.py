@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from jobs.core import readings as readings_module
 from jobs.core.readings import CANNOT_BE_READ, EARLIEST_MS, MOST_METERS, MOST_SECTIONS, read, why_bad
+from smartmeter.local_days import NEVER
 from smartmeter.messages.codec import Burst, decode_burst, encode_burst
 from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES
 from smartmeter.settings import Settings
-from tests.oracle import judged_readings, readings_of
+from tests.oracle import judged_readings, judged_registers, readings_of
 from tests.unit.logs import logs
 from tests.unit.messages import good, of_meters
 
@@ -33,7 +34,9 @@ GOOD = replace(GOOD, deltas=np.array([0, 4, 5, 3, 6], np.int32))
 
 def changed(**fields) -> bytes:
     arrays = {
-        name: np.array(value, np.float32 if name == "watts" else np.int32) for name, value in fields.items() if isinstance(value, list)
+        name: np.array(value, {"watts": np.float32, "energies": np.int64}.get(name, np.int32))
+        for name, value in fields.items()
+        if isinstance(value, list)
     }
     return encode_burst(replace(GOOD, **(fields | arrays)))
 
@@ -87,7 +90,20 @@ def test_a_burst_of_the_first_schema_is_read_beside_others():
         (changed(counts=[3, 1, 2]), "counts that sum up to 6, 5 deltas and 5 watts"),
         (changed(watts=[1, 2]), "counts that sum up to 5, 5 deltas and 2 watts"),
         (changed(meter_ids=[1, 0, 2]), "meter_id 0: it starts at 1"),
-        (changed(meter_ids=[1, 2, 1]), "a meter listed twice"),
+        (changed(meter_ids=[1, 2, 1]), "meter 1 is listed twice for the same quantity"),
+        (changed(quantities=[0, 0]), "3 meter_ids and 2 quantities"),
+        (changed(quantities=[0, 3, 0]), "quantity 3: it is 0 (power), 1 (import register) or 2 (export register)"),
+        (changed(quantities=[-1, 0, 0]), "quantity -1"),
+        (changed(quantities=[0, 0, 0], meter_ids=[1, 1, 2]), "meter 1 is listed twice for the same quantity"),
+        (changed(quantities=[1, 1, 0], meter_ids=[2, 2, 3], watts=[3, 4], energies=[5, 6, 7]), "meter 2 is listed twice"),
+        (changed(holds_s=[1800]), "3 meter_ids and 1 holds_s"),
+        (changed(holds_s=[0, 0, -1]), "holds_s -1: a reading holds for 0 (SMW_MAX_GAP_S) to 90000 s"),
+        (changed(holds_s=[0, 90_001, 0]), "holds_s 90001"),
+        (changed(energies=[5]), "0 readings of registers and 1 energies: both must agree"),
+        (changed(quantities=[0, 0, 2], watts=[0, 1, 2], energies=[5]), "2 readings of registers and 1 energies"),
+        (changed(quantities=[0, 0, 2], energies=[5, 6]), "counts that sum up to 5, of which 2 are of registers, 5 deltas and 5 watts"),
+        (changed(quantities=[0, 0, 2], watts=[0, 1, 2], energies=[5, 6]), "registers are not used yet"),
+        (changed(holds_s=[0, 0, 1800]), "holds_s of its own: these are not used yet"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -180,10 +196,29 @@ def test_nothing_but_bad_messages_and_bursts_without_readings():
 
 
 @st.composite
+def channels(draw):
+    """A burst of GOOD's span, whose channels are of any quantities, with holds or without."""
+    found = draw(st.lists(st.tuples(st.integers(1, 3), st.integers(0, 2)), unique=True, max_size=6))
+    counts = [draw(st.integers(0, 3)) for _ in found]
+    of_registers = sum(count for count, (_, quantity) in zip(counts, found) if quantity)
+    energies = st.integers(-3, 1000) | st.sampled_from([2**63 - 1, -(2**63), 2**62])
+    return replace(
+        GOOD,
+        meter_ids=np.array([meter for meter, _ in found], np.int32),
+        quantities=np.array([quantity for _, quantity in found], np.int32),
+        counts=np.array(counts, np.int32),
+        deltas=np.array([draw(st.sampled_from([0, 1, 2, 2, 3, 3, -1])) for _ in range(sum(counts))], np.int32),
+        watts=np.array([draw(st.sampled_from([0, 1.5, -2, np.nan])) for _ in range(sum(counts) - of_registers)], np.float32),
+        energies=np.array([draw(energies) for _ in range(of_registers)], np.int64),
+        holds_s=np.array([draw(st.sampled_from([0, 1800, 90_000])) for _ in draw(st.sampled_from([found, []]))], np.int32),
+    )
+
+
+@st.composite
 def damaged(draw):
     """A message whose bytes are those of a burst, but for a few of them at most."""
     bursts, _ = draw(logs(most_bursts=2))
-    payload = bytearray(encode_burst(draw(st.sampled_from([*bursts, GOOD, LONG]))))
+    payload = bytearray(encode_burst(draw(st.sampled_from([*bursts, GOOD, LONG]) | channels())))
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.one_of(st.integers(0, len(payload) - 1), st.integers(HEADER_BYTES, min(HEADER_BYTES + 60, len(payload) - 1))))
         byte = draw(st.one_of(st.integers(0, 255), st.sampled_from([0, 1, 127, 128, 255])))
@@ -200,8 +235,11 @@ LONG = replace(GOOD, counts=np.array([40, 0, 20], np.int32), tick_ms=10, deltas=
 @settings(max_examples=500, deadline=None)
 @given(damaged())
 def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_readers_when_there_is_none(payload):
-    readings, reasons = read([payload], 2**50)
-    reason = why_bad(payload, 2**50)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(readings_module, "not_used_yet", lambda readings: np.zeros(len(readings.bursts), bool))
+        patch.setattr(readings_module, "_unused", lambda burst: None)
+        readings, reasons = read([payload], 2**50)
+        reason = why_bad(payload, 2**50)
     assert reasons == ({} if reason is None else {0: reason})
     if reason is None:
         burst, [found] = decode_burst(payload), readings.bursts
@@ -211,8 +249,11 @@ def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_read
             burst.start_ms,
             burst.end_ms,
         )
-        columns = readings.columns
-        assert columns.meter_id.tolist() == burst.meter_ids.tolist()
+        columns, is_power = readings.columns, burst.quantities == 0 if len(burst.quantities) else np.ones(len(burst.meter_ids), bool)
+        assert columns.meter_id.tolist() == burst.meter_ids[is_power].tolist()
+        assert columns.hold_ms.tolist() == [
+            1000 * hold for hold in (burst.holds_s[is_power] if len(burst.holds_s) else 0 * columns.meter_id)
+        ]
         times = [
             time
             for count, end in zip(columns.count, np.cumsum(columns.count))
@@ -222,16 +263,34 @@ def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_read
         meters = np.repeat(columns.meter_id[columns.refused["channel"]], columns.refused["readings"])
         refused = list(zip(meters, np.repeat(columns.refused["time_ms"], columns.refused["readings"])))
         assert refused == [(meter, time_ms) for meter, time_ms, _, usable in judged_readings(burst) if not usable]
+        judged = list(judged_registers(burst))
+        used, refused = of_registers(readings.registers, burst.start_ms)
+        assert used == [row[:-1] for row in judged if row[-1]]
+        assert refused == [row[:3] for row in judged if not row[-1]]
+        assert found["newest_ms"] == max([row[-3] for row in judged if row[-1]] + times, default=NEVER)
+
+
+def of_registers(registers, start_ms):
+    """(meter, quantity, time in ms, mWh) of the readings of registers, and (meter, quantity, time in ms) of those that are refused."""
+    used, at = [], 0
+    for _, meter_id, quantity, count in registers.channels.tolist():
+        own = slice(at, at := at + count)
+        times = (np.cumsum(registers.gap_ms[own]) + start_ms).tolist()
+        used += [(meter_id, quantity, *row) for row in zip(times, registers.energy_mwh[own].tolist())]
+    refused = []
+    for channel, time_ms, count in registers.refused.tolist():
+        refused += [(*registers.channels[["meter_id", "quantity"]][channel].tolist(), time_ms)] * count
+    return used, refused
 
 
 @pytest.mark.parametrize(
     "meters, hours, reason",
     [
         (MOST_METERS, 1, None),
-        (MOST_METERS + 1, 1, "10001 meters: at most 10000 are accepted in a message"),
+        (MOST_METERS + 1, 1, "10001 channels: at most 10000 are accepted in a message"),
         (MOST_SECTIONS // 8, 6 * 24, None),
-        (MOST_SECTIONS // 8 + 1, 6 * 24 + 1, "2501 meters over 8 days: at most 20000 meters times days are accepted in a message"),
-        (700_000, 1, "700000 meters: at most 10000"),
+        (MOST_SECTIONS // 8 + 1, 6 * 24 + 1, "2501 channels over 8 days: at most 20000 channels times days are accepted in a message"),
+        (700_000, 1, "700000 channels: at most 10000"),
     ],
 )
 def test_a_message_of_too_many_meters_is_refused(meters, hours, reason):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from confluent_kafka.schema_registry import Schema
 from fastavro.utils import generate_many
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from smartmeter.messages.codec import decode, encode
 from smartmeter.messages.framing import Framing
 from smartmeter.messages.registry import Registry, RegistryFraming
-from smartmeter.messages.schemas import HEADER_BYTES, SCHEMAS, CodecError
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, HEADERS, SCHEMA_DIR, SCHEMAS, CodecError
 
 RECORDS = {name: next(generate_many(schema, 1)) for name, schema in SCHEMAS.items()}
 IDS = st.lists(st.integers(0, 2**32 - 1), min_size=len(SCHEMAS), max_size=len(SCHEMAS), unique=True)
@@ -43,3 +44,13 @@ def test_of_many_messages_each_is_received_in_its_own_framing():
     assert messages.all_received(payloads) == ([message, message, b"", b"\0", b"{}"], {3: "it ends within the id of its schema"})
     assert payloads[1] == messages.sent(message)
     assert [decode(found)[0] for found in messages.all_received(payloads)[0][:2]] == ["late", "late"]
+
+
+def test_an_id_of_the_first_bursts_gives_their_header_and_their_bytes_as_they_are():
+    class Known(Registry):
+        def query(self, request):
+            return Schema((SCHEMA_DIR / "earlier" / "reading_burst-1.avsc").read_text(), "AVRO")
+
+    messages = RegistryFraming(Known("http://127.0.0.1:1"), {"reading_burst": 7})
+    assert messages.received(b"\0\0\0\0\x06" + b"any") == FIRST_BURST_HEADER + b"any"
+    assert messages.received(b"\0\0\0\0\x07" + b"any") == HEADERS["reading_burst"] + b"any"
