@@ -166,7 +166,9 @@ def _disorder(burst: Burst, latest_ms: int) -> str | None:
     if channels > MOST_METERS:
         return f"{channels} channels: at most {MOST_METERS} are accepted in a message"
     if (sections := channels * days_touched(burst.start_ms, burst.end_ms)) > MOST_SECTIONS:
-        return f"{channels} channels over {sections // channels} days: at most {MOST_SECTIONS} channels times days are accepted in a message"
+        return (
+            f"{channels} channels over {sections // channels} days: at most {MOST_SECTIONS} channels times days are accepted in a message"
+        )
     if len(counts) != channels:
         return f"{channels} meter_ids and {len(counts)} counts: both must have the same length"
     return None
