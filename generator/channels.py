@@ -256,7 +256,7 @@ def _marked(chunks: Iterator[Rows], changes: Changes) -> Iterator[Rows]:
     """The same chunks. Counts the readings that the job will refuse, and those that are out of order in the file."""
     newest_ms = -1
     for times, watts, rows in chunks:
-        changes.add("readings that are negative or over a gigawatt: the job refuses each of them", rows, ~is_power(watts))
+        changes.add("readings that are no number or over a gigawatt: the job refuses each of them", rows, ~is_power(watts))
         newest = np.maximum.accumulate(np.append(newest_ms, times))
         changes.add("readings earlier than one before them: sorted in", rows, times < newest[:-1])
         newest_ms = newest[-1]

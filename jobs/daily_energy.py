@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import numpy as np
 
-from jobs.core.energy import kwh
+from jobs.core.energy import SUMS, kwh
 from jobs.core.episodes import Runs, Spell, glitches, noted
 from jobs.core.glitches import taken_from
 from jobs.core.hours import Hours, gained, summed
@@ -42,6 +42,7 @@ class HourColumns(TypedDict):
     hours: list[int]
     hour_kwh: list[float]
     hour_covered_s: list[float]
+    hour_exported_kwh: list[float]
 
 
 class DailyEnergy(Stage):
@@ -80,17 +81,18 @@ class DailyEnergy(Stage):
         columns = zip(
             rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
             kwh(rows["energy_mj"], rows["energy_rest"]).tolist(),
+            kwh(rows["exported_mj"], rows["exported_rest"]).tolist(),
             final.tolist(),
             by_hour,
         )
-        for (meter_id, day, readings, duplicates, refused, covered_ms, max_gap_ms), energy_kwh, is_final, of_hours in columns:
+        for (meter_id, day, readings, duplicates, refused, covered_ms, max_gap_ms), drawn_kwh, exported_kwh, is_final, of_hours in columns:
             yield (
                 "daily_energy",
                 {
                     "house_id": house_id,
                     "meter_id": meter_id,
                     "date": day,
-                    "kwh": energy_kwh,
+                    "kwh": drawn_kwh,
                     "readings": readings,
                     "duplicates": duplicates,
                     "covered_s": covered_ms / 1000,
@@ -99,8 +101,7 @@ class DailyEnergy(Stage):
                     "final": is_final,
                     "revision": revision,
                     "refused": refused,
-                    "exported_kwh": 0.0,
-                    "hour_exported_kwh": [],
+                    "exported_kwh": exported_kwh,
                     **of_hours,
                 },
             )
@@ -112,23 +113,21 @@ def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns
     The fields are empty if the hours do not add up to the day, because a release that did not store hours received part of it.
     """
     hours = hours[hours["covered_ms"] > 0]
-    starts, energies, covered_s = (
-        hours["start_ms"].tolist(),
-        kwh(hours["energy_mj"], hours["energy_rest"]).tolist(),
-        hours["covered_ms"] / 1000,
-    )
+    starts, covered_s = hours["start_ms"].tolist(), hours["covered_ms"] / 1000
+    drawn_kwh, exported_kwh = (kwh(hours[f"{way}_mj"], hours[f"{way}_rest"]) for way in ("energy", "exported"))
     first = begins(hours["meter_id"], hours["day"])
     place = {tuple(key): number for number, key in enumerate(hours[["meter_id", "day"]][first].tolist())}
-    ends, columns = [*first[1:].tolist(), len(hours)], ("energy_mj", "energy_rest", "covered_ms")
-    sums = {name: np.add.reduceat(hours[name], first, dtype=np.int64) if len(first) else hours[name] for name in columns}
+    ends = [*first[1:].tolist(), len(hours)]
+    sums = {name: np.add.reduceat(hours[name], first, dtype=np.int64) if len(first) else hours[name] for name in SUMS}
     for row in rows:
         at = place.get((int(row["meter_id"]), int(row["day"])))
-        some = slice(first[at], ends[at]) if at is not None and all(sums[name][at] == row[name] for name in columns) else slice(0)
+        some = slice(first[at], ends[at]) if at is not None and all(sums[name][at] == row[name] for name in SUMS) else slice(0)
         yield {
             "hour_starts": starts[some],
             "hours": [clock_hour(timezone, start) for start in starts[some]],
-            "hour_kwh": energies[some],
+            "hour_kwh": drawn_kwh[some].tolist(),
             "hour_covered_s": covered_s[some].tolist(),
+            "hour_exported_kwh": exported_kwh[some].tolist() if exported_kwh[some].any() else [],
         }
 
 

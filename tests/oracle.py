@@ -30,14 +30,27 @@ MOST_WATTS = 1e9
 
 @dataclass
 class Hour:
-    """One meter and local hour. Energy in W ms, times in ms."""
+    """One meter and local hour. Energy drawn and fed in, in W ms, times in ms."""
 
     energy: Fraction = Fraction(0)
+    exported: Fraction = Fraction(0)
     covered_ms: int = 0
 
     @property
     def kwh(self) -> float:
         return float(self.energy / 3_600_000_000)
+
+    @property
+    def exported_kwh(self) -> float:
+        return float(self.exported / 3_600_000_000)
+
+    def hold(self, watts, held_ms: int, sign=1):
+        """Add, or take away, a power that holds for some time."""
+        if watts < 0:
+            self.exported -= sign * Fraction(watts) * held_ms
+        else:
+            self.energy += sign * Fraction(watts) * held_ms
+        self.covered_ms += sign * held_ms
 
 
 @dataclass
@@ -231,7 +244,7 @@ def judged_readings(burst):
     for meter, quantity, times, values, rising in channels_of(burst):
         for time_ms, watts in zip(times, values):
             if not quantity:
-                yield meter, time_ms if rising else burst.start_ms, watts, rising and 0 <= watts <= MOST_WATTS
+                yield meter, time_ms if rising else burst.start_ms, watts, rising and abs(watts) <= MOST_WATTS
 
 
 def judged_registers(burst):
@@ -249,6 +262,13 @@ def readings_of(burst):
             yield meter, time_ms, watts
 
 
+def period_of(burst, meter) -> int:
+    """How long a reading of a meter's power in a burst holds at most, in ms; 0 where it does not say so."""
+    quantities = burst.quantities.tolist() or [0] * len(burst.meter_ids)
+    holds_s = burst.holds_s.tolist() or [0] * len(burst.meter_ids)
+    return 1000 * holds_s[list(zip(burst.meter_ids.tolist(), quantities)).index((meter, 0))]
+
+
 def parts_of(burst, zone):
     """Yield (meter, local day, span of the burst within it, [(time in ms, watts)], [time in ms of each that is refused]).
 
@@ -263,7 +283,7 @@ def parts_of(burst, zone):
     day, last = local_date(zone, burst.start_ms), local_date(zone, burst.end_ms - 1)
     while day <= last:
         span = (max(burst.start_ms, midnight_ms(zone, day)), min(burst.end_ms, midnight_ms(zone, day + ONE_DAY)))
-        for meter in burst.meter_ids.tolist():
+        for meter in [meter for meter, quantity, *_ in channels_of(burst) if not quantity]:
             yield meter, day, span, of_part[meter, day], refused[meter, day]
         day += ONE_DAY
 
@@ -272,14 +292,17 @@ def local_date(zone: ZoneInfo, time_ms: int) -> date:
     return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone).date()
 
 
-def hours_of(zone: ZoneInfo, starts: list[int], hours: list[int], kwh: list[float], covered_s: list[float]) -> dict:
-    """The hours of a row, as Day.hours has them: (hour, offset) -> (kwh, covered_ms). Fails where a start is not that of such an hour."""
-    found = {}
-    for start_ms, *row in zip(starts, hours, kwh, covered_s, strict=True):
+def hours_of(zone: ZoneInfo, hour_starts, hours, hour_kwh, hour_covered_s, hour_exported_kwh) -> dict:
+    """The hours of a row, as Day.hours has them: (hour, offset) -> (kwh, covered_ms, exported kWh).
+
+    Fails where a start is not that of such an hour.
+    """
+    found, starts, exported = {}, list(hour_starts), list(hour_exported_kwh) or [0.0] * len(hours)
+    for start_ms, *row in zip(starts, hours, hour_kwh, hour_covered_s, exported, strict=True):
         own = wall_hour(zone, start_ms // QUARTER_MS)
         assert start_ms % QUARTER_MS == 0 and own[0] == row[0] and own not in found
         assert wall_hour(zone, start_ms // QUARTER_MS - 1) != own, "it begins earlier"
-        found[own] = row[1], round(row[2] * 1000)
+        found[own] = row[1], round(row[2] * 1000), row[3]
     assert starts == sorted(starts)
     return found
 
@@ -348,6 +371,7 @@ def judge(
     bursts, outcome.refuted, outcome.aside = witnessed(bursts, max_jump_ms)
     kept: dict[tuple[int, int], list] = defaultdict(list)
     spans: dict[tuple[int, int], list] = defaultdict(list)
+    periods: dict[tuple[int, int, int], int] = {}  # (house, meter, time in ms) -> how long the reading holds at most, in ms
     clock: dict[int, int] = {}
     visited: dict[int, set[date]] = defaultdict(set)  # dates of the versions that were in force after a burst
     zones = outcome.zones
@@ -370,6 +394,7 @@ def judge(
             spans[house, meter].append(span)
             if new:
                 kept[house, meter].extend(new)
+                periods |= {(house, meter, time_ms): period_of(burst, meter) or max_sample_period_ms for time_ms, _ in new}
             if new_refused:
                 outcome.days[house, meter, day].refused += len(new_refused)
             if again := len(readings) + len(refused) - len(new) - len(new_refused):
@@ -382,7 +407,7 @@ def judge(
     for (house, meter), readings in kept.items():
         readings.sort()
         meters[house][meter] = readings
-        _integrate(outcome, house, meter, readings, zones[house], clock[house], max_sample_period_ms)
+        _integrate(outcome, house, meter, readings, zones[house], clock[house], periods)
         _profile(outcome, house, meter, readings, clock[house])
     for key in outcome.days:
         _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
@@ -394,16 +419,7 @@ def judge(
             _set_thresholds(outcome, house, *of_house, allowed_lateness_ms, rule, watched, kinds.get(house, {}))
             for added_watts in [None, *([rule.percentile_watts] if rule.percentile_watts else [])]:
                 _find_alerts(
-                    outcome,
-                    house,
-                    meters[house],
-                    zones[house],
-                    clock_ms,
-                    max_sample_period_ms,
-                    allowed_lateness_ms,
-                    rule.hold_ms,
-                    added_watts,
-                    of_users,
+                    outcome, house, meters[house], zones[house], clock_ms, periods, allowed_lateness_ms, rule.hold_ms, added_watts, of_users
                 )
         if not rule.glitch_energy:
             _leave_out_glitches(outcome, rule.hold_ms)
@@ -449,15 +465,14 @@ def _find_spells(outcome, house, meters, zone, clock_ms, allowed_lateness_ms, ru
     outcome.alerts_at_end |= _watched(meters, zone, rule).spells(*figures)
 
 
-def _integrate(outcome, house, meter, readings, zone, clock_ms, max_sample_period_ms):
+def _integrate(outcome, house, meter, readings, zone, clock_ms, periods):
     for i, (time_ms, watts) in enumerate(readings):
         outcome.days[house, meter, local_date(zone, time_ms)].readings.append(time_ms)
-        until_ms = min(readings[i + 1][0] if i + 1 < len(readings) else clock_ms, time_ms + max_sample_period_ms)
+        until_ms = min(readings[i + 1][0] if i + 1 < len(readings) else clock_ms, time_ms + periods[house, meter, time_ms])
         while time_ms < until_ms:
             day = local_date(zone, time_ms)
             stop_ms = min(until_ms, midnight_ms(zone, day + timedelta(days=1)))
-            outcome.days[house, meter, day].energy += Fraction(watts) * (stop_ms - time_ms)
-            outcome.days[house, meter, day].covered_ms += stop_ms - time_ms
+            outcome.days[house, meter, day].hold(watts, stop_ms - time_ms)
             _add_to_hours(outcome.days[house, meter, day], zone, watts, time_ms, stop_ms)
             time_ms = stop_ms
 
@@ -468,8 +483,7 @@ def _leave_out_glitches(outcome, hold_ms):
         zone, key = outcome.zones[alert.house_id], (alert.house_id, alert.meter_id, alert.date)
         if alert.kind == "glitch" and max(alert.end, alert.start + hold_ms) <= midnight_ms(zone, alert.date + ONE_DAY):
             day = outcome.days[key]
-            day.energy -= Fraction(alert.peak_watts) * (alert.end - alert.start)
-            day.covered_ms -= alert.end - alert.start
+            day.hold(alert.peak_watts, alert.end - alert.start, -1)
             _add_to_hours(day, zone, alert.peak_watts, alert.start, alert.end, -1)
             day.hours = defaultdict(Hour, {own: hour for own, hour in day.hours.items() if hour.covered_ms})
 
@@ -478,9 +492,7 @@ def _add_to_hours(day, zone, watts, time_ms, stop_ms, sign=1):
     while time_ms < stop_ms:
         quarter = time_ms // QUARTER_MS
         until_ms = min(stop_ms, (quarter + 1) * QUARTER_MS)
-        hour = day.hours[wall_hour(zone, quarter)]
-        hour.energy += sign * Fraction(watts) * (until_ms - time_ms)
-        hour.covered_ms += sign * (until_ms - time_ms)
+        day.hours[wall_hour(zone, quarter)].hold(watts, until_ms - time_ms, sign)
         time_ms = until_ms
 
 
@@ -629,7 +641,7 @@ def sketched(watts: float) -> float:
     return BIN_EDGES[index] * 1.01
 
 
-def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, allowed_lateness_ms, hold_ms, added_watts, of_users):
+def _find_alerts(outcome, house, meters, zone, clock_ms, periods, allowed_lateness_ms, hold_ms, added_watts, of_users):
     """added_watts: how far over a meter's percentile its limit is; None: the limit is the threshold's own. of_users: their rules."""
     kinds = ("level", "glitch") if added_watts is None else ("percentile",)
     for meter, readings in meters.items():
@@ -645,14 +657,15 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, max_sample_period_ms, a
             if not watts > limit_watts:
                 continue
             since_ms = time_ms - readings[last][0] if alert else math.inf
-            if not ((last == i - 1 and since_ms <= max_sample_period_ms) or since_ms <= hold_ms):
+            if not ((last == i - 1 and since_ms <= periods[house, meter, readings[last][0]]) or since_ms <= hold_ms):
                 day = local_date(zone, time_ms)
                 alert = Alert(house, meter, day, time_ms, found.percentile_watts, limit_watts, watts, hold_ms, added_watts)
                 outcome.alerts[alert.alert_id] = alert
             last = i
             is_newest = i + 1 == len(readings)
-            alert.end = min(clock_ms if is_newest else readings[i + 1][0], time_ms + max_sample_period_ms)
-            alert.open = (is_newest and clock_ms < time_ms + max_sample_period_ms) or clock_ms < time_ms + hold_ms
+            holds_until_ms = time_ms + periods[house, meter, time_ms]
+            alert.end = min(clock_ms if is_newest else readings[i + 1][0], holds_until_ms)
+            alert.open = (is_newest and clock_ms < holds_until_ms) or clock_ms < time_ms + hold_ms
             alert.readings += 1
             alert.peak_watts = max(alert.peak_watts, watts)
             alert.excess += (Fraction(watts) - Fraction(limit_watts)) * (alert.end - time_ms)

@@ -73,9 +73,9 @@ def end_of(step: int) -> float:
 
 
 def digest(watts: float) -> int:
-    """A number from 1 to 255 that stands for a power: by it, minutes with one and the same power are known."""
+    """A number from 1 to 254 that stands for a power: by it, minutes with one and the same power are known."""
     [bits] = struct.unpack("<I", struct.pack("<f", watts))
-    return 1 + (bits * 2654435761 >> 16) % 255
+    return min(1 + (bits * 2654435761 >> 16) % 255, 254)
 
 
 class Minute(NamedTuple):
@@ -471,7 +471,11 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
     over_hour = beside(lambda minute: judged[minute]["mains"] and house.rest_of(number, minute) > step_of(hour_limit(minute)))
     over_standby = beside(lambda minute: over(minute, judged[minute]["standby_watts"]))
     under_dead = beside(
-        lambda minute: judged[minute]["mains"] and step_of(meter.minutes[minute].high) < step_of(judged[minute]["dead_watts"])
+        lambda minute: (
+            judged[minute]["mains"]
+            and step_of(meter.minutes[minute].high) < step_of(judged[minute]["dead_watts"])
+            and not meter.minutes[minute].high < 0  # it feeds in
+        )
     )
     found = defaultdict(list)
 

@@ -19,12 +19,12 @@ import lz4.block
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.core.energy import HOUR
+from jobs.core.energy import HOUR, HOUR_1
 from jobs.core.minutes import PIECE, pieces
 from jobs.core.quantities import REFUSED
 from jobs.core.readings import BURST, Columns, Readings
 from jobs.core.runs import begins
-from jobs.core.sections import ARRIVED, ARRIVED_1, arrivals
+from jobs.core.sections import ARRIVED, ARRIVED_1, ARRIVED_2, arrivals
 from jobs.core.shards import shard_of
 from jobs.core.sketch import histograms
 from jobs.core.state_version import require_version, widened
@@ -90,7 +90,7 @@ class Whole(NamedTuple):
                 columns.bursts[wanted],
                 columns.meter_id[of_channel],
                 columns.count[of_channel],
-                columns.hold_ms[of_channel],
+                columns.period_ms[of_channel],
                 columns.gap_ms[of_reading],
                 columns.watts[of_reading],
                 refused,
@@ -104,12 +104,14 @@ class Whole(NamedTuple):
         begin, end = np.searchsorted(self.number, [sections["burst"][0], sections["burst"][-1] + 1]).tolist()
         channels = _between(self.columns.bursts["channels"], begin, end)
         readings = _between(self.columns.count, channels.start, channels.stop)
-        bursts, meter_id, count, hold_ms, gap_ms, watts, refused = self.columns
+        bursts, meter_id, count, period_ms, gap_ms, watts, refused = self.columns
         refused = refused[(refused["channel"] >= channels.start) & (refused["channel"] < channels.stop)]
         refused["channel"] -= channels.start
         return Whole(
             self.number[begin:end],
-            Columns(bursts[begin:end], meter_id[channels], count[channels], hold_ms[channels], gap_ms[readings], watts[readings], refused),
+            Columns(
+                bursts[begin:end], meter_id[channels], count[channels], period_ms[channels], gap_ms[readings], watts[readings], refused
+            ),
         )
 
     def pack(self) -> bytes:
@@ -139,14 +141,14 @@ def _unpack_whole(body: memoryview, version: int) -> Whole:
         (BURST, bursts),
         (np.int64, channels),
         (np.int64, channels),
-        (np.int64, channels if version >= 3 else 0),
+        (np.int64, channels if version == STATE_VERSION else 0),
         (np.uint32, readings),
         (np.float32, readings),
         (REFUSED, refused),
     ):
         arrays.append(np.frombuffer(packed, dtype, length, at))
         at += arrays[-1].nbytes
-    if version < 3:
+    if version < STATE_VERSION:
         arrays[4] = np.zeros(channels, np.int64)
     number, *columns = arrays
     return Whole(number, Columns(*columns)._replace(gap_ms=columns[4].astype(np.int64)))
@@ -300,7 +302,7 @@ def unpack(body: bytes) -> Batches:
     else:
         if version != 2:
             require_version(version, STATE_VERSION)
-        head, house, arrived = _HEAD.size, HOUSE, ARRIVED
+        head, house, arrived = _HEAD.size, HOUSE, ARRIVED if version == STATE_VERSION else ARRIVED_2
         _, size, zones, houses, sections, entries, minutes, hours, readings = _HEAD.unpack_from(body)
     columns, at, arrays = lz4.block.decompress(memoryview(body)[head : head + size]), zones, list[Any]()
     for dtype, length in (
@@ -309,12 +311,12 @@ def unpack(body: bytes) -> Batches:
         (np.uint16, entries),
         (np.uint32, entries),
         (PIECE, minutes),
-        (HOUR, hours),
+        (HOUR if version == STATE_VERSION else HOUR_1, hours),
         (np.uint32, readings),
     ):
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
-    arrays[:2] = widened(arrays[0], HOUSE), widened(arrays[1], ARRIVED)
+    arrays[0], arrays[1], arrays[5] = widened(arrays[0], HOUSE), widened(arrays[1], ARRIVED), widened(arrays[5], HOUR)
     arrays.append(np.frombuffer(body, np.float32, readings, head + size))
     arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes :], version))
     return Batches(columns[:zones].decode().split("\n"), *arrays)

@@ -31,9 +31,11 @@ CELL = np.dtype(
     [
         ("low", "u1"),  # code of the lowest and the highest reading; 0: no reading
         ("high", "u1"),
-        ("same", "u1"),  # a digest of the power, 1 to 255, if all readings are equal; else 0
+        ("same", "u1"),  # a digest of the power, 1 to 254, if all readings are equal; FED_IN if all are negative; else 0
     ]
 )
+FED_IN = 255
+"""In place of a digest: the meter fed in for the whole minute. Its codes are those of a meter that is off."""
 HOUSE = 0
 """Stands for a meter in the first row of a block, with a reading in each minute in which any meter has one. Meters are numbered from 1."""
 
@@ -139,8 +141,9 @@ def _cells_of(minutes: Rows) -> tuple[Bytes, Bytes, Bytes]:
     """(low, high, same) of minutes (PART)."""
     lowest, highest = minutes["min_watts"], minutes["max_watts"]
     bits = np.ascontiguousarray(lowest).view(np.uint32).astype(np.uint64)
-    digest = 1 + (bits * np.uint64(2654435761) >> np.uint64(16)) % np.uint64(255)
-    return code_of(lowest), code_of(highest), np.where(lowest == highest, digest, 0).astype(np.uint8)
+    digest = np.minimum(1 + (bits * np.uint64(2654435761) >> np.uint64(16)) % np.uint64(255), FED_IN - 1)
+    same = np.where(highest < 0, FED_IN, np.where(lowest == highest, digest, 0))
+    return code_of(lowest), code_of(highest), same.astype(np.uint8)
 
 
 @compiled

@@ -1,7 +1,7 @@
 """Spikes: readings over the limit in force at their time, and the episodes that they form.
 
-A *run* is a sequence of consecutive readings of one meter, all over their limit and each at most max_sample_period_ms after the one
-before. It lasts until the meter's next reading, but no longer than max_sample_period_ms after its last. An *episode* is a sequence of runs.
+A *run* is a sequence of consecutive readings of one meter, all over their limit, each of which holds until the next one. A reading holds until
+the meter's next one, but no longer than the period of its channel (without one, max_sample_period_ms). An *episode* is a sequence of runs.
 Each starts within hold_ms of the last reading of the one before, so a load that flickers around its limit makes one episode.
 
 Runs arrive in pieces, as readings do. Each piece stores the time of the reading after it, if that has arrived. Pieces are linked only when
@@ -21,7 +21,7 @@ import numpy as np
 
 from jobs.core.batches import Batch
 from jobs.core.energy import energies
-from jobs.core.state_version import require_version
+from jobs.core.state_version import require_version, widened
 from jobs.core.user_rules import NO_USER_RULES, SPIKE, UserRules
 from smartmeter.arrays import Bools, Float32s, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
@@ -44,9 +44,13 @@ RUN = np.dtype(
         ("last_over_watts", "f8"),  # by how much the last reading exceeds its limit
         ("excess_mj", "i8"),  # energy over the limit, without that of the last reading; integers of jobs.core.energy
         ("excess_rest", "i8"),
+        ("period_ms", "i4"),  # how long the last reading holds at most; 0: SMW_MAX_GAP_S
     ]
 )
-"""80 bytes."""
+"""84 bytes."""
+
+RUN_1 = np.dtype(RUN.descr[:-1])
+"""A run as stored in state of version 1."""
 
 EPISODE = np.dtype(
     [
@@ -75,12 +79,13 @@ LimitOf = Callable[[MeterThresholdRecord], float | None]
 
 _VERSIONS_HEAD = struct.Struct("<BIq")
 _RUNS_HEAD = struct.Struct("<B")
-STATE_VERSION = 1
+VERSIONS_STATE_VERSION, STATE_VERSION = 1, 2
+"""Of the versions, and of the runs."""
 
 
 @dataclass(frozen=True)
 class Spell:
-    """Longest time that a reading holds, and longest time that an episode continues without a reading over the limit, in ms."""
+    """Longest time that a reading of a channel without a period holds, and longest time that an episode continues without a reading over the limit, in ms."""
 
     max_sample_period_ms: int
     hold_ms: int
@@ -131,7 +136,7 @@ class Versions:
 
     def to_bytes(self) -> bytes:
         """These versions in a stable form, as kept in checkpoints."""
-        head = _VERSIONS_HEAD.pack(STATE_VERSION, len(self.versions), self.forgotten_ms)
+        head = _VERSIONS_HEAD.pack(VERSIONS_STATE_VERSION, len(self.versions), self.forgotten_ms)
         return head + self.versions.tobytes() + self.limits.tobytes()
 
     @classmethod
@@ -140,7 +145,7 @@ class Versions:
         if state is None:
             return cls()
         version, count, forgotten_ms = _VERSIONS_HEAD.unpack_from(state)
-        require_version(version, STATE_VERSION)
+        require_version(version, VERSIONS_STATE_VERSION)
         versions = np.frombuffer(state, VERSION, count, _VERSIONS_HEAD.size)
         limits = np.frombuffer(state, LIMIT, offset=_VERSIONS_HEAD.size + versions.nbytes)
         return cls(versions, limits, forgotten_ms)
@@ -191,14 +196,15 @@ def runs_over(
     if not len(over):
         return np.empty(0, RUN)
     between_ms = np.diff(time_ms[over])
-    breaks = (np.diff(over) > 1) | (np.diff(section[over]) != 0) | (between_ms > max_sample_period_ms)
+    holds_ms = periods(sections, max_sample_period_ms)[section[over]]
+    breaks = (np.diff(over) > 1) | (np.diff(section[over]) != 0) | (between_ms > holds_ms[:-1])
     starts, ends = np.append(True, breaks), np.append(breaks, True)
     begin = np.flatnonzero(starts)
     first, last = over[starts], over[ends]
     excess = watts[over] - limit[over]
     whole, rest = energies(excess, np.where(ends, 0, np.append(between_ms, 0)))
     runs = np.zeros(len(first), RUN)
-    runs["meter_id"] = sections["meter_id"][section[first]]
+    runs["meter_id"], runs["period_ms"] = sections["meter_id"][section[first]], sections["period_ms"][section[first]]
     runs["start_ms"], runs["last_ms"] = time_ms[first], time_ms[last]
     runs["readings"] = last - first + 1
     runs["peak_watts"] = np.maximum.reduceat(watts[over], begin)
@@ -264,11 +270,12 @@ class Runs:
 
     @classmethod
     def from_bytes(cls, state: bytes | None) -> Runs:
-        """Inverse of to_bytes; no runs for None."""
+        """Inverse of to_bytes; also reads version 1; no runs for None."""
         if state is None:
             return cls()
-        require_version(state[0], STATE_VERSION)
-        return cls(np.frombuffer(state, RUN, offset=_RUNS_HEAD.size))
+        if state[0] != 1:
+            require_version(state[0], STATE_VERSION)
+        return cls(widened(np.frombuffer(state, RUN_1 if state[0] == 1 else RUN, offset=_RUNS_HEAD.size), RUN))
 
     def forget_before(self, time_ms: int, spell: Spell) -> None:
         """Drop the episodes that readings from time_ms on cannot change."""
@@ -345,14 +352,19 @@ def _linked(runs: Rows, spell: Spell) -> Bools:
     """bool, for all but the last of the sorted runs: whether each belongs to the same episode as the next one."""
     here, there = runs[:-1], runs[1:]
     apart_ms = there["start_ms"] - here["last_ms"]
-    adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= spell.max_sample_period_ms)
+    adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= periods(here, spell.max_sample_period_ms))
     linked: Bools = (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
     return linked
 
 
 def _held_until(runs: Rows, spell: Spell) -> Ints:
     """Time until which the last reading of each run holds, judged by the readings so far."""
-    return np.minimum(runs["next_ms"], runs["last_ms"] + spell.max_sample_period_ms)
+    return np.minimum(runs["next_ms"], runs["last_ms"] + periods(runs, spell.max_sample_period_ms))
+
+
+def periods(rows: Rows, max_sample_period_ms: int) -> Ints:
+    """int64, one a run or section: how long its last reading holds at most, in ms."""
+    return np.where(rows["period_ms"], rows["period_ms"], max_sample_period_ms)
 
 
 def _fold(runs: Rows, linked: Bools, spell: Spell) -> Rows:
@@ -367,7 +379,7 @@ def _fold(runs: Rows, linked: Bools, spell: Spell) -> Rows:
     begin = np.flatnonzero(np.append(True, ~linked))
     end = np.flatnonzero(np.append(~linked, True))
     folded = runs[begin]
-    for column in ("last_ms", "next_ms", "last_over_watts"):
+    for column in ("last_ms", "next_ms", "last_over_watts", "period_ms"):
         folded[column] = runs[column][end]
     folded["peak_watts"] = np.maximum.reduceat(runs["peak_watts"], begin)
     for column in ("readings", "excess_mj", "excess_rest"):

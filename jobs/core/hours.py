@@ -14,20 +14,20 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from jobs.core.energy import HOUR, hold
+from jobs.core.energy import HOUR, HOUR_1, add, hold, sums_of
 from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
 from jobs.core.state import HouseState
-from jobs.core.state_version import require_version
+from jobs.core.state_version import require_version, widened
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
 from smartmeter.loops import append
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 _HEAD = struct.Struct("<BH")
 
 MOST_GATHERED = 64
-"""Most entries (meter and hour) of hours that are over and not yet in their day's value: 2.3 kB."""
+"""Most entries (meter and hour) of hours that are over and not yet in their day's value: 3.3 kB."""
 
 
 def gained(sections: Rows, used: Bools, hours: Rows, joined: Rows, timezone: str) -> Rows:
@@ -53,7 +53,7 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
             hour, size = found[size], size + 1
             hour.meter_id, hour.day = section.meter_id, section.day
             hour.start_ms, _ = hour_of(section.first_ms, midnight_ms[section.day], midnight_ms[section.day + 1], edges)
-            hour.energy_mj, hour.energy_rest, hour.covered_ms = section.energy_mj, section.energy_rest, section.covered_ms
+            add(hour, *sums_of(section))
         h += section.hours
     for j in range(len(joined)):
         one = joined[j]
@@ -75,9 +75,7 @@ def _sum_up(sums, hours):
     for i in range(len(hours)):
         hour, last = hours[i], sums[size - 1]
         if size and last.start_ms == hour.start_ms and last.day == hour.day and last.meter_id == hour.meter_id:
-            last.energy_mj += hour.energy_mj
-            last.energy_rest += hour.energy_rest
-            last.covered_ms += hour.covered_ms
+            add(last, *sums_of(hour))
         else:
             sums[size] = hour
             size += 1
@@ -91,9 +89,13 @@ class Hours:
         self.state = state
         known = state.get("present_hours") or _HEAD.pack(STATE_VERSION, 0)
         version, days = _HEAD.unpack_from(known)
-        require_version(version, STATE_VERSION)
+        if version != 1:
+            require_version(version, STATE_VERSION)
         self.days = np.frombuffer(known, "<i4", days, _HEAD.size).tolist()  # those with a value of their own
-        self.present = np.frombuffer(known, HOUR, offset=_HEAD.size + 4 * days)
+        self.present = widened(np.frombuffer(known, HOUR_1 if version == 1 else HOUR, offset=_HEAD.size + 4 * days), HOUR)
+        if version == 1:
+            for day in self.days:
+                self.state.put(f"hours/{day}", widened(np.frombuffer(self.state.get(f"hours/{day}") or b"", HOUR_1), HOUR).tobytes())
 
     def add(self, hours: Rows, clock_ms: int) -> None:
         """Add gains (HOUR). clock_ms: the house's newest reading."""

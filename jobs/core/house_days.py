@@ -1,8 +1,8 @@
 """The open days of one house. Readings may come in any order, repeatedly or late.
 
-A reading holds until the meter's next one, but no longer than max_sample_period_ms and not beyond the house's newest reading. Its energy is
-its power times that time (left rectangle, clipped interval, as in NILMTK's totalenergy). Sections that touch are joined, so a house needs
-one section a meter and day, however many readings it sends.
+A reading holds until the meter's next one, but no longer than the period of its channel (without one, max_sample_period_ms) and not beyond
+the house's newest reading. Its energy is its power times that time (left rectangle, clipped interval, as in NILMTK's totalenergy). Sections
+that touch are joined, so a house needs one section a meter and day, however many readings it sends.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from jobs.core.energy import add, energy
-from jobs.core.sections import ARRIVED, SECTION, SECTION_1
+from jobs.core.energy import add, amounts, sums_of
+from jobs.core.sections import ARRIVED, SECTION, SECTION_1, SECTION_2, period_of
 from jobs.core.state_version import require_version, widened
 from jobs.core.totals import daily, following
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
@@ -22,7 +22,8 @@ from smartmeter.local_days import NEVER, midnights
 from smartmeter.loops import append
 from smartmeter.settings import Settings
 
-STATE_VERSION = 2
+STATE_VERSION = 3
+SECTION_OF = {1: SECTION_1, 2: SECTION_2, STATE_VERSION: SECTION}
 _HEAD = struct.Struct("<Bqiqii")
 
 JOINED = np.dtype([("meter_id", "i4"), ("day", "i4"), ("last_ms", "i8"), ("held_ms", "i8"), ("last_watts", "f4")])
@@ -38,7 +39,7 @@ because part of its span was, and its readings did not travel along to be cut (j
 
 @dataclass(frozen=True)
 class Rules:
-    """How long a reading holds, and how long after midnight (on the house's own clock) a day stays open, in ms."""
+    """How long a reading of a channel without a period holds, and how long after midnight (on the house's clock) a day stays open, in ms."""
 
     max_sample_period_ms: int
     allowed_lateness_ms: int
@@ -142,12 +143,12 @@ class HouseDays:
 
     @classmethod
     def from_bytes(cls, state: bytes) -> HouseDays:
-        """Inverse of to_bytes; also reads version 1."""
+        """Inverse of to_bytes; also reads versions 1 and 2."""
         version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
-        if version != 1:
+        if version not in SECTION_OF:
             require_version(version, STATE_VERSION)
         body = _HEAD.size + size
-        sections = widened(np.frombuffer(state, SECTION_1 if version == 1 else SECTION, offset=body), SECTION)
+        sections = widened(np.frombuffer(state, SECTION_OF[version], offset=body), SECTION)
         return cls(state[_HEAD.size : body].decode(), clock_ms, closed_day, revision, changed_from, sections)
 
 
@@ -269,6 +270,7 @@ def _insert(held, size, at, section):
     new.readings, new.duplicates, new.first_ms, new.last_ms = section.readings, section.duplicates, section.first_ms, section.last_ms
     new.last_watts, new.energy_mj, new.energy_rest = section.last_watts, section.energy_mj, section.energy_rest
     new.covered_ms, new.max_gap_ms, new.refused = section.covered_ms, section.max_gap_ms, section.refused
+    new.exported_mj, new.exported_rest, new.period_ms = section.exported_mj, section.exported_rest, section.period_ms
     return size + 1
 
 
@@ -299,20 +301,20 @@ def _join(held, size, at, max_sample_period_ms, joined, j):
         return size, j
     if here.readings and there.readings:
         gap_ms = there.first_ms - here.last_ms
-        held_ms = min(gap_ms, max_sample_period_ms)
-        add(here, *energy(here.last_watts, held_ms), held_ms)
+        held_ms = min(gap_ms, period_of(here, max_sample_period_ms))
+        add(here, *amounts(here.last_watts, held_ms))
         here.max_gap_ms = max(here.max_gap_ms, gap_ms)
         joined[j].meter_id, joined[j].day, joined[j].last_ms = here.meter_id, here.day, here.last_ms
         joined[j].held_ms, joined[j].last_watts = held_ms, here.last_watts
         j += 1
     if there.readings:
         here.first_ms = here.first_ms if here.readings else there.first_ms
-        here.last_ms, here.last_watts = there.last_ms, there.last_watts
+        here.last_ms, here.last_watts, here.period_ms = there.last_ms, there.last_watts, there.period_ms
     here.end_ms = there.end_ms
     here.readings += there.readings
     here.duplicates += there.duplicates
     here.refused += there.refused
-    add(here, there.energy_mj, there.energy_rest, there.covered_ms)
+    add(here, *sums_of(there))
     here.max_gap_ms = max(here.max_gap_ms, there.max_gap_ms)
     for other in range(at + 1, size - 1):
         held[other] = held[other + 1]

@@ -27,7 +27,7 @@ from smartmeter.settings import MINUTE_MS
 
 SETTLED_AFTER_MS = 10_000
 PLUS_ZERO = np.float32(0)
-"""Added to turn -0.0 into 0.0: otherwise the order of readings would decide which of the two is the lowest."""
+"""Added to turn -0.0 into 0.0: otherwise the order of readings would decide which of the two is the lowest, or the highest."""
 
 STATE_VERSION = 1
 _HEAD = struct.Struct("<B")
@@ -68,14 +68,20 @@ def _fill(pieces, sections, gap_ms, watts):
         while n < end:
             minute = time_ms // MINUTE_MS
             until_ms, first = (minute + 1) * MINUTE_MS, n
-            low, high, sum_mw = np.float32(np.inf), PLUS_ZERO, np.int64(0)
+            low, high, sum_mw = np.float32(np.inf), np.float32(-np.inf), np.int64(0)
             while n < end and time_ms < until_ms:
                 low, high, sum_mw = min(low, watts[n]), max(high, watts[n]), sum_mw + whole_mw(watts[n])
                 n += 1
                 if n < end:
                     time_ms += gap_ms[n]
             piece = pieces[p]
-            piece.minute, piece.readings, piece.min_watts, piece.max_watts, piece.sum_mw = minute, n - first, low + PLUS_ZERO, high, sum_mw
+            piece.minute, piece.readings, piece.min_watts, piece.max_watts, piece.sum_mw = (
+                minute,
+                n - first,
+                low + PLUS_ZERO,
+                high + PLUS_ZERO,
+                sum_mw,
+            )
             p += 1
         sections[s].minutes = p - begin
     return p

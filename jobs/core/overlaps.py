@@ -141,7 +141,7 @@ def _fill(pieces, sections, number, start_ms, first, whole):
             c += 1
             at, time_ms = first[c], start_ms[c]
         piece.newest_ms, before_ms = NEVER, piece.start_ms
-        pieces.hold_ms[p] = whole.hold_ms[c]
+        pieces.period_ms[p] = whole.period_ms[c]
         while at < first[c] + whole.count[c] and time_ms + whole.gap_ms[at] < piece.end_ms:
             time_ms += whole.gap_ms[at]
             if time_ms >= piece.start_ms:

@@ -85,7 +85,7 @@ def set_apart(columns, c, n, quantity, registers, b, g, q):
         count = columns.count[c + i]
         gap_ms = columns.gap_ms[at : at + count]
         if quantity[i] == POWER:
-            columns.meter_id[kept], columns.count[kept], columns.hold_ms[kept] = columns.meter_id[c + i], count, columns.hold_ms[c + i]
+            columns.meter_id[kept], columns.count[kept], columns.period_ms[kept] = columns.meter_id[c + i], count, columns.period_ms[c + i]
             kept, kept_n = kept + 1, append(columns.gap_ms, kept_n, gap_ms)
         else:
             channel = registers.channels[g]

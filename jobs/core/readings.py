@@ -77,8 +77,6 @@ LEAST_REGISTER_BYTES = 2
 NO_REGISTERS = room(0, 0)
 
 _HEADER, _FIRST_HEADER = (np.frombuffer(header, np.uint8) for header in (HEADERS["reading_burst"], FIRST_BURST_HEADER))
-_ALL_POWER = np.zeros(3, np.uint8)
-"""Empty arrays of quantities, holds_s and energies."""
 
 
 class Columns(NamedTuple):
@@ -87,7 +85,7 @@ class Columns(NamedTuple):
     bursts: Rows  # BURST (b,)
     meter_id: Ints  # int64 (c,)
     count: Ints  # type: ignore[assignment]  # in place of the tuple's method; int64 (c,), readings of each channel; they sum to n
-    hold_ms: Ints  # int64 (c,), how long a reading of the channel holds at most; 0: SMW_MAX_GAP_S
+    period_ms: Ints  # int64 (c,), how long a reading of the channel holds at most; 0: SMW_MAX_GAP_S
     gap_ms: Ints  # int64 (n,), time since the channel's previous reading; for its first, since the burst's start
     watts: Float32s  # float32 (n,)
     refused: Rows  # REFUSED (r,), sorted by channel and time; not part of the n readings
@@ -128,8 +126,10 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
 
 def not_used_yet(readings: Readings) -> Bools:
     """bool (b,): the bursts with a register, or with a hold of their own. They are decoded, but no job uses them so far."""
+    if not (len(readings.registers.channels) or readings.columns.period_ms.any()):
+        return np.zeros(len(readings.bursts), bool)
     bursts = np.arange(len(readings.bursts))
-    holds = np.repeat(bursts, readings.bursts["channels"])[readings.columns.hold_ms > 0]
+    holds = np.repeat(bursts, readings.bursts["channels"])[readings.columns.period_ms > 0]
     found: Bools = np.isin(bursts, readings.registers.channels["burst"]) | np.isin(bursts, holds)
     return found
 
@@ -243,7 +243,7 @@ def _decode(data: Bytes, ends: Ints, wanted: Bools, latest_ms: int, shards: int)
             columns.bursts[:bursts],
             columns.meter_id[:channels],
             columns.count[:channels],
-            columns.hold_ms[:channels],
+            columns.period_ms[:channels],
             columns.gap_ms[:readings],
             columns.watts[:readings],
             columns.refused[:refused],
@@ -271,10 +271,12 @@ def _decode_all(data, ends, order, latest_ms, zones, columns, registers, quantit
     for message in order:
         begin = ends[message - 1] if message else 0
         burst = columns.bursts[b]
-        at, zone, size, tick_ms = _read_head(data, begin, ends[message], latest_ms, burst)
+        is_first = same_bytes(data, begin, _FIRST_HEADER)
+        if not (is_first or same_bytes(data, begin, _HEADER)):
+            continue
+        at, zone, size, tick_ms = _read_head(data, begin + HEADER_BYTES, ends[message], latest_ms, burst)
         if at == BAD:
             continue
-        is_first = same_bytes(data, begin, _FIRST_HEADER)
         channels_end, quantities = _read_arrays(data, at, ends[message], is_first, burst, columns, c, n, registers, q, quantity)
         if channels_end == BAD:
             continue
@@ -283,7 +285,8 @@ def _decode_all(data, ends, order, latest_ms, zones, columns, registers, quantit
             power_end, registers_end = set_apart(columns, c, n, quantity[:quantities], registers, b, g, q)
         burst.channels = power_end - c
         n, r = _keep_readings(burst, tick_ms, columns, c, n, r)
-        q, refused = keep_energies(burst, tick_ms, registers, g, registers_end, q, refused)
+        if registers_end > g:
+            q, refused = keep_energies(burst, tick_ms, registers, g, registers_end, q, refused)
         burst.zone, z = _zone(data, zone, size, zones, z)
         b, c, g = b + 1, power_end, registers_end
     return z, b, c, n, r, g, q, refused
@@ -291,13 +294,11 @@ def _decode_all(data, ends, order, latest_ms, zones, columns, registers, quantit
 
 @compiled
 def _read_head(data, at, end, latest_ms, burst):
-    """Read what comes before the arrays of a message, and fill in the burst's house, start and end.
+    """Read what lies between the header of a message and its arrays, and fill in the burst's house, start and end.
 
     Returns (position after it, or BAD if the message cannot be used; position and size of its time zone's name; tick_ms).
     """
-    if end - at < HEADER_BYTES or not (same_bytes(data, at, _HEADER) or same_bytes(data, at, _FIRST_HEADER)):
-        return BAD, 0, 0, 0
-    burst.house_id, at = read_long(data, at + HEADER_BYTES, end)
+    burst.house_id, at = read_long(data, at, end)
     size, at = read_long(data, at, end)
     if at == BAD or not 0 <= size <= min(end - at, LONGEST_ZONE):
         return BAD, 0, 0, 0
@@ -327,11 +328,11 @@ def _read_arrays(data, at, end, is_first, burst, columns, c, n, registers, q, qu
     at, deltas_end = read_ints(data, at, end, columns.gap_ms, n, 32)
     at, watts_end = read_floats(data, at, end, columns.watts, n)
     quantities, holds_end, energies_end = 0, c, q
-    if not is_first and at != BAD and same_bytes(data[:end], at, _ALL_POWER):
-        at += len(_ALL_POWER)
+    if not is_first and at == end - 3 and data[at] == data[at + 1] == data[at + 2] == 0:
+        at = end  # no quantities, holds and energies: all is power
     elif not is_first:
         at, quantities = read_ints(data, at, end, quantity, 0, 32)
-        at, holds_end = read_ints(data, at, end, columns.hold_ms[: c + MOST_METERS], c, 32)
+        at, holds_end = read_ints(data, at, end, columns.period_ms[: c + MOST_METERS], c, 32)
         at, energies_end = read_ints(data, at, end, registers.energy_mwh, q, 64)
     watts, energies, channels = watts_end - n, energies_end - q, channels_end - c
     if not (
@@ -343,21 +344,25 @@ def _read_arrays(data, at, end, is_first, burst, columns, c, n, registers, q, qu
         and holds_end - c in (0, channels)
     ):
         return BAD, 0
-    meter_id, count, hold_ms = columns.meter_id[c:channels_end], columns.count[c:channels_end], columns.hold_ms[c:channels_end]
+    meter_id, count, period_ms = columns.meter_id[c:channels_end], columns.count[c:channels_end], columns.period_ms[c:channels_end]
     if quantities:
         fits = channels_fit(meter_id, count, quantity[:quantities], watts, energies)
     else:
         fits = energies == 0 and _meters_fit(meter_id) and _counts_fit(count, watts)
-    return channels_end if fits and _holds_fit(hold_ms, holds_end - c) else BAD, quantities
+    if holds_end == c:
+        period_ms[:] = 0
+    else:
+        fits &= _periods_fit(period_ms)
+    return channels_end if fits else BAD, quantities
 
 
 @compiled
-def _holds_fit(hold_ms, holds):
-    """Convert the holds of a burst's channels from s to ms; without any, all are 0. Returns whether they are valid."""
+def _periods_fit(period_ms):
+    """Convert the holds of a burst's channels from s to ms. Returns whether they are valid."""
     fit = True
-    for i in range(len(hold_ms)):
-        hold_ms[i] = hold_ms[i] * 1000 if holds else 0
-        fit &= 0 <= hold_ms[i] <= LONGEST_HOLD_S * 1000
+    for i in range(len(period_ms)):
+        period_ms[i] *= 1000
+        fit &= 0 <= period_ms[i] <= LONGEST_HOLD_S * 1000
     return fit
 
 

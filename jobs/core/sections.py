@@ -1,6 +1,6 @@
 """Sections: the readings of one meter on one local day in one burst, reduced to a row.
 
-A section covers an unbroken span of a local day. It holds the energy between its first and its last reading, split by local hour.
+A section covers an unbroken span of a local day. It holds the energy drawn and fed in between its first and its last reading, split by local hour.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.core.energy import HOUR, add, energy, gain, hold
+from jobs.core.energy import HOUR, add, amounts, gain, hold
 from jobs.core.local_hours import HOUR_MS, NO_EDGES, edges_of, hour_of
 from jobs.core.readings import Readings
 from smartmeter.arrays import Ints, Rows
@@ -33,12 +33,15 @@ SECTION = np.dtype(
         ("covered_ms", "i8"),
         ("max_gap_ms", "i8"),
         ("refused", "i8"),  # readings of this span that were refused
+        ("exported_mj", "i8"),  # between first and last reading: of negative powers
+        ("exported_rest", "i8"),
+        ("period_ms", "i4"),  # how long the last reading holds at most; 0: SMW_MAX_GAP_S
     ]
 )
-"""100 bytes. A house of 20 meters with 2 days open holds 40 of them: 4 kB."""
+"""120 bytes. A house of 20 meters with 2 days open holds 40 of them: 4.8 kB."""
 
-SECTION_1 = np.dtype(SECTION.descr[:-1])
-"""A section as stored in state of version 1."""
+SECTION_1, SECTION_2 = np.dtype(SECTION.descr[:-4]), np.dtype(SECTION.descr[:-3])
+"""A section as stored in state of versions 1 and 2."""
 
 _OF_BURST = [
     ("burst", "i4"),  # number of its burst, rising in order of arrival
@@ -52,9 +55,11 @@ _OF_BURST = [
     ("hours", "i4"),  # how many of the batch's hours are this section's; 0 if it lies within one hour
 ]
 
-ARRIVED, ARRIVED_1 = np.dtype([*SECTION.descr, *_OF_BURST]), np.dtype([*SECTION_1.descr, *_OF_BURST[:-1]])
-"""A section of one burst, with what is needed to judge whether it is late, and with the sizes of its shares of the batch; the second is the
-form in state of version 1."""
+ARRIVED = np.dtype([*SECTION.descr, *_OF_BURST])
+"""A section of one burst, with what is needed to judge whether it is late, and with the sizes of its shares of the batch."""
+
+ARRIVED_1, ARRIVED_2 = np.dtype([*SECTION_1.descr, *_OF_BURST[:-1]]), np.dtype([*SECTION_2.descr, *_OF_BURST])
+"""Its forms in state of versions 1 and 2."""
 
 
 def arrivals(readings: Readings, partition: Ints, offset: Ints, max_sample_period_ms: int) -> tuple[Rows, Rows]:
@@ -140,8 +145,9 @@ def _fill(sections, hours, columns, partition, offset, days, max_sample_period_m
                 section.meter_id, section.day, section.start_ms = columns.meter_id[channel], days.first[b] + d, begin_ms
                 section.end_ms = begin_ms = days.midnight_ms[midnight + d + 1] if d < days.count[b] - 1 else burst.end_ms
                 day = days.midnight_ms[midnight + d], days.midnight_ms[midnight + d + 1], edges
+                section.period_ms = columns.period_ms[channel]
                 n, time_ms, section.hours = _integrate(
-                    section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, max_sample_period_ms
+                    section, hours[h:], day, columns.gap_ms, columns.watts, n, end, time_ms, period_of(section, max_sample_period_ms)
                 )
                 h += section.hours
                 s += 1
@@ -165,7 +171,13 @@ def _count_refused(sections, refused, r, channel):
 
 
 @compiled
-def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_sample_period_ms):
+def period_of(section, max_sample_period_ms):
+    """How long a reading of a section holds at most, in ms."""
+    return section.period_ms or max_sample_period_ms
+
+
+@compiled
+def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, period_ms):
     """Fill in a section from its channel's readings: those from index `at` on that lie before the section's end.
 
     hours: filled in if these readings span more than one hour of their day. day: the arguments of hour_of after the time. time_ms: time of
@@ -178,22 +190,26 @@ def _integrate(section, hours, day, gap_ms, watts, at, end, time_ms, max_sample_
     goes_on = at > begin
     while goes_on:
         hour_ms, until_ms = hour_of(time_ms, *day)
-        whole, rest, covered_ms, until_ms = np.int64(0), np.int64(0), np.int64(0), min(until_ms, section.end_ms)
+        until_ms, sums = min(until_ms, section.end_ms), amounts(watts[at - 1], np.int64(0))
         while at < end and time_ms + gap_ms[at] < until_ms:
             time_ms += gap_ms[at]
-            held_ms = min(gap_ms[at], max_sample_period_ms)
-            mj, mj_rest = energy(watts[at - 1], held_ms)
-            whole, rest, covered_ms, longest_ms = whole + mj, rest + mj_rest, covered_ms + held_ms, max(longest_ms, gap_ms[at])
-            at += 1
-        add(section, whole, rest, covered_ms)
+            sums = _plus(sums, amounts(watts[at - 1], min(gap_ms[at], period_ms)))
+            longest_ms, at = max(longest_ms, gap_ms[at]), at + 1
+        add(section, *sums)
         goes_on = at < end and time_ms + gap_ms[at] < section.end_ms
         if h or goes_on:
-            h = gain(hours, h, section.meter_id, section.day, hour_ms, whole, rest, covered_ms)
+            h = gain(hours, h, section.meter_id, section.day, hour_ms, sums)
         if goes_on:  # the next reading is in a later hour
-            held_ms = min(gap_ms[at], max_sample_period_ms)
-            add(section, *energy(watts[at - 1], held_ms), held_ms)
+            held_ms = min(gap_ms[at], period_ms)
+            add(section, *amounts(watts[at - 1], held_ms))
             h = hold(hours, h, section.meter_id, section.day, watts[at - 1], time_ms, held_ms, day)
             time_ms, longest_ms, at = time_ms + gap_ms[at], max(longest_ms, gap_ms[at]), at + 1
     if at > begin:
         section.readings, section.last_ms, section.last_watts, section.max_gap_ms = at - begin, time_ms, watts[at - 1], longest_ms
     return at, time_ms, h
+
+
+@compiled
+def _plus(some, others):
+    """The sum of two SUMS."""
+    return some[0] + others[0], some[1] + others[1], some[2] + others[2], some[3] + others[3], some[4] + others[4]

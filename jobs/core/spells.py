@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES
+from jobs.core.cells import DAY_MINUTES, FED_IN
 from jobs.core.open_runs import (
     COLUMNS,
     LAST,
@@ -126,7 +126,7 @@ def _advance_beside(runs, cell, minute, together, usual, hour):
     runs[AT_RARE] = since(runs[AT_RARE], at_rare, together, minute)
     runs[OVER_HOUR] = since(runs[OVER_HOUR], 0 < usual.hour[hour] < runs[REST], together, minute)
     runs[OVER_STANDBY] = since(runs[OVER_STANDBY], 0 < usual.standby < cell.low, together, minute)
-    runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead, together, minute)
+    runs[UNDER_DEAD] = since(runs[UNDER_DEAD], cell.high < usual.dead and cell.same != FED_IN, together, minute)
 
 
 @compiled

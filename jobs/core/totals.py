@@ -1,15 +1,16 @@
 """The totals of a day, from the sections of a house.
 
-The last reading of a section holds until the meter's next reading, but no longer than max_sample_period_ms and not beyond the house's
-newest reading. This energy may change until the day is closed, so it is added only here, when a result is due.
+The last reading of a section holds until the meter's next reading, but no longer than its channel's period (without one,
+max_sample_period_ms) and not beyond the house's newest reading. This energy may change until the day is closed, so it is added only here, when a result is due.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from jobs.core.energy import HOUR, add, energy, hold
+from jobs.core.energy import HOUR, add, amounts, hold, sums_of
 from jobs.core.local_hours import HOUR_MS, edges_of
+from jobs.core.sections import period_of
 from smartmeter.arrays import Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
@@ -25,8 +26,14 @@ RESULT = np.dtype(
         ("energy_rest", "i8"),
         ("covered_ms", "i8"),
         ("max_gap_ms", "i8"),
+        ("exported_mj", "i8"),
+        ("exported_rest", "i8"),
     ]
 )
+
+
+MOST_DAYS = 4
+"""Most local days that a reading holds in, the one in which it was taken included: one or two, but for a day that a zone leaves out."""
 
 
 def daily(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:
@@ -35,7 +42,7 @@ def daily(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: in
     A day counts if it has readings (also if all were duplicates or refused), or if one holds into it. sections: of one house, joined;
     clock_ms: its newest reading.
     """
-    results = np.zeros(3 * len(sections), RESULT)
+    results = np.zeros((MOST_DAYS + 1) * len(sections), RESULT)
     measured = _add_up(results, sections, midnights(timezone), clock_ms, max_sample_period_ms)
     every = _add_unused(results, measured, sections, midnights(timezone), clock_ms)
     return results[:every] if every == measured else np.sort(results[:every], order=("meter_id", "day"))
@@ -52,15 +59,15 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_sample_period_ms):
         size, last_ms = _result_of(results, size, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
         result = results[size - 1]
         result.readings += section.readings
-        add(result, section.energy_mj, section.energy_rest, section.covered_ms)
+        add(result, *sums_of(section))
         result.max_gap_ms = max(result.max_gap_ms, section.max_gap_ms, section.first_ms - last_ms)
         last_ms = section.last_ms
         until_ms = _held_until(sections, s, clock_ms, max_sample_period_ms)
-        for day in range(section.day, section.day + 2):  # a reading holds for less than a day
+        for day in range(section.day, section.day + MOST_DAYS):
             held_ms = min(until_ms, midnight_ms[day + 1]) - max(section.last_ms, midnight_ms[day])
             if held_ms > 0:
                 size, last_ms = _result_of(results, size, last_ms, section.meter_id, day, midnight_ms, clock_ms)
-                add(results[size - 1], *energy(section.last_watts, held_ms), held_ms)
+                add(results[size - 1], *amounts(section.last_watts, held_ms))
     _end_result(results, size, last_ms, midnight_ms, clock_ms)
     return size
 
@@ -91,14 +98,15 @@ def _add_unused(results, size, sections, midnight_ms, clock_ms):
 def _held_until(sections, s, clock_ms, max_sample_period_ms):
     """Time until which the last reading of a section holds, if the section is not joined to the next."""
     behind = following(sections, s)
-    return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + max_sample_period_ms)
+    return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + period_of(sections[s], max_sample_period_ms))
 
 
 def held_by_hour(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:
     """HOUR: what the last readings of sections add, as in `daily`. An hour may occur several times."""
     days = sections["day"]
-    edges = edges_of(timezone, np.concatenate((days, days + 1)))
-    hours = np.zeros(len(sections) * (max_sample_period_ms // HOUR_MS + 4 + len(edges)), HOUR)
+    edges = edges_of(timezone, np.concatenate([days + day for day in range(MOST_DAYS)]))
+    longest_ms = max(max_sample_period_ms, int(sections["period_ms"].max(initial=0)))
+    hours = np.zeros(len(sections) * (longest_ms // HOUR_MS + 2 + MOST_DAYS + len(edges)), HOUR)
     return hours[: _hold_all(hours, sections, midnights(timezone), edges, clock_ms, max_sample_period_ms)]
 
 
@@ -109,7 +117,7 @@ def _hold_all(hours, sections, midnight_ms, edges, clock_ms, max_sample_period_m
     for s in range(len(sections)):
         section = sections[s]
         until_ms = _held_until(sections, s, clock_ms, max_sample_period_ms) if section.readings else section.last_ms
-        for day in range(section.day, section.day + 2):
+        for day in range(section.day, section.day + MOST_DAYS):
             from_ms = max(section.last_ms, midnight_ms[day])
             held_ms = min(until_ms, midnight_ms[day + 1]) - from_ms
             if held_ms > 0:

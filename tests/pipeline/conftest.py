@@ -98,18 +98,23 @@ def judge_energy(client: Client, expected: Outcome) -> None:
     assert set(found) == set(expected.days)
     for key, day in expected.days.items():
         row = found[key]
-        assert row["kwh"] == pytest.approx(day.kwh, rel=1e-9)
+        assert row["kwh"] == pytest.approx(day.kwh, rel=1e-9) and row["exported_kwh"] == pytest.approx(day.exported_kwh, rel=1e-9)
         assert row["readings"] == len(day.readings)
         assert row["duplicates"] == day.duplicates
         assert row["refused"] == day.refused
         assert row["covered_s"] == day.covered_ms / 1000
         assert row["max_gap_s"] == expected.max_gap_ms[key] / 1000
         assert row["final"] == expected.final[key]
-        hours = hours_of(expected.zones[key[0]], list(map(ms, row["hour_starts"])), row["hours"], row["hour_kwh"], row["hour_covered_s"])
-        assert hours == {own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in day.hours.items()}
-        assert sum(row["hour_kwh"]) == pytest.approx(row["kwh"], rel=1e-12) and sum(row["hour_covered_s"]) == pytest.approx(
-            row["covered_s"], rel=1e-12
-        )
+        starts, columns = list(map(ms, row["hour_starts"])), ("hours", "hour_kwh", "hour_covered_s", "hour_exported_kwh")
+        assert hours_of(expected.zones[key[0]], starts, *(row[column] for column in columns)) == {
+            own: (near(hour.kwh), hour.covered_ms, near(hour.exported_kwh)) for own, hour in day.hours.items()
+        }
+        for column, of_day in (("hour_kwh", "kwh"), ("hour_covered_s", "covered_s"), ("hour_exported_kwh", "exported_kwh")):
+            assert sum(row[column]) == pytest.approx(row[of_day], rel=1e-12)
+
+
+def near(value: float):
+    return pytest.approx(value, rel=1e-9, abs=1e-18)
 
 
 def judge_thresholds(client: Client, expected: Outcome) -> None:

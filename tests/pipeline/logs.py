@@ -32,6 +32,7 @@ HOUSES = {  # house -> (time zone, first day): days of 23 and of 25 hours among 
     2: ("Europe/London", date(2013, 10, 26)),
     3: ("Asia/Kathmandu", date(2013, 4, 12)),
 }
+SIGNED_HOUSE, FED_IN_WATTS = 2, 400
 DAYS = 5
 STEADY_BURST_MS = 300_000
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -58,7 +59,8 @@ class Log:
 
 
 def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
-    """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on.
+    """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on. Meter 2 of SIGNED_HOUSE
+    mostly feeds in.
 
     Of the readings 2 % are spikes, some of them two in a row; so are meter 7's last two. Those of a day are twice as high as those of the day
     before, and so over the limit that these give.
@@ -76,8 +78,10 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
         spikes[1:] |= spikes[:-1] & (rng.random(len(spikes[1:])) < 0.3)
         spikes[-2:] |= at + BURST_MS >= end
         watts[spikes] += SPIKE_WATTS << (at - begin) // DAY_MS
+        if house_id == SIGNED_HOUSE:
+            watts[counts[0] : counts[0] + counts[1]] -= FED_IN_WATTS
         if len(watts) and rng.random() < 0.1:
-            watts[rng.integers(len(watts))] = rng.choice([-0.4, np.nan, 2.0**32])
+            watts[rng.integers(len(watts))] = rng.choice([-(2.0**32), np.nan, 2.0**32])
         if rng.random() < 0.02:
             deltas[: counts[0]] = 0
         if rng.random() > 0.03:

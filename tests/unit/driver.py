@@ -123,6 +123,7 @@ def minutes_in(record: dict):
 
 def assert_hours_add_up(record: dict):
     assert abs(sum(record["hour_kwh"]) - record["kwh"]) <= max(1e-12 * abs(record["kwh"]), 1e-18)
+    assert abs(sum(record["hour_exported_kwh"]) - record["exported_kwh"]) <= max(1e-12 * record["exported_kwh"], 1e-18)
     assert abs(sum(record["hour_covered_s"]) - record["covered_s"]) <= 1e-6
 
 

@@ -55,7 +55,7 @@ def burst(start_ms, end_ms, meters: dict, timezone=NEW_YORK, house_id=1):
     )
 
 
-POWERS = st.floats(0, 5000, width=32) | st.sampled_from([-0.4, float("nan"), float("inf"), 2.0**32, 1e9, -0.0])
+POWERS = st.floats(-2000, 5000, width=32) | st.sampled_from([-0.4, float("nan"), float("inf"), -(2.0**32), 1e9, -1e9, -0.0])
 """Some of which are none."""
 
 SOME_READINGS = {
@@ -91,7 +91,7 @@ def logs(draw, most_bursts=12):
 GRID_MS = 900_000
 
 
-LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off": [0, 0, 1, 0]}
+LEVELS = {"appliance": [100, 105, 0, 110], "mains": [300, 350, 320, 400], "off": [0, 0, 1, 0], "net": [300, -350.5, 20, -0.4]}
 """Usual powers of a meter."""
 
 
@@ -103,7 +103,7 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
     """
     zone, day = draw(st.sampled_from(ZONES_AND_DAYS))
     start = at = midnight_ms(ZoneInfo(zone), day) + draw(st.integers(-12, 12)) * HOUR_MS
-    kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off"]), min_size=1, max_size=3))
+    kinds = draw(st.lists(st.sampled_from(list(LEVELS)[:2] * 2 + ["off", "net"]), min_size=1, max_size=3))
     steady = list(range(0, 30 * HOUR_MS, min(max_sample_period_ms, 4 * HOUR_MS)))
     lengths = [
         30 * HOUR_MS,

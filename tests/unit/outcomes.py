@@ -17,6 +17,8 @@ from tests.unit.driver import Results
 from tests.unit.flink_stand_in import FlinkStandIn
 from tests.watchdog_oracle import Numbers
 
+HOUR_COLUMNS = ("hour_starts", "hours", "hour_kwh", "hour_covered_s", "hour_exported_kwh")
+
 
 def rule_of(setting: Settings) -> Rule:
     return Rule(
@@ -90,7 +92,7 @@ def assert_energy(results: Results, outcome):
     assert set(found) == set(outcome.days)
     for key, day in outcome.days.items():
         record = found[key]
-        assert near(record["kwh"], day.kwh)
+        assert near(record["kwh"], day.kwh) and near(record["exported_kwh"], day.exported_kwh)
         assert (record["readings"], record["duplicates"], record["refused"], record["covered_s"], record["max_gap_s"], record["final"]) == (
             len(day.readings),
             day.duplicates,
@@ -99,9 +101,9 @@ def assert_energy(results: Results, outcome):
             outcome.max_gap_ms[key] / 1000,
             outcome.final[key],
         )
-        hours = hours_of(outcome.zones[key[0]], *(record[name] for name in ("hour_starts", "hours", "hour_kwh", "hour_covered_s")))
-        assert {own: covered_ms for own, (_, covered_ms) in hours.items()} == {own: hour.covered_ms for own, hour in day.hours.items()}
-        assert all(near(hours[own][0], hour.kwh) for own, hour in day.hours.items())
+        hours = hours_of(outcome.zones[key[0]], *(record[name] for name in HOUR_COLUMNS))
+        assert {own: row[1] for own, row in hours.items()} == {own: hour.covered_ms for own, hour in day.hours.items()}
+        assert all(near(hours[own][0], hour.kwh) and near(hours[own][2], hour.exported_kwh) for own, hour in day.hours.items())
 
 
 def assert_thresholds(results: Results, outcome, setting: Settings):

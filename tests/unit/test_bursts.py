@@ -13,11 +13,11 @@ from generator.synthetic import synthetic_houses
 from tests.unit.channel_files import NOON, house
 
 
-def test_a_negative_reading_stays_alone(tmp_path):
+def test_a_reading_of_no_possible_power_stays_alone(tmp_path):
     """The loader refuses nothing that the job can judge, and the job refuses it alone: all others reach a burst."""
-    house(tmp_path, labels="1 mains\n", c1=f"{NOON} 200\n{NOON + 60} -0.3\n{NOON + 120} 201\n")
+    house(tmp_path, labels="1 mains\n", c1=f"{NOON} 200\n{NOON + 60} -2e9\n{NOON + 120} 201\n")
     (burst,) = bursts(measured_houses(tmp_path)[0], date.min, date.max, 300)
-    assert burst.deltas.tolist() == [0, 60, 60] and burst.watts.tolist() == [200, np.float32(-0.3), 201]
+    assert burst.deltas.tolist() == [0, 60, 60] and burst.watts.tolist() == [200, np.float32(-2e9), 201]
 
 
 class TwoMeters:

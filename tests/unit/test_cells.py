@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jobs.core.cells import CELL, DAY_MINUTES, EDGES, HOUSE, NO_CELLS, Block, Cells, code_of, watts_of
+from jobs.core.cells import CELL, DAY_MINUTES, EDGES, FED_IN, HOUSE, NO_CELLS, Block, Cells, code_of, watts_of
 from smartmeter.power import MOST_WATTS
 from tests.oracle import EPOCH, midnight_ms
 from tests.unit.flink_stand_in import State
@@ -21,7 +21,21 @@ from tests.watchdog_oracle import end_of, step_of
 
 @pytest.mark.parametrize(
     "watts, code",
-    [(0, 1), (-0.0, 1), (0.93, 1), (0.94, 2), (30, 81), (30.001, 82), (31.3, 82), (31.4, 83), (60, 97), (60.001, 98), (MOST_WATTS, 255)],
+    [
+        (-MOST_WATTS, 1),
+        (-0.4, 1),
+        (0, 1),
+        (-0.0, 1),
+        (0.93, 1),
+        (0.94, 2),
+        (30, 81),
+        (30.001, 82),
+        (31.3, 82),
+        (31.4, 83),
+        (60, 97),
+        (60.001, 98),
+        (MOST_WATTS, 255),
+    ],
 )
 def test_a_code_is_a_sixteenth_of_an_octave(watts, code):
     assert code_of(np.array([watts], np.float32)).tolist() == [code]
@@ -81,6 +95,17 @@ def test_a_minute_is_at_one_power_while_all_of_its_readings_are_equal():
     assert [cell(cells, 7, minute)[2] for minute in (5, 6)] == [True, False]
     cells.take(parts({7: {6: 60.0}}))
     assert not cell(cells, 7, 6)[2], "it was not, so it is not"
+
+
+def test_a_minute_in_which_a_meter_only_feeds_in_is_marked():
+    cells = cells_of({7: {5: (-60.0, -0.5), 6: (-60.0, 60.0), 7: (-1.0, 0.0), 8: -3.0}})
+    low, high, same = (cells.block(0).cells[name][1, 5:9].tolist() for name in ("low", "high", "same"))
+    assert (low, high, same) == ([1] * 4, [1, 97, 1, 1], [FED_IN, 0, 0, FED_IN])
+    cells.take(parts({7: {5: -5.0, 8: 2.0}}))
+    assert cells.block(0).cells["same"][1, [5, 8]].tolist() == [FED_IN, 0]
+    powers = np.random.default_rng(1).uniform(0, 5000, 2000)
+    block = cells_of({7: dict(enumerate(powers[:1440]))}).block(0)
+    assert block.cells["same"][1].max() == FED_IN - 1
 
 
 def test_each_day_has_a_block_which_goes_once_the_day_is_over():

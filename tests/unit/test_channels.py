@@ -82,9 +82,15 @@ def test_bad_line_is_named(tmp_path, text, line, fault, options):
     [
         ("1 1\n3 1\n2 1\n", 3, "the time goes backwards, from 3", [1, 1, 1], "1 readings earlier than one before them: sorted in"),
         ("1 1\n1 2\n", 2, "a second reading at that time", [1], "1 readings at the same time as the one before them: left out"),
-        ("1 1\n2 -0.5\n", 2, "-0.5 W: a power is 0 or more", [1, -0.5], "1 readings that are negative or over a gigawatt: the job refuses"),
-        ("1 1\n2 4294967295\n", 2, "more than a gigawatt", [1, 2**32], "1 readings that are negative or over a gigawatt: the job refuses"),
-        ("1 inf\n", 1, "more than a gigawatt", [np.inf], "1 readings that are negative or over a gigawatt: the job refuses"),
+        (
+            "1 1\n2 -2e9\n",
+            2,
+            "-2e+09 W: more than a gigawatt",
+            [1, -2e9],
+            "1 readings that are no number or over a gigawatt: the job refuses",
+        ),
+        ("1 1\n2 4294967295\n", 2, "more than a gigawatt", [1, 2**32], "1 readings that are no number or over a gigawatt: the job refuses"),
+        ("1 inf\n", 1, "more than a gigawatt", [np.inf], "1 readings that are no number or over a gigawatt: the job refuses"),
         ("1 1\n\n2 nan\n", 3, "the power is missing", [1], "1 missing values: left out"),
         ("1 1\n2 ?\n3 1\n4 NULL\n", 2, "the power is missing", [1, 1], "2 missing values: left out (this is the first)"),
         ("t;p\n1;1\n2;\n", 3, "the power is missing", [1], "1 missing values: left out"),

@@ -10,7 +10,7 @@ from jobs.flink.operator import Houses
 from jobs.thresholds import Thresholds
 from tests.unit.driver import SETTING, SHARDS, Results, every_two_hours, rows_of
 from tests.unit.flink_stand_in import FlinkStandIn
-from tests.unit.logs import HOUR_MS, START_MS
+from tests.unit.logs import HOUR_MS, START_MS, burst
 
 
 def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately():
@@ -57,3 +57,17 @@ def test_a_day_begun_before_hours_were_kept_has_none_and_the_next_has_all():
     assert (second["kwh"], second["hours"]) == (pytest.approx(2.4), list(range(24)))
     assert second["hour_kwh"] == [pytest.approx(0.1)] * 24 and second["hour_covered_s"] == [3600] * 24
     assert second["hour_starts"] == [START_MS + h * HOUR_MS for h in range(24, 48)]
+
+
+def test_what_is_fed_in_has_its_own_columns_also_by_hour():
+    results, keyed = Results(), FlinkStandIn()
+    houses = Houses(SETTING, [DailyEnergy(SETTING)])
+    houses.open(keyed)
+    powers = [500.0, -2000.0, -0.25] + [100.0] * 24
+    bursts = [burst(at, at + HOUR_MS, {1: [(at, watts)]}) for at, watts in zip(range(START_MS, START_MS + 27 * HOUR_MS, HOUR_MS), powers)]
+    for [(keyed.key, row)] in rows_of(bursts, [len(bursts)], SETTING, DailyEnergy.wanted):
+        results.take(houses.process_element(row, keyed))
+    [first] = (record for record in results.last("daily_energy").values() if record["final"])
+    assert (first["kwh"], first["exported_kwh"], first["covered_s"]) == (pytest.approx(2.6), 2.00025, 86_400)
+    assert first["hour_kwh"][:4] == [0.5, 0, 0, pytest.approx(0.1)] and first["hour_exported_kwh"][:4] == [0, 2, 0.00025, 0]
+    assert [record["hour_exported_kwh"] for record in results.last("daily_energy").values() if not record["final"]] == [[]]

@@ -7,7 +7,13 @@ from hypothesis import strategies as st
 from jobs.core.energy import energies
 
 
-@given(st.lists(st.tuples(st.floats(2**-17, 1e6, width=32), st.integers(1, 1_000_000)), min_size=1, max_size=50))
+@given(
+    st.lists(
+        st.tuples(st.floats(2**-17, 1e6, width=32) | st.floats(-1e6, -(2**-17), width=32), st.integers(1, 1_000_000)),
+        min_size=1,
+        max_size=50,
+    )
+)
 def test_integer_energy_is_exact(pairs):
     from fractions import Fraction
 

@@ -8,7 +8,7 @@ import pytest
 
 from jobs.core.batches import Wanted, house_batches
 from jobs.core.energy import kwh
-from jobs.core.episodes import EPISODE, LIMIT, RUN, UNKNOWN, VERSION, Runs, Spell, Versions, changes, runs_over
+from jobs.core.episodes import EPISODE, LIMIT, RUN, RUN_1, UNKNOWN, VERSION, Runs, Spell, Versions, changes, runs_over
 from jobs.core.house_days import FRESH, HouseDays, Rules
 from jobs.core.readings import read
 from smartmeter.local_days import NEVER, midnights
@@ -408,15 +408,15 @@ def test_an_episode_whose_last_run_may_change_is_kept_whole():
 # State
 
 
-def test_a_long_episode_stays_one_run_of_80_bytes():
+def test_a_long_episode_stays_one_run_of_84_bytes():
     # 12 h of bursts of 5 minutes, all over the limit, the first half of each hour's bursts after the second.
     house = House()
     for hour in range(12):
         for n in (*range(6, 12), *range(6)):
             begin = hour * 3600 + n * 300
             house.take(at(begin, begin + 300, {1: {begin + s: 300 for s in range(0, 300, 100)}}))
-    assert RUN.itemsize == 80
-    assert len(house.runs.to_bytes()) == 1 + 80
+    assert RUN.itemsize == 84
+    assert len(house.runs.to_bytes()) == 1 + 84
     # (300 - 100) W from 0 until the last reading.
     last_s = 12 * 3600 - 100
     assert plain(house.episodes()) == [(0, last_s, True, 12 * 36, about(200 * last_s))]
@@ -435,11 +435,19 @@ def test_runs_are_restored_from_their_bytes():
     house = House()
     house.take(at(0, 100, {1: {0: 300, 10: 50, 20: 300}}))
     state = house.runs.to_bytes()
-    assert len(state) == 1 + 2 * 80
+    assert len(state) == 1 + 2 * 84
     assert Runs.from_bytes(state).to_bytes() == state
-    assert Runs.from_bytes(None).to_bytes() == Runs().to_bytes() == b"\x01"
+    assert Runs.from_bytes(None).to_bytes() == Runs().to_bytes() == b"\x02"
     with pytest.raises(ValueError, match="state version 7"):
         Runs.from_bytes(b"\x07" + state[1:])
+
+
+def test_runs_of_the_last_release_are_read():
+    house = House()
+    house.take(at(0, 100, {1: {0: 300, 10: 50, 20: 300}}))
+    earlier = np.array([run[:-1] for run in house.runs.runs.tolist()], RUN_1)
+    assert len(earlier.tobytes()) == 2 * 80
+    assert Runs.from_bytes(b"\x01" + earlier.tobytes()).to_bytes() == house.runs.to_bytes()
 
 
 # Changes

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jobs.core.energy import HOUR, kwh
+from jobs.core.energy import HOUR, HOUR_1, SUMS, kwh
 from jobs.core.hours import MOST_GATHERED, Hours, gained, summed
 from jobs.core.house_days import FRESH, HouseDays, Rules
 from jobs.core.local_hours import clock_hour
@@ -23,7 +23,7 @@ from tests.unit.flink_stand_in import State
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, logs
 
 RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=HOUR_MS)
-INTEGERS = ["energy_mj", "energy_rest", "covered_ms"]
+INTEGERS = list(SUMS)
 
 
 class House:
@@ -62,6 +62,10 @@ class House:
         return rows, found
 
 
+def near(value):
+    return pytest.approx(value, rel=1e-9, abs=1e-18)
+
+
 def by_hour(zone, found, meter=1):
     """[(hour, kwh)]: what the clock shows at the start of each hour, and its energy."""
     own = found[(found["meter_id"] == meter) & (found["covered_ms"] > 0)]
@@ -94,6 +98,31 @@ def test_a_meter_that_reports_a_change_only_is_held_across_hours():
     house.take(burst(at + HOUR_MS, at + 3 * HOUR_MS, {1: [(at + 2 * HOUR_MS + 1_200_000, 0.0)]}))
     _, found = house.take(burst(at + HOUR_MS // 2, at + HOUR_MS, {1: []}))
     assert by_hour(NEW_YORK, found) == [(18, 2.5), (19, 3.0), (20, 1.0)]
+
+
+def test_what_is_drawn_and_what_is_fed_in_add_up_apart_within_an_hour():
+    # 600 W for half an hour, then 1 kW is fed in for 75 min, across the end of two hours, then 200 W: 0.3 and 0.05 kWh; 0.5, 0.75 kWh.
+    house, at = House(Rules(3 * HOUR_MS, HOUR_MS)), START_MS + 10 * HOUR_MS
+    house.take(burst(at, at + HOUR_MS, {1: [(at, 600.0), (at + HOUR_MS // 2, -1000.0)]}))
+    readings = [(at + HOUR_MS + 45 * 60_000, 200.0), (at + 2 * HOUR_MS, 0.0)]
+    rows, found = house.take(burst(at + HOUR_MS, at + 3 * HOUR_MS, {1: readings}))
+    found = found[found["covered_ms"] > 0]
+    assert by_hour(NEW_YORK, found) == [(10, 0.3), (11, 0.05)]
+    assert kwh(found["exported_mj"], found["exported_rest"]).tolist() == [0.5, 0.75] and found["covered_ms"].tolist() == [HOUR_MS] * 2
+    assert kwh(rows["exported_mj"], rows["exported_rest"]).tolist() == [1.25]
+    [columns] = hour_columns(rows, found, NEW_YORK)
+    assert columns["hour_exported_kwh"] == [0.5, 0.75]
+
+
+def test_state_of_the_last_release_is_read():
+    state = State()
+    hours = np.array([(1, 15_082, START_MS, 5, 6, 7), (1, 15_082, START_MS + HOUR_MS, 8, 9, 10)], HOUR_1)
+    state["present_hours"] = b"\x01\x01\x00" + np.array([15_082], "<i4").tobytes() + hours[1:].tobytes()
+    state["hours/15082"] = hours[:1].tobytes()
+    found = Hours(state)
+    found.keep()
+    for one in (found, Hours(state)):
+        assert summed(one.of_days([15_082])).tolist() == [(*row, 0, 0) for row in hours.tolist()]
 
 
 @pytest.mark.parametrize(
@@ -133,7 +162,7 @@ def test_a_day_that_was_received_in_part_before_hours_were_kept_has_none():
     rows = daily(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_sample_period_ms)
     held = held_by_hour(house.days.sections, NEW_YORK, house.days.clock_ms, RULES.max_sample_period_ms)
     assert list(hour_columns(rows, summed(Hours(house.state).of_days([int(rows["day"][0])]), held), NEW_YORK)) == [
-        {"hour_starts": [], "hours": [], "hour_kwh": [], "hour_covered_s": []}
+        {"hour_starts": [], "hours": [], "hour_kwh": [], "hour_covered_s": [], "hour_exported_kwh": []}
     ]
 
 
@@ -145,8 +174,8 @@ def test_state_stays_small_and_what_is_over_is_one_value_a_day():
         present = len(house.state["present_hours"])
         assert present <= 3 + 2 * 4 + HOUR.itemsize * (MOST_GATHERED + 2 * 20)
     last_day = (date(2011, 4, 20) - EPOCH).days
-    assert HOUR.itemsize == 36 and set(house.state) == {"present_hours", f"hours/{last_day}"}
-    assert 20 * 20 * 36 <= len(house.state[f"hours/{last_day}"]) <= 20 * 24 * 36
+    assert HOUR.itemsize == 52 and set(house.state) == {"present_hours", f"hours/{last_day}"}
+    assert 20 * 20 * 52 <= len(house.state[f"hours/{last_day}"]) <= 20 * 24 * 52
 
 
 @settings(max_examples=200, deadline=None)
@@ -168,6 +197,6 @@ def test_the_hours_of_any_log_add_up_at_any_time_and_are_the_oracles(log, data):
     assert last[0] == last[1]
     assert set(last[0]) == {(meter, day) for _, meter, day in expected.days}
     for (_, meter, day), judged in expected.days.items():
-        assert hours_of(zone, *last[0][meter, day].values()) == {
-            own: (pytest.approx(hour.kwh, rel=1e-9, abs=1e-18), hour.covered_ms) for own, hour in judged.hours.items()
+        assert hours_of(zone, **last[0][meter, day]) == {
+            own: (near(hour.kwh), hour.covered_ms, near(hour.exported_kwh)) for own, hour in judged.hours.items()
         }

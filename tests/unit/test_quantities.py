@@ -43,7 +43,7 @@ def test_registers_and_power_have_columns_of_their_own(decoded):
     readings = decoded(BURST, replace(BURST, house_id=9))
     columns, registers = readings.columns, readings.registers
     assert readings.bursts["channels"].tolist() == [2, 2] and columns.meter_id.tolist() == [1, 2] * 2
-    assert columns.hold_ms.tolist() == [0, 1_800_000] * 2 and columns.watts.tolist() == [10, 20, 30] * 2
+    assert columns.period_ms.tolist() == [0, 1_800_000] * 2 and columns.watts.tolist() == [10, 20, 30] * 2
     assert columns.gap_ms.tolist() == [0, 4000, 3000] * 2
     assert registers.channels.tolist() == [(0, 1, IMPORT, 3), (0, 1, EXPORT, 2), (1, 1, IMPORT, 3), (1, 1, EXPORT, 2)]
     assert registers.gap_ms.tolist() == [1000, 2000, 5000, 0, 9000] * 2

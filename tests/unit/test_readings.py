@@ -141,7 +141,7 @@ def test_a_wrong_unit_of_time_is_named(times, reason):
     assert reason in why_bad(burst, 1_792_368_000_000, Settings().rules.oldest_ms)
 
 
-@pytest.mark.parametrize("watts", [-0.4, -1e-30, float("nan"), float("inf"), float("-inf"), 1.1e9, 2.0**32 - 1])
+@pytest.mark.parametrize("watts", [float("nan"), float("inf"), float("-inf"), 1.1e9, -1.1e9, 2.0**32 - 1])
 def test_a_reading_that_is_no_power_is_refused_alone_and_the_one_before_it_holds_on(watts):
     readings, reasons = read([encode_burst(GOOD), changed(watts=[watts, 1, watts, 3, watts]), encode_burst(GOOD)], LATEST_MS)
     columns = readings.columns
@@ -155,7 +155,7 @@ def test_a_reading_that_is_no_power_is_refused_alone_and_the_one_before_it_holds
     assert readings.bursts["newest_ms"].tolist() == [GOOD.start_ms + t for t in (9000, 4000, 9000)]
 
 
-@pytest.mark.parametrize("watts", [0, -0.0, 1e9, 1e-30])
+@pytest.mark.parametrize("watts", [0, -0.0, 1e9, 1e-30, -0.4, -1e-30, -1e9])
 def test_any_power_that_is_possible_is_used(watts):
     readings, _ = read([changed(watts=[watts] * 5)], LATEST_MS)
     assert len(readings.columns.refused) == 0 and readings.columns.watts.tolist() == [np.float32(watts)] * 5
@@ -251,7 +251,7 @@ def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_read
         )
         columns, is_power = readings.columns, burst.quantities == 0 if len(burst.quantities) else np.ones(len(burst.meter_ids), bool)
         assert columns.meter_id.tolist() == burst.meter_ids[is_power].tolist()
-        assert columns.hold_ms.tolist() == [
+        assert columns.period_ms.tolist() == [
             1000 * hold for hold in (burst.holds_s[is_power] if len(burst.holds_s) else 0 * columns.meter_id)
         ]
         times = [

@@ -52,6 +52,13 @@ def test_a_section_holds_its_readings(watts, readings, first_s, last_s, joules, 
         assert section["last_watts"] == watts[last_s]
 
 
+def test_a_section_has_what_is_drawn_apart_from_what_is_fed_in():
+    [section], _ = of(at(0, 60, {0: -100, 10: 200, 30: -0.5, 32: 7}))
+    assert kwh(section["energy_mj"], section["energy_rest"]) * 3.6e6 == pytest.approx(200 * 20)
+    assert kwh(section["exported_mj"], section["exported_rest"]) * 3.6e6 == pytest.approx(100 * 10 + 0.5 * 2)
+    assert (section["covered_ms"], section["peak_watts"]) == (32_000, 0), "the batch fills in the peak"
+
+
 def test_there_is_a_section_for_each_burst_meter_and_day():
     sections, _ = of(at(0, 60, {0: 1}, {}), at(DAY_S - 60, DAY_S + 60, {DAY_S - 1: 2, DAY_S: 3, DAY_S + 1: 4}))
     day = int(sections["day"][0])
@@ -72,7 +79,7 @@ def test_there_is_a_section_for_each_burst_meter_and_day():
 
 
 def test_refused_readings_count_on_their_day():
-    sections, _ = of(at(DAY_S - 60, DAY_S + 60, {DAY_S - 30: -1, DAY_S - 20: 5, DAY_S + 10: NAN, DAY_S + 20: 2.0**32}))
+    sections, _ = of(at(DAY_S - 60, DAY_S + 60, {DAY_S - 30: -(2.0**32), DAY_S - 20: 5, DAY_S + 10: NAN, DAY_S + 20: 2.0**32}))
     assert sections[["readings", "refused"]].tolist() == [(1, 1), (0, 2)]
 
 

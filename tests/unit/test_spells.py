@@ -99,6 +99,13 @@ def test_mains_are_dead_under_what_they_always_draw():
     assert not starts({7: minutes | {130: (20.0, 70.0)}}, always(mains))
 
 
+def test_mains_that_feed_in_are_not_dead():
+    mains = usual(mains=True, dead=code(60))
+    at_noon = {99: 100.0, **every_minute(100, 100 + HOUR_MINUTES, -1000.0), **every_minute(100 + HOUR_MINUTES, 300, 10.0)}
+    assert starts({7: at_noon}, always(mains)) == [("dead", 7, 100 + 2 * HOUR_MINUTES, 299)]
+    assert not starts({7: every_minute(100, 500, lambda m: (-1000.0, -0.5))}, always(mains))
+
+
 @pytest.mark.parametrize("mains", [False, True])
 def test_a_meter_repeats_the_same_reading(mains):
     allowed = SAME_FACTOR * 30 + HOUR_MINUTES

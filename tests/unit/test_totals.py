@@ -1,5 +1,6 @@
 """Totals of a day: hand-worked values."""
 
+import math
 from datetime import date
 
 import pytest
@@ -38,10 +39,19 @@ def test_an_interval_across_midnight_is_split():
         assert energies == [pytest.approx(0.001, rel=1e-12), pytest.approx(0.003, rel=1e-12)]
 
 
-def test_a_negative_clamp_costs_its_own_readings_and_its_meter_has_a_row():
-    # An hour, a reading each 10 s: 400 W and 80 W hold for 3590 s until the newest reading; meter 3 measures -0.4 W throughout.
+def test_a_negative_power_is_fed_in_and_splits_at_midnight_too():
+    # 720 W are fed in from 10 s before midnight on, for 30 s: 2 Wh on the first day, 4 Wh on the second.
+    midnight = START_MS + 24 * HOUR_MS
+    results, _, _ = run([burst(midnight - 60_000, midnight + 60_000, {1: [(midnight - 10_000, -720), (midnight + 20_000, 36)]})], RULES)
+    rows = [row for row, _ in results.values()]
+    assert [kwh(row["exported_mj"], row["exported_rest"]) for row in rows] == [0.002, 0.004]
+    assert [(row["energy_mj"], row["covered_ms"]) for row in rows] == [(0, 10_000), (0, 20_000)]
+
+
+def test_a_clamp_that_measures_nothing_possible_costs_its_own_readings_and_its_meter_has_a_row():
+    # An hour, a reading each 10 s: 400 W and 80 W hold for 3590 s until the newest reading; meter 3 measures no number throughout.
     times = [START_MS + s * 1000 for s in range(0, 3600, 10)]
-    of_meter = {1: [(t, 400) for t in times], 2: [(t, 80) for t in times], 3: [(t, -0.4) for t in times]}
+    of_meter = {1: [(t, 400) for t in times], 2: [(t, 80) for t in times], 3: [(t, math.nan) for t in times]}
     with_clamp, _, _ = run([burst(START_MS, START_MS + HOUR_MS, of_meter)], RULES)
     without, _, _ = run([burst(START_MS, START_MS + HOUR_MS, {m: of_meter[m] for m in (1, 2)})], RULES)
     day = date(2011, 4, 18)
