@@ -4,27 +4,31 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
-from typing import Literal
 
 from generator.places import Place
 from smartmeter.arrays import Float32s, Ints
-from smartmeter.messages.records import HouseRecord
+from smartmeter.errors import UserError
+from smartmeter.messages.records import HouseRecord, MeterKind
 from smartmeter.timezones import zone
 
 Readings = tuple[Ints, Float32s]
 """(times_ms int64, watts float32) of one meter, in ascending order of time."""
 
 
+Kind = MeterKind
+
+
 @dataclass(frozen=True)
 class Meter:
-    """One meter of a house; kind is mains or appliance."""
+    """One meter of a house. parent: meter_id of the meter that measures this one's power too; 0: none but the mains."""
 
     meter_id: int
     label: str
-    kind: Literal["mains", "appliance"]
+    kind: Kind
+    parent: int = 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,11 +41,29 @@ class HouseDay:
     readings: list[Readings]
 
 
+def check_parents(place: str, meters: Sequence[Meter]) -> None:
+    """Raise UserError if a meter's parent is no meter of the same house, or if a meter would contain itself. place: of the house."""
+    parent_of = {meter.meter_id: meter.parent for meter in meters}
+    for meter in meters:
+        above = [meter.meter_id]
+        while parent := parent_of[above[-1]]:
+            if parent not in parent_of:
+                raise UserError(
+                    f"{place}: the parent of meter {above[-1]} is {parent}, which is no meter of the house; give one of its meters, or 0 if "
+                    "only the mains contain it"
+                )
+            if parent in above:
+                circle = " in ".join(map(str, [*above[above.index(parent) :], parent]))
+                raise UserError(f"{place}: meter {circle} is a circle of parents; correct the parent of one of them")
+            above.append(parent)
+
+
 class House(ABC):
     """A house with its meters. Memory is bounded by one day of its readings."""
 
     def __init__(self, house_id: int, source: str, timezone: str, meters: list[Meter], place: Place | None = None):
         zone(timezone)
+        check_parents(f"house {house_id}", meters)
         self.house_id = house_id
         self.source = source
         self.timezone = timezone
@@ -65,6 +87,8 @@ class House(ABC):
             "latitude": place.latitude if place else None,
             "longitude": place.longitude if place else None,
             "population": place.population if place else None,
-            "meters": [{"meter_id": meter.meter_id, "label": meter.label, "kind": meter.kind} for meter in self.meters],
+            "meters": [
+                {"meter_id": meter.meter_id, "label": meter.label, "kind": meter.kind, "parent": meter.parent} for meter in self.meters
+            ],
             "updated": int(time.time() * 1000),
         }

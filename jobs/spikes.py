@@ -159,7 +159,7 @@ class OverPercentile(Spikes):
         self.wanted = Wanted(readings_over_watts=LEAST_LIMITS * self.added_watts)
 
     def limit_of(self, meter: MeterThresholdRecord) -> float | None:
-        """See Spikes. A meter without a limit is warming up."""
+        """See Spikes. A meter without a limit is warming up, or one of solar or of a battery."""
         return None if meter["limit_watts"] is None else meter["percentile_watts"] + self.added_watts
 
     def noted(self, episodes: Rows) -> Rows:

@@ -26,6 +26,8 @@ QUARTER_MS = 900_000
 OFF_WATTS = 1e-5
 """A reading of so much or less is left out of the thresholds."""
 MOST_WATTS = 1e9
+SOURCES = {"solar", "battery"}
+"""Kinds of meters that feed the house. They have no limit."""
 
 
 @dataclass
@@ -106,11 +108,8 @@ class Threshold:
     readings: int
     covered_s: float
     limit_watts: float | None
+    warming_up: bool
     usual: dict | None = None
-
-    @property
-    def warming_up(self) -> bool:
-        return self.limit_watts is None
 
 
 @dataclass
@@ -565,12 +564,15 @@ def _of_window(outcome, house, meters, watts_of, day, rule, watched, kinds):
     for meter in meters:
         days = [watts_of.get((meter, d), []) for d in history]
         covered_ms = [outcome.days[house, meter, d].covered_ms if (house, meter, d) in outcome.days else 0 for d in history]
-        if has_power(days[-rule.window_days :]) or when_on(days, rule):
+        source = kinds.get(meter) in SOURCES
+        if has_power(days[-rule.window_days :]) or when_on(days, rule) or (source and any(days)):
             mains = kinds[meter] == "mains" if meter in kinds else always_on(days, rule)
             found[meter] = threshold(days, covered_ms, rule, mains)
+            mains = mains and (meter in kinds or not found[meter].warming_up)
+            if source:
+                found[meter].limit_watts, found[meter].warming_up = None, False
             if watched:
-                mains = mains and (meter in kinds or not found[meter].warming_up)
-                found[meter].usual = watched.usual(meter, day, rule.limit_days, mains)
+                found[meter].usual = watched.usual(meter, day, rule.limit_days, mains, source, bool(SOURCES & {*kinds.values()}))
     return found
 
 
@@ -593,7 +595,8 @@ def threshold(days: list[list[float]], covered_ms: list[int], rule: Rule, mains:
     watts = [w for day in days[-rule.window_days :] for w in day if w > OFF_WATTS]
     exact = quantile_of(watts, rule.quantile) if watts else 0.0
     covered_s = sum(covered_ms[-rule.window_days :]) / 1000
-    return Threshold(sketched(exact) if watts else 0.0, exact, len(watts), covered_s, limit_of(days, sum(covered_ms), rule, mains))
+    limit_watts = limit_of(days, sum(covered_ms), rule, mains)
+    return Threshold(sketched(exact) if watts else 0.0, exact, len(watts), covered_s, limit_watts, limit_watts is None)
 
 
 def limit_of(days: list[list[float]], covered_ms: int, rule: Rule, mains: bool) -> float | None:
@@ -649,7 +652,7 @@ def _find_alerts(outcome, house, meters, zone, clock_ms, periods, allowed_latene
         for i, (time_ms, watts) in enumerate(readings):
             version = outcome.thresholds.get((house, local_date(zone, time_ms - allowed_lateness_ms)))
             found = version.meters.get(meter) if version else None
-            if not found or found.warming_up:
+            if not found or found.limit_watts is None:
                 continue
             limit_watts = found.limit_watts if added_watts is None else found.percentile_watts + added_watts
             if of_users.of_meter:

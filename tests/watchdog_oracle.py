@@ -326,10 +326,13 @@ class House:
         known = [self.silences[d] for d in _days_before(day, days) if d in self.silences]
         return sorted(known)[-2] if len(known) >= self.numbers.usual_days else None
 
-    def usual(self, meter: int, day: date, days: int, mains: bool) -> dict | None:
-        """What is usual for a meter, from the days before one."""
+    def usual(self, meter: int, day: date, days: int, mains: bool, source: bool, beside_sources: bool) -> dict | None:
+        """What is usual for a meter, from the days before one. beside_sources: whether the house has solar or a battery."""
         shapes = [self.shapes[meter][d] for d in _days_before(day, days) if d in self.shapes[meter]]
-        return usual_of(shapes, mains, self.numbers)
+        if source:
+            return usual_of_source(shapes, self.numbers)
+        usual = usual_of(shapes, mains, self.numbers)
+        return usual | {"standby_watts": None, "dead_watts": None} if usual and beside_sources else usual
 
     def spells(
         self, house_id: int, judged: Iterable[int], judge_of: Callable[[int, int], dict | None], clock_minute: int, rules: HouseRules
@@ -424,6 +427,23 @@ def usual_of(shapes: list[Shape], mains: bool, numbers: Numbers) -> dict | None:
     }
 
 
+def usual_of_source(shapes: list[Shape], numbers: Numbers) -> dict | None:
+    """That of solar or of a battery, which may be on and off for 45 days or more."""
+    if len(shapes) < numbers.usual_days:
+        return None
+    return {
+        "mains": False,
+        "longest_run_minutes": [65_535] * len(LEVEL_WATTS),
+        "longest_off_minutes": 65_535,
+        "longest_same_minutes": sorted(shape.equal for shape in shapes)[-1 if len(shapes) < numbers.few_used else -2],
+        "longest_gap_minutes": sorted(shape.gap for shape in shapes)[-2],
+        "hour_watts": [],
+        "standby_watts": None,
+        "dead_watts": None,
+        "rare_watts": [],
+    }
+
+
 def _low(lows: list[float], share: float) -> float:
     return sorted(lows)[math.floor(share * (len(lows) - 1))]
 
@@ -472,7 +492,7 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
     over_standby = beside(lambda minute: over(minute, judged[minute]["standby_watts"]))
     under_dead = beside(
         lambda minute: (
-            judged[minute]["mains"]
+            judged[minute]["dead_watts"] is not None
             and step_of(meter.minutes[minute].high) < step_of(judged[minute]["dead_watts"])
             and not meter.minutes[minute].high < 0  # it feeds in
         )
@@ -502,6 +522,7 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
         broken("band", minute, rare, numbers.band, 0)
         if usual["mains"]:
             broken("hour", minute, over_hour, numbers.over_hour, step_of(hour_limit(minute)))
+        if usual["standby_watts"] is not None:
             broken("standby", minute, over_standby, numbers.standby, step_of(usual["standby_watts"]))
             broken("dead", minute, under_dead, numbers.dead, step_of(usual["dead_watts"]))
         most = usual["longest_same_minutes"]

@@ -15,23 +15,30 @@ class MeterKinds(NamedTuple):
     """The meters of each kind: meter_ids, rising, as bytes of int32, because a worker holds those of all houses."""
 
     mains: bytes = b""
-    appliances: bytes = b""
+    appliances: bytes = b""  # ev chargers are appliances
+    sources: bytes = b""  # solar and batteries
 
     @classmethod
     def of(cls, meters: Iterable[MeterRecord]) -> MeterKinds:
         """Those of the meters of a description. If it has a meter twice, the last one counts."""
         kind_of = {meter["meter_id"]: meter["kind"] for meter in sorted(meters, key=lambda meter: meter["meter_id"])}
-        mains, appliances = (
-            np.array([meter_id for meter_id, its_kind in kind_of.items() if its_kind == kind], np.int32).tobytes()
-            for kind in ("mains", "appliance")
+        return cls(
+            *(
+                np.array([meter_id for meter_id, kind in kind_of.items() if kind in kinds], np.int32).tobytes()
+                for kinds in (("mains",), ("appliance", "ev"), ("solar", "battery"))
+            )
         )
-        return cls(mains, appliances)
 
     def are_mains(self, meter_ids: Int32s, always_on: Bools) -> Bools:
         """bool (m,): whether each meter is mains. One that the description does not name is if it is always on."""
-        mains, appliances = (np.isin(meter_ids, np.frombuffer(of_kind, np.int32)) for of_kind in self)
-        are_mains: Bools = mains | (always_on & ~appliances)
+        mains, appliances, sources = (np.isin(meter_ids, np.frombuffer(of_kind, np.int32)) for of_kind in self)
+        are_mains: Bools = mains | (always_on & ~appliances & ~sources)
         return are_mains
+
+    def are_sources(self, meter_ids: Int32s) -> Bools:
+        """bool (m,): whether each meter is one of solar or of a battery."""
+        are_sources: Bools = np.isin(meter_ids, np.frombuffer(self.sources, np.int32))
+        return are_sources
 
 
 NO_KINDS = MeterKinds()

@@ -46,16 +46,19 @@ USUAL = np.dtype(
 USUALS_VERSION = 1
 
 
-def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord | None:
+def usual_record(days: Rows, mains: bool, least_days: int, beside_sources: bool = False) -> MeterUsualRecord | None:
     """What the shapes (SHAPE, rising) of a meter's last days say; None with fewer than least_days, at least 2.
 
     With no more than least_days days with use, the longest of their runs counts and no power is seldom: it may have programs that have not
     been seen. With more, the second-longest counts, so that a long fault does not become usual.
+
+    beside_sources: whether the house has solar or a battery. Its mains fall to 0 because of the sun, so no standby is usual.
     """
     used = int((days["longest"][:, 0] > 0).sum())
     if len(days) < least_days or used < min(LEAST_USED, least_days):
         return None
     longest = np.sort(days["longest"], axis=0)[-1 if used <= least_days else -2].tolist()
+    falls = mains and not beside_sources
     return {
         "mains": mains,
         "longest_run_minutes": longest[:LEVELS],
@@ -63,9 +66,28 @@ def usual_record(days: Rows, mains: bool, least_days: int) -> MeterUsualRecord |
         "longest_same_minutes": longest[SAME],
         "longest_gap_minutes": int(np.sort(days["gap"])[-2]),
         "hour_watts": _hour_watts(days["held"]) if mains else [],
-        "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
-        "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if mains else None,
+        "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if falls else None,
+        "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if falls else None,
         "rare_watts": [] if mains or used <= least_days else _rare_watts(days["minutes_at"].sum(axis=0)),
+    }
+
+
+def source_record(days: Rows, least_days: int) -> MeterUsualRecord | None:
+    """What is usual for a meter of solar or of a battery; None with fewer than least_days, at least 2. Sun and storage follow the weather and
+    the house, so only equal readings and silences last for a usual time. All else may last for any time (MOST).
+    """
+    if len(days) < least_days:
+        return None
+    return {
+        "mains": False,
+        "longest_run_minutes": [MOST] * LEVELS,
+        "longest_off_minutes": MOST,
+        "longest_same_minutes": int(np.sort(days["longest"][:, SAME])[-1 if len(days) <= least_days else -2]),
+        "longest_gap_minutes": int(np.sort(days["gap"])[-2]),
+        "hour_watts": [],
+        "standby_watts": None,
+        "dead_watts": None,
+        "rare_watts": [],
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.sketch import Sketches
 from jobs.core.state_version import require_version
-from jobs.core.usual import usual_record
+from jobs.core.usual import source_record, usual_record
 from smartmeter.arrays import Bools, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterThresholdRecord
@@ -175,25 +175,33 @@ class Window:
     def meters(self, limits: Limits, shapes: Rows, kinds: MeterKinds = NO_KINDS) -> Iterator[MeterThresholdRecord]:
         """Yield a record (schema MeterThreshold) for each meter that had power in the window or was on in the limit_days, rising.
 
-        shapes: SHAPE of the limit_days; kinds: those of the house's meters.
+        A meter of solar or of a battery has one if it had a reading in the limit_days, and no limit. shapes: SHAPE of the limit_days; kinds:
+        those of the house's meters.
         """
         in_sketches, percentiles = self.sketches.quantile(limits.quantile)
-        meter_ids = np.union1d(in_sketches, self.days["meter_id"][self.days["on_readings"] > 0])
+        of_sources = (self.days["readings"] > 0) & kinds.are_sources(self.days["meter_id"])
+        meter_ids = np.union1d(in_sketches, self.days["meter_id"][(self.days["on_readings"] > 0) | of_sources])
         at = np.searchsorted(meter_ids, in_sketches)
         percentile_watts, readings = np.zeros(len(meter_ids)), np.zeros(len(meter_ids), np.int64)
         percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]
         covered_ms, limit_watts, mains = limits.of_meters(meter_ids, self.days, self.date, kinds)
-        for m, (meter_id, percentile, count, covered, limit) in enumerate(
-            zip(*(column.tolist() for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts)))
+        for meter_id, percentile, count, covered, limit, is_mains, is_source in zip(
+            *(
+                column.tolist()
+                for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts, mains, kinds.are_sources(meter_ids))
+            )
         ):
+            own = shapes[shapes["meter_id"] == meter_id]
             yield {
                 "meter_id": meter_id,
                 "percentile_watts": percentile,
                 "readings": count,
                 "covered_s": covered / 1000,
-                "warming_up": isnan(limit),
-                "limit_watts": None if isnan(limit) else limit,
-                "usual": usual_record(shapes[shapes["meter_id"] == meter_id], bool(mains[m]), limits.usual_days),
+                "warming_up": isnan(limit) and not is_source,
+                "limit_watts": None if isnan(limit) or is_source else limit,
+                "usual": source_record(own, limits.usual_days)
+                if is_source
+                else usual_record(own, is_mains, limits.usual_days, bool(kinds.sources)),
             }
 
     def to_bytes(self) -> bytes:

@@ -14,6 +14,8 @@ LongColumn = list[int] | Ints
 FloatColumn = list[float] | Float32s
 """Columns of the schemas that are nearly all arrays: smartmeter.messages.codec writes NumPy arrays and reads lists."""
 
+MeterKind = Literal["mains", "appliance", "solar", "battery", "ev"]
+
 AnyRecord = dict[str, Any]
 """A record whose schema is only known at run time."""
 
@@ -40,7 +42,8 @@ class MeterRecord(TypedDict):
 
     meter_id: int
     label: str
-    kind: Literal["mains", "appliance"]
+    kind: MeterKind
+    parent: int
 
 
 class HouseRecord(TypedDict):

@@ -278,7 +278,7 @@ def rules_of_a_log(draw, bursts) -> list[RuleRecord]:
 
 def description(house_id: int, **kinds: str) -> HouseRecord:
     """The description of a house with meters m1="mains" and so on."""
-    meters = [{"meter_id": int(name[1:]), "label": name, "kind": kind} for name, kind in kinds.items()]
+    meters = [{"meter_id": int(name[1:]), "label": name, "kind": kind, "parent": 0} for name, kind in kinds.items()]
     house = {"house_id": house_id, "timezone": "UTC", "source": "", "zip": "", "city": "", "state": "", "meters": meters, "updated": 0}
     return house | dict.fromkeys(("latitude", "longitude", "population"))
 
@@ -290,7 +290,9 @@ def descriptions_of_a_log(draw, bursts) -> list[HouseRecord]:
     for house_id in sorted({b.house_id for b in bursts}):
         meters = sorted({meter for b in bursts if b.house_id == house_id for meter in [*b.meter_ids.tolist(), 9]})
         for _ in range(draw(st.sampled_from([1, 0, 1, 2]))):
-            kinds = {f"m{meter}": draw(st.sampled_from(["mains", "appliance", None])) for meter in meters}
+            kinds = {
+                f"m{meter}": draw(st.sampled_from(["mains", "appliance", "mains", "ev", None, "solar", "battery"])) for meter in meters
+            }
             found.append(description(house_id, **{name: kind for name, kind in kinds.items() if kind}))
     return found
 

@@ -13,7 +13,7 @@ HOUSE = {
     "longitude": None,
     "population": None,
     "updated": 5,
-    "meters": [{"meter_id": 2, "label": "fridge", "kind": "appliance"}],
+    "meters": [{"meter_id": 2, "label": "fridge", "kind": "appliance", "parent": 0}],
 }
 
 

@@ -244,16 +244,21 @@ def test_the_kinds_drawn_change_limits_what_is_usual_and_alerts():
     def look(log, data):
         of_kinds, guessed = (judged(*log, houses=houses) for houses in (data.draw(descriptions_of_a_log(log[0])), ()))
         pairs = [
-            (meter, other)
+            (meter, guessed.thresholds[version].meters[meter_id])
             for version in of_kinds.thresholds
-            for meter, other in zip(of_kinds.thresholds[version].meters.values(), guessed.thresholds[version].meters.values())
+            for meter_id, meter in of_kinds.thresholds[version].meters.items()
+            if meter_id in guessed.thresholds[version].meters  # one of solar may have no power at all
         ]
+        limits = [(meter.limit_watts, other.limit_watts) for meter, other in pairs if other.limit_watts]
+        usuals = [(meter.usual, other.usual) for meter, other in pairs if meter.usual and other.usual]
         present = {
             "log": True,
-            "higher limit": any(not meter.warming_up and meter.limit_watts > other.limit_watts for meter, other in pairs),
-            "lower limit": any(not meter.warming_up and meter.limit_watts < other.limit_watts for meter, other in pairs),
-            "mains": any(meter.usual and meter.usual["mains"] and not other.usual["mains"] for meter, other in pairs),
-            "no mains": any(meter.usual and not meter.usual["mains"] and other.usual["mains"] for meter, other in pairs),
+            "higher limit": any(own and own > other for own, other in limits),
+            "lower limit": any(own and own < other for own, other in limits),
+            "no limit": any(own is None for own, _ in limits),
+            "mains": any(own["mains"] and not other["mains"] for own, other in usuals),
+            "no mains": any(not own["mains"] and other["mains"] for own, other in usuals),
+            "no standby": any(own["mains"] and own["standby_watts"] is None for own, _ in usuals),
             "other alerts": of_kinds.alerts_at_end.keys() != guessed.alerts_at_end.keys(),
         }
         seen.update(name for name in present if present[name])
@@ -261,6 +266,7 @@ def test_the_kinds_drawn_change_limits_what_is_usual_and_alerts():
     look()
     shares = {name: count / seen["log"] for name, count in seen.items()}
     least = {"higher limit": 0.2, "lower limit": 0.1, "mains": 0.1, "no mains": 0.05, "other alerts": 0.2}
+    least |= {"no limit": 0.1, "no standby": 0.05}
     assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, str(shares)
 
 

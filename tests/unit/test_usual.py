@@ -8,7 +8,7 @@ import pytest
 from jobs.core.cells import HOUSE, code_of, watts_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS, MOST, SHAPE
-from jobs.core.spells import RUN_FACTOR
+from jobs.core.spells import LONG_PAUSE_MINUTES, RUN_FACTOR
 from jobs.core.user_rules import TIMES
 from jobs.core.usual import (
     DEAD_FACTOR,
@@ -25,6 +25,7 @@ from jobs.core.usual import (
     Usuals,
     house_silence,
     silence_row,
+    source_record,
     usual_record,
     usual_row,
 )
@@ -97,6 +98,29 @@ def test_standby_follows_from_the_median_and_dead_from_the_lowest_of_the_last_da
     assert usual_record(days, True, DAYS)["standby_watts"] == STANDBY_FACTOR * 90 + STANDBY_ADDED_WATTS
     appliance = usual_record(days, False, DAYS)
     assert appliance["standby_watts"] is appliance["dead_watts"] is None and found["mains"] and not appliance["mains"]
+
+
+def test_the_mains_beside_solar_have_no_standby_and_are_else_as_usual():
+    usual = usual_record(shapes(), True, DAYS)
+    assert usual["standby_watts"] and usual["dead_watts"]
+    assert usual_record(shapes(), True, DAYS, beside_sources=True) == usual | {"standby_watts": None, "dead_watts": None}
+    [row] = usual_row(7, usual_record(shapes(), True, DAYS, beside_sources=True))
+    assert (row["mains"], row["standby"], row["dead"]) == (True, 0, 0)
+    assert usual_record(shapes(), False, DAYS, beside_sources=True) == usual_record(shapes(), False, DAYS)
+
+
+@pytest.mark.parametrize("count, same", [(DAYS, 80), (DAYS + 1, 40)])
+def test_of_solar_only_equal_readings_and_silences_are_usual_also_if_it_draws_nothing(count, same):
+    days = shapes(count)
+    days["longest"][:, 0] = 0
+    days["longest"][:3, SAME], days["gap"][:3] = [40, 80, 40], [60, 800, 700]
+    assert source_record(days[: DAYS - 1], DAYS) is None
+    found = source_record(days, DAYS)
+    assert (found["longest_same_minutes"], found["longest_gap_minutes"], found["mains"]) == (same, 700, False)
+    assert found["hour_watts"] == found["rare_watts"] == [] and found["standby_watts"] is found["dead_watts"] is None
+    [row] = usual_row(7, found)
+    assert row["longest"].tolist() == [*[ENDLESS_MINUTES] * (OFF + 1), same], "it may be on and off for any time"
+    assert row["longest"][OFF] >= LONG_PAUSE_MINUTES, "which the rule of kind off leaves alone"
 
 
 def test_a_power_is_rare_if_it_and_the_steps_beside_it_have_too_few_minutes():

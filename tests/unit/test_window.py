@@ -93,6 +93,19 @@ def test_a_meter_of_known_kind_has_the_limit_of_its_kind(rows, kind, limit_watts
     assert (None if np.isnan(found) else found, mains) == (limit_watts, is_mains)
 
 
+def test_a_source_has_no_limit_and_is_not_warming_up_even_if_it_only_feeds():
+    window = Window(date=3, days=days((24, 100, 100, 400.0), (24, 100, 0, 0.0), (24, 0, 0, 0.0)))
+
+    def meters(kind, days):
+        window.days = days
+        kinds = MeterKinds.of(description(1, m1=kind)["meters"])
+        return [(meter["meter_id"], meter["limit_watts"], meter["warming_up"]) for meter in window.meters(LIMITS, NO_SHAPES, kinds)]
+
+    every, feeding, without = window.days, window.days[1:], window.days[2:]
+    assert meters("solar", every) == meters("battery", feeding) == [(1, None, False)]
+    assert meters("ev", every) == [(1, 620.0, False)] and meters("ev", feeding) == meters("solar", without) == []
+
+
 def test_the_examples_of_the_rule_are_right():
     [examples] = doctest.DocTestFinder().find(limit_of.py_func, "limit_of", globs={"limit_of": limit_of})
     assert doctest.DocTestRunner().run(examples) == (0, 2)
