@@ -27,7 +27,7 @@ from stack import broker, lifecycle, local_flink, machine, ports, services
 from stack.processes import Processes
 from store.client import reader
 
-GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit")
+GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit", "meters")
 STALLED_S = 600
 LINE_EVERY_S = 5
 NOTHING_YET = Progress("readings produced", 0)
@@ -42,12 +42,8 @@ TOTALS = """
 
 HOUSES = """
     WITH
-        house_days AS (
-            SELECT house_id, date, countIf(kind = 'mains') > 0 AS has_mains, if(has_mains, sumIf(kwh, kind = 'mains'), sum(kwh)) AS kwh,
-                   100 * if(has_mains, sumIf(covered_s, kind = 'mains') / sumIf(day_s, kind = 'mains'), sum(covered_s) / sum(day_s)) AS covered
-            FROM daily_energy_by_label
-            GROUP BY house_id, date),
-        labels AS (SELECT house_id, label, sum(kwh) AS label_kwh FROM appliance_share GROUP BY house_id, label)
+        house_days AS (SELECT house_id, date, has_mains, consumption_kwh AS kwh, coverage_percent AS covered FROM house_balance),
+        labels AS (SELECT house_id, label, sum(own_kwh) AS label_kwh FROM appliance_share GROUP BY house_id, label)
     SELECT d.house_id AS house, any(h.city) AS city, count() AS days, countIf(covered >= 99) AS whole_days, round(sum(d.kwh), 2) AS kwh,
            if(whole_days > 0, round(avgIf(d.kwh, covered >= 99), 2), NULL) AS kwh_a_whole_day,
            if(max(has_mains), 'mains', 'all meters') AS measured_by, round(avg(covered), 1) AS covered_percent,
@@ -137,8 +133,7 @@ def wipe(settings: Settings) -> None:
 def generate_command(args: argparse.Namespace) -> list[str]:
     """./smw generate with the options that the user gave."""
     options = [f"--{name.replace('_', '-')}={value}" for name in GENERATE_OPTIONS if (value := getattr(args, name)) is not None]
-    if args.strict:
-        options.append("--strict")
+    options += [f"--{name}" for name in ("strict", "solar") if getattr(args, name)]
     return [sys.executable, "-P", "-m", "commands", "generate", *options]
 
 

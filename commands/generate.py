@@ -14,7 +14,9 @@ from generator.faults import write_ground_truth
 from generator.history import HISTORY_BURST_S, first_today, produce
 from generator.houses import House
 from generator.live import BURST_S, produce_live
+from generator.meter_file import read_meter_file
 from generator.multiply import multiplied_houses
+from generator.solar import solar_houses
 from generator.synthetic import SyntheticHouse, synthetic_houses
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
@@ -47,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "America/New_York for REDD, Europe/London for UK-DALE, that of its zip for a synthetic house)",
     )
     parser.add_argument("--unit", choices=list(WATTS_PER_UNIT), default="W", help="unit of the power in the data (default W)")
+    parser.add_argument("--meters", type=Path, metavar="FILE.toml", help="what the data does not state of its meters (docs/data.md)")
     parser.add_argument(
         "--strict",
         action="store_true",
@@ -56,6 +59,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--speed", type=_speed, default=float("inf"), help="multiple of real time: 1 is live (default max)")
     parser.add_argument(
         "--burst-s", type=int, help=f"seconds of a burst (default: about one second of real time, at most {HISTORY_BURST_S})"
+    )
+    parser.add_argument(
+        "--solar", action="store_true", help="synthetic houses that have solar, a battery and an ev charger too (default: they do not)"
     )
     parser.add_argument(
         "--live",
@@ -109,8 +115,12 @@ def _houses(args: argparse.Namespace, settings: Settings) -> Sequence[House]:
     if args.seed < 0:
         raise UserError(f"--seed {args.seed}: give 0 or more")
     if args.data is None:
-        return synthetic_houses(args.houses or HOUSES, args.seed, args.timezone)
-    reading = ReadingOptions(args.unit, args.strict)
+        if args.meters:
+            raise UserError("--meters states what --data does not: it needs --data")
+        return (solar_houses if args.solar else synthetic_houses)(args.houses or HOUSES, args.seed, args.timezone)
+    if args.solar:
+        raise UserError("--solar makes synthetic houses: it does not go with --data")
+    reading = ReadingOptions(args.unit, args.strict, read_meter_file(args.meters))
     if args.houses is None:
         return measured_houses(args.data, args.timezone, reading, settings.rules.max_gap_s)
     return multiplied_houses(args.data, args.houses, args.seed, settings.stack.home, args.timezone, reading, settings.rules.max_gap_s)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from generator.channels import DatasetError, note
+from generator.meter_file import read_meter_file
 from importer import sendable, sending
 from importer.formats.catalogue import format_of, formats, named
 from importer.formats.mapping import read_mapping
@@ -38,6 +39,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--timezone", default="", help="IANA time zone of the houses (default: that of the format or the mapping)")
     parser.add_argument("--house", type=int, metavar="N", help="number of the house, if the files are of one house")
     parser.add_argument("--unit", choices=get_args(Unit)[:2], default="W", help="unit of power in files that do not state it (default W)")
+    parser.add_argument("--meters", type=Path, metavar="FILE.toml", help="what the files do not state of their meters (docs/data.md)")
     parser.add_argument(
         "--without", action="append", default=[], metavar="LABEL", help="leave out the meters of this label; may be repeated"
     )
@@ -87,9 +89,10 @@ def _read(args: argparse.Namespace, request: Request, spool: Spool, max_gap_s: f
     registers: dict[Series, None] = {}
     sent: set[tuple[str, int]] = set()
     without = {label.lower() for label in args.without}
+    meters = read_meter_file(args.meters)
     with ProgressLine() as line:
         for source, form in _files(args):
-            for batch in form.read(source, request):
+            for batch in (found.stated(meters) for found in form.read(source, request)):
                 series = batch.series
                 if series.label.lower() in without:
                     continue
@@ -103,6 +106,7 @@ def _read(args: argparse.Namespace, request: Request, spool: Spool, max_gap_s: f
                 if line.is_due():
                     line.show(Progress("readings read", spool.readings, elapsed_s=line.elapsed_s, state=source.name))
     sendable.without_registers(registers, sent)
+    meters.require_used()
 
 
 def _files(args: argparse.Namespace) -> Sequence[tuple[Source, Format]]:

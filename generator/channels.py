@@ -23,6 +23,7 @@ import numpy as np
 import pandas as pd
 
 from generator.houses import Readings
+from generator.meter_file import NO_METER_FILE, MeterFile
 from smartmeter.arrays import Bools, Float32s, Floats, Ints
 from smartmeter.errors import UserError
 from smartmeter.power import is_power, why_no_power
@@ -79,10 +80,14 @@ class DatasetError(UserError):
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How channel files are read. unit: of power, W or kW. strict: refuse what would otherwise be changed or left out."""
+    """How channel files are read. unit: of power, W or kW. strict: refuse what would otherwise be changed or left out.
+
+    meters: what the user states of them.
+    """
 
     unit: str = "W"
     strict: bool = False
+    meters: MeterFile = NO_METER_FILE
 
 
 AS_WATTS = ReadingOptions()
@@ -91,10 +96,11 @@ AS_WATTS = ReadingOptions()
 class Channel:
     """A channel file. The constructor reads its beginning, and raises DatasetError if that does not hold readings."""
 
-    def __init__(self, path: Path, options: ReadingOptions = AS_WATTS):
+    def __init__(self, path: Path, options: ReadingOptions = AS_WATTS, factor: float = 1.0):
+        """factor: from the file's power to what is drawn, besides the unit."""
         self.path = path
         self.strict = options.strict
-        self.watts_per_unit = WATTS_PER_UNIT[options.unit]
+        self.watts_per_unit = WATTS_PER_UNIT[options.unit] * factor
         self.header_lines, self.separator = self._form()
         self.ticks_per_s = 1
         self.sample = self._sample()

@@ -38,7 +38,7 @@ class CleanDays:
             "files": [
                 [str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in (channel.path for channel in house.channels)
             ],
-            "watts_per_unit": house.channels[0].watts_per_unit,
+            "watts_per_unit": [channel.watts_per_unit for channel in house.channels],
         }
         index = folder / "index.json"
         if not index.exists() or json.loads(index.read_text()) != made_from:

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 
 from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, lines_of, note, read_channel
-from generator.houses import House, HouseDay, Meter, Readings
+from generator.houses import House, HouseDay, Kind, Meter, Readings
+from generator.meter_file import sign_of, with_parents
 from smartmeter.local_days import day_bounds_ms, local_date
 from smartmeter.settings import Rules
 
@@ -31,9 +32,20 @@ MAINS = re.compile(
 """Labels of the whole house, in lower case with blanks between words. REDD: mains, UK-DALE and REFIT: aggregate, NILMTK: site
 meter, ENERTALK: total, AMPds: WHE, IDEAL: electric-mains and electric-combined, DRED: main, Dataport: grid."""
 
+SPECIAL: dict[Kind, re.Pattern[str]] = {
+    "solar": re.compile(r"(solar|pv|photovoltaics?)( ?(power|panels?|pv|inverter|production|generation|meter))*( ?\d+)?"),
+    "battery": re.compile(r"((home|house|solar) )?battery( ?(storage|inverter|meter))*( ?\d+)?"),
+    "ev": re.compile(r"(ev|electric vehicle|electric car|car)( ?(charger|charging|meter))*( ?\d+)?|wallbox( ?\d+)?"),
+}
+"""Kind of a meter that is no appliance of a kitchen or the like -> its labels, as with MAINS."""
+
 HOUSE_FOLDER = re.compile(r"(?:house|home|building)[ _-]?(\d+)", re.IGNORECASE)
 MOST_KILOWATTS = 30
 """A home's mains exceed this many watts at some time, and never this many kilowatts."""
+DRAWING_SOLAR = (
+    "a solar meter draws more than it feeds; if the files count production as negative, state sign = 1 of it with --meters, or kind = "
+    '"appliance" if it is none'
+)
 LABEL_HEADS = {"channel", "meter", "id", "no", "number", "#"}
 """First words of a header line of labels.dat."""
 
@@ -46,7 +58,9 @@ def measured_houses(
     max_gap_s: longest time that a reading holds in the jobs; a file with a longer sample period is reported. Raises DatasetError when
     there is no house, or one of them cannot be read.
     """
-    return [_load_house(number, path, timezone, options, max_gap_s) for number, path in _house_folders(folder)]
+    houses = [_load_house(number, path, timezone, options, max_gap_s) for number, path in _house_folders(folder)]
+    options.meters.require_used()
+    return houses
 
 
 def _house_folders(folder: Path) -> list[tuple[int, Path]]:
@@ -84,14 +98,18 @@ def _load_house(house_id: int, folder: Path, timezone: str | None, options: Read
     labels_file = _data_file(folder, "labels")
     if labels_file is None:
         raise DatasetError(f"{folder}: no labels.dat in it; each house needs one with a line 'channel label' for each channel")
-    meters, channels, absent = [], [], []
+    meters, channels, absent, parents = [], [], [], {}
     for number, label in read_labels(labels_file).items():
         path = _data_file(folder, f"channel_{number}")
         if path is None:
             absent.append(f"{number} {label}")
             continue
-        meters.append(Meter(number, label, "mains" if is_mains(label) else "appliance"))
-        channels.append(Channel(path, options))
+        stated = options.meters.of(str(house_id), number, label)
+        kind = stated.kind or kind_of(label)
+        parents[number] = stated.parent
+        meters.append(Meter(number, label, kind))
+        channels.append(Channel(path, options, sign_of(kind, stated.sign) * stated.scale))
+    meters = with_parents(str(folder), meters, parents)
     if absent:
         note(f"{labels_file} names {len(absent)} channels without a file, left out: {', '.join(absent)}")
     if not channels:
@@ -100,6 +118,7 @@ def _load_house(house_id: int, folder: Path, timezone: str | None, options: Read
     _note_mains(folder, meters)
     _note_forms(folder, channels)
     _note_kilowatts(folder, meters, channels)
+    _note_solar(folder, meters, channels)
     _note_long_periods(folder, channels, max_gap_s)
     return MeasuredHouse(house_id, f"{folder.resolve().parent.name}/{folder.name}", timezone, meters, channels)
 
@@ -117,6 +136,13 @@ def plain(label: str) -> str:
 def is_mains(label: str) -> bool:
     """Whether a label means the whole house."""
     return MAINS.fullmatch(plain(label)) is not None
+
+
+def kind_of(label: str) -> Kind:
+    """The kind of a meter by its label."""
+    if is_mains(label):
+        return "mains"
+    return next((kind for kind, labels in SPECIAL.items() if labels.fullmatch(plain(label))), "appliance")
 
 
 def _default_timezone(meters: list[Meter], folder: Path) -> str:
@@ -172,6 +198,12 @@ def _note_kilowatts(folder: Path, meters: list[Meter], channels: list[Channel]) 
             f"{folder}: the power looks like kW, not W: the highest of the first {len(used):,} readings is {used.max():g}; "
             "if it is kW, give --unit kW"
         )
+
+
+def _note_solar(folder: Path, meters: list[Meter], channels: list[Channel]) -> None:
+    """Note solar meters whose first readings are drawn power."""
+    if any(meter.kind == "solar" and channel.sample[1].sum() * channel.watts_per_unit > 0 for meter, channel in zip(meters, channels)):
+        note(f"{folder}: {DRAWING_SOLAR}")
 
 
 def _note_long_periods(folder: Path, channels: list[Channel], max_gap_s: float) -> None:

@@ -115,6 +115,8 @@ class SyntheticHouse(House):
         """Whether a meter can have a kind of fault on a day. Those of appliances that are seldom on would not show."""
         if meter_id < FIRST_APPLIANCE:
             return kind not in ("run", "band", "off")
+        if meter_id >= FIRST_APPLIANCE + len(self.appliances):
+            return False
         appliance = self.appliances[meter_id - FIRST_APPLIANCE]
         regular = appliance.is_regular and demand(appliance.season, day) > 0.5 and meter_id != self._new + FIRST_APPLIANCE
         cold = appliance.label in ("refrigerator", "freezer")
@@ -180,12 +182,24 @@ class SyntheticHouse(House):
             watts[self._phases[i]] += np.repeat(drawn, PERIOD_S)[:day_s]
             watts.append(drawn)
             times.append(slow_times)
+        beside = self.beside(day, (watts[0] + watts[1])[::PERIOD_S])
+        if beside:
+            top = sum(drawn for meter, drawn in zip(self.meters[len(watts) :], beside) if not meter.parent)
+            half = (watts[0] + watts[1] + np.repeat(top, PERIOD_S)[:day_s]) / 2
+            watts[:2] = [half, half.copy()]
+        watts += beside
+        times += [slow_times] * len(beside)
         for fault in faults:
             if fault.meter_id < FIRST_APPLIANCE or fault.kind in OF_METER:
                 apply(fault, times[fault.meter_id - 1], watts[fault.meter_id - 1])
         watts[:2] = [phase.round(2) for phase in watts[:2]]
         sent = [without_silent((f for f in faults if f.meter_id == meter_id), *own) for meter_id, own in enumerate(zip(times, watts), 1)]
         return HouseDay(day, start_ms, end_ms, sent)
+
+    def beside(self, day: date, drawn: Float32s) -> list[Float32s]:
+        """The power of the meters after those of the appliances, in W, float32, every PERIOD_S. drawn: by all else. With such meters, both
+        phases draw the same, so that one does not export what the other imports."""
+        return []
 
     def _stretches(self, day: date) -> list[list[Stretch]]:
         """What each appliance draws on a day: the stretches that began on the day before, then its own."""

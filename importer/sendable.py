@@ -1,4 +1,4 @@
-"""What the streams carry today: power drawn, in W, of mains and appliances. The one place that refuses or leaves out all else."""
+"""What the streams carry today: power drawn, in W. The one place that refuses or leaves out all else."""
 
 from __future__ import annotations
 
@@ -7,21 +7,12 @@ from collections.abc import Iterable
 import numpy as np
 
 from generator.channels import DatasetError, note
-from generator.houses import Meter
 from importer.formats.series import Batch, Faults, Series
 from smartmeter.arrays import Float32s
 
 
-def as_meter(series: Series) -> Meter:
-    """The meter as the topic houses describes it."""
-    return Meter(series.meter_id, series.label, "mains" if series.kind == "mains" else "appliance")
-
-
 def refuse(series: Series, place: str, max_gap_s: float) -> None:
     """Raise DatasetError for a series that cannot be sent. max_gap_s: the longest time that a reading holds."""
-    leave_out = f"leave it out with --without {series.label!r}"
-    if series.kind in ("solar", "battery"):
-        raise DatasetError(f"{place}: house {series.house}: {series.label} is a {series.kind} meter, which cannot be sent yet; {leave_out}")
     if series.interval_s > max_gap_s:
         raise DatasetError(
             f"{place}: its intervals are {series.interval_s:,.0f} s long, and a reading holds for {max_gap_s:,.0f} s at most, so energy "
@@ -31,7 +22,7 @@ def refuse(series: Series, place: str, max_gap_s: float) -> None:
 
 def watts(batch: Batch, faults: Faults) -> tuple[Batch, Float32s]:
     """(the values that can be sent, those in W) of a batch of power or energy. Export, which is negative, goes to faults."""
-    drawn = batch.values >= 0
+    drawn = batch.series.factor * batch.values >= 0
     if not drawn.all():
         rows = np.flatnonzero(~drawn).tolist()
         faults.add(batch.place, ((int(batch.lines[row]), _is_export(batch, row)) for row in rows))

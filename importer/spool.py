@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 
 from generator.channels import DatasetError, note
-from generator.datasets import MOST_KILOWATTS
+from generator.datasets import DRAWING_SOLAR, MOST_KILOWATTS
 from generator.houses import House, HouseDay, Meter, Readings
+from generator.meter_file import with_parents
 from importer.formats.mapping import number_of
 from importer.formats.series import Series
-from importer.sendable import as_meter
 from smartmeter.arrays import Float32s, Ints, Rows
 from smartmeter.local_days import EPOCH, day_of
 
@@ -30,7 +30,9 @@ class OfMeter:
     """What is known of a meter while it is read."""
 
     meter: Meter
+    parent: str = ""  # Series.parent
     readings: int = 0
+    sum_watts: float = 0.0  # of all readings
     period_s: float = 0.0
     """Median time between its first readings; 0: unknown."""
 
@@ -76,7 +78,9 @@ class Spool:
         if not len(times_ms):
             return
         house = self._house(format_name, series)
-        self._meter(house, series, times_ms).readings += len(watts)
+        meter = self._meter(house, series, times_ms)
+        meter.readings += len(watts)
+        meter.sum_watts += float(watts.sum(dtype=np.float64))
         if series.kind == "mains":
             house.highest_mains_watts = max(house.highest_mains_watts, float(watts.max()))
             house.is_fractional |= bool((watts % 1 != 0).any())
@@ -104,7 +108,7 @@ class Spool:
         return found
 
     def _meter(self, house: OfHouse, series: Series, times_ms: Ints) -> OfMeter:
-        found = house.meters.setdefault(series.meter_id, OfMeter(as_meter(series)))
+        found = house.meters.setdefault(series.meter_id, OfMeter(Meter(series.meter_id, series.label, series.kind), series.parent))
         if found.meter.label != series.label:
             raise DatasetError(
                 f"house {house.name}: {found.meter.label} and {series.label} are both meter {series.meter_id}; leave one out with --without"
@@ -141,7 +145,8 @@ class SpooledHouse(House):
     """A house of a spool. Of several readings of a meter at one time, the first is kept."""
 
     def __init__(self, spool: Spool, known: OfHouse):
-        meters = [known.meters[meter_id].meter for meter_id in sorted(known.meters)]
+        parents = {meter_id: meter.parent for meter_id, meter in sorted(known.meters.items())}
+        meters = with_parents(f"house {known.name}", [known.meters[meter_id].meter for meter_id in parents], parents)
         super().__init__(known.house_id, f"{known.format_name}/{known.name}", known.timezone, meters)
         self.known = known
         self.repeated = self.contradicting = 0
@@ -179,11 +184,15 @@ class SpooledHouse(House):
 
 
 def note_doubts(houses: Sequence[SpooledHouse], max_gap_s: float) -> None:
-    """Note what may surprise: power that looks like kW, no mains, readings too far apart to count in full. One line each."""
+    """Note what may surprise: power that looks like kW, no mains, solar that draws, readings too far apart to count in full. One line each."""
     in_kilowatts = [house for house in houses if 0 < house.known.highest_mains_watts < MOST_KILOWATTS and house.known.is_fractional]
     _note(in_kilowatts, f"the power of the mains looks like kW, not W: it stays under {MOST_KILOWATTS}")
     without_mains = [house for house in houses if not any(meter.kind == "mains" for meter in house.meters)]
     _note(without_mains, "no meter is labelled mains, so the energy of the house is the sum of its meters")
+    drawing = [
+        house for house in houses if any(meter.meter.kind == "solar" and meter.sum_watts > 0 for meter in house.known.meters.values())
+    ]
+    _note(drawing, DRAWING_SOLAR)
     sparse = [house for house in houses if house.period_s > max_gap_s]
     period_s = max((house.period_s for house in sparse), default=0.0)
     _note(

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from generator.channels import DatasetError
+from generator.houses import Kind
 from importer.formats import tables
 from importer.formats.mapping import Column, Mapping
-from importer.formats.series import Batch, Kind, Request
+from importer.formats.series import Batch, Request
 from importer.formats.sources import Source
 
 TIMES = ("localminute", "local_15min", "localhour", "localsecond")

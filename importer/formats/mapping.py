@@ -15,10 +15,12 @@ import pandas as pd
 import pyarrow as pa
 
 from generator.channels import DatasetError, note
-from generator.datasets import is_mains
+from generator.datasets import kind_of
+from generator.houses import Kind
+from generator.meter_file import check_statement
 from importer.formats import tables
 from importer.formats.columns import Clock, LocalClock, TimeReader, numbers, texts
-from importer.formats.series import Batch, Faults, Kind, Quantity, Request, Series, Stamp, Unit, checked, timezone_of
+from importer.formats.series import Batch, Faults, Quantity, Request, Series, Stamp, Unit, checked, timezone_of
 from importer.formats.sources import Source
 from importer.formats.tables import Block
 from smartmeter.arrays import Bools, Ints
@@ -33,13 +35,15 @@ class Column:
     label: str = ""
     """What the meter measures; default: the column's name, or what the column of meters names."""
     kind: Kind | None = None
-    """Default: mains if the label means the whole house, else appliance."""
+    """Default: by the label."""
     quantity: Quantity | None = None
     """Default: energy if values belong to intervals and are in Wh or kWh, else power. Registers must be named."""
     interval_s: float = 0.0
     stamp: Stamp = "start"
-    sign: int = 1
-    """-1 if the source counts what is drawn as negative."""
+    parent: str = ""
+    sign: int = 0
+    scale: float = 1.0
+    """As in generator.meter_file.Stated."""
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,7 @@ class Reader:
             faulty.setdefault(row, f"{column.name}: {str(block.columns[column.name][row])[:80]!r} is no number")
         if not missing.all():  # an empty column is a meter that the house lacks
             self.missing += int(np.count_nonzero(missing & ~bad_time))
-        return column.sign * value, ~(missing | bad)
+        return value, ~(missing | bad)
 
     def _report(self, block: Block, faulty: dict[int, str]) -> None:
         shown = [block.columns[name] for name in self.mapping.time]
@@ -164,9 +168,10 @@ class Reader:
     def _series(self, house: str, meter: str, number: int, column: Column) -> Series:
         label = column.label or meter or column.name
         quantity = column.quantity or ("energy" if column.unit in ("Wh", "kWh") else "power")
-        kind = column.kind or ("mains" if is_mains(label) else "appliance")
+        kind = column.kind or kind_of(label)
         meter_id = number_of(meter, 2**31) if meter else number
-        return Series(house, meter_id, label, kind, quantity, column.unit, self.mapping.timezone, column.interval_s, column.stamp)
+        about = column.interval_s, column.stamp, column.parent, column.sign, column.scale
+        return Series(house, meter_id, label, kind, quantity, column.unit, self.mapping.timezone, *about)
 
     @staticmethod
     def _batch(block: Block, series: Series, rows: Ints, times_ms: Ints, values: Any, usable: Bools) -> Batch | None:
@@ -220,10 +225,8 @@ def _tables(given: Any) -> list[dict[str, Any]]:
 
 CHOICES: dict[str, tuple[Any, ...]] = {
     "unit": get_args(Unit),
-    "kind": get_args(Kind),
     "quantity": get_args(Quantity),
     "stamp": get_args(Stamp),
-    "sign": (1, -1),
     "clock": get_args(Clock),
     "decimal": (".", ","),
 }
@@ -238,8 +241,9 @@ def _made(made: Any, given: dict[str, Any]) -> Any:
             raise ValueError(f"{name} = {value!r} is not one of {', '.join(map(str, CHOICES[name]))}")
         if name == "interval_s" and not (isinstance(value, int | float) and value >= 0):
             raise ValueError(f"interval_s = {value!r} is not a number of seconds")
-        if name not in (*CHOICES, "interval_s", "time", "columns") and not isinstance(value, str):
+        if name not in (*CHOICES, "interval_s", "time", "columns", "kind", "sign", "scale") and not isinstance(value, str):
             raise ValueError(f"{name} = {value!r} is not a text")
+    check_statement(given)
     if made is Column and not given.get("name"):
         raise ValueError("a table [[columns]] has no name, that of its column")
     return made(**given)

@@ -57,13 +57,16 @@ class Nilmtk:
     def _house(self, source: Source, house: str, building: Any, zone: str, request: Request) -> Iterator[Batch]:
         metadata = _attribute(building, "metadata", {})
         labels = _labels(metadata)
+        elec = metadata.get("elec_meters", {})
         for meter_id, group in _numbered(building["elec"], "meter"):
-            about = metadata.get("elec_meters", {}).get(meter_id, {})
+            about = elec.get(meter_id, {})
             label = "mains" if about.get("site_meter") else labels.get(meter_id, f"meter {meter_id}")
             place = f"{source.name}/building{house}/elec/meter{meter_id}"
+            above = about.get("submeter_of", 0)
+            parent = str(above) if above in elec and not elec[above].get("site_meter") else ""
             for position, quantity, unit in _columns(group["table"], place):
                 kind: Any = "mains" if about.get("site_meter") else KINDS.get(re.sub(r" \d+$", "", label), "appliance")
-                series = Series(house, meter_id, label, kind, quantity, unit, zone)
+                series = Series(house, meter_id, label, kind, quantity, unit, zone, parent=parent)
                 for first in range(0, group["table"].shape[0], BLOCK_ROWS):
                     rows = group["table"][first : first + BLOCK_ROWS]
                     values = rows[position[0]][:, position[1]].astype(np.float64)

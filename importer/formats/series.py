@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
 
 from generator.channels import DatasetError
+from generator.houses import Kind
+from generator.meter_file import MeterFile, sign_of
 from importer.formats.sources import Source
 from smartmeter.arrays import Bools, Floats, Ints
 from smartmeter.power import MOST_WATTS
 from smartmeter.terminal import printable
 
-Kind = Literal["mains", "appliance", "solar", "battery", "ev"]
 Quantity = Literal["power", "energy", "import", "export"]
 """power: at an instant, or the mean of an interval; energy: of an interval; import, export: registers, which count energy up."""
 Unit = Literal["W", "kW", "Wh", "kWh"]
@@ -42,11 +43,20 @@ class Series:
     """Length of the interval whose mean or energy a value is; 0: a value belongs to an instant."""
     stamp: Stamp = "start"
     """Which end of its interval a time in the file is. The times of a batch are starts."""
+    parent: str = ""
+    sign: int = 0
+    scale: float = 1.0
+    """As in generator.meter_file.Stated."""
+
+    @property
+    def factor(self) -> float:
+        """From a value to what is drawn, in the unit."""
+        return sign_of(self.kind, self.sign) * self.scale
 
     @property
     def watts_per_value(self) -> float:
-        """Factor from a value to W, for power and energy."""
-        return PER_UNIT[self.unit] * (3600 / self.interval_s if self.quantity == "energy" else 1.0)
+        """Factor from a value to the W that are drawn, for power and energy."""
+        return self.factor * PER_UNIT[self.unit] * (3600 / self.interval_s if self.quantity == "energy" else 1.0)
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +68,20 @@ class Batch:
     values: Floats  # float64 (n,), in series.unit
     place: str  # the file
     lines: Ints  # int64 (n,), line of the file, or row of a table without lines, from 1
+
+    def stated(self, meters: MeterFile) -> Batch:
+        """The values under what a user states of the meter."""
+        own, stated = self.series, meters.of(self.series.house, self.series.meter_id, self.series.label)
+        return replace(
+            self,
+            series=replace(
+                own,
+                kind=stated.kind or own.kind,
+                parent=stated.parent or own.parent,
+                sign=stated.sign or own.sign,
+                scale=stated.scale * own.scale,
+            ),
+        )
 
     def where(self, which: Bools) -> Batch:
         """The values that a mask selects."""

@@ -25,10 +25,10 @@ def batches(form, source, asked=None):
 
 
 def values(form, source, asked=None):
-    """(house, meter, label, kind, quantity, unit) -> [(time in s, value)]"""
+    """(house, meter, label, kind, quantity, unit) -> [(time in s, value drawn)]"""
     found = defaultdict(list)
     for batch in batches(form, source, asked):
         series = batch.series
         key = series.house, series.meter_id, series.label, series.kind, series.quantity, series.unit
-        found[key] += zip((batch.times_ms / 1000).tolist(), batch.values.tolist())
+        found[key] += zip((batch.times_ms / 1000).tolist(), (series.factor * batch.values).tolist())
     return dict(found)

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 
 from dashboard import charts
-from dashboard.charts import OTHERS, UNMETERED, Span
-from tests.dashboard.results import SPRING, SUN, utc
+from dashboard.charts import EXPORTED, IMPORTED, OTHERS, OWN, UNMETERED, Span
+from tests.dashboard.results import SAT, SPRING, SUN, utc
 
 LONDON = ZoneInfo("Europe/London")
 HOUR = 3600
@@ -169,8 +169,45 @@ def test_stacked_power_has_the_line_of_the_mains_where_there_is_one():
         pd.DataFrame({"start_s": [span.start_s], "label": ["oven"], "mean_watts": [2.0]}), "start_s", "mean_watts"
     )
     mains = pd.DataFrame({"start_s": [span.start_s], "mean_watts": [3.0]})
-    assert layers(charts.stacked_power(appliances, mains, ALERTS, span, order)) == ["area", "line", "rect", "point"]
-    assert layers(charts.stacked_power(appliances, mains.head(0), ALERTS.head(0), span, order)) == ["area"]
+    assert layers(charts.stacked_power(appliances, {"mains": mains}, ALERTS, span, order)) == ["area", "line", "rect", "point"]
+    assert layers(charts.stacked_power(appliances, {}, ALERTS.head(0), span, order)) == ["area"]
+
+
+def test_the_lines_of_a_solar_home_differ_in_their_dashes():
+    span = span_of(SUN, hours=1, begin=13)
+    power = pd.DataFrame({"start_s": [span.start_s], "mean_watts": [3.0]})
+    appliances, order = charts.ranked(power.assign(label="oven"), "start_s", "mean_watts")
+    lines = dict.fromkeys(("consumption", "produced", "grid"), power)
+    drawn = charts.stacked_power(appliances, lines, ALERTS.head(0), span, order).to_dict()["layer"]
+    assert [layer["mark"]["strokeDash"] for layer in drawn[1:]] == [[1, 0], [6, 3], [2, 2]]
+
+
+BALANCE = pd.DataFrame(
+    {
+        "date": pd.to_datetime([SAT, SUN]),
+        "imported_kwh": [6.0, 5.0],
+        "exported_kwh": [0.0, 5.0],
+        "produced_kwh": [0.0, 12.0],
+        "charged_kwh": [0.0, 4.0],
+        "discharged_kwh": [0.0, 3.0],
+        "consumption_kwh": [5.9, 11.0],
+        "self_consumption_percent": [None, 58.0],
+        "self_sufficiency_percent": [0.0, 54.0],
+    }
+)
+
+
+def test_the_balance_of_a_day_stacks_what_was_used_over_what_was_exported():
+    chart = charts.balance(BALANCE)
+    assert layers(chart) == ["bar", "rule"]
+    flows = chart.layer[0].data.pivot_table("kwh", "date", "flow")
+    assert flows[[OWN, IMPORTED, EXPORTED]].values.tolist() == [[0, 6, 0], [6, 5, -5]], "rounding is no production"
+
+
+def test_rates_that_are_undefined_are_left_out():
+    chart = charts.rates_by_day(BALANCE)
+    assert chart.data[["rate", "percent"]].values.tolist() == [["self-consumption", 58], ["self-sufficiency", 0], ["self-sufficiency", 54]]
+    assert chart.to_dict()["encoding"]["y"]["scale"]["domain"] == [0, 100]
 
 
 def test_the_largest_six_have_a_colour_and_the_rest_is_added_up():

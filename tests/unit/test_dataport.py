@@ -17,7 +17,7 @@ def test_dataport(tmp_path):
     assert values(DATAPORT, written(tmp_path, "1minute_data_austin.csv", MINUTES), request("America/Chicago")) == {
         ("661", 1, "air1", "appliance", "power", "kW"): [(new_year, 0.5), (new_year + 60, 0.25)],
         ("661", 3, "grid", "mains", "power", "kW"): [(new_year, 1.25), (new_year + 60, -0.75)],
-        ("661", 4, "solar", "solar", "power", "kW"): [(new_year, -0.004), (new_year + 60, 2)],
+        ("661", 4, "solar", "solar", "power", "kW"): [(new_year, 0.004), (new_year + 60, -2)],
         ("2335", 2, "car1", "ev", "power", "kW"): [(july, 7.2)],
         ("2335", 3, "grid", "mains", "power", "kW"): [(july, 8)],
     }

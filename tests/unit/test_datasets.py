@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from generator import channels
 from generator.bursts import bursts
 from generator.channels import AS_WATTS, DatasetError, ReadingOptions
-from generator.datasets import is_mains, measured_houses, read_labels
+from generator.datasets import is_mains, kind_of, measured_houses, read_labels
 from generator.houses import Meter
+from generator.meter_file import MeterFile, Stated, read_meter_file
+from smartmeter.errors import UserError
 from tests.unit.channel_files import NOON, house, write
+from tests.unit.importing import written
 
 
 def test_redd(tmp_path):
@@ -45,6 +48,69 @@ def test_ukdale_gzipped_with_fractions_of_a_second(tmp_path):
         (1, 1363547400000, [2, 0]),
     ]
     assert found[1].deltas.tolist() == [162026, 1474]
+
+
+STATED = """
+[[meters]]
+label = "PV"
+parent = "garage"
+
+[[meters]]
+meter = 4
+house = 1
+kind = "battery"
+sign = -1
+scale = 0.5
+"""
+
+
+def test_kinds_follow_the_labels_and_what_is_stated_comes_first(tmp_path):
+    lines = {f"c{number}": f"{NOON} {number}\n{NOON + 1} {number}\n" for number in range(1, 6)}
+    labels = "1 mains\n2 PV\n3 garage\n4 box\n5 car_charger\n"
+    house(tmp_path / "data", labels=labels, **lines)
+    stated = read_meter_file(written(tmp_path, "meters.toml", STATED).path)
+    (found,) = measured_houses(tmp_path / "data", options=ReadingOptions(meters=stated))
+    assert [(meter.kind, meter.parent) for meter in found.meters] == [
+        ("mains", 0),
+        ("solar", 3),
+        ("appliance", 0),
+        ("battery", 0),
+        ("ev", 0),
+    ]
+    (day,) = found.days()
+    assert [watts.tolist() for _, watts in day.readings] == [[1, 1], [-2, -2], [3, 3], [-2, -2], [5, 5]]
+
+
+@pytest.mark.parametrize(
+    "label, kind",
+    [
+        ("Solar", "solar"),
+        ("pv_2", "solar"),
+        ("solar inverter", "solar"),
+        ("solar_thermal_pumping_station", "appliance"),
+        ("home battery", "battery"),
+        ("battery_charger", "appliance"),
+        ("EV", "ev"),
+        ("car1", "ev"),
+        ("wallbox", "ev"),
+        ("grid", "mains"),
+        ("carpet", "appliance"),
+    ],
+)
+def test_the_kind_by_the_label(label, kind):
+    assert kind_of(label) == kind
+
+
+def test_solar_that_draws_is_noted(tmp_path, caplog):
+    house(tmp_path, labels="1 mains\n2 solar\n", c1=f"{NOON} 5\n", c2=f"{NOON} -700\n")
+    measured_houses(tmp_path)
+    assert "a solar meter draws more than it feeds; if the files count production as negative, state sign = 1" in caplog.text
+
+
+def test_what_is_stated_of_no_meter_is_refused(tmp_path):
+    house(tmp_path, labels="1 mains\n2 oven\n", c1=f"{NOON} 5\n", c2=f"{NOON} 7\n")
+    with pytest.raises(UserError, match=r"the table \[\[meters\]\] number 1 fits no meter of the files"):
+        measured_houses(tmp_path, options=ReadingOptions(meters=MeterFile(tmp_path, [Stated(label="PV")])))
 
 
 def test_timezone_can_be_set(tmp_path):

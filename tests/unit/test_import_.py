@@ -117,6 +117,47 @@ def test_a_mapping_a_house_and_meters_that_are_left_out(smw_import, tmp_path):
     assert [burst.watts.tolist() for burst in bursts] == [[2000, 2000], []], "it stands alone"
 
 
+STATED = """
+[[meters]]
+label = "heat pump"
+kind = "ev"
+parent = "Mains"
+scale = 10
+
+[[meters]]
+meter = 1
+house = 7
+sign = 1
+"""
+
+
+def test_what_is_stated_of_meters_holds(smw_import, tmp_path):
+    source = written(tmp_path, "data.csv", "when,grid,heat pump\n2013-10-09 09:30,2,-1\n2013-10-09 09:31,2,-1\n")
+    mapping, meters = written(tmp_path, "map.toml", WIDE.replace("900", "60")), written(tmp_path, "meters.toml", STATED)
+    [house], bursts = smw_import(source.path, "--map", mapping.path, "--meters", meters.path)
+    assert house["meters"] == [
+        {"meter_id": 1, "label": "Mains", "kind": "mains", "parent": 0},
+        {"meter_id": 2, "label": "heat pump", "kind": "ev", "parent": 1},
+    ]
+    assert sorted({*bursts[0].watts.tolist(), *bursts[1].watts.tolist()}) == [2000, 600_000]
+
+
+@pytest.mark.parametrize(
+    "changed, message",
+    [
+        (('"Mains"', '"barn"'), "house 7: the parent of heat pump is 'barn', which no meters of the house are called"),
+        (('"Mains"', '"heat pump"'), "house 7: meter 2 in 2 is a circle of parents; correct the parent of one of them"),
+        (("house = 7", "house = 8"), "meters.toml: the table [[meters]] number 2 fits no meter of the files"),
+    ],
+)
+def test_what_is_stated_wrong_is_refused_before_anything_is_sent(smw_import, tmp_path, changed, message):
+    source = written(tmp_path, "data.csv", "when,grid,heat pump\n2013-10-09 09:30,2,-1\n")
+    mapping, meters = written(tmp_path, "map.toml", WIDE), written(tmp_path, "meters.toml", STATED.replace(*changed))
+    with pytest.raises(UserError) as error:
+        smw_import(source.path, "--map", mapping.path, "--meters", meters.path)
+    assert message in str(error.value)
+
+
 def test_a_folder_is_read_in_one_format(smw_import, tmp_path, caplog):
     written(tmp_path, "data/CLEAN_House1.csv", FILE)
     written(tmp_path, "data/debs.csv", LINES)
@@ -154,12 +195,7 @@ def test_bad_lines_are_left_out_and_listed(smw_import, tmp_path, caplog):
     "filename, text, words, message",
     [
         ("LCL.csv", HALF_HOURS, [], "LCL.csv: its intervals are 1,800 s long, and a reading holds for 1,000 s at most"),
-        (
-            "a.csv",
-            MINUTES,
-            ["--timezone", "America/Chicago", "--without", "grid"],
-            "a.csv: house 661: solar is a solar meter, which cannot be sent yet",
-        ),
+        ("a.csv", MINUTES, ["--timezone", "America/Chicago", "--without", "grid"], "a.csv:3: solar: 2 kW: less than 0"),
         ("a.csv", MINUTES, ["--timezone", "America/Chicago", "--without", "solar"], "a.csv:3: grid: -0.75 kW: less than 0"),
         ("a.csv", LINES.replace(",1,11,", ",0,11,"), [], "house 13: plug 12 has a register and no power"),
         ("a.csv", table("501,9,KWH,D,2014-02-01,E1,100,,1,2,3,4"), [], "a.csv: the time zone of its houses is unknown"),

@@ -60,8 +60,8 @@ def test_a_column_for_each_meter(tmp_path, end, pack):
         "energy",
         900,
     )
-    assert second.times_ms.tolist() == [NINE_MS * 1000 - 900_000, NINE_MS * 1000] and second.values.tolist() == [0.25, 0]
-    assert (first.series.watts_per_value, second.series.watts_per_value) == (1000, 4000)
+    assert second.times_ms.tolist() == [NINE_MS * 1000 - 900_000, NINE_MS * 1000] and second.values.tolist() == [-0.25, 0]
+    assert (first.series.watts_per_value, second.series.watts_per_value) == (1000, -4000)
 
 
 def test_a_row_for_each_meter_of_several_houses(tmp_path):

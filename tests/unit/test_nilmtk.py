@@ -57,6 +57,12 @@ def test_meters_and_their_labels(tmp_path, monkeypatch, caplog, block_rows):
     assert "x.h5/building1/elec/meter2: neither power nor energy but voltage , left out" in caplog.text
 
 
+def test_submeters_lie_under_their_meters_but_those_of_the_site_meter_under_none(tmp_path):
+    about = {1: {"site_meter": True}, 2: {"submeter_of": 1}, 3: {"submeter_of": 2}, 4: {"submeter_of": 0}, 5: {"submeter_of": 9}}
+    source = make(tmp_path / "x.h5", {(1, meter): ([ACTIVE], [[1]]) for meter in about}, elec_meters=about)
+    assert [batch.series.parent for batch in batches(NILMTK, source)] == ["", "", "2", "", ""]
+
+
 def test_a_pickle_runs_nothing(tmp_path):
     class Harm:
         def __reduce__(self):

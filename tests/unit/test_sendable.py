@@ -1,20 +1,12 @@
 """What the streams carry, and what is refused in one sentence."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
 from generator.channels import DatasetError
-from generator.houses import Meter
 from importer import sendable
 from importer.formats.series import Batch, Faults
 from tests.unit.test_series import series
-
-
-def test_kinds_of_meters():
-    for kind, sent in (("mains", "mains"), ("appliance", "appliance"), ("ev", "appliance")):
-        assert sendable.as_meter(replace(series(), kind=kind)) == Meter(1, "mains", sent)
 
 
 def test_power_and_energy_are_sent_in_watts(tmp_path):
@@ -25,14 +17,6 @@ def test_power_and_energy_are_sent_in_watts(tmp_path):
         sendable.watts(batch, Faults())
     kept, watts = sendable.watts(batch, Faults(tmp_path / "bad"))
     assert watts.dtype == np.float32 and (kept.lines.tolist(), watts.tolist()) == ([2, 4], [1000, 0])
-
-
-@pytest.mark.parametrize("kind", ["solar", "battery"])
-def test_production_is_refused(kind):
-    with pytest.raises(
-        DatasetError, match=f"f: house 1: mains is a {kind} meter, which cannot be sent yet; leave it out with --without 'mains'"
-    ):
-        sendable.refuse(replace(series(), kind=kind), "f", 1000)
 
 
 def test_long_intervals_are_refused_with_the_setting_that_carries_them():

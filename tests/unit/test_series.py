@@ -1,9 +1,12 @@
 """Series and the faults of their values."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from generator.channels import DatasetError
+from generator.meter_file import MeterFile, Stated
 from importer.formats.series import Batch, Faults, Series, checked, timezone_of
 from importer.formats.sources import Source
 from tests.unit.importing import NEWEST_MS, OLDEST_MS, request
@@ -20,6 +23,25 @@ def batch(times, values, **kind):
 def test_units():
     factors = [series(*kind).watts_per_value for kind in (("power", "W"), ("power", "kW"), ("energy", "Wh", 60), ("energy", "kWh", 900))]
     assert factors == [1, 1000, 60, 4000]
+
+
+@pytest.mark.parametrize(
+    "kind, sign, scale, factor",
+    [("mains", 0, 1.0, 1), ("solar", 0, 2.0, -2), ("solar", 1, 0.5, 0.5), ("battery", 0, 1.0, 1), ("ev", -1, 3.0, -3)],
+)
+def test_sign_and_scale_turn_values_into_what_is_drawn(kind, sign, scale, factor):
+    found = replace(series("energy", "kWh", 900), kind=kind, sign=sign, scale=scale)
+    assert (found.factor, found.watts_per_value) == (factor, 4000 * factor)
+
+
+def test_what_is_stated_takes_the_place_of_what_the_format_says(tmp_path):
+    stated = MeterFile(tmp_path, [Stated(meter=1, kind="solar", parent="barn", sign=1, scale=2.0), Stated(label="MAINS", scale=3.0)])
+    given = batch([OLDEST_MS], [1.0])
+    own = replace(given, series=replace(given.series, parent="shed", sign=-1, scale=5.0))
+    assert own.stated(stated).series == replace(own.series, kind="solar", parent="barn", sign=1, scale=10.0)
+    other = replace(own, series=replace(own.series, meter_id=2))
+    assert other.stated(stated).series == replace(other.series, scale=15.0)
+    stated.require_used()
 
 
 def test_times_and_values_out_of_range_are_left_out(tmp_path):
