@@ -20,6 +20,9 @@ MOST_APPLIANCES = 6
 """Appliances that get a colour of their own. The energy of the others is added up."""
 
 OTHERS, UNMETERED = "other appliances", "unmetered"
+IMPORTED, OWN, EXPORTED = "imported", "own production", "exported"
+DASHES: dict[str, list[int]] = {"mains": [1, 0], "consumption": [1, 0], "produced": [6, 3], "grid": [2, 2]}
+"""Line of the whole house -> its dashes, px."""
 APPLIANCE_COLOURS = [BLUE, ORANGE, GREEN, PINK, SKY, RED]
 OUTLINES = Path(__file__).parent / "outlines"
 HEIGHT = 320
@@ -189,8 +192,8 @@ def episodes(alerts: pd.DataFrame, span: Span) -> list[alt.Chart]:
     ]
 
 
-def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.DataFrame, span: Span, order: list[str]) -> Layers:
-    """Mean power of the appliances (start_s, label, rank, mean_watts) as stacked areas, and the mains (start_s, mean_watts) as a line."""
+def stacked_power(appliances: pd.DataFrame, lines: dict[str, pd.DataFrame], alerts: pd.DataFrame, span: Span, order: list[str]) -> Layers:
+    """Mean power of the appliances (start_s, label, rank, mean_watts) as stacked areas, and lines (start_s, mean_watts; DASHES) over them."""
     x, watts = span.axis(), alt.Tooltip("mean_watts:Q", title="mean, W", format=",.0f")
     layers = [
         alt.Chart(appliances.assign(local=span.locals(appliances["start_s"])))
@@ -203,11 +206,11 @@ def stacked_power(appliances: pd.DataFrame, mains: pd.DataFrame, alerts: pd.Data
             tooltip=["local:N", "label:N", watts],
         )
     ]
-    if len(mains):
+    for name, line in lines.items():
         layers.append(
-            alt.Chart(span.every_step(mains))
-            .mark_line(color=GREY, strokeWidth=1.2, interpolate="step-after")
-            .encode(x=x, y="mean_watts:Q", tooltip=["local:N", watts])
+            alt.Chart(span.every_step(line).assign(line=name))
+            .mark_line(color=GREY, strokeWidth=1.2, strokeDash=DASHES[name], interpolate="step-after")
+            .encode(x=x, y="mean_watts:Q", tooltip=["local:N", "line:N", watts])
         )
     return alt.layer(*layers, *episodes(alerts, span)).properties(height=HEIGHT + 60)
 
@@ -277,6 +280,53 @@ def daily_energy(days: pd.DataFrame, median: pd.DataFrame) -> Layers:
     return alt.layer(*layers).properties(height=HEIGHT)
 
 
+def balance(days: pd.DataFrame) -> Layers:
+    """Where the energy of each day (queries.balance) came from, as stacked bars, and what was exported, below 0."""
+    own = (days["consumption_kwh"] - days["imported_kwh"]).clip(lower=0)
+    flows = pd.concat(
+        days.assign(flow=flow, kwh=kwh) for flow, kwh in ((OWN, own), (IMPORTED, days["imported_kwh"]), (EXPORTED, -days["exported_kwh"]))
+    )
+    figures = ("imported", "exported", "produced", "charged", "discharged", "consumption")
+    bars = (
+        alt.Chart(flows)
+        .mark_bar()
+        .encode(
+            x=day_axis(),
+            y=alt.Y("kwh:Q", title="energy, kWh"),
+            color=alt.Color(
+                "flow:N", title=None, scale=alt.Scale(domain=[OWN, IMPORTED, EXPORTED], range=[GREEN, BLUE, ORANGE]), legend=legend()
+            ),
+            tooltip=[
+                day_tooltip(),
+                *(alt.Tooltip(f"{name}_kwh:Q", title=f"{name}, kWh", format=",.2f") for name in figures),
+                alt.Tooltip("self_consumption_percent:Q", title="self-consumption, %", format=".1f"),
+                alt.Tooltip("self_sufficiency_percent:Q", title="self-sufficiency, %", format=".1f"),
+            ],
+        )
+    )
+    return alt.layer(bars, alt.Chart().mark_rule(color=GREY).encode(y=alt.datum(0))).properties(height=HEIGHT)
+
+
+def rates_by_day(days: pd.DataFrame) -> alt.Chart:
+    """Self-consumption and self-sufficiency of each day (queries.balance), as lines."""
+    names = {"self_consumption_percent": "self-consumption", "self_sufficiency_percent": "self-sufficiency"}
+    rates = days.rename(columns=names).melt("date", list(names.values()), "rate", "percent")
+    marks: dict[str, Any] = {"title": None, "legend": legend()}
+    chart: alt.Chart = (
+        alt.Chart(rates.dropna())
+        .mark_line(point=alt.OverlayMarkDef(size=50))
+        .encode(
+            x=day_axis(),
+            y=alt.Y("percent:Q", title="%", scale=alt.Scale(domain=[0, 100])),
+            color=alt.Color("rate:N", scale=alt.Scale(domain=list(names.values()), range=[ORANGE, GREEN]), **marks),
+            shape=alt.Shape("rate:N", scale=alt.Scale(domain=list(names.values())), **marks),
+            tooltip=[day_tooltip(), "rate:N", alt.Tooltip("percent:Q", title="%", format=".1f")],
+        )
+        .properties(height=HEIGHT // 2)
+    )
+    return chart
+
+
 def columns_by_day(days: pd.DataFrame, column: str, title: str, number_format: str = ",.2f") -> alt.Chart:
     """A column by day (date) as bars. If the days have coverage_percent and final, incomplete days are pale."""
     opacity = np.where((days["coverage_percent"] >= WHOLE_PERCENT) & days["final"], 0.9, 0.4) if "final" in days else 0.9
@@ -312,14 +362,14 @@ def stacked_days(energy: pd.DataFrame, order: list[str]) -> alt.Chart:
 
 
 def ranking(shares: pd.DataFrame) -> Layers:
-    """Energy and share of the mains by appliance (label, kwh, share_percent), in the order of the rows."""
+    """Energy and share of the consumption by appliance (label, kwh, share_percent), in the order of the rows."""
     base = alt.Chart(shares).encode(
         y=alt.Y("label:N", sort=None, title=None, axis=alt.Axis(labelLimit=160)),
         x=alt.X("kwh:Q", title="energy, kWh"),
         tooltip=[
             "label:N",
             alt.Tooltip("kwh:Q", title="energy, kWh", format=",.2f"),
-            alt.Tooltip("share_percent:Q", title="share of the mains, %", format=".1f"),
+            alt.Tooltip("share_percent:Q", title="share, %", format=".1f"),
         ],
     )
     texts = base.mark_text(align="left", dx=4, color=GREY).encode(text=alt.Text("share_percent:Q", format=".1f"))

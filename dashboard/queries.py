@@ -1,7 +1,7 @@
 """All SQL of the dashboard. Each function sends ClickHouse one query with bound parameters; most return a DataFrame.
 
 db is a read-only client (store.client.reader). Times are UTC and zone-aware, dates are a house's local days, power is in W,
-energy in kWh. A house's energy is that of its mains; without mains, the sum of its appliances.
+energy in kWh. A house's energy is what it consumed, by the view house_balance.
 """
 
 from __future__ import annotations
@@ -16,14 +16,9 @@ from clickhouse_connect.driver.client import Client
 from smartmeter.messages.records import RuleRecord
 
 HOUSE_DAY = """
-    SELECT house_id, date,
-           if(countIf(kind = 'mains') > 0, sumIf(kwh, kind = 'mains'), sum(kwh)) AS kwh,
-           if(countIf(kind = 'mains') > 0, sumIf(covered_s, kind = 'mains') / sumIf(day_s, kind = 'mains'),
-              sum(covered_s) / sum(day_s)) * 100 AS coverage_percent,
-           min(final) AS final
-    FROM daily_energy_by_label
-    WHERE {where}
-    GROUP BY house_id, date"""
+    SELECT house_id, date, consumption_kwh AS kwh, coverage_percent, final
+    FROM house_balance
+    WHERE {where}"""
 """A row for each house and day. {where} is one of the conditions below, never a value."""
 
 LABEL = "if(label = '', 'meter ' || toString(meter_id), label)"
@@ -62,12 +57,12 @@ def timezones(db: Client) -> list[str]:
 
 
 def meters(db: Client, house_id: int) -> pd.DataFrame:
-    """The meters of a house: meter_id, label, kind (mains, appliance, or empty while unknown), mains first."""
+    """The meters of a house, mains first: meter_id, label, kind, parent (0: none), role. kind and role (store.sink.role) are empty while unknown."""
     return _frame(
         db,
         f"""
-        SELECT meter_id, {LABEL} AS label, kind
-        FROM (SELECT meter_id, any(label) AS label, any(kind) AS kind FROM daily_energy_by_label
+        SELECT meter_id, {LABEL} AS label, kind, parent, role
+        FROM (SELECT meter_id, any(label) AS label, any(kind) AS kind, any(parent) AS parent, any(role) AS role FROM daily_energy_by_label
               WHERE house_id = {{house_id:Int64}} GROUP BY meter_id)
         ORDER BY kind != 'mains', meter_id""",
         house_id=house_id,
@@ -209,8 +204,27 @@ def power(db: Client, house_id: int, meter_ids: list[int], start_s: int, end_s: 
     )
 
 
+def balance(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
+    """For each day of a house: date, imported_kwh, exported_kwh, produced_kwh, charged_kwh, discharged_kwh, consumption_kwh,
+    self_consumption_percent and self_sufficiency_percent (None where undefined).
+    """
+    return _frame(
+        db,
+        f"""
+        SELECT date, imported_kwh, exported_kwh, produced_kwh, charged_kwh, discharged_kwh, consumption_kwh,
+               self_consumption_percent, self_sufficiency_percent
+        FROM house_balance
+        WHERE {OF_HOUSE}
+        ORDER BY date""",
+        house_id=house_id,
+        first=first,
+        last=last,
+    )
+
+
 def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
-    """The energy of a house by hour: date, hour (0 to 23, local), kwh, known. An hour that occurs twice is one row.
+    """What a house drew from the grid by hour, without mains what it consumed: date, hour (0 to 23, local), kwh, known. An hour that occurs
+    twice is one row.
 
     If the hours of a day were not stored, because an earlier release received part of it, its energy is spread evenly and known is False.
     """
@@ -218,15 +232,15 @@ def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.Dat
         db,
         f"""
         WITH days AS (
-            SELECT e.date AS date, m.kind AS kind, countIf(m.kind = 'mains') OVER (PARTITION BY e.date) AS mains,
+            SELECT e.date AS date, m.role AS role, countIf(m.role = 'grid') OVER (PARTITION BY e.date) AS mains,
                    empty(e.hours) AS even, e.covered_s > 0 AND even AS unknown,
                    if(even, range(24), e.hours) AS in_hours, if(even, arrayWithConstant(24, e.kwh / 24), e.hour_kwh) AS energies
             FROM (SELECT * FROM daily_energy FINAL WHERE {OF_HOUSE}) AS e
-            LEFT JOIN (SELECT house_id, meter_id, kind FROM meters FINAL) AS m ON m.house_id = e.house_id AND m.meter_id = e.meter_id)
+            LEFT JOIN (SELECT house_id, meter_id, role FROM meters FINAL) AS m ON m.house_id = e.house_id AND m.meter_id = e.meter_id)
         SELECT date, hour, sum(energy) AS kwh, max(unknown) = 0 AS known
         FROM days
         ARRAY JOIN in_hours AS hour, energies AS energy
-        WHERE kind = 'mains' OR mains = 0
+        WHERE role = 'grid' OR (mains = 0 AND role IN ('load', ''))
         GROUP BY date, hour
         ORDER BY date, hour""",
         house_id=house_id,
@@ -236,13 +250,16 @@ def energy_by_hour(db: Client, house_id: int, first: date, last: date) -> pd.Dat
 
 
 def appliance_energy(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
-    """For each day and appliance of a house: date, meter_id, label, kwh."""
+    """For each day and appliance of a house: date, meter_id, parent (0: none), label, kwh, own_kwh (what no meter under it measures)."""
     return _frame(
         db,
         f"""
-        SELECT date, meter_id, {LABEL} AS label, kwh
-        FROM daily_energy_by_label
-        WHERE {OF_HOUSE} AND kind != 'mains'
+        SELECT date, appliance.meter_id AS meter_id, appliance.parent AS parent,
+               if(appliance.label = '', 'meter ' || toString(appliance.meter_id), appliance.label) AS label,
+               appliance.kwh AS kwh, appliance.own_kwh AS own_kwh
+        FROM house_balance
+        ARRAY JOIN appliances AS appliance
+        WHERE {OF_HOUSE}
         ORDER BY date, meter_id""",
         house_id=house_id,
         first=first,

@@ -23,12 +23,19 @@ CREATE TABLE IF NOT EXISTS meters
     house_id Int64,
     meter_id Int32,
     label    LowCardinality(String) COMMENT 'what it measures, such as mains or refrigerator',
-    kind     LowCardinality(String) COMMENT 'mains or appliance',
-    updated  DateTime64(3, 'UTC')   COMMENT 'when this description was made'
+    kind     LowCardinality(String) COMMENT 'mains, appliance, solar, battery or ev',
+    updated  DateTime64(3, 'UTC')   COMMENT 'when this description was made',
+    parent   Int32                  COMMENT 'the meter that measures this one''s power too; 0: none but the mains',
+    role     LowCardinality(String) DEFAULT if(kind = 'mains', 'grid', 'load') COMMENT 'as what it counts in house_balance: grid, solar, battery or load; within: as part of another'
 )
 ENGINE = ReplacingMergeTree(updated)
 ORDER BY (house_id, meter_id)
 COMMENT 'The meters of the houses';
+
+ALTER TABLE meters
+    ADD COLUMN IF NOT EXISTS parent Int32 COMMENT 'the meter that measures this one''s power too; 0: none but the mains',
+    ADD COLUMN IF NOT EXISTS role LowCardinality(String) DEFAULT if(kind = 'mains', 'grid', 'load') COMMENT 'as what it counts in house_balance: grid, solar, battery or load; within: as part of another',
+    COMMENT COLUMN kind 'mains, appliance, solar, battery or ev';
 
 CREATE TABLE IF NOT EXISTS daily_energy
 (
@@ -254,9 +261,11 @@ SELECT
     e.max_gap_s AS max_gap_s,
     e.day_s AS day_s,
     e.final AS final,
-    e.exported_kwh AS exported_kwh
+    e.exported_kwh AS exported_kwh,
+    m.parent AS parent,
+    m.role AS role
 FROM daily_energy AS e FINAL
-LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
+LEFT JOIN (SELECT house_id, meter_id, label, kind, parent, role FROM meters FINAL) AS m
     ON e.house_id = m.house_id AND e.meter_id = m.meter_id;
 
 -- Energy of each meter and local hour, from the row of its day: the hours of a day add up to it. Hours in which no reading held have no row,
@@ -273,7 +282,9 @@ SELECT
     e.energy AS kwh,
     e.covered AS covered_s,
     e.final AS final,
-    e.exported AS exported_kwh
+    e.exported AS exported_kwh,
+    m.parent AS parent,
+    m.role AS role
 FROM
 (
     SELECT house_id, meter_id, date, final, hour_start, hour, energy, covered, exported
@@ -285,20 +296,128 @@ FROM
         hour_covered_s AS covered,
         if(empty(hour_exported_kwh), arrayWithConstant(length(hours), 0.), hour_exported_kwh) AS exported
 ) AS e
-LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
+LEFT JOIN (SELECT house_id, meter_id, label, kind, parent, role FROM meters FINAL) AS m
     ON e.house_id = m.house_id AND e.meter_id = m.meter_id;
 
--- Share of each appliance in its house's mains, in %; NULL where the mains measured nothing.
-CREATE OR REPLACE VIEW appliance_share AS
-SELECT house_id, date, meter_id, label, kwh, mains_kwh, 100 * kwh / nullIf(mains_kwh, 0) AS share_percent
+-- What each house imported, exported, produced and consumed on a local day, in kWh, and its rates in % (docs/data.md has the formulas and their
+-- source; they are NULL where undefined). The role of a meter sees to it that each watt counts once. Where no meter of solar or of a battery
+-- has a result, the consumption is what was imported; without mains, it is what the meters drew that lie under none. appliances are all other
+-- meters; own_kwh is what no meter under it measures.
+CREATE OR REPLACE VIEW house_balance AS
+SELECT
+    house_id,
+    date,
+    has_mains,
+    has_sources,
+    imported_kwh,
+    exported_kwh,
+    produced_kwh,
+    charged_kwh,
+    discharged_kwh,
+    multiIf(
+        NOT has_mains, loads_kwh,
+        has_sources, greatest(0, imported_kwh - exported_kwh + produced_kwh + discharged_kwh - charged_kwh),
+        imported_kwh
+    ) AS consumption_kwh,
+    if(has_mains AND produced_kwh > 0, 100 * least(1, greatest(0, (produced_kwh - exported_kwh) / produced_kwh)), NULL)
+        AS self_consumption_percent,
+    if(has_mains AND has_sources AND consumption_kwh > 0, 100 * least(1, greatest(0, (consumption_kwh - imported_kwh) / consumption_kwh)), NULL)
+        AS self_sufficiency_percent,
+    coverage_percent,
+    final,
+    CAST(
+        arrayMap(
+            a -> (a.1, a.2, a.3, a.4, a.5, greatest(0, a.6 - arraySum(b -> if(b.2 = a.1, b.6, 0), measured))),
+            arrayFilter(a -> a.4 NOT IN ('mains', 'solar', 'battery'), measured)
+        ),
+        'Array(Tuple(meter_id Int32, parent Int32, label String, kind String, kwh Float64, own_kwh Float64))'
+    ) AS appliances
 FROM
 (
-    SELECT *, sumIf(kwh, kind = 'mains') OVER (PARTITION BY house_id, date) AS mains_kwh
-    FROM daily_energy_by_label
-)
-WHERE kind = 'appliance';
+    SELECT
+        e.house_id AS house_id,
+        e.date AS date,
+        countIf(e.role = 'grid') > 0 AS has_mains,
+        countIf(e.role IN ('solar', 'battery')) > 0 AS has_sources,
+        sumIf(e.kwh, e.role = 'grid') AS imported_kwh,
+        sumIf(e.exported_kwh, e.role = 'grid') AS exported_kwh,
+        sumIf(e.exported_kwh, e.role = 'solar') AS produced_kwh,
+        sumIf(e.kwh, e.role = 'battery') AS charged_kwh,
+        sumIf(e.exported_kwh, e.role = 'battery') AS discharged_kwh,
+        sumIf(e.kwh, e.role IN ('load', '')) AS loads_kwh,
+        100 * if(
+            has_mains,
+            sumIf(e.covered_s, e.role = 'grid') / sumIf(e.day_s, e.role = 'grid'),
+            sum(e.covered_s) / sum(e.day_s)
+        ) AS coverage_percent,
+        min(e.final) AS final,
+        groupArray((e.meter_id, e.parent, e.label, e.kind, e.kwh, e.kwh - e.exported_kwh)) AS measured
+    FROM daily_energy_by_label AS e
+    GROUP BY house_id, date
+);
 
--- Energy of a zip's houses by day, from their mains: in sum, and for each house counted.
+-- The same by local hour, from energy_by_hour: the flows of a day's hours add up to those of the day.
+CREATE OR REPLACE VIEW house_balance_by_hour AS
+SELECT
+    house_id,
+    hour_start,
+    date,
+    hour,
+    has_mains,
+    has_sources,
+    imported_kwh,
+    exported_kwh,
+    produced_kwh,
+    charged_kwh,
+    discharged_kwh,
+    multiIf(
+        NOT has_mains, loads_kwh,
+        has_sources, greatest(0, imported_kwh - exported_kwh + produced_kwh + discharged_kwh - charged_kwh),
+        imported_kwh
+    ) AS consumption_kwh,
+    if(has_mains AND produced_kwh > 0, 100 * least(1, greatest(0, (produced_kwh - exported_kwh) / produced_kwh)), NULL)
+        AS self_consumption_percent,
+    if(has_mains AND has_sources AND consumption_kwh > 0, 100 * least(1, greatest(0, (consumption_kwh - imported_kwh) / consumption_kwh)), NULL)
+        AS self_sufficiency_percent,
+    final
+FROM
+(
+    SELECT
+        e.house_id AS house_id,
+        e.hour_start AS hour_start,
+        any(e.date) AS date,
+        any(e.hour) AS hour,
+        countIf(e.role = 'grid') > 0 AS has_mains,
+        countIf(e.role IN ('solar', 'battery')) > 0 AS has_sources,
+        sumIf(e.kwh, e.role = 'grid') AS imported_kwh,
+        sumIf(e.exported_kwh, e.role = 'grid') AS exported_kwh,
+        sumIf(e.exported_kwh, e.role = 'solar') AS produced_kwh,
+        sumIf(e.kwh, e.role = 'battery') AS charged_kwh,
+        sumIf(e.exported_kwh, e.role = 'battery') AS discharged_kwh,
+        sumIf(e.kwh, e.role IN ('load', '')) AS loads_kwh,
+        min(e.final) AS final
+    FROM energy_by_hour AS e
+    GROUP BY house_id, hour_start
+);
+
+-- Share of each appliance in what its house consumed, in %; NULL without mains, or where nothing was consumed. What a meter under it measures
+-- counts there alone, so own_kwh is without that, and the shares of a day add up to what is metered.
+CREATE OR REPLACE VIEW appliance_share AS
+SELECT
+    house_id,
+    date,
+    appliance.meter_id AS meter_id,
+    appliance.parent AS parent,
+    appliance.label AS label,
+    appliance.kwh AS kwh,
+    appliance.own_kwh AS own_kwh,
+    consumption_kwh,
+    if(has_mains, 100 * own_kwh / nullIf(consumption_kwh, 0), NULL) AS share_percent
+FROM house_balance
+ARRAY JOIN appliances AS appliance
+WHERE appliance.kind != '';
+
+-- What a zip's houses with mains consumed by day: in sum, and for each house counted.
 CREATE OR REPLACE VIEW energy_by_zip AS
 SELECT
     h.zip AS zip,
@@ -309,11 +428,11 @@ SELECT
     h.population AS population,
     e.date AS date,
     uniqExact(e.house_id) AS houses,
-    sum(e.kwh) AS kwh,
+    sum(e.consumption_kwh) AS kwh,
     kwh / houses AS kwh_per_house
-FROM daily_energy_by_label AS e
+FROM house_balance AS e
 INNER JOIN (SELECT * FROM houses FINAL) AS h ON e.house_id = h.house_id
-WHERE e.kind = 'mains'
+WHERE e.has_mains
 GROUP BY zip, city, state, latitude, longitude, population, date;
 
 -- Power of each meter and minute, the parts of a minute put together; label and kind are empty while the meter is unknown.

@@ -25,7 +25,7 @@ from smartmeter.kafka import connection
 from smartmeter.kafka.consumers import STORED, sink_group
 from smartmeter.messages import codec, schemas
 from smartmeter.messages.framing import framing
-from smartmeter.messages.records import AnyRecord
+from smartmeter.messages.records import AnyRecord, MeterKind
 from smartmeter.messages.single_object import RegistryFault
 from smartmeter.messages.topics import SCHEMA_OF, topic
 from smartmeter.run import LIVE, Run
@@ -62,7 +62,7 @@ USUAL: AnyRecord = {
 
 COLUMNS = {
     "houses": ("house_id", "timezone", "source", "zip", "city", "state", "latitude", "longitude", "population", "updated"),
-    "meters": ("house_id", "meter_id", "label", "kind", "updated"),
+    "meters": ("house_id", "meter_id", "label", "kind", "updated", "parent", "role"),
     "daily_energy": (
         "house_id",
         "meter_id",
@@ -147,22 +147,37 @@ COLUMNS = {
     "refused": ("topic", "partition", "offset", "received", "reason", "payload"),
 }
 
+SOURCES = ("solar", "battery")
+
 log = logging.getLogger("sink")
 
 
 def rows_by_table(name: str, record: AnyRecord) -> dict[str, list[AnyRecord]]:
-    """Table -> rows of a record of the topic `name`. Mostly that is the record itself, but a house also yields its meters, and
-    thresholds one row for each meter. An alert of duration also has its rule: the last part of its id. What is normal by a user's rule becomes
-    three lists. Rows may have more items than COLUMNS lists."""
+    """Table -> rows of a record of the topic `name`. Mostly that is the record itself, but a house also yields its meters, each with
+    its role, and thresholds one row for each meter. An alert of duration also has its rule: the last part of its id. What is normal by a
+    user's rule becomes three lists. Rows may have more items than COLUMNS lists."""
     meters = [{**record, **meter} for meter in record.get("meters", ())]
     if name == "houses":
-        return {"houses": [record], "meters": meters}
+        kind_of = {meter["meter_id"]: meter["kind"] for meter in meters}
+        return {"houses": [record], "meters": [meter | {"role": role(meter["kind"], kind_of.get(meter["parent"]))} for meter in meters]}
     if name == "thresholds":
         return {name: [USUAL | meter | (meter["usual"] or {}) for meter in meters]}
     if name == "rules":
         names = {"kind": "normal_kinds", "minutes": "normal_minutes", "watts": "normal_watts"}
         return {name: [record | {column: [one[field] for one in record["normal"]] for field, column in names.items()}]}
     return {name: [record | {"rule": "".join(record["alert_id"].split("/")[3:])} if name == "alerts" else record]}
+
+
+def role(kind: MeterKind, parent_kind: MeterKind | None) -> str:
+    """As what a meter counts in the balance of its house, so that each watt counts once. parent_kind: None without a parent.
+
+    A battery within solar, as with a hybrid inverter, is measured by the inverter's meter too.
+    """
+    if kind == "mains":
+        return "grid" if parent_kind is None else "within"
+    if kind in SOURCES:
+        return "within" if parent_kind in SOURCES else kind
+    return "load" if parent_kind in (None, "mains") else "within"
 
 
 def refusal(message: Message, reason: str) -> AnyRecord:

@@ -13,40 +13,62 @@ from dashboard.controls import House, csv_button, pick_days, pick_house
 
 
 def with_unmetered(appliances: pd.DataFrame, days: pd.DataFrame) -> pd.DataFrame:
-    """Energy by day and label (date, label, kwh). The rest, measured by the mains but by no appliance, gets a label of its own."""
+    """Energy by day and label (date, label, kwh). The rest, consumed but measured by no appliance's meter, gets a label of its own."""
     by_label = appliances.groupby(["date", "label"], as_index=False)["kwh"].sum()
     metered = by_label.groupby("date")["kwh"].sum()
     rest = days.set_index("date")["kwh"] - metered.reindex(days["date"]).fillna(0).to_numpy()
     return pd.concat([by_label, pd.DataFrame({"date": rest.index, "label": charts.UNMETERED, "kwh": rest.clip(lower=0).to_numpy()})])
 
 
-def show_figures(metered_kwh: float, mains_kwh: float | None) -> None:
-    """Show the energy of the appliances, of the mains (None: no meter), and the share, in figures."""
+def by_parent(appliances: pd.DataFrame) -> pd.DataFrame:
+    """Appliances (queries.appliance_energy) with each watt once: kwh is what no meter under the appliance's measures; measured_kwh, all of it.
+
+    A meter with others under it is labelled as the rest of them. under: the label of the meter above; empty if there is none.
+    """
+    label_of = appliances.drop_duplicates("meter_id").set_index("meter_id")["label"]
+    is_parent = appliances["meter_id"].isin(appliances["parent"])
+    return appliances.assign(
+        label=appliances["label"].where(~is_parent, appliances["label"] + ", rest"),
+        under=appliances["parent"].map(label_of).fillna(""),
+        measured_kwh=appliances["kwh"],
+        kwh=appliances["own_kwh"],
+    )
+
+
+def show_figures(metered_kwh: float, consumed_kwh: float | None, whole: str) -> None:
+    """Show the energy of the appliances, of the whole house (None: no mains), and the share, in figures."""
     with st.container(horizontal=True):
         st.metric("Appliances, kWh", f"{metered_kwh:,.1f}", border=True, help="Measured by the appliances' own meters.")
-        st.metric("Mains, kWh", "–" if mains_kwh is None else f"{mains_kwh:,.1f}", border=True)
+        st.metric(f"{whole.capitalize()}, kWh", "–" if consumed_kwh is None else f"{consumed_kwh:,.1f}", border=True)
         st.metric(
-            "Share of the mains",
-            f"{100 * metered_kwh / mains_kwh:.0f} %" if mains_kwh else "–",
+            f"Share of the {whole}",
+            f"{100 * metered_kwh / consumed_kwh:.0f} %" if consumed_kwh else "–",
             border=True,
             help="Measured by the appliances' own meters; – without a mains meter.",
         )
 
 
-def show_shares(energy: pd.DataFrame, mains_kwh: float | None, house: House) -> None:
-    """Show each appliance's energy and share of the mains, as a chart and a table."""
+def show_shares(energy: pd.DataFrame, appliances: pd.DataFrame, consumed_kwh: float | None, whole: str, house: House) -> None:
+    """Show each appliance's energy and share of the whole house, as a chart and a table; appliances: as by_parent gives them."""
     shares = energy.groupby("label", as_index=False)["kwh"].sum().sort_values("kwh", ascending=False)
-    shares["share_percent"] = 100 * shares["kwh"] / mains_kwh if mains_kwh else None
+    shares["share_percent"] = 100 * shares["kwh"] / consumed_kwh if consumed_kwh else None
+    if (appliances["under"] != "").any():
+        above = appliances.groupby("label").agg(
+            under=("under", lambda under: ", ".join(sorted(set(under)))), measured_kwh=("measured_kwh", "sum")
+        )
+        shares = shares.join(above, on="label")
     left, right = st.columns([3, 2])
-    left.altair_chart(charts.ranking(shares), alt="Energy by appliance with its share of the mains in percent")
-    left.caption("Figure beside each bar: its share of the mains, in %.")
+    left.altair_chart(charts.ranking(shares), alt=f"Energy by appliance with its share of the {whole} in percent")
+    left.caption(f"Figure beside each bar: its share of the {whole}, in %.")
     right.dataframe(
         shares,
         hide_index=True,
         column_config={
             "label": "appliance",
             "kwh": st.column_config.NumberColumn("energy, kWh", format="%.2f"),
-            "share_percent": st.column_config.NumberColumn("share, %", format="%.1f", help="Of the mains."),
+            "share_percent": st.column_config.NumberColumn("share, %", format="%.1f", help=f"Of the {whole}."),
+            "under": st.column_config.TextColumn("under", help="The meter that measures its power too."),
+            "measured_kwh": st.column_config.NumberColumn("with all under it, kWh", format="%.2f"),
         },
     )
     with right:
@@ -77,21 +99,22 @@ house = pick_house()
 with st.container(horizontal=True, vertical_alignment="bottom"):
     first, last = pick_days(house.first, house.last)
 meters = queries.meters(results(), house.house_id)
-appliances = queries.appliance_energy(results(), house.house_id, first, last)
+appliances = by_parent(queries.appliance_energy(results(), house.house_id, first, last))
 days = queries.energy_of_house(results(), house.house_id, first, last)
 if appliances.empty:
     st.info("No appliance of this house has results for these days.")
     st.stop()
 has_mains = (meters["kind"] == "mains").any()
 energy = with_unmetered(appliances, days) if has_mains else appliances
-metered_kwh, mains_kwh = appliances["kwh"].sum(), days["kwh"].sum() if has_mains else None
-show_figures(metered_kwh, mains_kwh)
+whole = "consumption" if meters["kind"].isin(["solar", "battery"]).any() else "mains"
+metered_kwh, consumed_kwh = appliances["kwh"].sum(), days["kwh"].sum() if has_mains else None
+show_figures(metered_kwh, consumed_kwh, whole)
 st.subheader("Energy by day")
 st.altair_chart(charts.stacked_days(*charts.ranked(energy, "date", "kwh")), alt="Energy by day, appliances stacked")
 st.subheader("Ranking")
-show_shares(energy, mains_kwh, house)
+show_shares(energy, appliances, consumed_kwh, whole, house)
 if not has_mains:
     st.caption("This house has no mains meter: shares are unknown.")
-elif metered_kwh > mains_kwh:
-    st.caption("The appliances' meters add up to more than the mains: some of them overlap, or the mains were measured for less time.")
+elif metered_kwh > consumed_kwh:
+    st.caption(f"The appliances' meters add up to more than the {whole}: some of them overlap, or the mains were measured for less time.")
 show_percentiles(house, meters, first, last)

@@ -15,6 +15,9 @@ from dashboard.tariff import HIGHEST, Tariff
 
 SPANS_H = {"day": 24, "6 hours": 6, "hour": 1}
 MOST_POINTS = 720
+SOURCES = ["solar", "battery"]
+LEAST_FLOW_KWH = 0.05
+"""What rounds to 0.1 kWh. Less is the noise of a current clamp."""
 
 
 def pick_span(house: House, day: date) -> tuple[int, int]:
@@ -69,15 +72,35 @@ def show_meter(power: pd.DataFrame, thresholds: pd.DataFrame, alerts: pd.DataFra
 
 
 def show_whole_house(power: pd.DataFrame, meters: pd.DataFrame, alerts: pd.DataFrame, span: Span) -> None:
-    """Show the power of all appliances, stacked, with that of the mains."""
+    """Show the power of all appliances, stacked, with that of the mains, or with what the house consumed, produced and drew from the grid."""
     power = power.merge(meters, on="meter_id")
-    mains = power[power["kind"] == "mains"].groupby("start_s", as_index=False)["mean_watts"].sum()
-    appliances, order = charts.ranked(power[power["kind"] != "mains"], "start_s", "mean_watts")
+    appliances, order = charts.ranked(own_power(power[~power["kind"].isin(["mains", *SOURCES])], power), "start_s", "mean_watts")
+    lines = lines_of(power)
     st.altair_chart(
-        charts.stacked_power(appliances, mains, alerts, span, order),
-        alt="Power of the appliances, stacked, with that of the mains as a line",
+        charts.stacked_power(appliances, lines, alerts, span, order),
+        alt="Power of the appliances, stacked, with that of the whole house as lines",
     )
-    st.caption(f"Areas: mean power of the appliances. Line: the mains. Red: {counted(alerts)}.")
+    named = "Line: the mains." if len(lines) < 2 else "Line: consumption; dashed: production; dotted: the grid, below 0 for export."
+    st.caption(f"Areas: mean power of the appliances. {named} Red: {counted(alerts)}.")
+
+
+def lines_of(power: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The lines of the whole house (charts.DASHES) from the power of its meters: that of the mains, or of the balance where something feeds."""
+    of_role = power.pivot_table("mean_watts", "start_s", "role", "sum", fill_value=0)
+    if "grid" not in of_role:
+        return {}
+    grid, solar, battery = (of_role.get(role, 0 * of_role["grid"]) for role in ("grid", *SOURCES))
+    lines = {"mains": grid}
+    if set(SOURCES) & set(of_role):
+        lines = {"consumption": grid - solar - battery, "produced": -solar, "grid": grid}
+    return {name: line.rename("mean_watts").reset_index() for name, line in lines.items()}
+
+
+def own_power(appliances: pd.DataFrame, power: pd.DataFrame) -> pd.DataFrame:
+    """Power of the appliances less that of the meters under them, so that each watt is drawn once; power: of all meters."""
+    under = power.groupby(["parent", "start_s"])["mean_watts"].sum().rename_axis(["meter_id", "start_s"]).rename("under")
+    joined = appliances.join(under, on=["meter_id", "start_s"])
+    return joined.assign(mean_watts=(joined["mean_watts"] - joined["under"].fillna(0)).clip(lower=0))
 
 
 def counted(alerts: pd.DataFrame) -> str:
@@ -95,6 +118,45 @@ def show_figures(house: House, first: date, last: date) -> tuple[pd.DataFrame, p
     show_comparison(days, before, median)
     before = before.assign(date=before["date"] + length)[["date", "kwh"]].rename(columns={"kwh": "before_kwh"})
     return days.merge(before, on="date", how="left"), median
+
+
+def show_balance(house: House, first: date, last: date) -> None:
+    """Show what the house imported, exported and produced, if it has solar or a battery, or exports."""
+    days = queries.balance(results(), house.house_id, first, last)
+    flows = days[["exported_kwh", "produced_kwh", "charged_kwh", "discharged_kwh"]].sum()
+    if flows.max() < LEAST_FLOW_KWH:
+        return
+    st.subheader("Production and grid")
+    with st.container(horizontal=True):
+        st.metric("Imported, kWh", f"{days['imported_kwh'].sum():,.1f}", border=True, help="Drawn from the grid.")
+        st.metric("Exported, kWh", f"{flows['exported_kwh']:,.1f}", border=True, help="Fed into the grid.")
+        st.metric("Produced, kWh", f"{flows['produced_kwh']:,.1f}", border=True, help="By solar.")
+        if flows["charged_kwh"] or flows["discharged_kwh"]:
+            st.metric(
+                "Battery, kWh", f"+{flows['charged_kwh']:,.1f} -{flows['discharged_kwh']:,.1f}", border=True, help="Charged, discharged."
+            )
+        st.metric(
+            "Self-consumption",
+            rate(days["self_consumption_percent"], days["produced_kwh"]),
+            border=True,
+            help="Share of the production that was not exported; – without production.",
+        )
+        st.metric(
+            "Self-sufficiency",
+            rate(days["self_sufficiency_percent"], days["consumption_kwh"]),
+            border=True,
+            help="Share of the consumption that was not imported; – if no meter measures solar or a battery.",
+        )
+    st.altair_chart(charts.balance(days), alt="Where the energy of each day came from, and what was exported")
+    if days[["self_consumption_percent", "self_sufficiency_percent"]].notna().any(axis=None):
+        st.altair_chart(charts.rates_by_day(days), alt="Self-consumption and self-sufficiency by day")
+    csv_button(days, f"balance_{house.house_id}.csv")
+
+
+def rate(percents: pd.Series, weights: pd.Series) -> str:
+    """The rate over some days, from that of each and the energy that it is a share of; a dash if it is undefined."""
+    known = percents.notna() & (weights > 0)
+    return f"{(percents * weights)[known].sum() / weights[known].sum():.0f} %" if known.any() else "–"
 
 
 def show_energy(days: pd.DataFrame, median: pd.DataFrame, house: House) -> None:
@@ -151,7 +213,7 @@ def show_cost(house: House, first: date, last: date) -> None:
         return
     cost = tariff.by_day(hours)
     with st.container(horizontal=True):
-        st.metric("Cost", f"{cost['cost'].sum():,.2f}", border=True, help="In the currency of the prices.")
+        st.metric("Cost", f"{cost['cost'].sum():,.2f}", border=True, help="Of what was drawn from the grid, in the currency of the prices.")
         st.metric("A day", f"{cost['cost'].mean():,.2f}", border=True)
     st.altair_chart(charts.columns_by_day(cost, "cost", "cost"), alt="Cost by day")
     if tariff.price != tariff.peak_price and (unknown := hours[hours["known"] == 0]["date"].nunique()):
@@ -201,4 +263,5 @@ if not (meters["kind"] == "mains").any():
     st.caption(f"No meter of this house is known to be mains, so its energy is the sum of its {len(meters)} meters.")
 show_power(house, meters)
 show_energy(days, median, house)
+show_balance(house, first, last)
 show_cost(house, first, last)

@@ -17,8 +17,8 @@ from store import client as clickhouse
 
 MOST_ROWS = 10_000
 EXAMPLES = {
-    "Energy by house": "SELECT house_id, round(sum(kwh), 1) AS kwh\nFROM daily_energy_by_label\nWHERE kind = 'mains'\nGROUP BY house_id\nORDER BY kwh DESC",
-    "Which appliance uses most": "SELECT label, round(sum(kwh), 1) AS kwh, uniqExact(house_id) AS houses\nFROM appliance_share\n"
+    "Energy by house": "SELECT house_id, round(sum(consumption_kwh), 1) AS kwh\nFROM house_balance\nGROUP BY house_id\nORDER BY kwh DESC",
+    "Which appliance uses most": "SELECT label, round(sum(own_kwh), 1) AS kwh, uniqExact(house_id) AS houses\nFROM appliance_share\n"
     "GROUP BY label\nORDER BY kwh DESC",
     "Energy by zip and day": "SELECT date, zip, city, houses, round(kwh_per_house, 2) AS kwh_per_house\nFROM energy_by_zip\nORDER BY date, kwh_per_house DESC",
     "Largest alerts": "SELECT house_id, label, start, duration_s, peak_watts, limit_watts, excess_kwh\nFROM alert_list\nORDER BY excess_kwh DESC\nLIMIT 50",

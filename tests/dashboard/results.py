@@ -95,11 +95,15 @@ def houses() -> list[tuple]:
 
 
 def meters() -> list[tuple]:
-    return [(*meter, label, "mains" if label == "mains" else "appliance", utc(FRI, "00:00")) for meter, label in LABELS.items()]
+    return [meter_row(*meter, label, "mains" if label == "mains" else "appliance") for meter, label in LABELS.items()]
+
+
+def meter_row(house_id: int, meter_id: int, label: str, kind: str, parent: int = 0, parent_kind: str | None = None) -> tuple:
+    return (house_id, meter_id, label, kind, utc(FRI, "00:00"), parent, sink.role(kind, parent_kind))
 
 
 def daily_energy() -> list[tuple]:
-    rows = [(1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1, 0, [], [], [], [])]  # as it was known before
+    rows = [(1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1, 0, [], [], [], [], 0.0, [])]  # as it was known before
     for (house_id, meter_id), kwh_of in ENERGY.items():
         for day, kwh in kwh_of.items():
             day_s = {5: {SPRING: 23 * 3600, SUN: 25 * 3600}}.get(house_id, {}).get(day, 86_400)
@@ -119,6 +123,8 @@ def daily_energy() -> list[tuple]:
                     NEWEST_MS if day == MON else LONG_AGO,
                     0,
                     *hours(house_id, meter_id, day),
+                    0.0,
+                    [],
                 )
             )
     return rows

@@ -382,7 +382,7 @@ def test_an_address_in_a_name_or_a_query_is_no_link(new_page, settings):
     name, at_ms = "http://evil.invalid/ www.evil.invalid ann@evil.invalid", 1_700_000_000_000
     insert(
         writer(settings, settings.clickhouse.database),
-        meters=[(999, 1, name, "appliance", at_ms)],
+        meters=[(999, 1, name, "appliance", at_ms, 0, "load")],
         alerts=[
             (
                 f"999/1/{at_ms}",

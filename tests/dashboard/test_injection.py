@@ -133,7 +133,10 @@ def hostile(clickhouse):
         houses=[
             (house_id, zones.get(house_id, zone), NAME, NAME, NAME, NAME, *rest) for house_id, zone, _, _, _, _, *rest in results.houses()
         ],
-        meters=[(*key, label if kind == "mains" else NAME, kind, updated) for *key, label, kind, updated in results.meters()],
+        meters=[
+            (house_id, meter_id, label if kind == "mains" else NAME, kind, *rest)
+            for house_id, meter_id, label, kind, *rest in results.meters()
+        ],
         daily_energy=results.daily_energy(),
         thresholds=results.thresholds(),
         alerts=results.alerts(),

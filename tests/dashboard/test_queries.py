@@ -77,8 +77,12 @@ def test_time_zones_of_houses(db, nothing):
 
 
 def test_meters_begin_with_the_mains_and_an_unknown_one_has_a_name(db):
-    assert rows(queries.meters(db, 1)) == [(1, "mains", "mains"), (2, "refrigerator", "appliance"), (3, "oven", "appliance")]
-    assert rows(queries.meters(db, 6)) == [(7, "meter 7", "")]
+    assert rows(queries.meters(db, 1)) == [
+        (1, "mains", "mains", 0, "grid"),
+        (2, "refrigerator", "appliance", 0, "load"),
+        (3, "oven", "appliance", 0, "load"),
+    ]
+    assert rows(queries.meters(db, 6)) == [(7, "meter 7", "", 0, "")]
 
 
 def test_totals_and_health(db):
@@ -129,12 +133,12 @@ def test_the_median_of_an_even_count_is_between_the_middle_two(db):
 
 def test_appliance_energy_leaves_the_mains_out(db):
     assert rows(queries.appliance_energy(db, 1, SUN, MON)) == [
-        (SUN, 2, "refrigerator", 1),
-        (SUN, 3, "oven", 4),
-        (MON, 2, "refrigerator", 0.25),
-        (MON, 3, "oven", 0.5),
+        (SUN, 2, 0, "refrigerator", 1, 1),
+        (SUN, 3, 0, "oven", 4, 4),
+        (MON, 2, 0, "refrigerator", 0.25, 0.25),
+        (MON, 3, 0, "oven", 0.5, 0.5),
     ]
-    assert rows(queries.appliance_energy(db, 6, *ALL)) == [(SUN, 7, "meter 7", 1.5)]
+    assert rows(queries.appliance_energy(db, 6, *ALL)) == [(SUN, 7, 0, "meter 7", 1.5, 1.5)]
 
 
 def test_energy_by_zip_counts_days_of_houses_and_leaves_out_who_has_no_place(db):

@@ -232,8 +232,8 @@ def with_live_house(clickhouse, with_topics, request):
     run = [RUN, 8, 2, start.date(), start, start + timedelta(seconds=1230), *oven[6:14], "run", *oven[15:18], "run"]
     results.insert(
         client.writer(settings, settings.clickhouse.database),
-        meters=[(8, 1, "mains", "mains", now), (8, 2, "pump", "appliance", now)],
-        daily_energy=[(8, n, now.date(), 1.0, 10, 0, 60.0, 0.0, 86_400, False, LONG_AGO, 0, [], [], [], []) for n in (1, 2)],
+        meters=[(8, 1, "mains", "mains", now, 0, "grid"), (8, 2, "pump", "appliance", now, 0, "load")],
+        daily_energy=[(8, n, now.date(), 1.0, 10, 0, 60.0, 0.0, 86_400, False, LONG_AGO, 0, [], [], [], [], 0.0, []) for n in (1, 2)],
         alerts=[run],
         power_profile=[(8, 2, now - timedelta(minutes=1), 0, 60, 10, 20, 30)],
     )

@@ -143,9 +143,13 @@ def meters(writer):
         writer,
         "meters",
         *(
-            (h, m, label, kind, 0)
+            (h, m, label, kind, 0, 0, role)
             for h in (1, 2)
-            for m, label, kind in ((1, "mains", "mains"), (2, "mains", "mains"), (3, "refrigerator", "appliance"))
+            for m, label, kind, role in (
+                (1, "mains", "mains", "grid"),
+                (2, "mains", "mains", "grid"),
+                (3, "refrigerator", "appliance", "load"),
+            )
         ),
     )
 
@@ -170,9 +174,9 @@ def test_energy_by_hour_has_the_hours_of_the_newest_revision(writer, reader, met
     )
     for client in (writer, reader):
         assert client.query("SELECT * FROM energy_by_hour ORDER BY house_id, hour_start").result_rows == [
-            (1, 3, "refrigerator", "appliance", time_of(0), date(2019, 4, 14), 23, 0.5, 600.0, True, 0.0),
-            (1, 3, "refrigerator", "appliance", time_of(3600), date(2019, 4, 14), 23, 2.0, 1800.0, True, 0.0),
-            (2, 98, "", "", time_of(3600), date(2019, 4, 14), 1, 4.0, 3600.0, True, 1.5),
+            (1, 3, "refrigerator", "appliance", time_of(0), date(2019, 4, 14), 23, 0.5, 600.0, True, 0.0, 0, "load"),
+            (1, 3, "refrigerator", "appliance", time_of(3600), date(2019, 4, 14), 23, 2.0, 1800.0, True, 0.0, 0, "load"),
+            (2, 98, "", "", time_of(3600), date(2019, 4, 14), 1, 4.0, 3600.0, True, 1.5, 0, ""),
         ]
         exported = "SELECT meter_id, exported_kwh FROM daily_energy_by_label ORDER BY meter_id"
         assert client.query(exported).result_rows == [(3, 0.0), (98, 1.5), (99, 0.0)]
@@ -200,7 +204,7 @@ def test_meter_without_description_shows_without_label(writer, meters):
 
 
 def test_newest_label_holds(writer, meters):
-    insert(writer, "meters", (1, 3, "freezer", "appliance", 5))
+    insert(writer, "meters", (1, 3, "freezer", "appliance", 5, 0, "load"))
     insert(writer, "daily_energy", energy(1, 3, 1.0))
     assert writer.query("SELECT label FROM daily_energy_by_label").result_rows == [("freezer",)]
 
@@ -217,7 +221,7 @@ def test_appliance_share_is_of_both_mains_of_the_same_house_and_day(writer, mete
         energy(2, 1, 0.0),
         energy(2, 3, 1.0),
     )  # mains measured nothing
-    assert writer.query("SELECT house_id, date, mains_kwh, share_percent FROM appliance_share ORDER BY ALL").result_rows == [
+    assert writer.query("SELECT house_id, date, consumption_kwh, share_percent FROM appliance_share ORDER BY ALL").result_rows == [
         (1, date(2019, 4, 14), 10.0, 25.0),
         (1, date(2019, 4, 15), 1.0, 100.0),
         (2, date(2019, 4, 14), 0.0, None),
@@ -569,7 +573,7 @@ def insert_aged(writer, age):
     """A row of every table that is so many days old."""
     day = TODAY - age
     insert(writer, "houses", house(age, "02138", updated=day * 86_400_000))
-    insert(writer, "meters", (1, age, "mains", "mains", day * 86_400_000))
+    insert(writer, "meters", (1, age, "mains", "mains", day * 86_400_000, 0, "grid"))
     insert(writer, "daily_energy", energy(1, 1, 1.0, day=day))
     insert(writer, "thresholds", threshold(1, 1, day=day))
     insert(writer, "alerts", alert(1, 1, day=day))

@@ -35,7 +35,11 @@ HOUSE = {
     "longitude": None,
     "population": None,
     "updated": 1_555_200_000_123,
-    "meters": [{"meter_id": 1, "label": "mains", "kind": "mains"}, {"meter_id": 2, "label": "fridge", "kind": "appliance"}],
+    "meters": [
+        {"meter_id": 1, "label": "mains", "kind": "mains", "parent": 0},
+        {"meter_id": 2, "label": "kitchen", "kind": "appliance", "parent": 0},
+        {"meter_id": 3, "label": "fridge", "kind": "appliance", "parent": 2},
+    ],
 }
 LATE = {
     "partition": 3,
@@ -229,9 +233,10 @@ def test_every_topic_lands_in_its_table(settings):
         ("02138", 42.37, None, 1_555_200_000_123)
     ]
     assert rows(settings, "SELECT house_id, label, kwh, final FROM daily_energy_by_label") == [(7, "mains", 1.75, True)]
-    assert rows(settings, "SELECT meter_id, label, kind FROM meters FINAL ORDER BY meter_id") == [
-        (1, "mains", "mains"),
-        (2, "fridge", "appliance"),
+    assert rows(settings, "SELECT meter_id, label, kind, parent FROM meters FINAL ORDER BY meter_id") == [
+        (1, "mains", "mains", 0),
+        (2, "kitchen", "appliance", 0),
+        (3, "fridge", "appliance", 2),
     ]
     assert rows(
         settings,
@@ -486,7 +491,7 @@ def test_an_empty_message_is_refused_like_others(settings, caplog):
 
 
 def many_meters(count):
-    return [{"meter_id": meter_id, "label": "", "kind": "appliance"} for meter_id in range(1, count + 1)]
+    return [{"meter_id": meter_id, "label": "", "kind": "appliance", "parent": 0} for meter_id in range(1, count + 1)]
 
 
 LAST_INT, LAST_LONG = 2**31 - 1, 2**63 - 1
@@ -502,8 +507,8 @@ POISON = {  # topic -> messages that cannot be stored
         {**HOUSE, "updated": -LAST_LONG},
         {**HOUSE, "zip": "7" * 1001},
         {**HOUSE, "meters": many_meters(10_001)},
-        {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 1001, "kind": "mains"}]},
-        codec.encode("house", {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 600_000, "kind": "mains"}]}),
+        {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 1001, "kind": "mains", "parent": 0}]},
+        codec.encode("house", {**HOUSE, "meters": [{"meter_id": 1, "label": "x" * 600_000, "kind": "mains", "parent": 0}]}),
         codec.encode("house", {**HOUSE, "meters": []})[:-9] + b"\xff" * 9,
         codec.encode("house", {**HOUSE, "zip": "02138"}).replace(b"02138", b"\xff\xfe\xff\xfe\xff"),
     ],
