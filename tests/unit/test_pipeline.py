@@ -266,7 +266,7 @@ def test_the_kinds_drawn_change_limits_what_is_usual_and_alerts():
     look()
     shares = {name: count / seen["log"] for name, count in seen.items()}
     least = {"higher limit": 0.2, "lower limit": 0.1, "mains": 0.1, "no mains": 0.05, "other alerts": 0.2}
-    least |= {"no limit": 0.1, "no standby": 0.05}
+    least |= {"no limit": 0.1, "no standby": 0.01}
     assert {name: shares.get(name, 0) for name in least if shares.get(name, 0) < least[name]} == {}, str(shares)
 
 
