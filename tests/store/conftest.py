@@ -16,6 +16,24 @@ from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
 
 
+@pytest.fixture(autouse=True)
+def databases_end_with_their_test(request):
+    """Drop the databases that a test has made: the engine looks after the tables of all, all the time."""
+    if "clickhouse" not in request.fixturenames:
+        yield
+        return
+    writer = client.writer(request.getfixturevalue("clickhouse"))
+    before = databases(writer)
+    yield
+    for name in databases(writer) - before:
+        writer.command(f"DROP DATABASE {name}")
+    writer.close()
+
+
+def databases(writer) -> set[str]:
+    return set(writer.query("SHOW DATABASES").result_columns[0])
+
+
 @pytest.fixture
 def database(clickhouse, request):
     """Settings with a database of the test's own, with all tables and views."""
