@@ -78,28 +78,29 @@ def take_in(cells, first, usual, own, usual_at, hour_at, clock_at, runs, spells,
     """
     seen_at, rest_at = seen_by(cells[0], runs[0, SEEN]), rests(cells, runs[:, LAST], first)
     for m in range(len(cells)):
-        for i in range(len(cells[m])):
-            minute, at = first + i, usual_at[i, m]
-            muted = minute < own[m].muted_until
-            if cells[m, i].low:
+        run, found, rule = runs[m], spells[m], own[m]
+        for i in range(cells.shape[1]):
+            cell, minute, at = cells[m, i], first + i, usual_at[i, m]
+            muted = minute < rule.muted_until
+            if cell.low:
                 if m == 0 and at >= 0 and not muted:
-                    size = _house_returns(spells[0, SILENT], runs[0], minute, usual[at].gap, own[0], ended, size)
-                together = goes_on(runs[m], minute, most_missing)
-                advance(runs[m], cells[m, i], minute, seen_at[i], rest_at[m, i], most_missing, off_code)
+                    size = _house_returns(found[SILENT], run, minute, usual[at].gap, rule, ended, size)
+                together = goes_on(run, minute, most_missing)
+                advance(run, cell, minute, seen_at[i], rest_at[m, i], most_missing, off_code)
                 if m > 0:
-                    runs[m, OVER_OWN] = since(runs[m, OVER_OWN], 0 < own[m].limit < cells[m, i].low, together, minute)
+                    run[OVER_OWN] = since(run[OVER_OWN], 0 < rule.limit < cell.low, together, minute)
                     if not muted:
-                        size = _judge_by_rule(spells[m], runs[m], cells[m, i], minute, own[m], clock_at[i], off_code, ended, size)
+                        size = _judge_by_rule(found, run, cell, minute, rule, clock_at[i], off_code, ended, size)
                 if m > 0 and at < 0:
-                    runs[m, AT_RARE:] = NONE
+                    run[AT_RARE:] = NONE
                 elif m > 0:
-                    _advance_beside(runs[m], cells[m, i], minute, together, usual[at], hour_at[i])
+                    _advance_beside(run, cell, minute, together, usual[at], hour_at[i])
                     if not muted:
-                        size = _judge(spells[m], runs[m], cells[m, i], minute, usual[at], own[m], hour_at[i], off_code, ended, size)
+                        size = _judge(found, run, cell, minute, usual[at], rule, hour_at[i], off_code, ended, size)
             elif m > 0 and at >= 0 and cells[0, i].low and not muted:
                 most = usual[at].gap
-                if silence(runs[m], minute, seen_at[i] + 1) > allowed(SILENT, SILENCE_FACTOR * most + HOUR_MINUTES, own[m]):
-                    size = _extend(spells[m, SILENT], minute, minute, runs[m, LAST] + 1, 0, most, 0, ended, size)
+                if silence(run, minute, seen_at[i] + 1) > allowed(SILENT, SILENCE_FACTOR * most + HOUR_MINUTES, rule):
+                    size = _extend(found[SILENT], minute, minute, run[LAST] + 1, 0, most, 0, ended, size)
     return size
 
 
@@ -117,6 +118,12 @@ def _house_returns(spell, runs, minute, usual_minutes, own, ended, size):
 def allowed(kind, minutes, own):
     """For how many minutes a kind's condition may hold under a user's rule (a row of USER_RULE); minutes: without one."""
     return int(own.times * minutes) + own.extra[kind]
+
+
+@compiled
+def outlasts(begun, minute, kind, minutes, own):
+    """Whether a run that holds in a minute, if there is one, has lasted longer than its kind's condition may. For the rest see allowed."""
+    return begun != NONE and lasted(begun, minute) > allowed(kind, minutes, own)
 
 
 @compiled
@@ -154,23 +161,23 @@ def hours_off(own):
 def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
     """Add a minute to the spells of the kinds for which it is conspicuous. Returns the number of spells that ended."""
     high = cell.high
-    if lasted(runs[SAME], minute) > allowed(FROZEN, SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES, own):
+    if outlasts(runs[SAME], minute, FROZEN, SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES, own):
         size = _extend(spells[FROZEN], minute, minute, runs[SAME], 0, usual.longest[SAME], high, ended, size)
     if usual.mains:
-        if lasted(runs[OVER_HOUR], minute) > allowed(HOUR, OVER_HOUR_MINUTES, own):
+        if outlasts(runs[OVER_HOUR], minute, HOUR, OVER_HOUR_MINUTES, own):
             size = _extend(spells[HOUR], minute, minute, runs[OVER_HOUR], usual.hour[hour], -1, high, ended, size)
         if lasted(runs[OVER_STANDBY], minute) > STANDBY_MINUTES + own.extra[STANDBY]:  # a day, however sensitive
             size = _extend(spells[STANDBY], minute, minute, runs[OVER_STANDBY], usual.standby, -1, high, ended, size)
-        if lasted(runs[UNDER_DEAD], minute) > allowed(DEAD, HOUR_MINUTES, own):
+        if outlasts(runs[UNDER_DEAD], minute, DEAD, HOUR_MINUTES, own):
             size = _extend(spells[DEAD], minute, minute, runs[UNDER_DEAD], usual.dead, -1, high, ended, size)
         return size
-    if lasted(runs[AT_RARE], minute) > allowed(BAND, BAND_MINUTES, own):
+    if outlasts(runs[AT_RARE], minute, BAND, BAND_MINUTES, own):
         size = _extend(spells[BAND], minute, minute, runs[AT_RARE], 0, -1, high, ended, size)
     pause = usual.longest[OFF]
-    if pause < LONG_PAUSE_MINUTES and lasted(runs[OFF], minute) > allowed(OFF_TOO_LONG, OFF_FACTOR * pause + HOUR_MINUTES, own):
+    if pause < LONG_PAUSE_MINUTES and outlasts(runs[OFF], minute, OFF_TOO_LONG, OFF_FACTOR * pause + HOUR_MINUTES, own):
         size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
     for level in range(LEVELS - 1, -1, -1):
-        if runs[level] != NONE and lasted(runs[level], minute) > allowed(RUN, RUN_FACTOR * usual.longest[level] + RUN_MINUTES, own):
+        if outlasts(runs[level], minute, RUN, RUN_FACTOR * usual.longest[level] + RUN_MINUTES, own):
             return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
     return size
 
