@@ -322,7 +322,7 @@ def rates_by_day(days: pd.DataFrame) -> alt.Chart:
             shape=alt.Shape("rate:N", scale=alt.Scale(domain=list(names.values())), **marks),
             tooltip=[day_tooltip(), "rate:N", alt.Tooltip("percent:Q", title="%", format=".1f")],
         )
-        .properties(height=HEIGHT // 2)
+        .properties(height=HEIGHT * 3 // 4)
     )
     return chart
 

@@ -1,7 +1,7 @@
 """Synthetic houses with solar, a battery, and a garage with a charger of electric vehicles.
 
 The sun's height follows from latitude, day and hour, with clouds that drift. The battery takes what would be exported, and gives what would be
-imported; it is empty at midnight. The garage's meter measures the charger too, so it is the charger's parent.
+imported; it begins each day empty. The garage's meter measures the charger too, so it is the charger's parent.
 """
 
 from __future__ import annotations

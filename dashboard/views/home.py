@@ -16,8 +16,7 @@ from dashboard.tariff import HIGHEST, Tariff
 SPANS_H = {"day": 24, "6 hours": 6, "hour": 1}
 MOST_POINTS = 720
 SOURCES = ["solar", "battery"]
-LEAST_FLOW_KWH = 0.05
-"""What rounds to 0.1 kWh. Less is the noise of a current clamp."""
+LEAST_FLOW_KWH = 0.05  # what rounds to 0.1 kWh: less is the noise of a current clamp
 
 
 def pick_span(house: House, day: date) -> tuple[int, int]:

@@ -8,12 +8,15 @@ from datetime import date, timedelta
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect, sync_playwright
 
 from bench.copies import METERS, houses_of
 from bench.live import caught_up, watched_meters
+from generator.bursts import in_order
+from generator.solar import SolarHouse
 from smartmeter.kafka.producer import Producer
 from smartmeter.local_days import day_bounds_ms
 from smartmeter.settings import Settings
@@ -22,13 +25,14 @@ from stack.processes import Processes
 from store.client import reader, writer
 from tests.browser import CHROMIUM, PAGES, PATIENCE_MS
 from tests.dashboard.results import insert
-from tests.live import send_history, send_live
+from tests.live import HISTORY_BURST_S, send_history, send_live
 from tests.pipeline.conftest import all_stored
 from tests.pipeline.flow import all_read, stored_readings
 from tests.ports import on_free_ports
 from tests.waiting import until
 
 HOUSES = 3
+SOLAR_HOUSE, SUMMER = 900, date(2026, 6, 20)
 EXPECTED_404 = "/_stcore/"
 """Streamlit itself looks for its server under a page's own path first, and finds it one level up."""
 
@@ -453,3 +457,47 @@ def test_a_day_is_replayed_and_its_results_are_made_again(new_page, db):
         ).result_rows
         == before
     )
+
+
+def test_a_solar_home_shows_what_it_imported_exported_and_produced(new_page, settings, db, request, tmp_path):
+    house = SolarHouse(SOLAR_HOUSE, 1, "America/New_York", has_faults=False)
+    with Producer(settings) as producer:
+        producer.send_house(house.record())
+        for burst in in_order([house], SUMMER, SUMMER + timedelta(days=2), HISTORY_BURST_S):
+            producer.send_burst(burst)
+    until(lambda: all_read(settings) and all_stored(settings), progress=lambda: stored_readings(db))
+    drawn, fed = (flows(house, sign) for sign in (1, -1))
+    expected = {
+        "imported_kwh": drawn["mains"],
+        "exported_kwh": fed["mains"],
+        "produced_kwh": fed["solar"],
+        "charged_kwh": drawn["battery"],
+        "discharged_kwh": fed["battery"],
+    }
+    expected["consumption_kwh"] = drawn["mains"] - fed["mains"] + fed["solar"] + fed["battery"] - drawn["battery"]
+    folder = Path(request.config.getoption("--screenshots") or tmp_path)
+    page = new_page(f"home?house={SOLAR_HOUSE}&date={SUMMER}&meter=0&from={SUMMER}&to={SUMMER + timedelta(days=1)}")
+    judge_look(page, "home", folder / "home_solar_power.png")
+    page.get_by_role("heading", name="Production and grid").evaluate("heading => heading.scrollIntoView()")
+    page.screenshot(path=folder / "home_solar.png")
+    page.goto(page.url.replace(f"to={SUMMER + timedelta(days=1)}", f"to={SUMMER}"))
+    whole(page)
+    for label in ("Imported", "Exported", "Produced"):
+        expect(metric(page, f"{label}, kWh")).to_have_text(f"{expected[f'{label.lower()}_kwh']:,.1f}")
+    expect(metric(page, "Self-consumption")).to_have_text(f"{100 * (1 - fed['mains'] / fed['solar']):.0f} %")
+    [row] = downloaded(page, 2).to_dict("records")
+    assert {name: row[name] for name in expected} == pytest.approx(expected, rel=1e-6)
+    page = new_page(f"appliances?house={SOLAR_HOUSE}&from={SUMMER}&to={SUMMER}")
+    whole(page)
+    table = downloaded(page).set_index("label")
+    assert table.loc["garage, rest", "kwh"] == pytest.approx(0.6, rel=1e-3), "25 W; the charger counts apart"
+    assert table.loc["ev charger", "under"] == "garage" and table["share_percent"].sum() == pytest.approx(100, rel=1e-6)
+
+
+def flows(house: SolarHouse, sign: int) -> dict[str, float]:
+    """Kind of meter -> what such meters of a house draw (1) or feed (-1) on SUMMER, in kWh."""
+    found: dict[str, float] = {}
+    for meter, (times, watts) in zip(house.meters, house.day(SUMMER).readings):
+        kwh = float(np.maximum(sign * watts.astype(float), 0).sum()) * (times[1] - times[0]) / 3.6e9
+        found[meter.kind] = found.get(meter.kind, 0.0) + kwh
+    return found
