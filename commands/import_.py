@@ -61,12 +61,12 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         folder = private_folder(private_folder(settings.stack.home) / "tmp")
         request = _request(args, settings)
         with Spool(folder, args.house) as spool:
-            _read(args, request, spool, settings.rules.max_gap_s)
+            _read(args, request, spool)
             _report_faults(request.faults)
-            houses = spool.houses()
+            houses = spool.houses(settings.rules.max_gap_s)
             if not houses:
                 raise DatasetError("there is no reading in these files")
-            note_doubts(houses, settings.rules.max_gap_s)
+            note_doubts(houses)
             print(_summary(houses))
             if not args.check:
                 sent = sending.send(houses, spool.readings, settings)
@@ -84,7 +84,7 @@ def _request(args: argparse.Namespace, settings: Settings) -> Request:
     return Request(Faults(listed_in), settings.rules.oldest_ms, newest_ms, args.timezone, args.unit)
 
 
-def _read(args: argparse.Namespace, request: Request, spool: Spool, max_gap_s: float) -> None:
+def _read(args: argparse.Namespace, request: Request, spool: Spool) -> None:
     """Read all files into the spool."""
     registers: dict[Series, None] = {}
     sent: set[tuple[str, int]] = set()
@@ -99,10 +99,9 @@ def _read(args: argparse.Namespace, request: Request, spool: Spool, max_gap_s: f
                 if series.quantity in ("import", "export"):
                     registers[series] = None
                     continue
-                sendable.refuse(series, batch.place, max_gap_s)
+                sendable.refuse(series, batch.place)
                 sent.add((series.house, series.meter_id))
-                kept, watts = sendable.watts(batch, request.faults)
-                spool.add(form.name, series, kept.times_ms, watts)
+                spool.add(form.name, series, batch.times_ms, sendable.watts(batch))
                 if line.is_due():
                     line.show(Progress("readings read", spool.readings, elapsed_s=line.elapsed_s, state=source.name))
     sendable.without_registers(registers, sent)

@@ -55,6 +55,7 @@ RESULTS = f"""
                (SELECT toString(alert_kind) AS kind, count() AS number FROM open_alerts GROUP BY kind ORDER BY kind)) AS open_alerts_by_kind,
            (SELECT sum(readings) FROM late FINAL) AS late_readings,
            (SELECT sum(refused) FROM daily_energy FINAL) AS refused_readings,
+           (SELECT count() FROM sparse_meters WHERE last_sparse_day = last_day) AS sparse_meters,
            (SELECT count() FROM refused FINAL) AS refused_messages,
            (SELECT count() FROM dead_letter FINAL) AS dead_letters,
            {A_TIME.format("(SELECT maxOrNull(received) FROM dead_letter)")} AS newest_dead_letter,
@@ -353,6 +354,11 @@ def facts(status: Json) -> list[str]:
                 else ""
             ),
         ]
+        if found["sparse_meters"]:
+            lines.append(
+                f"sparse:    {found['sparse_meters']:,} meters whose readings lie farther apart than they hold, so energy is missing: see the "
+                "page Quality, or the view sparse_meters"
+            )
     if status["disk"]:
         lines.append(
             "disk:      " + ", ".join(f"{name.removesuffix('_bytes')} {amount(number)}" for name, number in status["disk"].items())

@@ -157,6 +157,24 @@ def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int
     )
 
 
+def sparse_meters(db: Client, house_id: int, limit: int) -> pd.DataFrame:
+    """Meters (of a house; house_id 0: of all) whose readings lie farther apart than they hold, those with most energy missing first.
+
+    Only if that is so on the meter's last day with a final result. Columns: those of the view sparse_meters, and total (number without
+    the limit).
+    """
+    return _frame(
+        db,
+        """
+        SELECT *, count() OVER () AS total FROM sparse_meters
+        WHERE {house_id:Int64} IN (0, house_id) AND last_sparse_day = last_day
+        ORDER BY missing_percent DESC, house_id, meter_id
+        LIMIT {limit:UInt32}""",
+        house_id=house_id,
+        limit=limit,
+    )
+
+
 def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
     """For each day of a house: date, kwh, coverage_percent, final."""
     return _frame(

@@ -31,7 +31,7 @@ def bursts(house: House, first: date, end: date, burst_s: int) -> Iterator[Burst
 def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:
     """Bursts of burst_s seconds from local midnight; the last one ends with the day.
 
-    Every burst lists all meters. A span without any reading has no burst. Ticks are seconds if the times of all readings
+    Every burst lists all meters, with their holds if one has any. A span without any reading has no burst. Ticks are seconds if the times of all readings
     are whole seconds, else milliseconds.
     """
     bounds = np.append(np.arange(day.start_ms, day.end_ms, burst_s * 1000), day.end_ms)
@@ -41,12 +41,22 @@ def bursts_of_day(house: House, day: HouseDay, burst_s: int) -> Iterator[Burst]:
     meter_ids = np.array([meter.meter_id for meter in house.meters], dtype=np.int32)
     deltas = _interleave([_deltas(times, bounds, cut, tick_ms) for (times, _), cut in zip(day.readings, cuts)], counts)
     watts = _interleave([watts for _, watts in day.readings], counts)
+    holds_s = np.array([house.holds_s.get(meter.meter_id, 0) for meter in house.meters if house.holds_s], np.int32)
     ends = np.cumsum(counts.sum(axis=0))
     begins = ends - counts.sum(axis=0)
     for i in np.flatnonzero(ends > begins):
         own = slice(begins[i], ends[i])
         yield Burst(
-            house.house_id, house.timezone, int(bounds[i]), int(bounds[i + 1]), tick_ms, meter_ids, counts[:, i], deltas[own], watts[own]
+            house.house_id,
+            house.timezone,
+            int(bounds[i]),
+            int(bounds[i + 1]),
+            tick_ms,
+            meter_ids,
+            counts[:, i],
+            deltas[own],
+            watts[own],
+            holds_s=holds_s,
         )
 
 

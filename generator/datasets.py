@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from generator.channels import AS_WATTS, Channel, DatasetError, ReadingOptions, lines_of, note, read_channel
-from generator.houses import House, HouseDay, Kind, Meter, Readings
+from generator.houses import House, HouseDay, Kind, Meter, Readings, hold_s
 from generator.meter_file import sign_of, with_parents
 from smartmeter.local_days import day_bounds_ms, local_date
 from smartmeter.settings import Rules
@@ -55,8 +55,8 @@ def measured_houses(
 ) -> list[MeasuredHouse]:
     """The houses of a data set, each in the data set's time zone unless another one is given.
 
-    max_gap_s: longest time that a reading holds in the jobs; a file with a longer sample period is reported. Raises DatasetError when
-    there is no house, or one of them cannot be read.
+    max_gap_s: longest time that a reading holds in the jobs; the readings of a file with a longer sample period have a hold of their own.
+    Raises DatasetError when there is no house, or one of them cannot be read.
     """
     houses = [_load_house(number, path, timezone, options, max_gap_s) for number, path in _house_folders(folder)]
     options.meters.require_used()
@@ -119,8 +119,9 @@ def _load_house(house_id: int, folder: Path, timezone: str | None, options: Read
     _note_forms(folder, channels)
     _note_kilowatts(folder, meters, channels)
     _note_solar(folder, meters, channels)
-    _note_long_periods(folder, channels, max_gap_s)
-    return MeasuredHouse(house_id, f"{folder.resolve().parent.name}/{folder.name}", timezone, meters, channels)
+    holds_s = {meter.meter_id: hold for meter, channel in zip(meters, channels) if (hold := hold_s(channel.period_s, max_gap_s))}
+    _note_holds(folder, channels, max_gap_s)
+    return MeasuredHouse(house_id, f"{folder.resolve().parent.name}/{folder.name}", timezone, meters, channels, holds_s)
 
 
 def _data_file(folder: Path, stem: str) -> Path | None:
@@ -206,14 +207,13 @@ def _note_solar(folder: Path, meters: list[Meter], channels: list[Channel]) -> N
         note(f"{folder}: {DRAWING_SOLAR}")
 
 
-def _note_long_periods(folder: Path, channels: list[Channel], max_gap_s: float) -> None:
-    """Warn if readings are further apart than a reading holds, as the time in between would not count."""
+def _note_holds(folder: Path, channels: list[Channel], max_gap_s: float) -> None:
+    """Note readings that are further apart than readings usually hold, and how long they hold instead."""
     sparse = [channel for channel in channels if channel.period_s > max_gap_s]
     if sparse:
-        period_s = max(channel.period_s for channel in sparse)
         note(
-            f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so "
-            f"energy is missing; so in {len(sparse)} files of {folder.name}. Set SMW_MAX_GAP_S={period_s:.0f} for the demo or the stack"
+            f"{sparse[0].path}: its readings are {sparse[0].period_s:,.0f} s apart, so each holds for up to "
+            f"{hold_s(sparse[0].period_s, max_gap_s):,} s; so in {len(sparse)} files of {folder.name}"
         )
 
 
@@ -241,8 +241,8 @@ def read_labels(path: Path) -> dict[int, str]:
 class MeasuredHouse(House):
     """A house as it was measured: channels[i] is the file of meters[i]."""
 
-    def __init__(self, house_id: int, source: str, timezone: str, meters: list[Meter], channels: list[Channel]):
-        super().__init__(house_id, source, timezone, meters)
+    def __init__(self, house_id: int, source: str, timezone: str, meters: list[Meter], channels: list[Channel], holds_s: dict[int, int]):
+        super().__init__(house_id, source, timezone, meters, holds_s=holds_s)
         self.channels = channels
 
     def days(self, first: date = date.min, end: date = date.max) -> Iterator[HouseDay]:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from types import MappingProxyType
 
 from generator.places import Place
 from smartmeter.arrays import Float32s, Ints
 from smartmeter.errors import UserError
 from smartmeter.messages.records import HouseRecord, MeterKind
+from smartmeter.settings import LONGEST_HOLD_S
 from smartmeter.timezones import zone
 
 Readings = tuple[Ints, Float32s]
@@ -58,10 +61,27 @@ def check_parents(place: str, meters: Sequence[Meter]) -> None:
             above.append(parent)
 
 
+def hold_s(period_s: float, max_gap_s: float) -> int:
+    """How long a reading at an instant holds at most, in s, where readings are mostly period_s apart; 0 where max_gap_s is long enough.
+
+    Longer than the period by half, as readings are not quite regular.
+    """
+    return min(math.ceil(1.5 * period_s), LONGEST_HOLD_S) if period_s > max_gap_s else 0
+
+
 class House(ABC):
     """A house with its meters. Memory is bounded by one day of its readings."""
 
-    def __init__(self, house_id: int, source: str, timezone: str, meters: list[Meter], place: Place | None = None):
+    def __init__(
+        self,
+        house_id: int,
+        source: str,
+        timezone: str,
+        meters: list[Meter],
+        place: Place | None = None,
+        holds_s: Mapping[int, int] = MappingProxyType({}),
+    ):
+        """holds_s: meter_id -> how long a reading of it holds at most, in s; without one, for SMW_MAX_GAP_S."""
         zone(timezone)
         check_parents(f"house {house_id}", meters)
         self.house_id = house_id
@@ -69,6 +89,7 @@ class House(ABC):
         self.timezone = timezone
         self.meters = meters
         self.place = place
+        self.holds_s = holds_s
 
     @abstractmethod
     def days(self, first: date, end: date) -> Iterator[HouseDay]:

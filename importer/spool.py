@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tempfile
 from array import array
 from collections.abc import Iterator, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from generator.channels import DatasetError, note
 from generator.datasets import DRAWING_SOLAR, MOST_KILOWATTS
-from generator.houses import House, HouseDay, Meter, Readings
+from generator.houses import House, HouseDay, Meter, Readings, hold_s
 from generator.meter_file import with_parents
 from importer.formats.mapping import number_of
 from importer.formats.series import Series
@@ -35,6 +36,12 @@ class OfMeter:
     sum_watts: float = 0.0  # of all readings
     period_s: float = 0.0
     """Median time between its first readings; 0: unknown."""
+    interval_s: float = 0.0
+    """Length of the intervals whose mean its readings are, the longest of several; 0: they are of instants."""
+
+    def hold_s(self, max_gap_s: float) -> int:
+        """How long a reading holds at most, in s; 0: max_gap_s."""
+        return math.ceil(self.interval_s) or hold_s(self.period_s, max_gap_s)
 
 
 @dataclass
@@ -115,17 +122,18 @@ class Spool:
             )
         if not found.period_s and len(times_ms) > 1:
             found.period_s = float(np.median(np.abs(np.diff(times_ms)))) / 1000
+        found.interval_s = max(found.interval_s, series.interval_s)
         return found
 
-    def houses(self) -> list[SpooledHouse]:
-        """The houses, by number. Nothing is added after that."""
+    def houses(self, max_gap_s: float) -> list[SpooledHouse]:
+        """The houses, by number. Nothing is added after that. max_gap_s: how long a reading holds whose meter has no hold of its own."""
         self._file.flush()
         for house_id, kept in self._pieces.items():
             pieces = [np.array(values, np.int64) for values in kept]
             order = np.argsort(pieces[0], kind="stable")
             self._by_day[house_id] = [values[order] for values in pieces]
         self._pieces.clear()
-        return [SpooledHouse(self, self._houses[house_id]) for house_id in sorted(self._houses)]
+        return [SpooledHouse(self, self._houses[house_id], max_gap_s) for house_id in sorted(self._houses)]
 
     def days_of(self, house_id: int) -> Ints:
         """The local days (since 1970-01-01) that have readings of a house, rising."""
@@ -144,10 +152,11 @@ class Spool:
 class SpooledHouse(House):
     """A house of a spool. Of several readings of a meter at one time, the first is kept."""
 
-    def __init__(self, spool: Spool, known: OfHouse):
+    def __init__(self, spool: Spool, known: OfHouse, max_gap_s: float):
         parents = {meter_id: meter.parent for meter_id, meter in sorted(known.meters.items())}
         meters = with_parents(f"house {known.name}", [known.meters[meter_id].meter for meter_id in parents], parents)
-        super().__init__(known.house_id, f"{known.format_name}/{known.name}", known.timezone, meters)
+        holds_s = {meter_id: hold for meter_id, meter in known.meters.items() if (hold := meter.hold_s(max_gap_s))}
+        super().__init__(known.house_id, f"{known.format_name}/{known.name}", known.timezone, meters, holds_s=holds_s)
         self.known = known
         self.repeated = self.contradicting = 0
         self._spool = spool
@@ -183,8 +192,8 @@ class SpooledHouse(House):
         return HouseDay(day, start_ms, last_ms + tick_ms, readings)
 
 
-def note_doubts(houses: Sequence[SpooledHouse], max_gap_s: float) -> None:
-    """Note what may surprise: power that looks like kW, no mains, solar that draws, readings too far apart to count in full. One line each."""
+def note_doubts(houses: Sequence[SpooledHouse]) -> None:
+    """Note what may surprise: power that looks like kW, no mains, solar that draws, intervals with gaps between them. One line each."""
     in_kilowatts = [house for house in houses if 0 < house.known.highest_mains_watts < MOST_KILOWATTS and house.known.is_fractional]
     _note(in_kilowatts, f"the power of the mains looks like kW, not W: it stays under {MOST_KILOWATTS}")
     without_mains = [house for house in houses if not any(meter.kind == "mains" for meter in house.meters)]
@@ -193,13 +202,14 @@ def note_doubts(houses: Sequence[SpooledHouse], max_gap_s: float) -> None:
         house for house in houses if any(meter.meter.kind == "solar" and meter.sum_watts > 0 for meter in house.known.meters.values())
     ]
     _note(drawing, DRAWING_SOLAR)
-    sparse = [house for house in houses if house.period_s > max_gap_s]
-    period_s = max((house.period_s for house in sparse), default=0.0)
-    _note(
-        sparse,
-        f"readings are up to {period_s:,.0f} s apart, and a reading holds for {max_gap_s:,.0f} s at most, so energy is missing; "
-        f"set SMW_MAX_GAP_S={period_s:.0f} for the stack",
-    )
+    apart = {house: [meter for meter in house.known.meters.values() if 0 < meter.interval_s < meter.period_s] for house in houses}
+    sparse = [house for house in houses if apart[house]]
+    for meter in [meter for house in sparse[:1] for meter in apart[house][:1]]:
+        _note(
+            sparse,
+            f"the readings of {meter.meter.label} are {meter.period_s:,.0f} s apart, and each is of {meter.interval_s:,.0f} s, so energy is "
+            "missing; is the length of the intervals right?",
+        )
 
 
 def _note(houses: Sequence[SpooledHouse], doubt: str) -> None:

@@ -79,13 +79,22 @@ class DailyEnergy(Stage):
             held = np.append(held, taken_from(rows, alone, house.sections, house.timezone, self.spell.hold_ms))
         by_hour = hour_columns(rows, summed(hours.of_days(rows["day"].tolist()), held), house.timezone)
         columns = zip(
-            rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms"]].tolist(),
+            rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms", "gaps"]].tolist(),
             kwh(rows["energy_mj"], rows["energy_rest"]).tolist(),
             kwh(rows["exported_mj"], rows["exported_rest"]).tolist(),
             final.tolist(),
             by_hour,
         )
-        for (meter_id, day, readings, duplicates, refused, covered_ms, max_gap_ms), drawn_kwh, exported_kwh, is_final, of_hours in columns:
+        for (
+            meter_id,
+            day,
+            readings,
+            duplicates,
+            refused,
+            covered_ms,
+            max_gap_ms,
+            gaps,
+        ), drawn_kwh, exported_kwh, is_final, of_hours in columns:
             yield (
                 "daily_energy",
                 {
@@ -102,6 +111,7 @@ class DailyEnergy(Stage):
                     "revision": revision,
                     "refused": refused,
                     "exported_kwh": exported_kwh,
+                    "gaps": gaps,
                     **of_hours,
                 },
             )

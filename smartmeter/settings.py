@@ -17,6 +17,8 @@ from smartmeter.variables import IN_FILE, Check, Group, Item, above, at_least, s
 MINUTE_MS = 60_000
 DAY_MS = 86_400_000
 LONGEST_BURST_DAYS = 7
+LONGEST_HOLD_S = 90_000
+"""Longest time that a reading may hold, whatever its burst has: the longest day."""
 """The longest span of a burst. It limits the cost of one message, and how far back a replay reads."""
 ROOT = Path(__file__).resolve().parent.parent
 """The checkout, or the folder of all packages if pip installed the project."""

@@ -55,7 +55,8 @@ CREATE TABLE IF NOT EXISTS daily_energy
     hour_kwh       Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn in each of these hours, kWh; they add up to kwh',
     hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s',
     exported_kwh      Float64        CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during the day, kWh; at the grid meter it is export',
-    hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none'
+    hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none',
+    gaps       Int64   CODEC(T64, ZSTD)        COMMENT 'readings that hold neither until the next one nor to the day''s end, see sparse_meters'
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
@@ -68,7 +69,8 @@ ALTER TABLE daily_energy
     ADD COLUMN IF NOT EXISTS hour_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn in each of these hours, kWh; they add up to kwh',
     ADD COLUMN IF NOT EXISTS hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s',
     ADD COLUMN IF NOT EXISTS exported_kwh Float64 CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during the day, kWh; at the grid meter it is export',
-    ADD COLUMN IF NOT EXISTS hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none';
+    ADD COLUMN IF NOT EXISTS hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none',
+    ADD COLUMN IF NOT EXISTS gaps Int64 CODEC(T64, ZSTD) COMMENT 'readings that hold neither until the next one nor to the day''s end, see sparse_meters';
 
 CREATE TABLE IF NOT EXISTS thresholds
 (
@@ -477,6 +479,40 @@ SELECT
     min(e.final) AS final
 FROM daily_energy_by_label AS e
 GROUP BY house_id, date;
+
+-- Meters whose readings lie farther apart than they hold: of a day that is over, three or more, and a tenth, do not hold until the next one.
+-- The time after them is not covered, so energy is missing: a burst may name how long a reading holds (holds_s), else it is SMW_MAX_GAP_S.
+-- For each meter that has such a day: their number, the first and the last of them, and of the last the mean time between two readings
+-- and the share of the day that is not covered. last_day is the meter's last day with a final result, whether it is such a day or not.
+CREATE OR REPLACE VIEW sparse_meters AS
+SELECT
+    e.house_id AS house_id,
+    e.meter_id AS meter_id,
+    m.label AS label,
+    m.kind AS kind,
+    e.sparse_days AS sparse_days,
+    e.first_sparse_day AS first_sparse_day,
+    e.last_sparse_day AS last_sparse_day,
+    e.last_day AS last_day,
+    e.apart_s AS apart_s,
+    e.missing_percent AS missing_percent
+FROM
+(
+    SELECT
+        house_id,
+        meter_id,
+        countIf(sparse) AS sparse_days,
+        minIf(date, sparse) AS first_sparse_day,
+        maxIf(date, sparse) AS last_sparse_day,
+        max(date) AS last_day,
+        argMaxIf(day_s / greatest(readings, 1), date, sparse) AS apart_s,
+        argMaxIf(100 * (1 - covered_s / day_s), date, sparse) AS missing_percent
+    FROM (SELECT *, gaps >= 3 AND 10 * gaps >= readings AS sparse FROM daily_energy FINAL WHERE final)
+    GROUP BY house_id, meter_id
+    HAVING sparse_days > 0
+) AS e
+LEFT JOIN (SELECT house_id, meter_id, label, kind FROM meters FINAL) AS m
+    ON e.house_id = m.house_id AND e.meter_id = m.meter_id;
 
 -- Alerts with the meter's label and the house's place, open ones included; both are empty while they are unknown. An alert of the whole
 -- house has meter_id 0 and the label 'the house'. kind is that of the meter, alert_kind that of the alert. Whoever has seen an alert is named at its end; acknowledged is NULL where nobody has.

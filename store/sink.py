@@ -82,6 +82,7 @@ COLUMNS = {
         "hour_covered_s",
         "exported_kwh",
         "hour_exported_kwh",
+        "gaps",
     ),
     "thresholds": (
         "house_id",

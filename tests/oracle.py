@@ -62,6 +62,7 @@ class Day(Hour):
     readings: list[int] = field(default_factory=list)
     duplicates: int = 0
     refused: int = 0
+    gaps: int = 0  # readings that hold neither until the next one nor to the day's end
     hours: dict[tuple[int, timedelta], Hour] = field(
         default_factory=lambda: defaultdict(Hour)
     )  # by what `wall_hour` gives; none that holds nothing
@@ -466,8 +467,13 @@ def _find_spells(outcome, house, meters, zone, clock_ms, allowed_lateness_ms, ru
 
 def _integrate(outcome, house, meter, readings, zone, clock_ms, periods):
     for i, (time_ms, watts) in enumerate(readings):
-        outcome.days[house, meter, local_date(zone, time_ms)].readings.append(time_ms)
-        until_ms = min(readings[i + 1][0] if i + 1 < len(readings) else clock_ms, time_ms + periods[house, meter, time_ms])
+        of_reading, next_ms = (
+            outcome.days[house, meter, local_date(zone, time_ms)],
+            readings[i + 1][0] if i + 1 < len(readings) else clock_ms,
+        )
+        of_reading.readings.append(time_ms)
+        until_ms = min(next_ms, time_ms + periods[house, meter, time_ms])
+        of_reading.gaps += until_ms < min(next_ms, midnight_ms(zone, local_date(zone, time_ms) + ONE_DAY))
         while time_ms < until_ms:
             day = local_date(zone, time_ms)
             stop_ms = min(until_ms, midnight_ms(zone, day + timedelta(days=1)))

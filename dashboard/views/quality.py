@@ -25,6 +25,15 @@ COLUMNS: dict[str, Any] = {
     "reason": "reason",
     "way_back": "way back",
 }
+SPARSE: dict[str, Any] = {
+    "house_id": st.column_config.NumberColumn("house", format="%d"),
+    "meter_id": st.column_config.NumberColumn("meter", format="%d"),
+    "label": "label",
+    "last_sparse_day": st.column_config.DateColumn("local day"),
+    "apart_s": st.column_config.NumberColumn("apart, s", format="%.0f"),
+    "missing_percent": st.column_config.NumberColumn("not covered, %", format="%.0f"),
+    "sparse_days": st.column_config.NumberColumn("days so far", format="localized"),
+}
 
 
 def reason(day: Any) -> str:
@@ -59,6 +68,17 @@ def explained(days: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def show_sparse(meters: pd.DataFrame) -> None:
+    """Meters whose readings lie farther apart than they hold (queries.sparse_meters)."""
+    total = int(meters["total"].iloc[0])
+    st.warning(
+        f"{total:,} meter{'' if total == 1 else 's'} with energy missing: readings lie farther apart than they hold. Let the producer "
+        "state how long a reading holds (holds_s of the burst), or raise SMW_MAX_GAP_S, then replay the days.",
+        icon=":material/timelapse:",
+    )
+    st.dataframe(meters, hide_index=True, column_order=list(SPARSE), column_config=SPARSE)
+
+
 st.title("Quality")
 totals = queries.totals(results())
 if totals["last"] is None:
@@ -71,6 +91,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     first, last = pick_days(totals["first"], totals["last"], most=366)
     house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="quality_house")
 db = results()
+if not (sparse := queries.sparse_meters(db, house_id, MOST)).empty:
+    show_sparse(sparse)
 days = queries.doubtful_days(db, first, last, house_id, MOST)
 if days.empty:
     st.info("No matching days.", icon=":material/check:")

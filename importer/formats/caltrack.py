@@ -58,8 +58,6 @@ class Caltrack:
         for block in map(_kwh, tables.text_blocks(source, layout, [*KEYS, *(name for name, _ in ends)], request.faults)):
             for direction, reader in readers.items():
                 rows = _long(block.where(pc.equal(_upper(block, "DIR"), direction).to_numpy(zero_copy_only=False)), starts, zone, request)
-                if direction == "R":
-                    rows = rows.where(numbers(rows.columns["kwh"])[0] != 0)
                 yield from (_numbered(batch, direction) for batch in reader.read(rows))
         for reader in readers.values():
             reader.note_missing()

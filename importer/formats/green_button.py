@@ -145,8 +145,6 @@ def _batches(
     request.faults.add(source.name, faulty)
     for length, rows in columns.items():
         times, values, lines = (np.array(column) for column in zip(*rows))
-        if sign < 0:  # nothing was exported in the others
-            times, values, lines = times[values != 0], values[values != 0], lines[values != 0]
         scaled = values * 10.0 ** kind.get("powerOfTenMultiplier", 0)
         yield Batch(_series(feed.usage_point(meter_reading), kind, length, zone), times, scaled, source.name, lines)
 

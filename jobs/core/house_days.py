@@ -271,6 +271,7 @@ def _insert(held, size, at, section):
     new.last_watts, new.energy_mj, new.energy_rest = section.last_watts, section.energy_mj, section.energy_rest
     new.covered_ms, new.max_gap_ms, new.refused = section.covered_ms, section.max_gap_ms, section.refused
     new.exported_mj, new.exported_rest, new.period_ms = section.exported_mj, section.exported_rest, section.period_ms
+    new.gaps = section.gaps
     return size + 1
 
 
@@ -303,7 +304,7 @@ def _join(held, size, at, max_sample_period_ms, joined, j):
         gap_ms = there.first_ms - here.last_ms
         held_ms = min(gap_ms, period_of(here, max_sample_period_ms))
         add(here, *amounts(here.last_watts, held_ms))
-        here.max_gap_ms = max(here.max_gap_ms, gap_ms)
+        here.max_gap_ms, here.gaps = max(here.max_gap_ms, gap_ms), here.gaps + (held_ms < gap_ms)
         joined[j].meter_id, joined[j].day, joined[j].last_ms = here.meter_id, here.day, here.last_ms
         joined[j].held_ms, joined[j].last_watts = held_ms, here.last_watts
         j += 1
@@ -314,6 +315,7 @@ def _join(held, size, at, max_sample_period_ms, joined, j):
     here.readings += there.readings
     here.duplicates += there.duplicates
     here.refused += there.refused
+    here.gaps += there.gaps
     add(here, *sums_of(there))
     here.max_gap_ms = max(here.max_gap_ms, there.max_gap_ms)
     for other in range(at + 1, size - 1):

@@ -16,9 +16,6 @@ from smartmeter.loops import append
 POWER, IMPORT, EXPORT = range(3)
 """Quantities: power, the register of import, the register of export (avro/reading_burst.avsc)."""
 
-LONGEST_HOLD_S = 90_000
-"""Longest time that a reading may hold: the longest day."""
-
 REGISTER = np.dtype(
     [
         ("burst", "i8"),  # index of its burst

@@ -13,20 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.core.quantities import (
-    EXPORT,
-    LONGEST_HOLD_S,
-    POWER,
-    REFUSED,
-    Registers,
-    channels_fit,
-    filled,
-    keep_energies,
-    refuse,
-    room,
-    set_apart,
-    to_ms,
-)
+from jobs.core.quantities import EXPORT, POWER, REFUSED, Registers, channels_fit, filled, keep_energies, refuse, room, set_apart, to_ms
 from jobs.core.shards import shard_of
 from smartmeter.arrays import Bools, Bytes, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
@@ -36,7 +23,7 @@ from smartmeter.messages.codec import Burst, decode_burst
 from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, HEADERS, CodecError
 from smartmeter.messages.varints import BAD, read_floats, read_ints, read_long
 from smartmeter.power import is_power
-from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS
+from smartmeter.settings import DAY_MS, LONGEST_BURST_DAYS, LONGEST_HOLD_S
 from smartmeter.timezones import is_timezone
 
 EARLIEST_MS = 2 * DAY_MS
@@ -125,12 +112,9 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
 
 
 def not_used_yet(readings: Readings) -> Bools:
-    """bool (b,): the bursts with a register, or with a hold of their own. They are decoded, but no job uses them so far."""
-    if not (len(readings.registers.channels) or readings.columns.period_ms.any()):
-        return np.zeros(len(readings.bursts), bool)
-    bursts = np.arange(len(readings.bursts))
-    holds = np.repeat(bursts, readings.bursts["channels"])[readings.columns.period_ms > 0]
-    found: Bools = np.isin(bursts, readings.registers.channels["burst"]) | np.isin(bursts, holds)
+    """bool (b,): the bursts with a register. They are decoded, but no job uses them so far."""
+    found = np.zeros(len(readings.bursts), bool)
+    found[readings.registers.channels["burst"]] = True
     return found
 
 
@@ -205,7 +189,7 @@ def _unused(burst: Burst) -> str | None:
     """The reason why a burst that is in order is not used so far, in words; None if it is."""
     if (burst.quantities > POWER).any():
         return "it has readings of a register (quantities 1 or 2): registers are not used yet, send power"
-    return "it has holds_s of its own: these are not used yet, leave them out" if burst.holds_s.any() else None
+    return None
 
 
 def _too_old(burst: Burst, latest_ms: int, oldest_ms: int) -> str | None:

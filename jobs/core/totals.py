@@ -28,6 +28,7 @@ RESULT = np.dtype(
         ("max_gap_ms", "i8"),
         ("exported_mj", "i8"),
         ("exported_rest", "i8"),
+        ("gaps", "i8"),  # readings that hold neither until the next one nor to the day's end
     ]
 )
 
@@ -59,6 +60,7 @@ def _add_up(results, sections, midnight_ms, clock_ms, max_sample_period_ms):
         size, last_ms = _result_of(results, size, last_ms, section.meter_id, section.day, midnight_ms, clock_ms)
         result = results[size - 1]
         result.readings += section.readings
+        result.gaps += section.gaps + _ends_in_a_gap(sections, s, min(clock_ms, midnight_ms[section.day + 1]), max_sample_period_ms)
         add(result, *sums_of(section))
         result.max_gap_ms = max(result.max_gap_ms, section.max_gap_ms, section.first_ms - last_ms)
         last_ms = section.last_ms
@@ -95,10 +97,22 @@ def _add_unused(results, size, sections, midnight_ms, clock_ms):
 
 
 @compiled
+def _ends_in_a_gap(sections, s, end_ms, max_sample_period_ms):
+    """Whether the last reading of a section holds neither until the next one nor until end_ms."""
+    return _held_until(sections, s, end_ms, max_sample_period_ms) < min(end_ms, _next_ms(sections, s, end_ms))
+
+
+@compiled
+def _next_ms(sections, s, otherwise_ms):
+    """Time of the reading after a section."""
+    behind = following(sections, s)
+    return otherwise_ms if behind < 0 else sections[behind].first_ms
+
+
+@compiled
 def _held_until(sections, s, clock_ms, max_sample_period_ms):
     """Time until which the last reading of a section holds, if the section is not joined to the next."""
-    behind = following(sections, s)
-    return min(clock_ms if behind < 0 else sections[behind].first_ms, sections[s].last_ms + period_of(sections[s], max_sample_period_ms))
+    return min(_next_ms(sections, s, clock_ms), sections[s].last_ms + period_of(sections[s], max_sample_period_ms))
 
 
 def held_by_hour(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: int) -> Rows:

@@ -83,6 +83,7 @@ class DailyEnergyRecord(TypedDict):
     hour_covered_s: list[float]
     exported_kwh: float
     hour_exported_kwh: list[float]
+    gaps: int
 
 
 class MeterUsualRecord(TypedDict):

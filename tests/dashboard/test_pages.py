@@ -604,6 +604,23 @@ def test_days_that_a_clock_ahead_has_closed(dashboard_on, clickhouse):
     ]
 
 
+def test_meters_whose_readings_lie_farther_apart_than_they_hold(dashboard_on, clickhouse):
+    settings = database(clickhouse, "dashboard_sparse")
+    row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI))
+    half_hours = [7, 3, FRI, 5.0, 48, 0, 48_000.0, 1800.0, 86_400, True, *row[10:-1], 48]
+    results.insert(client.writer(settings, settings.clickhouse.database), daily_energy=[row, half_hours, [8, *half_hours[1:]]])
+    app = dashboard_on(settings)("quality")
+    assert texts(app.warning)[0].startswith("2 meters with energy missing: readings lie farther apart than they hold.")
+    shown = app.dataframe[0].value
+    assert shown[["house_id", "meter_id", "apart_s", "missing_percent", "sparse_days"]].values.tolist() == [
+        [house, 3, 1800, pytest.approx(100 * 38.4 / 86.4), 1] for house in (7, 8)
+    ]
+    assert len(app.dataframe[1].value) == 2, "the days that are not covered"
+    only = ran(app.number_input(key="quality_house").set_value(8))
+    assert only.dataframe[0].value["house_id"].tolist() == [8]
+    assert not ran(only.number_input(key="quality_house").set_value(1)).warning
+
+
 def test_no_such_day(visit):
     app = visit("quality", **{"from": str(MON), "to": str(MON)})
     assert texts(app.info) == ["No matching days."] and not app.dataframe

@@ -101,7 +101,7 @@ def judge_energy(client: Client, expected: Outcome) -> None:
         assert row["kwh"] == pytest.approx(day.kwh, rel=1e-9) and row["exported_kwh"] == pytest.approx(day.exported_kwh, rel=1e-9)
         assert row["readings"] == len(day.readings)
         assert row["duplicates"] == day.duplicates
-        assert row["refused"] == day.refused
+        assert (row["refused"], row["gaps"]) == (day.refused, day.gaps)
         assert row["covered_s"] == day.covered_ms / 1000
         assert row["max_gap_s"] == expected.max_gap_ms[key] / 1000
         assert row["final"] == expected.final[key]

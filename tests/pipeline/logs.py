@@ -33,6 +33,7 @@ HOUSES = {  # house -> (time zone, first day): days of 23 and of 25 hours among 
     3: ("Asia/Kathmandu", date(2013, 4, 12)),
 }
 SIGNED_HOUSE, FED_IN_WATTS = 2, 400
+HOLDING_HOUSE, HOLDS_S = 3, np.array([0, 60, 3600], np.int32)
 DAYS = 5
 STEADY_BURST_MS = 300_000
 CODECS = ("none", "gzip", "snappy", "lz4", "zstd")
@@ -60,7 +61,7 @@ class Log:
 
 def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
     """Bursts of 3 meters over some days, some of them missing; midnight falls within a burst. Meter 1 is always on. Meter 2 of SIGNED_HOUSE
-    mostly feeds in.
+    mostly feeds in. The readings of HOLDING_HOUSE hold for as long as HOLDS_S has it.
 
     Of the readings 2 % are spikes, some of them two in a row; so are meter 7's last two. Those of a day are twice as high as those of the day
     before, and so over the limit that these give.
@@ -96,6 +97,7 @@ def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
                     counts.astype(np.int32),
                     deltas,
                     watts.astype(np.float32),
+                    holds_s=HOLDS_S if house_id == HOLDING_HOUSE else HOLDS_S[:0],
                 )
             )
         at += BURST_MS
@@ -112,7 +114,7 @@ def overlapping(bursts: list[Burst], rng) -> list[Burst]:
             for meter, time_ms, watts in (*readings_of(here), *readings_of(there)):
                 if time_ms < end_ms:
                     of_meter[meter].append((time_ms, watts))
-            here = burst_of(here.start_ms, end_ms, of_meter, here.timezone, here.house_id)
+            here = replace(burst_of(here.start_ms, end_ms, of_meter, here.timezone, here.house_id), holds_s=here.holds_s)
         longer.append(here)
     return longer
 

@@ -244,6 +244,9 @@ def test_status_of_a_stack_that_runs(observed, expected, log):
     assert (results["late_readings"], results["dead_letters"]) == (expected.late.total(), len(log.dead))
     assert (results["refused_readings"], results["refused_messages"]) == (expected.refused, 1)
     assert results["newest_dead_letter_reason"]
+    last = {(house, meter): day for house, meter, day in sorted(expected.days) if expected.final[house, meter, day]}
+    of_last = [expected.days[*meter, day] for meter, day in last.items()]
+    assert results["sparse_meters"] == sum(day.gaps >= 3 and 10 * day.gaps >= len(day.readings) for day in of_last) > 0
     assert report["disk"]["kafka_bytes"] > 10_000 and report["disk"]["free_bytes"] > 0
 
 
@@ -257,6 +260,7 @@ def test_the_screen_shows_the_same(observed, log, expected):
         f"{expected.late.total():,} readings late, {expected.refused:,} of no possible power or time; "
         f"1 messages in refused, {len(log.dead)} in dead_letter, the newest of 20"
     ) in printed
+    assert re.search(r"^sparse: +\d meters whose readings lie farther apart than they hold", printed, re.MULTILINE)
 
 
 def test_a_sink_is_up_while_its_metrics_wait_for_kafka(tmp_path):

@@ -37,6 +37,7 @@ def energy(
     hours=(),
     exported_kwh=0.0,
     hour_exported_kwh=(),
+    gaps=0,
 ):
     """hours: (seconds into the day, local hour, kWh, s covered)."""
     starts, *columns = map(list, zip(*hours)) if hours else ([], [], [], [])
@@ -57,6 +58,7 @@ def energy(
         *columns,
         exported_kwh,
         list(hour_exported_kwh),
+        gaps,
     )
 
 
@@ -184,7 +186,7 @@ def test_energy_by_hour_has_the_hours_of_the_newest_revision(writer, reader, met
 
 def test_a_table_of_the_release_before_gains_hours_and_export(writer, database):
     insert(writer, "daily_energy", energy(1, 3, 2.5))
-    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s", "exported_kwh", "hour_exported_kwh"):
+    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s", "exported_kwh", "hour_exported_kwh", "gaps"):
         writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
     schema.create(writer, database)
     insert(writer, "daily_energy", energy(1, 4, 1.0, hours=[(0, 0, 1.0, 3600.0)], exported_kwh=2.0, hour_exported_kwh=[2.0]))
@@ -251,9 +253,30 @@ def test_data_quality(writer, meters):
     assert answer.result_rows == [(3, 50.0, 75.0, 86400.0, 150, 3, 8641, False)]
 
 
+def test_meters_whose_readings_lie_farther_apart_than_they_hold(writer, meters):
+    half_hours = dict(readings=48, covered_s=48_000.0, gaps=48)
+    insert(
+        writer,
+        "daily_energy",
+        energy(1, 1, 1.0, readings=86_000, covered_s=80_000.0, gaps=20),  # it was offline now and then
+        energy(1, 2, 1.0, readings=4, covered_s=4000.0, gaps=2),  # it sent two readings, twice
+        *(energy(1, 3, 1.0, day=DAY + day, **half_hours) for day in range(3)),
+        energy(1, 3, 1.0, day=DAY + 3, readings=24, covered_s=24_000.0, gaps=24, final=False),
+        energy(2, 1, 1.0, **half_hours),
+        energy(2, 1, 1.0, day=DAY + 1, readings=48, covered_s=86_400.0),  # it holds for half an hour since
+        energy(2, 9, 1.0, readings=200, covered_s=43_200.0, gaps=20),
+    )
+    days = [date(2019, 4, 14 + day) for day in range(3)]
+    assert writer.query("SELECT * FROM sparse_meters ORDER BY house_id, meter_id").result_rows == [
+        (1, 3, "refrigerator", "appliance", 3, days[0], days[2], days[2], 1800.0, pytest.approx(100 * 38.4 / 86.4)),
+        (2, 1, "mains", "mains", 1, days[0], days[0], days[1], 1800.0, pytest.approx(100 * 38.4 / 86.4)),
+        (2, 9, "", "", 1, days[0], days[0], days[0], 432.0, 50.0),
+    ]
+
+
 def test_a_table_of_the_last_release_gains_the_columns_of_this_one(writer, database):
     kept = COLUMNS["daily_energy"][: COLUMNS["daily_energy"].index("refused")]
-    for view in ("data_quality", "daily_energy_by_label", "energy_by_hour"):
+    for view in ("data_quality", "daily_energy_by_label", "energy_by_hour", "sparse_meters"):
         writer.command(f"DROP VIEW {view}")
     for column in COLUMNS["daily_energy"][len(kept) :]:
         writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")

@@ -2,6 +2,7 @@
 
 import os
 from collections import defaultdict
+from dataclasses import replace
 from datetime import date
 from itertools import pairwise
 from math import prod
@@ -63,7 +64,18 @@ SOME_READINGS = {
     for length_ms in (10_000, 60_000, 900_000, 2 * HOUR_MS, 30 * HOUR_MS)
 }
 """Length of a burst -> readings of one of its meters, (ms since its start, watts)."""
+HOLDS = st.sampled_from([(), (), (300, 7200), (1800,), (0, 90_000, 600)])
+LONG_HOLDS = [(), (), (90_000, 21_600), (), (0, 90_000, 7200)]
+"""How long readings hold at most, in s; where they are hours apart, longer."""
 LENGTHS = st.sampled_from(list(SOME_READINGS))
+
+
+def with_holds(bursts, holds_s):
+    """The bursts, in which the meters have these holds by turns; none states them without any, and each fifth one has those of other meters."""
+    return [
+        replace(b, holds_s=np.array([holds_s[(m + n % 5 // 4) % len(holds_s)] for m in b.meter_ids.tolist() if holds_s], np.int32))
+        for n, b in enumerate(bursts)
+    ]
 
 
 @st.composite
@@ -80,6 +92,7 @@ def logs(draw, most_bursts=12):
             bursts.append(burst(at, at + length, of_meter, zone))
         at += length
     bursts = bursts or [burst(at, at + 1000, {1: [(at, 1.0)]}, zone)]
+    bursts = with_holds(bursts, draw(HOLDS))
     bursts += draw(st.lists(st.sampled_from(bursts), max_size=3))
     order = draw(st.sampled_from(["as is", "any"]))
     if order == "any":
@@ -147,7 +160,7 @@ def in_disorder(draw, bursts, taken, start, at, zone):
         end = begin + draw(st.sampled_from([60_001, 5 * GRID_MS, 5 * HOUR_MS, 50 * HOUR_MS]))
         meters = draw(st.lists(st.sampled_from(list(taken)), min_size=1, unique=True))
         bursts.append(burst(begin, end, {m: [r for r in taken[m] if begin <= r[0] < end] for m in meters}, zone, house_id))
-    bursts.sort(key=lambda b: b.start_ms)
+    bursts = with_holds(sorted(bursts, key=lambda b: b.start_ms), LONG_HOLDS[len(bursts) % len(LONG_HOLDS)])
     bursts += draw(st.lists(st.sampled_from(bursts), max_size=2))
     order = draw(st.sampled_from(["nearly", "as is", "nearly", "any"]))
     if order == "nearly":

@@ -93,10 +93,12 @@ def assert_energy(results: Results, outcome):
     for key, day in outcome.days.items():
         record = found[key]
         assert near(record["kwh"], day.kwh) and near(record["exported_kwh"], day.exported_kwh)
-        assert (record["readings"], record["duplicates"], record["refused"], record["covered_s"], record["max_gap_s"], record["final"]) == (
+        columns = ("readings", "duplicates", "refused", "gaps", "covered_s", "max_gap_s", "final")
+        assert tuple(record[name] for name in columns) == (
             len(day.readings),
             day.duplicates,
             day.refused,
+            day.gaps,
             day.covered_ms / 1000,
             outcome.max_gap_ms[key] / 1000,
             outcome.final[key],

@@ -1,6 +1,7 @@
 """Bursts: each reading once, in order."""
 
 from datetime import date
+from typing import ClassVar
 
 import numpy as np
 from hypothesis import given
@@ -22,6 +23,7 @@ def test_a_reading_of_no_possible_power_stays_alone(tmp_path):
 
 class TwoMeters:
     house_id, timezone, meters = 7, "UTC", [Meter(4, "mains", "mains"), Meter(2, "oven", "appliance")]
+    holds_s: ClassVar = {}
 
 
 def test_bursts_by_hand():
@@ -32,7 +34,15 @@ def test_bursts_by_hand():
     assert [b.counts.tolist() for b in found] == [[3, 1], [1, 1], [1, 0]]
     assert [b.deltas.tolist() for b in found] == [[0, 1, 3, 3], [0, 4], [4]]
     assert [b.watts.tolist() for b in found] == [[0, 1, 4, 3], [5, 9], [24]]
-    assert all(b.meter_ids.tolist() == [4, 2] and b.tick_ms == 1000 for b in found)
+    assert all(b.meter_ids.tolist() == [4, 2] and b.tick_ms == 1000 and not len(b.holds_s) for b in found)
+
+
+def test_a_house_with_a_hold_states_that_of_each_meter():
+    house = TwoMeters()
+    house.holds_s = {2: 1800}
+    day = HouseDay(date(1970, 1, 1), 0, 5000, [(np.array([0]), np.array([1], np.float32))] * 2)
+    [found] = bursts_of_day(house, day, 5)
+    assert found.holds_s.tolist() == [0, 1800] and found.holds_s.dtype == np.int32
 
 
 sorted_times = st.lists(st.integers(0, 99_999), unique=True, max_size=60).map(sorted)

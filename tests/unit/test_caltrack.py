@@ -23,7 +23,7 @@ def test_columns_are_intervals(tmp_path, caplog, date, first):
     found = values(CALTRACK, written(tmp_path, "u.csv", table(*rows, first=first)), request(ZONE))
     assert found == {
         ("501", 1, "mains", "mains", "energy", "kWh"): [(MIDNIGHT + 21600 * n, value) for n, value in ((0, 1), (1, 2), (3, 4))],
-        ("501", 2, "export", "mains", "energy", "kWh"): [(MIDNIGHT + 21600, -0.5)],
+        ("501", 2, "export", "mains", "energy", "kWh"): [(MIDNIGHT + 21600 * n, value) for n, value in ((0, 0), (1, -0.5), (2, 0), (3, 0))],
     }
     assert "1 rows in other units than KWH: left out" in caplog.text and "1 missing values" in caplog.text
 

@@ -245,16 +245,17 @@ def test_power_that_looks_like_kw_is_reported(tmp_path, caplog):
     )
 
 
-def test_half_hours_are_reported_with_the_setting_that_fixes_them(tmp_path, caplog):
+def test_half_hours_hold_until_the_next_one(tmp_path, caplog):
     folder = house(tmp_path, labels="1 aggregate\n")
     write(folder / "channel_1.dat", 1364943600 + 1800 * np.arange(49), [1000] * 49)
     (only,) = measured_houses(tmp_path)
-    assert "readings are 1,800 s apart, and a reading holds for 1,000 s at most" in caplog.text and "Set SMW_MAX_GAP_S=1800" in caplog.text
+    assert "channel_1.dat: its readings are 1,800 s apart, so each holds for up to 2,700 s; so in 1 files of house_1" in caplog.text
+    assert only.holds_s == {1: 2700}
     readings = [day.readings[0] for day in only.days()]
-    assert (kwh(readings), kwh(readings, 1800)) == (pytest.approx(13.333, abs=0.001), 24)
+    assert (kwh(readings), kwh(readings, only.holds_s[1])) == (pytest.approx(13.333, abs=0.001), 24)
     caplog.clear()
-    measured_houses(tmp_path, max_gap_s=1800)
-    assert not caplog.text
+    (only,) = measured_houses(tmp_path, max_gap_s=1800)
+    assert not caplog.text and not only.holds_s
 
 
 def test_label_without_file_is_reported_and_left_out(tmp_path, caplog):

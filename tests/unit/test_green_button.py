@@ -66,10 +66,10 @@ def test_energy_in_both_directions(tmp_path):
     source = written(tmp_path, "usage.xml", text)
     assert values(GREEN_BUTTON, source, request(ZONE)) == {
         (POINT, 1, "mains", "mains", "energy", "Wh"): [(1396170000, 125), (1396170900, 250)],
-        (POINT, 2, "export", "mains", "energy", "Wh"): [(1396170900, -500)],
+        (POINT, 2, "export", "mains", "energy", "Wh"): [(1396170000, 0), (1396170900, -500)],
     }
     first, second = batches(GREEN_BUTTON, source, request(ZONE))
-    assert (first.series.interval_s, first.series.timezone, first.lines.tolist(), second.lines.tolist()) == (900, ZONE, [1, 2], [4])
+    assert (first.series.interval_s, first.series.timezone, first.lines.tolist(), second.lines.tolist()) == (900, ZONE, [1, 2], [3, 4])
 
 
 def test_power_registers_gas_and_longer_intervals(tmp_path, caplog):

@@ -72,18 +72,35 @@ def kwh(bursts, house_id, max_gap_s=1000):
 
 def test_half_hours_have_their_energy(smw_import, tmp_path, capsys):
     source = written(tmp_path, "LCL.csv", HALF_HOURS)
-    houses, bursts = smw_import(source.path, max_gap_s=1800)
+    houses, bursts = smw_import(source.path)
     assert [(each["house_id"], each["source"], each["timezone"]) for each in houses] == [
         (2, "low-carbon-london/MAC000002", "Europe/London"),
         (3, "low-carbon-london/MAC000003", "Europe/London"),
     ]
     assert [kwh(bursts, house_id, 1800) for house_id in (2, 3)] == pytest.approx([48, 72])
+    assert [burst.holds_s.tolist() for burst in bursts] == [[1800]] * len(bursts)
     for house_id in (2, 3):
         own = [burst for burst in bursts if burst.house_id == house_id]
-        days, late, _ = one_house.run(own, Rules(max_sample_period_ms=1_800_000, allowed_lateness_ms=HOUR_MS))
+        days, late, _ = one_house.run(own, Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=HOUR_MS))
         row, _ = days[1, date(2013, 1, 1)]
         assert energy.kwh(row["energy_mj"], row["energy_rest"]) == pytest.approx(24 * house_id) and not late
+        assert row["covered_ms"] == 24 * HOUR_MS
     assert "sent 98 readings of 2 houses" in capsys.readouterr().out
+
+
+def test_export_is_negative_power_of_a_meter_of_its_own(smw_import, tmp_path):
+    types = reading_type(1, multiplier=0), reading_type(2, flow=19, multiplier=0)
+    blocks = block(1, (1396170000, 900, 125), (1396170900, 900, 0)), block(2, (1396170000, 900, 0), (1396170900, 900, 500))
+    text = feed(readings(1), readings(2), *types, *blocks)
+    [house], bursts = smw_import(written(tmp_path, "u.xml", text).path, "--timezone", "UTC")
+    assert [(meter["label"], meter["kind"]) for meter in house["meters"]] == [("mains", "mains"), ("export", "mains")]
+    assert bursts[0].watts.tolist() == [500, 0, 0, -2000] and bursts[0].holds_s.tolist() == [900, 900]
+
+
+def test_the_net_power_of_a_grid_meter_and_solar_keep_their_sign(smw_import, tmp_path):
+    houses, bursts = smw_import(written(tmp_path, "a.csv", MINUTES).path, "--timezone", "America/Chicago")
+    assert {meter["label"]: meter["kind"] for meter in houses[0]["meters"]} == {"air1": "appliance", "grid": "mains", "solar": "solar"}
+    assert bursts[0].watts.tolist() == [500, 250, 1250, -750, 4, -2000]
 
 
 def test_files_of_several_formats_and_what_is_none(smw_import, tmp_path, caplog, capsys):
@@ -185,21 +202,17 @@ def test_bad_lines_are_left_out_and_listed(smw_import, tmp_path, caplog):
     with pytest.raises(UserError, match=r"channel_1.dat:4: '1303142403': watts: 'x' is no number"):
         smw_import(folder.parent)
     _, bursts = smw_import(folder.parent, "--skip-bad")
-    assert [burst.watts.tolist() for burst in bursts] == [[5, 6], []], "it stands alone"
+    assert [burst.watts.tolist() for burst in bursts] == [[5, np.float32(-0.3), 6], []], "it stands alone"
     listed = (tmp_path / "home" / "bad_lines.txt").read_text().splitlines()
-    assert len(listed) == 22 and listed[-1].startswith(f"{folder}/channel_1.dat:3: mains: -0.3 W: less than 0")
-    assert "22 bad lines in all: left out, and listed in " in caplog.text
+    assert len(listed) == 21 and listed[-1].startswith(f"{folder}/channel_1.dat:2: mains: 4294967295 W")
+    assert "21 bad lines in all: left out, and listed in " in caplog.text
 
 
 @pytest.mark.parametrize(
     "filename, text, words, message",
     [
-        ("LCL.csv", HALF_HOURS, [], "LCL.csv: its intervals are 1,800 s long, and a reading holds for 1,000 s at most"),
-        ("a.csv", MINUTES, ["--timezone", "America/Chicago", "--without", "grid"], "a.csv:3: solar: 2 kW: less than 0"),
-        ("a.csv", MINUTES, ["--timezone", "America/Chicago", "--without", "solar"], "a.csv:3: grid: -0.75 kW: less than 0"),
         ("a.csv", LINES.replace(",1,11,", ",0,11,"), [], "house 13: plug 12 has a register and no power"),
         ("a.csv", table("501,9,KWH,D,2014-02-01,E1,100,,1,2,3,4"), [], "a.csv: the time zone of its houses is unknown"),
-        ("u.xml", EXPORT, ["--timezone", "UTC"], "u.xml:1: export: -7 Wh: less than 0, so it feeds the house or the grid"),
         ("u.xml", EXPORT, ["--timezone", "UTC", "--without", "export"], "there is no reading in these files"),
         ("a.csv", "x,y\n1,2\n", [], "a.csv: its format is not known; give what its columns mean with --map"),
         ("a.csv", "x,y\n1,2\n", ["--format", "refit"], "a.csv: the number of its house is not in the file's name"),

@@ -103,7 +103,6 @@ def test_a_burst_of_the_first_schema_is_read_beside_others():
         (changed(quantities=[0, 0, 2], watts=[0, 1, 2], energies=[5]), "2 readings of registers and 1 energies"),
         (changed(quantities=[0, 0, 2], energies=[5, 6]), "counts that sum up to 5, of which 2 are of registers, 5 deltas and 5 watts"),
         (changed(quantities=[0, 0, 2], watts=[0, 1, 2], energies=[5, 6]), "registers are not used yet"),
-        (changed(holds_s=[0, 0, 1800]), "holds_s of its own: these are not used yet"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

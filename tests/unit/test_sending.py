@@ -21,7 +21,7 @@ def test_bursts_go_day_by_day_and_claim_no_time_before_or_after_a_days_readings(
     with Spool(tmp_path) as spool:
         add(spool, [(NOON_MS + day_ms, 3), (NOON_MS, 1), (NOON_MS + 10_000, 2)])
         add(spool, [(NOON_MS + 5000, 7)], house="2", meter_id=3, label="oven")
-        found = list(sending.bursts(spool.houses(), max_jump_s=0))
+        found = list(sending.bursts(spool.houses(1000), max_jump_s=0))
     assert [(burst.house_id, burst.start_ms, burst.end_ms, burst.tick_ms) for burst in found] == [
         (1, NOON_MS, NOON_MS + 11_000, 1000),
         (2, NOON_MS + 5000, NOON_MS + 6000, 1000),
@@ -44,7 +44,7 @@ def test_bursts_go_day_by_day_and_claim_no_time_before_or_after_a_days_readings(
 def test_readings_that_stand_alone_after_a_pause_are_no_wrong_clock(tmp_path, hours):
     with Spool(tmp_path) as spool:
         add(spool, [(NOON_MS + round(hour * 3_600_000), 100) for hour in hours])
-        found = list(sending.bursts(spool.houses(), SETTING.rules.max_jump_s))
+        found = list(sending.bursts(spool.houses(1000), SETTING.rules.max_jump_s))
     assert sum(len(burst.watts) for burst in found) == len(hours)
     _, ended, keyed = pipeline(found, [1], SETTING, (Thresholds, DailyEnergy))
     assert not ended.last("dead_letter") and keyed.counted["readings_used"] == len(hours)
