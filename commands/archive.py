@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 
 from smartmeter.errors import UserError
 from smartmeter.folders import PRIVATE
-from smartmeter.kafka import event_times, topic_log
+from smartmeter.kafka import archived
 from smartmeter.kafka.consumers import ARCHIVE, group_of
-from smartmeter.kafka.offsets import Offsets
 from smartmeter.locks import exclusive
 from smartmeter.messages import archive_files
-from smartmeter.messages.archive_files import EPOCH, USUAL, Files, Message, folder_of
-from smartmeter.messages.codec import Burst
-from smartmeter.messages.framing import framing
-from smartmeter.messages.schemas import CodecError
+from smartmeter.messages.archive_files import EPOCH, USUAL, Files, folder_of
 from smartmeter.progress import Pace
 from smartmeter.settings import DAY_MS, SMW, Settings
 
@@ -49,10 +45,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UserError(f"--from {args.first} --to {args.last}: give the last day not before the first")
     days = range((args.first - EPOCH).days, (args.last - EPOCH).days + 1)
     folder = folder_of(settings, args.into)
-    with _alone(folder):
+    with alone(folder):
         files = Files(folder, days)
-        archived = copy(settings, files, days, args.houses)
-        if not archived.messages:
+        copied = copy(settings, files, days, args.houses)
+        if not copied.messages:
             raise UserError(
                 f"Kafka at {settings.kafka.address} keeps no readings of {args.first} to {args.last}"
                 + (f" of the houses {args.houses[0]} to {args.houses[-1]}" if args.houses else "")
@@ -62,9 +58,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         f"{folder}: {found.files:,} files of {found.bytes:,} bytes, {found.bursts:,} bursts with {found.readings:,} readings"
         f" and {found.messages - found.bursts:,} messages that are not bursts; all were read back"
     )
-    if found.messages < archived.messages or found.readings < archived.readings:
+    if found.messages < copied.messages or found.readings < copied.readings:
         raise UserError(
-            f"{archived.messages:,} messages with {archived.readings:,} readings came from Kafka, but the files have "
+            f"{copied.messages:,} messages with {copied.readings:,} readings came from Kafka, but the files have "
             f"{found.messages:,} with {found.readings:,}: archive these days again"
         )
     return 0
@@ -73,7 +69,8 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
 def copy(settings: Settings, files: Files, days: range, houses: range | None) -> Counts:
     """Copy the messages of some days (UTC, days since 1970-01-01) and houses from the topic into files. Returns their counts."""
     copied = Counts()
-    for day, message, burst in topic_from(settings, days[0] * DAY_MS):
+    for start_ms, message, burst in archived.in_topic(settings, group_of(settings, ARCHIVE), days[0] * DAY_MS):
+        day = start_ms // DAY_MS
         if day in days and not (burst and houses and burst.house_id not in houses):
             files.add(message, day, burst.house_id if burst else 0)
             copied.messages += 1
@@ -96,34 +93,8 @@ def check(files: Files) -> Counts:
     return found
 
 
-def topic_from(settings: Settings, first_ms: int) -> Iterator[tuple[int, Message, Burst | None]]:
-    """The present messages of the topic readings as (day, message, its burst), without any before the first that reaches first_ms.
-
-    The day (UTC, days since 1970-01-01) is that of the burst's start, or of Kafka's timestamp if there is no burst that makes sense.
-    Messages are in the order of partition and offset. Raises UserError.
-    """
-    group_id = group_of(settings, ARCHIVE)
-    with Offsets(settings, ("readings",), group_id) as offsets:
-        bounds = offsets.bounds()
-    starts = event_times.starts(settings, event_times.folder_of(settings), bounds, first_ms)
-    ranges = {place: (starts[place], end) for place, (_, end) in bounds.items()}
-    for (_, partition), found in topic_log.messages(settings, group_id, ranges, "messages read"):
-        days = event_times.times(settings, found)[:, 0] // DAY_MS
-        for day, message in zip(days.tolist(), found):
-            offset = message.offset()
-            assert offset is not None  # only errors have none
-            yield day, *archive_files.cut(partition, offset, message.timestamp()[1], message.key(), _received(settings, message.value()))
-
-
-def _received(settings: Settings, value: bytes | None) -> bytes | None:
-    """A message in single-object framing, readable without a registry. A message of another schema is returned unchanged."""
-    with suppress(CodecError):
-        return value and framing(settings).received(value)
-    return value
-
-
 @contextmanager
-def _alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path) -> Iterator[None]:
     """Create the folder of an archive, and lock it against other runs. Raises UserError."""
     try:
         folder.mkdir(mode=PRIVATE, parents=True, exist_ok=True)

@@ -119,7 +119,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         produced, totals = follow(processes, settings, client)
         print(report(settings, client, produced, totals, args, processes.reported("generator").notes))
         if not args.stop:
-            lifecycle.stay(processes)
+            lifecycle.stay(processes, settings)
             print("The pipeline has been stopped with a savepoint, which ends the demo.")
     return 0 if totals.processed == produced else 1
 

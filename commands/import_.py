@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from commands import older_days
 from generator.channels import DatasetError, note
 from generator.meter_file import read_meter_file
 from importer import sendable, sending
@@ -19,6 +20,7 @@ from importer.spool import Spool, SpooledHouse, note_doubts
 from smartmeter import local_days
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
+from smartmeter.messages import archive_files
 from smartmeter.progress import ProgressLine
 from smartmeter.reports import Progress
 from smartmeter.settings import Settings
@@ -48,6 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="leave bad lines out, and list them in SMW_HOME/bad_lines.txt (default: the first one stops)",
     )
+    parser.add_argument(
+        "--archive",
+        type=Path,
+        default=archive_files.USUAL,
+        metavar="DIR",
+        help=f"the archive that keeps days older than what their house has sent (default: {archive_files.USUAL})",
+    )
     parser.add_argument("--check", action="store_true", help="read the files and report what is in them, but send nothing")
 
 
@@ -69,11 +78,20 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             note_doubts(houses)
             print(_summary(houses))
             if not args.check:
-                sent = sending.send(houses, spool.readings, settings)
-                print(f"sent {sent:,} readings of {len(houses)} houses")
+                _send(houses, spool.readings, args.archive, settings)
     except OSError as error:
         raise UserError(f"{error.filename or settings.stack.home}: {error.strerror}; SMW_HOME needs room for the readings") from None
     return 0
+
+
+def _send(houses: Sequence[SpooledHouse], readings: int, archive: Path, settings: Settings) -> None:
+    """Send what the houses hold: first what is older than what the system has of them, past the topic, then the rest."""
+    older, newer = sending.divided(houses, settings.rules.max_jump_s, older_days.newest_ms(settings))
+    sending.send_houses(houses, settings)
+    taken_in = older_days.take_in(older, archive, settings)
+    sent = sending.send(newer, readings - taken_in, settings)
+    sending.note_repeated(houses)
+    print(f"sent {sent + taken_in:,} readings of {len(houses)} houses" + f", {taken_in:,} of them as older days" * bool(taken_in))
 
 
 def _request(args: argparse.Namespace, settings: Settings) -> Request:

@@ -6,6 +6,7 @@ import argparse
 import shutil
 import sys
 import time
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from smartmeter.kafka.consumers import REPLAY, group_of, sink_group
 from smartmeter.kafka.offsets import Offsets, specific_offsets
 from smartmeter.logs import Bound
 from smartmeter.messages import archive_files
+from smartmeter.messages.archive_files import Message
 from smartmeter.messages.topics import RESULTS
 from smartmeter.progress import LINE_EVERY_S, ProgressLine
 from smartmeter.reports import Progress
@@ -86,21 +88,13 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Replay some days with a running stack's Kafka and ClickHouse. Raises UserError when that cannot be done."""
     if args.with_late and not args.house:
         raise UserError("--with-late reorders the readings of one house: give it with --house")
-    folder, index = archive_files.folder_of(settings, args.archive) if args.archive else None, event_times.folder_of(settings)
-    of_run = run_of(args)
-    settings = settings.but(
-        home=settings.stack.home.resolve() / "replay",
-        clickhouse_password=writer_password(settings),
-        checkpoint_every_s=CHECKPOINT_EVERY_S,
-        checkpoint_dir="",
-        flink_metrics_port=0,
-        sink_metrics_port=0,
-    )
+    index = event_times.folder_of(settings)
+    of_run, messages = messages_of(args, run_of(args), settings)
+    settings = settings_of_replay(settings)
     machine.set_up()
-    in_kafka = archived.in_kafka(settings, of_run, folder) if folder else nullcontext()
+    in_kafka = archived.in_kafka(settings, of_run, messages) if messages else nullcontext()
     with Processes(settings.stack.home, Bound.of(settings)) as processes, in_kafka:
         shutil.rmtree(settings.stack.home / "checkpoints", ignore_errors=True)
-        settings = ports.with_free_flink_port(settings)
         topic_admin.create_topics(settings, of_run)
         work = Work(settings, of_run, index)
         if not work.messages:
@@ -119,8 +113,37 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     return 0
 
 
-def follow(processes: Processes, work: Work, line: ProgressLine) -> None:
-    """Show progress until the job has ended and the sink has stored all of its results. Raises UserError when it stalls."""
+def messages_of(args: argparse.Namespace, of_run: Run, settings: Settings) -> tuple[Run, Iterable[tuple[Message, int]] | None]:
+    """(the run, what it reads from a topic of its own; None if it reads Kafka's log). Raises UserError.
+
+    Kafka's log lacks what was imported past it, so a replay that needs this has a topic of its own, too.
+    """
+    archive = archive_files.folder_of(settings, args.archive or archive_files.USUAL)
+    for folder in (archive, archive_files.folder_of(settings, archive_files.USUAL)):
+        if archive_files.imported_files(folder, args.house):
+            of_run = replace(of_run, archived=True)
+            return of_run, archived.with_imported(settings, of_run, folder, archive)
+    return of_run, archived.of_archive(settings, of_run, archive) if args.archive else None
+
+
+def settings_of_replay(settings: Settings) -> Settings:
+    """Those of a job beside the stack's, with a folder and a page of its own."""
+    own = settings.but(
+        home=settings.stack.home.resolve() / "replay",
+        clickhouse_password=writer_password(settings),
+        checkpoint_every_s=CHECKPOINT_EVERY_S,
+        checkpoint_dir="",
+        flink_metrics_port=0,
+        sink_metrics_port=0,
+    )
+    return ports.with_free_flink_port(own)
+
+
+def follow(processes: Processes, work: Work, line: ProgressLine, stop: Callable[[], None] | None = None) -> None:
+    """Show progress until the job has ended and the sink has stored all of its results. Raises UserError when it stalls.
+
+    stop: stops a job that does not end by itself, once it has read everything.
+    """
     moved, before = time.monotonic(), None
     while True:
         processes.check()
@@ -128,6 +151,9 @@ def follow(processes: Processes, work: Work, line: ProgressLine) -> None:
         now, left = time.monotonic(), work.unstored() if ended else work.unread()
         if ended and not left:
             return
+        if stop and not ended and not left:
+            stop()
+            stop = None
         if (ended, left) != before:
             before, moved = (ended, left), now
         patience_s = STALLED_S + (0 if ended else work.settings.flink.stalled_s)  # a job that stands still is restarted first

@@ -27,6 +27,6 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     with Processes(settings.stack.home, Bound.of(settings)) as processes:
         lifecycle.start(processes, settings, args.from_savepoint)
         print(lifecycle.addresses(settings) + "\nCtrl-C stops it.")
-        lifecycle.stay(processes)
+        lifecycle.stay(processes, settings)
         print(f"The pipeline has been stopped with a savepoint, which ends the stack. The next {SMW} stack continues from it.")
     return 0

@@ -20,7 +20,7 @@ from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
 from smartmeter.kafka.consumers import JOBS
 from smartmeter.messages.framing import framing
-from smartmeter.run import Run
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import ROOT, SMW, Settings
 from stack import machine, savepoints
 from stack.flink import POLL_S, Flink, Standstill, reason
@@ -113,6 +113,7 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
     kept, logs = settings.stack.home.resolve() / "submit", settings.stack.home.resolve() / "logs"
     private_folder(kept)
     private_folder(logs)
+    run = savepoints.run_from(state)
     with TemporaryDirectory(dir=kept) as folder:
         sent = ["--pyExecutable", "python"] if installed else packed(kept, Path(folder))
         print(f"Sending {job} to the Flink at {flink.url} ...", file=sys.stderr)
@@ -124,14 +125,14 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
                     "--jobmanager",
                     flink.address,
                     "--detached",
-                    *savepoints.restore_options(state),
+                    *savepoints.restore_options(state, run),
                     *sent,
                     "--pyClientExecutable",
                     sys.executable,
                     "--python",
                     str(ROOT / "jobs" / f"{job}.py"),
                 ],
-                env=os.environ | flink_environ(settings, f"submit_{job}", Run.load()),
+                env=os.environ | flink_environ(settings, f"submit_{job}", Run.load() if run == LIVE else run),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
-from itertools import zip_longest
+from itertools import filterfalse, zip_longest
 
 import numpy as np
 
@@ -24,27 +24,55 @@ READINGS_OF_BURST = 60
 """Readings of a meter in a burst, at least. A longer burst would also cover gaps that another file may fill."""
 
 
-def send(houses: Sequence[SpooledHouse], readings: int, settings: Settings) -> int:
-    """Send the houses, then their readings. Returns the number of readings sent. Raises ProducerError."""
+def send_houses(houses: Sequence[SpooledHouse], settings: Settings) -> None:
+    """Send the descriptions of the houses. Raises ProducerError."""
+    with Producer(settings) as producer:
+        producer.send_houses(house.record() for house in houses)
+
+
+def send(found: Iterable[Burst], readings: int, settings: Settings) -> int:
+    """Send bursts with so many readings, as far as is known. Returns the number of readings sent. Raises ProducerError."""
     sent = 0
     with Producer(settings) as producer, Pace("readings sent", readings) as pace:
-        producer.send_houses(house.record() for house in houses)
-        for burst in bursts(houses, settings.rules.max_jump_s):
+        for burst in found:
             producer.send_burst(burst)
             sent += len(burst.watts)
             pace.add(len(burst.watts))
+    return sent
+
+
+def note_repeated(houses: Sequence[SpooledHouse]) -> None:
+    """Note the readings that were left out, once all bursts were made."""
     repeated = sum(house.repeated for house in houses)
     if repeated:
         contradicting = sum(house.contradicting for house in houses)
         note(f"{repeated:,} readings at a time that their meter has a reading of already, {contradicting:,} with another value: left out")
-    return sent
 
 
-def bursts(houses: Sequence[SpooledHouse], max_jump_s: float) -> Iterator[Burst]:
-    """The bursts of all houses, in order of their local days. max_jump_s: a burst further ahead needs a second one (jobs.core.jumps)."""
+def divided(houses: Sequence[SpooledHouse], max_jump_s: float, newest_ms: dict[int, int]) -> tuple[Iterator[Burst], Iterator[Burst]]:
+    """(the bursts that begin before what their houses have sent ends, all others), each in order of their local days.
+
+    newest_ms: house -> the latest end of what it has sent. max_jump_s: see bursts.
+    """
+    days = [(day, at) for at, house in enumerate(houses) for day in house.dates]
+    sent_until = [newest_ms.get(house.house_id, -math.inf) for house in houses]
+
+    def is_older(burst: Burst) -> bool:
+        return burst.start_ms < newest_ms.get(burst.house_id, -math.inf)
+
+    older = [(day, at) for day, at in days if day_bounds_ms(day, houses[at].timezone)[0] < sent_until[at]]
+    newer = [(day, at) for day, at in days if day_bounds_ms(day, houses[at].timezone)[1] > sent_until[at]]
+    return filter(is_older, bursts(houses, older, max_jump_s)), filterfalse(is_older, bursts(houses, newer, max_jump_s))
+
+
+def bursts(houses: Sequence[SpooledHouse], days: Iterable[tuple[date, int]], max_jump_s: float) -> Iterator[Burst]:
+    """The bursts of some days (local day, index of its house), in order of these days.
+
+    max_jump_s: a burst further ahead needs a second one (jobs.core.jumps).
+    """
     max_jump_ms = max_jump_s * 1000 or math.inf
     reach_ms: dict[int, float] = {}
-    for day, at in sorted((day, at) for at, house in enumerate(houses) for day in house.dates):
+    for day, at in sorted(days):
         house = houses[at]
         own = list(bursts_of_day(house, house.day(day), burst_s(house.period_s)))
         for burst, following in zip_longest(own, own[1:]):

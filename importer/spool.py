@@ -158,8 +158,18 @@ class SpooledHouse(House):
         holds_s = {meter_id: hold for meter_id, meter in known.meters.items() if (hold := meter.hold_s(max_gap_s))}
         super().__init__(known.house_id, f"{known.format_name}/{known.name}", known.timezone, meters, holds_s=holds_s)
         self.known = known
-        self.repeated = self.contradicting = 0
+        self._repeats: dict[date, tuple[int, int]] = {}
         self._spool = spool
+
+    @property
+    def repeated(self) -> int:
+        """Readings at a time that their meter has another one of, in the days that were read so far."""
+        return sum(repeated for repeated, _ in self._repeats.values())
+
+    @property
+    def contradicting(self) -> int:
+        """How many of these have another value."""
+        return sum(contradicting for _, contradicting in self._repeats.values())
 
     @property
     def dates(self) -> list[date]:
@@ -180,8 +190,7 @@ class SpooledHouse(House):
         rows = self._spool.rows_of(self.house_id, (day - EPOCH.date()).days)
         rows = rows[np.lexsort((rows["time_ms"], rows["meter_id"]))]
         same = (np.diff(rows["meter_id"]) == 0) & (np.diff(rows["time_ms"]) == 0)
-        self.repeated += int(np.count_nonzero(same))
-        self.contradicting += int(np.count_nonzero(same & (np.diff(rows["watts"]) != 0)))
+        self._repeats[day] = int(np.count_nonzero(same)), int(np.count_nonzero(same & (np.diff(rows["watts"]) != 0)))
         rows = rows[np.append(True, ~same)]
         cuts = [*np.searchsorted(rows["meter_id"], [meter.meter_id for meter in self.meters]).tolist(), len(rows)]
         readings: list[Readings] = [

@@ -93,6 +93,11 @@ class Spikes(Stage):
         if may_be_over(change.batch.sections, lowest, change.user_rules.least_limits) or change.thresholds or change.closes_a_day or state:
             yield from self.look_at(change, state)
 
+    def open_alerts(self, state: HouseState, house: HouseDays) -> int:
+        """See Stage."""
+        runs = Runs.from_bytes(state.get(f"runs{self.suffix}"))
+        return int(self.noted(runs.episodes(house.clock_ms, self.spell))["open"].sum())
+
     def look_at(self, change: Change, state: bytes | None) -> Iterator[Result]:
         """Yield the alerts that a batch opens or changes. state: of the runs before it."""
         house, spell = change.house, self.spell
@@ -292,7 +297,7 @@ class SpikesJoin(KeyedCoProcessFunction):
 def main() -> None:
     """Submit the job and wait until it ends."""
     settings, run = Settings.load(), Run.load()
-    tables = flow.environment("spikes", settings)
+    tables = flow.environment("spikes", settings, run)
     wanted = reduce(or_, (stage.wanted for stage in stages(settings)), Watch.wanted)
     batches = kafka_tables.batches(tables, settings, run, wanted)
     joined = (

@@ -45,7 +45,14 @@ class Run(Group):
         "SMW_REPLAY_WITH_LATE", False, "a replay uses late readings and omits bursts that begin once its last day may be closed"
     )
     archived: bool = setting(
-        "SMW_REPLAY_ARCHIVED", False, "a replay reads the topic archived.readings, which ./smw replay --archive fills from files"
+        "SMW_REPLAY_ARCHIVED", False, "a replay reads the topic archived.readings, which ./smw fills from an archive and what was imported"
+    )
+
+    anew: int = setting(
+        "SMW_REPLAY_ANEW",
+        0,
+        "a replay that the running job goes on from: it starts from that job's savepoint, and the houses that it reads begin anew; "
+        "a number of its own, by which it knows which ones have; 0: no",
     )
 
     @property

@@ -3,15 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+from smartmeter.errors import UserError
+from smartmeter.folders import private_folder
 from smartmeter.kafka.topic_admin import create_topics
+from smartmeter.locks import exclusive
 from smartmeter.settings import Settings
 from stack.broker import start_broker
 from stack.local_flink import PIPELINE_JOB, start_job
 from stack.ports import LOOPBACK
 from stack.processes import Processes, marked
 from stack.services import metrics_urls, start_endpoint, start_gateway, start_notify, start_sink
+
+PAUSE = "run/pause"
+"""A file that is locked during a pause. The stack removes it once its job runs again."""
+POLL_S = 1
 
 
 def start(processes: Processes, settings: Settings, savepoint: str | None = None) -> None:
@@ -25,11 +34,42 @@ def start(processes: Processes, settings: Settings, savepoint: str | None = None
     start_job(processes, settings, ends=True, savepoint=savepoint)
 
 
-def stay(processes: Processes) -> None:
-    """Keep the stack running until its job is stopped with a savepoint. Raises UserError when one of its processes ends by itself."""
-    while processes.children[PIPELINE_JOB.stem].poll() != 0:
+def stay(processes: Processes, settings: Settings) -> None:
+    """Keep the stack running until its job is stopped with a savepoint. Raises UserError when one of its processes ends by itself.
+
+    A job that a command has stopped in a pause is started again after it.
+    """
+    pause = settings.stack.home / PAUSE
+    while processes.children[PIPELINE_JOB.stem].poll() != 0 or pause.exists():
         processes.check()
-        time.sleep(1)
+        time.sleep(POLL_S)
+        with ExitStack() as held:
+            try:
+                held.enter_context(exclusive(pause, create=False))
+            except OSError:  # there is no pause, or it goes on
+                continue
+            if processes.children[PIPELINE_JOB.stem].poll() == 0:
+                processes.stop(PIPELINE_JOB.stem)
+                start_job(processes, settings, ends=True)
+            pause.unlink()
+
+
+@contextmanager
+def paused(settings: Settings) -> Iterator[None]:
+    """A pause, in which the end of the stack's job is not the end of the stack. Raises UserError if another command has one.
+
+    It ends with the process, however that ends.
+    """
+    pause = settings.stack.home / PAUSE
+    private_folder(pause.parent)
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive(pause))
+        except BlockingIOError:
+            raise UserError("another command takes in older days: wait until it ends") from None
+        if not pause.exists():  # the stack has removed it in between
+            raise UserError("the stack has just started its job again: run the command again")
+        yield
 
 
 def demo_home(settings: Settings) -> Path:

@@ -19,7 +19,7 @@ from stack.flink import Flink, Standstill, TaskManagers
 from stack.machine import END_WITHOUT_MEMORY
 from stack.ports import LOOPBACK, free_port, require_free_port
 from stack.processes import Processes, Watch
-from stack.savepoints import newest_state, restore_options, state_to_start_from
+from stack.savepoints import newest_state, restore_options, run_from, state_to_start_from
 
 FLINK_PAGE = "flink_page"
 FLINK = Path(sysconfig.get_path("purelib")) / "pyflink"
@@ -51,9 +51,10 @@ def start_job(
         private_folder(settings.stack.home / "savepoints")
     state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
     rest_port = free_port()
-    command = flink_run_command(settings, job_file, restore_options(state), rest_port)
+    own_run = run_from(state) if run == LIVE else run
+    command = flink_run_command(settings, job_file, restore_options(state, own_run), rest_port)
     start_page(processes, settings, job_file.stem, rest_port)
-    processes.start(job_file.stem, command, flink_environ(settings, job_file.stem, run), ends)
+    processes.start(job_file.stem, command, flink_environ(settings, job_file.stem, own_run), ends)
 
     def start_again() -> None:
         none_since = newest_state(settings, job_file.stem) == newest

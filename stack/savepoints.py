@@ -5,14 +5,23 @@ State has an address in Flink's form: file:///a/folder, or a URL of any storage 
 
 from __future__ import annotations
 
+import re
+import struct
 from pathlib import Path
 
 from smartmeter.errors import UserError
+from smartmeter.kafka.offsets import specific_offsets
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import SMW, Settings
 from smartmeter.state_folders import address, checkpoints_of, folder_at, savepoints_of
 
 METADATA = "_metadata"
 """Flink writes this file last, so a checkpoint or savepoint with it is complete."""
+OFFSETS = "offsets"
+"""A file in the savepoint of a replay that the running job goes on from: where that job continues in the topic readings."""
+
+_SPLIT = struct.Struct(">iqq")
+"""Partition, next offset, offset to stop at, after the topic's name: a partition in the state of Flink's Kafka source."""
 
 
 def newest_state(settings: Settings, job: str) -> str | None:
@@ -41,12 +50,41 @@ def state_to_start_from(settings: Settings, job: str, savepoint: str | None) -> 
     return require_savepoint(savepoint) if savepoint else newest_state(settings, job)
 
 
-def restore_options(state: str | None) -> list[str]:
-    """The options of flink run that start a job from a state."""
+def offsets_in(metadata: bytes, topic: str) -> dict[int, int]:
+    """Partition -> next offset, of a topic (full name), in the metadata of a job's savepoint.
+
+    Flink's Kafka source keeps a partition as version 0, size, name of the topic and _SPLIT, in big-endian.
+    """
+    name = topic.encode()
+    begin = struct.pack(">iiH", 0, 2 + len(name) + _SPLIT.size, len(name)) + name
+    splits = (_SPLIT.unpack_from(metadata, found.end()) for found in re.finditer(re.escape(begin), metadata))
+    return {partition: offset for partition, offset, _ in splits}
+
+
+def run_from(state: str | None) -> Run:
+    """The run of a job that starts from a state: that of a replay has its place in the topic beside it."""
+    folder = folder_at(state) if state else None
+    if folder and (folder / OFFSETS).is_file():
+        return Run(offsets=(folder / OFFSETS).read_text())
+    return LIVE
+
+
+def keep_offsets(folder: Path, offset_of: dict[int, int]) -> None:
+    """Note in a savepoint's folder where the running job continues. offset_of: partition -> offset."""
+    (folder / OFFSETS).write_text(specific_offsets(offset_of))
+
+
+def restore_options(state: str | None, run: Run = LIVE) -> list[str]:
+    """The options of flink run that start a job's run from a state. Between a replay's topic and the running job's, only the houses go on."""
     if not state:
         return []
     is_checkpoint = state.rsplit("/", 1)[-1].startswith("chk-")
-    return ["--fromSavepoint", state, *["--claimMode", "claim"] * is_checkpoint]  # claimed: deleted once newer ones are there
+    other_topic = bool(run.anew or run.offsets)
+    return [
+        *["--fromSavepoint", state],
+        *["--claimMode", "claim"] * is_checkpoint,  # claimed: deleted once newer ones are there
+        *["--allowNonRestoredState"] * other_topic,
+    ]
 
 
 def require_shared(settings: Settings) -> None:

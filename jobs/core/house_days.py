@@ -68,6 +68,10 @@ class HouseDays:
         """A house restored from its state; without one, an unseen house in the given time zone."""
         return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
 
+    def emptied(self) -> HouseDays:
+        """The house as if it had sent nothing, except that its revisions go on rising."""
+        return HouseDays(self.timezone, NEVER, -1, self.revision, self.ALL_SENT, np.empty(0, SECTION))
+
     def take(self, arrived: Rows, newest_ms: int, rules: Rules) -> tuple[Bytes, Rows, Rows]:
         """Add the sections (ARRIVED (s,)) of one or more bursts. newest_ms: their newest reading.
 

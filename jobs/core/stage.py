@@ -115,6 +115,10 @@ class Stage:
         """Yield (topic, record) for a house that is due, if it is silent. now_ms: the wall clock."""
         yield from ()
 
+    def open_alerts(self, state: HouseState, house: HouseDays) -> int:
+        """The number of a house's alerts that are open."""
+        return 0
+
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield (topic, record) some time after a stage set Change.wake, or at the end of a bounded topic (ended)."""
         yield from ()

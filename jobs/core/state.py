@@ -98,6 +98,11 @@ class HouseState:
         else:
             self.small.pop(name, None)
 
+    def clear(self) -> None:
+        """Remove all names."""
+        for name in [*self.small, *self.large]:
+            self.remove(name)
+
     def keep(self) -> None:
         """Write all changes."""
         for name, value in self.changed.items():

@@ -110,6 +110,10 @@ class Watch(Stage):
         silence = state.get("silence")
         return house.clock_ms + int.from_bytes(silence) * MINUTE_MS if silence else None
 
+    def open_alerts(self, state: HouseState, house: HouseDays) -> int:
+        """See Stage."""
+        return int(Durations.from_bytes(state.get("durations")).sent["open"].sum())
+
     def absent(self, state: HouseState, house: HouseDays, now_ms: int) -> Iterator[Result]:
         """Yield the alert of a house that is silent. Its end is that of its readings, as soon as it sends again."""
         usuals, user_rules = self.keep_new(state, []), UserRules.from_bytes(state.get("user_rules"))

@@ -40,7 +40,7 @@ def run(name: str, stages_of: Callable[[Settings], list[Stage]]) -> None:
     """Submit the job `name` and wait until it ends. Settings and run come from SMW_ environment variables."""
     settings, of_run = Settings.load(), Run.load()
     name = "replay" if of_run.days else name
-    tables, stages = environment(name, settings), stages_of(settings)
+    tables, stages = environment(name, settings, of_run), stages_of(settings)
     messages = (
         batches(tables, settings, of_run, reduce(or_, (stage.wanted for stage in stages)))
         .process(Houses(settings, stages, of_run, outside(name, settings, stages, of_run)), output_type=MESSAGE)
@@ -55,7 +55,7 @@ def outside(name: str, settings: Settings, stages: Sequence[Stage], run: Run) ->
     found = NOTHING
     try:
         if any(stage.judges for stage in stages):
-            backlog = None if run.bounded else TopicBacklog(settings, name)
+            backlog = None if run.bounded or run.anew else TopicBacklog(settings, name)
             found = found._replace(user_rules=RulesTopic(settings, name, run), backlog=backlog)
         if any(stage.makes_thresholds for stage in stages):
             found = found._replace(kinds=KindsTopic(settings, name, run))
@@ -64,8 +64,8 @@ def outside(name: str, settings: Settings, stages: Sequence[Stage], run: Run) ->
         sys.exit(reports.fail("smw", str(error)))
 
 
-def environment(name: str, settings: Settings) -> StreamTableEnvironment:
-    """A table environment for the job `name`, configured from `settings`. Exits the process if Kafka cannot be used."""
+def environment(name: str, settings: Settings, run: Run) -> StreamTableEnvironment:
+    """A table environment for a run of the job `name`, configured from `settings`. Exits the process if Kafka cannot be used."""
     try:
         connection.require_broker(settings)
     except UserError as error:
@@ -79,6 +79,8 @@ def environment(name: str, settings: Settings) -> StreamTableEnvironment:
         "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
         "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
         "table.exec.uid.generation": "ALWAYS",
+        # By other names, or a source would take the other topic's place for its own.
+        "table.exec.uid.format": "anew_<id>_<transformation>" if run.anew else "<id>_<transformation>",
         "table.local-time-zone": "UTC",
         "restart-strategy.type": "exponential-delay",
         "restart-strategy.exponential-delay.max-backoff": "10 s",

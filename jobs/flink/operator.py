@@ -58,8 +58,9 @@ MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYT
 STAYS = " (in a later step: the message stays in the topic, at this place)"
 """Added to the reason of a dead letter without a payload."""
 
-HOUSES, WAITING, OPEN_ALERTS = "houses", "waiting", "open_alerts"
-"""Keys of a shard's state: its houses, the houses to wake, and the number of its open alerts."""
+HOUSES, WAITING, OPEN_ALERTS, ANEW = "houses", "waiting", "open_alerts", "anew"
+"""Keys of a shard's state: its houses, the houses to wake, the number of its open alerts, and which houses began anew: a replay's number
+(Run.anew), then those of that replay."""
 
 _NAME_OF = {FRESH: "readings_used", AGAIN: "readings_duplicate", OVERLAPPING: "readings_late", LATE: "readings_late"}
 COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
@@ -89,7 +90,7 @@ class Houses(KeyedProcessFunction):
         self.user_rules, self.kinds, self.backlog = outside
         self.framing = framing(settings, run)
         self.topic_of = {name: topics.topic(settings, name, run) for name in topics.RESULTS}
-        self.days = run.days
+        self.days, self.anew = run.days, run.anew
         self.max_jump_ms = max_jump_ms(settings)
         self.wake_after_ms = max(1, round(settings.flink.emit_every_s * 1000))
         self.stages = stages
@@ -121,6 +122,8 @@ class Houses(KeyedProcessFunction):
             return
         arrived = unpack(batches)
         self.know(arrived.houses["house_id"].tolist(), ctx)
+        if self.anew:
+            self.begin_anew(arrived.houses["house_id"].tolist(), ctx.get_current_key())
         for batch in arrived:
             yield from self.guarded(batch, lambda state, batch: self.add(state, batch, ctx))
         self.counts.report()
@@ -190,10 +193,11 @@ class Houses(KeyedProcessFunction):
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         """Yield early results of some waiting houses, or at the end of a bounded topic those of all houses."""
         ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
+        early = [house_id for house_id in waiting if not self.anew or house_id in self.begun_anew()][:EARLY_HOUSES]
         if self.backlog and not ended:
             self.know([], ctx)
             yield from self.look_for_absent(ctx)
-        for house_id in self.all_houses() if ended else waiting[:EARLY_HOUSES]:
+        for house_id in self.all_houses() if ended else early:
             state = HouseState(self.of_shard, house_id)
             if ended:
                 jumps = Jumps(state, self.max_jump_ms)
@@ -213,7 +217,7 @@ class Houses(KeyedProcessFunction):
             yield from rows
             state.put("days", house.to_bytes())
             state.keep()
-        self.wait([] if ended else waiting[EARLY_HOUSES:], ctx.timer_service())
+        self.wait([] if ended else [house_id for house_id in waiting if house_id not in early], ctx.timer_service())
         self.counts.report()
 
     def look_for_absent(self, ctx: Context) -> Iterator[Row]:
@@ -284,6 +288,27 @@ class Houses(KeyedProcessFunction):
             self.of_shard.put(HOUSES, np.array([*known, *new], np.int64).tobytes())
             for house_id in new:
                 self.of_shard.put(str(house_id), NO_STATE)
+
+    def begun_anew(self) -> list[int]:
+        """The houses of the current shard that have begun anew in this run."""
+        number, *begun = _house_ids(self.of_shard.get(ANEW)) or [0]
+        return begun if number == self.anew else []
+
+    def begin_anew(self, house_ids: list[int], shard: int) -> None:
+        """Drop the state of houses that come for the first time in this run. Revisions go on rising."""
+        begun = self.begun_anew()
+        if not (new := set(house_ids).difference(begun)):
+            return
+        for house_id in new:
+            state = HouseState(self.of_shard, house_id)
+            house = HouseDays.from_bytes(days) if (days := state.get("days")) else None
+            if house:
+                self.count_alerts(shard, 0, sum(stage.open_alerts(state, house) for stage in self.stages))
+            state.clear()
+            if house:
+                state.put("days", house.emptied().to_bytes())
+            state.keep()
+        self.of_shard.put(ANEW, np.array([self.anew, *begun, *new], np.int64).tobytes())
 
     def waiting(self) -> list[int]:
         """The houses of the current shard that wait to be woken."""

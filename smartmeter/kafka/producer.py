@@ -12,7 +12,7 @@ from smartmeter.errors import UserError
 from smartmeter.kafka import connection
 from smartmeter.messages.codec import Burst, encode, encode_burst
 from smartmeter.messages.framing import framing
-from smartmeter.messages.records import HouseRecord
+from smartmeter.messages.records import AlertRecord, HouseRecord
 from smartmeter.messages.topics import key, topic
 from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
@@ -78,6 +78,10 @@ class Producer:
     def send_burst(self, burst: Burst) -> None:
         """Send a burst; its Kafka timestamp is the burst's start."""
         self.send("readings", key("readings", {"house_id": burst.house_id}), self._framing.sent(encode_burst(burst)), burst.start_ms)
+
+    def send_alert(self, record: AlertRecord) -> None:
+        """Send a record of schema alert."""
+        self.send("alerts", key("alerts", record), self._framing.sent(encode("alert", record)), record["start"])
 
     def wait(self, seconds: float) -> None:
         """Wait while delivery goes on."""

@@ -2,10 +2,13 @@
 
     readings/date=2026-11-01/houses=000001-000100.avro    bursts, each with its columns
     unreadable/date=2026-11-01/messages.avro              messages that are not bursts
+    imported/house=000007.avro                            bursts that were imported past the topic
 
 The date is that of the burst's start, in UTC, or of the message's Kafka timestamp if it has no start that makes sense. A record is the
 message's place (PLACE) and the burst's own bytes as they were in Kafka. They are copied, not encoded again, so a restored message equals
-the original. Behind a burst of an earlier release come the empty arrays that it lacks. A file is in the order of partition and offset.
+the original. Behind a burst of an earlier release come the empty arrays that it lacks. A file is in the order of partition and offset. An
+imported burst has no place in the topic. It has one that sorts it by its end (imported), and the same burst has the same place again, so a file
+holds it once.
 """
 
 from __future__ import annotations
@@ -25,8 +28,9 @@ from typing import Any, NamedTuple
 import fastavro
 
 from smartmeter.errors import UserError
-from smartmeter.messages.codec import Burst, decode_burst
+from smartmeter.messages.codec import Burst, decode_burst, encode_burst
 from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, SCHEMA_DIR, CodecError, Schema
+from smartmeter.messages.topics import key
 from smartmeter.settings import Settings
 
 EPOCH = date(1970, 1, 1)
@@ -34,7 +38,11 @@ HOUSES_PER_FILE = 100
 CODEC = "zstandard"
 BLOCK_BYTES = 256 << 10
 MOST_WAITING_BYTES = 256 << 20
+IMPORTED_BLOCK_BYTES = 32 << 10
+"""A block of each house is in memory while imported bursts are put among those of the topic."""
 PARTIAL = ".partial"
+IMPORTED = "imported"
+CHECKSUM_BITS = 20
 USUAL = Path("SMW_HOME", "archive")
 """Placeholder for the folder `archive` in settings.stack.home."""
 
@@ -136,31 +144,29 @@ class Records:
             fastavro.write.Writer(file, schema, CODEC).write_block(self)
 
 
-class Files:
+class _Writing:
     """Writes messages to many files at a time. A file gets its final name once all messages have been added.
 
     The records that wait for a full block are bounded, and no file stays open.
     """
 
-    def __init__(self, folder: Path, days: range):
-        self._folder = folder
+    def __init__(self, left_behind: Iterable[Path], block_bytes: int):
+        """left_behind: partial files of a run that was killed, which are deleted."""
+        self._block_bytes = block_bytes
         self._waiting: dict[Path, Records] = {}
         self._waiting_bytes = 0
-        for day in days:  # delete what a killed run left behind
-            for left in folder.glob(f"*/{_of_day(day)}/*{PARTIAL}"):
-                left.unlink()
+        for left in left_behind:
+            left.unlink()
 
     def __len__(self) -> int:
         return len(self._waiting)
 
-    def add(self, message: Message, day: int, house_id: int) -> None:
-        """Add a message to a day (days since 1970-01-01), in the order of Kafka. house_id: 0 if it is not a burst."""
-        path = path_of(self._folder, day, house_id)
+    def _add(self, path: Path, message: Message) -> None:
         if path not in self._waiting:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._waiting[path] = Records()
         self._waiting_bytes += self._waiting[path].add(message)
-        if self._waiting[path].bytes_.tell() >= BLOCK_BYTES:
+        if self._waiting[path].bytes_.tell() >= self._block_bytes:
             self._write(path)
         if self._waiting_bytes >= MOST_WAITING_BYTES:
             self._write_all()
@@ -172,7 +178,7 @@ class Files:
             written = _partial(path)
             if path.exists():
                 written = path.with_suffix(f".united{PARTIAL}")
-                _write(written, merged([path, _partial(path)]), _schema(path))
+                _write(written, merged([path, _partial(path)]), _schema(path), self._block_bytes)
                 _partial(path).unlink()
             with written.open("rb") as file:
                 os.fsync(file.fileno())
@@ -188,6 +194,49 @@ class Files:
         self._waiting_bytes -= self._waiting[path].bytes_.tell()
         self._waiting[path].append_to(_partial(path), _schema(path))
         self._waiting[path] = Records()
+
+
+class Files(_Writing):
+    """The files of some days (days since 1970-01-01) of an archive, which messages are added to."""
+
+    def __init__(self, folder: Path, days: range):
+        self._folder = folder
+        super().__init__((left for day in days for left in folder.glob(f"*/{_of_day(day)}/*{PARTIAL}")), BLOCK_BYTES)
+
+    def add(self, message: Message, day: int, house_id: int) -> None:
+        """Add a message to a day, in the order of Kafka. house_id: 0 if it is not a burst."""
+        self._add(path_of(self._folder, day, house_id), message)
+
+
+class ImportedFiles(_Writing):
+    """The files of imported bursts of an archive."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        super().__init__(folder.glob(f"{IMPORTED}/*{PARTIAL}"), IMPORTED_BLOCK_BYTES)
+
+    def add(self, burst: Burst) -> None:
+        """Add a burst; those of a house in the order of their ends."""
+        self._add(_imported_path(self._folder, burst.house_id), imported(burst))
+
+
+def imported(burst: Burst) -> Message:
+    """The message of an imported burst. Its place (minus its house, its end and a checksum) is no message's in the topic."""
+    value = encode_burst(burst)
+    offset = burst.end_ms << CHECKSUM_BITS | zlib.crc32(value) & (1 << CHECKSUM_BITS) - 1
+    message, _ = cut(-(burst.house_id % 2**31 or 1), offset, burst.start_ms, key("readings", {"house_id": burst.house_id}), value)
+    return message
+
+
+def imported_end_ms(message: Message) -> int:
+    """The end of an imported burst, in ms."""
+    return message.offset >> CHECKSUM_BITS
+
+
+def imported_files(folder: Path, house_id: int = 0) -> dict[int, Path]:
+    """House -> the file of its imported bursts. house_id: only that house; 0: all."""
+    name = _imported_path(folder, house_id).name if house_id else "house=*.avro"
+    return {int(path.stem.removeprefix("house=")): path for path in sorted(folder.glob(f"{IMPORTED}/{name}"))}
 
 
 def cut(partition: int, offset: int, timestamp_ms: int, key: bytes | None, value: bytes | None) -> tuple[Message, Burst | None]:
@@ -260,6 +309,16 @@ def files(folder: Path, days: range, house_id: int = 0) -> dict[str, list[Path]]
     return found
 
 
+def last_day(folder: Path) -> int:
+    """The last day (days since 1970-01-01) that has files; -1 if none has."""
+    dates = (path.name.removeprefix("date=") for path in folder.glob("*/date=*"))
+    return max(((date.fromisoformat(text) - EPOCH).days for text in dates), default=-1)
+
+
+def _imported_path(folder: Path, house_id: int) -> Path:
+    return folder / IMPORTED / f"house={house_id:06}.avro"
+
+
 def _of_day(day: int) -> str:
     return f"date={EPOCH + timedelta(days=day)}"
 
@@ -269,14 +328,14 @@ def _partial(path: Path) -> Path:
 
 
 def _schema(path: Path) -> Schema:
-    return BURST if path.name.startswith("houses=") else UNREADABLE
+    return BURST if path.name.startswith("house") else UNREADABLE
 
 
-def _write(path: Path, messages: Iterable[Message], schema: Schema) -> None:
+def _write(path: Path, messages: Iterable[Message], schema: Schema, block_bytes: int) -> None:
     records = Records()
     for message in messages:
         records.add(message)
-        if records.bytes_.tell() >= BLOCK_BYTES:
+        if records.bytes_.tell() >= block_bytes:
             records.append_to(path, schema)
             records = Records()
     if records.num_records:

@@ -1,5 +1,7 @@
 """kill -9 of any service while data flows, and a job that stands still: afterwards the tables are what the oracle finds.
 
+Then an import of days that are older than what their house has sent: the tables are what all in order give.
+
 ./smw test --soak kills more.
 """
 
@@ -7,18 +9,20 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import numpy as np
 import pytest
 
 from commands.status import mended
-from smartmeter.settings import Settings
+from smartmeter.settings import ROOT, Settings
 from stack import broker, lifecycle, local_flink, savepoints, services
 from stack.processes import Processes, marked
 from store.client import reader
+from tests.pipeline.conftest import all_stored, values
 from tests.pipeline.flow import Flow, all_read, finals, judge_stack, settings_of_a_stack
 from tests.pipeline.logs import make_log
 from tests.processes import python_workers
@@ -102,27 +106,40 @@ def plan(request):
     return ["worker", "kafka", "taskmanager", "pipeline", "hang"], 4
 
 
-def test_whatever_is_killed_nothing_is_lost_or_counted_twice(plan, tmp_path, capfd):
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory):
+    return settings_of_a_stack(tmp_path_factory.mktemp("stack_of_its_own"), stalled_s=STALLED_S)
+
+
+@pytest.fixture(scope="module")
+def own_processes(settings):
+    with Processes(settings.stack.home) as processes:
+        lifecycle.start(processes, settings)
+        yield processes
+
+
+@pytest.fixture(scope="module")
+def client(settings, own_processes):
+    return until(lambda: reader(settings))
+
+
+def test_whatever_is_killed_nothing_is_lost_or_counted_twice(plan, settings, own_processes, client, capfd):
     kills, count = plan
     houses = {h: (ZONES[h % len(ZONES)], date(2013, 4, 4) + timedelta(days=h)) for h in range(1, count + 1)}
     log = make_log(7, houses)
-    settings = settings_of_a_stack(tmp_path, stalled_s=STALLED_S)
-    with Processes(settings.stack.home) as processes:
-        lifecycle.start(processes, settings)
-        client = until(lambda: reader(settings))
-        flow = Flow(settings, log.messages, A_KILL_S * (len(kills) + 1), shares=len(kills) + 1)
-        flow.start()
-        rng = np.random.default_rng(5)
-        victims, closed = Stack(processes, settings), []
-        for service in kills:
-            time.sleep(rng.uniform(*BETWEEN_S))
-            closed.append(victims.closed())
-            flow.go_on()
-            victims.kill(service)
-        flow.end()
-        judge_stack(processes, settings, client, log)
-        processes.check()
-        emitted = finals(settings)
+    flow = Flow(settings, log.messages, A_KILL_S * (len(kills) + 1), shares=len(kills) + 1)
+    flow.start()
+    rng = np.random.default_rng(5)
+    victims, closed = Stack(own_processes, settings), []
+    for service in kills:
+        time.sleep(rng.uniform(*BETWEEN_S))
+        closed.append(victims.closed())
+        flow.go_on()
+        victims.kill(service)
+    flow.end()
+    judge_stack(own_processes, settings, client, log)
+    own_processes.check()
+    emitted = finals(settings)
     assert closed[-1], "days were over before the last kill"
     for before in closed:
         assert all(emitted[day] == times for day, times in before.items()), "days that were closed before are not emitted again"
@@ -130,3 +147,79 @@ def test_whatever_is_killed_nothing_is_lost_or_counted_twice(plan, tmp_path, cap
         found = f"pipeline has stood still for {settings.flink.standstill_s:.0f} s: it is started again"
         assert f"{found}." in capfd.readouterr().err
         assert any(problem.startswith(f"{found} (20") for problem in mended(settings))
+
+
+IN_ORDER, IN_PARTS, BEGIN = 1001, 1002, datetime(2013, 3, 20, tzinfo=UTC)
+"""Two houses that measure the same, and when they begin. The days of one are imported in order, those of the other the newer ones first."""
+MAPPING = """
+time = "time"
+timezone = "Europe/Berlin"
+house_column = "house"
+columns = [{name = "mains", unit = "W"}, {name = "kettle", unit = "W"}]
+"""
+SAME_IN_BOTH = {
+    "daily_energy": ("house_id", "duplicates"),
+    "thresholds": ("house_id",),
+    "alerts": ("house_id", "alert_id"),
+    "power_profile": ("house_id",),
+}
+"""Table -> columns in which the two houses may differ."""
+
+
+def write_days(path, days_of: dict[int, range]) -> None:
+    """A file with a reading of two meters each minute of some days of houses. On days 1 to 4 and 11, the kettle is on at 9 kW for 40 minutes."""
+    rng = np.random.default_rng(5)
+    base, kettle = rng.integers(100, 300, 20 * 1440), np.repeat(np.where(rng.random(20 * 288) < 0.02, 2000, 0), 5)
+    for day in (1, 2, 3, 4, 11):
+        kettle[day * 1440 + 600 : day * 1440 + 640] = 9000
+    lines = [
+        f"{(BEGIN + timedelta(minutes=minute)).isoformat()},{house},{base[minute] + kettle[minute]},{kettle[minute]}"
+        for house, days in days_of.items()
+        for minute in range(days.start * 1440, days.stop * 1440)
+    ]
+    path.write_text("\n".join(["time,house,mains,kettle", *lines]))
+
+
+class Ended(Exception):
+    """A command has ended."""
+
+
+def test_days_that_are_imported_after_newer_ones_give_what_all_in_order_give(settings, own_processes, client, tmp_path, monkeypatch):
+    def smw_import(days_of: dict[int, range]) -> str:
+        """What the command prints, beside what looks after the stack."""
+        write_days(tmp_path / "days.csv", days_of)
+        command = [ROOT / "smw", "import", tmp_path / "days.csv", "--map", tmp_path / "mapping.toml"]
+        with subprocess.Popen(
+            command, env=os.environ | settings.environ(), text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        ) as done:
+
+            def check():
+                Processes.check(own_processes)
+                if done.poll() is not None:
+                    raise Ended
+
+            with monkeypatch.context() as patch, pytest.raises(Ended):
+                patch.setattr(own_processes, "check", check)
+                lifecycle.stay(own_processes, settings)
+            output = done.stdout.read()
+        assert done.returncode == 0, output
+        until(lambda: not own_processes.check() and all_read(settings) and all_stored(settings))
+        return output
+
+    def of(table: str, house: int) -> list[tuple]:
+        return values(client, table, f"house_id = {house}", SAME_IN_BOTH[table])
+
+    (tmp_path / "mapping.toml").write_text(MAPPING)
+    smw_import({IN_ORDER: range(12), IN_PARTS: range(6, 12)})
+    others = {table: values(client, table, "house_id < 1000") for table in SAME_IN_BOTH}
+    only_without_the_older = {row[:3] for row in of("alerts", IN_PARTS)} - {row[:3] for row in of("alerts", IN_ORDER)}
+    assert only_without_the_older and of("alerts", IN_ORDER)
+    assert "20,160 of them as older days" in smw_import({IN_PARTS: range(7)})  # day 6 again
+    assert "older" not in smw_import({IN_ORDER: range(12, 16), IN_PARTS: range(12, 16)})
+    for table in SAME_IN_BOTH:
+        assert of(table, IN_ORDER) == of(table, IN_PARTS), table
+        assert values(client, table, "house_id < 1000") == others[table], table
+    assert client.query("SELECT count() FROM late WHERE house_id > 1000").first_row == (0,)
+    duplicates = "SELECT sum(duplicates), sum(readings), uniqExact(date) FROM daily_energy FINAL WHERE house_id = {house:Int64}"
+    found = [client.query(duplicates, parameters={"house": house}).first_row for house in (IN_ORDER, IN_PARTS)]
+    assert found == [(0, 2 * 16 * 1440, 17), (2 * 1440, 2 * 16 * 1440, 17)]

@@ -49,6 +49,11 @@ def start(settings, folder, minute: int) -> int:
     return found[topic(settings, "readings"), 0]
 
 
+def newest_ms(settings, folder) -> dict[int, int]:
+    with Offsets(settings, ("readings",), "a group") as offsets:
+        return event_times.newest_ms(settings, folder, offsets.bounds())
+
+
 def test_a_time_is_found_by_the_bursts_own_time_and_each_message_is_looked_at_once(with_topics, tmp_path, looked_at):
     send(with_topics, range(COUNT))
     aborted = COUNT + 1  # and a marker
@@ -59,6 +64,7 @@ def test_a_time_is_found_by_the_bursts_own_time_and_each_message_is_looked_at_on
     send(with_topics, range(100))  # the first minutes again
     assert start(with_topics, tmp_path, COUNT + 1) == 2 * COUNT + 204
     assert start(with_topics, tmp_path, 50) <= aborted + 49 and sum(looked_at) == COUNT + 100
+    assert newest_ms(with_topics, tmp_path) == {7: FIRST_MS + COUNT * MINUTE_MS} and sum(looked_at) == COUNT + 100
 
     client = connection.admin(with_topics)  # its futures end with it
     name = topic(with_topics, "readings")
@@ -66,4 +72,4 @@ def test_a_time_is_found_by_the_bursts_own_time_and_each_message_is_looked_at_on
     again = with_topics.but(topic_prefix=f"{with_topics.kafka.topic_prefix}again.")
     client.create_topics([NewTopic(topic(again, "readings"), 4, 1)])[topic(again, "readings")].result()
     send(again, range(10))
-    assert start(again, tmp_path, 10) <= 11 + 9 and sum(looked_at) == COUNT + 110 and len(list(tmp_path.iterdir())) == 2
+    assert start(again, tmp_path, 10) <= 11 + 9 and sum(looked_at) == COUNT + 110 and len(list(tmp_path.rglob("*.npy"))) == 4

@@ -1,13 +1,22 @@
-"""./smw import on a real broker: what is in the topics afterwards, also after a second time."""
+"""./smw import on a real broker: what is in the topics afterwards, and what a replay reads of days that were imported past them."""
 
 import argparse
 import zipfile
+from dataclasses import replace
 
 import numpy as np
+import pytest
+from confluent_kafka import TopicPartition
 
-from commands import import_
-from smartmeter.messages.codec import decode_burst
+from commands import archive, import_, older_days
+from smartmeter.errors import UserError
+from smartmeter.kafka import archived, connection
+from smartmeter.kafka.offsets import Offsets
+from smartmeter.kafka.producer import Producer
+from smartmeter.messages.codec import Burst, decode_burst
 from smartmeter.messages.framing import framing
+from smartmeter.run import Run
+from stack.ports import with_free_flink_port
 from tests.topics import messages, records
 from tests.unit.test_refit import HEADER
 
@@ -33,7 +42,7 @@ def readings(settings):
 
 
 def test_files_in_a_zip_are_in_the_topics_in_order(with_topics, tmp_path):
-    settings, rng = with_topics.but(home=tmp_path / "home"), np.random.default_rng(1)
+    settings, rng = with_free_flink_port(with_topics.but(home=tmp_path / "home")), np.random.default_rng(1)
     expected = {}
     with zipfile.ZipFile(tmp_path / "refit.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for house in (2, 3):
@@ -51,6 +60,69 @@ def test_files_in_a_zip_are_in_the_topics_in_order(with_topics, tmp_path):
         (burst.house_id, burst.start_ms, burst.end_ms)
         for burst in (decode_burst(framing(settings).received(message.value())) for message in messages(settings, "readings"))
     ]
-    assert run(settings, tmp_path / "refit.zip") == 0
-    again = messages(settings, "readings")
-    assert len(again) == 2 * len(spans) and len(set(spans)) == len(spans)
+    assert len(set(spans)) == len(spans)
+    with pytest.raises(UserError, match="^no Flink answers at "):  # all of it is older now
+        run(settings, tmp_path / "refit.zip")
+    assert len(messages(settings, "readings")) == len(spans) and not (settings.stack.home / "archive").exists()
+
+
+HOUR_MS, FIRST_MS = 3_600_000, 1_365_724_800_000
+FIRST = Burst(7, "UTC", 0, 0, 1000, np.array([1], np.int32), np.array([1], np.int32), np.array([0], np.int32), np.array([5], np.float32))
+
+
+def hours(house: int, *starts: float) -> list[Burst]:
+    """A burst of each hour."""
+    return [
+        replace(FIRST, house_id=house, start_ms=FIRST_MS + round(start * HOUR_MS), end_ms=FIRST_MS + round((start + 1) * HOUR_MS))
+        for start in starts
+    ]
+
+
+def replayed(settings, folder, run, **only) -> dict[int, list[float]]:
+    """House -> the hours of what a replay reads, in its order; those that were imported as negative numbers less 1000. 0: no burst."""
+    found: dict[int, list[float]] = {}
+    partitions: dict[int, set[int]] = {}
+    for message, partition in archived.with_imported(settings, run, folder, folder, **only):
+        burst = decode_burst(message.value) if message.rest else replace(FIRST, start_ms=FIRST_MS)
+        hour = (burst.start_ms - FIRST_MS) / HOUR_MS
+        found.setdefault(burst.house_id * bool(message.rest), []).append(hour if message.partition >= 0 else -1000 - hour)
+        partitions.setdefault(burst.house_id, set()).add(partition)
+    assert all(len(of_house) == 1 for of_house in partitions.values())
+    return found
+
+
+def test_a_replay_reads_what_was_imported_between_what_the_topic_has(with_topics, tmp_path):
+    settings, folder = with_topics.but(home=tmp_path / "home", limit_days=1, window_days=1), tmp_path / "archive"
+    with Producer(settings) as producer:
+        for burst in [*hours(1, 50, 51, 53), *hours(2, 50, 400, 51), *hours(3, 50), *hours(1, 52)]:
+            producer.send_burst(burst)
+        producer.send("readings", b"7", b"no burst", FIRST_MS)
+    older_days.keep([*hours(1, -400, 10, 50.5, 52, 60), *hours(2, 51.5, 399), *hours(4, 20)], folder)
+    run = Run(replay_from="2013-04-12", replay_to="2013-04-14", archived=True)
+    assert settings.stack.home not in tmp_path.iterdir() and older_days.newest_ms(settings) == {
+        0: FIRST_MS,
+        1: FIRST_MS + 54 * HOUR_MS,
+        2: FIRST_MS + 401 * HOUR_MS,
+        3: FIRST_MS + 51 * HOUR_MS,
+    }
+    of_1 = [-1010, 50, 51, -1050.5, -1052, 53, 52, -1060]  # what comes before 11 days ago is not needed
+    of_2 = [50, 400, 51, -1051.5, -1399]  # the clock of one burst was wrong
+    assert replayed(settings, folder, run) == {0: [0], 1: of_1, 2: of_2, 3: [50], 4: [-1020]}
+    assert replayed(settings, folder, run, houses=[1, 3]) == {1: of_1, 3: [50]}
+    assert replayed(settings, folder, replace(run, house=2)) == {2: of_2}
+    with Offsets(settings, ("readings",), "none") as offsets:
+        ends = {place[1]: end for place, (_, end) in offsets.bounds().items()}
+        [partition] = {m.partition() for m in messages(settings, "readings") if m.key() == b"3"}
+        assert 3 not in replayed(settings, folder, run, ends=ends | {partition: 0})
+        archive_files_of(settings, folder)
+        client = connection.admin(settings)  # its futures end with it
+        for deleted in client.delete_records([TopicPartition(*place, end) for place, (_, end) in offsets.bounds().items()]).values():
+            deleted.result()
+    assert replayed(settings, folder, run, houses=[1, 2, 3]) == {1: of_1, 2: of_2, 3: [50]}
+
+
+def archive_files_of(settings, folder) -> None:
+    """Copy the topic into an archive."""
+    parser = argparse.ArgumentParser()
+    archive.add_arguments(parser)
+    assert archive.run(parser.parse_args(["--from", "2013-04-01", "--to", "2013-05-30", "--into", str(folder)]), settings) == 0

@@ -13,6 +13,7 @@ from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
 from smartmeter.messages.codec import Burst, decode, encode_burst
+from smartmeter.run import LIVE
 from smartmeter.settings import Settings
 from tests.unit.driver import SHARDS
 from tests.unit.flink_stand_in import FlinkStandIn
@@ -41,9 +42,9 @@ def to_batches(payloads, received_ms=0, first_offset=0, counted=None):
     return [row for row in frame.itertuples(index=False, name=None) if row[0] is not None]
 
 
-def houses(rows, keyed, stages):
+def houses(rows, keyed, stages, run=LIVE):
     """(topic, record) that Houses makes of rows of ToBatches."""
-    function = Houses(Settings(), stages)
+    function = Houses(Settings(), stages, run)
     function.open(keyed)
     found = []
     for keyed.key, *row in rows:

@@ -47,14 +47,14 @@ def test_the_last_day_comes_after_the_first(tmp_path):
 
 def test_one_run_writes_into_a_folder_at_a_time(tmp_path):
     with (
-        archive._alone(tmp_path / "archive"),
+        archive.alone(tmp_path / "archive"),
         pytest.raises(UserError, match="archive writes into .*: wait until it ends"),
-        archive._alone(tmp_path / "archive"),
+        archive.alone(tmp_path / "archive"),
     ):
         pass
     (tmp_path / "file").touch()
     with (
         pytest.raises(UserError, match="the archive needs a writable folder with free space"),
-        archive._alone(tmp_path / "file" / "archive"),
+        archive.alone(tmp_path / "file" / "archive"),
     ):
         pass

@@ -14,7 +14,18 @@ import pytest
 from smartmeter.errors import UserError
 from smartmeter.messages import archive_files
 from smartmeter.messages.archive_files import BURST as BURST_SCHEMA
-from smartmeter.messages.archive_files import Files, cut, files, merged, path_of, read
+from smartmeter.messages.archive_files import (
+    Files,
+    ImportedFiles,
+    cut,
+    files,
+    imported_end_ms,
+    imported_files,
+    last_day,
+    merged,
+    path_of,
+    read,
+)
 from smartmeter.messages.codec import Burst, encode_burst
 from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES
 from smartmeter.settings import DAY_MS
@@ -173,3 +184,35 @@ def test_a_changed_reading_is_found_where_avro_finds_nothing(tmp_path, monkeypat
         assert next(fastavro.reader(file))["watts"][0] == 1.625
     with pytest.raises(UserError, match="offset 1 of partition 0 is not as it was written"):
         list(read(path))
+
+
+def hours(house: int, *starts: int) -> list[Burst]:
+    """An imported burst of each hour."""
+    starts_ms = [DAYS[0] * DAY_MS + hour * 3_600_000 for hour in starts]
+    return [replace(BURST, house_id=house, start_ms=start_ms, end_ms=start_ms + 3_600_000) for start_ms in starts_ms]
+
+
+def keep(folder, *bursts: Burst) -> None:
+    kept = ImportedFiles(folder)
+    for burst in bursts:
+        kept.add(burst)
+    assert len(list(kept.complete())) == len({burst.house_id for burst in bursts})
+
+
+def test_imported_bursts_are_kept_by_house_in_the_order_of_their_ends_each_once(tmp_path, blocks):
+    keep(tmp_path, *hours(7, 5, 6), *hours(10**9, 5))
+    keep(tmp_path, *hours(7, 0, 1, 5, 6, 9))
+    found = {house: [(m.key, m.value) for m in read(path)] for house, path in imported_files(tmp_path).items()}
+    assert found == {
+        house: [(b"%d" % house, encode_burst(burst)) for burst in hours(house, *starts)]
+        for house, starts in ((7, (0, 1, 5, 6, 9)), (10**9, (5,)))
+    }
+    messages = list(read(imported_files(tmp_path, 7)[7]))
+    assert [imported_end_ms(message) for message in messages] == [burst.end_ms for burst in hours(7, 0, 1, 5, 6, 9)]
+    assert {message.partition for message in messages} == {-7} and imported_files(tmp_path, 8) == {}
+    assert files(tmp_path, DAYS) == {} and last_day(tmp_path) == -1
+
+
+def test_the_last_day_of_an_archive(tmp_path):
+    write(tmp_path, topic())
+    assert last_day(tmp_path) == DAYS[-1]

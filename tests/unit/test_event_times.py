@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from smartmeter.kafka.event_times import BLOCK, NEVER, _load, _save, _start, times
+from smartmeter.kafka.event_times import BLOCK, HOUSE, NEVER, _load, _save, _start, makes_sense, times
 from smartmeter.messages.codec import Burst, encode_burst
 from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, HEADERS
 from smartmeter.settings import DAY_MS, Settings
@@ -39,19 +39,19 @@ class Received:
 
 
 def span(value: bytes | None, timestamp_ms: int) -> list[int]:
-    """First and last time of a message, among others."""
+    """First and last time of a message, among others, and its house."""
     others = [Received(encode_burst(BURST), 3), Received(b"", 4)]
     found = times(Settings(), [others[0], Received(value, timestamp_ms), others[1]]).tolist()
-    assert (found[0], found[2]) == ([BURST.start_ms, BURST.end_ms], [4, 4])
+    assert (found[0], found[2]) == ([BURST.start_ms, BURST.end_ms, 7], [4, 4, 0])
     return found[1]
 
 
 @pytest.mark.parametrize("timestamp_ms", [0, -1, START_MS // 1000, START_MS, START_MS * 1_000_000, 2**63 - 1, -(2**63)])
 def test_a_burst_has_its_own_time_whatever_kafka_has(timestamp_ms):
-    assert span(encode_burst(BURST), timestamp_ms) == [BURST.start_ms, BURST.end_ms]
-    assert span(FIRST_BURST_HEADER + encode_burst(BURST)[HEADER_BYTES:-3], timestamp_ms) == [BURST.start_ms, BURST.end_ms]
+    assert span(encode_burst(BURST), timestamp_ms) == [BURST.start_ms, BURST.end_ms, 7]
+    assert span(FIRST_BURST_HEADER + encode_burst(BURST)[HEADER_BYTES:-3], timestamp_ms) == [BURST.start_ms, BURST.end_ms, 7]
     soon = replace(BURST, start_ms=SOON_MS - 1000, end_ms=SOON_MS, house_id=2**62)
-    assert span(encode_burst(soon), timestamp_ms) == [SOON_MS - 1000, SOON_MS]
+    assert span(encode_burst(soon), timestamp_ms) == [SOON_MS - 1000, SOON_MS, 2**62]
 
 
 NONE_THAT_MAKES_SENSE = [
@@ -74,10 +74,10 @@ NONE_THAT_MAKES_SENSE = [
 @pytest.mark.parametrize("value", NONE_THAT_MAKES_SENSE, ids=range(len(NONE_THAT_MAKES_SENSE)))
 def test_another_message_has_kafkas_time_unless_that_lies_in_the_future(value):
     assert [span(value, timestamp_ms) for timestamp_ms in (-1, 0, START_MS, 2**63 - 1)] == [
-        [-1, -1],
-        [0, 0],
-        [START_MS, START_MS],
-        [NEVER, NEVER],
+        [-1, -1, 0],
+        [0, 0, 0],
+        [START_MS, START_MS, 0],
+        [NEVER, NEVER, 0],
     ]
 
 
@@ -97,11 +97,17 @@ def test_no_message_in_front_of_the_start_reaches_the_time(sizes_and_newest, beg
 
 def test_the_index_is_kept_and_one_that_is_damaged_is_made_anew(tmp_path):
     file, blocks = tmp_path / "index" / "a topic.npy", np.array([(0, 5, 7), (3, 9, -1)], BLOCK)
-    assert len(_load(file)) == 0
+    assert len(_load(file, BLOCK)) == 0
     _save(file, blocks)
-    assert _load(file).tolist() == blocks.tolist() and file.parent.stat().st_mode & 0o77 == 0
+    assert len(_load(file, HOUSE)) == 0 and _load(file, BLOCK).tolist() == blocks.tolist() and file.parent.stat().st_mode & 0o77 == 0
     for content in (b"", b"no index", file.read_bytes()[:-3]):
         file.write_bytes(content)
-        assert len(_load(file)) == 0
+        assert len(_load(file, BLOCK)) == 0
     np.save(file, np.array([{"a": "pickle"}], object), allow_pickle=True)
-    assert len(_load(file)) == 0
+    assert len(_load(file, BLOCK)) == 0
+
+
+def test_a_burst_of_other_times_than_any_meter_has_makes_no_sense():
+    ends = {BURST.end_ms: True, BURST.start_ms: False, BURST.start_ms + 7 * DAY_MS: True, BURST.start_ms + 7 * DAY_MS + 1: False}
+    assert {end_ms: makes_sense(Settings(), BURST.start_ms, end_ms) for end_ms in ends} == ends
+    assert not makes_sense(Settings(), Y2K_MS, Y2K_MS + 1000) and not makes_sense(Settings(), SOON_MS, SOON_MS + 2 * DAY_MS)

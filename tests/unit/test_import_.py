@@ -7,7 +7,7 @@ from datetime import date
 import numpy as np
 import pytest
 
-from commands import import_
+from commands import import_, older_days
 from importer import sending
 from jobs.core import energy
 from jobs.core.house_days import Rules
@@ -48,6 +48,7 @@ def smw_import(tmp_path, monkeypatch):
             pass
 
     monkeypatch.setattr(sending, "Producer", Kept)
+    monkeypatch.setattr(older_days, "newest_ms", lambda settings: {})
 
     def run(*words, **settings):
         parser = argparse.ArgumentParser()

@@ -39,3 +39,6 @@ def test_another_waits_for_it(tmp_path):
 def test_a_path_that_cannot_be_used(tmp_path):
     with pytest.raises(FileNotFoundError), exclusive(tmp_path / "none" / "lock"):
         pass
+    with pytest.raises(FileNotFoundError), exclusive(tmp_path / "file", create=False):
+        pass
+    assert not (tmp_path / "file").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 
 import pytest
@@ -13,12 +14,12 @@ from jobs.core.state_version import StateFault
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import BATCHES, EARLY_HOUSES, STAYS, Houses
 from jobs.spikes import SpikesJoin
-from smartmeter.messages.codec import encode
+from smartmeter.messages.codec import decode, encode
 from smartmeter.run import LIVE, Run
 from tests.unit.driver import SETTING, Results, every_two_hours, rows_of, state_of
 from tests.unit.flink_stand_in import FlinkStandIn, MapState, fitting
 from tests.unit.logs import HOUR_MS, START_MS
-from tests.unit.messages import good, houses, to_batches
+from tests.unit.messages import good, houses, stages, to_batches
 
 
 def test_houses_of_a_shard_take_turns_with_their_early_results():
@@ -138,3 +139,61 @@ def test_state_that_cannot_be_read_is_no_messages_fault(monkeypatch):
     monkeypatch.setattr(MapState, "get", lambda self, key: 1 / 0)
     with pytest.raises(StateFault, match="the state of a shard fails: ZeroDivisionError"):
         houses(to_batches([good(1)]), FlinkStandIn(), [])
+
+
+ANEW = Run(replay_from="2011-04-17", replay_to="2011-04-20", archived=True, anew=77)
+
+
+def values_of(keyed: FlinkStandIn, house_id: int) -> dict[str, bytes | None]:
+    """A house's state, its days without their revision."""
+    state = state_of(keyed, house_id)
+    days = dataclasses.replace(HouseDays.from_bytes(state.get("days")), revision=0).to_bytes()
+    return {name: state.get(name) for name in (*state.small, *state.large)} | {"days": days}
+
+
+def test_a_house_begins_anew_once_in_a_run_and_others_stay():
+    in_order = FlinkStandIn()
+    houses(to_batches([good(1, hour) for hour in range(40)]), in_order, stages(SETTING))
+    keyed = FlinkStandIn()
+    houses(to_batches([good(1, hour) for hour in range(30, 40)] + [good(3, 5)]), keyed, stages(SETTING))
+    before, other = HouseDays.from_bytes(state_of(keyed, 1).get("days")).revision, values_of(keyed, 3)
+    for hours in (range(20), range(20, 40)):  # the second after a restart of the job
+        found = houses(to_batches([good(1, hour) for hour in hours]), keyed, stages(SETTING), ANEW)
+        assert all(record["revision"] > before for topic, record in found if topic in ("daily_energy", "thresholds"))
+        assert not [topic for topic, _ in found if topic == "late"]
+    assert values_of(keyed, 1) == values_of(in_order, 1) and values_of(keyed, 3) == other
+    houses(to_batches([good(1, 3)]), keyed, stages(SETTING), dataclasses.replace(ANEW, anew=78))
+    assert HouseDays.from_bytes(state_of(keyed, 1).get("days")).clock_ms == START_MS + 3 * HOUR_MS
+
+
+def test_a_run_in_which_houses_begin_anew_leaves_early_results_of_others_waiting():
+    keyed, function = FlinkStandIn(), Houses(SETTING, [DailyEnergy(SETTING)], ANEW)
+    for hour in (0, 1, 2):  # the first two close days
+        houses(to_batches([good(house_id, hour) for house_id in (1, 3, 5)]), keyed, [DailyEnergy(SETTING)])
+    for hour in (0, 1, 2):  # the first two close days
+        houses(to_batches([good(3, hour)]), keyed, [DailyEnergy(SETTING)], ANEW)
+    function.open(keyed)
+    [(_, keyed.now_ms)] = keyed.processing_timers
+    found = [decode(value)[1] for time_ms in keyed.due(keyed.processing_timers) for _, _, value in function.on_timer(time_ms, keyed)]
+    assert [record["house_id"] for record in found] == [3] and function.waiting() == [1, 5] and len(keyed.processing_timers) == 1
+
+
+class Opening(Stage):
+    """Opens an alert with each batch."""
+
+    def take(self, change):
+        change.opened += 1
+        change.state.put("runs", bytes(len(change.state.get("runs") or b"") + 1))
+        yield from ()
+
+    def open_alerts(self, state, house):
+        return len(state.get("runs") or b"")
+
+
+def test_the_open_alerts_of_a_house_that_begins_anew_are_no_longer_counted():
+    keyed = FlinkStandIn()
+    for hour in range(4):
+        houses(to_batches([good(1, hour), good(3, hour)]), keyed, [Opening()])
+    assert keyed.counted["open_alerts"]() == 8
+    houses(to_batches([good(1)]), keyed, [Opening()], ANEW)
+    assert keyed.counted["open_alerts"]() == 4 + 1

@@ -5,10 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from commands import replay
+from commands import older_days, replay
 from smartmeter.errors import UserError
 from smartmeter.reports import Progress
 from smartmeter.settings import Settings
+from tests.unit.test_older_days import BURSTS
 
 DAYS = ["--from", "2026-11-01", "--to", "2026-11-02"]
 
@@ -42,3 +43,22 @@ def test_a_replays_progress_from_the_start_of_flink_to_the_last_result(monkeypat
     now_s[0] = 105.0
     assert work.progress(False, 700) == Progress("messages read", 500, 1200, 15.0, per_s=100.0, left_s=7.0)
     assert work.progress(True, 20) == replace(waiting, done=1200, elapsed_s=15.0, state="20 results to be stored")
+
+
+def test_a_replay_reads_kafkas_log_alone_unless_bursts_were_imported_past_it(tmp_path):
+    settings = Settings().but(home=tmp_path)
+
+    def reads(*words: str) -> tuple[bool, bool]:
+        parser = argparse.ArgumentParser()
+        replay.add_arguments(parser)
+        args = parser.parse_args([*DAYS, *words])
+        of_run, messages = replay.messages_of(args, replay.run_of(args), settings)
+        return of_run.archived, messages is not None
+
+    assert reads() == (False, False)
+    older_days.keep([BURSTS[0]], tmp_path / "archive")
+    assert reads() == reads("--house", str(BURSTS[0].house_id)) == reads("--archive") == (True, True)
+    assert reads("--archive", str(tmp_path / "elsewhere")) == (True, True)
+    assert reads("--house", "5") == (False, False)
+    with pytest.raises(UserError, match="elsewhere has no readings of 2026-11-01"):
+        reads("--house", "5", "--archive", str(tmp_path / "elsewhere"))

@@ -18,6 +18,7 @@ REPLAY = Run(
     house=7,
     with_late=True,
     archived=True,
+    anew=5,
 )
 
 
@@ -31,6 +32,7 @@ def test_a_job_gets_its_run_through_its_environment():
         "SMW_REPLAY_HOUSE": "7",
         "SMW_REPLAY_WITH_LATE": "True",
         "SMW_REPLAY_ARCHIVED": "True",
+        "SMW_REPLAY_ANEW": "5",
     }
     assert Run.load(REPLAY.environ()) == REPLAY and Run.load({}) == LIVE
 

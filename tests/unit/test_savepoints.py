@@ -2,16 +2,27 @@
 
 import argparse
 import os
+import struct
 from pathlib import Path
 
 import pytest
 
 from commands import savepoint
 from smartmeter.errors import UserError
+from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 from smartmeter.state_folders import address, checkpoints_of, folder_at, savepoints_of
 from stack import ports
-from stack.savepoints import newest_state, require_savepoint, require_shared, restore_options, state_to_start_from
+from stack.savepoints import (
+    keep_offsets,
+    newest_state,
+    offsets_in,
+    require_savepoint,
+    require_shared,
+    restore_options,
+    run_from,
+    state_to_start_from,
+)
 
 
 @pytest.fixture
@@ -48,16 +59,40 @@ def test_a_folder_that_is_no_savepoint_is_refused(tmp_path):
     assert require_savepoint("s3://bucket/savepoint") == "s3://bucket/savepoint"
 
 
+ANEW = Run(replay_from="2026-11-01", replay_to="2026-11-02", archived=True, anew=1)
+
+
 @pytest.mark.parametrize(
-    "state, options",
+    "run, state, options",
     [
-        (None, []),
-        ("file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1"]),
-        ("file:///a/chk-7", ["--fromSavepoint", "file:///a/chk-7", "--claimMode", "claim"]),
+        (LIVE, None, []),
+        (LIVE, "file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1"]),
+        (LIVE, "file:///a/chk-7", ["--fromSavepoint", "file:///a/chk-7", "--claimMode", "claim"]),
+        (ANEW, "file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1", "--allowNonRestoredState"]),
+        (Run(offsets="partition:0,offset:3"), "file:///a/b", ["--fromSavepoint", "file:///a/b", "--allowNonRestoredState"]),
     ],
 )
-def test_options_of_flink_run(state, options):
-    assert restore_options(state) == options
+def test_options_of_flink_run(run, state, options):
+    assert restore_options(state, run) == options
+
+
+def test_the_place_in_the_topic_that_the_source_of_a_savepoint_has():
+    def split(topic: str, partition: int, offset: int) -> bytes:
+        name = topic.encode()
+        body = struct.pack(">H", len(name)) + name + struct.pack(">iqq", partition, offset, -(2**63))
+        return struct.pack(">ii", 0, len(body)) + body
+
+    enumerator = struct.pack(">H", 10) + b"x.readings" + struct.pack(">ii", 0, 1)  # that of Flink's coordinator: no offset
+    splits = [split("x.readings", 0, 7), split("xx.readings", 1, 8), split("x.readings", 3, 2**40), split("x.readings2", 2, 9)]
+    assert offsets_in(b"head" + b"..".join([*splits, enumerator]) + b"tail", "x.readings") == {0: 7, 3: 2**40}
+    assert offsets_in(b"", "x.readings") == {}
+
+
+def test_a_job_goes_on_from_the_place_beside_a_savepoint(settings, tmp_path):
+    place = state(settings, "savepoint", "savepoint-1", 100)
+    assert run_from(place) == run_from(None) == run_from("s3://bucket/savepoint-1") == LIVE
+    keep_offsets(folder_at(place), {1: 9, 0: 7})
+    assert run_from(place) == Run(offsets="partition:0,offset:7;partition:1,offset:9")
 
 
 def test_a_cluster_needs_a_folder_that_its_nodes_share(settings):

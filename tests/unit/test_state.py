@@ -73,3 +73,12 @@ def test_a_map_that_fails_is_a_fault_of_state(action):
 
     with pytest.raises(StateFault, match="^the state of a shard fails: OSError: no disk$"):
         action(Shard(Failing()))
+
+
+def test_a_state_that_is_cleared_has_no_names():
+    of_shard = shard(days=b"d", window=b"w", pane__7=b"p")
+    state = HouseState(of_shard, 1)
+    state.clear()
+    state.put("days", b"new")
+    state.keep()
+    assert of_shard == shard(days=b"new")
