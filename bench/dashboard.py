@@ -68,7 +68,9 @@ FILL = {
         FROM (SELECT number, {places:Array(Tuple(String, String, String, Float64, Float64, Int64))}[1 + number % length({places:Array(Tuple(String, String, String, Float64, Float64, Int64))})] AS p
               FROM numbers({houses:UInt64}))""",
     "meters": f"""
-        SELECT house_id, meter_id, {{labels:Array(String)}}[meter_id], if(meter_id <= 2, 'mains', 'appliance'), now64(3) FROM {HOUSE_METER}""",
+        SELECT house_id, meter_id, {{labels:Array(String)}}[meter_id], if(meter_id <= 2, 'mains', 'appliance'), now64(3), 0,
+               if(meter_id <= 2, 'grid', 'load')
+        FROM {HOUSE_METER}""",
     "daily_energy": f"""
         SELECT house_id, meter_id, date, (cityHash64(house_id, meter_id, date) % 3000) / if(meter_id <= 2, 200, 2000) AS kwh, 86400, 0,
                86400, 3, 86400, true, toUnixTimestamp64Milli(now64(3)), 0,
@@ -82,10 +84,13 @@ FILL = {
         FROM {HOUSE_METER} CROSS JOIN {DAY}""",
     "alerts": f"""
         SELECT format('{{0}}/{{1}}/{{2}}', toString(house_id), toString(meter_id), toString(toUnixTimestamp64Milli(at))), house_id, meter_id, date,
-               at, at + INTERVAL 10 MINUTE, false, 0, 600, 9000, 1000, 8000, 0.2, toUnixTimestamp64Milli(now64(3)), now64(3)
+               at, at + INTERVAL 10 MINUTE, false, 0, 600, 9000, 1000, 8000, 0.2, toUnixTimestamp64Milli(now64(3))
         FROM (SELECT *, toDateTime64(date, 3, 'UTC') + toIntervalSecond(5 * 3600 + cityHash64(house_id, date) % 80000) AS at
               FROM {HOUSE_METER} CROSS JOIN {DAY} WHERE cityHash64(house_id, meter_id, date, 1) % 60 = 0)""",
 }
+FILLED = {"daily_energy": 16, "thresholds": 13, "alerts": 14}
+"""Table -> how many of sink.COLUMNS its rows above have; the others keep their defaults."""
+
 PROFILE = """
     SELECT {house_id:Int64}, meter_id, minute, 0, if(meter_id <= 2, 60, 20), watts * 0.98, watts, watts * 1.03
     FROM (
@@ -154,7 +159,8 @@ def fill(settings: Settings, houses: int, days: int, first: date) -> dict[str, d
     known = [(p.zip, p.city, p.state, p.latitude, p.longitude, p.population) for p in places().values()]
     values = dict(houses=houses, days=days, first=first, labels=LABELS, places=known)
     for table, select in FILL.items():
-        client.command(f"INSERT INTO {table} {select}", parameters={k: v for k, v in values.items() if f"{{{k}:" in select})
+        columns = ", ".join(sink.COLUMNS[table][: FILLED.get(table)])
+        client.command(f"INSERT INTO {table} ({columns}) {select}", parameters={k: v for k, v in values.items() if f"{{{k}:" in select})
     begun = time.monotonic()
     for house_id in range(1, houses + 1):
         client.command(f"INSERT INTO power_profile {PROFILE}", parameters=dict(house_id=house_id, days=days, first=first))
@@ -190,6 +196,7 @@ def time_queries(settings: Settings, house_id: int, first: date) -> dict[str, fl
         (queries.energy_of_all, first, LAST),
         (queries.energy_of_house, house_id, first, LAST),
         (queries.zip_median, "60614", first, LAST),
+        (queries.balance, house_id, first, LAST),
         (queries.power, house_id, meters, midnight_s, midnight_s + 86_400, 120),
         (queries.energy_by_hour, house_id, first, LAST),
         (queries.appliance_energy, house_id, first, LAST),

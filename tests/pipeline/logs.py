@@ -171,8 +171,15 @@ def make_rules() -> list[RuleRecord]:
 
 
 def make_houses() -> list[HouseRecord]:
-    """Descriptions of two of the HOUSES. They name mains that are not always on, and an appliance that is; of house 1 an old one, too."""
-    return [description(1, m1="appliance"), description(3, m1="appliance", m2="mains"), description(1, m1="mains", m7="mains")]
+    """Descriptions of the HOUSES. They name mains that are not always on, and an appliance that is; of house 1 an old one, too. Meter 2 of
+    SIGNED_HOUSE is solar.
+    """
+    return [
+        description(1, m1="appliance"),
+        description(SIGNED_HOUSE, m1="mains", m2="solar"),
+        description(3, m1="appliance", m2="mains"),
+        description(1, m1="mains", m7="mains"),
+    ]
 
 
 def poison(burst: Burst, rng) -> bytes | None:
