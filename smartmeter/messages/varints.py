@@ -72,12 +72,12 @@ def int_block(data, at, end, count, into, size, bits):
     """Read `count` ints of 32 or 64 bits behind into[:size]. Returns the position after them, or BAD."""
     for i in range(size, size + count):
         if at < end and data[at] < 0x80:
-            value, at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1
+            into[i], at = np.int64(data[at] >> 1) ^ -np.int64(data[at] & 1), at + 1
         else:
             value, at = read_long(data, at, end)
-        if at == BAD or not -1 <= value >> (bits - 1) <= 0:
-            return BAD
-        into[i] = value
+            if at == BAD or not -1 <= value >> (bits - 1) <= 0:
+                return BAD
+            into[i] = value
     return at
 
 
