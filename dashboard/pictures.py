@@ -115,10 +115,12 @@ def picture(alert: Any, power: pd.DataFrame, usual: Any, versions: pd.DataFrame,
 
 
 def beside(power: pd.DataFrame, meter_id: int) -> pd.DataFrame:
-    """The part of a meter's power that none of the others in queries.power measures, with the same columns; no step that lacks a meter."""
+    """The part of a meter's power that none of the others in queries.power draws, with the same columns; no step that lacks a meter. As in
+    the rule of kind hour, what solar feeds counts as nothing.
+    """
     by_step = power.pivot(index="start_s", columns="meter_id", values=["min_watts", "mean_watts", "max_watts"]).dropna()
     rest = {
-        name: (by_step[name][meter_id] - by_step[of_others].drop(columns=meter_id).sum(axis=1)).clip(lower=0)
+        name: (by_step[name][meter_id] - by_step[of_others].drop(columns=meter_id).clip(lower=0).sum(axis=1)).clip(lower=0)
         for name, of_others in (("min_watts", "max_watts"), ("mean_watts", "mean_watts"), ("max_watts", "min_watts"))
     }
     return pd.DataFrame(rest).reset_index()

@@ -11,6 +11,7 @@ from datetime import date
 import numpy as np
 
 from generator.appliances import PERIOD_S
+from generator.faults import Kind
 from generator.houses import Meter
 from generator.synthetic import SyntheticHouse
 from smartmeter.arrays import Float32s, Floats
@@ -49,6 +50,10 @@ class SolarHouse(SyntheticHouse):
         ]
         rng = np.random.default_rng([seed, house_id, SUN])
         self._peak_watts, self._charger_watts = rng.uniform(3000, 7000), rng.choice([2300, 3700, 7400])
+
+    def _may_have(self, kind: Kind, meter_id: int, day: date) -> bool:
+        """See SyntheticHouse. Mains that fall below 0 by day have no standby, and are not dead at 0."""
+        return super()._may_have(kind, meter_id, day) and kind not in ("standby", "dead")
 
     def beside(self, day: date, drawn: Float32s) -> list[Float32s]:
         """See SyntheticHouse: solar, battery, garage, ev charger."""

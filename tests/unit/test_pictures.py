@@ -132,6 +132,9 @@ def test_what_no_other_meter_measures():
     found = pictures.beside(pd.DataFrame(rows, columns=["meter_id", "start_s", "min_watts", "mean_watts", "max_watts"]), 1)
     # 500 - 250 - 50, 600 - 150 - 50, 700 - 100 - 50; then less than nothing, and 100 - 90
     assert found.values.tolist() == [[0, 200, 400, 550], [60, 0, 0, 10]]
+    solar = [(4, at_s, -3000, -2000, -1000) for at_s in (0, 60)]
+    with_solar = pd.DataFrame([*rows, *solar], columns=["meter_id", "start_s", "min_watts", "mean_watts", "max_watts"])
+    assert pictures.beside(with_solar, 1).values.tolist() == found.values.tolist()
 
 
 def test_the_power_of_a_house_is_that_of_its_mains_in_sum():

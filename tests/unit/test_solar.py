@@ -1,11 +1,11 @@
 """Synthetic houses with solar: what their meters measure fits together."""
 
-from datetime import date
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
 
-from generator.solar import CAPACITY_WH, MOST_WATTS, sine_of_height, solar_houses, stored
+from generator.solar import CAPACITY_WH, MOST_WATTS, SolarHouse, sine_of_height, solar_houses, stored
 from generator.synthetic import synthetic_houses
 
 SUMMER, WINTER = date(2026, 6, 20), date(2026, 12, 20)
@@ -25,9 +25,9 @@ def houses():
     return solar_houses(2, seed=1)
 
 
-def test_the_houses_are_the_default_ones_with_more_meters(houses):
-    default = synthetic_houses(2, seed=1)
-    for house, plain in zip(houses, default):
+def test_the_houses_are_the_default_ones_with_more_meters():
+    default = synthetic_houses(2, seed=1, faults=False)
+    for house, plain in zip([SolarHouse(house_id, 1, has_faults=False) for house_id in (1, 2)], default):
         assert house.meters[: len(plain.meters)] == plain.meters and house.place == plain.place
         added = house.meters[len(plain.meters) :]
         assert [meter.kind for meter in added] == ["solar", "battery", "appliance", "ev"]
@@ -44,10 +44,14 @@ def test_solar_feeds_by_day_and_draws_a_little_by_night(houses):
         assert kwh(house.day(SUMMER), house, "solar", -1) > 1.5 * kwh(house.day(WINTER), house, "solar", -1) > 1
 
 
-def test_the_mains_are_the_balance(houses):
+def test_the_mains_have_no_faults_that_no_rule_can_find(houses):
+    kinds = {fault.kind for house in houses for day in range(60) for fault in house.faults(WINTER - timedelta(days=day))}
+    assert "level" in kinds and "frozen" in kinds and not kinds & {"standby", "dead"}
+
+
+def test_the_mains_are_the_balance():
     """What the mains draw and feed is what solar, battery and loads leave; the readings of a day without faults add up."""
-    house = solar_houses(1, seed=1)[0]
-    house._has_faults = False
+    house = SolarHouse(1, 1, has_faults=False)
     day = house.day(WINTER)
     drawn = [watts if len(watts) == 86400 else np.repeat(watts, 3) for _, watts in day.readings]
     of_meters = sum(watts for meter, watts in zip(house.meters[2:], drawn[2:]) if not meter.parent)
