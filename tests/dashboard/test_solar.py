@@ -11,9 +11,10 @@ import pytest
 from dashboard import queries
 from store import client
 from tests.dashboard.conftest import database, metrics, texts
-from tests.dashboard.results import LONG_AGO, SAT, SUN, insert, meter_row, utc
+from tests.dashboard.results import SAT, SUN, insert, meter_row, utc
 from tests.dashboard.test_pages import drawn
 from tests.dashboard.test_queries import close, rows
+from tests.store.test_schema import energy
 
 METERS = {  # meter -> (label, kind, parent, kind of the parent, kWh drawn and fed on Saturday, on Sunday)
     1: ("mains", "mains", 0, None, (6.0, 0.0), (5.0, 5.0)),
@@ -36,17 +37,18 @@ BOTH = {"from": str(SAT), "to": str(SUN)}
 def solar(clickhouse):
     settings = database(clickhouse, "dashboard_solar")
 
-    def day(house_id, meter_id, date, drawn, fed):
-        return (house_id, meter_id, date, drawn, 10, 0, 86_400.0, 0.0, 86_400, True, LONG_AGO, 0, [], [], [], [], fed, [])
-
     insert(
         client.writer(settings, settings.clickhouse.database),
         houses=[(house, "UTC", "synthetic", "", "", "", None, None, None, utc(SAT, "00:00")) for house in (SOLAR, EXPORTING)],
         meters=[*(meter_row(SOLAR, meter, *about) for meter, (*about, _, _) in METERS.items()), meter_row(EXPORTING, 1, "mains", "mains")],
         daily_energy=[
-            *(day(SOLAR, meter, date, *flows) for meter, (*_, sat, sun) in METERS.items() for date, flows in ((SAT, sat), (SUN, sun))),
-            day(EXPORTING, 1, SAT, 7.0, 0.04),
-            day(EXPORTING, 1, SUN, 9.0, 5.0),
+            *(
+                energy(SOLAR, meter, drawn, day=day, exported_kwh=fed)
+                for meter, (*_, sat, sun) in METERS.items()
+                for day, (drawn, fed) in ((SAT, sat), (SUN, sun))
+            ),
+            energy(EXPORTING, 1, 7.0, day=SAT, exported_kwh=0.04),
+            energy(EXPORTING, 1, 9.0, day=SUN, exported_kwh=5.0),
         ],
         power_profile=[(SOLAR, meter, utc(SUN, "14:00"), 0, 60, watts, watts, watts) for meter, watts in WATTS.items()],
     )
