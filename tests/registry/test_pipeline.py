@@ -9,13 +9,14 @@ from itertools import cycle
 
 import fastavro
 import pytest
+from confluent_kafka.schema_registry import Schema
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 
 from smartmeter.kafka import topic_admin
 from smartmeter.messages.codec import decode
 from smartmeter.messages.framing import framing
-from smartmeter.messages.schemas import MARKER, SCHEMA_DIR
+from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, MARKER, SCHEMA_DIR
 from smartmeter.messages.topics import RESULTS, SCHEMA_OF, topic
 from tests.pipeline.conftest import judge_tables, log_of, run_job, store_all
 from tests.pipeline.flow import expected_of
@@ -58,15 +59,28 @@ def later_id(settings, client):
 
 
 @pytest.fixture(scope="module")
-def dead(settings, log):
-    """The messages that cannot be used: those of the log, and some with an id."""
-    sent = framing(settings).sent
-    return [*log.dead, b"\0" + UNKNOWN_ID.to_bytes(4, "big") + log.messages[0][1], sent(NO_BURST), sent(log.messages[0][1])[:-5], b"\0\0"]
+def first_id(settings, client):
+    """The id of the first schema of bursts, as the release before registered it."""
+    framing(settings)
+    schema = Schema((SCHEMA_DIR / "earlier" / "reading_burst-1.avsc").read_text(), "AVRO")
+    return client.register_schema(f"{settings.kafka.topic_prefix}readings-value", schema)
+
+
+def first(message: bytes, before: bytes) -> bytes:
+    """A burst as the release before wrote it, which knew no holds; `before` comes before the record."""
+    return before + message[HEADER_BYTES:-3] if message.endswith(bytes(3)) else message
 
 
 @pytest.fixture(scope="module")
-def tables(settings, processes, client, door, later_id, log, dead):
-    """A client on the tables into which the log was brought, its bursts written in four ways by turns; meanwhile the registry was away."""
+def dead(settings, log):
+    """The messages that cannot be used: those of the log, and some with an id."""
+    sent = framing(settings).sent
+    return [*log.dead, b"\0" + UNKNOWN_ID.to_bytes(4, "big") + log.messages[0][1], sent(NO_BURST), sent(log.messages[0][1])[:-1], b"\0\0"]
+
+
+@pytest.fixture(scope="module")
+def tables(settings, processes, client, door, later_id, first_id, log, dead):
+    """A client on the tables into which the log was brought, its bursts written in six ways by turns; meanwhile the registry was away."""
     place = SerializationContext(topic(settings, "readings"), MessageField.VALUE)
     foreign, later = (
         AvroSerializer(client, schema, conf={"auto.register.schemas": False})
@@ -78,6 +92,8 @@ def tables(settings, processes, client, door, later_id, log, dead):
             framing(settings).sent,
             lambda message: foreign(decode(message)[1], place),
             lambda message: later(decode(message)[1] | {"firmware": "2.1"}, place),
+            lambda message: first(message, FIRST_BURST_HEADER),
+            lambda message: first(message, b"\0" + first_id.to_bytes(4, "big")),
         ]
     )
     topic_admin.create_topics(settings)
@@ -140,7 +156,7 @@ def test_confluents_own_deserializer_reads_every_result(tables, settings, client
         assert message.value()[:1] == b"\0" and message.value()[ID_BYTES:] == again.getvalue()
 
 
-def test_a_worker_requests_each_unknown_id_once_and_no_other(tables, settings, door, later_id):
+def test_a_worker_requests_each_unknown_id_once_and_no_other(tables, settings, door, later_id, first_id):
     requests = Counter(path.split("?")[0] for path in door.requested if path.startswith("/schemas/"))
-    assert set(requests) == {f"/schemas/ids/{later_id}", f"/schemas/ids/{UNKNOWN_ID}"}
+    assert set(requests) == {f"/schemas/ids/{number}" for number in (later_id, first_id, UNKNOWN_ID)}
     assert max(requests.values()) <= settings.flink.parallelism

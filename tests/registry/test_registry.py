@@ -263,7 +263,7 @@ def test_the_producer_and_the_dashboard_send_with_ids(with_topics, registry, cli
         latitude=None,
         longitude=None,
         population=None,
-        meters=[dict(meter_id=1, label="mains", kind="mains")],
+        meters=[dict(meter_id=1, label="mains", kind="mains", parent=0)],
         updated=1_209_600_000_000,
     )
     with Producer(settings) as producer:

@@ -1,6 +1,7 @@
 """Versions of thresholds, runs over their limits and the episodes that they make: hand-worked values."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -448,6 +449,23 @@ def test_runs_of_the_last_release_are_read():
     earlier = np.array([run[:-1] for run in house.runs.runs.tolist()], RUN_1)
     assert len(earlier.tobytes()) == 2 * 80
     assert Runs.from_bytes(b"\x01" + earlier.tobytes()).to_bytes() == house.runs.to_bytes()
+
+
+@pytest.mark.parametrize(
+    "holds_s, episodes",
+    [
+        (1800, [(0, 7200, True, 5, about(200 * 7200))]),
+        (1799, [(s, s + 1799, False, 1, about(200 * 1799)) for s in range(0, 7200, 1800)] + [(7200, 7200, True, 1, 0)]),
+        (0, [(s, s + 1000, False, 1, about(200 * 1000)) for s in range(0, 7200, 1800)] + [(7200, 7200, True, 1, 0)]),
+    ],
+)
+def test_readings_half_an_hour_apart_are_one_episode_if_each_holds_so_long(holds_s, episodes):
+    half_hours = [at(s, s + 1800, {1: {s: 300}}) for s in range(0, 9000, 1800)]
+    for bursts in ([at(0, 9000, {1: dict.fromkeys(range(0, 9000, 1800), 300)})], half_hours, half_hours[::-1]):
+        house = House()
+        for one in bursts:
+            house.take(replace(one, holds_s=np.array([holds_s], np.int32)))
+        assert plain(house.episodes()) == episodes
 
 
 # Changes
