@@ -11,7 +11,7 @@ import resource
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from datetime import date, timedelta
 from itertools import chain
 from pathlib import Path
@@ -103,10 +103,13 @@ def take_in(bursts: Iterable[Burst], folder: Path, settings: Settings) -> int:
 
 def pipeline(flink: Flink) -> str:
     """The id of the only job in a Flink, the pipeline. Raises UserError."""
-    jobs = flink.jobs()
+    jobs: dict[str, str] = {}
+    with suppress(UserError):  # no Flink answers
+        jobs = flink.jobs()
     if list(jobs.values()) != [PIPELINE]:
         raise UserError(
-            f"these days are older than what their house has sent: they need {SMW} stack, with {PIPELINE} as the only job in its Flink"
+            f"some of these days are older than what their house has sent, and need {SMW} stack: its {PIPELINE} as the only job in the Flink "
+            f"at {flink.url}"
         )
     return next(iter(jobs))
 

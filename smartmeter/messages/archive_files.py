@@ -224,8 +224,8 @@ def imported(burst: Burst) -> Message:
     """The message of an imported burst. Its place (minus its house, its end and a checksum) is no message's in the topic."""
     value = encode_burst(burst)
     offset = burst.end_ms << CHECKSUM_BITS | zlib.crc32(value) & (1 << CHECKSUM_BITS) - 1
-    message, _ = cut(-(burst.house_id % 2**31 or 1), offset, burst.start_ms, key("readings", {"house_id": burst.house_id}), value)
-    return message
+    of_house = key("readings", {"house_id": burst.house_id})
+    return Message(-(burst.house_id % 2**31 or 1), offset, burst.start_ms, of_house, value[:HEADER_BYTES], value[HEADER_BYTES:])
 
 
 def imported_end_ms(message: Message) -> int:

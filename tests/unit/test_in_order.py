@@ -62,12 +62,20 @@ DAY = 24 * 60
             [burst(0, 10), burst(3 * DAY, 3 * DAY + 10), burst(2 * DAY, 2 * DAY + 9), burst(10, 20)],
             ["0", "1", "2", "3", "60-70", "1440-1450"],
         ),
+        (
+            [burst(0, 10), burst(3 * DAY, 3 * DAY + 10), burst(0, 10), burst(3 * DAY + 10, 3 * DAY + 20)],
+            ["0", "60-70", "1440-1450", "1", "2", "3"],  # a repeat decides nothing
+        ),
         ([burst(0, 10), burst(100, 110), burst(20, 60)], ["0", "1", "2", "60-70", "1440-1450"]),  # it fills the time up to it
         ([burst(0, 10), burst(100, 110), burst(100, 110, meter_id=2)], ["0", "60-70", "1", "2", "1440-1450"]),  # of another meter
     ],
 )
 def test_a_jump_ahead_is_the_houses_time_once_another_burst_confirms_it(topic, expected):
     assert order(topic, [burst(60, 70), burst(DAY, DAY + 10)]) == expected
+
+
+def test_what_is_over_when_the_time_up_to_a_jump_is_filled_comes_before_it():
+    assert order([burst(0, 10), burst(100, 110), burst(20, 60)], [burst(12, 18)]) == ["0", "12-18", "1", "2"]
 
 
 @given(

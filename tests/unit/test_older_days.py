@@ -31,7 +31,7 @@ class WithJobs:
     """A Flink that runs some jobs."""
 
     def __init__(self, *names: str):
-        self.jobs = lambda: {f"id of {name}": name for name in names}
+        self.jobs, self.url = (lambda: {f"id of {name}": name for name in names}), "http://x"
 
 
 @pytest.mark.parametrize("names", [(), ("daily_energy",), ("pipeline", "daily_energy")])
@@ -39,7 +39,7 @@ def test_they_need_the_pipeline_alone(tmp_path, monkeypatch, names):
     monkeypatch.setattr(older_days, "Flink", lambda address: WithJobs(*names))
     settings = Settings().but(home=tmp_path)
     assert older_days.take_in([], tmp_path / "archive", settings) == 0
-    with pytest.raises(UserError, match="^these days are older than what their house has sent: they need .* with pipeline as the only job"):
+    with pytest.raises(UserError, match="^some of these days are older .*: its pipeline as the only job in the Flink at http://x$"):
         older_days.take_in(BURSTS, tmp_path / "archive", settings)
     assert not (tmp_path / "archive").exists()
     assert older_days.pipeline(WithJobs("pipeline")) == "id of pipeline"
