@@ -83,16 +83,21 @@ def _sum_up(sums, hours):
 
 
 class Hours:
-    """The hours of the open days of a house. state: maps names to bytes, with get, put and remove."""
+    """The hours of the open days of a house: rows of a dtype that `summed` adds up."""
 
-    def __init__(self, state: HouseState):
-        self.state = state
-        known = state.get("present_hours") or _HEAD.pack(STATE_VERSION, 0)
+    dtype = HOUR
+    summed = staticmethod(summed)
+
+    def __init__(self, state: HouseState, name: str = "hours"):
+        """name: of its values in state."""
+        self.state, self.name = state, name
+        known = state.get(f"present_{self.name}") or _HEAD.pack(STATE_VERSION, 0)
         version, days = _HEAD.unpack_from(known)
         if version != 1:
             require_version(version, STATE_VERSION)
         self.days = np.frombuffer(known, "<i4", days, _HEAD.size).tolist()  # those with a value of their own
-        self.present = widened(np.frombuffer(known, HOUR_1 if version == 1 else HOUR, offset=_HEAD.size + 4 * days), HOUR)
+        stored = HOUR_1 if version == 1 else self.dtype
+        self.present = widened(np.frombuffer(known, stored, offset=_HEAD.size + 4 * days), self.dtype)
         if version == 1:
             for day in self.days:
                 self.state.put(f"hours/{day}", widened(np.frombuffer(self.state.get(f"hours/{day}") or b"", HOUR_1), HOUR).tobytes())
@@ -100,7 +105,7 @@ class Hours:
     def add(self, hours: Rows, clock_ms: int) -> None:
         """Add gains (HOUR). clock_ms: the house's newest reading."""
         if len(hours):
-            self.present = summed(self.present, hours)
+            self.present = self.summed(self.present, hours)
             over = self.present["start_ms"] + HOUR_MS <= clock_ms
             if np.count_nonzero(over) > MOST_GATHERED:
                 self._put(self.present[over])
@@ -109,7 +114,7 @@ class Hours:
     def _put(self, hours: Rows) -> None:
         """Add hours (HOUR) to the values of their days."""
         for day in set(hours["day"].tolist()):
-            self.state.put(f"hours/{day}", summed(self._of(day), hours[hours["day"] == day]).tobytes())
+            self.state.put(f"{self.name}/{day}", self.summed(self._of(day), hours[hours["day"] == day]).tobytes())
             if day not in self.days:
                 self.days.append(day)
 
@@ -118,18 +123,24 @@ class Hours:
         days = set(days)
         return np.concatenate([self.present[np.isin(self.present["day"], list(days))], *map(self._of, days.intersection(self.days))])
 
+    @property
+    def every_day(self) -> set[int]:
+        """The local days of which any hour is known."""
+        return {*self.days, *self.present["day"].tolist()}
+
     def remove_through(self, day: int) -> None:
         """Drop a local day and all days before it."""
         self.present = self.present[self.present["day"] > day]
         for old in [d for d in self.days if d <= day]:
-            self.state.remove(f"hours/{old}")
+            self.state.remove(f"{self.name}/{old}")
             self.days.remove(old)
 
     def keep(self) -> None:
         """Write the present hours and the list of days that have a value."""
         self.state.put(
-            "present_hours", _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes()
+            f"present_{self.name}",
+            _HEAD.pack(STATE_VERSION, len(self.days)) + np.array(self.days, "<i4").tobytes() + self.present.tobytes(),
         )
 
     def _of(self, day: int) -> Rows:
-        return np.frombuffer(self.state.get(f"hours/{day}") or b"", HOUR)
+        return np.frombuffer(self.state.get(f"{self.name}/{day}") or b"", self.dtype)
