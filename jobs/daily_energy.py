@@ -23,9 +23,11 @@ from jobs.core.glitches import taken_from
 from jobs.core.hours import Hours, gained, summed
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import clock_hour
+from jobs.core.registers import HouseRegisters, known, taken
 from jobs.core.runs import begins
 from jobs.core.stage import NO_GLITCHES, Change, Stage
 from jobs.core.state import HouseState
+from jobs.core.sum_check import NO_REGISTER, Both, days_of_registers, decided
 from jobs.core.totals import held_by_hour
 from jobs.flink import flow
 from smartmeter import reports
@@ -51,33 +53,44 @@ class DailyEnergy(Stage):
     def __init__(self, settings: Settings):
         self.rules, self.spell = Rules.of(settings), Spell.of(settings)
         self.counts_glitches = settings.rules.glitch_energy
+        self.max_connection_w = round(settings.rules.max_connection_kw * 1000)
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield results if the batch ends a day; else set Change.wake for early ones."""
         hours, batch, house = Hours(change.state), change.batch, change.house
         hours.add(gained(batch.sections, change.used, batch.hours, change.joined, house.timezone), house.clock_ms)
+        registers = taken(change, self.rules, self.max_connection_w)
         if change.closes_a_day:
-            yield from self.results(change.house_id, house, hours, change.glitches, change.now_ms)
-            hours.remove_through(house.over_by_now(self.rules))
+            yield from self.results(change.house_id, house, hours, registers, change.glitches, change.now_ms)
+            for every in (hours, *(own.hours for own in registers.values())):
+                every.remove_through(house.over_by_now(self.rules))
         elif change.all_sent_before and not house.all_sent:
             change.wake = True
         hours.keep()
+        for own in registers.values():
+            own.keep()
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield early results of the open days."""
         if not house.all_sent:
             runs = None if self.counts_glitches else state.get("runs")
             alone = glitches(noted(Runs.from_bytes(runs).episodes(house.clock_ms, self.spell))) if runs else NO_GLITCHES
-            yield from self.results(state.house_id, house, Hours(state), alone, now_ms)
+            yield from self.results(state.house_id, house, Hours(state), known(state, house, self.max_connection_w), alone, now_ms)
 
-    def results(self, house_id: int, house: HouseDays, hours: Hours, alone: Rows, now_ms: int) -> Iterator[Result]:
+    def results(
+        self, house_id: int, house: HouseDays, hours: Hours, registers: dict[int, HouseRegisters], alone: Rows, now_ms: int
+    ) -> Iterator[Result]:
         """Yield the results of open days that changed or are over. alone: the house's glitches (EPISODE)."""
-        rows, final = house.results(self.rules)
+        by_register = {quantity: own.every_hour(house.timezone) for quantity, own in registers.items()}
+        rows, final = house.results(self.rules, days_of_registers(by_register) if by_register else None)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         if len(alone) and not self.counts_glitches:
             held = np.append(held, taken_from(rows, alone, house.sections, house.timezone, self.spell.hold_ms))
-        by_hour = hour_columns(rows, summed(hours.of_days(rows["day"].tolist()), held), house.timezone)
+        by_power, both = summed(hours.of_days(rows["day"].tolist()), held), dict[tuple[int, int], Both]()
+        if by_register:
+            rows, by_power, both = decided(rows, by_power, by_register, bounds)
+        by_hour = hour_columns(rows, by_power, house.timezone)
         columns = zip(
             rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms", "gaps"]].tolist(),
             kwh(rows["energy_mj"], rows["energy_rest"]).tolist(),
@@ -113,6 +126,7 @@ class DailyEnergy(Stage):
                     "exported_kwh": exported_kwh,
                     "gaps": gaps,
                     **of_hours,
+                    **both.get((meter_id, day), NO_REGISTER),
                 },
             )
 
@@ -122,7 +136,7 @@ def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns
 
     The fields are empty if the hours do not add up to the day, because a release that did not store hours received part of it.
     """
-    hours = hours[hours["covered_ms"] > 0]
+    hours = hours[(hours["covered_ms"] > 0) | (hours["energy_mj"] > 0) | (hours["exported_mj"] > 0)]
     starts, covered_s = hours["start_ms"].tolist(), hours["covered_ms"] / 1000
     drawn_kwh, exported_kwh = (kwh(hours[f"{way}_mj"], hours[f"{way}_rest"]) for way in ("energy", "exported"))
     first = begins(hours["meter_id"], hours["day"])

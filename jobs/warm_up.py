@@ -14,6 +14,7 @@ from pyflink.common import Row
 
 from jobs.core.batches import house_batches
 from jobs.core.overlaps import Horizon
+from jobs.core.quantities import IMPORT, POWER
 from jobs.core.readings import read
 from jobs.core.watch import Watch
 from jobs.daily_energy import DailyEnergy
@@ -69,7 +70,7 @@ class Flink(dict[str, bytes]):
 
 
 def burst(hour: float) -> bytes:
-    """A message with an hour of two meters, a reading a minute."""
+    """A message with an hour of two meters, a reading a minute, and two of a register."""
     watts = np.full(120, 20_000 if hour == SPIKE_HOUR else 100, np.float32)
     watts[30] = 20_000 if hour == GLITCH_HOUR else watts[30]
     deltas = np.tile(np.append(np.int32(0), np.full(59, 60, np.int32)), 2)
@@ -81,10 +82,12 @@ def burst(hour: float) -> bytes:
             start_ms,
             start_ms + HOUR_MS,
             1000,
-            np.array([1, 2], np.int32),
-            np.array([60, 60], np.int32),
-            deltas,
+            np.array([1, 2, 1], np.int32),
+            np.array([60, 60, 2], np.int32),
+            np.append(deltas, np.array([0, 1800], np.int32)),
             watts,
+            quantities=np.array([POWER, POWER, IMPORT], np.int32),
+            energies=np.array([1000 * round(hour), 500]),
         )
     )
 

@@ -256,6 +256,12 @@ class Rules(Group):
         "whether glitches (single readings of twice their meter's limit) count in energy; without them, the job is pipeline",
     )
     hold_s: float = setting("SMW_HOLD_S", 60.0, "how long an alert continues without a reading over the limit, in s", at_least(0))
+    max_connection_kw: float = setting(
+        "SMW_MAX_CONNECTION_KW",
+        100.0,
+        "power that a house's connection can deliver, in kW; the difference of a register that takes more does not count",
+        Check(lambda power_kw, _: 0 < power_kw <= 100_000, "more than 0, up to 100000"),
+    )
     max_ahead_s: float = setting("SMW_MAX_AHEAD_S", 86400.0, "how far in the future a burst may end, in s")
     max_jump_s: float = setting(
         "SMW_MAX_JUMP_S",

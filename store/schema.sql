@@ -56,7 +56,12 @@ CREATE TABLE IF NOT EXISTS daily_energy
     hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s',
     exported_kwh      Float64        CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during the day, kWh; at the grid meter it is export',
     hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none',
-    gaps       Int64   CODEC(T64, ZSTD)        COMMENT 'readings that hold neither until the next one nor to the day''s end, see sparse_meters'
+    gaps       Int64   CODEC(T64, ZSTD)        COMMENT 'readings that hold neither until the next one nor to the day''s end, see sparse_meters',
+    power_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn, kWh, by power alone; NULL without power, or without a register',
+    power_exported_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in, kWh, by power alone; NULL likewise',
+    register_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn, kWh, by the register of import alone; NULL without one',
+    register_exported_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in, kWh, by the register of export alone; NULL without one',
+    register_faults Int32 CODEC(T64, ZSTD) COMMENT 'readings of registers after which nothing counts: it fell, or rose by more than the connection delivers'
 )
 ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
@@ -70,7 +75,12 @@ ALTER TABLE daily_energy
     ADD COLUMN IF NOT EXISTS hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s',
     ADD COLUMN IF NOT EXISTS exported_kwh Float64 CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during the day, kWh; at the grid meter it is export',
     ADD COLUMN IF NOT EXISTS hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none',
-    ADD COLUMN IF NOT EXISTS gaps Int64 CODEC(T64, ZSTD) COMMENT 'readings that hold neither until the next one nor to the day''s end, see sparse_meters';
+    ADD COLUMN IF NOT EXISTS gaps Int64 CODEC(T64, ZSTD) COMMENT 'readings that hold neither until the next one nor to the day''s end, see sparse_meters',
+    ADD COLUMN IF NOT EXISTS power_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn, kWh, by power alone; NULL without power, or without a register',
+    ADD COLUMN IF NOT EXISTS power_exported_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in, kWh, by power alone; NULL likewise',
+    ADD COLUMN IF NOT EXISTS register_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn, kWh, by the register of import alone; NULL without one',
+    ADD COLUMN IF NOT EXISTS register_exported_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in, kWh, by the register of export alone; NULL without one',
+    ADD COLUMN IF NOT EXISTS register_faults Int32 CODEC(T64, ZSTD) COMMENT 'readings of registers after which nothing counts: it fell, or rose by more than the connection delivers';
 
 CREATE TABLE IF NOT EXISTS thresholds
 (
@@ -268,6 +278,27 @@ SELECT
 FROM daily_energy AS e FINAL
 LEFT JOIN (SELECT house_id, meter_id, label, kind, parent, role FROM meters FINAL) AS m
     ON e.house_id = m.house_id AND e.meter_id = m.meter_id;
+
+-- Both figures of the days of meters that have a register: what it gives, what power gives, and by how much they differ. What is decided
+-- are kwh and exported_kwh of daily_energy. Figures are NULL where the meter has no such quantity.
+CREATE OR REPLACE VIEW sum_check AS
+SELECT
+    e.house_id AS house_id,
+    e.meter_id AS meter_id,
+    m.label AS label,
+    e.date AS date,
+    e.final AS final,
+    e.register_kwh AS register_kwh,
+    e.power_kwh AS power_kwh,
+    e.register_kwh - e.power_kwh AS difference_kwh,
+    e.register_exported_kwh AS register_exported_kwh,
+    e.power_exported_kwh AS power_exported_kwh,
+    e.register_exported_kwh - e.power_exported_kwh AS difference_exported_kwh,
+    e.register_faults AS register_faults
+FROM daily_energy AS e FINAL
+LEFT JOIN (SELECT house_id, meter_id, label FROM meters FINAL) AS m
+    ON e.house_id = m.house_id AND e.meter_id = m.meter_id
+WHERE e.register_kwh IS NOT NULL OR e.register_exported_kwh IS NOT NULL OR e.register_faults > 0;
 
 -- Energy of each meter and local hour, from the row of its day: the hours of a day add up to it. Hours in which no reading held have no row,
 -- and no hour has one in a day of which a release without hours received a part; label and kind are empty while the meter is unknown.

@@ -83,6 +83,11 @@ COLUMNS = {
         "exported_kwh",
         "hour_exported_kwh",
         "gaps",
+        "power_kwh",
+        "power_exported_kwh",
+        "register_kwh",
+        "register_exported_kwh",
+        "register_faults",
     ),
     "thresholds": (
         "house_id",

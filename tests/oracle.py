@@ -15,6 +15,7 @@ from functools import lru_cache
 from itertools import pairwise
 from zoneinfo import ZoneInfo
 
+from tests.registers_oracle import EARLIER, Register
 from tests.rules_oracle import HouseRules
 from tests.watchdog_oracle import HOUSE, Calendar, House, Numbers, Spell
 
@@ -28,6 +29,10 @@ OFF_WATTS = 1e-5
 MOST_WATTS = 1e9
 SOURCES = {"solar", "battery"}
 """Kinds of meters that feed the house. They have no limit."""
+
+
+NO_FIGURES = dict.fromkeys(("power_kwh", "power_exported_kwh", "register_kwh", "register_exported_kwh")) | {"register_faults": 0}
+"""Both figures of a day to which no register gives anything."""
 
 
 @dataclass
@@ -59,13 +64,15 @@ class Hour:
 class Day(Hour):
     """One meter and local day."""
 
-    readings: list[int] = field(default_factory=list)
+    readings: list[int] = field(default_factory=list)  # times of all quantities, in ms
+    times: dict[int, list[int]] = field(default_factory=lambda: defaultdict(list))  # those of each quantity
     duplicates: int = 0
     refused: int = 0
     gaps: int = 0  # readings that hold neither until the next one nor to the day's end
     hours: dict[tuple[int, timedelta], Hour] = field(
         default_factory=lambda: defaultdict(Hour)
     )  # by what `wall_hour` gives; none that holds nothing
+    figures: dict[str, float | None] = field(default_factory=NO_FIGURES.copy)
 
 
 @dataclass
@@ -262,6 +269,13 @@ def readings_of(burst):
             yield meter, time_ms, watts
 
 
+def registers_of(burst):
+    """Yield (meter, quantity, time in ms, mWh) of the readings of registers that can be used."""
+    for *reading, usable in judged_registers(burst):
+        if usable:
+            yield reading
+
+
 def period_of(burst, meter) -> int:
     """How long a reading of a meter's power in a burst holds at most, in ms; 0 where it does not say so."""
     quantities = burst.quantities.tolist() or [0] * len(burst.meter_ids)
@@ -270,21 +284,22 @@ def period_of(burst, meter) -> int:
 
 
 def parts_of(burst, zone):
-    """Yield (meter, local day, span of the burst within it, [(time in ms, watts)], [time in ms of each that is refused]).
+    """Yield (meter, quantity, local day, span of the burst within it, [(time in ms, value)], [time in ms of each that is refused]).
 
-    One for each meter and day that a burst speaks for.
+    One for each channel and day that a burst speaks for.
     """
     of_part, refused = defaultdict(list), defaultdict(list)
-    for meter, time_ms, watts, usable in judged_readings(burst):
+    of_power = ((meter, 0, *reading) for meter, *reading in judged_readings(burst))
+    for meter, quantity, time_ms, value, usable in [*of_power, *judged_registers(burst)]:
         if usable:
-            of_part[meter, local_date(zone, time_ms)].append((time_ms, watts))
+            of_part[meter, quantity, local_date(zone, time_ms)].append((time_ms, value))
         else:
-            refused[meter, local_date(zone, time_ms)].append(time_ms)
+            refused[meter, quantity, local_date(zone, time_ms)].append(time_ms)
     day, last = local_date(zone, burst.start_ms), local_date(zone, burst.end_ms - 1)
     while day <= last:
         span = (max(burst.start_ms, midnight_ms(zone, day)), min(burst.end_ms, midnight_ms(zone, day + ONE_DAY)))
-        for meter in [meter for meter, quantity, *_ in channels_of(burst) if not quantity]:
-            yield meter, day, span, of_part[meter, day], refused[meter, day]
+        for meter, quantity, *_ in channels_of(burst):
+            yield meter, quantity, day, span, of_part[meter, quantity, day], refused[meter, quantity, day]
         day += ONE_DAY
 
 
@@ -360,6 +375,7 @@ def judge(
     rules=(),
     houses=(),
     max_jump_ms: float = math.inf,
+    max_connection_kw: float = 100,
 ) -> Outcome:
     """The outcome for bursts in the order in which they stand in the topic; thresholds and alerts only with a rule.
 
@@ -370,7 +386,8 @@ def judge(
     outcome = Outcome(defaultdict(Day), {}, {}, Counter())
     bursts, outcome.refuted, outcome.aside = witnessed(bursts, max_jump_ms)
     kept: dict[tuple[int, int], list] = defaultdict(list)
-    spans: dict[tuple[int, int], list] = defaultdict(list)
+    spans: dict[tuple[int, int, int], list] = defaultdict(list)
+    registers: dict[tuple[int, int, int], Register] = {}  # (house, meter, quantity)
     periods: dict[tuple[int, int, int], int] = {}  # (house, meter, time in ms) -> how long the reading holds at most, in ms
     clock: dict[int, int] = {}
     visited: dict[int, set[date]] = defaultdict(set)  # dates of the versions that were in force after a burst
@@ -383,23 +400,31 @@ def judge(
         def closed(day):
             return before is not None and midnight_ms(zone, day + timedelta(days=1)) + allowed_lateness_ms <= before
 
-        for meter, day, span, readings, refused in parts_of(burst, zone):
+        if before is not None:
+            _close(registers, house, local_date(zone, before - allowed_lateness_ms) - ONE_DAY)
+        for meter, quantity, day, span, readings, refused in parts_of(burst, zone):
             if closed(day):
                 if readings or refused:
                     outcome.late[house, day] += len(readings) + len(refused)
                 continue
-            known = [(start, end) for start, end in spans[house, meter] if start < span[1] and span[0] < end]
+            known = [(start, end) for start, end in spans[house, meter, quantity] if start < span[1] and span[0] < end]
             new = [r for r in readings if not any(start <= r[0] < end for start, end in known)]
             new_refused = [time_ms for time_ms in refused if not any(start <= time_ms < end for start, end in known)]
-            spans[house, meter].append(span)
-            if new:
+            spans[house, meter, quantity].append(span)
+            if new and quantity:
+                last_closed = date.min if before is None else local_date(zone, before - allowed_lateness_ms) - ONE_DAY
+                own = registers.setdefault((house, meter, quantity), Register(zone, max_connection_kw, last_closed=last_closed))
+                own.readings += new
+                outcome.days[house, meter, day].readings += [time_ms for time_ms, _ in new]
+                outcome.days[house, meter, day].times[quantity] += [time_ms for time_ms, _ in new]
+            elif new:
                 kept[house, meter].extend(new)
                 periods |= {(house, meter, time_ms): period_of(burst, meter) or max_sample_period_ms for time_ms, _ in new}
             if new_refused:
                 outcome.days[house, meter, day].refused += len(new_refused)
             if again := len(readings) + len(refused) - len(new) - len(new_refused):
                 outcome.days[house, meter, day].duplicates += again
-        for _, time_ms, _ in readings_of(burst):
+        for time_ms in [reading[-2] for reading in (*readings_of(burst), *registers_of(burst))]:
             clock[house] = max(clock.get(house, time_ms), time_ms)
         if house in clock:
             visited[house].add(local_date(zone, clock[house] - allowed_lateness_ms))
@@ -409,8 +434,6 @@ def judge(
         meters[house][meter] = readings
         _integrate(outcome, house, meter, readings, zones[house], clock[house], periods)
         _profile(outcome, house, meter, readings, clock[house])
-    for key in outcome.days:
-        _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     if rule:
         kinds = {record["house_id"]: {meter["meter_id"]: meter["kind"] for meter in record["meters"]} for record in houses}
         for house, clock_ms in clock.items():
@@ -426,7 +449,50 @@ def judge(
         outcome.alerts_at_end |= outcome.alerts
         for house, clock_ms in clock.items() if rule.durations else ():
             _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule, rules)
+    for house, clock_ms in clock.items():
+        _close(registers, house, local_date(zones[house], clock_ms - allowed_lateness_ms) - ONE_DAY)
+    _decide(outcome, registers)
+    for key in outcome.days:
+        _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     return outcome
+
+
+def _close(registers, house, day):
+    for (own, _, _), register in registers.items():
+        if own == house:
+            register.close(day)
+
+
+def _decide(outcome, registers):
+    """Let each register decide the hours of which its meter's power covers no more; keep the figures of both."""
+    of_days = defaultdict(lambda: {1: {}, 2: {}})
+    for (house, meter, quantity), register in registers.items():
+        for (day, start_ms), hour in register.hours().items():
+            of_days[house, meter, day][quantity][start_ms] = hour
+    for (house, meter, of_day), found in of_days.items():
+        day, zone = outcome.days[house, meter, of_day], outcome.zones[house]
+        powered = {own: hour.covered_ms for own, hour in day.hours.items() if hour.covered_ms}
+        day.figures = {
+            "power_kwh": day.kwh if powered else None,
+            "power_exported_kwh": day.exported_kwh if powered else None,
+            "register_kwh": sum(hour.mwh for hour in found[1].values()) / 1e6 if found[1] else None,
+            "register_exported_kwh": sum(hour.mwh for hour in found[2].values()) / 1e6 if found[2] else None,
+            "register_faults": sum(hour.faults for hours in found.values() for hour in hours.values()),
+        }
+        for quantity, name in ((1, "energy"), (2, "exported")):
+            gives, covers = Counter(), Counter()
+            for start_ms, hour in found[quantity].items():
+                if start_ms != EARLIER or not powered:
+                    own = wall_hour(zone, (midnight_ms(zone, of_day) if start_ms == EARLIER else start_ms) // QUARTER_MS)
+                    gives[own] += hour.mwh
+                    covers[own] += hour.covered_ms
+            for own in gives:
+                if covers[own] >= powered.get(own, 0) and (covers[own] or gives[own]):
+                    setattr(day.hours[own], name, Fraction(3600 * gives[own]))
+                    day.hours[own].covered_ms = max(day.hours[own].covered_ms, covers[own])
+        day.energy = sum((hour.energy for hour in day.hours.values()), Fraction(0))
+        day.exported = sum((hour.exported for hour in day.hours.values()), Fraction(0))
+        day.covered_ms = sum(hour.covered_ms for hour in day.hours.values())
 
 
 def _watched(meters, zone, rule, until=lambda minute: True) -> House | None:
@@ -472,6 +538,7 @@ def _integrate(outcome, house, meter, readings, zone, clock_ms, periods):
             readings[i + 1][0] if i + 1 < len(readings) else clock_ms,
         )
         of_reading.readings.append(time_ms)
+        of_reading.times[0].append(time_ms)
         until_ms = min(next_ms, time_ms + periods[house, meter, time_ms])
         of_reading.gaps += until_ms < min(next_ms, midnight_ms(zone, local_date(zone, time_ms) + ONE_DAY))
         while time_ms < until_ms:
@@ -517,8 +584,9 @@ def _profile(outcome, house, meter, readings, clock_ms):
 
 def _finish(outcome, key, zone, clock_ms, allowed_lateness_ms):
     begin_ms, end_ms = midnight_ms(zone, key[2]), midnight_ms(zone, key[2] + timedelta(days=1))
-    times = [begin_ms, *sorted(outcome.days[key].readings), max(begin_ms, min(end_ms, clock_ms))]
-    outcome.max_gap_ms[key] = max(b - a for a, b in pairwise(times))
+    last_ms = max(begin_ms, min(end_ms, clock_ms))
+    of_quantities = [[begin_ms, *sorted(times), last_ms] for times in (*outcome.days[key].times.values(), [])]
+    outcome.max_gap_ms[key] = min(max(b - a for a, b in pairwise(times)) for times in of_quantities)
     outcome.final[key] = end_ms + allowed_lateness_ms <= clock_ms
 
 

@@ -23,6 +23,7 @@ from jobs.core.energy import HOUR, HOUR_1
 from jobs.core.minutes import PIECE, pieces
 from jobs.core.quantities import REFUSED
 from jobs.core.readings import BURST, Columns, Readings
+from jobs.core.register_sections import ENERGY, register_arrivals
 from jobs.core.runs import begins
 from jobs.core.sections import ARRIVED, ARRIVED_1, ARRIVED_2, arrivals
 from jobs.core.shards import shard_of
@@ -42,12 +43,14 @@ HOUSE = np.dtype(
         ("minutes", "i4"),
         ("hours", "i4"),
         ("carried", "i4"),
+        ("energies", "i4"),
     ]
 )
-NUMBERED = ("sections", "bins", "minutes", "hours", "carried")
-HOUSE_1 = np.dtype([field for field in HOUSE.descr if field[0] != "hours"])
+NUMBERED = ("sections", "bins", "minutes", "hours", "carried", "energies")
+HOUSE_2 = np.dtype(HOUSE.descr[:-1])
+HOUSE_1 = np.dtype([field for field in HOUSE_2.descr if field[0] != "hours"])
 """A house as stored in state of version 1."""
-_HEAD = struct.Struct("<IIIIIIIII")
+_HEAD, _HEAD_2 = struct.Struct("<IIIIIIIIII"), struct.Struct("<IIIIIIIII")
 _HEAD_1 = struct.Struct("<IHIIIII")
 _WHOLE_HEAD = struct.Struct("<IIII")
 STATE_VERSION = 3
@@ -173,7 +176,7 @@ class Batch:
     """s sections of one house in order of arrival, with e entries of their histograms, p minutes, h hours and n of their readings.
 
     The arrays are flat: the entries of the first section come first, then those of the second, and so on. A section has `bins` histogram
-    entries, `minutes` minutes, `hours` hours and `carried` readings.
+    entries, `minutes` minutes, `hours` hours and `carried` readings. One of a register has `energies` readings and nothing else.
     """
 
     house_id: int
@@ -186,6 +189,7 @@ class Batch:
     hours: Rows  # HOUR (h,), of jobs.core.energy
     gap_ms: NDArray[np.uint32]  # uint32 (n,), time since the section's previous carried reading; for the first, since first_ms
     watts: Float32s  # float32 (n,)
+    energies: Rows  # ENERGY (q,), of jobs.core.register_sections
     whole: Whole = NO_WHOLE
 
     def halves(self) -> tuple[Batch, Batch] | None:
@@ -209,6 +213,7 @@ class Batch:
             hours=self.hours[own["hours"]],
             gap_ms=self.gap_ms[own["carried"]],
             watts=self.watts[own["carried"]],
+            energies=self.energies[own["energies"]],
             whole=self.whole.of(sections),
         )
 
@@ -226,12 +231,13 @@ class Batches:
     hours: Rows
     gap_ms: NDArray[np.uint32]
     watts: Float32s
+    energies: Rows
     whole: Whole = NO_WHOLE
 
     def __iter__(self) -> Iterator[Batch]:
         """Yield the batches."""
-        s = e = p = h = n = 0
-        for house_id, zone, newest_ms, sections, bins, minutes, hours, carried in self.houses.tolist():
+        s = e = p = h = n = q = 0
+        for house_id, zone, newest_ms, sections, bins, minutes, hours, carried, energies in self.houses.tolist():
             own = self.sections[s : s + sections]
             yield Batch(
                 house_id,
@@ -244,9 +250,10 @@ class Batches:
                 self.hours[h : h + hours],
                 self.gap_ms[n : n + carried],
                 self.watts[n : n + carried],
+                self.energies[q : q + energies],
                 self.whole.of(own),
             )
-            s, e, p, h, n = s + sections, e + bins, p + minutes, h + hours, n + carried
+            s, e, p, h, n, q = s + sections, e + bins, p + minutes, h + hours, n + carried, q + energies
 
     def by_shard(self, shards: int) -> Iterator[tuple[int, bytes]]:
         """Yield (shard, its packed batches) for each of the `shards` shards that has any. The houses must be sorted by shard."""
@@ -256,7 +263,7 @@ class Batches:
 
     def of_houses(self, begin: int, end: int) -> Batches:
         """The batches of the houses begin to end (exclusive)."""
-        s, e, p, h, n = (slice(*self._places[name][[begin, end]].tolist()) for name in NUMBERED)
+        s, e, p, h, n, q = (slice(*self._places[name][[begin, end]].tolist()) for name in NUMBERED)
         return Batches(
             self.zones,
             self.houses[begin:end],
@@ -267,6 +274,7 @@ class Batches:
             self.hours[h],
             self.gap_ms[n],
             self.watts[n],
+            self.energies[q],
             self.whole.of(self.sections[s]),
         )
 
@@ -286,24 +294,26 @@ class Batches:
         Everything is compressed except the powers, which hardly shrink. Compression costs less than carrying the bytes through the JVM.
         """
         zones = "\n".join(self.zones).encode()
-        arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.hours, self.gap_ms
+        arrays = self.houses, self.sections, self.bin, self.count, self.minutes, self.hours, self.gap_ms, self.energies
         columns: bytes = lz4.block.compress(zones + b"".join(array.tobytes() for array in arrays))
-        sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.hours, self.watts))
+        sizes = map(len, (zones, self.houses, self.sections, self.bin, self.minutes, self.hours, self.watts, self.energies))
         return _HEAD.pack(_NO_SIZE + STATE_VERSION, len(columns), *sizes) + columns + self.watts.tobytes() + self.whole.pack()
 
 
 def unpack(body: bytes) -> Batches:
     """Inverse of Batches.pack; also reads versions 1 and 2."""
     version = max(1, int.from_bytes(body[:4], "little") - _NO_SIZE)
+    hours = energies = 0
     if version == 1:
         head, house, arrived = _HEAD_1.size, HOUSE_1, ARRIVED_1
         size, zones, houses, sections, entries, minutes, readings = _HEAD_1.unpack_from(body)
-        hours = 0
+    elif version == 2:
+        head, house, arrived = _HEAD_2.size, HOUSE_2, ARRIVED_2
+        _, size, zones, houses, sections, entries, minutes, hours, readings = _HEAD_2.unpack_from(body)
     else:
-        if version != 2:
-            require_version(version, STATE_VERSION)
-        head, house, arrived = _HEAD.size, HOUSE, ARRIVED if version == STATE_VERSION else ARRIVED_2
-        _, size, zones, houses, sections, entries, minutes, hours, readings = _HEAD.unpack_from(body)
+        require_version(version, STATE_VERSION)
+        head, house, arrived = _HEAD.size, HOUSE, ARRIVED
+        _, size, zones, houses, sections, entries, minutes, hours, readings, energies = _HEAD.unpack_from(body)
     columns, at, arrays = lz4.block.decompress(memoryview(body)[head : head + size]), zones, list[Any]()
     for dtype, length in (
         (house, houses),
@@ -313,21 +323,23 @@ def unpack(body: bytes) -> Batches:
         (PIECE, minutes),
         (HOUR if version == STATE_VERSION else HOUR_1, hours),
         (np.uint32, readings),
+        (ENERGY, energies),
     ):
         arrays.append(np.frombuffer(columns, dtype, length, at))
         at += arrays[-1].nbytes
     arrays[0], arrays[1], arrays[5] = widened(arrays[0], HOUSE), widened(arrays[1], ARRIVED), widened(arrays[5], HOUR)
-    arrays.append(np.frombuffer(body, np.float32, readings, head + size))
-    arrays.append(_unpack_whole(memoryview(body)[head + size + arrays[-1].nbytes :], version))
+    watts = np.frombuffer(body, np.float32, readings, head + size)
+    arrays.insert(-1, watts)
+    arrays.append(_unpack_whole(memoryview(body)[head + size + watts.nbytes :], version))
     return Batches(columns[:zones].decode().split("\n"), *arrays)
 
 
 def alone(batch: Batch) -> Batches:
     """One batch as a Batches of its own."""
-    house = batch.house_id, 0, batch.newest_ms, len(batch.sections), len(batch.bin), len(batch.minutes), len(batch.hours), len(batch.watts)
+    numbers = map(len, (batch.sections, batch.bin, batch.minutes, batch.hours, batch.watts, batch.energies))
     return Batches(
         [batch.timezone],
-        np.array([house], HOUSE),
+        np.array([(batch.house_id, 0, batch.newest_ms, *numbers)], HOUSE),
         batch.sections,
         batch.bin,
         batch.count,
@@ -335,6 +347,7 @@ def alone(batch: Batch) -> Batches:
         batch.hours,
         batch.gap_ms,
         batch.watts,
+        batch.energies,
         batch.whole,
     )
 
@@ -351,6 +364,11 @@ def house_batches(
     bin_index, counts = _histograms(sections, readings.columns.watts) if wanted.histograms else _NO_HISTOGRAMS
     minutes = pieces(sections, readings) if wanted.minutes else _NO_MINUTES
     gap_ms, watts = _NO_READINGS if wanted.readings_over_watts is None else _carried(sections, readings, wanted.readings_over_watts)
+    energies = _NO_ENERGIES
+    if len(readings.registers.channels):
+        of_registers, energies = register_arrivals(readings, partition, offset)
+        sections = np.append(sections, of_registers)
+        sections = sections[np.argsort(sections["burst"], kind="stable")]
     houses = np.zeros(len(readings.bursts), HOUSE)
     return Batches(
         readings.zones,
@@ -362,6 +380,7 @@ def house_batches(
         hours,
         gap_ms,
         watts,
+        energies,
         NO_WHOLE if whole is None else Whole.among(readings.columns, whole),
     )
 
@@ -369,6 +388,7 @@ def house_batches(
 _NO_HISTOGRAMS = np.empty(0, np.uint16), np.empty(0, np.uint32)
 _NO_MINUTES = np.empty(0, PIECE)
 _NO_READINGS = np.empty(0, np.uint32), np.empty(0, np.float32)
+_NO_ENERGIES = np.empty(0, ENERGY)
 
 
 @compiled
@@ -388,6 +408,7 @@ def _add_up(houses, bursts, sections):
             house.minutes += sections[s].minutes
             house.hours += sections[s].hours
             house.carried += sections[s].carried
+            house.energies += sections[s].energies
             s += 1
     return k
 

@@ -1,5 +1,7 @@
 """The open days of one house. Readings may come in any order, repeatedly or late.
 
+The sections of power and those of each register of a meter are apart: each has its own spans. What follows is said of power.
+
 A reading holds until the meter's next one, but no longer than the period of its channel (without one, max_sample_period_ms) and not beyond
 the house's newest reading. Its energy is its power times that time (left rectangle, clipped interval, as in NILMTK's totalenergy). Sections
 that touch are joined, so a house needs one section a meter and day, however many readings it sends.
@@ -8,14 +10,15 @@ that touch are joined, so a house needs one section a meter and day, however man
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from jobs.core.energy import add, amounts, sums_of
+from jobs.core.quantities import EXPORT, IMPORT, POWER
 from jobs.core.sections import ARRIVED, SECTION, SECTION_1, SECTION_2, period_of
 from jobs.core.state_version import require_version, widened
-from jobs.core.totals import daily, following
+from jobs.core.totals import combined, daily, following
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, midnights
@@ -23,8 +26,9 @@ from smartmeter.loops import append
 from smartmeter.settings import Settings
 
 STATE_VERSION = 3
-SECTION_OF = {1: SECTION_1, 2: SECTION_2, STATE_VERSION: SECTION}
-_HEAD = struct.Struct("<Bqiqii")
+_HEAD, _SECTIONS = struct.Struct("<Bqiqii"), struct.Struct("<III")
+
+NO_SECTIONS = np.empty(0, SECTION)
 
 JOINED = np.dtype([("meter_id", "i4"), ("day", "i4"), ("last_ms", "i8"), ("held_ms", "i8"), ("last_watts", "f4")])
 """The last reading of a section that was joined to the next one, and how long it held."""
@@ -59,14 +63,16 @@ class HouseDays:
     closed_day: int  # this local day and all before it are closed
     revision: int  # of the last result
     changed_from: int  # first local day whose results are not yet sent, or ALL_SENT
-    sections: Rows  # SECTION, joined; of closed days, only the last with readings of each meter
+    sections: Rows  # SECTION of power, joined; of closed days, only the last with readings of each meter
+    registers: dict[int, Rows] = field(default_factory=lambda: dict.fromkeys((IMPORT, EXPORT), NO_SECTIONS))
+    """Quantity -> SECTION of its registers, joined, of open days."""
 
     ALL_SENT = 2**31 - 1
 
     @classmethod
     def known(cls, state: bytes | None, timezone: str) -> HouseDays:
         """A house restored from its state; without one, an unseen house in the given time zone."""
-        return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, np.empty(0, SECTION)) if state is None else cls.from_bytes(state)
+        return cls(timezone, NEVER, -1, 0, cls.ALL_SENT, NO_SECTIONS) if state is None else cls.from_bytes(state)
 
     def emptied(self) -> HouseDays:
         """The house as if it had sent nothing, except that its revisions go on rising."""
@@ -78,28 +84,52 @@ class HouseDays:
         Returns (verdict on each section, uint8 (s,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
         JOINED: the readings that hold from one section to the next, now that these are one).
         """
-        self.sections, verdict, links, joined, self.changed_from = _take(
-            self.sections,
+        verdict = np.empty(len(arrived), np.uint8)
+        of_power = arrived["quantity"] == POWER
+        self.sections, verdict[of_power], links, joined = self._take(self.sections, arrived[of_power], rules, rules.max_sample_period_ms)
+        if not of_power.all():
+            for quantity, sections in self.registers.items():
+                own = arrived["quantity"] == quantity
+                self.registers[quantity], verdict[own], _, _ = self._take(sections, arrived[own], rules, 0)
+        self.clock_ms = max(self.clock_ms, newest_ms)
+        return verdict, links, joined
+
+    def _take(self, sections: Rows, arrived: Rows, rules: Rules, max_sample_period_ms: int) -> tuple[Rows, Bytes, Rows, Rows]:
+        """(the sections with those that arrived, verdict on each of these, links, joined), all of one quantity."""
+        sections, verdict, links, joined, self.changed_from = _take(
+            sections,
             arrived,
             midnights(self.timezone),
             self.clock_ms,
             self.closed_day,
             self.changed_from,
-            rules.max_sample_period_ms,
+            max_sample_period_ms,
             rules.allowed_lateness_ms,
         )
-        self.clock_ms = max(self.clock_ms, newest_ms)
-        return verdict, links, joined
+        return sections, verdict, links, joined
 
     def cuts(self, arrived: Rows, can_be_cut: Bools, rules: Rules) -> tuple[Ints, Ints]:
         """Where to cut the sections (ARRIVED (s,)) that overlap in part with earlier ones, so that no piece does.
 
         can_be_cut: bool (s,). Returns (section, start in ms) of each piece, int64 (p,), rising. Sections that stay whole have no pieces.
         """
-        of_section, start_ms = _cuts(
-            self.sections, arrived, can_be_cut, midnights(self.timezone), self.clock_ms, self.closed_day, rules.allowed_lateness_ms
-        )
-        return of_section, start_ms
+        found = []
+        for quantity, sections in ((POWER, self.sections), *self.registers.items()):
+            own = np.flatnonzero(arrived["quantity"] == quantity)
+            if len(own):
+                of_own, start_ms = _cuts(
+                    sections,
+                    arrived[own],
+                    can_be_cut[own],
+                    midnights(self.timezone),
+                    self.clock_ms,
+                    self.closed_day,
+                    rules.allowed_lateness_ms,
+                )
+                found.append((own[of_own], start_ms))
+        of_section, start_ms = (np.concatenate(columns) for columns in zip(*found))
+        order = np.argsort(of_section, kind="stable")
+        return of_section[order], start_ms[order]
 
     def over_by_now(self, rules: Rules) -> int:
         """The last local day that is over by the house's own clock. If it is after closed_day, it is not closed yet."""
@@ -110,9 +140,20 @@ class HouseDays:
         """Whether nothing has changed since the last results."""
         return self.changed_from == self.ALL_SENT
 
-    def results(self, rules: Rules) -> tuple[Rows, Bools]:
-        """(RESULT rows of open days that changed since the last call or are over, whether each is final)."""
+    def results(self, rules: Rules, given: Rows | None = None) -> tuple[Rows, Bools]:
+        """(RESULT rows of open days that changed since the last call or are over, whether each is final): energy is that of power.
+
+        given: RESULT of days to which registers give energy, which may have no reading.
+        """
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_sample_period_ms)
+        if given is not None:
+            of_registers = [daily(sections, self.timezone, self.clock_ms, 0) for sections in self.registers.values()]
+            for of_register in of_registers:
+                of_register["gaps"] = 0  # a difference covers any gap
+            rows = combined(rows, *of_registers, given)
+            bounds = midnights(self.timezone)
+            until_ms = np.minimum(bounds[rows["day"] + 1], self.clock_ms)
+            rows["max_gap_ms"] = np.minimum(rows["max_gap_ms"], np.maximum(until_ms - bounds[rows["day"]], 0))
         over = self.over_by_now(rules)
         changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
         rows = rows[changed & (rows["day"] > self.closed_day)]
@@ -138,22 +179,32 @@ class HouseDays:
         keep = ~closed
         keep[measured[np.diff(self.sections["meter_id"][measured], append=-1) != 0]] = True
         self.sections = self.sections[keep]
+        self.registers = {quantity: sections[sections["day"] > self.closed_day] for quantity, sections in self.registers.items()}
 
     def to_bytes(self) -> bytes:
         """This state in a stable form, as kept in checkpoints."""
         zone = self.timezone.encode()
         head = _HEAD.pack(STATE_VERSION, self.clock_ms, self.closed_day, self.revision, self.changed_from, len(zone))
-        return head + zone + self.sections.tobytes()
+        every = self.sections, *self.registers.values()
+        return head + zone + _SECTIONS.pack(*map(len, every)) + b"".join(sections.tobytes() for sections in every)
 
     @classmethod
     def from_bytes(cls, state: bytes) -> HouseDays:
         """Inverse of to_bytes; also reads versions 1 and 2."""
         version, clock_ms, closed_day, revision, changed_from, size = _HEAD.unpack_from(state)
-        if version not in SECTION_OF:
-            require_version(version, STATE_VERSION)
         body = _HEAD.size + size
-        sections = widened(np.frombuffer(state, SECTION_OF[version], offset=body), SECTION)
-        return cls(state[_HEAD.size : body].decode(), clock_ms, closed_day, revision, changed_from, sections)
+        house = cls(state[_HEAD.size : body].decode(), clock_ms, closed_day, revision, changed_from, NO_SECTIONS)
+        if version <= 2:
+            house.sections = widened(np.frombuffer(state, SECTION_1 if version == 1 else SECTION_2, offset=body), SECTION)
+            return house
+        require_version(version, STATE_VERSION)
+        counts, at = _SECTIONS.unpack_from(state, body), body + _SECTIONS.size
+        house.sections, *registers = (
+            np.frombuffer(state, SECTION, count, at + SECTION.itemsize * before)
+            for count, before in zip(counts, (0, counts[0], counts[0] + counts[1]))
+        )
+        house.registers = dict(zip(house.registers, registers))
+        return house
 
 
 @compiled

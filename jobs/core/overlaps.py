@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from jobs.core.batches import NO_WHOLE, Batch, Batches, Wanted, Whole, house_batches
 from jobs.core.house_days import HouseDays, Rules
-from jobs.core.quantities import REFUSED
+from jobs.core.quantities import POWER, REFUSED
 from jobs.core.readings import BURST, Columns, Readings
 from smartmeter.arrays import Bools, Ints, Rows
 from smartmeter.compiled import compiled
@@ -88,17 +88,46 @@ def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:
 
     No piece overlaps in part with the house's sections or with earlier ones of the batch.
     """
-    if not len(batch.whole.number):
+    of_register = batch.sections["quantity"] != POWER
+    if not len(batch.whole.number) and not of_register.any():
         return batch
-    of_section, start_ms = house.cuts(batch.sections, np.isin(batch.sections["burst"], batch.whole.number), rules)
+    of_section, start_ms = house.cuts(batch.sections, of_register | np.isin(batch.sections["burst"], batch.whole.number), rules)
     if not len(of_section):
         return replace(batch, whole=NO_WHOLE)
+    of_registers = of_register[of_section]
+    pieces = _power_pieces(batch, of_section[~of_registers], start_ms[~of_registers], rules, wanted)
+    if of_registers.any():
+        sections, energies = _register_pieces(batch, of_section[of_registers], start_ms[of_registers])
+        pieces = replace(pieces, sections=np.append(pieces.sections, sections), energies=energies)
+    return _spliced(batch, np.append(of_section[~of_registers], of_section[of_registers]), pieces)
+
+
+def _power_pieces(batch: Batch, of_section: Ints, start_ms: Ints, rules: Rules, wanted: Wanted) -> Batches:
+    """The pieces of sections of power."""
     columns = _columns(batch, of_section, start_ms)
     nowhere = np.zeros(len(of_section), np.int64)
     pieces = house_batches(Readings([batch.timezone], columns), nowhere, nowhere, rules.max_sample_period_ms, wanted)
     for name in ("burst", "partition", "offset", "before_ms"):
         pieces.sections[name] = batch.sections[name][of_section]
-    return _spliced(batch, of_section, pieces)
+    return pieces
+
+
+def _register_pieces(batch: Batch, of_section: Ints, start_ms: Ints) -> tuple[Rows, Rows]:
+    """(ARRIVED, ENERGY) of the pieces of sections of registers."""
+    pieces, ends, found = batch.sections[of_section], np.cumsum(batch.sections["energies"]), []
+    goes_on = np.append(of_section[1:] == of_section[:-1], False)
+    end_ms = np.where(goes_on, np.append(start_ms[1:], 0), pieces["end_ms"])
+    for piece, s, begin_ms, until_ms in zip(pieces, of_section.tolist(), start_ms.tolist(), end_ms.tolist()):
+        energies = batch.energies[ends[s] - batch.sections["energies"][s] : ends[s]]
+        energies = energies[(energies["time_ms"] >= begin_ms) & (energies["time_ms"] < until_ms)]
+        refused = energies["mwh"] < 0
+        times_ms = energies["time_ms"][~refused]
+        piece["start_ms"], piece["end_ms"], piece["energies"] = begin_ms, until_ms, len(energies)
+        piece["readings"], piece["refused"] = len(times_ms), -energies["mwh"][refused].sum()
+        piece["first_ms"], piece["last_ms"] = times_ms[[0, -1]] if len(times_ms) else (0, 0)
+        piece["max_gap_ms"] = np.diff(times_ms).max(initial=0)
+        found.append(energies)
+    return pieces, np.concatenate(found)
 
 
 def _columns(batch: Batch, of_section: Ints, start_ms: Ints) -> Columns:
@@ -183,5 +212,6 @@ def _spliced(batch: Batch, of_section: Ints, pieces: Batches) -> Batch:
         hours=entries("hours", "hours"),
         gap_ms=entries("carried", "gap_ms"),
         watts=entries("carried", "watts"),
+        energies=entries("energies", "energies"),
         whole=NO_WHOLE,
     )

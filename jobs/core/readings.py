@@ -102,20 +102,13 @@ def read(payloads: list[bytes], latest_ms: int, shards: int = 1, oldest_ms: int 
     data, ends = np.frombuffer(b"".join(payloads), np.uint8), np.cumsum(list(map(len, payloads)), dtype=np.int64)
     readings = _decode(data, ends, np.ones(len(payloads), bool), latest_ms, shards)
     unknown = [number for number, name in enumerate(readings.zones) if not is_timezone(name)]
-    unusable = np.isin(readings.bursts["zone"], unknown) | (readings.bursts["start_ms"] < oldest_ms) | not_used_yet(readings)
+    unusable = np.isin(readings.bursts["zone"], unknown) | (readings.bursts["start_ms"] < oldest_ms)
     if unusable.any():
         usable = np.ones(len(payloads), bool)
         usable[readings.bursts["message"][unusable]] = False
         readings = _decode(data, ends, usable, latest_ms, shards)
     good = set(readings.bursts["message"].tolist()) if len(readings.bursts) < len(payloads) else range(len(payloads))
     return readings, {i: why_bad(payload, latest_ms, oldest_ms) or CANNOT_BE_READ for i, payload in enumerate(payloads) if i not in good}
-
-
-def not_used_yet(readings: Readings) -> Bools:
-    """bool (b,): the bursts with a register. They are decoded, but no job uses them so far."""
-    found = np.zeros(len(readings.bursts), bool)
-    found[readings.registers.channels["burst"]] = True
-    return found
 
 
 def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str | None:
@@ -125,7 +118,7 @@ def why_bad(payload: bytes, latest_ms: int, oldest_ms: int = EARLIEST_MS) -> str
         burst = decode_burst(payload)
     except CodecError as error:
         return str(error)
-    return _disorder(burst, latest_ms) or _disorder_of_channels(burst) or _too_old(burst, latest_ms, oldest_ms) or _unused(burst)
+    return _disorder(burst, latest_ms) or _disorder_of_channels(burst) or _too_old(burst, latest_ms, oldest_ms)
 
 
 def _disorder(burst: Burst, latest_ms: int) -> str | None:
@@ -182,13 +175,6 @@ def _disorder_of_channels(burst: Burst) -> str | None:
     listed = Counter(zip(burst.meter_ids.tolist(), quantities.tolist() or [POWER] * channels))
     if twice := [meter_id for (meter_id, _), times in listed.items() if times > 1]:
         return f"meter {twice[0]} is listed twice for the same quantity"
-    return None
-
-
-def _unused(burst: Burst) -> str | None:
-    """The reason why a burst that is in order is not used so far, in words; None if it is."""
-    if (burst.quantities > POWER).any():
-        return "it has readings of a register (quantities 1 or 2): registers are not used yet, send power"
     return None
 
 

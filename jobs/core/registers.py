@@ -24,8 +24,11 @@ from typing import NamedTuple
 import numpy as np
 
 from jobs.core.hours import Hours
+from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
+from jobs.core.quantities import EXPORT, IMPORT
 from jobs.core.runs import begins
+from jobs.core.stage import Change
 from jobs.core.state import HouseState
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Bools, Ints, Rows
@@ -39,7 +42,6 @@ LONGEST_GAP_MS = 2**40
 """No difference counts over more than this, 34 years: the products below have 64 bits."""
 MOST_METER_DAYS = 20_000
 """Over how many days a difference is split, times the registers of the house. The first of them takes what lies before."""
-MJ_PER_MWH = 3600
 
 POINT = np.dtype([("meter_id", "i4"), ("settled", "?"), ("time_ms", "i8"), ("mwh", "i8")])
 """21 bytes: a reading of a register that later ones may need. settled: whether the difference to it from the one before is."""
@@ -55,6 +57,9 @@ REGISTER_HOUR = np.dtype(
     ]
 )
 """32 bytes: what a register gives in one local hour, or what is added to that."""
+
+NAMES = {IMPORT: "import_register", EXPORT: "export_register"}
+"""Quantity -> the first word of its values in state."""
 
 CLOSED = -1
 """The day of a REGISTER_HOUR of closed days, all in one."""
@@ -112,6 +117,11 @@ class HouseRegisters:
         points = np.append(self.points, new)
         self.points = points[np.lexsort((points["time_ms"], points["meter_id"]))]
 
+    def first_day(self, sections: Rows, timezone: str) -> int:
+        """The first local day of which new sections (ARRIVED) may have changed something, once they are added."""
+        own = self.points["time_ms"][np.isin(self.points["meter_id"], sections["meter_id"])]
+        return int(day_of(timezone, int(own.min())))
+
     def take(self, sections: Rows, over: Ints, time_ms: Ints, mwh: Ints, timezone: str) -> None:
         """Add the readings (n,) of new sections (ARRIVED (s,)), in order of arrival. over: (s,), the last day that was over at each arrival."""
         for day in np.unique(over).tolist():
@@ -140,11 +150,11 @@ class HouseRegisters:
         needed = ~(points["settled"] & np.append(points["settled"][1:] & (points["meter_id"][1:] == points["meter_id"][:-1]), False))
         self.points = points[needed & ~odd]
 
-    def of_days(self, days: Ints, timezone: str) -> Rows:
-        """REGISTER_HOUR of some local days, closed ones or open; the latter as they stand."""
-        open_now = self._open(timezone)
-        found: Rows = summed(self.hours.of_days(days.tolist()), open_now[np.isin(open_now["day"], days)])
-        return found
+    def every_hour(self, timezone: str) -> Rows:
+        """REGISTER_HOUR of all local days that are not dropped: of closed ones, and of open ones as they stand."""
+        hours = summed(self.hours.of_days(self.hours.every_day), self._open(timezone))
+        some: Rows = hours[(hours["mwh"] != 0) | (hours["covered_ms"] != 0) | (hours["faults"] != 0)]
+        return some
 
     def keep(self) -> None:
         """Write the state."""
@@ -155,12 +165,11 @@ class HouseRegisters:
         """REGISTER_HOUR of the open days: what is not settled, as it stands, and what is owed to or by them."""
         found, _ = self._settled(self.points.copy(), np.full(len(self.points), NEVER), timezone)
         is_closed = found["day"] == CLOSED
-        owed = _but_nothing(summed(self.owed, found[is_closed]))
-        found = found[~is_closed]
-        if not len(owed):
-            return found
-        known = self.hours.of_days(day for day in self.hours.every_day if day > self.closed_day)
-        return np.append(found, repaid(summed(known, found), owed, self.closed_day + 1))
+        owed, of_open = _but_nothing(summed(self.owed, found[is_closed])), [found[~is_closed]]
+        if len(owed):
+            stored = self.hours.of_days(day for day in self.hours.every_day if day > self.closed_day)
+            of_open.append(repaid(summed(stored, *of_open), owed, self.closed_day + 1))
+        return np.concatenate(of_open)
 
     def _settled(self, points: Rows, since_ms: Ints, timezone: str) -> tuple[Rows, Bools]:
         """(REGISTER_HOUR of the differences that can be settled, which of the points are odd). Marks the settled points."""
@@ -181,6 +190,34 @@ class HouseRegisters:
         hours = hours.copy()
         hours["day"], hours["start_ms"], hours["covered_ms"] = CLOSED, 0, 0
         self.owed = _but_nothing(summed(self.owed, hours))
+
+
+def taken(change: Change, rules: Rules, max_connection_w: int) -> dict[int, HouseRegisters]:
+    """Quantity -> the registers of a house, with those of a batch that it has taken in; only those that it has."""
+    sections, house, found = change.batch.sections, change.house, dict[int, HouseRegisters]()
+    before_ms = np.maximum(sections["before_ms"], change.clock_before_ms)
+    over = day_of(house.timezone, before_ms - rules.allowed_lateness_ms) - 1
+    for quantity, name in NAMES.items():
+        own = change.used & (sections["quantity"] == quantity)
+        if own.any() or change.state.get(name) is not None:
+            found[quantity] = registers = HouseRegisters(change.state, name, house.closed_day, max_connection_w)
+            energies = change.batch.energies[own.repeat(sections["energies"])]
+            energies = energies[energies["mwh"] >= 0]
+            registers.take(sections[own], over[own], energies["time_ms"], energies["mwh"], house.timezone)
+            if len(energies):
+                house.changed_from = min(house.changed_from, registers.first_day(sections[own], house.timezone))
+            registers.close(house.over_by_now(rules), house.timezone)
+            registers.settle(house.registers[quantity], house.timezone, house.clock_ms)
+    return found
+
+
+def known(state: HouseState, house: HouseDays, max_connection_w: int) -> dict[int, HouseRegisters]:
+    """Quantity -> the registers of a house; only those that it has."""
+    return {
+        quantity: HouseRegisters(state, name, house.closed_day, max_connection_w)
+        for quantity, name in NAMES.items()
+        if state.get(name) is not None
+    }
 
 
 def repaid(hours: Rows, owed: Rows, open_day: int) -> Rows:

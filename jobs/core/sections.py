@@ -54,12 +54,14 @@ _OF_BURST = [
     ("carried", "i4"),  # how many of the batch's readings are this section's
     ("minutes", "i4"),  # how many of the batch's minutes are this section's
     ("hours", "i4"),  # how many of the batch's hours are this section's; 0 if it lies within one hour
+    ("quantity", "i4"),  # see jobs.core.quantities; what is said of power is 0 for a register
+    ("energies", "i4"),  # how many of the batch's readings of registers are this section's
 ]
 
 ARRIVED = np.dtype([*SECTION.descr, *_OF_BURST])
 """A section of one burst, with what is needed to judge whether it is late, and with the sizes of its shares of the batch."""
 
-ARRIVED_1, ARRIVED_2 = np.dtype([*SECTION_1.descr, *_OF_BURST[:-1]]), np.dtype([*SECTION_2.descr, *_OF_BURST])
+ARRIVED_1, ARRIVED_2 = np.dtype([*SECTION_1.descr, *_OF_BURST[:-3]]), np.dtype([*SECTION_2.descr, *_OF_BURST[:-2]])
 """Its forms in state of versions 1 and 2."""
 
 
@@ -70,7 +72,7 @@ def arrivals(readings: Readings, partition: Ints, offset: Ints, max_sample_perio
     partition, offset: (b,), place of each burst's message. The column `burst` holds the index of the burst, and before_ms the newest
     reading of the same house in the bursts before it.
     """
-    days = _local_days(readings)
+    days = local_days(readings)
     sections = np.zeros(int(np.sum(days.count * readings.bursts["channels"])), ARRIVED)
     hours = np.zeros(_most_hours(readings.columns, days), HOUR)
     return sections, hours[: _fill(sections, hours, readings.columns, partition, offset, days, max_sample_period_ms)]
@@ -79,7 +81,8 @@ def arrivals(readings: Readings, partition: Ints, offset: Ints, max_sample_perio
 def sections_in(readings: Readings) -> int:
     """The most sections that many bursts can give, assuming that each touches one local day more than its length, rounded up to days."""
     bursts = readings.bursts
-    return int(np.sum(((bursts["end_ms"] - bursts["start_ms"] - 1) // DAY_MS + 2) * bursts["channels"]))
+    channels = bursts["channels"] + np.bincount(readings.registers.channels["burst"], minlength=len(bursts))
+    return int(np.sum(((bursts["end_ms"] - bursts["start_ms"] - 1) // DAY_MS + 2) * channels))
 
 
 class LocalDays(NamedTuple):
@@ -92,7 +95,8 @@ class LocalDays(NamedTuple):
     edges_at: Ints  # int64 (b, 2), begin and end of each burst's edges
 
 
-def _local_days(readings: Readings) -> LocalDays:
+def local_days(readings: Readings) -> LocalDays:
+    """The local days of many bursts."""
     bursts, zones = readings.bursts, readings.zones
     first = days_of(zones, bursts["zone"], bursts["start_ms"])
     last = days_of(zones, bursts["zone"], bursts["end_ms"] - 1)

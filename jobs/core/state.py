@@ -14,7 +14,20 @@ STATE_PROTOCOL = 4
 NO_STATE = pickle.dumps(({}, set()), STATE_PROTOCOL)
 """Pickled initial state of an unseen house."""
 
-LARGE = {"pane", "window", "versions", "waiting", "hours", "cells", "shapes", "usuals", "durations", "aside"}
+LARGE = {
+    "pane",
+    "window",
+    "versions",
+    "waiting",
+    "hours",
+    "cells",
+    "shapes",
+    "usuals",
+    "durations",
+    "aside",
+    "import_register_hours",
+    "export_register_hours",
+}
 """First words of the names of values that are large or numerous, and seldom change."""
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.core.energy import HOUR, add, amounts, hold, sums_of
 from jobs.core.local_hours import HOUR_MS, edges_of
+from jobs.core.runs import begins
 from jobs.core.sections import period_of
 from smartmeter.arrays import Rows
 from smartmeter.compiled import compiled
@@ -47,6 +48,21 @@ def daily(sections: Rows, timezone: str, clock_ms: int, max_sample_period_ms: in
     measured = _add_up(results, sections, midnights(timezone), clock_ms, max_sample_period_ms)
     every = _add_unused(results, measured, sections, midnights(timezone), clock_ms)
     return results[:every] if every == measured else np.sort(results[:every], order=("meter_id", "day"))
+
+
+ADDED = [name for name in RESULT.names or () if name not in ("meter_id", "day")]
+
+
+def combined(*some: Rows) -> Rows:
+    """RESULT of meters' quantities as one row a meter and day, sorted so. Of their longest gaps, the shortest holds."""
+    rows = np.concatenate(some)
+    rows = rows[np.lexsort((rows["day"], rows["meter_id"]))]
+    first = begins(rows["meter_id"], rows["day"])
+    sums: Rows = rows[first]
+    for name in ADDED if len(first) else ():
+        of_rows = np.minimum if name == "max_gap_ms" else np.add
+        sums[name] = of_rows.reduceat(rows[name], first)
+    return sums
 
 
 @compiled

@@ -84,6 +84,11 @@ class DailyEnergyRecord(TypedDict):
     exported_kwh: float
     hour_exported_kwh: list[float]
     gaps: int
+    power_kwh: float | None
+    power_exported_kwh: float | None
+    register_kwh: float | None
+    register_exported_kwh: float | None
+    register_faults: int
 
 
 class MeterUsualRecord(TypedDict):

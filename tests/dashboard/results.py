@@ -57,6 +57,7 @@ HOURS = {
 }
 """Start (UTC), local hour and kWh; the hours of other days are not known."""
 NO_EXPORT = 0.0, []
+NO_REGISTERS = None, None, None, None, 0
 HALF_COVERED = {(1, 1, SAT), (5, 4, SPRING)}
 LABELS = {
     (1, 1): "mains",
@@ -104,7 +105,9 @@ def meter_row(house_id: int, meter_id: int, label: str, kind: str, parent: int =
 
 
 def daily_energy() -> list[tuple]:
-    rows = [(1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1, 0, [], [], [], [], *NO_EXPORT, 0)]  # as it was known before
+    rows = [
+        (1, 1, FRI, 9.0, 50, 0, 80_000.0, 0.0, 86_400, False, LONG_AGO - 1, 0, [], [], [], [], *NO_EXPORT, 0, *NO_REGISTERS)
+    ]  # as it was known before
     for (house_id, meter_id), kwh_of in ENERGY.items():
         for day, kwh in kwh_of.items():
             day_s = {5: {SPRING: 23 * 3600, SUN: 25 * 3600}}.get(house_id, {}).get(day, 86_400)
@@ -126,6 +129,7 @@ def daily_energy() -> list[tuple]:
                     *hours(house_id, meter_id, day),
                     *NO_EXPORT,
                     0,
+                    *NO_REGISTERS,
                 )
             )
     return rows

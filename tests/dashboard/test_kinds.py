@@ -12,7 +12,7 @@ from commands import status
 from dashboard import queries
 from store import client
 from tests.dashboard.conftest import database, metrics, ran, texts
-from tests.dashboard.results import FRI, LONG_AGO, NO_EXPORT, alert_id, insert, meter_row, utc
+from tests.dashboard.results import FRI, LONG_AGO, NO_EXPORT, NO_REGISTERS, alert_id, insert, meter_row, utc
 from tests.dashboard.test_pages import drawn, labelled, labels, listed
 
 DAY = date(2026, 11, 10)
@@ -90,7 +90,7 @@ def with_kinds(clickhouse):
             for meter_id, label in ((1, "mains"), (2, "heater"), (3, "fridge"))
         ],
         daily_energy=[
-            (9, meter_id, DAY, 1.0, 10, 0, 86_400.0, 0.0, 86_400, True, LONG_AGO, 0, [], [], [], [], *NO_EXPORT, 0)
+            (9, meter_id, DAY, 1.0, 10, 0, 86_400.0, 0.0, 86_400, True, LONG_AGO, 0, [], [], [], [], *NO_EXPORT, 0, *NO_REGISTERS)
             for meter_id in (1, 2, 3)
         ],
         thresholds=[threshold(1, OF_MAINS), threshold(2, OF_HEATER), threshold(3, OF_HEATER)],

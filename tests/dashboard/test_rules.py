@@ -15,7 +15,7 @@ from smartmeter.settings import ROOT
 from store import client, sink
 from tests.dashboard import results
 from tests.dashboard.conftest import database, ran, texts
-from tests.dashboard.results import KETTLE, LONG_AGO, MAINS, MON, NO_EXPORT, OVEN, SUN, alert_id, utc
+from tests.dashboard.results import KETTLE, LONG_AGO, MAINS, MON, NO_EXPORT, NO_REGISTERS, OVEN, SUN, alert_id, utc
 from tests.dashboard.test_pages import labelled
 from tests.topics import records
 
@@ -233,7 +233,10 @@ def with_live_house(clickhouse, with_topics, request):
     results.insert(
         client.writer(settings, settings.clickhouse.database),
         meters=[(8, 1, "mains", "mains", now, 0, "grid"), (8, 2, "pump", "appliance", now, 0, "load")],
-        daily_energy=[(8, n, now.date(), 1.0, 10, 0, 60.0, 0.0, 86_400, False, LONG_AGO, 0, [], [], [], [], *NO_EXPORT, 0) for n in (1, 2)],
+        daily_energy=[
+            (8, n, now.date(), 1.0, 10, 0, 60.0, 0.0, 86_400, False, LONG_AGO, 0, [], [], [], [], *NO_EXPORT, 0, *NO_REGISTERS)
+            for n in (1, 2)
+        ],
         alerts=[run],
         power_profile=[(8, 2, now - timedelta(minutes=1), 0, 60, 10, 20, 30)],
     )

@@ -105,6 +105,7 @@ def judge_energy(client: Client, expected: Outcome) -> None:
         assert row["covered_s"] == day.covered_ms / 1000
         assert row["max_gap_s"] == expected.max_gap_ms[key] / 1000
         assert row["final"] == expected.final[key]
+        assert {name: row[name] for name in day.figures} == {name: value and near(value) for name, value in day.figures.items()}
         starts, columns = list(map(ms, row["hour_starts"])), ("hours", "hour_kwh", "hour_covered_s", "hour_exported_kwh")
         assert hours_of(expected.zones[key[0]], starts, *(row[column] for column in columns)) == {
             own: (near(hour.kwh), hour.covered_ms, near(hour.exported_kwh)) for own, hour in day.hours.items()

@@ -19,7 +19,7 @@ from smartmeter.messages.rules import HOUSE, no_rule
 from smartmeter.messages.schemas import CodecError
 from tests.oracle import midnight_ms, readings_of
 from tests.unit.logs import burst as burst_of
-from tests.unit.logs import description
+from tests.unit.logs import description, with_registers
 from tests.waiting import STILL_S
 
 BURST_MS, DAY_MS = 900_000, 86_400_000
@@ -33,6 +33,8 @@ HOUSES = {  # house -> (time zone, first day): days of 23 and of 25 hours among 
     3: ("Asia/Kathmandu", date(2013, 4, 12)),
 }
 SIGNED_HOUSE, FED_IN_WATTS = 2, 400
+REGISTER_HOUSE, REGISTERS, REGISTER_MS = 1, ((1, 1), (2, 2), (9, 1)), 300_000
+"""(meter, quantity) of the registers of a house, and how often they are read. Meter 9 has nothing else."""
 HOLDING_HOUSE, HOLDS_S = 3, np.array([0, 60, 3600], np.int32)
 DAYS = 5
 STEADY_BURST_MS = 300_000
@@ -56,7 +58,7 @@ class Log:
 
     @property
     def readings(self) -> int:
-        return sum(len(burst.watts) for burst in self.bursts) + self.dead_readings
+        return sum(int(burst.counts.sum()) for burst in self.bursts) + self.dead_readings
 
 
 def house_bursts(house_id: int, timezone: str, first: date, rng) -> list[Burst]:
@@ -119,6 +121,30 @@ def overlapping(bursts: list[Burst], rng) -> list[Burst]:
     return longer
 
 
+def with_some_registers(bursts: list[Burst]) -> list[Burst]:
+    """The bursts of a house with REGISTERS. They read 0 or an absurd value now and then, and are reset for good once."""
+    begin_ms = bursts[0].start_ms
+
+    def mwh(meter: int, time_ms: int) -> int:
+        number = (time_ms - begin_ms) // REGISTER_MS
+        if number % 97 in (meter, 50):
+            return 0 if number % 97 == meter else 10**11
+        return 70_000_000 + (time_ms - begin_ms) // 1000 * 40 * meter - 60_000_000 * (number > 500)
+
+    return [
+        with_registers(
+            burst,
+            {
+                (meter, quantity): [
+                    (t, mwh(meter, t)) for t in range(-(-burst.start_ms // REGISTER_MS) * REGISTER_MS, burst.end_ms, REGISTER_MS)
+                ]
+                for meter, quantity in REGISTERS
+            },
+        )
+        for burst in bursts
+    ]
+
+
 def disturb(bursts: list[Burst], rng) -> list[Burst]:
     """Some bursts delayed for up to two hours, a few for two days; some sent again at once or later."""
     arrival = np.arange(len(bursts), dtype=float)
@@ -133,7 +159,8 @@ def disturb(bursts: list[Burst], rng) -> list[Burst]:
 def make_log(seed: int, houses=HOUSES) -> Log:
     """The log of some houses, their bursts interleaved at random."""
     rng = np.random.default_rng(seed)
-    queues = {house: disturb(overlapping(house_bursts(house, *place, rng), rng), rng) for house, place in houses.items()}
+    of_power = {house: overlapping(house_bursts(house, *place, rng), rng) for house, place in houses.items()}
+    queues = {house: disturb(with_some_registers(own) if house == REGISTER_HOUSE else own, rng) for house, own in of_power.items()}
     log = Log([], [], [], 0)
     while queues:
         house = int(rng.choice(list(queues)))
@@ -143,7 +170,7 @@ def make_log(seed: int, houses=HOUSES) -> Log:
         if rng.random() < 0.02:
             value = poison(burst, rng)
             log.dead.append(value or b"")
-            log.dead_readings += len(burst.watts)
+            log.dead_readings += int(burst.counts.sum())
             log.messages.append((b"%d" % house, value))
         log.bursts.append(burst)
         log.messages.append((b"%d" % house, encode_burst(burst)))

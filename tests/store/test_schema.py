@@ -21,6 +21,9 @@ def house(house_id, zip_code, updated=0):
     return (house_id, "America/New_York", "synthetic", zip_code, "Cambridge", "MA", 42.37, -71.11, 36349, updated)
 
 
+FIGURES = ("power_kwh", "power_exported_kwh", "register_kwh", "register_exported_kwh", "register_faults")
+
+
 def energy(
     house_id,
     meter_id,
@@ -38,8 +41,9 @@ def energy(
     exported_kwh=0.0,
     hour_exported_kwh=(),
     gaps=0,
+    figures=(None, None, None, None, 0),
 ):
-    """hours: (seconds into the day, local hour, kWh, s covered)."""
+    """hours: (seconds into the day, local hour, kWh, s covered). figures: by power and by register, and the register's faults."""
     starts, *columns = map(list, zip(*hours)) if hours else ([], [], [], [])
     return (
         house_id,
@@ -59,6 +63,7 @@ def energy(
         exported_kwh,
         list(hour_exported_kwh),
         gaps,
+        *figures,
     )
 
 
@@ -186,7 +191,7 @@ def test_energy_by_hour_has_the_hours_of_the_newest_revision(writer, reader, met
 
 def test_a_table_of_the_release_before_gains_hours_and_export(writer, database):
     insert(writer, "daily_energy", energy(1, 3, 2.5))
-    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s", "exported_kwh", "hour_exported_kwh", "gaps"):
+    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s", "exported_kwh", "hour_exported_kwh", "gaps", *FIGURES):
         writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
     schema.create(writer, database)
     insert(writer, "daily_energy", energy(1, 4, 1.0, hours=[(0, 0, 1.0, 3600.0)], exported_kwh=2.0, hour_exported_kwh=[2.0]))
@@ -274,9 +279,23 @@ def test_meters_whose_readings_lie_farther_apart_than_they_hold(writer, meters):
     ]
 
 
+def test_both_figures_of_meters_with_a_register(writer, meters):
+    insert(
+        writer,
+        "daily_energy",
+        energy(1, 1, 5.0, figures=(4.5, 1.0, 5.0, None, 2)),
+        energy(1, 2, 3.0),
+        energy(2, 9, 0.0, figures=(None, None, None, 7.5, 0)),
+    )
+    assert writer.query("SELECT * FROM sum_check ORDER BY house_id").result_rows == [
+        (1, 1, "mains", date(2019, 4, 14), True, 5.0, 4.5, 0.5, None, 1.0, None, 2),
+        (2, 9, "", date(2019, 4, 14), True, None, None, None, 7.5, None, None, 0),
+    ]
+
+
 def test_a_table_of_the_last_release_gains_the_columns_of_this_one(writer, database):
     kept = COLUMNS["daily_energy"][: COLUMNS["daily_energy"].index("refused")]
-    for view in ("data_quality", "daily_energy_by_label", "energy_by_hour", "sparse_meters"):
+    for view in ("data_quality", "daily_energy_by_label", "energy_by_hour", "sparse_meters", "sum_check"):
         writer.command(f"DROP VIEW {view}")
     for column in COLUMNS["daily_energy"][len(kept) :]:
         writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")

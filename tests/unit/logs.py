@@ -56,6 +56,26 @@ def burst(start_ms, end_ms, meters: dict, timezone=NEW_YORK, house_id=1):
     )
 
 
+def with_registers(of_power: Burst, registers: dict) -> Burst:
+    """A burst with registers: {(meter, quantity): [(time_ms, mWh), ...]}."""
+    meters, quantities = zip(*registers) if registers else ((), ())
+    deltas = [np.diff([of_power.start_ms, *(t for t, _ in readings)]) // of_power.tick_ms for readings in registers.values()]
+    energies = [np.diff([0, *(mwh for _, mwh in readings)]) for readings in registers.values()]
+
+    def joined(before, *columns, dtype=np.int32):
+        return np.concatenate([before, *columns]).astype(dtype)
+
+    return replace(
+        of_power,
+        meter_ids=joined(of_power.meter_ids, meters),
+        counts=joined(of_power.counts, [len(readings) for readings in registers.values()]),
+        deltas=joined(of_power.deltas, *deltas),
+        quantities=joined(of_power.quantities if len(of_power.quantities) else np.zeros(len(of_power.meter_ids)), quantities),
+        holds_s=joined(of_power.holds_s, np.zeros(len(meters) if len(of_power.holds_s) else 0)),
+        energies=joined(of_power.energies, *energies, dtype=np.int64),
+    )
+
+
 POWERS = st.floats(-2000, 5000, width=32) | st.sampled_from([-0.4, float("nan"), float("inf"), -(2.0**32), 1e9, -1e9, -0.0])
 """Some of which are none."""
 
@@ -152,6 +172,34 @@ def house_logs(draw, house_id, max_sample_period_ms, most_bursts=12):
 
 
 @st.composite
+def some_registers(draw, bursts):
+    """The bursts of a house, with registers of some of their meters and of one that has nothing else: faults, and values by time alone."""
+    start, step = bursts[0].start_ms // GRID_MS * GRID_MS, draw(st.sampled_from([4, 12, 3])) * GRID_MS
+    channels = draw(st.lists(st.tuples(st.sampled_from([1, 9, 1, 2]), st.sampled_from([1, 2])), max_size=3, unique=True))
+    if not channels:
+        return bursts
+    faults = draw(
+        st.dictionaries(
+            st.integers(0, 60), st.sampled_from([lambda mwh: 0, lambda mwh: mwh - 30_000_000, lambda mwh: -5, lambda mwh: mwh + 9 * 10**9])
+        )
+    )
+    resets = draw(st.sets(st.integers(0, 60), max_size=2))
+
+    def read(meter, quantity, time_ms):
+        n = (time_ms - start) // step
+        mwh = 40_000_000 + sum(n >= reset for reset in resets) * -30_000_000 + (time_ms - start) // 1000 * (meter + quantity)
+        return time_ms, max(-5, faults[n % 61](mwh)) if n % 61 in faults and n % 3 == meter % 3 else mwh
+
+    return [
+        with_registers(
+            each,
+            {(meter, q): [read(meter, q, t) for t in range(-(-each.start_ms // step) * step, each.end_ms, step)] for meter, q in channels},
+        )
+        for each in bursts
+    ]
+
+
+@st.composite
 def in_disorder(draw, bursts, taken, start, at, zone):
     """The bursts of a house with overlaps, repeats and disorder. taken: meter -> all its readings from start to at."""
     house_id = bursts[0].house_id
@@ -168,7 +216,7 @@ def in_disorder(draw, bursts, taken, start, at, zone):
         bursts = [bursts[n] for n in sorted(range(len(bursts)), key=lambda n: places[n])]
     if order == "any":
         bursts = draw(st.permutations(bursts))
-    return bursts
+    return draw(some_registers(bursts)) if draw(st.booleans()) else bursts
 
 
 ROUTINES = {

@@ -103,6 +103,8 @@ def assert_energy(results: Results, outcome):
             outcome.max_gap_ms[key] / 1000,
             outcome.final[key],
         )
+        for name, figure in day.figures.items():
+            assert record[name] == figure or near(record[name], figure), (key, name)
         hours = hours_of(outcome.zones[key[0]], *(record[name] for name in HOUR_COLUMNS))
         assert {own: row[1] for own, row in hours.items()} == {own: hour.covered_ms for own, hour in day.hours.items()}
         assert all(near(hours[own][0], hour.kwh) and near(hours[own][2], hour.exported_kwh) for own, hour in day.hours.items())

@@ -219,10 +219,10 @@ def test_batches_are_restored_from_their_bytes():
         at(2, 3550, {1: {3590: 1, 3610: 1}}, "Europe/London"),
     )
     body = found.pack()
-    # The time zones' names, 40 bytes a house, 168 a section, 6 an entry of a histogram, 24 a minute, 52 an hour, 4 a reading, compressed; 4 a
+    # The time zones' names, 44 bytes a house, 176 a section, 6 an entry of a histogram, 24 a minute, 52 an hour, 4 a reading, compressed; 4 a
     # reading as they are.
-    columns = len(f"{NEW_YORK}\nEurope/London") + 2 * 40 + 6 * 168 + 6 * len(found.bin) + 24 * 7 + 52 * 2 + 4 * 4
-    assert len(lz4.block.decompress(body[36:-16])) == columns > len(body) and body[-16:] == found.watts.tobytes()
+    columns = len(f"{NEW_YORK}\nEurope/London") + 2 * 44 + 6 * 176 + 6 * len(found.bin) + 24 * 7 + 52 * 2 + 4 * 4
+    assert len(lz4.block.decompress(body[40:-16])) == columns > len(body) and body[-16:] == found.watts.tobytes()
     again = unpack(body)
     assert len(list(again)) == 2 and all(map(same, found, again))
     assert all(same(batch, other) for batch in found for other in unpack(alone(batch).pack()) if other.house_id == batch.house_id)

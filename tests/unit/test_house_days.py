@@ -49,7 +49,7 @@ def test_state_of_a_house_stays_small():
     _, _, house = run([at(i) for i in range(3 * 288)], RULES, [100] * 9)
     assert SECTION.itemsize == 124
     assert len(house.sections) == 40
-    assert len(house.to_bytes()) == 40 * 124 + 29 + len(NEW_YORK)
+    assert len(house.to_bytes()) == 40 * 124 + 29 + len(NEW_YORK) + 12
 
 
 @pytest.mark.parametrize("version", [1, 2])

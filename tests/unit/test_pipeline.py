@@ -82,7 +82,7 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
     outcome = judged(bursts, setting, rules, houses)
     results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules, houses=houses)
     counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
-    assert sum(counted) == sum(len(b.watts) for b in bursts)
+    assert sum(counted) == sum(int(b.counts.sum()) for b in bursts)
     unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
     hypothesis.event(f"an overlap that cannot be cut: {unknown}")
     if not unknown:

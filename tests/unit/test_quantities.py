@@ -5,7 +5,6 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.core import readings as readings_module
 from jobs.core.quantities import EXPORT, IMPORT, POWER
 from jobs.core.readings import read
 from smartmeter.messages.codec import Burst, encode_burst
@@ -26,20 +25,13 @@ BURST = Burst(
 )
 
 
-@pytest.fixture
-def decoded(monkeypatch):
-    """Decodes bursts with registers, which no job uses so far."""
-    monkeypatch.setattr(readings_module, "not_used_yet", lambda readings: np.zeros(len(readings.bursts), bool))
-
-    def decode(*bursts):
-        readings, reasons = read([encode_burst(burst) for burst in bursts], 2**50)
-        assert reasons == {}
-        return readings
-
-    return decode
+def decoded(*bursts):
+    readings, reasons = read([encode_burst(burst) for burst in bursts], 2**50)
+    assert reasons == {}
+    return readings
 
 
-def test_registers_and_power_have_columns_of_their_own(decoded):
+def test_registers_and_power_have_columns_of_their_own():
     readings = decoded(BURST, replace(BURST, house_id=9))
     columns, registers = readings.columns, readings.registers
     assert readings.bursts["channels"].tolist() == [2, 2] and columns.meter_id.tolist() == [1, 2] * 2
@@ -60,13 +52,13 @@ def test_registers_and_power_have_columns_of_their_own(decoded):
         ([2**63 - 1, 2**63 - 1, 2**63 - 1, 7, 0], [(1000, 2**63 - 1), (0, 7), (9000, 7)], [(0, 3000), (0, 8000)]),
     ],
 )
-def test_a_value_that_no_register_shows_is_refused_alone(decoded, energies, kept, refused):
+def test_a_value_that_no_register_shows_is_refused_alone(energies, kept, refused):
     registers = decoded(replace(BURST, energies=np.array(energies, np.int64))).registers
     assert list(zip(registers.gap_ms.tolist(), registers.energy_mwh.tolist())) == kept
     assert [(channel, time_ms - BURST.start_ms) for channel, time_ms, _ in registers.refused.tolist()] == refused
 
 
-def test_times_out_of_order_cost_their_channel_alone(decoded):
+def test_times_out_of_order_cost_their_channel_alone():
     registers = decoded(replace(BURST, deltas=np.array([0, 4, 3, 1, 0, 5, 0, 9], np.int32))).registers
     assert registers.channels["readings"].tolist() == [0, 2] and registers.energy_mwh.tolist() == [7, 2**62 + 7]
     assert registers.refused.tolist() == [(0, BURST.start_ms, 3)]

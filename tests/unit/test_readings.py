@@ -102,7 +102,6 @@ def test_a_burst_of_the_first_schema_is_read_beside_others():
         (changed(energies=[5]), "0 readings of registers and 1 energies: both must agree"),
         (changed(quantities=[0, 0, 2], watts=[0, 1, 2], energies=[5]), "2 readings of registers and 1 energies"),
         (changed(quantities=[0, 0, 2], energies=[5, 6]), "counts that sum up to 5, of which 2 are of registers, 5 deltas and 5 watts"),
-        (changed(quantities=[0, 0, 2], watts=[0, 1, 2], energies=[5, 6]), "registers are not used yet"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -234,11 +233,8 @@ LONG = replace(GOOD, counts=np.array([40, 0, 20], np.int32), tick_ms=10, deltas=
 @settings(max_examples=500, deadline=None)
 @given(damaged())
 def test_a_message_is_refused_when_there_is_a_reason_and_read_alike_by_both_readers_when_there_is_none(payload):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(readings_module, "not_used_yet", lambda readings: np.zeros(len(readings.bursts), bool))
-        patch.setattr(readings_module, "_unused", lambda burst: None)
-        readings, reasons = read([payload], 2**50)
-        reason = why_bad(payload, 2**50)
+    readings, reasons = read([payload], 2**50)
+    reason = why_bad(payload, 2**50)
     assert reasons == ({} if reason is None else {0: reason})
     if reason is None:
         burst, [found] = decode_burst(payload), readings.bursts

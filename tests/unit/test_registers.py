@@ -86,7 +86,8 @@ class House:
         registers.close(over, self.timezone)
         registers.settle(self.days.sections, self.timezone, self.days.clock_ms)
         if over > closed:
-            self.final |= self.found(registers.of_days(np.arange(max(closed + 1, over - 999), over + 1), self.timezone))
+            hours = registers.every_hour(self.timezone)
+            self.final |= self.found(hours[hours["day"] <= over])
         self.days.close(self.rules)
         registers.hours.remove_through(self.days.closed_day)
         registers.keep()
@@ -98,9 +99,7 @@ class House:
 
     def hours(self):
         """(meter, day, start of the hour) -> Hour, of closed days and of open ones as they stand."""
-        last = max((int(day_of(self.timezone, point)) for point in self.registers.points["time_ms"]), default=0)
-        days = np.arange(self.days.closed_day + 1, last + 1) if self.days.closed_day >= 0 else np.arange(last - 999, last + 1)
-        return self.final | self.found(self.registers.of_days(days, self.timezone))
+        return self.final | self.found(self.registers.every_hour(self.timezone))
 
     @staticmethod
     def found(rows):

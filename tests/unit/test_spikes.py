@@ -119,10 +119,12 @@ def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, 
     end_of_topics(results, keyed, setting)
     assert not any(waiting_of(state_of(keyed, house_id)) for house_id in houses_of(keyed))
     missed = {key: record for key, record in results.last("late").items() if record["reason"] == NO_THRESHOLD}
-    assert sum((results.readings_late() - before).values()) == sum(int(batch.sections["readings"].sum()) for batch in waiting)
+    assert sum((results.readings_late() - before).values()) == sum(
+        int(batch.sections["readings"].sum() + batch.sections["refused"].sum()) for batch in waiting
+    )
     if not known:
-        assert sum(results.readings_late().values()) == sum(len(b.watts) for b in bursts)
-        assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if len(b.watts)}
+        assert sum(results.readings_late().values()) == sum(int(b.counts.sum()) for b in bursts)
+        assert set(missed) == {b"0/%d" % n for n, b in enumerate(bursts) if b.counts.any()}
 
 
 def test_readings_over_the_percentile_are_alerts_of_their_own_kind_where_the_setting_asks_for_it():
