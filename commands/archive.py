@@ -74,7 +74,7 @@ def copy(settings: Settings, files: Files, days: range, houses: range | None) ->
         if day in days and not (burst and houses and burst.house_id not in houses):
             files.add(message, day, burst.house_id if burst else 0)
             copied.messages += 1
-            copied.readings += len(burst.watts) if burst else 0
+            copied.readings += int(burst.counts.sum()) if burst else 0
     return copied
 
 

@@ -13,7 +13,7 @@ from generator.meter_file import read_meter_file
 from importer import sendable, sending
 from importer.formats.catalogue import format_of, formats, named
 from importer.formats.mapping import read_mapping
-from importer.formats.series import Faults, Format, Request, Series, Unit
+from importer.formats.series import Faults, Format, Request, Unit
 from importer.formats.sources import Source, sources
 from importer.formats.tabular import Tabular
 from importer.spool import Spool, SpooledHouse, note_doubts
@@ -104,8 +104,6 @@ def _request(args: argparse.Namespace, settings: Settings) -> Request:
 
 def _read(args: argparse.Namespace, request: Request, spool: Spool) -> None:
     """Read all files into the spool."""
-    registers: dict[Series, None] = {}
-    sent: set[tuple[str, int]] = set()
     without = {label.lower() for label in args.without}
     meters = read_meter_file(args.meters)
     with ProgressLine() as line:
@@ -114,15 +112,14 @@ def _read(args: argparse.Namespace, request: Request, spool: Spool) -> None:
                 series = batch.series
                 if series.label.lower() in without:
                     continue
-                if series.quantity in ("import", "export"):
-                    registers[series] = None
-                    continue
-                sendable.refuse(series, batch.place)
-                sent.add((series.house, series.meter_id))
-                spool.add(form.name, series, batch.times_ms, sendable.watts(batch))
+                if series.quantity in sendable.QUANTITIES:
+                    kept, mwh = sendable.mwh(batch, request.faults)
+                    spool.add_register(form.name, series, kept.times_ms, mwh)
+                else:
+                    sendable.refuse(series, batch.place)
+                    spool.add(form.name, series, batch.times_ms, sendable.watts(batch))
                 if line.is_due():
                     line.show(Progress("readings read", spool.readings, elapsed_s=line.elapsed_s, state=source.name))
-    sendable.without_registers(registers, sent)
     meters.require_used()
 
 

@@ -70,7 +70,7 @@ class OlderDays:
         day = local_date(burst.start_ms, burst.timezone)
         self.houses[burst.house_id] = burst.timezone
         self.first, self.last = min(self.first, day), max(self.last, day)
-        self.readings += len(burst.watts)
+        self.readings += int(burst.counts.sum())
 
 
 def newest_ms(settings: Settings) -> dict[int, int]:

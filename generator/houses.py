@@ -6,7 +6,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from types import MappingProxyType
 
@@ -42,6 +42,8 @@ class HouseDay:
     start_ms: int
     end_ms: int
     readings: list[Readings]
+    registers: dict[tuple[int, int], tuple[Ints, Ints]] = field(default_factory=dict)
+    """(meter_id, quantity) -> (times in ms, mWh) of each register; quantities as in avro/reading_burst.avsc."""
 
 
 def check_parents(place: str, meters: Sequence[Meter]) -> None:

@@ -1,15 +1,18 @@
-"""What the streams carry today: power, in W, negative where it is fed in. The one place that refuses or leaves out all else."""
+"""What the streams carry: power, in W, negative where it is fed in, and registers, in mWh. The one place that refuses all else."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import numpy as np
 
-from generator.channels import DatasetError, note
-from importer.formats.series import Batch, Series
-from smartmeter.arrays import Float32s
+from generator.channels import DatasetError
+from importer.formats.series import PER_UNIT, Batch, Faults, Series
+from smartmeter.arrays import Float32s, Floats
 from smartmeter.settings import LONGEST_HOLD_S
+
+QUANTITIES = {"import": 1, "export": 2}
+"""Series.quantity of a register -> its quantity in a burst."""
+MOST_MWH = 2**53
+"""Up to which a float64 has whole numbers: 9 TWh."""
 
 
 def refuse(series: Series, place: str) -> None:
@@ -26,15 +29,11 @@ def watts(batch: Batch) -> Float32s:
     return (batch.values * batch.series.watts_per_value).astype(np.float32)
 
 
-def without_registers(registers: Iterable[Series], sent: set[tuple[str, int]]) -> None:
-    """Note registers of meters whose power is sent. Raises DatasetError for one alone. sent: (house, meter) of power."""
-    beside = 0
-    for series in registers:
-        if (series.house, series.meter_id) not in sent:
-            raise DatasetError(
-                f"house {series.house}: {series.label} has a register and no power, which cannot be sent yet; leave it out with "
-                f"--without {series.label!r}"
-            )
-        beside += 1
-    if beside:
-        note(f"the registers of {beside:,} meters are left out, as their power is sent")
+def mwh(batch: Batch, faults: Faults) -> tuple[Batch, Floats]:
+    """(the values of a register that can be sent, those in whole mWh). Others go to faults."""
+    values = np.rint(batch.values * batch.series.scale * PER_UNIT[batch.series.unit] * 1000)
+    fits = (values >= 0) & (values <= MOST_MWH)
+    if not fits.all():
+        what = f"{batch.series.label}: {{:.12g}} {batch.series.unit}: a register has 0 to {MOST_MWH / 1e6:,.0f} kWh"
+        faults.add(batch.place, ((int(batch.lines[row]), what.format(batch.values[row])) for row in np.flatnonzero(~fits)))
+    return batch.where(fits), values[fits]

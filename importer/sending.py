@@ -36,8 +36,9 @@ def send(found: Iterable[Burst], readings: int, settings: Settings) -> int:
     with Producer(settings) as producer, Pace("readings sent", readings) as pace:
         for burst in found:
             producer.send_burst(burst)
-            sent += len(burst.watts)
-            pace.add(len(burst.watts))
+            of_burst = int(burst.counts.sum())
+            sent += of_burst
+            pace.add(of_burst)
     return sent
 
 
@@ -95,6 +96,7 @@ def _witness(burst: Burst, day: date) -> Burst:
         counts=np.zeros_like(burst.counts),
         deltas=burst.deltas[:0],
         watts=burst.watts[:0],
+        energies=burst.energies[:0],
     )
 
 

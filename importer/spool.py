@@ -19,10 +19,12 @@ from generator.houses import House, HouseDay, Meter, Readings, hold_s
 from generator.meter_file import with_parents
 from importer.formats.mapping import number_of
 from importer.formats.series import Series
-from smartmeter.arrays import Float32s, Ints, Rows
+from importer.sendable import QUANTITIES
+from smartmeter.arrays import Float32s, Floats, Ints, Rows
 from smartmeter.local_days import EPOCH, day_of
 
-ROW = np.dtype([("meter_id", "<i4"), ("time_ms", "<i8"), ("watts", "<f4")])
+ROW = np.dtype([("meter_id", "<i4"), ("quantity", "i1"), ("time_ms", "<i8"), ("value", "<f8")])
+"""A reading: of power (quantity 0) in W, of a register in whole mWh."""
 MOST_HOUSE_ID = 2**53
 
 
@@ -36,6 +38,8 @@ class OfMeter:
     sum_watts: float = 0.0  # of all readings
     period_s: float = 0.0
     """Median time between its first readings; 0: unknown."""
+    register_period_s: float = 0.0
+    """The same of its register."""
     interval_s: float = 0.0
     """Length of the intervals whose mean its readings are, the longest of several; 0: they are of instants."""
 
@@ -85,20 +89,34 @@ class Spool:
         if not len(times_ms):
             return
         house = self._house(format_name, series)
-        meter = self._meter(house, series, times_ms)
+        meter = self._meter(house, series)
         meter.readings += len(watts)
+        meter.period_s = meter.period_s or _period_s(times_ms)
+        meter.interval_s = max(meter.interval_s, series.interval_s)
         meter.sum_watts += float(watts.sum(dtype=np.float64))
         if series.kind == "mains":
             house.highest_mains_watts = max(house.highest_mains_watts, float(watts.max()))
             house.is_fractional |= bool((watts % 1 != 0).any())
+        self._write(house, series, 0, times_ms, watts)
+
+    def add_register(self, format_name: str, series: Series, times_ms: Ints, mwh: Floats) -> None:
+        """Add n readings of a register, in whole mWh. Raises as add does."""
+        if len(times_ms):
+            house = self._house(format_name, series)
+            meter = self._meter(house, series)
+            meter.readings += len(mwh)
+            meter.register_period_s = meter.register_period_s or _period_s(times_ms)
+            self._write(house, series, QUANTITIES[series.quantity], times_ms, mwh)
+
+    def _write(self, house: OfHouse, series: Series, quantity: int, times_ms: Ints, values: Float32s | Floats) -> None:
         days = day_of(series.timezone, times_ms)
         order = np.argsort(days, kind="stable")
         rows = np.empty(len(order), ROW)
-        rows["meter_id"], rows["time_ms"], rows["watts"] = series.meter_id, times_ms[order], watts[order]
+        rows["meter_id"], rows["quantity"], rows["time_ms"], rows["value"] = series.meter_id, quantity, times_ms[order], values[order]
         self._file.write(rows.tobytes())
         cuts = np.flatnonzero(np.diff(days[order], prepend=-1))
-        for kept, values in zip(self._pieces[house.house_id], (days[order][cuts], self._rows + cuts, np.diff(cuts, append=len(order)))):
-            kept.frombytes(values.astype(np.int64).tobytes())
+        for kept, index in zip(self._pieces[house.house_id], (days[order][cuts], self._rows + cuts, np.diff(cuts, append=len(order)))):
+            kept.frombytes(index.astype(np.int64).tobytes())
         self._rows += len(order)
 
     def _house(self, format_name: str, series: Series) -> OfHouse:
@@ -114,15 +132,12 @@ class Spool:
             raise DatasetError(f"house {found.name} is both in {found.timezone} and {series.timezone}; give its zone with --timezone")
         return found
 
-    def _meter(self, house: OfHouse, series: Series, times_ms: Ints) -> OfMeter:
+    def _meter(self, house: OfHouse, series: Series) -> OfMeter:
         found = house.meters.setdefault(series.meter_id, OfMeter(Meter(series.meter_id, series.label, series.kind), series.parent))
         if found.meter.label != series.label:
             raise DatasetError(
                 f"house {house.name}: {found.meter.label} and {series.label} are both meter {series.meter_id}; leave one out with --without"
             )
-        if not found.period_s and len(times_ms) > 1:
-            found.period_s = float(np.median(np.abs(np.diff(times_ms)))) / 1000
-        found.interval_s = max(found.interval_s, series.interval_s)
         return found
 
     def houses(self, max_gap_s: float) -> list[SpooledHouse]:
@@ -179,7 +194,8 @@ class SpooledHouse(House):
     @property
     def period_s(self) -> float:
         """The shortest time between readings of its meters, in s; 0 if no meter has two."""
-        return min((meter.period_s for meter in self.known.meters.values() if meter.period_s > 0), default=0.0)
+        periods = [meter.period_s or meter.register_period_s for meter in self.known.meters.values()]
+        return min((period_s for period_s in periods if period_s > 0), default=0.0)
 
     def days(self, first: date = date.min, end: date = date.max) -> Iterator[HouseDay]:
         """The local days in [first, end) that have readings, in order."""
@@ -188,17 +204,27 @@ class SpooledHouse(House):
     def day(self, day: date) -> HouseDay:
         """A local day, from its first reading to its last: what lies around them may still come, in another file."""
         rows = self._spool.rows_of(self.house_id, (day - EPOCH.date()).days)
-        rows = rows[np.lexsort((rows["time_ms"], rows["meter_id"]))]
-        same = (np.diff(rows["meter_id"]) == 0) & (np.diff(rows["time_ms"]) == 0)
-        self._repeats[day] = int(np.count_nonzero(same)), int(np.count_nonzero(same & (np.diff(rows["watts"]) != 0)))
+        rows = rows[np.lexsort((rows["time_ms"], rows["quantity"], rows["meter_id"]))]
+        same = np.logical_and.reduce([np.diff(rows[name]) == 0 for name in ("meter_id", "quantity", "time_ms")])
+        self._repeats[day] = int(np.count_nonzero(same)), int(np.count_nonzero(same & (np.diff(rows["value"]) != 0)))
         rows = rows[np.append(True, ~same)]
-        cuts = [*np.searchsorted(rows["meter_id"], [meter.meter_id for meter in self.meters]).tolist(), len(rows)]
+        power, of_registers = rows[rows["quantity"] == 0], rows[rows["quantity"] > 0]
+        cuts = [*np.searchsorted(power["meter_id"], [meter.meter_id for meter in self.meters]).tolist(), len(power)]
         readings: list[Readings] = [
-            (rows["time_ms"][begin:end].astype(np.int64), rows["watts"][begin:end].astype(np.float32)) for begin, end in pairwise(cuts)
+            (power["time_ms"][begin:end].astype(np.int64), power["value"][begin:end].astype(np.float32)) for begin, end in pairwise(cuts)
         ]
+        registers = {}
+        for channel in np.unique(of_registers[["meter_id", "quantity"]]):
+            own = of_registers[of_registers[["meter_id", "quantity"]] == channel]
+            registers[channel.tolist()] = own["time_ms"].astype(np.int64), own["value"].astype(np.int64)
         start_ms, last_ms = int(rows["time_ms"].min()), int(rows["time_ms"].max())
         tick_ms = 1000 if (rows["time_ms"] % 1000 == 0).all() else 1
-        return HouseDay(day, start_ms, last_ms + tick_ms, readings)
+        return HouseDay(day, start_ms, last_ms + tick_ms, readings, registers)
+
+
+def _period_s(times_ms: Ints) -> float:
+    """Median time between readings, in s; 0 of one."""
+    return float(np.median(np.abs(np.diff(times_ms)))) / 1000 if len(times_ms) > 1 else 0.0
 
 
 def note_doubts(houses: Sequence[SpooledHouse]) -> None:

@@ -138,8 +138,9 @@ def test_totals_add_up(client, log, expected):
     refused = sum(r["refused"] for r in energy)
     assert used + duplicate + refused + sum(r["readings"] for r in late) + log.dead_readings == log.readings
     assert (used, duplicate, refused) == (expected.used, expected.duplicates, expected.refused)
-    assert used == client.query("SELECT sum(readings) FROM power_by_minute").first_row[0]
-    assert duplicate > 100 and refused > 100
+    of_power = sum(len(day.times[0]) for day in expected.days.values())
+    assert of_power == client.query("SELECT sum(readings) FROM power_by_minute").first_row[0]
+    assert duplicate > 100 and refused > 100 and used - of_power > 1000 and sum(r["register_faults"] for r in energy) > 10
 
 
 @pytest.mark.parametrize("table", TABLES)

@@ -15,6 +15,7 @@ from smartmeter.errors import UserError
 from smartmeter.settings import Settings
 from tests.unit import one_house
 from tests.unit.channel_files import NOON, house
+from tests.unit.driver import pipeline
 from tests.unit.importing import written
 from tests.unit.logs import HOUR_MS
 from tests.unit.test_caltrack import table
@@ -87,6 +88,23 @@ def test_half_hours_have_their_energy(smw_import, tmp_path, capsys):
         assert energy.kwh(row["energy_mj"], row["energy_rest"]) == pytest.approx(24 * house_id) and not late
         assert row["covered_ms"] == 24 * HOUR_MS
     assert "sent 98 readings of 2 houses" in capsys.readouterr().out
+
+
+def test_debs_gives_the_sum_check(smw_import, tmp_path):
+    """A plug draws 1200 W, and its register counts 0.02 kWh a minute; the register of a plug without load is sent, too."""
+    begin = 1_379_887_200  # 2013-09-23T00:00 in Berlin
+    lines = []
+    for minute in range(24 * 60 + 120):
+        lines += [f"1,{begin + 60 * minute},{100 + 0.02 * minute:.3f},0,11,0,12", f"2,{begin + 60 * minute},1200,1,11,0,12"]
+    lines += [f"3,{begin + 60 * minute},{7 + 0.001 * minute:.3f},0,3,0,12" for minute in range(0, 24 * 60 + 120, 30)]
+    _, bursts = smw_import(written(tmp_path, "debs.csv", "\n".join(lines)).path)
+    assert {tuple(burst.quantities.tolist()) for burst in bursts} == {(0, 0, 1, 1)}
+    results, _, _ = pipeline(bursts, [7], Settings())
+    columns = ("kwh", "register_kwh", "power_kwh", "register_faults", "covered_s")
+    assert {r["meter_id"]: [r[name] for name in columns] for r in results.last("daily_energy").values() if r["final"]} == {
+        12: pytest.approx([28.8, 28.8, 28.8, 0, 86_400]),
+        4: [pytest.approx(1.44), pytest.approx(1.44), None, 0, 86_400],
+    }
 
 
 def test_export_is_negative_power_of_a_meter_of_its_own(smw_import, tmp_path):
@@ -212,7 +230,7 @@ def test_bad_lines_are_left_out_and_listed(smw_import, tmp_path, caplog):
 @pytest.mark.parametrize(
     "filename, text, words, message",
     [
-        ("a.csv", LINES.replace(",1,11,", ",0,11,"), [], "house 13: plug 12 has a register and no power"),
+        ("a.csv", LINES + "5,1379879535,-1,0,11,0,12\n", [], "a.csv:4: plug 12: -1 kWh: a register has 0 to "),
         ("a.csv", table("501,9,KWH,D,2014-02-01,E1,100,,1,2,3,4"), [], "a.csv: the time zone of its houses is unknown"),
         ("u.xml", EXPORT, ["--timezone", "UTC", "--without", "export"], "there is no reading in these files"),
         ("a.csv", "x,y\n1,2\n", [], "a.csv: its format is not known; give what its columns mean with --map"),

@@ -5,7 +5,7 @@ import pytest
 
 from generator.channels import DatasetError
 from importer import sendable
-from importer.formats.series import Batch
+from importer.formats.series import Batch, Faults
 from tests.unit.test_series import series
 
 
@@ -24,10 +24,9 @@ def test_intervals_of_more_than_a_day_are_refused():
     sendable.refuse(series(), "f")
 
 
-def test_registers_need_power_beside_them(caplog):
-    sendable.without_registers([series("import", "kWh")], {("1", 1)})
-    assert "the registers of 1 meters are left out, as their power is sent" in caplog.text
-    with pytest.raises(
-        DatasetError, match="house 1: mains has a register and no power, which cannot be sent yet; leave it out with --without"
-    ):
-        sendable.without_registers([series("import", "kWh")], {("2", 1)})
+def test_registers_are_sent_in_whole_mwh(tmp_path):
+    batch = Batch(series("import", "kWh"), np.arange(4), np.array([82.042, -0.1, 0, 1e12]), "f", np.array([2, 3, 4, 5]))
+    with pytest.raises(DatasetError, match="f:3: mains: -0.1 kWh: a register has 0 to 9,007,199,255 kWh"):
+        sendable.mwh(batch, Faults())
+    kept, mwh = sendable.mwh(batch, Faults(tmp_path / "bad"))
+    assert (kept.lines.tolist(), mwh.tolist()) == ([2, 4], [82_042_000, 0])
