@@ -108,7 +108,7 @@ class Message(NamedTuple):
     @property
     def readings(self) -> int:
         """The number of readings in its burst; 0 if it is not a burst."""
-        return len(decode_burst(self.value or b"").watts) if self.rest else 0
+        return int(decode_burst(self.value or b"").counts.sum()) if self.rest else 0
 
 
 @dataclass
