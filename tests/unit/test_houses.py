@@ -1,6 +1,10 @@
 """The record of a house, and the parents of its meters."""
 
+from contextlib import nullcontext
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from generator.houses import Meter, check_parents
 from generator.synthetic import synthetic_houses
@@ -39,3 +43,12 @@ def test_a_parent_that_is_unknown_or_contains_itself_is_refused(parents, reason)
     with pytest.raises(UserError) as error:
         check_parents("house 1", meters(*parents))
     assert str(error.value) == reason
+
+
+@given(st.integers(1, 5).flatmap(lambda count: st.lists(st.integers(0, count + 1), min_size=count, max_size=count)))
+def test_parents_are_refused_if_and_only_if_some_meter_never_ends_at_the_mains(parents):
+    ends = {0}
+    for _ in parents:
+        ends |= {meter_id for meter_id, parent in enumerate(parents, 1) if parent in ends}
+    with nullcontext() if len(ends) == len(parents) + 1 else pytest.raises(UserError, match="^house 1: "):
+        check_parents("house 1", meters(*parents))
