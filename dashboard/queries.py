@@ -175,6 +175,25 @@ def sparse_meters(db: Client, house_id: int, limit: int) -> pd.DataFrame:
     )
 
 
+def register_faults(db: Client, first: date, last: date, house_id: int, limit: int) -> pd.DataFrame:
+    """Days (of a house; house_id 0: of all) with readings of registers after which nothing counts, the newest first.
+
+    Columns: those of the view sum_check, and total (number without the limit).
+    """
+    return _frame(
+        db,
+        """
+        SELECT *, count() OVER () AS total FROM sum_check
+        WHERE {house_id:Int64} IN (0, house_id) AND date BETWEEN {first:Date32} AND {last:Date32} AND register_faults > 0
+        ORDER BY date DESC, house_id, meter_id
+        LIMIT {limit:UInt32}""",
+        first=first,
+        last=last,
+        house_id=house_id,
+        limit=limit,
+    )
+
+
 def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
     """For each day of a house: date, kwh, coverage_percent, final."""
     return _frame(

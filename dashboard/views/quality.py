@@ -35,6 +35,17 @@ SPARSE: dict[str, Any] = {
     "sparse_days": st.column_config.NumberColumn("days so far", format="localized"),
 }
 
+FAULTS: dict[str, Any] = {
+    "house_id": st.column_config.NumberColumn("house", format="%d"),
+    "meter_id": st.column_config.NumberColumn("meter", format="%d"),
+    "label": "label",
+    "date": st.column_config.DateColumn("local day"),
+    "register_faults": st.column_config.NumberColumn("faults", format="localized"),
+    "register_kwh": st.column_config.NumberColumn("register, kWh", format="%.3f"),
+    "power_kwh": st.column_config.NumberColumn("power, kWh", format="%.3f"),
+    "difference_kwh": st.column_config.NumberColumn("difference, kWh", format="%.3f"),
+}
+
 
 def reason(day: Any) -> str:
     """What is wrong with a day (a row of queries.doubtful_days), in words."""
@@ -79,6 +90,17 @@ def show_sparse(meters: pd.DataFrame) -> None:
     st.dataframe(meters, hide_index=True, column_order=list(SPARSE), column_config=SPARSE)
 
 
+def show_faults(days: pd.DataFrame) -> None:
+    """Days with faults of registers (queries.register_faults)."""
+    total = int(days["total"].iloc[0])
+    st.warning(
+        f"{total:,} day{'' if total == 1 else 's'} of registers that fell, or rose by more than SMW_MAX_CONNECTION_KW delivers: these "
+        "differences do not count.",
+        icon=":material/electric_meter:",
+    )
+    st.dataframe(days, hide_index=True, column_order=list(FAULTS), column_config=FAULTS)
+
+
 st.title("Quality")
 totals = queries.totals(results())
 if totals["last"] is None:
@@ -93,6 +115,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
 db = results()
 if not (sparse := queries.sparse_meters(db, house_id, MOST)).empty:
     show_sparse(sparse)
+if not (faults := queries.register_faults(db, first, last, house_id, MOST)).empty:
+    show_faults(faults)
 days = queries.doubtful_days(db, first, last, house_id, MOST)
 if days.empty:
     st.info("No matching days.", icon=":material/check:")

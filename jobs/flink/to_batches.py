@@ -30,7 +30,7 @@ MOST_BYTES_AT_ONCE = 16 << 20
 """Most bytes of messages that are decoded together. Decoding takes up to 15 times as much memory."""
 
 MOST_SECTIONS_AT_ONCE = 200_000
-"""Most sections (144 bytes each) that messages decoded together may give."""
+"""Most sections (176 bytes each) that messages decoded together may give."""
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # malloc.h
 

@@ -621,6 +621,21 @@ def test_meters_whose_readings_lie_farther_apart_than_they_hold(dashboard_on, cl
     assert not ran(only.number_input(key="quality_house").set_value(1)).warning
 
 
+def test_days_with_faults_of_registers(dashboard_on, clickhouse):
+    settings = database(clickhouse, "dashboard_faults")
+    row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI))
+    faulty = [[house, *row[1:-5], 4.5, 0.0, 5.0, None, faults] for house, faults in ((7, 2), (8, 1), (9, 0))]
+    results.insert(client.writer(settings, settings.clickhouse.database), daily_energy=faulty)
+    app = dashboard_on(settings)("quality")
+    assert texts(app.warning) == [
+        "2 days of registers that fell, or rose by more than SMW_MAX_CONNECTION_KW delivers: these differences do not count."
+    ]
+    shown = app.dataframe[0].value
+    assert shown[["house_id", "register_faults", "register_kwh", "power_kwh", "difference_kwh"]].values.tolist() == [
+        [house, faults, 5.0, 4.5, 0.5] for house, faults in ((7, 2), (8, 1))
+    ]
+
+
 def test_no_such_day(visit):
     app = visit("quality", **{"from": str(MON), "to": str(MON)})
     assert texts(app.info) == ["No matching days."] and not app.dataframe

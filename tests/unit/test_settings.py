@@ -57,6 +57,8 @@ def test_a_process_gets_the_same_settings_through_its_environment():
         ("SMW_ALLOWED_LATENESS_S", "-1", "0 or more"),
         ("SMW_RETENTION_DAYS", "-1", "0 to 36500"),
         ("SMW_PROFILE_DAYS", "36501", "0 to 36500"),
+        ("SMW_MAX_CONNECTION_KW", "0", "more than 0, up to 100000"),
+        ("SMW_MAX_CONNECTION_KW", "100001", "more than 0, up to 100000"),
         ("SMW_PARALLELISM", "129", "up to SMW_MAX_PARALLELISM"),
         ("SMW_OLDEST_DATE", "1970-01-01", "a date such as 2001-01-01"),
         ("SMW_OLDEST_DATE", "2001", "a date such as 2001-01-01"),
