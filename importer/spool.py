@@ -106,7 +106,7 @@ class Spool:
             meter = self._meter(house, series)
             meter.readings += len(mwh)
             meter.register_period_s = meter.register_period_s or _period_s(times_ms)
-            self._write(house, series, QUANTITIES[series.quantity], times_ms, mwh)
+            self._write(house, series, QUANTITIES[series.register], times_ms, mwh)
 
     def _write(self, house: OfHouse, series: Series, quantity: int, times_ms: Ints, values: Float32s | Floats) -> None:
         days = day_of(series.timezone, times_ms)

@@ -54,6 +54,11 @@ class Series:
         return sign_of(self.kind, self.sign) * self.scale
 
     @property
+    def register(self) -> Quantity:
+        """What a register counts: one that files call import counts what is fed in if the sign turns it, such as that of solar."""
+        return "export" if self.quantity == "import" and self.factor < 0 else self.quantity
+
+    @property
     def watts_per_value(self) -> float:
         """Factor from a value to the W that are drawn, for power and energy."""
         return self.factor * PER_UNIT[self.unit] * (3600 / self.interval_s if self.quantity == "energy" else 1.0)

@@ -153,6 +153,16 @@ def test_a_mapping_a_house_and_meters_that_are_left_out(smw_import, tmp_path):
     assert [burst.watts.tolist() for burst in bursts] == [[2000, 2000], []], "it stands alone"
 
 
+def test_the_register_of_solar_counts_what_it_feeds(smw_import, tmp_path):
+    source = written(tmp_path, "data.csv", "when,roof\n2013-10-09 09:30,5\n2013-10-09 09:31,5.25\n")
+    mapping = 'time = "when"\ntimezone = "UTC"\nhouse = 7\n[[columns]]\nname = "roof"\nkind = "solar"\nunit = "kWh"\nquantity = "import"\n'
+    [house], bursts = smw_import(source.path, "--map", written(tmp_path, "map.toml", mapping).path)
+    assert house["meters"][0]["kind"] == "solar"
+    assert [(burst.quantities.tolist(), burst.energies.tolist()) for burst in bursts if len(burst.energies)] == [
+        ([2], [5_000_000, 250_000])
+    ]
+
+
 STATED = """
 [[meters]]
 label = "heat pump"

@@ -34,6 +34,13 @@ def test_sign_and_scale_turn_values_into_what_is_drawn(kind, sign, scale, factor
     assert (found.factor, found.watts_per_value) == (factor, 4000 * factor)
 
 
+def test_a_register_that_counts_production_is_one_of_export():
+    one = series("import", "kWh")
+    assert (one.register, replace(one, sign=-1).register) == ("import", "export")
+    assert [replace(one, kind="solar", sign=sign).register for sign in (0, 1)] == ["export", "import"]
+    assert replace(one, quantity="export", kind="solar").register == "export"
+
+
 def test_what_is_stated_takes_the_place_of_what_the_format_says(tmp_path):
     stated = MeterFile(tmp_path, [Stated(meter=1, kind="solar", parent="barn", sign=1, scale=2.0), Stated(label="MAINS", scale=3.0)])
     given = batch([OLDEST_MS], [1.0])
