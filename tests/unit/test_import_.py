@@ -159,7 +159,7 @@ def test_the_register_of_solar_counts_what_it_feeds(smw_import, tmp_path):
     [house], bursts = smw_import(source.path, "--map", written(tmp_path, "map.toml", mapping).path)
     assert house["meters"][0]["kind"] == "solar"
     assert [(burst.quantities.tolist(), burst.energies.tolist()) for burst in bursts if len(burst.energies)] == [
-        ([2], [5_000_000, 250_000])
+        ([0, 2], [5_000_000, 250_000])
     ]
 
 
