@@ -21,7 +21,9 @@ from urllib.request import urlopen
 
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 from prometheus_client.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
+from gateway.metrics import KAFKA_UP, MQTT_UP, SILENT, WAITING
 from notify.metrics import FAILING_SINCE, PENDING, UP
 from smartmeter import logs
 from smartmeter.errors import UserError
@@ -88,6 +90,7 @@ def look(settings: Settings, jobmanager: str) -> Json:
         "registry": lambda: registry_answers(settings),
         "sink": lambda: "sink" in urls and services.answers(urls["sink"]),
         "notify": lambda: failing_routes(urls["notify"]) if "notify" in urls else [],
+        "gateway": lambda: gateway_problems(urls["gateway"]) if "gateway" in urls else [],
         "dashboard": lambda: services.answers(f"{services.dashboard_url(settings)}/_stcore/health"),
         "disk": lambda: disk(settings),
     }
@@ -101,7 +104,7 @@ def look(settings: Settings, jobmanager: str) -> Json:
     if not no_flink:
         problems += job_problems(jobs, flink.url, settings)
         problems += unread_problems(settings, flink, jobs, unread or {})
-    problems += answers["notify"][0] or []
+    problems += (answers["notify"][0] or []) + (answers["gateway"][0] or [])
     problems += mended(settings)
     return {
         "time": iso_s(time.time()),
@@ -120,7 +123,7 @@ def service_rows(settings: Settings, urls: dict[str, str], flink_url: str, answe
 
     urls: of metrics, by service. answers: the result of each query by its name, as `answer` returns it.
     """
-    sink_url, no_notify = urls.get("sink"), answers["notify"][1]
+    sink_url, no_notify, no_gateway = urls.get("sink"), answers["notify"][1], answers["gateway"][1]
     is_up = {name: bool(found) for name, (found, _) in answers.items()}
     no_kafka, no_registry, no_flink = (answers[name][1] for name in ("kafka", "registry", "flink"))
     rows = (
@@ -130,6 +133,7 @@ def service_rows(settings: Settings, urls: dict[str, str], flink_url: str, answe
         service_row("flink", flink_url, not no_flink, no_flink),
         service_row("sink", sink_url, is_up["sink"], f"no sink answers at {sink_url}"),
         service_row("notify", urls.get("notify"), not no_notify, no_notify),
+        service_row("gateway", urls.get("gateway"), not no_gateway, no_gateway),
         service_row("dashboard", services.dashboard_url(settings), is_up["dashboard"], f"it is not needed: {SMW} dashboard starts it"),
     )
     return [row for row in rows if row["at"]]
@@ -239,11 +243,7 @@ def lags(settings: Settings) -> dict[str, int | None]:
 
 def failing_routes(url: str) -> list[str]:
     """A sentence for each route of ./smw notify whose last attempt failed. Raises UserError when the service does not answer."""
-    try:
-        with urlopen(url, timeout=ASK_S) as answer:
-            families = {family.name: family.samples for family in text_string_to_metric_families(answer.read().decode())}
-    except (OSError, ValueError):
-        raise UserError(f"no notify answers at {url}: nobody is notified of alerts; {SMW} notify starts it") from None
+    families = metrics_at(url, f"no notify answers at {url}: nobody is notified of alerts; {SMW} notify starts it")
     values = {(sample.name, sample.labels["route"]): sample.value for name in (UP, PENDING, FAILING_SINCE) for sample in families[name]}
     return [
         f"the route {route} of notify has failed since {iso_s(values[FAILING_SINCE, route])}, and {values[PENDING, route]:,.0f} alerts wait: "
@@ -251,6 +251,29 @@ def failing_routes(url: str) -> list[str]:
         for (name, route), value in values.items()
         if name == UP and not value
     ]
+
+
+def gateway_problems(url: str) -> list[str]:
+    """A sentence for each problem of ./smw gateway. Raises UserError when it does not answer."""
+    families = metrics_at(url, f"no gateway answers at {url}: no readings come by MQTT; {SMW} gateway starts it")
+    [mqtt_up], [kafka_up], [waiting] = (families[name] for name in (MQTT_UP, KAFKA_UP, WAITING))
+    problems = [] if mqtt_up.value else ["the gateway is not connected to its MQTT broker: its log has the reason"]
+    if not kafka_up.value and waiting.value:
+        problems.append(f"Kafka does not take the readings of the gateway, and {waiting.value:,.0f} wait on disk: its log has the reason")
+    return problems + [
+        f"the meter {sample.labels['meter']} of house {sample.labels['house']} is silent: no reading has come by MQTT for its silent_s"
+        for sample in families[SILENT]
+        if sample.value
+    ]
+
+
+def metrics_at(url: str, no_answer: str) -> dict[str, list[Sample]]:
+    """Name -> samples of the metrics that a service serves. Raises UserError with the sentence no_answer if it does not answer."""
+    try:
+        with urlopen(url, timeout=ASK_S) as answer:
+            return {family.name: family.samples for family in text_string_to_metric_families(answer.read().decode())}
+    except (OSError, ValueError):
+        raise UserError(no_answer) from None
 
 
 def registry_answers(settings: Settings) -> None:

@@ -12,9 +12,9 @@ from notify.ledger import Ledger
 from notify.messages import message
 from notify.metrics import NotifyMetrics
 from notify.receivers import DeliveryFault, Receiver
-from notify.retries import Backoff
 from smartmeter.local_days import now_ms
 from smartmeter.messages.records import AlertRecord
+from smartmeter.retries import Backoff
 
 LOOK_EVERY_S = 0.5
 FORGET_EVERY_S = 60.0

@@ -15,6 +15,7 @@ OF_DATA = (
     "clickhouse",
     "dashboard",
     "demo",
+    "gateway",
     "kafka",
     "logs",
     "replay",

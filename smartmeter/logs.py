@@ -30,7 +30,7 @@ LEVELS = {logging.WARNING: "WARN", logging.CRITICAL: "FATAL"}  # Log4j's names
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z (?P<level>TRACE|DEBUG|INFO|WARN|ERROR|FATAL) (?P<source>\w+): (?P<message>.*)")
 _BEGINS_WITH_LEVEL = re.compile(r"(TRACE|DEBUG|INFO|WARN|ERROR|FATAL)(?:ING)?:?\s+(?=\S)")
 _TRACE = re.compile(r"Traceback \(|Caused by: |[\w.$]+(?:Error|Exception)\b")
-OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink|notify): (.+)")
+OWN_SENTENCE = re.compile(r"(?:smw|endpoint|sink|notify|gateway): (.+)")
 """The line in which the project's own programs report why they end."""
 
 

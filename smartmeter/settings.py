@@ -292,6 +292,16 @@ class Notify(Group):
 
 
 @dataclass(frozen=True)
+class Gateway(Group):
+    """Readings that come by MQTT."""
+
+    config: str = setting("SMW_GATEWAY_CONFIG", "", "file of the meters of ./smw gateway (YAML); empty: no gateway")
+    spool: str = setting("SMW_GATEWAY_SPOOL", "", "folder for readings that Kafka does not have yet; empty: SMW_HOME/gateway")
+    spool_mb: float = setting("SMW_GATEWAY_SPOOL_MB", 256.0, "size of that folder, in MB (some 20,000 readings each)", above(0))
+    metrics_port: int = setting("SMW_GATEWAY_METRICS_PORT", 9252, "port of the metrics of ./smw gateway; 0: none")
+
+
+@dataclass(frozen=True)
 class Stack(Group):
     """The processes on this machine: their data, logs and metrics, and who may reach what they serve."""
 
@@ -324,6 +334,7 @@ class Settings:
     flink: Flink = Flink()
     rules: Rules = Rules()
     notify: Notify = Notify()
+    gateway: Gateway = Gateway()
     stack: Stack = Stack()
 
     @classmethod
@@ -337,6 +348,7 @@ class Settings:
             Flink.load(environ),
             Rules.load(environ),
             Notify.load(environ),
+            Gateway.load(environ),
             Stack.load(environ),
         )
 

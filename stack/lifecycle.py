@@ -16,7 +16,7 @@ from stack.broker import start_broker
 from stack.local_flink import PIPELINE_JOB, start_job
 from stack.ports import LOOPBACK
 from stack.processes import Processes, marked
-from stack.services import metrics_urls, start_endpoint, start_gateway, start_notify, start_sink
+from stack.services import metrics_urls, start_endpoint, start_gateway, start_meter_gateway, start_notify, start_sink
 
 PAUSE = "run/pause"
 """A file that is locked during a pause. The stack removes it once its job runs again."""
@@ -24,12 +24,13 @@ POLL_S = 1
 
 
 def start(processes: Processes, settings: Settings, savepoint: str | None = None) -> None:
-    """Start all of it: broker and topics, endpoint, sink, notify, metrics gateway, job (from the savepoint, if one is given)."""
+    """Start all of it: broker and topics, endpoint, sink, notify, gateway, metrics gateway, job (from the savepoint, if one is given)."""
     start_broker(processes, settings)
     create_topics(settings)
     start_endpoint(processes, settings)
     start_sink(processes, settings)
     start_notify(processes, settings)
+    start_meter_gateway(processes, settings)
     start_gateway(processes, settings)
     start_job(processes, settings, ends=True, savepoint=savepoint)
 

@@ -31,9 +31,10 @@ def with_free_ports(settings: Settings) -> Settings:
         settings.stack.flink_metrics_port,
         settings.stack.sink_metrics_port,
         settings.notify.metrics_port,
+        settings.gateway.metrics_port,
     ]
     with ExitStack() as held:  # all are held at once, so that they differ
-        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics, notify_metrics = (
+        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics, notify_metrics, gateway_metrics = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted
         )
     return settings.but(
@@ -45,6 +46,7 @@ def with_free_ports(settings: Settings) -> Settings:
         flink_metrics_port=settings.stack.flink_metrics_port and flink_metrics,
         sink_metrics_port=settings.stack.sink_metrics_port and sink_metrics,
         notify_metrics_port=settings.notify.metrics_port and notify_metrics,
+        gateway_metrics_port=settings.gateway.metrics_port and gateway_metrics,
     )
 
 

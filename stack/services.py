@@ -1,4 +1,4 @@
-"""The services other than Kafka and Flink: ClickHouse's endpoint, the sink, notify, the metrics gateway and the dashboard.
+"""The services other than Kafka and Flink: ClickHouse's endpoint, the sink, notify, the gateway of meters, the metrics gateway and the dashboard.
 
 start_endpoint and start_dashboard return once their service answers, the others at once.
 """
@@ -57,6 +57,14 @@ def start_notify(processes: Processes, settings: Settings) -> None:
         processes.start("notify", [sys.executable, "-P", "-m", "notify.service"], settings.environ())
 
 
+def start_meter_gateway(processes: Processes, settings: Settings) -> None:
+    """Start the gateway for the meters in SMW_GATEWAY_CONFIG, unless that is empty."""
+    if settings.gateway.config:
+        if settings.gateway.metrics_port:
+            require_free_port(f"{settings.stack.metrics_address}:{settings.gateway.metrics_port}", "SMW_GATEWAY_METRICS_PORT")
+        processes.start("gateway", [sys.executable, "-P", "-m", "gateway.service"], settings.environ())
+
+
 def start_gateway(processes: Processes, settings: Settings) -> None:
     """Start the server of Flink's metrics, unless SMW_FLINK_METRICS_PORT is 0."""
     if settings.stack.flink_metrics_port:
@@ -100,5 +108,6 @@ def metrics_urls(settings: Settings) -> dict[str, str]:
         "flink": settings.stack.flink_metrics_port,
         "sink": settings.stack.sink_metrics_port,
         "notify": settings.notify.routes and settings.notify.metrics_port,
+        "gateway": settings.gateway.config and settings.gateway.metrics_port,
     }
     return {service: f"http://{settings.stack.metrics_address}:{port}/metrics" for service, port in ports.items() if port}

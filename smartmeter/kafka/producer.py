@@ -63,7 +63,7 @@ class Producer:
         if kind is not None:
             self._kafka.purge()
             return
-        self._flush()
+        self.flush()
 
     def send_house(self, record: HouseRecord) -> None:
         """Send a record of schema house."""
@@ -73,7 +73,7 @@ class Producer:
         """Send records of schema house. Returns once Kafka has them: a house's first thresholds need the kinds of its meters."""
         for record in records:
             self.send_house(record)
-        self._flush()
+        self.flush()
 
     def send_burst(self, burst: Burst) -> None:
         """Send a burst; its Kafka timestamp is the burst's start."""
@@ -108,8 +108,8 @@ class Producer:
                 self._check()
                 raise ProducerError(f"Kafka at {self._settings.kafka.address} refuses messages: {error.args[0].str()}") from None
 
-    def _flush(self) -> None:
-        """Wait until all messages are delivered."""
+    def flush(self) -> None:
+        """Wait until Kafka has all messages. Raises ProducerError if it does not take one."""
         self._deliver(self._kafka.flush, DELIVERY_S + 5)
 
     def _deliver(self, until: Callable[[float], object], seconds: float) -> None:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,8 +16,8 @@ from aiosmtpd.smtp import AuthResult
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from stack.ports import free_port, is_listening
-from tests.waiting import until
+from stack.ports import free_port
+from tests.mosquitto import USER, Mosquitto
 
 SECRET = "s3cr3t-f7a1"
 """Part of every address: no log and no message may hold it."""
@@ -113,29 +110,15 @@ class Mailbox:
 @contextmanager
 def mosquitto(folder: Path) -> Iterator[str]:
     """The address of a topic of a broker that requires a user."""
-    port, passwords = free_port(), folder / "passwords"
-    passwords.touch(mode=0o600)
-    subprocess.run(["mosquitto_passwd", "-b", passwords, "meters", SECRET], check=True, capture_output=True)
-    config = folder / "mosquitto.conf"
-    config.write_text(f"listener {port} 127.0.0.1\nallow_anonymous false\npassword_file {passwords}\nuser root\n")
-    broker = subprocess.Popen(
-        [shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin") or "mosquitto", "-c", config],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        until(lambda: is_listening(f"127.0.0.1:{port}"))
-        yield f"mqtt://meters:{SECRET}@127.0.0.1:{port}/home/alerts"
-    finally:
-        broker.terminate()
-        broker.wait()
+    with Mosquitto(folder, SECRET) as broker:
+        yield f"mqtt://{USER}:{SECRET}@127.0.0.1:{broker.port}/home/alerts"
 
 
 @contextmanager
 def subscribed(port: int, topic: str) -> Iterator[list[dict]]:
     """The JSON documents that are published to a topic meanwhile."""
     client, found, ready = mqtt.Client(CallbackAPIVersion.VERSION2), [], threading.Event()
-    client.username_pw_set("meters", SECRET)
+    client.username_pw_set(USER, SECRET)
     client.on_subscribe = lambda *_: ready.set()
     client.on_message = lambda _, __, message: found.append(json.loads(message.payload))
     client.connect("127.0.0.1", port)

@@ -19,12 +19,12 @@ from confluent_kafka import Producer
 from commands import status
 from commands.cli import main
 from notify import receivers as own_receivers
-from notify.retries import FIRST_S
 from notify.routes import load
 from notify.service import Notifier, routes_of
 from smartmeter.errors import UserError
 from smartmeter.local_days import now_ms
 from smartmeter.messages import codec, topics
+from smartmeter.retries import FIRST_S
 from stack import services
 from stack.ports import free_port
 from tests.notify.receivers import SECRET, Mailbox, Webhook, mosquitto, subscribed

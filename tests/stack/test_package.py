@@ -22,7 +22,7 @@ from tests.ports import on_free_ports
 from tests.stack.compiled import copy_compiled
 from tests.waiting import STILL_S, until
 
-PACKAGES = ("smartmeter", "jobs", "generator", "importer", "store", "notify", "dashboard", "stack", "commands")
+PACKAGES = ("smartmeter", "jobs", "generator", "importer", "store", "notify", "gateway", "dashboard", "stack", "commands")
 OF_STACK = {"kafka", "endpoint", "sink", "metrics", "pipeline", "flink_page"}
 """The processes of ./smw stack."""
 

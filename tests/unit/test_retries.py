@@ -2,7 +2,7 @@
 
 import random
 
-from notify.retries import Backoff
+from smartmeter.retries import Backoff
 
 
 def test_waits_double_up_to_five_minutes_and_begin_anew_after_a_success():

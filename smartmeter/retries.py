@@ -1,4 +1,4 @@
-"""When a failed delivery is tried again."""
+"""When a failed delivery or connection is tried again."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LEAST_SHARE = 0.5
 
 @dataclass
 class Backoff:
-    """The waits of a route: they double with each failure, up to five minutes."""
+    """Waits that double with each failure, up to five minutes."""
 
     failures: int = 0
     random: random.Random = field(default_factory=random.Random)

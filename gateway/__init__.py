@@ -1,0 +1,1 @@
+"""Receives what meters send by MQTT, and sends it on as bursts."""

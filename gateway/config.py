@@ -1,0 +1,362 @@
+"""meters.yaml: the broker, the houses, their meters, and where the readings of each come from. docs/connect.md has an example.
+
+All mistakes are reported at once, each as one sentence with its line and column.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple, get_args
+from urllib.parse import urlsplit
+
+import yaml
+
+from gateway.presets import PRESETS, WATTS_PER_UNIT, Preset
+from gateway.source import Source
+from generator.houses import Meter
+from smartmeter.errors import UserError
+from smartmeter.messages.records import MeterKind
+from smartmeter.timezones import is_timezone
+
+PORTS = {"mqtt": 1883, "mqtts": 8883}
+ARRIVAL, DEVICE = "arrival", "device"
+SILENT_S = 600.0
+LONGEST_HOLD_S = 90_000
+"""A reading holds no longer (docs/design.md, "Energy")."""
+VARIABLE = re.compile(r"\$\{(\w+)\}", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Broker:
+    """An MQTT broker, and how to connect to it. ca: PEM file of the authorities to trust; empty: the system's."""
+
+    host: str
+    port: int
+    tls: bool
+    user: str = ""
+    password: str = field(default="", repr=False)
+    ca: str = ""
+    client_id: str = "smart-meter-watchdog"
+
+
+@dataclass(frozen=True)
+class House:
+    """A house, its meters, and the sources of their readings."""
+
+    house_id: int
+    timezone: str
+    zip: str
+    meters: tuple[Meter, ...]
+    sources: tuple[Source, ...]
+
+
+@dataclass(frozen=True)
+class Config:
+    """A file meters.yaml. burst_s: how long readings are gathered."""
+
+    broker: Broker
+    houses: tuple[House, ...]
+    burst_s: float = 1.0
+
+    @property
+    def sources(self) -> list[Source]:
+        """Those of all houses."""
+        return [source for house in self.houses for source in house.sources]
+
+
+class ConfigError(UserError):
+    """A file has mistakes. The message has a line for each."""
+
+
+def load(file: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in a file. Raises ConfigError, or UserError for a file that cannot be read."""
+    try:
+        text = file.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
+        raise UserError(f"{file} cannot be read ({reason}): give the file of the meters; docs/connect.md has an example") from None
+    return parse(text, file, environ)
+
+
+def parse(text: str, file: Path, environ: Mapping[str, str] = os.environ) -> Config:
+    """The configuration in a text. file: for messages, and for relative paths in it. Raises ConfigError."""
+    reader = _Reader(file, environ)
+    try:
+        root = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        reader.mistake(error.problem_mark, f"it is no YAML: {error.problem}")
+    except (yaml.YAMLError, RecursionError):
+        raise ConfigError(f"{file}: it is no YAML: see docs/connect.md for an example") from None
+    else:
+        if not root:
+            raise ConfigError(f"{file}: it is empty: see docs/connect.md for an example")
+        config = reader.config(root)
+        if config and not reader.mistakes:
+            return config
+    raise ConfigError("\n".join(reader.mistakes))
+
+
+class Check(NamedTuple):
+    """How to read the text of a value, and what it takes, for a message."""
+
+    read: Callable[[str], Any]
+    takes: str
+
+
+def _number(low: float, high: float) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        if not low <= (value := float(text)) <= high:
+            raise ValueError
+        return value
+
+    return read
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not re.fullmatch(r"\d{1,18}", text, re.ASCII) or not low <= int(text) <= high:
+            raise ValueError
+        return int(text)
+
+    return read
+
+
+def _one_of(names: Collection[str]) -> Check:
+    return Check(lambda text: {name: name for name in names}[text], f"one of {', '.join(names)}")
+
+
+def _timezone(text: str) -> str:
+    if not is_timezone(text):
+        raise ValueError
+    return text
+
+
+def _text(pattern: str) -> Callable[[str], str]:
+    def read(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError
+        return text
+
+    return read
+
+
+TOPIC = Check(_text(r"[^+#\0\n]{1,1000}"), "the topic of one device, without the wildcards + and #")
+PATH = Check(_text(r"[^\n]{0,200}"), "a row of names and list positions in the JSON, such as ENERGY.Power")
+OF_BROKER = {
+    "url": Check(
+        _text(r"mqtts?://[^/@\s]+/?"), "an address such as mqtt://HOST:1883 or mqtts://HOST:8883; user and password have their own keys"
+    ),
+    "user": Check(_text(r".{1,1000}"), "the name of a user"),
+    "password": Check(_text(r".{1,1000}"), "a password, or ${NAME} for that of an environment variable"),
+    "password_file": Check(_text(r".{1,1000}"), "a file with the password"),
+    "ca": Check(_text(r".{1,1000}"), "a PEM file of the authorities to trust"),
+    "client_id": Check(_text(r"[\w.-]{1,64}"), "up to 64 letters, digits and _ . -"),
+}
+OF_HOUSE = {
+    "id": Check(_whole(1, 2**53), "a whole number from 1 on"),
+    "timezone": Check(_timezone, "an IANA time zone such as Europe/London"),
+    "zip": Check(_text(r".{1,20}"), "a postal code"),
+}
+OF_METER = {
+    "id": Check(_whole(1, 2**31 - 1), "a whole number from 1 on"),
+    "label": Check(_text(r".{1,100}"), "a name such as mains or fridge"),
+    "kind": _one_of(get_args(MeterKind)),
+    "parent": Check(_whole(1, 2**31 - 1), "the id of another meter of the house"),
+    "preset": _one_of(PRESETS),
+    "device": Check(_text(r"[^+#\0\n]{1,500}"), "the name of the device in its topic"),
+    "channel": Check(_text(r"[^+#\0\n]{1,500}"), "the name of the channel in its topic"),
+    "topic": TOPIC,
+    "power": PATH,
+    "returned": PATH,
+    "unit": _one_of(WATTS_PER_UNIT),
+    "sign": _one_of(("1", "-1")),
+    "time": Check(_text(r"[^\n]{1,200}"), f"{ARRIVAL}, {DEVICE} (of a preset whose payload has a time), or a row of names in the JSON"),
+    "holds_s": Check(_whole(1, LONGEST_HOLD_S), f"a whole number of s, up to {LONGEST_HOLD_S} (25 h)"),
+    "silent_s": Check(_number(0, 1e9), "a time in s; 0: never"),
+}
+BURST_S = Check(_number(0.1, 3600), "a time in s, from 0.1 to 3600")
+
+
+class _Reader:
+    """Reads the nodes of a YAML document, and collects its mistakes. All values are read from their text, so that no zip becomes octal."""
+
+    def __init__(self, file: Path, environ: Mapping[str, str]):
+        self.file, self.environ, self.mistakes = file, environ, list[str]()
+
+    def mistake(self, place: yaml.Node | yaml.Mark | None, sentence: str) -> None:
+        mark = place.start_mark if isinstance(place, yaml.Node) else place
+        self.mistakes.append(f"{self.file}{f':{mark.line + 1}:{mark.column + 1}' if mark else ''}: {sentence}")
+
+    def config(self, root: yaml.Node) -> Config | None:
+        found = self.fields(root, "the file", ("broker", "houses", "burst_s"), needed=("broker", "houses"))
+        broker = self.broker(found["broker"]) if "broker" in found else None
+        read = [(node, house) for node in self.items(found.get("houses"), "houses") if (house := self.house(node))]
+        houses = [house for _, house in read]
+        self.once([(node, house.house_id) for node, house in read], "two houses have the id {}: give each its own")
+        self.topics_once(houses)
+        burst_s = self.value(found["burst_s"], "burst_s", BURST_S) if "burst_s" in found else 1.0
+        return Config(broker, tuple(houses), burst_s) if broker and burst_s else None
+
+    def broker(self, node: yaml.Node) -> Broker | None:
+        found = self.values(node, "broker", OF_BROKER, needed=("url",))
+        if "password" in found and "password_file" in found:
+            self.mistake(node, "broker: give it either password or password_file")
+        password = VARIABLE.sub(lambda name: self.variable(node, name[1]), found.get("password", ""))
+        if "password_file" in found:
+            password = self.in_file(node, "password_file", found["password_file"]) or ""
+        ca = str(self.file.parent / found["ca"]) if "ca" in found else ""
+        if ca:
+            self.in_file(node, "ca", found["ca"])
+        if password and "user" not in found:
+            self.mistake(node, "broker: it has a password and no user: give it both")
+        try:
+            url = urlsplit(found.get("url", ""))
+            host, port = url.hostname or "", url.port or PORTS.get(url.scheme, 0)
+        except ValueError:
+            self.mistake(node, "broker: url has no valid host and port: write one such as mqtt://HOST:1883")
+            return None
+        client_id = found.get("client_id", Broker.client_id)
+        return Broker(host, port, url.scheme == "mqtts", found.get("user", ""), password, ca, client_id) if host else None
+
+    def house(self, node: yaml.Node) -> House | None:
+        found = self.fields(node, "a house", (*OF_HOUSE, "meters"), needed=("id", "timezone", "meters"))
+        values = {key: self.value(found[key], key, check) for key, check in OF_HOUSE.items() if key in found}
+        nodes = self.items(found.get("meters"), "meters")
+        if values.get("id") is None or values.get("timezone") is None:
+            return None
+        read = [(meter, *both) for meter in nodes if (both := self.meter(meter, values["id"], values["timezone"]))]
+        self.once(
+            [(meter, of.meter_id) for meter, of, _ in read], f"meter {{}} of house {values['id']} has two sources: give each meter one"
+        )
+        if len(read) == len(nodes):
+            self.parents([(meter, of) for meter, of, _ in read])
+        meters, sources = tuple(of for _, of, _ in read), tuple(source for _, _, source in read)
+        return House(values["id"], values["timezone"], values.get("zip") or "", meters, sources)
+
+    def meter(self, node: yaml.Node, house_id: int, timezone: str) -> tuple[Meter, Source] | None:
+        before = len(self.mistakes)
+        found = self.values(node, "a meter", OF_METER, needed=("id", "label"))
+        preset = PRESETS[found["preset"]] if found.get("preset") else Preset("")
+        if len(self.mistakes) > before:
+            return None
+        topic = found.get("topic") or self.topic(node, found, preset)
+        time = found.get("time", ARRIVAL)
+        if time == DEVICE and not preset.time:
+            self.mistake(node, "time: device takes a preset whose payload has a time, such as tasmota: write the row of names in the JSON")
+        if len(self.mistakes) > before:
+            return None
+        factor = WATTS_PER_UNIT[found.get("unit", preset.unit)] * int(found.get("sign", "1"))
+        source = Source(
+            house_id,
+            found["id"],
+            found["label"],
+            timezone,
+            topic,
+            found.get("power", preset.power),
+            found.get("returned", preset.returned if "power" not in found else ""),
+            factor,
+            {ARRIVAL: "", DEVICE: preset.time}.get(time, time),
+            found.get("holds_s", 0),
+            found.get("silent_s", max(SILENT_S, found.get("holds_s", 0))),
+        )
+        return Meter(found["id"], found["label"], found.get("kind", "appliance"), found.get("parent", 0)), source
+
+    def topic(self, node: yaml.Node, found: Mapping[str, Any], preset: Preset) -> str:
+        """The topic of a preset's device."""
+        device = found.get("device", preset.device)
+        if "preset" not in found:
+            self.mistake(node, "a meter has neither preset nor topic: write where its readings come from")
+        elif not device:
+            self.mistake(node, f"preset {found['preset']} takes the device: write its name in the topic {preset.topic}")
+        return preset.topic.format(device=device, channel=found.get("channel", preset.channel))
+
+    def parents(self, meters: Sequence[tuple[yaml.Node, Meter]]) -> None:
+        parent_of = {meter.meter_id: meter.parent for _, meter in meters}
+        for node, meter in meters:
+            above = [meter.meter_id]
+            while parent := parent_of.get(above[-1], 0):
+                if parent not in parent_of:
+                    self.mistake(node, f"parent: {parent} is no meter of the house: give the id of one, or leave it out")
+                    break
+                if parent in above:
+                    self.mistake(node, f"parent: meter {meter.meter_id} would contain itself: correct the parent of one of these meters")
+                    break
+                above.append(parent)
+
+    def once(self, ids: Sequence[tuple[yaml.Node, int]], sentence: str) -> None:
+        seen = set[int]()
+        for node, number in ids:
+            if number in seen:
+                self.mistake(node, sentence.format(number))
+            seen.add(number)
+
+    def topics_once(self, houses: Sequence[House]) -> None:
+        """No value may count for two meters."""
+        seen: dict[tuple[str, str], Source] = {}
+        for source in (source for house in houses for source in house.sources):
+            if (other := seen.setdefault((source.topic, source.power), source)) is not source:
+                self.mistake(
+                    None,
+                    f"{source.label} of house {source.house_id} and {other.label} of house {other.house_id} have the same value of the "
+                    f"topic {source.topic}: give each its own",
+                )
+
+    def fields(self, node: yaml.Node, what: str, takes: Collection[str], needed: Sequence[str]) -> dict[str, yaml.Node]:
+        """The values of a mapping, by their keys."""
+        if not isinstance(node, yaml.MappingNode):
+            self.mistake(node, f"{what} takes keys and values: {', '.join(takes)}")
+            return {}
+        found: dict[str, yaml.Node] = {}
+        for key, value in node.value:
+            name = key.value if isinstance(key, yaml.ScalarNode) else "?"
+            if name not in takes:
+                self.mistake(key, f"{what} has no key {name}: it takes {', '.join(takes)}")
+            elif name in found:
+                self.mistake(key, f"{what} has the key {name} twice: leave one out")
+            else:
+                found[name] = value
+        for name in needed:
+            if name not in found:
+                self.mistake(node, f"{what} lacks the key {name}")
+        return found
+
+    def values(self, node: yaml.Node, what: str, checks: Mapping[str, Check], needed: Sequence[str]) -> dict[str, Any]:
+        """The valid values of a mapping of texts and numbers."""
+        found = self.fields(node, what, checks, needed)
+        read = {key: self.value(value, key, checks[key]) for key, value in found.items()}
+        return {key: value for key, value in read.items() if value is not None}
+
+    def value(self, node: yaml.Node, key: str, check: Check) -> Any:
+        """The value of a text or a number; None after a mistake."""
+        if isinstance(node, yaml.ScalarNode):
+            try:
+                return check.read(node.value)
+            except (ValueError, KeyError):
+                pass
+        shown = "" if "password" in key else f" {node.value[:60]}" if isinstance(node, yaml.ScalarNode) else ""
+        self.mistake(node, f"{key}:{shown}: it takes {check.takes}")
+        return None
+
+    def items(self, node: yaml.Node | None, what: str) -> list[yaml.Node]:
+        if node is None:
+            return []
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            self.mistake(node, f"{what} takes a list: begin each of its items with -")
+            return []
+        return list(node.value)
+
+    def variable(self, node: yaml.Node, name: str) -> str:
+        if not (value := self.environ.get(name)):
+            self.mistake(node, f"password contains ${{{name}}}, and this environment variable is not set: set it")
+        return value or ""
+
+    def in_file(self, node: yaml.Node, key: str, name: str) -> str | None:
+        try:
+            return (self.file.parent / name).read_text().strip()
+        except (OSError, UnicodeDecodeError):
+            self.mistake(node, f"{key}: {name}: it takes a file that can be read")
+            return None

@@ -1,0 +1,185 @@
+"""Readings on disk, from before their MQTT message is acknowledged until Kafka has them.
+
+Files of fixed-size entries, each named by the number of its first one; the file `delivered` has the number of the first entry that Kafka may
+lack. An entry is written and synced before its message is acknowledged, and is sent before it counts as delivered. So a process that is
+killed at any moment repeats some readings, at the same times, and loses none. An entry that was cut off by a crash of the machine was not
+acknowledged: its checksum shows it, and it is cut off the file.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import zlib
+from itertools import pairwise
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from smartmeter.arrays import Rows
+from smartmeter.errors import UserError
+from smartmeter.folders import private_folder
+from smartmeter.locks import exclusive
+
+ENTRY = np.dtype(
+    [
+        ("house_id", "<i8"),
+        ("arrived_ms", "<i8"),
+        ("device_ms", "<i8"),  # the device's own time, or BY_ARRIVAL
+        ("digest", "<u8"),  # of the message
+        ("meter_id", "<i4"),
+        ("message_id", "<i4"),  # MQTT's packet identifier; 0: none
+        ("watts", "<f4"),
+        ("checksum", "<u4"),  # CRC-32 of the bytes before it
+    ]
+)
+"""A reading, and the message that it came with."""
+BY_ARRIVAL = -(2**63)
+FILE_ENTRIES = 2**16
+FILES_KEPT = 2
+"""Files that stay although all of them is delivered: their entries show which messages come again."""
+SMALLEST = 2
+
+
+class Spool:
+    """Use it in a with statement, which locks the folder. One thread appends; another reads, and marks what is delivered.
+
+    Raises UserError if another process uses the folder, or the disk fails.
+    """
+
+    def __init__(self, folder: Path, most_bytes: int, file_entries: int = FILE_ENTRIES):
+        self._folder, self._file_entries = folder, file_entries
+        self._most = max(most_bytes // ENTRY.itemsize, SMALLEST)
+        self._moving = threading.Lock()  # over end, delivered and floor_ms
+        self._floor_ms: dict[int, int] = {}
+
+    def __enter__(self) -> Self:
+        private_folder(self._folder)
+        self._lock = exclusive(self._folder)
+        try:
+            self._lock.__enter__()
+        except BlockingIOError:
+            raise UserError(f"another gateway uses {self._folder}: end it, or set SMW_GATEWAY_SPOOL to another folder") from None
+        firsts = self._firsts()
+        self._first = firsts[-1] if firsts else self._read_delivered()
+        self.end = self._first + self._mend(self._path(self._first))
+        self.delivered = min(max(self._read_delivered(), firsts[0] if firsts else 0), self.end)
+        self._file = self._path(self._first).open("ab", buffering=0)
+        self._raise_floor(self.newest())
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._file.close()
+        self._lock.__exit__(kind, error, trace)
+
+    @property
+    def waiting(self) -> int:
+        """How many entries are not delivered."""
+        return self.end - self.delivered
+
+    def room(self) -> int:
+        """How many entries still fit."""
+        return max(self._most - self.waiting, 0)
+
+    def floor_ms(self, house_id: int) -> int:
+        """The time at which a house's next reading arrives at the earliest: its burst may cover all before."""
+        with self._moving:
+            return self._floor_ms.get(house_id, 0)
+
+    def append(self, entries: Rows) -> None:
+        """Write entries, whose checksums are filled in. Returns once they are on disk. Raises UserError if the disk fails."""
+        entries["checksum"] = [_checksum(entry) for entry in entries]
+        try:
+            body = memoryview(entries.tobytes())
+            while body:
+                body = body[self._file.write(body) or 0 :]
+            os.fsync(self._file.fileno())
+            with self._moving:
+                self.end += len(entries)
+            if self.end - self._first >= self._file_entries:
+                self._begin_file()
+        except OSError as error:
+            raise self._failed(error) from None
+
+    def read(self, most: int) -> Rows:
+        """The oldest entries that are not delivered, `most` at most. What is appended from now on is stamped by floor_ms."""
+        with self._moving:
+            end = self.end
+        found = self._between(self.delivered, min(self.delivered + most, end))
+        self._raise_floor(found)
+        return found
+
+    def newest(self) -> Rows:
+        """The entries of the files that are kept in any case."""
+        return self._between(self._firsts()[-FILES_KEPT:][0], self.end)
+
+    def mark_delivered(self, entries: int) -> None:
+        """Note that Kafka has the oldest entries. Files that are delivered are deleted. Raises UserError if the disk fails."""
+        if not entries:
+            return
+        with self._moving:
+            self.delivered += entries
+        new = self._folder / "delivered.new"
+        try:
+            with open(new, "w") as file:
+                file.write(str(self.delivered))
+                file.flush()
+                os.fsync(file.fileno())
+            new.replace(self._folder / "delivered")
+        except OSError as error:
+            raise self._failed(error) from None
+        firsts = self._firsts()
+        for first, after in list(pairwise(firsts))[: -(FILES_KEPT - 1)]:
+            if after <= self.delivered:
+                self._path(first).unlink()
+
+    def _raise_floor(self, entries: Rows) -> None:
+        houses, last = np.unique(entries["house_id"][::-1], return_index=True)
+        with self._moving:
+            self._floor_ms |= dict(zip(houses.tolist(), (entries["arrived_ms"][::-1][last] + 1).tolist()))
+
+    def _failed(self, error: OSError) -> UserError:
+        return UserError(f"{self._folder} cannot be written ({error.strerror}): make room, or set SMW_GATEWAY_SPOOL to another folder")
+
+    def _between(self, begin: int, end: int) -> Rows:
+        pieces, firsts = [np.empty(0, ENTRY)], self._firsts()
+        for first, after in zip(firsts, [*firsts[1:], end]):
+            here, there = max(begin, first), min(end, after)
+            if here < there:
+                pieces.append(np.fromfile(self._path(first), ENTRY, there - here, offset=(here - first) * ENTRY.itemsize))
+        return np.concatenate(pieces)
+
+    def _begin_file(self) -> None:
+        self._file.close()
+        self._first = self.end
+        self._file = self._path(self._first).open("ab", buffering=0)
+        folder = os.open(self._folder, os.O_RDONLY)
+        os.fsync(folder)
+        os.close(folder)
+
+    def _mend(self, file: Path) -> int:
+        """Cut off what follows the last whole entry. Returns the number of entries."""
+        body = file.read_bytes() if file.exists() else b""
+        entries = np.frombuffer(body, ENTRY, len(body) // ENTRY.itemsize)
+        whole = next((i for i, entry in enumerate(entries) if entry["checksum"] != _checksum(entry)), len(entries))
+        with open(file, "ab") as opened:
+            opened.truncate(whole * ENTRY.itemsize)
+        return whole
+
+    def _firsts(self) -> list[int]:
+        return sorted(int(file.stem) for file in self._folder.glob("*.readings"))
+
+    def _path(self, first: int) -> Path:
+        return self._folder / f"{first:020d}.readings"
+
+    def _read_delivered(self) -> int:
+        try:
+            return int((self._folder / "delivered").read_text())
+        except (FileNotFoundError, ValueError):
+            return 0
+
+
+def _checksum(entry: np.void) -> int:
+    return zlib.crc32(entry.tobytes()[: -ENTRY["checksum"].itemsize])

@@ -1,0 +1,129 @@
+"""Turns MQTT messages into entries of the spool, and counts what it leaves out."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from hashlib import blake2b
+
+from gateway.disk_spool import BY_ARRIVAL
+from gateway.payloads import Unusable
+from gateway.source import Source, is_sane
+from smartmeter.arrays import Rows
+
+log = logging.getLogger("gateway")
+
+MOST_REMEMBERED = 65_536
+MOST_AHEAD_MS = 60_000
+Place = tuple[int, int, int]
+"""(house, meter, MQTT's packet identifier) of a reading."""
+Entry = tuple[int, int, int, int, int, int, float, int]
+"""The fields of gateway.disk_spool.ENTRY; the checksum is 0."""
+
+
+@dataclass(frozen=True)
+class Message:
+    """What a broker has delivered. connection: number of the connection, on which alone it can be acknowledged."""
+
+    topic: str
+    payload: bytes
+    message_id: int  # 0: it needs no acknowledgement
+    is_repeat: bool  # it was delivered before, and not acknowledged
+    is_retained: bool  # it is of unknown age
+    arrived_ms: int
+    connection: int
+
+    @property
+    def digest(self) -> int:
+        """A number that differs from that of any other message."""
+        body = self.topic.encode(errors="surrogatepass") + b"\0" + self.payload
+        return int.from_bytes(blake2b(body, digest_size=8).digest(), "little")
+
+
+class Intake:
+    """The sources by their topic.
+
+    remembered: the newest entries of the spool, in which a repeated message is looked up. floor_ms: house -> the time at which its next
+    reading arrives at the earliest. left_out: called with (reason, readings).
+    """
+
+    def __init__(self, sources: Iterable[Source], remembered: Rows, floor_ms: Callable[[int], int], left_out: Callable[[str, int], None]):
+        self._floor_ms, self._left_out = floor_ms, left_out
+        self._newest_ms: dict[tuple[int, int], int] = {}
+        self._seen: dict[Place, int] = {}
+        self._doubts: Counter[tuple[str, str]] = Counter()
+        self.use(sources)
+        for entry in remembered[-MOST_REMEMBERED:].tolist():
+            self._remember(entry)
+
+    def use(self, sources: Iterable[Source]) -> None:
+        """Take these sources from now on."""
+        self._of_topic: dict[str, list[Source]] = {}
+        for source in sources:
+            self._of_topic.setdefault(source.topic, []).append(source)
+
+    def has(self, topic: str) -> bool:
+        """Whether a meter has this topic."""
+        return topic in self._of_topic
+
+    def entries(self, message: Message) -> list[Entry]:
+        """The readings in a message."""
+        sources = self._of_topic.get(message.topic, [])
+        if not sources:
+            self._doubt("unknown topic", message.topic, f"no meter of the configuration has the topic {message.topic}")
+        if message.is_retained and sources:
+            self._left_out("retained", len(sources))
+            return []
+        return [entry for source in sources if (entry := self._entry(source, message)) is not None]
+
+    def _entry(self, source: Source, message: Message) -> Entry | None:
+        place = (source.house_id, source.meter_id, message.message_id)
+        if message.is_repeat and self._seen.get(place) == message.digest:
+            self._left_out("repeated", 1)
+            return None
+        where = f"house {source.house_id}, {source.label}, topic {source.topic}"
+        try:
+            watts, device_ms = source.read(message.payload)
+        except Unusable as error:
+            self._doubt("unusable", source.topic, f"{where}: {error}")
+            return None
+        arrived_ms = self._stamp(source, message.arrived_ms)
+        if source.time and (device_ms is None or not is_sane(device_ms, arrived_ms)):
+            self._warn("clock", source.topic, f"{where}: its time is missing or wrong, so the time of arrival is used")
+            device_ms = arrived_ms
+        at_ms = BY_ARRIVAL if device_ms is None else device_ms
+        entry = (source.house_id, arrived_ms, at_ms, message.digest, source.meter_id, message.message_id, watts, 0)
+        self._remember(entry)
+        return entry
+
+    def _stamp(self, source: Source, arrived_ms: int) -> int:
+        """A time of arrival that no reading of the meter has yet, and no burst covers. It runs ahead of the clock by MOST_AHEAD_MS at most.
+
+        So messages that come at once, as a broker delivers what it has kept, all count. A clock that is set back further is followed.
+        """
+        newest_ms = self._newest_ms.get((source.house_id, source.meter_id), 0)
+        free_ms = max(arrived_ms, self._floor_ms(source.house_id), newest_ms + 1)
+        return free_ms if free_ms - arrived_ms <= MOST_AHEAD_MS else arrived_ms
+
+    def _remember(self, entry: Entry) -> None:
+        """Note that the spool has an entry. The oldest that were noted are forgotten."""
+        house_id, arrived_ms, _, digest, meter_id, message_id, _, _ = entry
+        self._newest_ms[house_id, meter_id] = arrived_ms
+        if message_id:
+            place = (house_id, meter_id, message_id)
+            self._seen.pop(place, None)
+            self._seen[place] = digest
+            if len(self._seen) > MOST_REMEMBERED:
+                del self._seen[next(iter(self._seen))]
+
+    def _doubt(self, reason: str, topic: str, sentence: str) -> None:
+        self._left_out(reason, 1)
+        self._warn(reason, topic, sentence)
+
+    def _warn(self, reason: str, topic: str, sentence: str) -> None:
+        """Log the first of its kind, then the second, fourth, eighth and so on."""
+        self._doubts[reason, topic] += 1
+        if (times := self._doubts[reason, topic]).bit_count() == 1:
+            log.warning("%s%s", sentence, "" if times == 1 else f" ({times} times)")

@@ -1,0 +1,288 @@
+"""The gateway between a real MQTT broker and a real Kafka: each reading arrives, whatever fails in between."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+from paho.mqtt import client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from commands import status
+from commands.cli import main
+from gateway import service
+from gateway.disk_spool import ENTRY
+from gateway.metrics import REASONS
+from gateway.service import Gateway
+from smartmeter.errors import UserError
+from stack import services
+from stack.ports import free_port
+from tests.certificates import Authority
+from tests.mosquitto import USER, Mosquitto
+from tests.sinks import running
+from tests.topics import records
+from tests.waiting import STILL_S, until
+
+SECRET = "s3cr3t-9b1c"
+METERS = """
+broker: {{url: "{url}", user: meters, password: "${{MQTT_PASSWORD}}"{more}}}
+burst_s: 0.1
+houses:
+  - id: 7
+    timezone: Europe/Amsterdam
+    zip: 02139
+    meters:
+      - {{id: 1, label: mains, kind: mains, preset: dsmr-reader, time: device}}
+      - {{id: 2, label: fridge, preset: shelly, device: shellyplug-1, parent: 1}}
+      - {{id: 3, label: lamp, topic: home/lamp}}
+"""
+
+
+@pytest.fixture(autouse=True)
+def is_quick(monkeypatch, caplog):
+    monkeypatch.setattr("smartmeter.retries.FIRST_S", 0.05)
+    monkeypatch.setattr(service, "POLL_S", 0.05)
+    monkeypatch.setenv("MQTT_PASSWORD", SECRET)
+    caplog.set_level(logging.INFO)
+
+
+@pytest.fixture
+def broker(tmp_path):
+    with Mosquitto(
+        tmp_path, SECRET, more=f"persistence true\npersistence_location {tmp_path}/\nautosave_interval 1\nautosave_on_changes true\n"
+    ) as broker:
+        yield broker
+
+
+@pytest.fixture
+def settings(with_topics, tmp_path):
+    return with_topics.but(gateway_metrics_port=0, gateway_config=str(tmp_path / "meters.yaml"), gateway_spool=str(tmp_path / "spool"))
+
+
+def write(settings, url, more="", text=METERS):
+    with open(settings.gateway.config, "w") as file:
+        file.write(text.format(url=url, more=more))
+
+
+@contextmanager
+def devices(broker):
+    """Publishes with QoS 1. Returns once the broker has acknowledged it."""
+    client, ready = mqtt.Client(CallbackAPIVersion.VERSION2), threading.Event()
+    client.username_pw_set(USER, SECRET)
+    client.on_connect = lambda *_: ready.set()
+    client.connect("127.0.0.1", broker.port)
+    client.loop_start()
+    assert ready.wait(60)
+
+    def publish(topic, payload, **others):
+        sent = client.publish(topic, payload if isinstance(payload, (str, bytes)) else json.dumps(payload), qos=1, **others)
+        sent.wait_for_publish(STILL_S)
+
+    try:
+        yield publish
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+@contextmanager
+def subscribed(settings):
+    """The gateway, once the broker keeps messages for it."""
+    with running(Gateway(settings)) as gateway:
+        until(lambda: gateway._link.is_up)
+        yield gateway
+
+
+@contextmanager
+def process(settings):
+    """The gateway as a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-P", "-m", "gateway.service"], env=os.environ | settings.environ(), stderr=subprocess.PIPE, text=True
+    ) as program:
+        try:
+            yield program
+        finally:
+            program.kill()
+
+
+def readings(settings) -> dict[int, list[tuple[int, float]]]:
+    """Meter -> (time in ms, W) of its readings, each once, as the jobs count them: that of the first burst that covers its time."""
+    found, covered = {}, {}
+    for burst in records(settings, "readings"):
+        at = 0
+        start, end = (burst[key] for key in ("start", "end"))
+        for meter, count in zip(burst["meter_ids"], burst["counts"]):
+            times = start + np.cumsum(burst["deltas"][at : at + count]) * burst["tick_ms"]
+            for time, watts in zip(times.tolist(), burst["watts"][at : at + count]):
+                assert start <= time < end
+                if not any(begin <= time < over for begin, over in covered.get(meter, [])):
+                    found.setdefault(meter, []).append((time, watts))
+            covered.setdefault(meter, []).append((start, end))
+            at += count
+    return found
+
+
+def watts(settings, meter):
+    return [power for _, power in readings(settings).get(meter, [])]
+
+
+def left_out(gateway) -> dict[str, float]:
+    """Reason -> readings that were left out."""
+    samples = (sample for metric in gateway._metrics.registry.collect() for sample in metric.samples)
+    return {sample.labels["reason"]: sample.value for sample in samples if sample.name == "smw_gateway_left_out_total"}
+
+
+def test_readings_of_a_house_arrive_and_what_cannot_be_used_holds_up_nothing(settings, broker):
+    write(settings, f"mqtt://127.0.0.1:{broker.port}")
+    with devices(broker) as publish:
+        publish("home/lamp", "99", retain=True)  # of unknown age
+        with subscribed(settings) as gateway:
+            for bad in (b"\xff" * 1_000_000, "NaN", "on", '{"a": [[[', ""):
+                publish("home/lamp", bad)
+            publish("shellyplug-1/status/switch:0", {"id": 0, "output": True, "apower": 25.75, "aenergy": {"total": 913.252}})
+            for second, (drawn, fed_in) in enumerate([("0.250", "0"), ("0", "1.5")]):
+                at = service.time.time() - 100 + second
+                publish(
+                    "dsmr/json",
+                    {
+                        "timestamp": service.time.strftime("%Y-%m-%dT%H:%M:%SZ", service.time.gmtime(at)),
+                        "electricity_currently_delivered": drawn,
+                        "electricity_currently_returned": fed_in,
+                    },
+                )
+            publish("home/lamp", "7.5")
+            until(lambda: len(readings(settings)) == 3)
+            counted = left_out(gateway)
+    assert watts(settings, 3) == [7.5] and watts(settings, 2) == [25.75]
+    (first, drawn), (second, fed_in) = readings(settings)[1]
+    assert (second - first, first % 1000, drawn, fed_in) == (1000, 0, 250, -1500)
+    assert counted == dict.fromkeys(REASONS, 0) | {"unusable": 5, "retained": 1}
+    [house] = records(settings, "houses")
+    assert (house["house_id"], house["zip"], house["city"]) == (7, "02139", "Cambridge")
+    assert [(meter["label"], meter["kind"], meter["parent"]) for meter in house["meters"]] == [
+        ("mains", "mains", 0),
+        ("fridge", "appliance", 1),
+        ("lamp", "appliance", 0),
+    ]
+
+
+def test_a_killed_gateway_loses_nothing_and_repeats_only_what_counts_as_duplicate(settings, broker):
+    write(settings, f"mqtt://127.0.0.1:{broker.port}")
+    with subscribed(settings):
+        pass  # from now on the broker keeps messages
+    published = 0
+    with devices(broker) as publish:
+        for kills in range(4):
+            with process(settings) as program:
+                until(lambda: len(watts(settings, 3)) >= 40 * kills)
+                for _ in range(80):
+                    published += 1
+                    publish("home/lamp", str(published))
+                program.kill()
+    with subscribed(settings):
+        until(lambda: len(watts(settings, 3)) >= published)
+    assert watts(settings, 3) == list(range(1, published + 1))
+
+
+def test_readings_wait_on_disk_while_kafka_is_away(settings, broker, caplog, monkeypatch):
+    monkeypatch.setattr("smartmeter.kafka.connection.NOBODY_THERE_S", 0.3)
+    write(settings, f"mqtt://127.0.0.1:{broker.port}")
+    with devices(broker) as publish:
+        with subscribed(settings.but(kafka=f"127.0.0.1:{free_port()}", gateway_spool_mb=50 * ENTRY.itemsize / 1e6)) as gateway:
+            for n in range(60):
+                publish("home/lamp", str(n))
+            until(lambda: gateway._spool.waiting == 50 and left_out(gateway)["spool full"] == 10)
+        with subscribed(settings) as gateway:
+            publish("home/lamp", "99")
+            until(lambda: len(watts(settings, 3)) == 51)
+            until(lambda: gateway._spool.waiting == 0)
+    assert watts(settings, 3) == [*range(50), 99]
+    assert "no Kafka broker answers" in caplog.text and caplog.text.count("the spool is full") == 1
+
+
+def test_a_broker_that_is_killed_keeps_what_it_had(settings, broker):
+    write(settings, f"mqtt://127.0.0.1:{broker.port}")
+    with subscribed(settings) as gateway:
+        for n in range(3):
+            with devices(broker) as publish:
+                publish("home/lamp", str(n))
+                until(lambda: len(watts(settings, 3)) == n + 1)
+            broker.kill()
+            broker.start()
+            until(lambda: gateway._link.is_up)
+    assert watts(settings, 3) == [0, 1, 2]
+
+
+def test_the_configuration_is_read_again_and_one_with_a_mistake_is_not_used(settings, broker, caplog):
+    url = f"mqtt://127.0.0.1:{broker.port}"
+    write(settings, url)
+    with subscribed(settings) as gateway, devices(broker) as publish:
+        publish("home/lamp", "1")
+        write(settings, url, text=METERS.replace("topic: home/lamp", "topic: home/+"))
+        gateway.reload()
+        until(lambda: "the configuration stays as it was" in caplog.text)
+        write(settings, url, text=METERS.replace("topic: home/lamp", "topic: home/bulb"))
+        gateway.reload()
+        until(lambda: "the configuration was read again" in caplog.text)
+        publish("home/lamp", "2")
+        until(lambda: publish("home/bulb", "3") or 3 in watts(settings, 3))
+    assert set(watts(settings, 3)) == {1, 3}
+    assert f"{settings.gateway.config}:11:37: topic: home/+: it takes the topic of one device" in caplog.text
+
+
+def test_what_is_wrong_with_the_broker_is_one_sentence_and_the_gateway_goes_on(settings, broker, tmp_path, caplog):
+    authority, other = Authority(tmp_path / "own"), Authority(tmp_path / "other")
+    (folder := tmp_path / "tls").mkdir()
+    with Mosquitto(folder, SECRET, certificate=authority.issue("127.0.0.1")) as secured:
+        for url, more, sentence in (
+            (f"mqtt://127.0.0.1:{free_port()}", "", "no connection (Connection refused)"),
+            (f"mqtt://127.0.0.1:{broker.port}", "", None),
+            (f"mqtts://127.0.0.1:{broker.port}", "", "takes no TLS at this port"),
+            (f"mqtt://127.0.0.1:{secured.port}", "", "it closes the connection: check the port, and write mqtts://"),
+            (f"mqtts://127.0.0.1:{secured.port}", f", ca: {other.file}", "certificate is not trusted"),
+        ):
+            text = METERS.replace('password: "${{MQTT_PASSWORD}}"{more}', "password: wrong") if sentence is None else METERS
+            write(settings, url, more, text)
+            with running(Gateway(settings)):
+                until(lambda: (sentence or "it refuses the connection (Not authorized)") in caplog.text)
+        write(settings, f"mqtts://127.0.0.1:{secured.port}", f", ca: {authority.file}")
+        with subscribed(settings), devices(broker):
+            pass
+    assert SECRET not in caplog.text
+
+
+def test_the_command_shows_the_meters_and_all_mistakes(settings, capsys, monkeypatch):
+    write(settings, "mqtt://127.0.0.1:1")
+    assert main(["gateway", "--check", "--config", settings.gateway.config]) == 0
+    assert "house 7, meter 2, fridge: shellyplug-1/status/switch:0 apower" in capsys.readouterr().out
+    write(settings, "127.0.0.1", text=METERS.replace("kind: mains", "kind: main"))
+    assert main(["gateway", "--check", "--config", settings.gateway.config]) == 1
+    first, second = capsys.readouterr().err.splitlines()
+    assert "meters.yaml:2:15: url: 127.0.0.1: it takes an address such as" in first
+    assert "meters.yaml:9:37: kind: main: it takes one of mains, appliance" in second
+
+
+def test_the_stack_starts_it_and_its_status_and_metrics_show_a_silent_meter(settings, broker, processes):
+    settings = settings.but(gateway_metrics_port=free_port())
+    services.start_meter_gateway(processes, settings.but(gateway_config=""))
+    assert "gateway" not in processes.children
+    write(settings, f"mqtt://127.0.0.1:{broker.port}", text=METERS.replace("topic: home/lamp", "topic: home/lamp, silent_s: 0.5"))
+    services.start_meter_gateway(processes, settings)
+    url = services.metrics_urls(settings)["gateway"]
+    silent = "the meter lamp of house 7 is silent: no reading has come by MQTT for its silent_s"
+    try:
+        until(lambda: status.gateway_problems(url) == [silent])
+        broker.stop()
+        until(lambda: status.gateway_problems(url) == ["the gateway is not connected to its MQTT broker: its log has the reason", silent])
+    finally:
+        processes.stop("gateway")
+    with pytest.raises(UserError, match="no gateway answers at .*: .*smw gateway starts it"):
+        status.gateway_problems(url)
+    assert "WARN gateway: house 7, lamp, topic home/lamp: no reading for" in processes.log("gateway").read_text()

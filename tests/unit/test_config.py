@@ -1,0 +1,109 @@
+"""meters.yaml: what it may hold, and a sentence with its place for each mistake."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.config import ConfigError, load, parse
+from generator.houses import Meter
+from smartmeter.errors import UserError
+
+GOOD = """\
+broker: {url: mqtts://broker.example, user: me, password: "${P}"}
+houses:
+  - id: 3
+    timezone: Europe/Amsterdam
+    zip: 01011
+    meters:
+      - {id: 1, label: mains, kind: mains, preset: dsmr-reader, time: device}
+      - {id: 2, label: plug, preset: tasmota, device: kettle, parent: 1, holds_s: 3600}
+      - {id: 3, label: roof, kind: solar, topic: sun/power, power: a.0, unit: kW, sign: -1, silent_s: 0}
+"""
+
+
+def read(text):
+    return parse(text, Path("meters.yaml"), {"P": "secret"})
+
+
+def mistakes(text):
+    with pytest.raises(ConfigError) as raised:
+        read(text)
+    return str(raised.value).splitlines()
+
+
+def test_a_good_file():
+    config = read(GOOD)
+    [house] = config.houses
+    assert (config.broker.host, config.broker.port, config.broker.tls, config.broker.password) == ("broker.example", 8883, True, "secret")
+    assert "secret" not in repr(config)
+    assert (house.house_id, house.zip, config.burst_s) == (3, "01011", 1.0), "a zip is no octal number"
+    assert house.meters == (Meter(1, "mains", "mains"), Meter(2, "plug", "appliance", 1), Meter(3, "roof", "solar"))
+    mains, plug, roof = config.sources
+    assert (mains.topic, mains.power, mains.factor, mains.time) == ("dsmr/json", "electricity_currently_delivered", 1000, "timestamp")
+    assert (plug.topic, plug.time, plug.holds_s, plug.silent_s) == ("tele/kettle/SENSOR", "", 3600, 3600)
+    assert (roof.topic, roof.power, roof.factor, roof.silent_s) == ("sun/power", "a.0", -1000, 0)
+
+
+@pytest.mark.parametrize(
+    "old, new, found",
+    [
+        (
+            "timezone: Europe/Amsterdam",
+            "timezone: Amsterdam",
+            "4:15: timezone: Amsterdam: it takes an IANA time zone such as Europe/London",
+        ),
+        ("id: 3\n", "id: three\n", "3:9: id: three: it takes a whole number from 1 on"),
+        ("unit: kW", "unit: kWh", "9:79: unit: kWh: it takes one of W, kW, mW"),
+        ("preset: tasmota", "preset: tasmotta", "8:38: preset: tasmotta: it takes one of shelly, shelly-pm"),
+        ("topic: sun/power", "topic: sun/#", "9:50: topic: sun/#: it takes the topic of one device, without the wildcards + and #"),
+        (", device: kettle", "", "8:9: preset tasmota takes the device: write its name in the topic tele/{device}/SENSOR"),
+        ("topic: sun/power, ", "", "9:9: a meter has neither preset nor topic: write where its readings come from"),
+        ("label: plug, ", "", "8:9: a meter lacks the key label"),
+        ("parent: 1", "parent: 9", "8:9: parent: 9 is no meter of the house: give the id of one, or leave it out"),
+        ("parent: 1", "parent: 2", "8:9: parent: meter 2 would contain itself: correct the parent of one of these meters"),
+        ("id: 3, label: roof", "id: 2, label: roof", "9:9: meter 2 of house 3 has two sources: give each meter one"),
+        ("power: a.0", "powr: a.0", "9:61: a meter has no key powr: it takes id, label"),
+        ("power: a.0", "topic: a", "9:61: a meter has the key topic twice: leave one out"),
+        ("topic: sun/power", "topic: sun/power, time: device", "9:9: time: device takes a preset whose payload has a time"),
+        ("url: mqtts://broker.example", "url: broker.example", "1:15: url: broker.example: it takes an address such as mqtt://HOST:1883"),
+        ("broker.example", "broker.example:99999", "1:9: broker: url has no valid host and port"),
+        ("user: me, ", "", "1:9: broker: it has a password and no user: give it both"),
+        ("${P}", "${Q}", "1:9: password contains ${Q}, and this environment variable is not set: set it"),
+        ('password: "${P}"', "password_file: none", "1:9: password_file: none: it takes a file that can be read"),
+        ("url: mqtts://broker.example", "url: mqtts://broker.example, ca: none", "1:9: ca: none: it takes a file that can be read"),
+        ("houses:", "house:", "2:1: the file has no key house: it takes broker, houses, burst_s"),
+        ("    meters:", "    meters: 5\n    x:", "6:13: meters takes a list: begin each of its items with -"),
+        ("holds_s: 3600", "holds_s: 90001", "8:83: holds_s: 90001: it takes a whole number of s, up to 90000 (25 h)"),
+        ("holds_s: 3600", "silent_s: nan", "8:84: silent_s: nan: it takes a time in s; 0: never"),
+        ("id: 1, label", "id: [1], label", "7:14: id:: it takes a whole number from 1 on"),
+        ("houses:", "burst_s: 0\nhouses:", "2:10: burst_s: 0: it takes a time in s, from 0.1 to 3600"),
+        ("houses:", "houses: [", "it is no YAML: "),
+    ],
+)
+def test_a_mistake_is_one_sentence_with_its_place(old, new, found):
+    lines = mistakes(GOOD.replace(old, new, 1))
+    assert any(line.startswith(f"meters.yaml:{found}") or found in line for line in lines), lines
+    assert len(lines) == 1 or new.startswith(("house:", "    meters: 5"))
+
+
+def test_all_mistakes_are_reported():
+    assert mistakes(GOOD.replace("kind: mains", "kind: main").replace("sign: -1", "sign: minus")) == [
+        "meters.yaml:7:37: kind: main: it takes one of mains, appliance, solar, battery, ev",
+        "meters.yaml:9:89: sign: minus: it takes one of 1, -1",
+    ]
+
+
+def test_a_value_that_two_meters_share_and_a_house_that_comes_twice():
+    twice = mistakes(GOOD + GOOD[GOOD.index("  - id: 3") :])
+    assert twice[0].startswith("meters.yaml:10:5: two houses have the id 3: give each its own")
+    assert "mains of house 3 and mains of house 3 have the same value of the topic dsmr/json: give each its own" in twice[1]
+
+
+@pytest.mark.parametrize("text", ["", "a: [", "- 1", "5", "&a [*a]", "broker: {}\nhouses: []", "\t", "? [a]\n: b"])
+def test_what_is_no_such_file_is_sentences(text):
+    assert all(line.startswith("meters.yaml") for line in mistakes(text))
+
+
+def test_a_file_that_is_missing(tmp_path):
+    with pytest.raises(UserError, match="none cannot be read .No such file"):
+        load(tmp_path / "none")

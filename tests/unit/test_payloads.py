@@ -1,0 +1,80 @@
+"""Numbers and times in payloads, and the reasons why others are none."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.payloads import LARGEST_BYTES, Unusable, document, number, time_ms, value_at, watts
+
+
+@pytest.mark.parametrize(
+    "payload, path, reason",
+    [
+        (b"on", "", "'on' is no number"),
+        (b"", "", "'' is no number"),
+        (b"NaN", "", "'nan' is no finite number"),
+        (b"1e999", "", "'inf' is no finite number"),
+        (b"true", "", "'True' is no number"),
+        (b"null", "", "'None' is no number"),
+        (b"1_000", "", "'1_000' is no number"),
+        (b'{"a": 1}', "", "\"{'a': 1}\" is no number"),
+        (b'{"a": 1}', "b", "it has no b"),
+        (b'{"a": 1}', "a.b", "it has no a.b"),
+        (b"[1, 2]", "7", "it has no 7"),
+        (b"[[1], 2]", "", "'[[1], 2]' is no number"),
+        (b"[]", "", "'[]' is no number"),
+        (b"\xff", "", "it is no text in UTF-8"),
+        (b"1e10", "", "1e+10 W is more than a meter can measure"),
+        (b"x" * (LARGEST_BYTES + 1), "", "it has 65,537 bytes, more than 65,536"),
+        (b"[" * 60_000, "", f"'{'[' * 40}' is no number"),
+        (b"9" * 5000, "", f"'{'9' * 40}' is no number"),
+    ],
+)
+def test_what_is_no_power(payload, path, reason):
+    with pytest.raises(Unusable) as raised:
+        watts(document(payload), path, "", 1.0)
+    assert str(raised.value) == reason
+
+
+@pytest.mark.parametrize(
+    "payload, path, returned, factor, expected",
+    [
+        (b" 25.7\n", "", "", 1, 25.7),
+        (b"-1.5", "", "", 1000, -1500),
+        (b'"3"', "", "", 1, 3),
+        (b'{"ENERGY": {"Power": [1, 2, "3.5"]}}', "ENERGY.Power", "", 1, 6.5),
+        (b'{"ENERGY": {"Power": [1, 2, 3]}}', "ENERGY.Power.1", "", -1, -2),
+        (b'{"in": "0.2", "out": 0.5}', "in", "out", 1000, -300),
+    ],
+)
+def test_power(payload, path, returned, factor, expected):
+    assert watts(document(payload), path, returned, factor) == pytest.approx(expected)
+
+
+@given(
+    st.binary()
+    | st.recursive(st.none() | st.floats() | st.text(), lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner)).map(
+        lambda found: json.dumps(found).encode()
+    ),
+    st.text(st.sampled_from("a.0")),
+)
+def test_any_payload_has_a_number_or_a_reason(payload, path):
+    try:
+        assert abs(watts(document(payload), path, "", 1.0)) <= 1e9
+    except Unusable as error:
+        assert str(error)
+
+
+def test_times():
+    assert time_ms("2024-03-31T03:30:00", "Europe/Amsterdam") == time_ms("2024-03-31T01:30:00Z", "UTC") == 1711848600000
+    assert time_ms(1713251703.25, "UTC") == 1713251703250
+    for wrong in ("today", None, -1, True, 1e300, [1]):
+        with pytest.raises(Unusable):
+            time_ms(wrong, "Asia/Tokyo")
+
+
+def test_a_list_position():
+    assert value_at({"a": [{"b": 5}]}, "a.0.b") == 5
+    assert number([1, "2.5"]) == 3.5
