@@ -84,10 +84,13 @@ class HouseDays:
         Returns (verdict on each section, uint8 (s,): FRESH, AGAIN, OVERLAPPING or LATE; LINK of each fresh one with its neighbours;
         JOINED: the readings that hold from one section to the next, now that these are one).
         """
-        verdict = np.empty(len(arrived), np.uint8)
         of_power = arrived["quantity"] == POWER
-        self.sections, verdict[of_power], links, joined = self._take(self.sections, arrived[of_power], rules, rules.max_sample_period_ms)
-        if not of_power.all():
+        own = arrived if of_power.all() else arrived[of_power]
+        self.sections, of_own, links, joined = self._take(self.sections, own, rules, rules.max_sample_period_ms)
+        verdict = of_own
+        if len(own) < len(arrived):
+            verdict = np.empty(len(arrived), np.uint8)
+            verdict[of_power] = of_own
             for quantity, sections in self.registers.items():
                 own = arrived["quantity"] == quantity
                 self.registers[quantity], verdict[own], _, _ = self._take(sections, arrived[own], rules, 0)
