@@ -365,8 +365,9 @@ def powers_near(bursts, meter: int):
 
 
 def meters_and_watts(burst):
-    """(meter, watts) of each reading of a burst."""
-    return zip(np.repeat(burst.meter_ids, burst.counts).tolist(), burst.watts.tolist(), strict=True)
+    """(meter, watts) of each reading of power of a burst."""
+    of_power = burst.quantities == 0 if len(burst.quantities) else np.ones(len(burst.meter_ids), bool)
+    return zip(np.repeat(burst.meter_ids[of_power], burst.counts[of_power]).tolist(), burst.watts.tolist(), strict=True)
 
 
 @st.composite
