@@ -52,7 +52,8 @@ class Spool:
     def __init__(self, folder: Path, most_bytes: int, file_entries: int = FILE_ENTRIES):
         self._folder, self._file_entries = folder, file_entries
         self._most = max(most_bytes // ENTRY.itemsize, SMALLEST)
-        self._moving = threading.Lock()  # over end, delivered and floor_ms
+        self.moving = threading.RLock()
+        """Over end, delivered and floor_ms. Hold it while entries are stamped and appended, so that none is read in between."""
         self._floor_ms: dict[int, int] = {}
 
     def __enter__(self) -> Self:
@@ -85,7 +86,7 @@ class Spool:
 
     def floor_ms(self, house_id: int) -> int:
         """The time at which a house's next reading arrives at the earliest: its burst may cover all before."""
-        with self._moving:
+        with self.moving:
             return self._floor_ms.get(house_id, 0)
 
     def append(self, entries: Rows) -> None:
@@ -96,7 +97,7 @@ class Spool:
             while body:
                 body = body[self._file.write(body) or 0 :]
             os.fsync(self._file.fileno())
-            with self._moving:
+            with self.moving:
                 self.end += len(entries)
             if self.end - self._first >= self._file_entries:
                 self._begin_file()
@@ -105,10 +106,9 @@ class Spool:
 
     def read(self, most: int) -> Rows:
         """The oldest entries that are not delivered, `most` at most. What is appended from now on is stamped by floor_ms."""
-        with self._moving:
-            end = self.end
-        found = self._between(self.delivered, min(self.delivered + most, end))
-        self._raise_floor(found)
+        with self.moving:
+            found = self._between(self.delivered, min(self.delivered + most, self.end))
+            self._raise_floor(found)
         return found
 
     def newest(self) -> Rows:
@@ -119,7 +119,7 @@ class Spool:
         """Note that Kafka has the oldest entries. Files that are delivered are deleted. Raises UserError if the disk fails."""
         if not entries:
             return
-        with self._moving:
+        with self.moving:
             self.delivered += entries
         new = self._folder / "delivered.new"
         try:
@@ -137,7 +137,7 @@ class Spool:
 
     def _raise_floor(self, entries: Rows) -> None:
         houses, last = np.unique(entries["house_id"][::-1], return_index=True)
-        with self._moving:
+        with self.moving:
             self._floor_ms |= dict(zip(houses.tolist(), (entries["arrived_ms"][::-1][last] + 1).tolist()))
 
     def _failed(self, error: OSError) -> UserError:

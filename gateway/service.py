@@ -90,7 +90,8 @@ class Gateway:
             self._reloading = False
             self._reload()
         if messages := self._link.take(POLL_S, AT_A_TIME):
-            self._write(messages)
+            with self._spool.moving:
+                self._write(messages)
             self._link.acknowledge(messages)
         if self._sender.fault:
             raise self._sender.fault

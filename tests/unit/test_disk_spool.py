@@ -1,5 +1,6 @@
 """The spool keeps what was written until it is delivered, in order, through any end of its process."""
 
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -97,3 +98,13 @@ def test_a_disk_that_fails_is_one_sentence(tmp_path):
         with pytest.raises(UserError, match="cannot be written .No space left"):
             spool.append(entries(0))
         assert spool.waiting == 0
+
+
+def test_nothing_is_read_while_readings_are_stamped_and_appended(tmp_path):
+    with Spool(tmp_path, 10**6) as spool, ThreadPoolExecutor(1) as pool:
+        spool.append(entries(5))
+        with spool.moving:
+            read = pool.submit(spool.read, 9)
+            assert spool.floor_ms(1) == 0
+            spool.append(entries(5))
+        assert numbers(read.result()) == [5, 5]
