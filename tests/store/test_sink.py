@@ -37,8 +37,8 @@ HOUSE = {
     "updated": 1_555_200_000_123,
     "meters": [
         {"meter_id": 1, "label": "mains", "kind": "mains", "parent": 0},
-        {"meter_id": 2, "label": "kitchen", "kind": "appliance", "parent": 0},
-        {"meter_id": 3, "label": "fridge", "kind": "appliance", "parent": 2},
+        {"meter_id": 2, "label": "fridge", "kind": "appliance", "parent": 3},
+        {"meter_id": 3, "label": "kitchen", "kind": "appliance", "parent": 0},
     ],
 }
 LATE = {
@@ -235,8 +235,8 @@ def test_every_topic_lands_in_its_table(settings):
     assert rows(settings, "SELECT house_id, label, kwh, final FROM daily_energy_by_label") == [(7, "mains", 1.75, True)]
     assert rows(settings, "SELECT meter_id, label, kind, parent FROM meters FINAL ORDER BY meter_id") == [
         (1, "mains", "mains", 0),
-        (2, "kitchen", "appliance", 0),
-        (3, "fridge", "appliance", 2),
+        (2, "fridge", "appliance", 3),
+        (3, "kitchen", "appliance", 0),
     ]
     assert rows(
         settings,
