@@ -276,11 +276,11 @@ def registers_of(burst):
             yield reading
 
 
-def period_of(burst, meter) -> int:
-    """How long a reading of a meter's power in a burst holds at most, in ms; 0 where it does not say so."""
-    quantities = burst.quantities.tolist() or [0] * len(burst.meter_ids)
-    holds_s = burst.holds_s.tolist() or [0] * len(burst.meter_ids)
-    return 1000 * holds_s[list(zip(burst.meter_ids.tolist(), quantities)).index((meter, 0))]
+def periods_of(burst) -> dict[int, int]:
+    """How long a reading of each meter's power in a burst holds at most, in ms; 0 where it does not say so."""
+    meters = burst.meter_ids.tolist()
+    quantities, holds_s = (column.tolist() or [0] * len(meters) for column in (burst.quantities, burst.holds_s))
+    return {meter: 1000 * hold_s for meter, quantity, hold_s in zip(meters, quantities, holds_s) if quantity == 0}
 
 
 def parts_of(burst, zone):
@@ -394,7 +394,7 @@ def judge(
     zones = outcome.zones
     for burst in bursts:
         house, zone = burst.house_id, ZoneInfo(burst.timezone)
-        zones[house] = zone
+        zones[house], period_of = zone, periods_of(burst)
         before = clock.get(house)
 
         def closed(day):
@@ -419,7 +419,7 @@ def judge(
                 outcome.days[house, meter, day].times[quantity] += [time_ms for time_ms, _ in new]
             elif new:
                 kept[house, meter].extend(new)
-                periods |= {(house, meter, time_ms): period_of(burst, meter) or max_sample_period_ms for time_ms, _ in new}
+                periods |= {(house, meter, time_ms): period_of[meter] or max_sample_period_ms for time_ms, _ in new}
             if new_refused:
                 outcome.days[house, meter, day].refused += len(new_refused)
             if again := len(readings) + len(refused) - len(new) - len(new_refused):
