@@ -18,6 +18,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from commands import status
+from gateway.metrics import GatewayMetrics
 from notify.metrics import NotifyMetrics
 from smartmeter import logs
 from smartmeter.kafka import topic_admin
@@ -42,8 +43,12 @@ from tests.waiting import STILL_S, until
 OF_OPERATORS = "flink_taskmanager_job_task_operator_"
 OURS = f"{OF_OPERATORS}smartmeter_"
 OF_JOBS = "flink_jobmanager_job_"
-OF_NOTIFY = set(re.findall(r"^(smw_\w+)", generate_latest(NotifyMetrics(["mail"]).registry).decode(), re.MULTILINE))
-"""Metrics of ./smw notify, which tests/notify runs."""
+OF_OTHERS = {
+    name
+    for metrics in (NotifyMetrics(["mail"]), GatewayMetrics())
+    for name in re.findall(r"^# TYPE (smw_\w+)", generate_latest(metrics.registry).decode(), re.MULTILINE)
+}
+"""Metrics of ./smw notify and ./smw gateway, which tests/notify and tests/gateway run."""
 DASHBOARD = json.loads((ROOT / "observability" / "grafana-dashboard.json").read_text())
 
 
@@ -444,12 +449,12 @@ def test_all_metrics_of_the_dashboard_are_there(flink, observed):
         for target in panel.get("targets", [])
         for name in re.findall(r"\b(?:flink|smw)_\w+", target["expr"])
     }
-    assert len(queried) > 20 and queried - flink.keys() - scraped(observed, "sink").keys() - OF_NOTIFY == set()
+    assert len(queried) > 20 and queried - flink.keys() - scraped(observed, "sink").keys() - OF_OTHERS == set()
 
 
 def test_all_metrics_of_the_document_are_there(flink, observed):
     documented = set(re.findall(r"`((?:flink|smw)_\w+)", (ROOT / "docs" / "observability.md").read_text()))
-    assert len(documented) > 20 and documented - flink.keys() - scraped(observed, "sink").keys() - OF_NOTIFY == set()
+    assert len(documented) > 20 and documented - flink.keys() - scraped(observed, "sink").keys() - OF_OTHERS == set()
 
 
 def test_prometheus_targets_the_default_ports():
