@@ -53,7 +53,7 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
             hour, size = found[size], size + 1
             hour.meter_id, hour.day = section.meter_id, section.day
             hour.start_ms, _ = hour_of(section.first_ms, midnight_ms[section.day], midnight_ms[section.day + 1], edges)
-            add(hour, *sums_of(section))
+            add(hour, section.energy_mj, section.energy_rest, section.exported_mj, section.exported_rest, section.covered_ms)
         h += section.hours
     for j in range(len(joined)):
         one = joined[j]

@@ -81,7 +81,7 @@ def test_after_restarts_no_reading_is_lost_and_what_overlaps_is_used_as_before(l
     houses = data.draw(descriptions_of_a_log(bursts))
     outcome = judged(bursts, setting, rules, houses)
     results, ended, keyed = pipeline(bursts, sizes, setting, restarts=restarts, rules=rules, houses=houses)
-    counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "late")]
+    counted = [keyed.counted[f"readings_{name}"] for name in ("used", "duplicate", "refused", "late")]
     assert sum(counted) == sum(int(b.counts.sum()) for b in bursts)
     unknown = any(record["reason"] == REFUSALS[OVERLAPPING] for record in results.last("late").values())
     hypothesis.event(f"an overlap that cannot be cut: {unknown}")
