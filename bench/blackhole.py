@@ -10,8 +10,8 @@ from smartmeter.run import Run
 from smartmeter.settings import Settings
 
 if __name__ == "__main__":
-    settings = Settings.load()
-    tables = flow.environment("blackhole", settings)
-    kafka_tables.readings(tables, settings, Run.load())
+    settings, of_run = Settings.load(), Run.load()
+    tables = flow.environment("blackhole", settings, of_run)
+    kafka_tables.readings(tables, settings, of_run)
     tables.execute_sql("CREATE TABLE blackhole (`value` BYTES, `partition` INT, `offset` BIGINT) WITH ('connector' = 'blackhole')")
     tables.execute_sql("INSERT INTO blackhole SELECT `value`, `partition`, `offset` FROM readings").wait()
