@@ -24,7 +24,7 @@ from smartmeter.run import Run
 from smartmeter.settings import SMW, Settings
 
 NEW_EVERY_S = 1.0
-WAIT_S = 0.5
+WAIT_S = 0.1
 AT_A_TIME = 10_000
 PATIENCE_S = 120.0
 """How long a start waits for the next messages. Then Flink starts the job again."""
