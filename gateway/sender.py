@@ -9,10 +9,10 @@ from gateway.config import Config
 from gateway.disk_spool import Spool
 from gateway.gathering import Gatherer
 from gateway.metrics import GatewayMetrics
+from generator.houses import description
 from generator.places import places
 from smartmeter.errors import UserError
 from smartmeter.kafka.producer import Producer
-from smartmeter.local_days import now_ms
 from smartmeter.messages.codec import Burst
 from smartmeter.messages.records import HouseRecord
 from smartmeter.retries import Backoff
@@ -26,27 +26,9 @@ log = logging.getLogger("gateway")
 
 def house_records(config: Config) -> list[HouseRecord]:
     """The houses of a configuration as records of the topic houses."""
-    records: list[HouseRecord] = []
-    for house in config.houses:
-        place = places().get(house.zip)
-        records.append(
-            {
-                "house_id": house.house_id,
-                "timezone": house.timezone,
-                "source": "gateway",
-                "zip": house.zip,
-                "city": place.city if place else "",
-                "state": place.state if place else "",
-                "latitude": place.latitude if place else None,
-                "longitude": place.longitude if place else None,
-                "population": place.population if place else None,
-                "meters": [
-                    {"meter_id": meter.meter_id, "label": meter.label, "kind": meter.kind, "parent": meter.parent} for meter in house.meters
-                ],
-                "updated": now_ms(),
-            }
-        )
-    return records
+    return [
+        description(house.house_id, house.timezone, "gateway", house.zip, places().get(house.zip), house.meters) for house in config.houses
+    ]
 
 
 class Sender(threading.Thread):

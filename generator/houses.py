@@ -99,19 +99,21 @@ class House(ABC):
 
     def record(self) -> HouseRecord:
         """The house as a record of schema house, stamped with the present time."""
-        place = self.place
-        return {
-            "house_id": self.house_id,
-            "timezone": self.timezone,
-            "source": self.source,
-            "zip": place.zip if place else "",
-            "city": place.city if place else "",
-            "state": place.state if place else "",
-            "latitude": place.latitude if place else None,
-            "longitude": place.longitude if place else None,
-            "population": place.population if place else None,
-            "meters": [
-                {"meter_id": meter.meter_id, "label": meter.label, "kind": meter.kind, "parent": meter.parent} for meter in self.meters
-            ],
-            "updated": int(time.time() * 1000),
-        }
+        return description(self.house_id, self.timezone, self.source, self.place.zip if self.place else "", self.place, self.meters)
+
+
+def description(house_id: int, timezone: str, source: str, zip_code: str, place: Place | None, meters: Sequence[Meter]) -> HouseRecord:
+    """The record of schema house of a house, stamped with the present time. place: that of the zip, if it is known."""
+    return {
+        "house_id": house_id,
+        "timezone": timezone,
+        "source": source,
+        "zip": zip_code,
+        "city": place.city if place else "",
+        "state": place.state if place else "",
+        "latitude": place.latitude if place else None,
+        "longitude": place.longitude if place else None,
+        "population": place.population if place else None,
+        "meters": [{"meter_id": meter.meter_id, "label": meter.label, "kind": meter.kind, "parent": meter.parent} for meter in meters],
+        "updated": int(time.time() * 1000),
+    }
