@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from urllib.parse import urlsplit
@@ -20,27 +20,14 @@ from gateway.source import Source
 from generator.houses import Meter
 from smartmeter.errors import UserError
 from smartmeter.messages.records import MeterKind
+from smartmeter.mqtt_broker import PORTS, Broker
 from smartmeter.timezones import is_timezone
 
-PORTS = {"mqtt": 1883, "mqtts": 8883}
 ARRIVAL, DEVICE = "arrival", "device"
 SILENT_S = 600.0
 LONGEST_HOLD_S = 90_000
 """A reading holds no longer (docs/design.md, "Energy")."""
 VARIABLE = re.compile(r"\$\{(\w+)\}", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Broker:
-    """An MQTT broker, and how to connect to it. ca: PEM file of the authorities to trust; empty: the system's."""
-
-    host: str
-    port: int
-    tls: bool
-    user: str = ""
-    password: str = field(default="", repr=False)
-    ca: str = ""
-    client_id: str = "smart-meter-watchdog"
 
 
 @dataclass(frozen=True)

@@ -15,13 +15,12 @@ from typing import Any
 from paho.mqtt import client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
-from gateway.config import Broker
 from gateway.intake import Message
 from smartmeter.local_days import now_ms
+from smartmeter.mqtt_broker import CONNECT_S, Broker, why
 from smartmeter.retries import Backoff
 
 KEEPALIVE_S = 30
-CONNECT_S = 10.0
 LOOP_S = 0.5
 MOST_QUEUED = 20_000
 """Messages that wait to be written. When there are more, the link reads no more, and they wait in the broker."""
@@ -159,15 +158,3 @@ class Link(threading.Thread):
         if reason != self._fault:
             log.warning("the broker at %s:%s: %s", self.broker.host, self.broker.port, reason)
             self._fault = reason
-
-
-def why(error: OSError | ValueError, tls: bool) -> str:
-    """Why there is no connection, with or without TLS, and what to do."""
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return f"its certificate is not trusted ({error.verify_message}): set ca to the PEM file of its authority, or renew the certificate"
-    if isinstance(error, ssl.SSLError) or (tls and isinstance(error, ConnectionResetError)):
-        return "it takes no TLS at this port: write mqtt:// in place of mqtts://, or its port for TLS"
-    if isinstance(error, TimeoutError):
-        return f"it does not answer within {CONNECT_S:.0f} s: check host and port"
-    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return f"no connection ({reason}): check that it runs, and its host and port"

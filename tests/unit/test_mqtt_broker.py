@@ -4,7 +4,7 @@ import ssl
 
 import pytest
 
-from gateway.link import why
+from smartmeter.mqtt_broker import why
 
 
 @pytest.mark.parametrize(
