@@ -24,6 +24,8 @@ ONE_DAY = timedelta(days=1)
 MINUTE_MS, SETTLED_AFTER_MS = 60_000, 10_000
 QUARTER_MS = 900_000
 """No clock shows a full hour, or is changed, at any other time: offsets are whole quarters of an hour since 1973."""
+PER_WATT = 2**149
+"""A float32 is a whole number of 2**-149."""
 OFF_WATTS = 1e-5
 """A reading of so much or less is left out of the thresholds."""
 MOST_WATTS = 1e9
@@ -37,26 +39,28 @@ NO_FIGURES = dict.fromkeys(("power_kwh", "power_exported_kwh", "register_kwh", "
 
 @dataclass
 class Hour:
-    """One meter and local hour. Energy drawn and fed in, in W ms, times in ms."""
+    """One meter and local hour. Energy drawn and fed in, in 2**-149 W ms; times in ms."""
 
-    energy: Fraction = Fraction(0)
-    exported: Fraction = Fraction(0)
+    energy: int = 0
+    exported: int = 0
     covered_ms: int = 0
 
     @property
     def kwh(self) -> float:
-        return float(self.energy / 3_600_000_000)
+        return float(Fraction(self.energy, 3_600_000_000 * PER_WATT))
 
     @property
     def exported_kwh(self) -> float:
-        return float(self.exported / 3_600_000_000)
+        return float(Fraction(self.exported, 3_600_000_000 * PER_WATT))
 
     def hold(self, watts, held_ms: int, sign=1):
         """Add, or take away, a power that holds for some time."""
+        numerator, denominator = watts.as_integer_ratio()
+        energy = sign * numerator * (PER_WATT // denominator) * held_ms
         if watts < 0:
-            self.exported -= sign * Fraction(watts) * held_ms
+            self.exported -= energy
         else:
-            self.energy += sign * Fraction(watts) * held_ms
+            self.energy += energy
         self.covered_ms += sign * held_ms
 
 
@@ -84,7 +88,7 @@ class Minute:
 
     @property
     def mean_watts(self) -> float:
-        return float(sum(map(Fraction, self.watts)) / len(self.watts))
+        return math.fsum(self.watts) / len(self.watts)
 
 
 @dataclass(frozen=True)
@@ -289,6 +293,7 @@ def parts_of(burst, zone):
     One for each channel and day that a burst speaks for.
     """
     of_part, refused = defaultdict(list), defaultdict(list)
+    channels = [(meter, quantity) for meter, quantity, *_ in channels_of(burst)]
     of_power = ((meter, 0, *reading) for meter, *reading in judged_readings(burst))
     for meter, quantity, time_ms, value, usable in [*of_power, *judged_registers(burst)]:
         if usable:
@@ -298,13 +303,18 @@ def parts_of(burst, zone):
     day, last = local_date(zone, burst.start_ms), local_date(zone, burst.end_ms - 1)
     while day <= last:
         span = (max(burst.start_ms, midnight_ms(zone, day)), min(burst.end_ms, midnight_ms(zone, day + ONE_DAY)))
-        for meter, quantity, *_ in channels_of(burst):
+        for meter, quantity in channels:
             yield meter, quantity, day, span, of_part[meter, quantity, day], refused[meter, quantity, day]
         day += ONE_DAY
 
 
 def local_date(zone: ZoneInfo, time_ms: int) -> date:
-    return datetime.fromtimestamp(time_ms / 1000, UTC).astimezone(zone).date()
+    return _date_in_quarter(zone, time_ms // QUARTER_MS)
+
+
+@lru_cache(maxsize=100_000)
+def _date_in_quarter(zone: ZoneInfo, quarter: int) -> date:
+    return datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(zone).date()
 
 
 def hours_of(zone: ZoneInfo, hour_starts, hours, hour_kwh, hour_covered_s, hour_exported_kwh) -> dict:
@@ -322,6 +332,7 @@ def hours_of(zone: ZoneInfo, hour_starts, hours, hour_kwh, hour_covered_s, hour_
     return found
 
 
+@lru_cache(maxsize=100_000)
 def midnight_ms(zone: ZoneInfo, day: date) -> int:
     return round(datetime(day.year, day.month, day.day, tzinfo=zone).timestamp() * 1000)
 
@@ -488,10 +499,10 @@ def _decide(outcome, registers):
                     covers[own] += hour.covered_ms
             for own in gives:
                 if covers[own] >= powered.get(own, 0) and (covers[own] or gives[own]):
-                    setattr(day.hours[own], name, Fraction(3600 * gives[own]))
+                    setattr(day.hours[own], name, 3600 * gives[own] * PER_WATT)
                     day.hours[own].covered_ms = max(day.hours[own].covered_ms, covers[own])
-        day.energy = sum((hour.energy for hour in day.hours.values()), Fraction(0))
-        day.exported = sum((hour.exported for hour in day.hours.values()), Fraction(0))
+        day.energy = sum(hour.energy for hour in day.hours.values())
+        day.exported = sum(hour.exported for hour in day.hours.values())
         day.covered_ms = sum(hour.covered_ms for hour in day.hours.values())
 
 

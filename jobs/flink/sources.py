@@ -24,7 +24,7 @@ from smartmeter.run import Run
 from smartmeter.settings import SMW, Settings
 
 NEW_EVERY_S = 1.0
-WAIT_S = 0.1
+WAIT_S = 1.0
 AT_A_TIME = 10_000
 PATIENCE_S = 120.0
 """How long a start waits for the next messages. Then Flink starts the job again."""
@@ -101,12 +101,13 @@ class CompactedTopic(ABC, Generic[Record, Value]):
         self._consumer.assign([TopicPartition(self._topic, partition, OFFSET_BEGINNING) for partition in partitions])
         left, deadline = set(partitions), time.monotonic() + PATIENCE_S
         while left:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"Kafka does not deliver the topic {self._topic} in {PATIENCE_S:.0f} s")
-            messages = self._consumer.consume(AT_A_TIME, WAIT_S)
+            first = self._consumer.consume(1, WAIT_S)  # for more than one, it would wait until as many are there
+            messages = first + self._consumer.consume(AT_A_TIME, 0)
             left -= self._take(messages)
             if any(not message.error() for message in messages):
                 deadline = time.monotonic() + PATIENCE_S
+            elif time.monotonic() > deadline:
+                raise TimeoutError(f"Kafka does not deliver the topic {self._topic} in {PATIENCE_S:.0f} s")
         self._next_s = time.monotonic() + NEW_EVERY_S
 
     def close(self) -> None:

@@ -43,6 +43,9 @@ CUT_OFF = """
     [...document.querySelectorAll("[data-testid=stVegaLiteChart] svg")].flatMap(chart => [...chart.querySelectorAll("text")].filter(
         text => text.getAttribute("opacity") != "0" && text.getBoundingClientRect().right > chart.getBoundingClientRect().right + 1
     ).map(text => text.textContent))"""
+IS_WHOLE = """
+    document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]")
+    && !document.querySelector("[data-testid=stSkeleton], [data-stale=true]")"""
 TABLES_WITH_HIDDEN_COLUMNS = "[...document.querySelectorAll('.dvn-scroller')].filter(table => table.scrollWidth > table.clientWidth).length"
 
 RECORD_NOTIFICATIONS = """
@@ -92,14 +95,22 @@ def chromium():
         browser.close()
 
 
-@pytest.fixture
-def new_page(chromium, settings):
-    """Opens pages in a browser of their own; fails at the end when one has logged an error."""
-    contexts, errors = [], []
+@pytest.fixture(scope="module")
+def tabs(chromium):
+    """A window whose tabs share what they have fetched and compiled of Streamlit."""
+    with chromium.new_context() as context:
+        yield context
 
-    def open_page(path: str = "", **options) -> Page:
-        contexts.append(chromium.new_context(**{"viewport": {"width": 1280, "height": 900}} | options))
-        page = contexts[-1].new_page()
+
+@pytest.fixture
+def new_page(tabs, settings):
+    """Opens pages in tabs of their own; fails at the end when one has logged an error."""
+    pages, errors = [], []
+
+    def open_page(path: str = "", width: int = 1280, height: int = 900, color_scheme: str = "light") -> Page:
+        pages.append(page := tabs.new_page())
+        page.set_viewport_size({"width": width, "height": height})
+        page.emulate_media(color_scheme=color_scheme)
         page.set_default_timeout(PATIENCE_MS)
         page.on("console", lambda m: errors.append(f"{m.text} {m.location['url']}") if m.type == "error" else None)
         page.on("pageerror", lambda error: errors.append(str(error)))
@@ -112,8 +123,8 @@ def new_page(chromium, settings):
         return page
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
     assert [error for error in errors if EXPECTED_404 not in error] == []
 
 
@@ -123,11 +134,9 @@ def metric(page: Page, label: str):
 
 
 def whole(page: Page) -> None:
-    """Wait until the page has run, and nothing of it is loading or out of date."""
-    expect(page.locator("[data-testid=stApp][data-test-script-state=notRunning]")).to_have_count(1)
-    expect(page.locator("[data-testid=stSkeleton]")).to_have_count(0)
-    expect(page.locator("[data-stale=true]")).to_have_count(0)
-    expect(page.locator("[data-testid=stException]")).to_have_count(0)
+    """Wait until the page has run, and nothing of it is loading or out of date: a page that runs twice a second is so for a moment."""
+    page.wait_for_function(IS_WHOLE)
+    assert page.locator("[data-testid=stException]").count() == 0
 
 
 def downloaded(page: Page, n: int = 0) -> pd.DataFrame:
@@ -158,7 +167,8 @@ def test_every_page_is_there_in_light_and_dark_and_fits_a_phone(name, new_page, 
     page.emulate_media(color_scheme="light")
     until(lambda: is_bright(page))
     judge_look(page, name, folder / f"{name}_light.png")
-    judge_look(opened(new_page, name, viewport={"width": 390, "height": 844}), name, folder / f"{name}_phone.png")
+    page.close()
+    judge_look(opened(new_page, name, width=390, height=844), name, folder / f"{name}_phone.png")
 
 
 def opened(new_page, name: str, **options) -> Page:
@@ -295,7 +305,7 @@ def test_sql_is_answered_and_a_write_is_refused(new_page):
 
 def test_an_alert_arrives_live_and_is_acknowledged(new_page, db, settings):
     page = new_page("alerts")
-    page.context.add_init_script(RECORD_NOTIFICATIONS)
+    page.add_init_script(RECORD_NOTIFICATIONS)
     page.reload()
     page.get_by_role("heading", level=1).wait_for()
     page.get_by_text("Desktop notifications").click()

@@ -161,7 +161,7 @@ def test_what_a_process_reported_belongs_to_it_alone(tmp_path):
 def test_a_process_that_is_about_to_run_another_program_is_found_and_ended(tmp_path):
     with Processes(tmp_path) as processes:
         pid_file = tmp_path / "run" / "late.pid"
-        processes.start("late", ["env", "-i", "bash", "-c", f"sleep 0.3; exec env {MARK}={pid_file} sleep 300"], {})
+        processes.start("late", ["env", "-i", "bash", "-c", f"sleep 0.3; exec -c env {MARK}={pid_file} sleep 300"], {})
         child = processes.children["late"]
         until(lambda: Path(f"/proc/{child.pid}/environ").read_bytes() == b"")
         processes.stop("late")
