@@ -143,13 +143,11 @@ def _slow(source: Source, layout: Layout, wanted: Sequence[str], lines: list[byt
     rows, numbers, faulty = [], [], []
     for number, line in enumerate(lines, first):
         text = line.decode("utf-8", errors="replace").rstrip("\r\n")
-        if not text.strip():
-            continue
         fields = _fields(text, layout.separator)
         if len(fields) == len(layout.names):
             rows.append(fields)
             numbers.append(number)
-        else:
+        elif text.strip():
             faulty.append((number, f"{text[:80]!r} has {len(fields)} fields, not {len(layout.names)}"))
     faults.add(source.name, faulty)
     at = [layout.names.index(name) for name in wanted]

@@ -39,7 +39,7 @@ def test_rows_are_found_whatever_the_form(tmp_path_factory, rows, separator, end
         patch.setattr(tables, "BLOCK_BYTES", block_bytes)
         found = read(source, layout, ["c", "time"])
     first = layout.header_lines + 1
-    expected = [(number, c, time) for number, (time, b, c) in enumerate(rows, first) if quoted or (time + b + c + separator).strip()]
+    expected = [(number, c, time) for number, (time, _, c) in enumerate(rows, first)]
     assert [(number, c.strip(), time.strip()) for number, c, time in found] == expected
 
 
@@ -56,6 +56,12 @@ def test_a_return_in_the_midst_of_a_line_takes_no_other_line_with_it(tmp_path):
     source, listed = written(tmp_path, "t.csv", b"time,w\n1,2\n3\r3,4\n5,6\n"), tmp_path / "bad"
     assert read(source, layout_of(source, ["w"]), ["w"], Faults(listed)) == [(2, "2"), (4, "6")]
     assert listed.read_text().startswith(f"{source.path}:3: '3\\r3,4' has 1 fields, not 2")
+
+
+@pytest.mark.parametrize("rest", ["", "\n"])
+def test_a_line_of_tabs_is_a_row_of_empty_fields_whatever_follows(tmp_path, rest):
+    source = written(tmp_path, "t.csv", f"time\tw\n\t\n1\t2\n{rest}")
+    assert read(source, layout_of(source, ["w"]), ["w"]) == [(2, ""), (3, "2")]
 
 
 @pytest.mark.parametrize("blank", ["", " "])
