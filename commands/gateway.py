@@ -6,7 +6,10 @@ import argparse
 
 from gateway import service
 from smartmeter import logs
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from smartmeter.settings import Settings
+
+QUANTITIES = {POWER: "power", IMPORT: "import", EXPORT: "export"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +27,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         return 0
     config = service.config_of(settings)
     for source in config.sources:
-        print(f"house {source.house_id}, meter {source.meter_id}, {source.label}: {source.topic} {source.power}".rstrip())
-    print(f"{len(config.sources)} meters, by {config.broker.host}:{config.broker.port}")
+        of = f"house {source.house_id}, meter {source.meter_id}, {source.label}, {QUANTITIES[source.quantity]}"
+        print(f"{of}: {source.topic} {source.path}".rstrip())
+    print(f"{len(config.meters)} meters, by {config.broker.host}:{config.broker.port}")
     return 0

@@ -9,16 +9,19 @@ import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 from urllib.parse import urlsplit
 
 import yaml
 
-from gateway.presets import PRESETS, WATTS_PER_UNIT, Preset
+from gateway.payloads import MWH_PER_UNIT, WATTS_PER_UNIT
+from gateway.presets import PRESETS, Preset
 from gateway.source import Source
 from generator.houses import Meter
 from smartmeter.errors import UserError
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from smartmeter.messages.records import MeterKind
 from smartmeter.mqtt_broker import PORTS, Broker
 from smartmeter.timezones import is_timezone
@@ -53,6 +56,11 @@ class Config:
     def sources(self) -> list[Source]:
         """Those of all houses."""
         return [source for house in self.houses for source in house.sources]
+
+    @property
+    def meters(self) -> list[Source]:
+        """The first source of each meter: of its power, if that is taken."""
+        return list({(source.house_id, source.meter_id): source for source in reversed(self.sources)}.values())[::-1]
 
 
 class ConfigError(UserError):
@@ -132,7 +140,9 @@ def _text(pattern: str) -> Callable[[str], str]:
 
 
 TOPIC = Check(_text(r"[^+#\0\n]{1,1000}"), "the topic of one device, without the wildcards + and #")
-PATH = Check(_text(r"[^\n]{0,200}"), "a row of names and list positions in the JSON, such as ENERGY.Power")
+PATH = Check(
+    _text(r"[^\n]{0,200}"), "a row of names and list positions in the JSON, such as ENERGY.Power, or some with + or - between them"
+)
 OF_BROKER = {
     "url": Check(
         _text(r"mqtts?://[^/@\s]+/?"), "an address such as mqtt://HOST:1883 or mqtts://HOST:8883; user and password have their own keys"
@@ -158,14 +168,30 @@ OF_METER = {
     "channel": Check(_text(r"[^+#\0\n]{1,500}"), "the name of the channel in its topic"),
     "topic": TOPIC,
     "power": PATH,
-    "returned": PATH,
     "unit": _one_of(WATTS_PER_UNIT),
+    "import": PATH,
+    "import_topic": TOPIC,
+    "export": PATH,
+    "export_topic": TOPIC,
+    "energy_unit": _one_of(MWH_PER_UNIT),
     "sign": _one_of(("1", "-1")),
     "time": Check(_text(r"[^\n]{1,200}"), f"{ARRIVAL}, {DEVICE} (of a preset whose payload has a time), or a row of names in the JSON"),
     "holds_s": Check(_whole(1, LONGEST_HOLD_S), f"a whole number of s, up to {LONGEST_HOLD_S} (25 h)"),
     "silent_s": Check(_number(0, 1e9), "a time in s; 0: never"),
 }
 BURST_S = Check(_number(0.1, 3600), "a time in s, from 0.1 to 3600")
+REGISTERS = {IMPORT: "import", EXPORT: "export"}
+"""Quantity -> its key in a meter."""
+
+
+class _Value(NamedTuple):
+    """Where a channel of a meter is: see Source."""
+
+    quantity: int
+    topic: str
+    path: str
+    factor: Decimal = Decimal(1)
+    is_optional: bool = False
 
 
 class _Reader:
@@ -217,49 +243,84 @@ class _Reader:
             return None
         read = [(meter, *both) for meter in nodes if (both := self.meter(meter, values["id"], values["timezone"]))]
         self.once(
-            [(meter, of.meter_id) for meter, of, _ in read], f"meter {{}} of house {values['id']} has two sources: give each meter one"
+            [(meter, of.meter_id) for meter, of, _ in read], f"two meters of house {values['id']} have the id {{}}: give each its own"
         )
         if len(read) == len(nodes):
             self.parents([(meter, of) for meter, of, _ in read])
-        meters, sources = tuple(of for _, of, _ in read), tuple(source for _, _, source in read)
+        meters, sources = tuple(of for _, of, _ in read), tuple(source for _, _, some in read for source in some)
         return House(values["id"], values["timezone"], values.get("zip") or "", meters, sources)
 
-    def meter(self, node: yaml.Node, house_id: int, timezone: str) -> tuple[Meter, Source] | None:
+    def meter(self, node: yaml.Node, house_id: int, timezone: str) -> tuple[Meter, list[Source]] | None:
         before = len(self.mistakes)
         found = self.values(node, "a meter", OF_METER, needed=("id", "label"))
         preset = PRESETS[found["preset"]] if found.get("preset") else Preset("")
         if len(self.mistakes) > before:
             return None
-        topic = found.get("topic") or self.topic(node, found, preset)
+        values = self.channels(node, found, preset)
         time = found.get("time", ARRIVAL)
         if time == DEVICE and not preset.time:
             self.mistake(node, "time: device takes a preset whose payload has a time, such as tasmota: write the row of names in the JSON")
         if len(self.mistakes) > before:
             return None
-        factor = WATTS_PER_UNIT[found.get("unit", preset.unit)] * int(found.get("sign", "1"))
-        source = Source(
-            house_id,
-            found["id"],
-            found["label"],
-            timezone,
-            topic,
-            found.get("power", preset.power),
-            found.get("returned", preset.returned if "power" not in found else ""),
-            factor,
-            {ARRIVAL: "", DEVICE: preset.time}.get(time, time),
-            found.get("holds_s", 0),
-            found.get("silent_s", max(SILENT_S, found.get("holds_s", 0))),
-        )
-        return Meter(found["id"], found["label"], found.get("kind", "appliance"), found.get("parent", 0)), source
+        holds_s, first_topic = found.get("holds_s", 0), values[0].topic
+        sources = [
+            Source(
+                house_id,
+                found["id"],
+                found["label"],
+                timezone,
+                value.topic,
+                value.path,
+                value.factor,
+                {ARRIVAL: "", DEVICE: preset.time}.get(time, time) if value.topic == first_topic else "",
+                holds_s if value.quantity == POWER else 0,
+                found.get("silent_s", max(SILENT_S, holds_s)),
+                value.quantity,
+                value.is_optional,
+            )
+            for value in values
+        ]
+        return Meter(found["id"], found["label"], found.get("kind", "appliance"), found.get("parent", 0)), sources
+
+    def channels(self, node: yaml.Node, found: Mapping[str, Any], preset: Preset) -> list[_Value]:
+        """Where the power and the registers of a meter are; one or more, unless there is a mistake."""
+        sign, topic = int(found.get("sign", "1")), found.get("topic") or self.topic(node, found, preset)
+        registers = [value for quantity in REGISTERS if (value := self.register(quantity, topic, found, preset))]
+        if not topic and (not registers or any(not value.topic for value in registers)):
+            self.mistake(node, "a meter has neither preset nor topic: write where its readings come from")
+        unit = found.get("energy_unit", preset.energy_unit)
+        if registers and not unit:
+            self.mistake(node, f"energy_unit is missing: write in what the register counts, one of {', '.join(MWH_PER_UNIT)}")
+            return []
+        values = [value._replace(factor=MWH_PER_UNIT[unit]) for value in registers]
+        if sign < 0:
+            values = [value._replace(quantity=IMPORT + EXPORT - value.quantity) for value in values]
+        if topic and ("power" in found or preset.topic or all(value.topic != topic for value in values)):
+            factor = WATTS_PER_UNIT[found.get("unit", preset.unit)] * sign
+            values.insert(0, _Value(POWER, topic, found.get("power", preset.power), factor))
+        return values
+
+    def register(self, quantity: int, topic: str, found: Mapping[str, Any], preset: Preset) -> _Value | None:
+        """Where a register of a meter is, if it has one. topic: that of the meter.
+
+        A preset's registers are those of its power, so not of a power at another place, such as that of a phase.
+        """
+        key, known = REGISTERS[quantity], preset.imported if quantity == IMPORT else preset.exported
+        if key in found or f"{key}_topic" in found:
+            return _Value(quantity, found.get(f"{key}_topic", topic), found.get(key, ""))
+        if not known or "power" in found or (known.topic and not found.get("device", preset.device)):
+            return None
+        return _Value(quantity, self.filled(known.topic, found, preset) or topic, known.path, is_optional=not known.topic)
 
     def topic(self, node: yaml.Node, found: Mapping[str, Any], preset: Preset) -> str:
-        """The topic of a preset's device."""
-        device = found.get("device", preset.device)
-        if "preset" not in found:
-            self.mistake(node, "a meter has neither preset nor topic: write where its readings come from")
-        elif not device:
+        """The topic of a preset's device; empty without a preset."""
+        if preset.topic and not found.get("device", preset.device):
             self.mistake(node, f"preset {found['preset']} takes the device: write its name in the topic {preset.topic}")
-        return preset.topic.format(device=device, channel=found.get("channel", preset.channel))
+        return self.filled(preset.topic, found, preset)
+
+    def filled(self, topic: str, found: Mapping[str, Any], preset: Preset) -> str:
+        """A topic of a preset, with the device and the channel of a meter."""
+        return topic.format(device=found.get("device", preset.device), channel=found.get("channel", preset.channel))
 
     def parents(self, meters: Sequence[tuple[yaml.Node, Meter]]) -> None:
         parent_of = {meter.meter_id: meter.parent for _, meter in meters}
@@ -285,7 +346,7 @@ class _Reader:
         """No value may count for two meters."""
         seen: dict[tuple[str, str], Source] = {}
         for source in (source for house in houses for source in house.sources):
-            if (other := seen.setdefault((source.topic, source.power), source)) is not source:
+            if (other := seen.setdefault((source.topic, source.path), source)) is not source:
                 self.mistake(
                     None,
                     f"{source.label} of house {source.house_id} and {other.label} of house {other.house_id} have the same value of the "

@@ -1,9 +1,9 @@
 """Readings on disk, from before their MQTT message is acknowledged until Kafka has them.
 
-Files of fixed-size entries, each named by the number of its first one; the file `delivered` has the number of the first entry that Kafka may
-lack. An entry is written and synced before its message is acknowledged, and is sent before it counts as delivered. So a process that is
-killed at any moment repeats some readings, at the same times, and loses none. An entry that was cut off by a crash of the machine was not
-acknowledged: its checksum shows it, and it is cut off the file.
+Files of fixed-size entries, each named by the number of its first one, as in 00000000000000065536.entries; the file `delivered` has the
+number of the first entry that Kafka may lack. An entry is written and synced before its message is acknowledged, and is sent before it
+counts as delivered. So a process that is killed at any moment repeats some readings, at the same times, and loses none. An entry that was cut
+off by a crash of the machine was not acknowledged: its checksum shows it, and it is cut off the file.
 """
 
 from __future__ import annotations
@@ -31,11 +31,15 @@ ENTRY = np.dtype(
         ("digest", "<u8"),  # of the message
         ("meter_id", "<i4"),
         ("message_id", "<i4"),  # MQTT's packet identifier; 0: none
-        ("watts", "<f4"),
+        ("watts", "<f4"),  # of power; 0 of a register
+        ("quantity", "<i4"),  # as in avro/reading_burst.avsc
+        ("mwh", "<i8"),  # of a register; 0 of power
         ("checksum", "<u4"),  # CRC-32 of the bytes before it
     ]
 )
 """A reading, and the message that it came with."""
+POWER_ENTRY = np.dtype([(name, ENTRY[name]) for name in ENTRY.names or () if name not in ("quantity", "mwh")])
+"""An entry of *.readings, which gateways wrote before they took registers: all of them are of power."""
 BY_ARRIVAL = -(2**63)
 FILE_ENTRIES = 2**16
 FILES_KEPT = 2
@@ -63,6 +67,7 @@ class Spool:
             self._lock.__enter__()
         except BlockingIOError:
             raise UserError(f"another gateway uses {self._folder}: end it, or set SMW_GATEWAY_SPOOL to another folder") from None
+        self._convert()
         firsts = self._firsts()
         self._first = firsts[-1] if firsts else self._read_delivered()
         self.end = self._first + self._mend(self._path(self._first))
@@ -121,13 +126,8 @@ class Spool:
             return
         with self.moving:
             self.delivered += entries
-        new = self._folder / "delivered.new"
         try:
-            with open(new, "w") as file:
-                file.write(str(self.delivered))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._folder / "delivered")
+            self._replace(self._folder / "delivered", str(self.delivered).encode())
         except OSError as error:
             raise self._failed(error) from None
         firsts = self._firsts()
@@ -161,24 +161,52 @@ class Spool:
 
     def _mend(self, file: Path) -> int:
         """Cut off what follows the last whole entry. Returns the number of entries."""
-        body = file.read_bytes() if file.exists() else b""
-        entries = np.frombuffer(body, ENTRY, len(body) // ENTRY.itemsize)
-        whole = next((i for i, entry in enumerate(entries) if entry["checksum"] != _checksum(entry)), len(entries))
+        whole = len(_whole(file, ENTRY)) if file.exists() else 0
         with open(file, "ab") as opened:
             opened.truncate(whole * ENTRY.itemsize)
         return whole
 
+    def _convert(self) -> None:
+        """Write files of POWER_ENTRY anew, under the same numbers."""
+        for file in self._folder.glob("*.readings"):
+            known = _whole(file, POWER_ENTRY)
+            entries = np.zeros(len(known), ENTRY)
+            for name in POWER_ENTRY.names or ():
+                entries[name] = known[name]
+            entries["checksum"] = [_checksum(entry) for entry in entries]
+            try:
+                self._replace(self._path(int(file.stem)), entries.tobytes())
+                file.unlink()
+            except OSError as error:
+                raise self._failed(error) from None
+
+    def _replace(self, file: Path, body: bytes) -> None:
+        """Give a file other contents, all or none of them."""
+        new = file.with_suffix(".new")
+        with open(new, "wb") as opened:
+            opened.write(body)
+            opened.flush()
+            os.fsync(opened.fileno())
+        new.replace(file)
+
     def _firsts(self) -> list[int]:
-        return sorted(int(file.stem) for file in self._folder.glob("*.readings"))
+        return sorted(int(file.stem) for file in self._folder.glob("*.entries"))
 
     def _path(self, first: int) -> Path:
-        return self._folder / f"{first:020d}.readings"
+        return self._folder / f"{first:020d}.entries"
 
     def _read_delivered(self) -> int:
         try:
             return int((self._folder / "delivered").read_text())
         except (FileNotFoundError, ValueError):
             return 0
+
+
+def _whole(file: Path, dtype: np.dtype[np.void]) -> Rows:
+    """The entries of a file up to the first one that was cut off or never written."""
+    body = file.read_bytes()
+    entries = np.frombuffer(body, dtype, len(body) // dtype.itemsize)
+    return entries[: next((i for i, entry in enumerate(entries) if entry["checksum"] != _checksum(entry)), len(entries))]
 
 
 def _checksum(entry: np.void) -> int:

@@ -1,14 +1,15 @@
 """Gathers the readings of houses into bursts.
 
-A burst claims that its meters took no other readings in its span, so the spans of a meter must not overlap. The meters whose readings have
-the time of their arrival share a burst: it starts where the one before ended, and ends after the newest reading that has arrived. Each
+A burst claims that its channels took no other readings in its span, so the spans of a channel must not overlap. The channels whose readings
+have the time of their arrival share a burst: it starts where the one before ended, and ends after the newest reading that has arrived. Each
 meter with times of its own has its own burst, which ends after its newest reading, because what the device sends next is later than that.
 After a pause a burst starts with its first reading.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from gateway.disk_spool import BY_ARRIVAL
 from gateway.source import Source
 from smartmeter.arrays import Int32s, Ints, Rows
 from smartmeter.local_days import NEVER
-from smartmeter.messages.codec import Burst
+from smartmeter.messages.codec import POWER, Burst
 
 LONGEST_PAUSE_MS = 1_800_000
 """A burst covers no pause longer than this, so that it may start an hour or more after the one before only as one that jumps."""
@@ -27,6 +28,8 @@ SET_BACK_MS = 60_000
 Key = tuple[int, int]
 """(house, meter with times of its own); the meter 0 stands for all those without."""
 OF_ALL = 0
+Channel = tuple[int, int]
+"""(meter, quantity)."""
 
 
 class Gatherer:
@@ -37,17 +40,24 @@ class Gatherer:
 
     def __init__(self, timezones: Mapping[int, str], sources: Iterable[Source], left_out: Callable[[str, int], None]):
         self._timezones, self._left_out = timezones, left_out
-        self._by_arrival: dict[int, list[int]] = {}
-        self._holds_s: dict[tuple[int, int], int] = {}
+        self._holds_s: dict[tuple[int, int, int], int] = {}
+        self._listed: dict[Key, set[Channel]] = defaultdict(set)
+        self._optional: dict[Key, set[Channel]] = defaultdict(set)
         for source in sources:
-            self._holds_s[source.house_id, source.meter_id] = source.holds_s
-            if not source.time:
-                self._by_arrival.setdefault(source.house_id, []).append(source.meter_id)
+            self._holds_s[source.house_id, source.meter_id, source.quantity] = source.holds_s
+            some = self._optional if source.is_optional else self._listed
+            some[source.house_id, source.meter_id if source.time else OF_ALL].add((source.meter_id, source.quantity))
         self._covered: dict[Key, int] = {}
 
     def go_on_from(self, other: Gatherer) -> None:
-        """Take over how far the bursts of another one reach."""
+        """Take over how far the bursts of another one reach, and which optional channels have sent something."""
         self._covered |= other._covered
+        for key, channels in other._listed.items():
+            self._list(key, channels)
+
+    def _list(self, key: Key, channels: Set[Channel]) -> None:
+        """List optional channels from now on: they have sent something."""
+        self._listed[key] |= self._optional[key] & channels
 
     def bursts(self, entries: Rows) -> Iterator[Burst]:
         """The bursts of entries (gateway.disk_spool.ENTRY (n,)), in order of arrival. Calls of this method must follow that order, too."""
@@ -67,43 +77,60 @@ class Gatherer:
         """The burst of some entries, if any of them is new."""
         if not len(entries):
             return
-        house_id, meter_id = key
         covered_ms = self._covered.get(key, NEVER)
         if covered_ms - int(times_ms.max()) > SET_BACK_MS:
             covered_ms = NEVER
-        order = np.lexsort((times_ms, entries["meter_id"]))  # stable: of two readings at the same time, the later one comes last
-        meter_of, times_ms, watts = entries["meter_id"][order], times_ms[order], entries["watts"][order]
-        is_last = np.append((meter_of[1:] != meter_of[:-1]) | (times_ms[1:] != times_ms[:-1]), True)
+        order = np.lexsort(
+            (times_ms, entries["quantity"], entries["meter_id"])
+        )  # stable: of two at the same time, the later one comes last
+        entries, times_ms = entries[order], times_ms[order]
+        numbers = _numbers(entries["meter_id"], entries["quantity"])
+        is_last = np.append((numbers[1:] != numbers[:-1]) | (times_ms[1:] != times_ms[:-1]), True)
         is_new = is_last & (times_ms >= covered_ms)
         if repeated := len(order) - int(is_new.sum()):
             self._left_out("same time", repeated)
-        meter_of, times_ms, watts = meter_of[is_new], times_ms[is_new], watts[is_new]
-        if not len(times_ms):
+        if not is_new.any():
             return
+        entries, times_ms = entries[is_new], times_ms[is_new]
         first_ms, end_ms = int(times_ms.min()), int(times_ms.max()) + 1
         start_ms = first_ms if first_ms - covered_ms > LONGEST_PAUSE_MS else covered_ms
         self._covered[key] = end_ms
-        listed = sorted({*meter_of.tolist(), *(self._by_arrival.get(house_id, ()) if meter_id == OF_ALL else ())})
-        meter_ids = np.array(listed, np.int32)
-        counts = (np.searchsorted(meter_of, meter_ids, "right") - np.searchsorted(meter_of, meter_ids)).astype(np.int32)
-        holds_s = np.array([self._holds_s.get((house_id, listed_id), 0) for listed_id in listed], np.int32)
-        yield Burst(
+        yield self._of(key, start_ms, end_ms, entries, times_ms)
+
+    def _of(self, key: Key, start_ms: int, end_ms: int, entries: Rows, times_ms: Ints) -> Burst:
+        """The burst of entries that are sorted by meter, quantity and time."""
+        house_id, _ = key
+        found = set(zip(entries["meter_id"].tolist(), entries["quantity"].tolist()))
+        self._list(key, found)
+        channels = sorted(self._listed[key] | found)
+        meter_ids, quantities = np.array(channels, np.int32).T.copy()
+        numbers, number = _numbers(entries["meter_id"], entries["quantity"]), _numbers(meter_ids, quantities)
+        holds_s = np.array([self._holds_s.get((house_id, *channel), 0) for channel in channels], np.int32)
+        is_power = entries["quantity"] == POWER
+        return Burst(
             house_id,
             self._timezones[house_id],
             start_ms,
             end_ms,
             1,
             meter_ids,
-            counts,
-            _deltas(meter_of, times_ms, start_ms),
-            watts,
-            holds_s=holds_s if holds_s.any() else holds_s[:0],
+            (np.searchsorted(numbers, number, "right") - np.searchsorted(numbers, number)).astype(np.int32),
+            _differences(numbers, times_ms, start_ms).astype(np.int32),
+            entries["watts"][is_power],
+            quantities if quantities.any() else quantities[:0],
+            holds_s if holds_s.any() else holds_s[:0],
+            _differences(numbers[~is_power], entries["mwh"][~is_power], 0),
         )
 
 
-def _deltas(meter_of: Int32s, times_ms: Ints, start_ms: int) -> Int32s:
-    """The time since the same meter's reading before, or since the start, int32 (n,), ms."""
-    deltas = np.diff(times_ms, prepend=start_ms)
-    firsts = np.flatnonzero(np.diff(meter_of, prepend=-1))
-    deltas[firsts] = times_ms[firsts] - start_ms
-    return deltas.astype(np.int32)
+def _numbers(meter_ids: Int32s, quantities: Int32s) -> Ints:
+    """A number for each channel, which rises by meter and quantity: int64 (n,)."""
+    return meter_ids.astype(np.int64) << 2 | quantities
+
+
+def _differences(numbers: Ints, values: Ints, start: int) -> Ints:
+    """The differences of values (n,) from the same channel's before, of its first one from the start. numbers: of their channels, rising."""
+    differences = np.diff(values, prepend=start)
+    firsts = np.flatnonzero(np.diff(numbers, prepend=-1))
+    differences[firsts] = values[firsts] - start
+    return differences

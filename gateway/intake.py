@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import Any, NamedTuple
 
 from gateway.disk_spool import BY_ARRIVAL
-from gateway.payloads import Unusable
+from gateway.payloads import Missing, Unusable, document
 from gateway.source import Source, is_sane
 from smartmeter.arrays import Rows
 
@@ -17,10 +18,23 @@ log = logging.getLogger("gateway")
 
 MOST_REMEMBERED = 65_536
 MOST_AHEAD_MS = 60_000
-Place = tuple[int, int, int]
-"""(house, meter, MQTT's packet identifier) of a reading."""
-Entry = tuple[int, int, int, int, int, int, float, int]
-"""The fields of gateway.disk_spool.ENTRY; the checksum is 0."""
+Place = tuple[int, int, int, int]
+"""(house, meter, quantity, MQTT's packet identifier) of a reading."""
+
+
+class Entry(NamedTuple):
+    """The fields of gateway.disk_spool.ENTRY, in its order."""
+
+    house_id: int
+    arrived_ms: int
+    device_ms: int
+    digest: int
+    meter_id: int
+    message_id: int
+    watts: float
+    quantity: int
+    mwh: int
+    checksum: int = 0
 
 
 @dataclass(frozen=True)
@@ -51,12 +65,12 @@ class Intake:
 
     def __init__(self, sources: Iterable[Source], remembered: Rows, floor_ms: Callable[[int], int], left_out: Callable[[str, int], None]):
         self._floor_ms, self._left_out = floor_ms, left_out
-        self._newest_ms: dict[tuple[int, int], int] = {}
+        self._newest_ms: dict[tuple[int, int, int], int] = {}
         self._seen: dict[Place, int] = {}
         self._doubts: Counter[tuple[str, str]] = Counter()
         self.use(sources)
         for entry in remembered[-MOST_REMEMBERED:].tolist():
-            self._remember(entry)
+            self._remember(Entry(*entry))
 
     def use(self, sources: Iterable[Source]) -> None:
         """Take these sources from now on."""
@@ -69,52 +83,58 @@ class Intake:
         return topic in self._of_topic
 
     def entries(self, message: Message) -> list[Entry]:
-        """The readings in a message."""
+        """The readings in a message. One without any that can be read is left out once for each of its meters."""
         sources = self._of_topic.get(message.topic, [])
+        meters = {(source.house_id, source.meter_id): source for source in sources}.values()
         if not sources:
             self._doubt("unknown topic", message.topic, f"no meter of the configuration has the topic {message.topic}")
-        if message.is_retained and sources:
-            self._left_out("retained", len(sources))
+        if message.is_retained:
+            self._left_out("retained", len(meters))
             return []
-        return [entry for source in sources if (entry := self._entry(source, message)) is not None]
+        try:
+            found = document(message.payload)
+        except Unusable as error:
+            for source in meters:
+                self._doubt("unusable", source.topic, f"{_where(source)}: {error}")
+            return []
+        return [entry for source in sources if (entry := self._entry(source, message, found)) is not None]
 
-    def _entry(self, source: Source, message: Message) -> Entry | None:
-        place = (source.house_id, source.meter_id, message.message_id)
+    def _entry(self, source: Source, message: Message, found: Any) -> Entry | None:
+        place = (source.house_id, source.meter_id, source.quantity, message.message_id)
         if message.is_repeat and self._seen.get(place) == message.digest:
             self._left_out("repeated", 1)
             return None
-        where = f"house {source.house_id}, {source.label}, topic {source.topic}"
         try:
-            watts, device_ms = source.read(message.payload)
+            watts, mwh = source.read(found)
         except Unusable as error:
-            self._doubt("unusable", source.topic, f"{where}: {error}")
+            if not (source.is_optional and isinstance(error, Missing)):
+                self._doubt("unusable", source.topic, f"{_where(source)}: {error}")
             return None
-        arrived_ms = self._stamp(source, message.arrived_ms)
+        arrived_ms, device_ms = self._stamp(source, message.arrived_ms), source.time_ms(found)
         if source.time and (device_ms is None or not is_sane(device_ms, arrived_ms)):
-            self._warn("clock", source.topic, f"{where}: its time is missing or wrong, so the time of arrival is used")
+            self._warn("clock", source.topic, f"{_where(source)}: its time is missing or wrong, so the time of arrival is used")
             device_ms = arrived_ms
         at_ms = BY_ARRIVAL if device_ms is None else device_ms
-        entry = (source.house_id, arrived_ms, at_ms, message.digest, source.meter_id, message.message_id, watts, 0)
+        entry = Entry(source.house_id, arrived_ms, at_ms, message.digest, source.meter_id, message.message_id, watts, source.quantity, mwh)
         self._remember(entry)
         return entry
 
     def _stamp(self, source: Source, arrived_ms: int) -> int:
-        """A time of arrival that no reading of the meter has yet, and no burst covers. It runs ahead of the clock by MOST_AHEAD_MS at most.
+        """A time of arrival that no reading of the channel has yet, and no burst covers. It runs ahead of the clock by MOST_AHEAD_MS at most.
 
         So messages that come at once, as a broker delivers what it has kept, all count. A clock that is set back further is followed.
         """
-        newest_ms = self._newest_ms.get((source.house_id, source.meter_id), 0)
+        newest_ms = self._newest_ms.get((source.house_id, source.meter_id, source.quantity), 0)
         free_ms = max(arrived_ms, self._floor_ms(source.house_id), newest_ms + 1)
         return free_ms if free_ms - arrived_ms <= MOST_AHEAD_MS else arrived_ms
 
     def _remember(self, entry: Entry) -> None:
         """Note that the spool has an entry. The oldest that were noted are forgotten."""
-        house_id, arrived_ms, _, digest, meter_id, message_id, _, _ = entry
-        self._newest_ms[house_id, meter_id] = arrived_ms
-        if message_id:
-            place = (house_id, meter_id, message_id)
+        self._newest_ms[entry.house_id, entry.meter_id, entry.quantity] = entry.arrived_ms
+        if entry.message_id:
+            place = (entry.house_id, entry.meter_id, entry.quantity, entry.message_id)
             self._seen.pop(place, None)
-            self._seen[place] = digest
+            self._seen[place] = entry.digest
             if len(self._seen) > MOST_REMEMBERED:
                 del self._seen[next(iter(self._seen))]
 
@@ -127,3 +147,7 @@ class Intake:
         self._doubts[reason, topic] += 1
         if (times := self._doubts[reason, topic]).bit_count() == 1:
             log.warning("%s%s", sentence, "" if times == 1 else f" ({times} times)")
+
+
+def _where(source: Source) -> str:
+    return f"house {source.house_id}, {source.label}, topic {source.topic}"

@@ -14,7 +14,7 @@ MQTT_UP, KAFKA_UP, WAITING, SILENT = "smw_gateway_mqtt_up", "smw_gateway_kafka_u
 
 
 class GatewayMetrics:
-    """The metrics of one gateway. messages x their meters = taken + left out by the intake; taken = sent + left out by the bursts."""
+    """The metrics of one gateway. The values in messages = taken + left out by the intake; taken = sent + left out by the bursts."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

@@ -101,7 +101,7 @@ class Sender(threading.Thread):
             raise
         self._unsent = 0, []
         self._metrics.bursts.inc(len(bursts))
-        self._metrics.sent.inc(sum(len(burst.watts) for burst in bursts))
+        self._metrics.sent.inc(sum(len(burst.deltas) for burst in bursts))
 
     def _gatherer_of(self, config: Config) -> Gatherer:
         timezones = {house.house_id: house.timezone for house in config.houses}

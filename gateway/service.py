@@ -53,7 +53,7 @@ class Gateway:
     def __init__(self, settings: Settings):
         self._settings, self._config = settings, config_of(settings)
         self._metrics = GatewayMetrics()
-        self._silence = Silence(self._config.sources, time.time())
+        self._silence = Silence(self._config.meters, time.time())
         self._link = self._new_link()
         self._stopping = self._reloading = False
         self._is_full, self._looked_s = False, 0.0
@@ -112,8 +112,8 @@ class Gateway:
         if kept := entries[:room]:
             self._spool.append(np.array(kept, ENTRY))
             self._metrics.taken.inc(len(kept))
-        now_s, meters = time.time(), {(entry[0], entry[4]) for entry in entries}
-        for source in self._config.sources:
+        now_s, meters = time.time(), {(entry.house_id, entry.meter_id) for entry in entries}
+        for source in self._config.meters:
             if (source.house_id, source.meter_id) in meters and self._silence.arrived(source, now_s):
                 log.info("%s: it sends again", _name(source))
 
@@ -136,7 +136,7 @@ class Gateway:
             log.error("the configuration stays as it was: correct the file, and send SIGHUP again")
             return
         before, self._config = self._config, config
-        for source in self._silence.use(config.sources, time.time()):
+        for source in self._silence.use(config.meters, time.time()):
             self._metrics.forget(source)
         self._intake.use(config.sources)
         self._sender.use(config)
@@ -147,7 +147,7 @@ class Gateway:
             self._link.join(LAST_SENDING_S)
             self._link = self._new_link()
             self._link.start()
-        log.info("the configuration was read again: %s meters", len(config.sources))
+        log.info("the configuration was read again: %s meters", len(config.meters))
 
     def _new_link(self) -> Link:
         return Link(self._config.broker, (source.topic for source in self._config.sources))

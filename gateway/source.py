@@ -1,10 +1,13 @@
-"""Where the readings of a meter come from: a topic, and what to take from its messages."""
+"""Where the readings of a channel come from: a topic, and what to take from its messages."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
 
-from gateway.payloads import Unusable, document, time_ms, value_at, watts
+from gateway.payloads import Unusable, mwh, time_ms, value_at, watts
+from smartmeter.messages.codec import POWER
 
 LONGEST_BEHIND_MS = 86_400_000
 LONGEST_AHEAD_MS = 60_000
@@ -13,11 +16,12 @@ LONGEST_AHEAD_MS = 60_000
 
 @dataclass(frozen=True)
 class Source:
-    """The messages of one meter.
+    """The messages of one channel: of the power of a meter, or of a register.
 
-    factor: W in a unit of the payload, negative if the device counts what is fed in as positive. time: path of the device's own time in
-    the payload; empty: readings have the time of their arrival. holds_s: how long a reading
+    path: of the value in the payload. factor: W or mWh in a unit of the payload, negative if the device counts power that is fed in as
+    positive. time: path of the device's own time in the payload; empty: readings have the time of their arrival. holds_s: how long a reading
     holds at most, of a device that sends changes only; 0: SMW_MAX_GAP_S. silent_s: without a reading for as long, the meter is silent; 0: never.
+    is_optional: the device may have no such register.
     """
 
     house_id: int
@@ -25,23 +29,26 @@ class Source:
     label: str
     timezone: str
     topic: str
-    power: str
-    returned: str
-    factor: float
+    path: str
+    factor: Decimal
     time: str = ""
     holds_s: int = 0
     silent_s: float = 0.0
+    quantity: int = POWER
+    is_optional: bool = False
 
-    def read(self, payload: bytes) -> tuple[float, int | None]:
-        """(power in W, the device's time in ms or None) of a message. Raises Unusable if it has no power; a time that is none is None."""
-        found = document(payload)
-        power = watts(found, self.power, self.returned, self.factor)
-        if not self.time:
-            return power, None
+    def read(self, found: Any) -> tuple[float, int]:
+        """(W, 0) of a channel of power, (0, mWh) of a register, in the document of a message. Raises Unusable if it has no value."""
+        if self.quantity == POWER:
+            return watts(found, self.path, self.factor), 0
+        return 0.0, mwh(found, self.path, self.factor)
+
+    def time_ms(self, found: Any) -> int | None:
+        """The device's own time in ms; None if it has none, or one that is no time."""
         try:
-            return power, time_ms(value_at(found, self.time), self.timezone)
+            return time_ms(value_at(found, self.time), self.timezone) if self.time else None
         except Unusable:
-            return power, None
+            return None
 
 
 def is_sane(device_ms: int, arrived_ms: int) -> bool:

@@ -14,7 +14,6 @@ from pyflink.common import Row
 
 from jobs.core.batches import house_batches
 from jobs.core.overlaps import Horizon
-from jobs.core.quantities import IMPORT, POWER
 from jobs.core.readings import read
 from jobs.core.watch import Watch
 from jobs.daily_energy import DailyEnergy
@@ -22,7 +21,7 @@ from jobs.flink.operator import END_OF_TIME_MS, Houses
 from jobs.power_profile import PowerProfile
 from jobs.spikes import Spikes
 from jobs.thresholds import Thresholds
-from smartmeter.messages.codec import Burst, encode_burst
+from smartmeter.messages.codec import IMPORT, POWER, Burst, encode_burst
 from smartmeter.settings import Settings
 
 HOUR_MS = 3_600_000

@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jobs.core.energy import add, amounts, sums_of
-from jobs.core.quantities import EXPORT, IMPORT, POWER
 from jobs.core.sections import ARRIVED, SECTION, SECTION_1, SECTION_2, period_of
 from jobs.core.state_version import require_version, widened
 from jobs.core.totals import combined, daily, following
@@ -23,6 +22,7 @@ from smartmeter.arrays import Bools, Bytes, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, midnights
 from smartmeter.loops import append
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from smartmeter.settings import Settings
 
 STATE_VERSION = 3

@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 
 from jobs.core.batches import NO_WHOLE, Batch, Batches, Wanted, Whole, house_batches
 from jobs.core.house_days import HouseDays, Rules
-from jobs.core.quantities import POWER, REFUSED
+from jobs.core.quantities import REFUSED
 from jobs.core.readings import BURST, Columns, Readings
 from smartmeter.arrays import Bools, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
+from smartmeter.messages.codec import POWER
 from smartmeter.settings import DAY_MS
 
 HOUSES = 2**18

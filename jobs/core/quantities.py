@@ -12,9 +12,7 @@ import numpy as np
 from smartmeter.arrays import Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.loops import append
-
-POWER, IMPORT, EXPORT = range(3)
-"""Quantities: power, the register of import, the register of export (avro/reading_burst.avsc)."""
+from smartmeter.messages.codec import EXPORT, POWER
 
 REGISTER = np.dtype(
     [

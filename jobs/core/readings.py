@@ -13,13 +13,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.core.quantities import EXPORT, POWER, REFUSED, Registers, channels_fit, filled, keep_energies, refuse, room, set_apart, to_ms
+from jobs.core.quantities import REFUSED, Registers, channels_fit, filled, keep_energies, refuse, room, set_apart, to_ms
 from jobs.core.shards import shard_of
 from smartmeter.arrays import Bools, Bytes, Float32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import EPOCH, LAST_DAY, NEVER
 from smartmeter.loops import same_bytes
-from smartmeter.messages.codec import Burst, decode_burst
+from smartmeter.messages.codec import EXPORT, POWER, Burst, decode_burst
 from smartmeter.messages.schemas import FIRST_BURST_HEADER, HEADER_BYTES, HEADERS, CodecError
 from smartmeter.messages.varints import BAD, read_floats, read_ints, read_long
 from smartmeter.power import is_power

@@ -26,7 +26,6 @@ import numpy as np
 from jobs.core.hours import Hours
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
-from jobs.core.quantities import EXPORT, IMPORT
 from jobs.core.runs import begins
 from jobs.core.stage import Change
 from jobs.core.state import HouseState
@@ -34,6 +33,7 @@ from jobs.core.state_version import require_version
 from smartmeter.arrays import Bools, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, day_of, midnights
+from smartmeter.messages.codec import EXPORT, IMPORT
 from smartmeter.settings import DAY_MS
 
 STEP_MWH = 1_000_000

@@ -13,11 +13,11 @@ from typing import TypedDict
 import numpy as np
 
 from jobs.core.energy import HOUR, SUMS, kwh
-from jobs.core.quantities import EXPORT, IMPORT
 from jobs.core.registers import EARLIER_MS
 from jobs.core.runs import begins
 from jobs.core.totals import RESULT
 from smartmeter.arrays import Floats, Ints, Rows
+from smartmeter.messages.codec import EXPORT, IMPORT
 
 DECIDES = {IMPORT: ("energy_mj", "energy_rest"), EXPORT: ("exported_mj", "exported_rest")}
 """What the register of each quantity decides."""

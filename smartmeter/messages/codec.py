@@ -27,6 +27,9 @@ Read = Callable[[bytes, int], tuple[Any, int]]
 Write = Callable[[Any], bytes]
 Column = TypeVar("Column", Int32s, Ints, Float32s)
 
+POWER, IMPORT, EXPORT = range(3)
+"""Quantities of a channel: power, the register of import, the register of export (avro/reading_burst.avsc)."""
+
 
 class _Malformed(ValueError):
     """A record's bytes are malformed; the message is the reason."""

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 from contextlib import contextmanager
+from itertools import repeat
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from gateway.disk_spool import ENTRY
 from gateway.metrics import REASONS
 from gateway.service import Gateway
 from smartmeter.errors import UserError
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from stack import services
 from stack.ports import free_port
 from tests.certificates import Authority
@@ -41,8 +43,11 @@ houses:
     meters:
       - {{id: 1, label: mains, kind: mains, preset: dsmr-reader, time: device}}
       - {{id: 2, label: fridge, preset: shelly, device: shellyplug-1, parent: 1}}
-      - {{id: 3, label: lamp, topic: home/lamp}}
+      - {{id: 3, label: lamp, topic: home/lamp, import_topic: lamp/energy, energy_unit: Wh}}
 """
+
+
+BURST = ("start", "end", "deltas", "watts", "energies")
 
 
 @pytest.fixture(autouse=True)
@@ -112,21 +117,25 @@ def process(settings):
             program.kill()
 
 
-def readings(settings) -> dict[int, list[tuple[int, float]]]:
-    """Meter -> (time in ms, W) of its readings, each once, as the jobs count them: that of the first burst that covers its time."""
+def channels(settings) -> dict[tuple[int, int], list[tuple[int, float]]]:
+    """(meter, quantity) -> (time in ms, W or mWh) of its readings, each once, as the jobs count them: that of the first burst over its time."""
     found, covered = {}, {}
     for burst in records(settings, "readings"):
-        at = 0
-        start, end = (burst[key] for key in ("start", "end"))
-        for meter, count in zip(burst["meter_ids"], burst["counts"]):
-            times = start + np.cumsum(burst["deltas"][at : at + count]) * burst["tick_ms"]
-            for time, watts in zip(times.tolist(), burst["watts"][at : at + count]):
+        start, end, deltas, powers, energies = (iter(burst[key]) if key.endswith("s") else burst[key] for key in BURST)
+        for meter, count, quantity in zip(burst["meter_ids"], burst["counts"], burst["quantities"] or repeat(POWER)):
+            times = start + np.cumsum([next(deltas) for _ in range(count)]) * burst["tick_ms"]
+            values = [next(powers if quantity == POWER else energies) for _ in range(count)]
+            for time, value in zip(times.tolist(), values if quantity == POWER else np.cumsum(values).tolist()):
                 assert start <= time < end
-                if not any(begin <= time < over for begin, over in covered.get(meter, [])):
-                    found.setdefault(meter, []).append((time, watts))
-            covered.setdefault(meter, []).append((start, end))
-            at += count
+                if not any(begin <= time < over for begin, over in covered.get((meter, quantity), [])):
+                    found.setdefault((meter, quantity), []).append((time, value))
+            covered.setdefault((meter, quantity), []).append((start, end))
     return found
+
+
+def readings(settings) -> dict[int, list[tuple[int, float]]]:
+    """Meter -> (time in ms, W) of its readings of power."""
+    return {meter: found for (meter, quantity), found in channels(settings).items() if quantity == POWER}
 
 
 def watts(settings, meter):
@@ -147,7 +156,7 @@ def test_readings_of_a_house_arrive_and_what_cannot_be_used_holds_up_nothing(set
             for bad in (b"\xff" * 1_000_000, "NaN", "on", '{"a": [[[', ""):
                 publish("home/lamp", bad)
             publish("shellyplug-1/status/switch:0", {"id": 0, "output": True, "apower": 25.75, "aenergy": {"total": 913.252}})
-            for second, (drawn, fed_in) in enumerate([("0.250", "0"), ("0", "1.5")]):
+            for second, (drawn, fed_in, register) in enumerate([("0.250", "0", "9007199254.740992"), ("0", "1.5", "9007199254.740993")]):
                 at = service.time.time() - 100 + second
                 publish(
                     "dsmr/json",
@@ -155,15 +164,24 @@ def test_readings_of_a_house_arrive_and_what_cannot_be_used_holds_up_nothing(set
                         "timestamp": service.time.strftime("%Y-%m-%dT%H:%M:%SZ", service.time.gmtime(at)),
                         "electricity_currently_delivered": drawn,
                         "electricity_currently_returned": fed_in,
+                        "electricity_delivered_1": register,
+                        "electricity_delivered_2": 1,
+                        "electricity_returned_1": "0.001",
+                        "electricity_returned_2": second,
                     },
                 )
+            publish("lamp/energy", "-1")
+            publish("lamp/energy", "12.5")
             publish("home/lamp", "7.5")
-            until(lambda: len(readings(settings)) == 3)
+            until(lambda: len(channels(settings)) == 7)
             counted = left_out(gateway)
     assert watts(settings, 3) == [7.5] and watts(settings, 2) == [25.75]
     (first, drawn), (second, fed_in) = readings(settings)[1]
     assert (second - first, first % 1000, drawn, fed_in) == (1000, 0, 250, -1500)
-    assert counted == dict.fromkeys(REASONS, 0) | {"unusable": 5, "retained": 1}
+    found = {channel: [value for _, value in of_it] for channel, of_it in channels(settings).items()}
+    assert (found[2, IMPORT], found[3, IMPORT]) == ([913_252], [12_500])
+    assert (found[1, IMPORT], found[1, EXPORT]) == ([2**53 + 1_000_000, 2**53 + 1_000_001], [1_000, 1_001_000])
+    assert counted == dict.fromkeys(REASONS, 0) | {"unusable": 6, "retained": 1}
     [house] = records(settings, "houses")
     assert (house["house_id"], house["zip"], house["city"]) == (7, "02139", "Cambridge")
     assert [(meter["label"], meter["kind"], meter["parent"]) for meter in house["meters"]] == [
@@ -261,7 +279,9 @@ def test_what_is_wrong_with_the_broker_is_one_sentence_and_the_gateway_goes_on(s
 def test_the_command_shows_the_meters_and_all_mistakes(settings, capsys, monkeypatch):
     write(settings, "mqtt://127.0.0.1:1")
     assert main(["gateway", "--check", "--config", settings.gateway.config]) == 0
-    assert "house 7, meter 2, fridge: shellyplug-1/status/switch:0 apower" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "house 7, meter 2, fridge, power: shellyplug-1/status/switch:0 apower\n" in shown
+    assert "house 7, meter 3, lamp, import: lamp/energy\n3 meters, by 127.0.0.1:1\n" in shown
     write(settings, "127.0.0.1", text=METERS.replace("kind: mains", "kind: main"))
     assert main(["gateway", "--check", "--config", settings.gateway.config]) == 1
     first, second = capsys.readouterr().err.splitlines()

@@ -7,6 +7,7 @@ import pytest
 from gateway.config import ConfigError, load, parse
 from generator.houses import Meter
 from smartmeter.errors import UserError
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 
 GOOD = """\
 broker: {url: mqtts://broker.example, user: me, password: "${P}"}
@@ -19,6 +20,17 @@ houses:
       - {id: 2, label: plug, preset: tasmota, device: kettle, parent: 1, holds_s: 3600}
       - {id: 3, label: roof, kind: solar, topic: sun/power, power: a.0, unit: kW, sign: -1, silent_s: 0}
 """
+
+
+ONE = """\
+broker: {{url: mqtt://broker.example}}
+houses: [{{id: 3, timezone: UTC, meters: [{{id: 1, label: x, {}}}]}}]
+"""
+TASMOTA = [
+    (POWER, "tele/n/SENSOR", "ENERGY.Power", 1),
+    (IMPORT, "tele/n/SENSOR", "ENERGY.Total", 10**6),
+    (EXPORT, "tele/n/SENSOR", "ENERGY.ExportActive", 10**6),
+]
 
 
 def read(text):
@@ -38,10 +50,60 @@ def test_a_good_file():
     assert "secret" not in repr(config)
     assert (house.house_id, house.zip, config.burst_s) == (3, "01011", 1.0), "a zip is no octal number"
     assert house.meters == (Meter(1, "mains", "mains"), Meter(2, "plug", "appliance", 1), Meter(3, "roof", "solar"))
-    mains, plug, roof = config.sources
-    assert (mains.topic, mains.power, mains.factor, mains.time) == ("dsmr/json", "electricity_currently_delivered", 1000, "timestamp")
+    mains, plug, roof = config.meters
+    assert (mains.topic, mains.path.split()[0], mains.factor, mains.time) == (
+        "dsmr/json",
+        "electricity_currently_delivered",
+        1000,
+        "timestamp",
+    )
     assert (plug.topic, plug.time, plug.holds_s, plug.silent_s) == ("tele/kettle/SENSOR", "", 3600, 3600)
-    assert (roof.topic, roof.power, roof.factor, roof.silent_s) == ("sun/power", "a.0", -1000, 0)
+    assert (roof.topic, roof.path, roof.factor, roof.silent_s) == ("sun/power", "a.0", -1000, 0)
+    assert [(source.meter_id, source.quantity, source.path, source.factor, source.holds_s) for source in config.sources[3:]] == [
+        (2, POWER, "ENERGY.Power", 1, 3600),
+        (2, IMPORT, "ENERGY.Total", 10**6, 0),
+        (2, EXPORT, "ENERGY.ExportActive", 10**6, 0),
+        (3, POWER, "a.0", -1000, 0),
+    ]
+
+
+@pytest.mark.parametrize(
+    "meter, found",
+    [
+        (
+            "topic: t, power: p, import: i, export: e, energy_unit: kWh",
+            [(POWER, "t", "p", 1), (IMPORT, "t", "i", 10**6), (EXPORT, "t", "e", 10**6)],
+        ),
+        ("topic: t, import: low + high, energy_unit: MWh", [(IMPORT, "t", "low + high", 10**9)]),
+        ("topic: t, import_topic: u, energy_unit: Wh", [(POWER, "t", "", 1), (IMPORT, "u", "", 1000)]),
+        ("topic: t, import_topic: t, import: i, energy_unit: Wh", [(IMPORT, "t", "i", 1000)]),
+        ("export_topic: u, export: e, energy_unit: mWh", [(EXPORT, "u", "e", 1)]),
+        ("topic: t, power: p, sign: -1, import: i, energy_unit: Wh", [(POWER, "t", "p", -1), (EXPORT, "t", "i", 1000)]),
+        (
+            "preset: esphome, device: n, import_topic: n/sensor/energy/state, energy_unit: kWh",
+            [(POWER, "n/sensor/power/state", "", 1), (IMPORT, "n/sensor/energy/state", "", 10**6)],
+        ),
+        ("preset: tasmota, device: n, import: ENERGY.Today", [*TASMOTA[:1], (IMPORT, "tele/n/SENSOR", "ENERGY.Today", 10**6), TASMOTA[2]]),
+        ("preset: tasmota, device: n, sign: -1", [(POWER, *TASMOTA[0][1:3], -1), (EXPORT, *TASMOTA[1][1:]), (IMPORT, *TASMOTA[2][1:])]),
+        ("preset: shelly-gen1, topic: t", [(POWER, "t", "", 1)]),
+        ("preset: tasmota, device: n, power: ENERGY.Power.1", [(POWER, "tele/n/SENSOR", "ENERGY.Power.1", 1)]),
+        ("preset: tasmota, device: n, power: p, export: e", [(POWER, "tele/n/SENSOR", "p", 1), (EXPORT, "tele/n/SENSOR", "e", 10**6)]),
+    ],
+)
+def test_where_registers_are(meter, found):
+    config = read(ONE.format(meter))
+    assert [(source.quantity, source.topic, source.path, source.factor) for source in config.sources] == found
+
+
+def test_which_registers_a_device_may_lack_and_which_have_its_time():
+    config = read(ONE.format("preset: tasmota, device: n, time: device, import_topic: u, export: ENERGY.Export"))
+    assert [(source.quantity, source.is_optional, source.time) for source in config.sources] == [
+        (POWER, False, "Time"),
+        (IMPORT, False, ""),
+        (EXPORT, False, "Time"),
+    ]
+    assert [source.is_optional for source in read(ONE.format("preset: tasmota, device: n")).sources] == [False, True, True]
+    assert [source.is_optional for source in read(ONE.format("preset: shelly-gen1, device: n")).sources] == [False, False]
 
 
 @pytest.mark.parametrize(
@@ -59,9 +121,17 @@ def test_a_good_file():
         (", device: kettle", "", "8:9: preset tasmota takes the device: write its name in the topic tele/{device}/SENSOR"),
         ("topic: sun/power, ", "", "9:9: a meter has neither preset nor topic: write where its readings come from"),
         ("label: plug, ", "", "8:9: a meter lacks the key label"),
+        (
+            "topic: sun/power, ",
+            "import: a, energy_unit: Wh, ",
+            "9:9: a meter has neither preset nor topic: write where its readings come from",
+        ),
+        ("unit: kW", "import: a", "9:9: energy_unit is missing: write in what the register counts, one of mWh, Wh, kWh, MWh, Wmin"),
+        ("unit: kW", "energy_unit: W", "9:86: energy_unit: W: it takes one of mWh, Wh, kWh, MWh, Wmin"),
+        ("unit: kW", "import_topic: a/#", "9:87: import_topic: a/#: it takes the topic of one device"),
         ("parent: 1", "parent: 9", "8:9: parent: 9 is no meter of the house: give the id of one, or leave it out"),
         ("parent: 1", "parent: 2", "8:9: parent: meter 2 would contain itself: correct the parent of one of these meters"),
-        ("id: 3, label: roof", "id: 2, label: roof", "9:9: meter 2 of house 3 has two sources: give each meter one"),
+        ("id: 3, label: roof", "id: 2, label: roof", "9:9: two meters of house 3 have the id 2: give each its own"),
         ("power: a.0", "powr: a.0", "9:61: a meter has no key powr: it takes id, label"),
         ("power: a.0", "topic: a", "9:61: a meter has the key topic twice: leave one out"),
         ("topic: sun/power", "topic: sun/power, time: device", "9:9: time: device takes a preset whose payload has a time"),

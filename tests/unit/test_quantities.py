@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jobs.core.quantities import EXPORT, IMPORT, POWER
 from jobs.core.readings import read
-from smartmeter.messages.codec import Burst, encode_burst
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER, Burst, encode_burst
 
 BURST = Burst(
     7,

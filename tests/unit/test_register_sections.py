@@ -5,8 +5,8 @@ import numpy as np
 from jobs.core.batches import Batch, alone, unpack
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.overlaps import cut
-from jobs.core.quantities import EXPORT, IMPORT, POWER
 from smartmeter.local_days import NEVER
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from tests.unit.logs import HOUR_MS, START_MS, burst, with_registers
 from tests.unit.one_house import ALL, batch_of
 

@@ -1,16 +1,22 @@
 """What a source takes from a message, and which clocks are believed."""
 
+from dataclasses import replace
+from decimal import Decimal
+
 from gateway.source import Source, is_sane
+from smartmeter.messages.codec import EXPORT
 
-CLAMP = Source(1, 2, "solar", "Europe/Amsterdam", "t", "p", "", -1000.0, "at", silent_s=600.0)
-
-
-def test_sign_unit_and_time():
-    assert CLAMP.read(b'{"p": 1.5, "at": 1713251703}') == (-1500.0, 1713251703000)
+CLAMP = Source(1, 2, "solar", "Europe/Amsterdam", "t", "p", Decimal(-1000), "at", silent_s=600.0)
 
 
-def test_a_time_that_is_none_does_not_cost_the_reading():
-    assert CLAMP.read(b'{"p": 1.5}') == CLAMP.read(b'{"p": 1.5, "at": "soon"}') == (-1500.0, None)
+def test_sign_and_unit():
+    assert CLAMP.read({"p": 1.5}) == (-1500.0, 0)
+    assert replace(CLAMP, quantity=EXPORT, factor=Decimal(10**6)).read({"p": Decimal("9007199254.740993")}) == (0, 2**53 + 1)
+
+
+def test_a_time_that_is_none():
+    assert CLAMP.time_ms({"at": 1713251703}) == 1713251703000
+    assert CLAMP.time_ms({}) is CLAMP.time_ms({"at": "soon"}) is replace(CLAMP, time="").time_ms({"at": 1713251703}) is None
 
 
 def test_a_clock_that_was_never_set_is_not_believed():

@@ -3,10 +3,10 @@
 import numpy as np
 
 from jobs.core.energy import HOUR
-from jobs.core.quantities import EXPORT, IMPORT
 from jobs.core.registers import EARLIER_MS, REGISTER_HOUR
 from jobs.core.sum_check import days_of_registers, decided
 from jobs.core.totals import RESULT
+from smartmeter.messages.codec import EXPORT, IMPORT
 
 HOUR_MS, DAY, KWH_MJ, KWH = 3_600_000, 10, 3_600_000_000, 1_000_000
 MIDNIGHTS = np.arange(30) * 24 * HOUR_MS
