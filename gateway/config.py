@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, get_args
 from urllib.parse import urlsplit
 
 import yaml
@@ -25,6 +25,8 @@ from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from smartmeter.messages.records import MeterKind
 from smartmeter.mqtt_broker import PORTS, Broker
 from smartmeter.timezones import is_timezone
+
+T = TypeVar("T")
 
 ARRIVAL, DEVICE = "arrival", "device"
 SILENT_S = 600.0
@@ -69,16 +71,29 @@ class ConfigError(UserError):
 
 def load(file: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in a file. Raises ConfigError, or UserError for a file that cannot be read."""
+    return parse(text_of(file), file, environ)
+
+
+def text_of(file: Path) -> str:
+    """The text of a file. Raises UserError if it cannot be read."""
     try:
-        text = file.read_text()
+        return file.read_text()
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is no UTF-8"
         raise UserError(f"{file} cannot be read ({reason}): give the file of the meters; docs/connect.md has an example") from None
-    return parse(text, file, environ)
 
 
 def parse(text: str, file: Path, environ: Mapping[str, str] = os.environ) -> Config:
     """The configuration in a text. file: for messages, and for relative paths in it. Raises ConfigError."""
+    return _read(_Reader.config, text, file, environ)
+
+
+def parse_broker(text: str, file: Path, environ: Mapping[str, str] = os.environ) -> Broker:
+    """The broker in a text that has no houses yet. Raises ConfigError."""
+    return _read(_Reader.only_broker, text, file, environ)
+
+
+def _read(read: Callable[[_Reader, yaml.Node], T | None], text: str, file: Path, environ: Mapping[str, str]) -> T:
     reader = _Reader(file, environ)
     try:
         root = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -89,9 +104,9 @@ def parse(text: str, file: Path, environ: Mapping[str, str] = os.environ) -> Con
     else:
         if not root:
             raise ConfigError(f"{file}: it is empty: see docs/connect.md for an example")
-        config = reader.config(root)
-        if config and not reader.mistakes:
-            return config
+        found = read(reader, root)
+        if found and not reader.mistakes:
+            return found
     raise ConfigError("\n".join(reader.mistakes))
 
 
@@ -143,6 +158,7 @@ TOPIC = Check(_text(r"[^+#\0\n]{1,1000}"), "the topic of one device, without the
 PATH = Check(
     _text(r"[^\n]{0,200}"), "a row of names and list positions in the JSON, such as ENERGY.Power, or some with + or - between them"
 )
+OF_FILE = ("broker", "houses", "burst_s")
 OF_BROKER = {
     "url": Check(
         _text(r"mqtts?://[^/@\s]+/?"), "an address such as mqtt://HOST:1883 or mqtts://HOST:8883; user and password have their own keys"
@@ -205,7 +221,7 @@ class _Reader:
         self.mistakes.append(f"{self.file}{f':{mark.line + 1}:{mark.column + 1}' if mark else ''}: {sentence}")
 
     def config(self, root: yaml.Node) -> Config | None:
-        found = self.fields(root, "the file", ("broker", "houses", "burst_s"), needed=("broker", "houses"))
+        found = self.fields(root, "the file", OF_FILE, needed=("broker", "houses"))
         broker = self.broker(found["broker"]) if "broker" in found else None
         read = [(node, house) for node in self.items(found.get("houses"), "houses") if (house := self.house(node))]
         houses = [house for _, house in read]
@@ -213,6 +229,12 @@ class _Reader:
         self.topics_once(houses)
         burst_s = self.value(found["burst_s"], "burst_s", BURST_S) if "burst_s" in found else 1.0
         return Config(broker, tuple(houses), burst_s) if broker and burst_s else None
+
+    def only_broker(self, root: yaml.Node) -> Broker | None:
+        found = self.fields(root, "the file", OF_FILE, needed=("broker",))
+        if "houses" in found:
+            self.mistake(found["houses"], "the file has houses already: give --config a new file, and copy from it what you need")
+        return self.broker(found["broker"]) if "broker" in found else None
 
     def broker(self, node: yaml.Node) -> Broker | None:
         found = self.values(node, "broker", OF_BROKER, needed=("url",))

@@ -1,6 +1,6 @@
 """The connection to an MQTT broker: it delivers messages until they are acknowledged, and is restored whenever it breaks.
 
-The session outlives the connection (clean session off), so the broker keeps messages of QoS 1 and 2 while the gateway is away.
+The session of a gateway outlives the connection (clean session off), so the broker keeps messages of QoS 1 and 2 while the gateway is away.
 """
 
 from __future__ import annotations
@@ -34,11 +34,14 @@ log = logging.getLogger("gateway")
 
 
 class Link(threading.Thread):
-    """A connection at work. topics: what to subscribe to. Faults are logged once, until it works again."""
+    """A connection at work. topics: what to subscribe to. Faults are logged once, until it works again.
 
-    def __init__(self, broker: Broker, topics: Iterable[str]):
+    keeps_session: whether the broker keeps messages while there is no connection.
+    """
+
+    def __init__(self, broker: Broker, topics: Iterable[str], keeps_session: bool = True):
         super().__init__(name="mqtt", daemon=True)
-        self.broker, self._topics = broker, sorted(set(topics))
+        self.broker, self._topics, self._keeps_session = broker, sorted(set(topics)), keeps_session
         self.is_up, self._fault = False, ""  # whether it is connected and subscribed; what was logged
         self._messages: queue.Queue[Message] = queue.Queue(MOST_QUEUED)
         self._stopping = threading.Event()
@@ -67,7 +70,7 @@ class Link(threading.Thread):
         client = mqtt.Client(
             CallbackAPIVersion.VERSION2,
             self.broker.client_id,
-            clean_session=False,
+            clean_session=not self._keeps_session,
             userdata=number,
             reconnect_on_failure=False,
             manual_ack=True,
