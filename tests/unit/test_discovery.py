@@ -1,6 +1,7 @@
 """Devices are recognised by their topics and payloads, and the file that is written can be used as it is."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -100,13 +101,15 @@ TOPIC = st.text(st.characters(codec="utf-8", exclude_characters="+#\0"), min_siz
 
 
 @given(st.dictionaries(TOPIC, st.floats(), min_size=1, max_size=5), TOPIC)
-@example({"a\u2028- b\n- c\x85d": 1.0, "\ufeff": 2.0, " ": 3.0, "{}": 4.0, "yes": 5.0}, "\x1b[2J")
+@example({"a\u2028- b\x85": 1.0, "\ufeff": 2.0, " ": 3.0, "{}": 4.0, "yes": 5.0, "a\u2028houses: 5\u2028b": 6.0}, "\x1b[2J")
+@example({"a": 1.0}, "a\n- b")
 def test_text_from_outside_is_text(numbers, device):
     sent = {f"{name}/status/switch:0": {"apower": power} for name, power in numbers.items()} | {f"n/{name}": 1 for name in numbers}
-    found = discovered(sent | {f"shellies/{device}/relay/{device}/power": 1.5})
+    found = discovered(sent | {f"shellies/{device}/relay/0/power": 1.5, f"shellies/x/relay/{device}/power": 1.5})
     if not found.devices:
         return
     house = house_of(found)
+    assert len(re.split("[\r\n\x85\u2028\u2029]", houses_of(found, "UTC"))) == 6 + len(found.devices) + len(numbers_of(found))
     assert {source.topic for source in house.sources} >= set(found.devices)
     assert len(house.meters) == len(found.devices)
 
