@@ -246,7 +246,7 @@ def failing_routes(url: str) -> list[str]:
     families = metrics_at(url, f"no notify answers at {url}: nobody is notified of alerts; {SMW} notify starts it")
     values = {(sample.name, sample.labels["route"]): sample.value for name in (UP, PENDING, FAILING_SINCE) for sample in families[name]}
     return [
-        f"the route {route} of notify has failed since {iso_s(values[FAILING_SINCE, route])}, and {values[PENDING, route]:,.0f} alerts wait: "
+        f"the route {route} of notify has failed since {iso_s(values[FAILING_SINCE, route])}, and {values[PENDING, route]:,.0f} messages wait: "
         "notify's log has the reason"
         for (name, route), value in values.items()
         if name == UP and not value

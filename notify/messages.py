@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from notify.alerts import Event, What
 from notify.directory import Directory
 from notify.routes import Route, rank
+from smartmeter.messages.records import AlertRecord
 
 LINES_SHOWN = 20
 NO_END = "0001-01-01T00:00:00Z"
@@ -68,11 +69,16 @@ def line(event: Event, houses: Directory) -> str:
     """An alert in a few sentences."""
     alert = event.entry.alert
     began = houses.local(alert["house_id"], alert["start"])
-    reason = WITHDRAWN if event.what == "withdrawn" else alert["reason"] or f"{alert['peak_watts']:,.0f} W"
+    reason = WITHDRAWN if event.what == "withdrawn" else reason_of(alert)
     text = f"{place(event, houses)}: {state(event)} ({alert['severity']}, {alert['kind']}): {reason}. "
     if event.entry.is_over:
         return text + f"From {began} to {houses.local(alert['house_id'], alert['end'])}."
     return text + f"Since {began}." + (f" It ends when {alert['ends_when']}." if alert["ends_when"] else "")
+
+
+def reason_of(alert: AlertRecord) -> str:
+    """Why an alert was opened; of those of an old release, which do not state it, the highest power."""
+    return alert["reason"] or f"{alert['peak_watts']:,.0f} W"
 
 
 def state(event: Event) -> str:
@@ -83,14 +89,9 @@ def state(event: Event) -> str:
 def place(event: Event, houses: Directory) -> str:
     """The house and its meter."""
     alert = event.entry.alert
-    house = houses.of(alert["house_id"])
-    return ", ".join(filter(None, (f"house {alert['house_id']}", house.city, appliance(event, houses) or f"meter {alert['meter_id']}")))
-
-
-def appliance(event: Event, houses: Directory) -> str:
-    """What the alert's meter measures; empty while unknown."""
-    alert = event.entry.alert
-    return "the house" if alert["meter_id"] == 0 else houses.of(alert["house_id"]).labels.get(alert["meter_id"], "")
+    house_id, meter_id = alert["house_id"], alert["meter_id"]
+    meter = houses.appliance(house_id, meter_id) or f"meter {meter_id}"
+    return ", ".join(filter(None, (f"house {house_id}", houses.of(house_id).city, meter)))
 
 
 def alertmanager(route: Route, events: list[Event], houses: Directory, external_url: str) -> dict[str, Any]:
@@ -122,7 +123,7 @@ def described(event: Event, houses: Directory, external_url: str) -> dict[str, A
         "house": str(alert["house_id"]),
         "meter": str(alert["meter_id"]),
         "alert_id": alert["alert_id"],
-        "appliance": appliance(event, houses),
+        "appliance": houses.appliance(alert["house_id"], alert["meter_id"]),
         "city": house.city,
     }
     annotations = {"summary": line(event, houses), "reason": alert["reason"], "ends_when": alert["ends_when"], "event": event.what}

@@ -26,7 +26,7 @@ class NotifyMetrics:
         self.dropped = Counter(
             "smw_notify_dropped_alerts", "Alerts that were never delivered, and no longer matter", labels, registry=self.registry
         )
-        self.pending = Gauge(PENDING, "Alerts that wait to be delivered", labels, registry=self.registry)
+        self.pending = Gauge(PENDING, "Alerts, and topics of Home Assistant, that wait to be delivered", labels, registry=self.registry)
         self.up = Gauge(UP, "Whether the last attempt worked (1) or failed (0)", labels, registry=self.registry)
         self.failing_since = Gauge(
             FAILING_SINCE, "Time of the first failure since the last success; 0: none", labels, registry=self.registry
@@ -35,9 +35,7 @@ class NotifyMetrics:
             "smw_notify_last_delivery_timestamp_seconds", "Time of the last delivery; 0: none yet", labels, registry=self.registry
         )
         self.unread = Gauge(
-            "smw_notify_unread_messages",
-            "Messages in the topic alerts that are not read yet; NaN: Kafka does not answer",
-            registry=self.registry,
+            "smw_notify_unread_messages", "Messages in the topics that are not read yet; NaN: Kafka does not answer", registry=self.registry
         )
         self.unreadable = Counter("smw_notify_unreadable_messages", "Messages of the topics that could not be read", registry=self.registry)
         for route in routes:
@@ -48,5 +46,5 @@ class NotifyMetrics:
                 self.alerts.labels(route, what)
 
     def watch(self, lags: Lags) -> None:
-        """Show the lag of the service's consumer group, the only one of lags."""
+        """Show the lag of the service's consumer groups."""
         self.unread.set_function(lambda: uncommitted(lags))

@@ -7,38 +7,29 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from email.utils import parsedate_to_datetime
-from typing import Any, Protocol
+from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
 import apprise
 import httpx
-from paho.mqtt import client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 
 from notify.addresses import WEBHOOKS, Address
+from notify.faults import DeliveryFault
 from notify.messages import Message
+from notify.mqtt_session import FAULTS, Session
 from notify.routes import Route
 from smartmeter.errors import UserError
 from smartmeter.local_days import now_ms
+from smartmeter.mqtt_broker import PORTS, Broker
 
 LONGEST_RETRY_AFTER_S = 3600
 ATTEMPT_S = 10.0
 """Longest time that a receiver may take to answer."""
-MQTT_PORTS = {"mqtt": 1883, "mqtts": 8883}
 APPRISE_S = 30.0
 """The same through apprise, which waits some seconds between two messages by itself."""
 QUIET_LOGGERS = ("httpx", "httpcore", "apprise", "paho", "urllib3", "requests")
 """Loggers of libraries that name addresses, which may contain secrets."""
-
-
-class DeliveryFault(Exception):
-    """A message was not delivered, or not acknowledged; the text is the reason. retry_after_s: how long the receiver asks to be left alone."""
-
-    def __init__(self, reason: str, retry_after_s: float = 0):
-        super().__init__(reason)
-        self.retry_after_s = retry_after_s
 
 
 class Receiver(Protocol):
@@ -53,7 +44,7 @@ def receiver(route: Route) -> Receiver:
     if route.address.is_webhook:
         return Webhook(route.address)
     if route.address.is_broker:
-        return Mqtt(route.address, route.name)
+        return Mqtt(route.address)
     return Apprise(route.address, route.name)
 
 
@@ -104,42 +95,20 @@ def seconds_until(retry_after: str, at_ms: int) -> float:
 class Mqtt:
     """Publishes the JSON to a topic with QoS 1, which the broker acknowledges."""
 
-    def __init__(self, address: Address, name: str):
-        self._address, self._name = address, name
-        self._url = urlsplit(address.url)
-        self._topic = unquote(self._url.path.strip("/"))
+    def __init__(self, address: Address):
+        self._address = address
+        url = urlsplit(address.url)
+        port, user, password = url.port or PORTS[url.scheme], unquote(url.username or ""), unquote(url.password or "")
+        self._broker = Broker(url.hostname or "", port, url.scheme == "mqtts", user, password, client_id="")
+        self._topic = unquote(url.path.strip("/"))
 
     def send(self, message: Message) -> None:
         """See Receiver."""
-        client, connected, refusal = mqtt.Client(CallbackAPIVersion.VERSION2), threading.Event(), []
-
-        def on_connect(_: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
-            if reason.is_failure:
-                refusal.append(str(reason))
-            connected.set()
-
-        client.on_connect = on_connect
-        if self._url.username:
-            client.username_pw_set(unquote(self._url.username), unquote(self._url.password or ""))
-        if self._url.scheme == "mqtts":
-            client.tls_set()
-        client.connect_timeout = ATTEMPT_S
         try:
-            client.connect(self._url.hostname or "", self._url.port or MQTT_PORTS[self._url.scheme])
-            client.loop_start()
-            if not connected.wait(ATTEMPT_S):
-                raise DeliveryFault(f"the broker did not answer within {ATTEMPT_S:.0f} s")
-            if refusal:
-                raise DeliveryFault(f"the broker refuses the connection: {refusal[0]}")
-            sent = client.publish(self._topic, json.dumps(message.document), qos=1)
-            sent.wait_for_publish(ATTEMPT_S)
-            if not sent.is_published():
-                raise DeliveryFault(f"the broker did not acknowledge it within {ATTEMPT_S:.0f} s")
-        except (OSError, ValueError, RuntimeError) as error:
+            with Session(self._broker) as session:
+                session.publish([(self._topic, json.dumps(message.document))])
+        except FAULTS as error:
             raise DeliveryFault(self._address.hide(f"{type(error).__name__}: {error}")) from None
-        finally:
-            client.disconnect()
-            client.loop_stop()
 
 
 class Apprise:

@@ -8,20 +8,19 @@ from __future__ import annotations
 import os
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 from notify.addresses import Address
+from notify.home_config import HomeAssistant, home_assistant
+from notify.toml_tables import SEVERITIES, WHICH_ALERTS, Check, Table
 from smartmeter.errors import UserError
 
-SEVERITIES = ("info", "warning", "critical")
-"""In rising order."""
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 SPAN = re.compile(r"([01]\d|2[0-3]):([0-5]\d)-([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
-VARIABLE = re.compile(r"\$\{(\w+)\}", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -67,6 +66,7 @@ class Routes:
 
     routes: tuple[Route, ...]
     external_url: str = ""  # of the dashboard, for links
+    home: HomeAssistant | None = None
 
 
 def rank(severity: str) -> int:
@@ -90,57 +90,46 @@ def parse(text: str, file: Path, environ: Mapping[str, str] = os.environ) -> Rou
         found = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{file}: it is no TOML ({error}): see docs/notifications.md for an example") from None
-    if unknown := found.keys() - {"route", "external_url"}:
-        raise UserError(f"{file}: there is no key {min(unknown)}: it takes external_url and [[route]]")
+    top = Table(file, str(file), found, environ)
+    top.allow({"route", "external_url", "home_assistant"}, "external_url, [[route]] and [home_assistant]")
     external_url = found.get("external_url", "")
     if not isinstance(external_url, str) or not re.match("https?://.|$", external_url):
-        raise UserError(f"{file}: external_url takes the dashboard's address, such as https://meters.example")
+        raise top.mistake("external_url takes the dashboard's address, such as https://meters.example")
+    home = home_assistant(file, found["home_assistant"], environ) if "home_assistant" in found else None
     tables = found.get("route", [])
-    if not isinstance(tables, list) or not tables or not all(isinstance(table, dict) for table in tables):
-        raise UserError(f"{file}: it has no route: begin each with a line [[route]]")
+    if not isinstance(tables, list) or not (tables or home) or not all(isinstance(table, dict) for table in tables):
+        raise top.mistake("it has no route: begin each with a line [[route]]")
     routes = tuple(_Reader(file, number, table, environ).route() for number, table in enumerate(tables, 1))
-    names = [route.name for route in routes]
+    names = [route.name for route in routes] + ([home.name] if home else [])
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UserError(f"{file}: two routes have the name {twice}: give each its own, because what was sent is kept under it")
-    return Routes(routes, external_url.rstrip("/"))
+        raise top.mistake(f"two routes have the name {twice}: give each its own, because what was sent is kept under it")
+    return Routes(routes, external_url.rstrip("/"), home)
 
 
 class _Reader:
     """Reads one [[route]]."""
 
-    def __init__(self, file: Path, number: int, table: dict[str, Any], environ: Mapping[str, str]):
-        self.file, self.table, self.environ = file, table, environ
-        name = table.get("name")
-        self.where = f"{file}: route {name if isinstance(name, str) and NAME.fullmatch(name) else f'number {number}'}"
+    def __init__(self, file: Path, number: int, found: dict[str, Any], environ: Mapping[str, str]):
+        name = found.get("name")
+        where = f"{file}: route {name if isinstance(name, str) and NAME.fullmatch(name) else f'number {number}'}"
+        self.table = Table(file, where, found, environ)
 
     def route(self) -> Route:
-        if unknown := self.table.keys() - {"name", "url", "url_file", *CHECKS}:
-            raise UserError(f"{self.where}: there is no key {min(unknown)}: it takes name, url or url_file, {', '.join(CHECKS)}")
-        name = self.table.get("name")
+        table = self.table
+        table.allow({"name", "url", "url_file", *CHECKS}, f"name, url or url_file, {', '.join(CHECKS)}")
+        name = table.found.get("name")
         if not isinstance(name, str) or not NAME.fullmatch(name):
-            raise UserError(f"{self.where}: name takes up to 64 letters, digits and _ . -")
-        address = self.address()
-        values: dict[str, Any] = {}
-        for key, (read, takes) in CHECKS.items():
-            if key in self.table:
-                try:
-                    values[key] = read(self.table[key])
-                except (TypeError, ValueError):
-                    raise UserError(f"{self.where}: {key} = {self.table[key]!r}: it takes {takes}") from None
-        return Route(name, address, **values)
+            raise table.mistake("name takes up to 64 letters, digits and _ . -")
+        return Route(name, self.address(), **table.values(CHECKS))
 
     def address(self) -> Address:
         """The receiver's address, from the file, from a file of its own, or with variables in it. Messages never show it."""
-        if ("url" in self.table) == ("url_file" in self.table):
-            raise UserError(f"{self.where}: give it either url or url_file")
-        key = "url" if "url" in self.table else "url_file"
-        if not isinstance(text := self.table[key], str):
-            raise UserError(f"{self.where}: {key} takes a text in quotes")
-        address = Address(self._in_file(text) if key == "url_file" else VARIABLE.sub(self._variable, text))
+        key = "url_file" if "url_file" in self.table.found else "url"
+        if key not in self.table.found:
+            raise self.table.mistake("give it either url or url_file")
+        address = Address(self.table.secret("url"))
         if not re.fullmatch(r"[a-z][a-z0-9+.-]*", address.scheme) or not address.url.partition("://")[2]:
-            raise UserError(
-                f"{self.where}: {key} is no address: write one such as webhook+https://HOST/PATH, mqtt://HOST/TOPIC, mailto://..."
-            )
+            raise self.table.mistake(f"{key} is no address: write one such as webhook+https://HOST/PATH, mqtt://HOST/TOPIC, mailto://...")
         if address.is_webhook or address.is_broker:
             self._check_host(address, key)
         return address
@@ -152,23 +141,9 @@ class _Reader:
         except ValueError:
             complete = False
         if not complete:
-            raise UserError(f"{self.where}: {key} has no valid host and port: write them behind {address.scheme}://")
+            raise self.table.mistake(f"{key} has no valid host and port: write them behind {address.scheme}://")
         if address.is_broker and not parts.path.strip("/"):
-            raise UserError(
-                f"{self.where}: {key} has no topic: write it behind the host, such as {address.scheme}://HOST/smart-meter/alerts"
-            )
-
-    def _in_file(self, name: str) -> str:
-        file = self.file.parent / name
-        try:
-            return file.read_text().strip()
-        except (OSError, UnicodeDecodeError):
-            raise UserError(f"{self.where}: url_file = {name!r}: it takes a file that can be read, with the address in it") from None
-
-    def _variable(self, found: re.Match[str]) -> str:
-        if not (value := self.environ.get(found[1])):
-            raise UserError(f"{self.where}: url contains ${{{found[1]}}}, and this environment variable is not set: set it")
-        return value
+            raise self.table.mistake(f"{key} has no topic: write it behind the host, such as {address.scheme}://HOST/smart-meter/alerts")
 
 
 def _seconds(value: Any) -> float:
@@ -183,22 +158,10 @@ def _count(value: Any) -> int:
     return value
 
 
-def _houses(value: Any) -> frozenset[int]:
-    if not isinstance(value, list) or not value or not all(isinstance(item, int) and not isinstance(item, bool) for item in value):
-        raise ValueError
-    return frozenset(value)
-
-
 def _kinds(value: Any) -> frozenset[str]:
     if not isinstance(value, list) or not value or not all(isinstance(item, str) and item for item in value):
         raise ValueError
     return frozenset(value)
-
-
-def _severity(value: Any) -> str:
-    if value not in SEVERITIES:
-        raise ValueError
-    return str(value)
 
 
 def _quiet_hours(value: Any) -> QuietHours:
@@ -211,13 +174,12 @@ def _quiet_hours(value: Any) -> QuietHours:
     return quiet
 
 
-CHECKS: dict[str, tuple[Callable[[Any], Any], str]] = {
-    "houses": (_houses, "a list of house numbers, such as [1, 2]; leave it out for all"),
-    "kinds": (_kinds, 'a list of kinds of alerts, such as ["level"]; leave it out for all'),
-    "min_severity": (_severity, '"info", "warning" or "critical"'),
-    "quiet_hours": (_quiet_hours, 'a span of the day such as "22:00-07:00"'),
-    "digest_s": (_seconds, "a time in s; 0: none"),
-    "repeat_s": (_seconds, "a time in s; 0: never"),
-    "flood": (_count, "a number from 1 on"),
+CHECKS = {
+    "houses": WHICH_ALERTS["houses"],
+    "kinds": Check(_kinds, 'a list of kinds of alerts, such as ["level"]; leave it out for all'),
+    "min_severity": WHICH_ALERTS["min_severity"],
+    "quiet_hours": Check(_quiet_hours, 'a span of the day such as "22:00-07:00"'),
+    "digest_s": Check(_seconds, "a time in s; 0: none"),
+    "repeat_s": Check(_seconds, "a time in s; 0: never"),
+    "flood": Check(_count, "a number from 1 on"),
 }
-"""Key -> (reader of its value, what it takes)."""

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from notify.alerts import Entry, Event
 from notify.directory import Directory
+from notify.faults import DeliveryFault
+from notify.home_config import HomeAssistant
 from notify.messages import message
-from notify.receivers import DeliveryFault, keep_quiet, receiver
+from notify.mqtt_session import FAULTS, Session
+from notify.receivers import keep_quiet, receiver
 from notify.routes import Route, Routes
 from smartmeter.errors import UserError
 from smartmeter.local_days import now_ms
 from smartmeter.messages.records import AlertRecord
+from smartmeter.mqtt_broker import why
 
 
 def each(routes: Routes) -> Iterator[tuple[str, str | None]]:
@@ -24,6 +29,20 @@ def each(routes: Routes) -> Iterator[tuple[str, str | None]]:
             yield route.name, str(error)
         else:
             yield route.name, None
+    if routes.home:
+        yield routes.home.name, fault_of(routes.home)
+
+
+def fault_of(home: HomeAssistant) -> str | None:
+    """Why the broker of a Home Assistant does not take a message; None if it does. The running service stays connected."""
+    try:
+        with Session(replace(home.broker, client_id="")) as session:
+            session.publish([(f"{home.topic}/test", "a test, no state")])
+    except DeliveryFault as error:
+        return str(error)
+    except FAULTS as error:
+        return why(error, home.broker.tls)
+    return None
 
 
 def event(route: Route) -> Event:

@@ -7,14 +7,15 @@ import threading
 import time
 
 from notify.alerts import Desk, Event
+from notify.attempts import Attempts
 from notify.directory import Directory
+from notify.faults import DeliveryFault
 from notify.ledger import Ledger
 from notify.messages import message
 from notify.metrics import NotifyMetrics
-from notify.receivers import DeliveryFault, Receiver
+from notify.receivers import Receiver
 from smartmeter.local_days import now_ms
 from smartmeter.messages.records import AlertRecord
-from smartmeter.retries import Backoff
 
 LOOK_EVERY_S = 0.5
 FORGET_EVERY_S = 60.0
@@ -31,8 +32,8 @@ class Worker(threading.Thread):
         self._receiver, self._houses, self._ledger, self._metrics, self._external_url = receiver, houses, ledger, metrics, external_url
         self._looking = threading.Lock()  # over the desk
         self._stopping = threading.Event()
-        self._backoff = Backoff()
-        self._not_before_s = self._forgot_s = 0.0
+        self._attempts = Attempts(desk.route.name, desk.route.address, metrics)
+        self._forgot_s = 0.0
 
     def take(self, alerts: list[AlertRecord]) -> bool:
         """Take messages of the topic alerts. Returns once it is safe that they were read; False if the service is stopped before that."""
@@ -52,12 +53,12 @@ class Worker(threading.Thread):
                 self.step()
             except Exception:  # one route's fault must not end it for good
                 log.exception("route %s: a fault of this program", self.route.name)
-                self._failed("a fault of this program")
+                self._attempts.failed("a fault of this program")
 
     def step(self) -> None:
         """Deliver what is due, and drop what no longer matters."""
         self._drop()
-        if time.monotonic() < self._not_before_s:
+        if not self._attempts.is_due:
             return
         with self._looking:
             events = self.desk.due(now_ms(), self._houses.timezone)
@@ -81,32 +82,12 @@ class Worker(threading.Thread):
         try:
             self._receiver.send(built)
         except DeliveryFault as error:
-            self._failed(str(error), error.retry_after_s)
+            self._attempts.failed(str(error), error.retry_after_s)
             return
-        if self._backoff.failures:
-            log.info("route %s: it works again", name)
+        self._attempts.worked(1)
         log.info("route %s: sent: %s", name, built.title)
-        self._backoff.worked()
-        self._metrics.up.labels(name).set(1)
-        self._metrics.failing_since.labels(name).set(0)
-        self._metrics.delivered_at.labels(name).set_to_current_time()
-        self._metrics.messages.labels(name).inc()
         for event in events:
             self._metrics.alerts.labels(name, event.what).inc()
         with self._looking:
             self._ledger.keep(name, self.desk.delivered(events, now_ms()))
             self._metrics.pending.labels(name).set(self.desk.pending())
-
-    def _failed(self, reason: str, least_wait_s: float = 0) -> None:
-        """Note a failed attempt. The log has the first, and then fewer and fewer."""
-        name, wait_s = self.route.name, max(self._backoff.failed(), least_wait_s)
-        self._not_before_s = time.monotonic() + wait_s
-        self._metrics.failures.labels(name).inc()
-        self._metrics.up.labels(name).set(0)
-        if self._backoff.failures == 1:
-            self._metrics.failing_since.labels(name).set_to_current_time()
-        if self._backoff.failures.bit_count() == 1:  # the first, second, fourth, eighth ...
-            address = self.route.address
-            log.warning(
-                "route %s (%s): attempt %s failed: %s; the next is in %.0f s", name, address, self._backoff.failures, reason, wait_s
-            )

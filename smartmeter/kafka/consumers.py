@@ -28,6 +28,10 @@ NOTIFY = "smw-notify"
 NOTIFIED_OF = ("houses", "notifications", "alerts")
 """The topics that ./smw notify reads: all of the first two at each start, and of the last what it has not read yet."""
 
+HOME = "smw-home-assistant"
+SHOWN_AT_HOME = ("houses", "daily_energy", "alerts")
+"""The topics that ./smw notify reads for Home Assistant, from their beginning at each start."""
+
 
 def group_of(settings: Settings, consumer: str) -> str:
     """The consumer group of a job, a replay or an archive run."""
@@ -42,6 +46,11 @@ def sink_group(settings: Settings, run: Run = LIVE) -> str:
 def notify_group(settings: Settings) -> str:
     """The consumer group of ./smw notify."""
     return topic(settings, NOTIFY)
+
+
+def home_group(settings: Settings) -> str:
+    """The consumer group of ./smw notify for Home Assistant."""
+    return topic(settings, HOME)
 
 
 class ConsumerLags:

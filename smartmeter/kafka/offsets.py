@@ -119,12 +119,11 @@ class Lags:
 
 
 def uncommitted(lags: Lags) -> float:
-    """Messages that the only group of lags has not committed, for a metric; NaN if Kafka does not answer soon."""
+    """Messages that the groups of lags have not committed, for a metric; NaN if Kafka does not answer soon."""
     try:
-        [messages] = lags.by_group(METRIC_TIMEOUT_S).values()
+        return sum(messages or 0 for messages in lags.by_group(METRIC_TIMEOUT_S).values())
     except UserError:
         return math.nan
-    return messages or 0
 
 
 class Group:

@@ -273,7 +273,7 @@ def test_a_dead_route_is_a_problem_in_status_and_a_metric_and_its_secrets_are_in
             service.send_signal(signal.SIGTERM)
             _, log = service.communicate(timeout=STILL_S)
     assert all(f"the route {name} of notify has failed since 20" in " ".join(problems) for name in ("gone", "mail", "broker", "ntfy"))
-    assert all("and 1 alerts wait: notify's log has the reason" in problem for problem in problems)
+    assert all("and 1 messages wait: notify's log has the reason" in problem for problem in problems)
     assert set(problems) <= set(shown["problems"]) and {"part": "notify", "at": url, "up": True, "reason": None} in shown["parts"]
     assert 'smw_notify_route_up{route="gone"} 0.0' in metrics and 'smw_notify_route_up{route="good"} 1.0' in metrics
     assert 'smw_notify_messages_total{route="good"} 1.0' in metrics and "smw_notify_unread_messages 0.0" in metrics

@@ -26,6 +26,7 @@ from notify.routes import load
 from notify.service import Notifier
 from smartmeter.errors import UserError
 from smartmeter.kafka import connection, topic_admin
+from smartmeter.kafka.consumers import SHOWN_AT_HOME, home_group
 from smartmeter.kafka.offsets import Lags
 from smartmeter.kafka.producer import Producer, ProducerError
 from smartmeter.messages.codec import encode
@@ -37,6 +38,7 @@ from store.client import reader
 from store.sink import Sink
 from tests import secured
 from tests.certificates import Authority
+from tests.mosquitto import USER, Mosquitto
 from tests.notify.receivers import Webhook
 from tests.notify.test_service import alert
 from tests.pipeline.conftest import all_stored, judge_tables
@@ -351,8 +353,11 @@ def test_missing_rights_are_reported(admin):
 
 def test_notify_needs_no_other_rights(admin, tmp_path):
     hook = Webhook()
-    with hook.served() as url:
-        (tmp_path / "routes.toml").write_text(f'[[route]]\nname = "hook"\nurl = "{url}"\n')
+    with hook.served() as url, Mosquitto(tmp_path, "a password") as mqtt:
+        (tmp_path / "routes.toml").write_text(
+            f'[[route]]\nname = "hook"\nurl = "{url}"\n'
+            f'[home_assistant]\nurl = "mqtt://127.0.0.1:{mqtt.port}"\nuser = "{USER}"\npassword = "a password"\n'
+        )
         settings = of_user(admin, "notify").but(notify_metrics_port=0, notify_routes=str(tmp_path / "routes.toml"))
         with running(Notifier(settings, load(tmp_path / "routes.toml"))):
             until(lambda: records(admin, "notifications"))
@@ -360,6 +365,7 @@ def test_notify_needs_no_other_rights(admin, tmp_path):
             client.produce("alerts", encode("alert", record := alert()), record["alert_id"])
             client.flush(STILL_S)
             until(lambda: any(found["count"] for found in records(admin, "notifications")))
+            until(lambda: Lags(admin, {home_group(admin): SHOWN_AT_HOME}).by_group(10)[home_group(admin)] == 0)
     assert hook.events == [["opened"]]
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from smartmeter.kafka.consumers import JOBS, NOTIFIED_OF, REPLAY, STORED, group_of, notify_group, sink_group
+from smartmeter.kafka.consumers import JOBS, NOTIFIED_OF, REPLAY, STORED, group_of, home_group, notify_group, sink_group
 from smartmeter.messages.topics import SCHEMA_OF
 from smartmeter.run import Run
 from smartmeter.settings import Settings
@@ -22,8 +22,9 @@ def test_each_set_of_results_has_a_sink_of_its_own(prefix, into, job, sink):
     assert (group_of(settings, "spikes"), sink_group(settings, Run(into=into))) == (job, sink)
 
 
-def test_the_group_of_notify_has_the_prefix():
-    assert notify_group(Settings().but(topic_prefix="x.")) == "x.smw-notify"
+def test_the_groups_of_notify_have_the_prefix():
+    settings = Settings().but(topic_prefix="x.")
+    assert (notify_group(settings), home_group(settings)) == ("x.smw-notify", "x.smw-home-assistant")
 
 
 def test_every_topic_is_read():

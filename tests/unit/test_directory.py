@@ -24,6 +24,13 @@ def test_the_newest_record_of_a_house_counts():
     houses.take({**HOUSE, "updated": 4, "city": "Boston"})
     assert (houses.of(7).city, houses.of(7).labels, houses.timezone(7)) == ("Cambridge", {2: "fridge"}, "America/New_York")
     assert houses.local(7, 1_555_200_000_000) == "2019-04-13 20:00 -0400"
+    assert houses.of(7).kinds == {2: "appliance"}
+    assert (houses.appliance(7, 2), houses.appliance(7, 0), houses.appliance(7, 3), houses.appliance(8, 2)) == (
+        "fridge",
+        "the house",
+        "",
+        "",
+    )
 
 
 def test_a_time_zone_that_does_not_exist_is_utc():

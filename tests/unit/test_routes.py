@@ -20,7 +20,7 @@ def route(lines: str = "", url: str = 'url = "webhook+http://host/x"', name: str
 
 
 def test_the_example_of_the_docs():
-    [example] = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "notifications.md").read_text(), re.DOTALL)
+    example, *_ = re.findall(r"```toml\n(.*?)```", (ROOT / "docs" / "notifications.md").read_text(), re.DOTALL)
     variables = dict.fromkeys(re.findall(r"\$\{(\w+)\}", example), "value")
     folder = ROOT / "docs"
     routes = parse(re.sub(r'url_file = ".*"', 'url = "ntfys://token/topic"', example), folder / "routes.toml", variables)
@@ -74,7 +74,7 @@ URL = 'url = "webhook+http://host/x"'
     [
         ("", "routes.toml: it has no route: begin each with a line [[route]]"),
         ("[[route]", "routes.toml: it is no TOML ("),
-        ('color = "red"', "routes.toml: there is no key color: it takes external_url and [[route]]"),
+        ('color = "red"', "routes.toml: there is no key color: it takes external_url, [[route]] and [home_assistant]"),
         ('external_url = "meters"', "routes.toml: external_url takes the dashboard's address"),
         (f"[[route]]\n{URL}", "routes.toml: route number 1: name takes up to 64 letters"),
         (f'[[route]]\nname = "a/b"\n{URL}', "routes.toml: route number 1: name takes up to 64 letters"),
