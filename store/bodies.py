@@ -1,19 +1,19 @@
-"""Reads and unpacks the bodies of requests to the endpoint, within limits of time and size, and packs answers."""
+"""Bodies of requests to the endpoint: ClickHouse's compressions and its errors. Packs answers."""
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
 from struct import Struct
-from typing import Protocol
 
-import anyio
 import lz4.block
 import lz4.frame
 from backports import zstd
 from clickhouse_cityhash.cityhash import CityHash128
 from starlette.requests import Request
 
+from smartmeter import http_bodies
+from smartmeter.http_bodies import Unpacker, gzip_unpacker, unpack_frames
 from store.errors import QueryError
 
 SILENCE_S = 30
@@ -29,23 +29,8 @@ _CHECKSUM, _HEADER = Struct("<QQ"), Struct("<BII")  # method, size packed with t
 _NONE, _LZ4, _ZSTD = 0x02, 0x82, 0x90
 
 
-class Unpacker(Protocol):
-    """The interface that decompressors of zlib, lz4 and zstd share."""
-
-    @property
-    def eof(self) -> bool:
-        """Whether the compressed data has ended."""
-
-    @property
-    def unused_data(self) -> bytes:
-        """What follows the compressed data."""
-
-    def decompress(self, data: bytes, max_length: int, /) -> bytes:
-        """The next bytes unpacked, at most max_length."""
-
-
 UNPACKERS: dict[str, Callable[[], Unpacker]] = {
-    "gzip": lambda: zlib.decompressobj(zlib.MAX_WBITS | 16),
+    "gzip": gzip_unpacker,
     "deflate": lambda: zlib.decompressobj(zlib.MAX_WBITS),
     "lz4": lz4.frame.LZ4FrameDecompressor,
     "zstd": zstd.ZstdDecompressor,
@@ -54,25 +39,12 @@ UNPACKERS: dict[str, Callable[[], Unpacker]] = {
 
 async def read(request: Request, limit: int) -> bytes:
     """The body as sent, up to `limit` bytes. Raises QueryError for a longer body, or one that stops arriving."""
-    length = request.headers.get("Content-Length", "")
-    if length.isdecimal() and int(length) > limit:
-        raise _too_long(limit)
-    pieces: list[bytes] = []
-    size, stream, end_s = 0, aiter(request.stream()), anyio.current_time() + WHOLE_S
-    while True:
-        try:
-            with anyio.fail_after(min(SILENCE_S, end_s - anyio.current_time())):
-                piece = await anext(stream, None)
-        except TimeoutError:
-            raise QueryError.named(
-                209, f"The body stopped coming for {SILENCE_S} s, or took more than {WHOLE_S} s", "SOCKET_TIMEOUT"
-            ) from None
-        if piece is None:
-            return b"".join(pieces)
-        size += len(piece)
-        if size > limit:
-            raise _too_long(limit)
-        pieces.append(piece)
+    try:
+        return await http_bodies.read(request, limit, SILENCE_S, WHOLE_S)
+    except http_bodies.TooLong:
+        raise _too_long(limit) from None
+    except http_bodies.Stalled:
+        raise QueryError.named(209, f"The body stopped coming for {SILENCE_S} s, or took more than {WHOLE_S} s", "SOCKET_TIMEOUT") from None
 
 
 def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
@@ -87,30 +59,12 @@ def unpack(body: bytes, encoding: str, blocks: bool, limit: int) -> bytes:
                 89, f"Unknown compression method {encoding!r}; known are {', '.join(UNPACKERS)}", "UNKNOWN_COMPRESSION_METHOD"
             )
         try:
-            body = _unpack_frames(body, UNPACKERS[encoding], limit)
-        except QueryError:
-            raise
+            body = unpack_frames(body, UNPACKERS[encoding], limit)
+        except http_bodies.TooLong:
+            raise _too_long(limit) from None
         except Exception as error:  # each library has its own kinds
             raise QueryError.named(271, f"The body is not {encoding}: {error}", "CANNOT_DECOMPRESS") from None
     return _unpack_blocks(body, limit) if blocks else body
-
-
-def _unpack_frames(data: bytes, unpacker: Callable[[], Unpacker], limit: int) -> bytes:
-    """Unpack all frames of the data: clickhouse-connect sends one for each block."""
-    pieces, size = [], 0
-    while data:
-        one = unpacker()
-        while not one.eof:
-            piece = one.decompress(data, limit + 1 - size)
-            size += len(piece)
-            if size > limit:
-                raise _too_long(limit)
-            pieces.append(piece)
-            data = getattr(one, "unconsumed_tail", b"")
-            if not piece and not data and not one.eof:
-                raise EOFError("it ends early")
-        data = one.unused_data
-    return b"".join(pieces)
 
 
 def _unpack_blocks(data: bytes, limit: int) -> bytes:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import errno
 import ipaddress
 import json
 import logging
@@ -20,7 +19,6 @@ import resource
 import secrets
 import signal
 import socket
-import ssl
 import sys
 import time
 import uuid
@@ -31,7 +29,6 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 import anyio
-import uvicorn
 from anyio.to_thread import run_sync
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -41,7 +38,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from smartmeter import logs, reports
+from smartmeter import logs, reports, serving
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder
 from smartmeter.hosts import Gate, OwnHost, listed
@@ -60,6 +57,8 @@ AUTHENTICATION_FAILED, NOT_IMPLEMENTED, BAD_ARGUMENTS = 516, 48, 36
 READER_BODY_BYTES = 256 << 10
 """Largest body of a reader's statement, as in ClickHouse (max_query_size)."""
 KILL_EVERY_S = 0.5
+LAST_S = 5
+"""How long the requests in flight may take once the endpoint is stopped."""
 
 # URL parameters of the protocol; all others are settings.
 PROTOCOL_PARAMETERS = {
@@ -370,19 +369,7 @@ def _bind(settings: Settings) -> socket.socket:
             f"SMW_CLICKHOUSE_URL={settings.clickhouse.url} is not on this machine: "
             "the local endpoint serves a loopback address, such as http://127.0.0.1:8123"
         )
-    # asyncio sets TCP_NODELAY only on a socket with an explicit protocol; without it an answer may take 40 ms longer.
-    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((host, port))
-    except OSError as error:
-        sock.close()
-        if error.errno == errno.EADDRINUSE:
-            raise UserError(
-                f"Port {port} on {host} is taken; stop the program that uses it, or set SMW_CLICKHOUSE_URL to another port"
-            ) from None
-        raise UserError(f"Cannot listen on {host}:{port} ({error.strerror}); set SMW_CLICKHOUSE_URL to another port") from None
-    return sock
+    return serving.listener(host, port, "SMW_CLICKHOUSE_URL")
 
 
 def _is_loopback(host: str) -> bool:
@@ -405,18 +392,17 @@ def _locked(folder: Path) -> Iterator[None]:
         raise UserError(f"Cannot write to {folder} ({error.strerror}); make it writable, or set SMW_HOME to another folder") from None
 
 
-def _certificate(settings: Settings) -> tuple[str, str] | tuple[None, None]:
-    """The files of the certificate and its key; none if SMW_CLICKHOUSE_URL is not https. Raises UserError."""
-    if not settings.clickhouse.url.startswith("https:"):
-        return None, None
-    try:
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(settings.clickhouse.certificate, settings.clickhouse.key)
-    except OSError as error:
+def _certificate(settings: Settings) -> tuple[str, str]:
+    """The files of the certificate and its key; empty if SMW_CLICKHOUSE_URL is not https. Raises UserError."""
+    clickhouse = settings.clickhouse
+    if not clickhouse.url.startswith("https:"):
+        return "", ""
+    if reason := serving.why_no_certificate(clickhouse.certificate, clickhouse.key):
         raise UserError(
-            f"SMW_CLICKHOUSE_URL={settings.clickhouse.url}: set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY to PEM files "
-            f"that belong together ({error.strerror or error})"
-        ) from None
-    return settings.clickhouse.certificate, settings.clickhouse.key
+            f"SMW_CLICKHOUSE_URL={clickhouse.url}: set SMW_CLICKHOUSE_CERTIFICATE and SMW_CLICKHOUSE_KEY to PEM files that belong together "
+            f"({reason})"
+        )
+    return clickhouse.certificate, clickhouse.key
 
 
 def _end_with_the_engine(error: QueryError) -> NoReturn:
@@ -448,17 +434,7 @@ def serve(settings: Settings) -> None:
             app = Endpoint(engine, settings).app
             _allow_many_connections()
             log.info("ClickHouse %s (embedded) at %s, data in %s", engine.version, settings.clickhouse.url, folder)
-            config = uvicorn.Config(
-                app,
-                log_config=None,
-                log_level="warning",
-                access_log=False,
-                ws="none",
-                timeout_graceful_shutdown=5,
-                ssl_certfile=certificate,
-                ssl_keyfile=key,
-            )
-            uvicorn.Server(config).run(sockets=[sock])
+            serving.server(app, certificate, key, LAST_S).run(sockets=[sock])
         finally:
             engine.close()
 
