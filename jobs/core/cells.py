@@ -114,13 +114,11 @@ class Cells:
 
     def take(self, minutes: Rows) -> None:
         """Merge minutes (PART) into their cells."""
-        days = minutes["minute"] // DAY_MINUTES
-        for day in np.unique(days).tolist():
-            of_day = minutes[days == day]
-            block = self.block(day).with_meters(np.append(np.int32(HOUSE), of_day["meter_id"]))
-            rows = np.searchsorted(block.meter_ids, of_day["meter_id"])
-            _fill(block.cells, rows, of_day["minute"] % DAY_MINUTES, *_cells_of(of_day))
-            self._blocks[day] = block
+        days, bits = minutes["minute"] // DAY_MINUTES, np.ascontiguousarray(minutes["min_watts"]).view(np.uint32)
+        for day in _each(days).tolist():
+            meter_ids = np.append(np.int32(HOUSE), _each(minutes["meter_id"][days == day]))
+            self._blocks[day] = block = self.block(day).with_meters(meter_ids)
+            _fill(block.cells, block.meter_ids, day * DAY_MINUTES, minutes, bits)
             self.state.put(f"cells/{day}", block.pack())
             self._keep_days({*self.days, day})
 
@@ -137,24 +135,57 @@ class Cells:
             self.state.put("cell_days", np.array(self.days, np.int32).tobytes())
 
 
-def _cells_of(minutes: Rows) -> tuple[Bytes, Bytes, Bytes]:
-    """(low, high, same) of minutes (PART)."""
-    lowest, highest = minutes["min_watts"], minutes["max_watts"]
-    bits = np.ascontiguousarray(lowest).view(np.uint32).astype(np.uint64)
-    digest = np.minimum(1 + (bits * np.uint64(2654435761) >> np.uint64(16)) % np.uint64(255), FED_IN - 1)
-    same = np.where(highest < 0, FED_IN, np.where(lowest == highest, digest, 0))
-    return code_of(lowest), code_of(highest), same.astype(np.uint8)
+def _each(values: Int32s) -> Int32s:
+    """Each value once, rising. Quick where most values are the same as the one before."""
+    distinct: Int32s = np.unique(values[np.diff(values, prepend=values[:1] - 1) != 0])
+    return distinct
 
 
 @compiled
-def _fill(cells, rows, columns, low, high, same):
-    """Merge cells into those of a block, whose first row is the house's."""
-    for i in range(len(rows)):
-        cells[0, columns[i]].low = cells[0, columns[i]].high = 1
-        cell = cells[rows[i], columns[i]]
+def _fill(cells, meter_ids, first, minutes, bits):
+    """Merge minutes (PART) into the cells of the day that begins with minute `first`. bits: of their lowest powers, as float32."""
+    row = 0
+    for i in range(len(minutes)):
+        column = minutes[i].minute - first
+        if not 0 <= column < DAY_MINUTES:
+            continue
+        if meter_ids[row] != minutes[i].meter_id:
+            row = _first_not_under(meter_ids, minutes[i].meter_id)
+        low, high, same = _code(minutes[i].min_watts), _code(minutes[i].max_watts), _digest(minutes[i], bits[i])
+        cells[0, column].low = cells[0, column].high = 1
+        cell = cells[row, column]
         if cell.low == 0:
-            cell.low, cell.high, cell.same = low[i], high[i], same[i]
+            cell.low, cell.high, cell.same = low, high, same
         else:
-            if same[i] != cell.same:
+            if same != cell.same:
                 cell.same = 0
-            cell.low, cell.high = min(cell.low, low[i]), max(cell.high, high[i])
+            cell.low, cell.high = min(cell.low, low), max(cell.high, high)
+
+
+@compiled
+def _code(watts):
+    """See code_of."""
+    return _first_not_under(EDGES, watts) + 1
+
+
+@compiled
+def _first_not_under(rising, value):
+    """The index of the first of some rising values that is not less than one; their number if all are less."""
+    low, high = 0, len(rising)
+    while low < high:
+        middle = (low + high) // 2
+        if rising[middle] < value:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+@compiled
+def _digest(minute, bits):
+    """`same` of the cell of a minute (PART). bits: of its lowest power, as float32."""
+    if minute.max_watts < 0:
+        return FED_IN
+    if minute.min_watts != minute.max_watts:
+        return 0
+    return min(1 + (np.uint64(bits) * np.uint64(2654435761) >> np.uint64(16)) % np.uint64(255), np.uint64(FED_IN - 1))
