@@ -33,7 +33,7 @@ COMMANDS = {
     "savepoint": "save the state of a running job, to start a job from it later",
     "submit": "start a job on a Flink cluster of your own",
     "dashboard": "show the results in a browser, until Ctrl-C",
-    "gateway": "receive the readings of meters by MQTT, until Ctrl-C",
+    "gateway": "receive the readings of meters by MQTT and HTTP, until Ctrl-C",
     "notify": "send alerts by mail, webhook, MQTT and more, until Ctrl-C",
     "sql": "query the results",
     "topics": "create the topics in the Kafka cluster, and correct the configuration of existing ones",

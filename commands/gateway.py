@@ -1,4 +1,4 @@
-"""./smw gateway: receives the readings of meters by MQTT, until Ctrl-C; shows the meters of its file, or writes a first one."""
+"""./smw gateway: receives the readings of meters by MQTT and HTTP, until Ctrl-C; shows the meters of its file, or writes a first one."""
 
 from __future__ import annotations
 
@@ -66,7 +66,11 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     for source in config.sources:
         of = f"house {source.house_id}, meter {source.meter_id}, {source.label}, {QUANTITIES[source.quantity]}"
         print(f"{of}: {source.topic} {source.path}".rstrip())
-    print(f"{len(config.meters)} meters, by {config.broker.host}:{config.broker.port}")
+    for source in (source for house in config.houses for source in house.by_http.values()):
+        print(f"house {source.house_id}, meter {source.meter_id}, {source.label}: by HTTP")
+    ways = [f"MQTT from {config.broker.host}:{config.broker.port}"] if config.broker else []
+    ways += [f"HTTP at {config.http.address}:{settings.gateway.http_port}"] if config.http else []
+    print(f"{len(config.meters)} meters, by {' and '.join(ways)}")
     return 0
 
 

@@ -255,13 +255,13 @@ def failing_routes(url: str) -> list[str]:
 
 def gateway_problems(url: str) -> list[str]:
     """A sentence for each problem of ./smw gateway. Raises UserError when it does not answer."""
-    families = metrics_at(url, f"no gateway answers at {url}: no readings come by MQTT; {SMW} gateway starts it")
+    families = metrics_at(url, f"no gateway answers at {url}: no readings of meters come in; {SMW} gateway starts it")
     [mqtt_up], [kafka_up], [waiting] = (families[name] for name in (MQTT_UP, KAFKA_UP, WAITING))
     problems = [] if mqtt_up.value else ["the gateway is not connected to its MQTT broker: its log has the reason"]
     if not kafka_up.value and waiting.value:
         problems.append(f"Kafka does not take the readings of the gateway, and {waiting.value:,.0f} wait on disk: its log has the reason")
     return problems + [
-        f"the meter {sample.labels['meter']} of house {sample.labels['house']} is silent: no reading has come by MQTT for its silent_s"
+        f"the meter {sample.labels['meter']} of house {sample.labels['house']} is silent: no reading has come for its silent_s"
         for sample in families[SILENT]
         if sample.value
     ]

@@ -1,4 +1,4 @@
-"""meters.yaml: the broker, the houses, their meters, and where the readings of each come from. docs/connect.md has an example.
+"""meters.yaml: broker and http, the houses, their meters, and where the readings of each come from. docs/connect.md has an example.
 
 All mistakes are reported at once, each as one sentence with its line and column.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, get_args
@@ -24,6 +24,7 @@ from smartmeter.errors import UserError
 from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from smartmeter.messages.records import MeterKind
 from smartmeter.mqtt_broker import PORTS, Broker
+from smartmeter.serving import why_no_certificate
 from smartmeter.timezones import is_timezone
 
 T = TypeVar("T")
@@ -36,33 +37,49 @@ VARIABLE = re.compile(r"\$\{(\w+)\}", re.ASCII)
 
 
 @dataclass(frozen=True)
+class Http:
+    """Where readings are taken by HTTP. certificate, key: PEM files; empty: without TLS."""
+
+    address: str = "127.0.0.1"
+    certificate: str = ""
+    key: str = ""
+
+
+@dataclass(frozen=True)
 class House:
-    """A house, its meters, and the sources of their readings."""
+    """A house, its meters, and the sources of their readings.
+
+    by_http: meter -> its source, without a topic, if its readings come by HTTP. token: what these requests must have; empty: none are taken.
+    """
 
     house_id: int
     timezone: str
     zip: str
     meters: tuple[Meter, ...]
     sources: tuple[Source, ...]
+    by_http: Mapping[int, Source] = field(default_factory=dict)
+    token: str = field(default="", repr=False)
 
 
 @dataclass(frozen=True)
 class Config:
-    """A file meters.yaml. burst_s: how long readings are gathered."""
+    """A file meters.yaml. It has a broker, http or both. burst_s: how long readings are gathered."""
 
-    broker: Broker
+    broker: Broker | None
     houses: tuple[House, ...]
     burst_s: float = 1.0
+    http: Http | None = None
 
     @property
     def sources(self) -> list[Source]:
-        """Those of all houses."""
+        """Those of all houses, by MQTT."""
         return [source for house in self.houses for source in house.sources]
 
     @property
     def meters(self) -> list[Source]:
         """The first source of each meter: of its power, if that is taken."""
-        return list({(source.house_id, source.meter_id): source for source in reversed(self.sources)}.values())[::-1]
+        all_sources = [*self.sources, *(source for house in self.houses for source in house.by_http.values())]
+        return list({(source.house_id, source.meter_id): source for source in reversed(all_sources)}.values())[::-1]
 
 
 class ConfigError(UserError):
@@ -158,7 +175,7 @@ TOPIC = Check(_text(r"[^+#\0\n]{1,1000}"), "the topic of one device, without the
 PATH = Check(
     _text(r"[^\n]{0,200}"), "a row of names and list positions in the JSON, such as ENERGY.Power, or some with + or - between them"
 )
-OF_FILE = ("broker", "houses", "burst_s")
+OF_FILE = ("broker", "http", "houses", "burst_s")
 OF_BROKER = {
     "url": Check(
         _text(r"mqtts?://[^/@\s]+/?"), "an address such as mqtt://HOST:1883 or mqtts://HOST:8883; user and password have their own keys"
@@ -169,10 +186,19 @@ OF_BROKER = {
     "ca": Check(_text(r".{1,1000}"), "a PEM file of the authorities to trust"),
     "client_id": Check(_text(r"[\w.-]{1,64}"), "up to 64 letters, digits and _ . -"),
 }
+FILE = Check(_text(r".{1,1000}"), "a PEM file")
+OF_HTTP = {
+    "address": Check(_text(r"[\w.:-]{1,253}"), "an address of this machine, such as 127.0.0.1, or 0.0.0.0 for all of them"),
+    "certificate": FILE,
+    "key": FILE,
+}
+TOKEN = re.compile(r"[!-~]{16,200}")
 OF_HOUSE = {
     "id": Check(_whole(1, 2**53), "a whole number from 1 on"),
     "timezone": Check(_timezone, "an IANA time zone such as Europe/London"),
     "zip": Check(_text(r".{1,20}"), "a postal code"),
+    "token": Check(_text(r".{1,1000}"), "a token, or ${NAME} for that of an environment variable"),
+    "token_file": Check(_text(r".{1,1000}"), "a file with the token"),
 }
 OF_METER = {
     "id": Check(_whole(1, 2**31 - 1), "a whole number from 1 on"),
@@ -195,6 +221,7 @@ OF_METER = {
     "holds_s": Check(_whole(1, LONGEST_HOLD_S), f"a whole number of s, up to {LONGEST_HOLD_S} (25 h)"),
     "silent_s": Check(_number(0, 1e9), "a time in s; 0: never"),
 }
+OF_METER_BY_HTTP = ("id", "label", "kind", "parent", "holds_s", "silent_s")
 BURST_S = Check(_number(0.1, 3600), "a time in s, from 0.1 to 3600")
 REGISTERS = {IMPORT: "import", EXPORT: "export"}
 """Quantity -> its key in a meter."""
@@ -221,14 +248,39 @@ class _Reader:
         self.mistakes.append(f"{self.file}{f':{mark.line + 1}:{mark.column + 1}' if mark else ''}: {sentence}")
 
     def config(self, root: yaml.Node) -> Config | None:
-        found = self.fields(root, "the file", OF_FILE, needed=("broker", "houses"))
+        found = self.fields(root, "the file", OF_FILE, needed=("houses",))
         broker = self.broker(found["broker"]) if "broker" in found else None
+        http = self.http(found["http"]) if "http" in found else None
         read = [(node, house) for node in self.items(found.get("houses"), "houses") if (house := self.house(node))]
         houses = [house for _, house in read]
         self.once([(node, house.house_id) for node, house in read], "two houses have the id {}: give each its own")
         self.topics_once(houses)
+        self.ways(root, found, houses)
+        self.tokens([(node, house) for node, house in read if house.token])
         burst_s = self.value(found["burst_s"], "burst_s", BURST_S) if "burst_s" in found else 1.0
-        return Config(broker, tuple(houses), burst_s) if broker and burst_s else None
+        return Config(broker, tuple(houses), burst_s, http) if burst_s else None
+
+    def ways(self, root: yaml.Node, found: Collection[str], houses: Sequence[House]) -> None:
+        """Readings come by MQTT, by HTTP, or both."""
+        if self.mistakes:
+            return  # a house with a mistake is not among these
+        for key, uses, what in (
+            ("broker", [house for house in houses if house.sources], "meters by MQTT"),
+            ("http", [house for house in houses if house.token], "a token"),
+        ):
+            if uses and key not in found:
+                self.mistake(root, f"house {uses[0].house_id} has {what}, and the file has no {key}: add it")
+            elif key in found and not uses:
+                self.mistake(root, f"{key}: no house has {what}: leave it out, or see docs/connect.md for an example")
+
+    def tokens(self, houses: Sequence[tuple[yaml.Node, House]]) -> None:
+        seen = set[str]()
+        for node, house in houses:
+            if not TOKEN.fullmatch(house.token):
+                self.mistake(node, "token: it takes 16 to 200 letters, digits and signs without a blank: openssl rand -hex 16 makes one")
+            if house.token in seen:
+                self.mistake(node, f"token: house {house.house_id} has that of another house: give each its own")
+            seen.add(house.token)
 
     def only_broker(self, root: yaml.Node) -> Broker | None:
         found = self.fields(root, "the file", OF_FILE, needed=("broker",))
@@ -238,11 +290,7 @@ class _Reader:
 
     def broker(self, node: yaml.Node) -> Broker | None:
         found = self.values(node, "broker", OF_BROKER, needed=("url",))
-        if "password" in found and "password_file" in found:
-            self.mistake(node, "broker: give it either password or password_file")
-        password = VARIABLE.sub(lambda name: self.variable(node, name[1]), found.get("password", ""))
-        if "password_file" in found:
-            password = self.in_file(node, "password_file", found["password_file"]) or ""
+        password = self.secret(node, "password", found)
         ca = str(self.file.parent / found["ca"]) if "ca" in found else ""
         if ca:
             self.in_file(node, "ca", found["ca"])
@@ -257,28 +305,40 @@ class _Reader:
         client_id = found.get("client_id", Broker.client_id)
         return Broker(host, port, url.scheme == "mqtts", found.get("user", ""), password, ca, client_id) if host else None
 
+    def http(self, node: yaml.Node) -> Http:
+        found = self.values(node, "http", OF_HTTP, needed=())
+        certificate, key = (str(self.file.parent / found[name]) if name in found else "" for name in ("certificate", "key"))
+        if (certificate or key) and (reason := why_no_certificate(certificate, key)):
+            self.mistake(node, f"http: set certificate and key to PEM files that belong together ({reason})")
+        return Http(found.get("address", Http.address), certificate, key)
+
     def house(self, node: yaml.Node) -> House | None:
         found = self.fields(node, "a house", (*OF_HOUSE, "meters"), needed=("id", "timezone", "meters"))
-        values = {key: self.value(found[key], key, check) for key, check in OF_HOUSE.items() if key in found}
+        values = {
+            key: value for key, check in OF_HOUSE.items() if key in found and (value := self.value(found[key], key, check)) is not None
+        }
+        token, has_token = self.secret(node, "token", values), bool(values.keys() & {"token", "token_file"})
         nodes = self.items(found.get("meters"), "meters")
-        if values.get("id") is None or values.get("timezone") is None:
+        if "id" not in values or "timezone" not in values:
             return None
-        read = [(meter, *both) for meter in nodes if (both := self.meter(meter, values["id"], values["timezone"]))]
+        read = [(meter, *both) for meter in nodes if (both := self.meter(meter, values["id"], values["timezone"], has_token))]
         self.once(
             [(meter, of.meter_id) for meter, of, _ in read], f"two meters of house {values['id']} have the id {{}}: give each its own"
         )
         if len(read) == len(nodes):
             self.parents([(meter, of) for meter, of, _ in read])
-        meters, sources = tuple(of for _, of, _ in read), tuple(source for _, _, some in read for source in some)
-        return House(values["id"], values["timezone"], values.get("zip") or "", meters, sources)
+        meters, sources = tuple(of for _, of, _ in read), [source for _, _, some in read for source in some]
+        by_mqtt, by_http = tuple(source for source in sources if source.topic), {of.meter_id: of for of in sources if not of.topic}
+        return House(values["id"], values["timezone"], values.get("zip", ""), meters, by_mqtt, by_http, token)
 
-    def meter(self, node: yaml.Node, house_id: int, timezone: str) -> tuple[Meter, list[Source]] | None:
+    def meter(self, node: yaml.Node, house_id: int, timezone: str, has_token: bool) -> tuple[Meter, list[Source]] | None:
         before = len(self.mistakes)
         found = self.values(node, "a meter", OF_METER, needed=("id", "label"))
         preset = PRESETS[found["preset"]] if found.get("preset") else Preset("")
         if len(self.mistakes) > before:
             return None
-        values = self.channels(node, found, preset)
+        is_by_http = has_token and not found.keys() & {"preset", "topic", "import_topic", "export_topic"}
+        values = self.without_topic(node, found) if is_by_http else self.channels(node, found, preset)
         time = found.get("time", ARRIVAL)
         if time == DEVICE and not preset.time:
             self.mistake(node, "time: device takes a preset whose payload has a time, such as tasmota: write the row of names in the JSON")
@@ -304,12 +364,20 @@ class _Reader:
         ]
         return Meter(found["id"], found["label"], found.get("kind", "appliance"), found.get("parent", 0)), sources
 
+    def without_topic(self, node: yaml.Node, found: Collection[str]) -> list[_Value]:
+        """What stands for a meter whose readings come by HTTP."""
+        if others := [key for key in found if key not in OF_METER_BY_HTTP]:
+            self.mistake(node, f"{others[0]}: a meter by HTTP takes {', '.join(OF_METER_BY_HTTP)}; one by MQTT has a preset or a topic")
+        return [_Value(POWER, "", "")]
+
     def channels(self, node: yaml.Node, found: Mapping[str, Any], preset: Preset) -> list[_Value]:
         """Where the power and the registers of a meter are; one or more, unless there is a mistake."""
         sign, topic = int(found.get("sign", "1")), found.get("topic") or self.topic(node, found, preset)
         registers = [value for quantity in REGISTERS if (value := self.register(quantity, topic, found, preset))]
         if not topic and (not registers or any(not value.topic for value in registers)):
-            self.mistake(node, "a meter has neither preset nor topic: write where its readings come from")
+            self.mistake(
+                node, "a meter has neither preset nor topic: write where its readings come from, or give its house a token for HTTP"
+            )
         unit = found.get("energy_unit", preset.energy_unit)
         if registers and not unit:
             self.mistake(node, f"energy_unit is missing: write in what the register counts, one of {', '.join(MWH_PER_UNIT)}")
@@ -407,7 +475,7 @@ class _Reader:
                 return check.read(node.value)
             except (ValueError, KeyError):
                 pass
-        shown = "" if "password" in key else f" {node.value[:60]}" if isinstance(node, yaml.ScalarNode) else ""
+        shown = "" if key.startswith(("password", "token")) else f" {node.value[:60]}" if isinstance(node, yaml.ScalarNode) else ""
         self.mistake(node, f"{key}:{shown}: it takes {check.takes}")
         return None
 
@@ -419,9 +487,17 @@ class _Reader:
             return []
         return list(node.value)
 
-    def variable(self, node: yaml.Node, name: str) -> str:
+    def secret(self, node: yaml.Node, key: str, found: Mapping[str, Any]) -> str:
+        """A password or token: its text, from environment variables in it, or from a file; empty if there is none."""
+        if key in found and f"{key}_file" in found:
+            self.mistake(node, f"give it either {key} or {key}_file")
+        if f"{key}_file" in found:
+            return self.in_file(node, f"{key}_file", found[f"{key}_file"]) or ""
+        return VARIABLE.sub(lambda name: self.variable(node, key, name[1]), found.get(key, ""))
+
+    def variable(self, node: yaml.Node, key: str, name: str) -> str:
         if not (value := self.environ.get(name)):
-            self.mistake(node, f"password contains ${{{name}}}, and this environment variable is not set: set it")
+            self.mistake(node, f"{key} contains ${{{name}}}, and this environment variable is not set: set it")
         return value or ""
 
     def in_file(self, node: yaml.Node, key: str, name: str) -> str | None:

@@ -35,6 +35,10 @@ class GatewayMetrics:
             ["house", "meter"],
             registry=self.registry,
         )
+        self.http_requests = Counter("smw_gateway_http_requests", "HTTP requests, by status", ["status"], registry=self.registry)
+        self.http_readings = Counter(
+            "smw_gateway_http_readings", "Readings that came by HTTP, and that Kafka has acknowledged", registry=self.registry
+        )
         for reason in REASONS:
             self._left_out.labels(reason)
 

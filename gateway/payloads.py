@@ -48,15 +48,16 @@ def document(payload: bytes) -> Any:
     except UnicodeDecodeError:
         raise Unusable("it is no text in UTF-8") from None
     try:
-        return json.loads(text, parse_float=_exact)
+        return json.loads(text, parse_float=exact)
     except (ValueError, RecursionError):
         return text
 
 
-def _exact(text: str) -> Decimal:
+def exact(text: str) -> Decimal:
+    """A number of JSON; infinite if its exponent is too large for any."""
     try:
         return Decimal(text)
-    except InvalidOperation:  # its exponent has twenty digits
+    except InvalidOperation:
         return Decimal("inf")
 
 

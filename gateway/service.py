@@ -1,17 +1,18 @@
-"""Receives what meters publish, and sends it to Kafka as bursts: `python -m gateway.service`, or `./smw gateway`.
+"""Receives what meters publish or post, and sends it to Kafka as bursts: `python -m gateway.service`, or `./smw gateway`.
 
-Guarantee: a message of QoS 1 that the broker has is in the topic readings in the end, whatever fails in between. It is acknowledged once its
-readings are on disk, and leaves the disk once Kafka has it. What is repeated after a crash has the times that it had, so the jobs count it
-as duplicate.
+Guarantee: a message of QoS 1 that the MQTT broker has is in the topic readings in the end, whatever fails in between. It is acknowledged once
+its readings are on disk, and leaves the disk once Kafka has it. What is repeated after a crash has the times that it had, so the jobs count it
+as duplicate. What comes by HTTP is acknowledged once Kafka has it.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -19,6 +20,7 @@ import numpy as np
 
 from gateway.config import Config, load
 from gateway.disk_spool import ENTRY, Spool
+from gateway.http_server import HttpServer
 from gateway.intake import Intake, Message
 from gateway.link import Link
 from gateway.metrics import GatewayMetrics
@@ -73,14 +75,18 @@ class Gateway:
             self._metrics.watch(self._spool)
             self._intake = Intake(self._config.sources, self._spool.newest(), self._spool.floor_ms, self._metrics.left_out)
             self._sender = Sender(self._settings, self._spool, self._config, self._metrics)
-            self._link.start()
+            self._http = self._new_http()
+            self._start_link()
             self._sender.start()
+            if self._http:
+                self._http.start()
             try:
                 while not self._stopping:
                     self._step()
             finally:
-                self._link.stop()
-                self._link.join(LAST_SENDING_S)
+                if self._http:
+                    self._http.stop()
+                self._stop_link()
                 self._sender.stop()
                 self._sender.join(LAST_SENDING_S)
 
@@ -89,9 +95,13 @@ class Gateway:
         if self._reloading:
             self._reloading = False
             self._reload()
-        if messages := self._link.take(POLL_S, AT_A_TIME):
+        if not self._link:
+            time.sleep(POLL_S)
+        elif messages := self._link.take(POLL_S, AT_A_TIME):
             with self._spool.moving:
                 self._write(messages)
+            if unknown := sorted({message.topic for message in messages if not self._intake.has(message.topic)}):
+                self._link.forget(unknown)
             self._link.acknowledge(messages)
         if self._sender.fault:
             raise self._sender.fault
@@ -102,8 +112,6 @@ class Gateway:
     def _write(self, messages: list[Message]) -> None:
         self._metrics.messages.inc(len(messages))
         entries = [entry for message in messages for entry in self._intake.entries(message)]
-        if unknown := sorted({message.topic for message in messages if not self._intake.has(message.topic)}):
-            self._link.forget(unknown)
         if (room := self._spool.room()) < len(entries):
             self._metrics.left_out("spool full", len(entries) - room)
             if not self._is_full:
@@ -112,7 +120,11 @@ class Gateway:
         if kept := entries[:room]:
             self._spool.append(np.array(kept, ENTRY))
             self._metrics.taken.inc(len(kept))
-        now_s, meters = time.time(), {(entry.house_id, entry.meter_id) for entry in entries}
+        self._arrived({(entry.house_id, entry.meter_id) for entry in entries})
+
+    def _arrived(self, meters: Collection[tuple[int, int]]) -> None:
+        """Note readings of some meters: (house, meter)."""
+        now_s = time.time()
         for source in self._config.meters:
             if (source.house_id, source.meter_id) in meters and self._silence.arrived(source, now_s):
                 log.info("%s: it sends again", _name(source))
@@ -120,7 +132,9 @@ class Gateway:
     def _look(self) -> None:
         """Show which meters are silent."""
         now_s = time.time()
-        self._metrics.mqtt_up.set(self._link.is_up)
+        if self._http:
+            self._arrived(self._http.arrived())
+        self._metrics.mqtt_up.set(self._link.is_up if self._link else math.nan)
         for source in self._silence.fallen(now_s):
             log.warning("%s: no reading for %.0f s", _name(source), now_s - self._silence.newest_s[source])
         for source, newest_s in self._silence.newest_s.items():
@@ -140,17 +154,32 @@ class Gateway:
             self._metrics.forget(source)
         self._intake.use(config.sources)
         self._sender.use(config)
-        if config.broker == before.broker:
-            self._link.use(source.topic for source in config.sources)
-        else:
-            self._link.stop()
-            self._link.join(LAST_SENDING_S)
+        if config.http != before.http:
+            log.warning("http: what has changed there takes a restart of the gateway")
+        if self._http:
+            self._http.use(config)
+        if config.broker != before.broker:
+            self._stop_link()
             self._link = self._new_link()
-            self._link.start()
+            self._start_link()
+        elif self._link:
+            self._link.use(source.topic for source in config.sources)
         log.info("the configuration was read again: %s meters", len(config.meters))
 
-    def _new_link(self) -> Link:
-        return Link(self._config.broker, (source.topic for source in self._config.sources))
+    def _new_link(self) -> Link | None:
+        return Link(self._config.broker, (source.topic for source in self._config.sources)) if self._config.broker else None
+
+    def _start_link(self) -> None:
+        if self._link:
+            self._link.start()
+
+    def _stop_link(self) -> None:
+        if self._link:
+            self._link.stop()
+            self._link.join(LAST_SENDING_S)
+
+    def _new_http(self) -> HttpServer | None:
+        return HttpServer(self._config.http, self._config, self._settings, self._metrics) if self._config.http else None
 
     def _metrics_served(self) -> AbstractContextManager[None]:
         if not (port := self._settings.gateway.metrics_port):
@@ -159,7 +188,7 @@ class Gateway:
 
 
 def _name(source: Source) -> str:
-    return f"house {source.house_id}, {source.label}, topic {source.topic}"
+    return f"house {source.house_id}, {source.label}, {f'topic {source.topic}' if source.topic else 'by HTTP'}"
 
 
 def serve(settings: Settings, handle: Callable[[Gateway], None]) -> None:

@@ -293,11 +293,12 @@ class Notify(Group):
 
 @dataclass(frozen=True)
 class Gateway(Group):
-    """Readings that come by MQTT."""
+    """Readings that come by MQTT or HTTP."""
 
     config: str = setting("SMW_GATEWAY_CONFIG", "", "file of the meters of ./smw gateway (YAML); empty: no gateway")
     spool: str = setting("SMW_GATEWAY_SPOOL", "", "folder for readings that Kafka does not have yet; empty: SMW_HOME/gateway")
     spool_mb: float = setting("SMW_GATEWAY_SPOOL_MB", 256.0, "size of that folder, in MB (some 20,000 readings each)", above(0))
+    http_port: int = setting("SMW_GATEWAY_HTTP_PORT", 8480, "port at which ./smw gateway takes readings by HTTP, if its file has http")
     metrics_port: int = setting("SMW_GATEWAY_METRICS_PORT", 9252, "port of the metrics of ./smw gateway; 0: none")
 
 

@@ -31,10 +31,11 @@ def with_free_ports(settings: Settings) -> Settings:
         settings.stack.flink_metrics_port,
         settings.stack.sink_metrics_port,
         settings.notify.metrics_port,
+        settings.gateway.http_port,
         settings.gateway.metrics_port,
     ]
     with ExitStack() as held:  # all are held at once, so that they differ
-        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics, notify_metrics, gateway_metrics = (
+        kafka, controller, clickhouse, flink, dashboard, flink_metrics, sink_metrics, notify_metrics, gateway_http, gateway_metrics = (
             held.enter_context(listener_near(port)).getsockname()[1] for port in wanted
         )
     return settings.but(
@@ -46,6 +47,7 @@ def with_free_ports(settings: Settings) -> Settings:
         flink_metrics_port=settings.stack.flink_metrics_port and flink_metrics,
         sink_metrics_port=settings.stack.sink_metrics_port and sink_metrics,
         notify_metrics_port=settings.notify.metrics_port and notify_metrics,
+        gateway_http_port=gateway_http,
         gateway_metrics_port=settings.gateway.metrics_port and gateway_metrics,
     )
 

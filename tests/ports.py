@@ -19,6 +19,7 @@ def on_free_ports(home: Path, **others) -> Settings:
         flink_metrics_port=ports.free_port(),  # 0 would be none
         sink_metrics_port=ports.free_port(),
         notify_metrics_port=ports.free_port(),
+        gateway_http_port=0,
         gateway_metrics_port=ports.free_port(),
     )
     return ports.with_free_ports(Settings().but(home=home, **(usual | others)))

@@ -34,9 +34,10 @@ class Producer:
     constructor raises UserError if Kafka cannot be used.
     """
 
-    def __init__(self, settings: Settings, run: Run = LIVE):
+    def __init__(self, settings: Settings, run: Run = LIVE, delivery_s: int = DELIVERY_S):
+        """delivery_s: how long Kafka may take for a message."""
         connection.require_broker(settings)
-        self._settings, self._run = settings, run
+        self._settings, self._run, self._delivery_s = settings, run, delivery_s
         self._framing = framing(settings, run)
         self._fault: KafkaError | None = None
         self._refused: SimpleQueue[KafkaError] = SimpleQueue()  # why each undelivered message failed
@@ -48,7 +49,7 @@ class Producer:
                 "linger.ms": 20,
                 "batch.size": 1_000_000,
                 "queue.buffering.max.kbytes": 65_536,
-                "delivery.timeout.ms": DELIVERY_S * 1000,
+                "delivery.timeout.ms": delivery_s * 1000,
                 "delivery.report.only.error": True,
                 # Both run while a fatal error is pending. Python code, such as a function or a logger, may clear it; put is not Python code.
                 "on_delivery": self._refused.put,
@@ -110,7 +111,7 @@ class Producer:
 
     def flush(self) -> None:
         """Wait until Kafka has all messages. Raises ProducerError if it does not take one."""
-        self._deliver(self._kafka.flush, DELIVERY_S + 5)
+        self._deliver(self._kafka.flush, self._delivery_s + 5)
 
     def _deliver(self, until: Callable[[float], object], seconds: float) -> None:
         """Deliver until the client's method `until` returns. A fatal error leaves it as an exception, or as the innermost cause of a

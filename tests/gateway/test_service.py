@@ -281,7 +281,7 @@ def test_the_command_shows_the_meters_and_all_mistakes(settings, capsys, monkeyp
     assert main(["gateway", "--check", "--config", settings.gateway.config]) == 0
     shown = capsys.readouterr().out
     assert "house 7, meter 2, fridge, power: shellyplug-1/status/switch:0 apower\n" in shown
-    assert "house 7, meter 3, lamp, import: lamp/energy\n3 meters, by 127.0.0.1:1\n" in shown
+    assert "house 7, meter 3, lamp, import: lamp/energy\n3 meters, by MQTT from 127.0.0.1:1\n" in shown
     write(settings, "127.0.0.1", text=METERS.replace("kind: mains", "kind: main"))
     assert main(["gateway", "--check", "--config", settings.gateway.config]) == 1
     first, second = capsys.readouterr().err.splitlines()
@@ -296,7 +296,7 @@ def test_the_stack_starts_it_and_its_status_and_metrics_show_a_silent_meter(sett
     write(settings, f"mqtt://127.0.0.1:{broker.port}", text=METERS.replace("topic: home/lamp", "topic: home/lamp, silent_s: 0.5"))
     services.start_meter_gateway(processes, settings)
     url = services.metrics_urls(settings)["gateway"]
-    silent = "the meter lamp of house 7 is silent: no reading has come by MQTT for its silent_s"
+    silent = "the meter lamp of house 7 is silent: no reading has come for its silent_s"
     try:
         until(lambda: status.gateway_problems(url) == [silent])
         broker.stop()

@@ -141,7 +141,7 @@ def test_which_registers_a_device_may_lack_and_which_have_its_time():
         ("${P}", "${Q}", "1:9: password contains ${Q}, and this environment variable is not set: set it"),
         ('password: "${P}"', "password_file: none", "1:9: password_file: none: it takes a file that can be read"),
         ("url: mqtts://broker.example", "url: mqtts://broker.example, ca: none", "1:9: ca: none: it takes a file that can be read"),
-        ("houses:", "house:", "2:1: the file has no key house: it takes broker, houses, burst_s"),
+        ("houses:", "house:", "2:1: the file has no key house: it takes broker, http, houses, burst_s"),
         ("    meters:", "    meters: 5\n    x:", "6:13: meters takes a list: begin each of its items with -"),
         ("holds_s: 3600", "holds_s: 90001", "8:83: holds_s: 90001: it takes a whole number of s, up to 90000 (25 h)"),
         ("holds_s: 3600", "silent_s: nan", "8:84: silent_s: nan: it takes a time in s; 0: never"),
@@ -177,3 +177,69 @@ def test_what_is_no_such_file_is_sentences(text):
 def test_a_file_that_is_missing(tmp_path):
     with pytest.raises(UserError, match="none cannot be read .No such file"):
         load(tmp_path / "none")
+
+
+HTTP = """\
+http: {address: 0.0.0.0}
+houses:
+  - {id: 3, timezone: UTC, token: "${P}", meters: [{id: 1, label: x, holds_s: 60}, {id: 2, label: y, silent_s: 0}]}
+"""
+
+
+def read_http(text, token="token-of-16-signs"):
+    return parse(text, Path("meters.yaml"), {"P": token})
+
+
+def test_meters_by_http():
+    config = read_http(HTTP)
+    [house] = config.houses
+    assert (config.broker, config.http.address, house.token, house.sources) == (None, "0.0.0.0", "token-of-16-signs", ())
+    assert [(of.meter_id, of.topic, of.holds_s, of.silent_s) for of in config.meters] == [(1, "", 60, 600), (2, "", 0, 0)]
+    assert list(house.by_http) == [1, 2] and "token-of" not in repr(config)
+
+
+def test_a_house_may_have_meters_by_mqtt_and_http():
+    config = read_http(
+        GOOD.replace("houses:", "http: {}\nhouses:").replace("zip: 01011", "token: ${P}").replace(", preset: tasmota, device: kettle", "")
+    )
+    assert {source.meter_id for source in config.sources} == {1, 3} and [of.meter_id for of in config.meters] == [1, 3, 2]
+
+
+@pytest.mark.parametrize(
+    "old, new, found",
+    [
+        ("http: {address: 0.0.0.0}\n", "", "1:1: house 3 has a token, and the file has no http: add it"),
+        (
+            'token: "${P}", ',
+            "",
+            "3:37: a meter has neither preset nor topic: write where its readings come from, or give its house a token",
+        ),
+        ("label: x, holds_s: 60", "label: x, topic: a", "1:1: house 3 has meters by MQTT, and the file has no broker: add it"),
+        ("label: x, holds_s: 60", "label: x, unit: kW", "3:52: unit: a meter by HTTP takes id, label, kind, parent, holds_s, silent_s"),
+        ("${P}", "a b c d e f g h i j", "3:5: token: it takes 16 to 200 letters, digits and signs without a blank"),
+        ("${P}", "${Q}", "3:5: token contains ${Q}, and this environment variable is not set: set it"),
+        ('token: "${P}"', "token_file: none", "3:5: token_file: none: it takes a file that can be read"),
+        ("token:", "token_file: none, token:", "3:5: give it either token or token_file"),
+        ("address: 0.0.0.0", "address: a b", "1:17: address: a b: it takes an address of this machine"),
+        ("address: 0.0.0.0", "certificate: none.pem", "1:7: http: set certificate and key to PEM files that belong together (No such file"),
+        ("{address: 0.0.0.0}", "", "1:6: http takes keys and values: address, certificate, key"),
+    ],
+)
+def test_a_mistake_about_http_is_one_sentence_with_its_place(old, new, found):
+    with pytest.raises(ConfigError) as raised:
+        read_http(HTTP.replace(old, new, 1))
+    assert any(line.startswith(f"meters.yaml:{found}") for line in str(raised.value).splitlines()), str(raised.value)
+    assert "token-of-16-signs" not in str(raised.value)
+
+
+def test_houses_have_tokens_of_their_own():
+    house = HTTP[HTTP.index("  - {") :]
+    with pytest.raises(ConfigError, match="4:5: token: house 4 has that of another house: give each its own$"):
+        read_http(HTTP + house.replace("id: 3", "id: 4"))
+
+
+def test_a_part_that_no_house_uses():
+    with pytest.raises(ConfigError, match="1:1: http: no house has a token: leave it out"):
+        read_http(GOOD.replace("broker:", "http: {}\nbroker:"))
+    with pytest.raises(ConfigError, match="1:1: broker: no house has meters by MQTT: leave it out"):
+        read_http("broker: {url: mqtt://broker.example}\n" + HTTP)
