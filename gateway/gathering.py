@@ -18,9 +18,13 @@ from gateway.source import Source
 from smartmeter.arrays import Int32s, Ints, Rows
 from smartmeter.local_days import NEVER
 from smartmeter.messages.codec import POWER, Burst
+from smartmeter.settings import DAY_MS
 
 LONGEST_PAUSE_MS = 1_800_000
 """A burst covers no pause longer than this, so that it may start an hour or more after the one before only as one that jumps."""
+
+LONGEST_SPAN_MS = DAY_MS
+"""A burst has readings of no longer a time: the jobs refuse longer ones, and Kafka may be away for weeks."""
 
 SET_BACK_MS = 60_000
 """A clock that was set back by more is followed. The jobs find what they have received before."""
@@ -67,14 +71,14 @@ class Gatherer:
                 self._left_out("no house", len(own))
                 continue
             by_arrival = own["device_ms"] == BY_ARRIVAL
-            yield from self._burst((house_id, OF_ALL), own[by_arrival], own["arrived_ms"][by_arrival])
+            yield from self._bursts((house_id, OF_ALL), own[by_arrival], own["arrived_ms"][by_arrival])
             others = own[~by_arrival]
             for meter_id in np.unique(others["meter_id"]).tolist():
                 of_meter = others[others["meter_id"] == meter_id]
-                yield from self._burst((house_id, meter_id), of_meter, of_meter["device_ms"])
+                yield from self._bursts((house_id, meter_id), of_meter, of_meter["device_ms"])
 
-    def _burst(self, key: Key, entries: Rows, times_ms: Ints) -> Iterator[Burst]:
-        """The burst of some entries, if any of them is new."""
+    def _bursts(self, key: Key, entries: Rows, times_ms: Ints) -> Iterator[Burst]:
+        """The bursts of some entries: mostly one, and none if nothing is new."""
         if not len(entries):
             return
         covered_ms = self._covered.get(key, NEVER)
@@ -92,10 +96,12 @@ class Gatherer:
         if not is_new.any():
             return
         entries, times_ms = entries[is_new], times_ms[is_new]
-        first_ms, end_ms = int(times_ms.min()), int(times_ms.max()) + 1
-        start_ms = first_ms if first_ms - covered_ms > LONGEST_PAUSE_MS else covered_ms
+        first_ms = int(times_ms.min())
+        fits = times_ms - first_ms < LONGEST_SPAN_MS
+        start_ms, end_ms = first_ms if first_ms - covered_ms > LONGEST_PAUSE_MS else covered_ms, int(times_ms[fits].max()) + 1
         self._covered[key] = end_ms
-        yield self._of(key, start_ms, end_ms, entries, times_ms)
+        yield self._of(key, start_ms, end_ms, entries[fits], times_ms[fits])
+        yield from self._bursts(key, entries[~fits], times_ms[~fits])
 
     def _of(self, key: Key, start_ms: int, end_ms: int, entries: Rows, times_ms: Ints) -> Burst:
         """The burst of entries that are sorted by meter, quantity and time."""

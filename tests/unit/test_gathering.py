@@ -83,6 +83,15 @@ def test_after_a_pause_a_burst_starts_with_its_first_reading():
     assert house.of((1, 3 + 2 * LONGEST_PAUSE_MS, None, 6))[0][:2] == (3 + 2 * LONGEST_PAUSE_MS, 4 + 2 * LONGEST_PAUSE_MS)
 
 
+def test_what_kafka_lacks_of_weeks_is_in_bursts_of_a_day():
+    house = Gathered()
+    hourly = [(1, hour * 3_600_000, None, hour) for hour in range(30 * 24)]
+    found = house.of(*hourly)
+    assert [end - start for start, end, *_ in found[:2]] == [23 * 3_600_000 + 1] * 2 and len(found) == 30
+    assert [watts for *_, watts in found] == [[*range(day * 24, day * 24 + 24)] for day in range(30)]
+    assert house.left == [] and {delta for *_, deltas, _ in found for delta in deltas} == {0, 3_600_000}
+
+
 def test_a_meter_with_times_of_its_own_has_its_own_bursts():
     house = Gathered()
     found = house.of((3, 5000, 4000, 1), (1, 5000, None, 2), (3, 6000, 5000, 3))
