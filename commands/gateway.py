@@ -65,9 +65,9 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     config = service.config_of(settings)
     for source in config.sources:
         of = f"house {source.house_id}, meter {source.meter_id}, {source.label}, {QUANTITIES[source.quantity]}"
-        print(f"{of}: {source.topic} {source.path}".rstrip())
+        print(printable(f"{of}: {source.topic} {source.path}".rstrip()))
     for source in (source for house in config.houses for source in house.by_http.values()):
-        print(f"house {source.house_id}, meter {source.meter_id}, {source.label}: by HTTP")
+        print(printable(f"house {source.house_id}, meter {source.meter_id}, {source.label}: by HTTP"))
     ways = [f"MQTT from {config.broker.host}:{config.broker.port}"] if config.broker else []
     ways += [f"HTTP at {config.http.address}:{settings.gateway.http_port}"] if config.http else []
     print(f"{len(config.meters)} meters, by {' and '.join(ways)}")
@@ -85,7 +85,8 @@ def discover(file: Path, args: argparse.Namespace) -> None:
     if discovery.beyond:
         print(f"{discovery.beyond} messages of more topics were left out")
     if not discovery.devices:
-        print(*numbers_of(discovery), sep="\n")
+        for line in numbers_of(discovery):
+            print(line)
         raise UserError(f"found {found}, so there is nothing to write: listen for longer, or write {file} by hand (docs/connect.md)")
     houses = f"\n{EDIT}{houses_of(discovery, timezone_of_machine())}"
     parse(text + houses, file)

@@ -25,6 +25,7 @@ from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from smartmeter.messages.records import MeterKind
 from smartmeter.mqtt_broker import PORTS, Broker
 from smartmeter.serving import why_no_certificate
+from smartmeter.terminal import printable
 from smartmeter.timezones import is_timezone
 
 T = TypeVar("T")
@@ -245,7 +246,7 @@ class _Reader:
 
     def mistake(self, place: yaml.Node | yaml.Mark | None, sentence: str) -> None:
         mark = place.start_mark if isinstance(place, yaml.Node) else place
-        self.mistakes.append(f"{self.file}{f':{mark.line + 1}:{mark.column + 1}' if mark else ''}: {sentence}")
+        self.mistakes.append(printable(f"{self.file}{f':{mark.line + 1}:{mark.column + 1}' if mark else ''}: {sentence}"))
 
     def config(self, root: yaml.Node) -> Config | None:
         found = self.fields(root, "the file", OF_FILE, needed=("houses",))

@@ -13,6 +13,7 @@ from gateway.disk_spool import BY_ARRIVAL
 from gateway.payloads import Missing, Unusable, document
 from gateway.source import Source, is_sane
 from smartmeter.arrays import Rows
+from smartmeter.terminal import printable
 
 log = logging.getLogger("gateway")
 
@@ -87,7 +88,7 @@ class Intake:
         sources = self._of_topic.get(message.topic, [])
         meters = {(source.house_id, source.meter_id): source for source in sources}.values()
         if not sources:
-            self._doubt("unknown topic", message.topic, f"no meter of the configuration has the topic {message.topic}")
+            self._doubt("unknown topic", message.topic, printable(f"no meter of the configuration has the topic {message.topic}"))
         if message.is_retained:
             self._left_out("retained", len(meters))
             return []
@@ -95,7 +96,7 @@ class Intake:
             found = document(message.payload)
         except Unusable as error:
             for source in meters:
-                self._doubt("unusable", source.topic, f"{_where(source)}: {error}")
+                self._doubt("unusable", source.topic, f"{source}: {error}")
             return []
         return [entry for source in sources if (entry := self._entry(source, message, found)) is not None]
 
@@ -108,11 +109,11 @@ class Intake:
             watts, mwh = source.read(found)
         except Unusable as error:
             if not (source.is_optional and isinstance(error, Missing)):
-                self._doubt("unusable", source.topic, f"{_where(source)}: {error}")
+                self._doubt("unusable", source.topic, f"{source}: {error}")
             return None
         arrived_ms, device_ms = self._stamp(source, message.arrived_ms), source.time_ms(found)
         if source.time and (device_ms is None or not is_sane(device_ms, arrived_ms)):
-            self._warn("clock", source.topic, f"{_where(source)}: its time is missing or wrong, so the time of arrival is used")
+            self._warn("clock", source.topic, f"{source}: its time is missing or wrong, so the time of arrival is used")
             device_ms = arrived_ms
         at_ms = BY_ARRIVAL if device_ms is None else device_ms
         entry = Entry(source.house_id, arrived_ms, at_ms, message.digest, source.meter_id, message.message_id, watts, source.quantity, mwh)
@@ -147,7 +148,3 @@ class Intake:
         self._doubts[reason, topic] += 1
         if (times := self._doubts[reason, topic]).bit_count() == 1:
             log.warning("%s%s", sentence, "" if times == 1 else f" ({times} times)")
-
-
-def _where(source: Source) -> str:
-    return f"house {source.house_id}, {source.label}, topic {source.topic}"

@@ -26,7 +26,6 @@ from gateway.link import Link
 from gateway.metrics import GatewayMetrics
 from gateway.sender import Sender
 from gateway.silence import Silence
-from gateway.source import Source
 from smartmeter import logs, reports
 from smartmeter.errors import UserError
 from smartmeter.metrics_server import served
@@ -127,7 +126,7 @@ class Gateway:
         now_s = time.time()
         for source in self._config.meters:
             if (source.house_id, source.meter_id) in meters and self._silence.arrived(source, now_s):
-                log.info("%s: it sends again", _name(source))
+                log.info("%s: it sends again", source)
 
     def _look(self) -> None:
         """Show which meters are silent."""
@@ -136,7 +135,7 @@ class Gateway:
             self._arrived(self._http.arrived())
         self._metrics.mqtt_up.set(self._link.is_up if self._link else math.nan)
         for source in self._silence.fallen(now_s):
-            log.warning("%s: no reading for %.0f s", _name(source), now_s - self._silence.newest_s[source])
+            log.warning("%s: no reading for %.0f s", source, now_s - self._silence.newest_s[source])
         for source, newest_s in self._silence.newest_s.items():
             self._metrics.show(source, newest_s, self._silence.is_silent(source, now_s))
 
@@ -185,10 +184,6 @@ class Gateway:
         if not (port := self._settings.gateway.metrics_port):
             return nullcontext()
         return served(self._metrics.registry, self._settings, port, "the gateway", "SMW_GATEWAY_METRICS_PORT")
-
-
-def _name(source: Source) -> str:
-    return f"house {source.house_id}, {source.label}, {f'topic {source.topic}' if source.topic else 'by HTTP'}"
 
 
 def serve(settings: Settings, handle: Callable[[Gateway], None]) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 from gateway.payloads import Unusable, mwh, time_ms, value_at, watts
 from smartmeter.messages.codec import POWER
+from smartmeter.terminal import printable
 
 LONGEST_BEHIND_MS = 86_400_000
 LONGEST_AHEAD_MS = 60_000
@@ -36,6 +37,9 @@ class Source:
     silent_s: float = 0.0
     quantity: int = POWER
     is_optional: bool = False
+
+    def __str__(self) -> str:
+        return printable(f"house {self.house_id}, {self.label}, {f'topic {self.topic}' if self.topic else 'by HTTP'}")
 
     def read(self, found: Any) -> tuple[float, int]:
         """(W, 0) of a channel of power, (0, mWh) of a register, in the document of a message. Raises Unusable if it has no value."""

@@ -147,6 +147,7 @@ def test_which_registers_a_device_may_lack_and_which_have_its_time():
         ("holds_s: 3600", "silent_s: nan", "8:84: silent_s: nan: it takes a time in s; 0: never"),
         ("id: 1, label", "id: [1], label", "7:14: id:: it takes a whole number from 1 on"),
         ("houses:", "burst_s: 0\nhouses:", "2:10: burst_s: 0: it takes a time in s, from 0.1 to 3600"),
+        ("label: roof", r'label: "a\nb"', r"9:24: label: a\nb: it takes a name such as mains or fridge"),
         ("houses:", "houses: [", "it is no YAML: "),
     ],
 )

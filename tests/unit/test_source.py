@@ -14,6 +14,10 @@ def test_sign_and_unit():
     assert replace(CLAMP, quantity=EXPORT, factor=Decimal(10**6)).read({"p": Decimal("9007199254.740993")}) == (0, 2**53 + 1)
 
 
+def test_a_name_stays_in_its_line():
+    assert str(replace(CLAMP, label="sun\x1b[2J", topic="a\nb")) == r"house 1, sun\x1b[2J, topic a\nb"
+
+
 def test_a_time_that_is_none():
     assert CLAMP.time_ms({"at": 1713251703}) == 1713251703000
     assert CLAMP.time_ms({}) is CLAMP.time_ms({"at": "soon"}) is replace(CLAMP, time="").time_ms({"at": 1713251703}) is None
