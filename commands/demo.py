@@ -11,7 +11,7 @@ from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
-from commands import generate
+from commands import generate, live_demo
 from generator import scoring
 from smartmeter.errors import UserError
 from smartmeter.kafka import topic_admin
@@ -23,13 +23,14 @@ from smartmeter.progress import ProgressLine
 from smartmeter.reports import Progress
 from smartmeter.settings import SMW, Settings
 from smartmeter.text_tables import table
-from stack import broker, lifecycle, local_flink, machine, ports, services
+from stack import broker, lifecycle, local_flink, machine, mosquitto, ports, services
 from stack.processes import Processes
 from store.client import reader
 
 GENERATE_OPTIONS = ("houses", "days", "data", "timezone", "start", "seed", "speed", "burst_s", "unit", "meters")
 STALLED_S = 600
 LINE_EVERY_S = 5
+ENDED = "The pipeline has been stopped with a savepoint, which ends the demo."
 NOTHING_YET = Progress("readings produced", 0)
 
 TOTALS = """
@@ -91,16 +92,29 @@ class Totals:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Arguments of ./smw demo: those of ./smw generate, and --stop."""
-    generate.add_arguments(parser)
+    """Arguments of ./smw demo: those of the days to send, --stop and --live."""
+    generate.add_history_arguments(parser)
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="in place of all this: simulated devices of one house, which publish by MQTT in real time (needs Mosquitto)",
+    )
     parser.add_argument("--stop", action="store_true", help="stop everything once the results are shown (default: at Ctrl-C)")
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Run the demo in a folder of its own, from an empty start. Raises UserError when a part of it fails."""
+    if args.live:
+        require_nothing_else(args)
+        mosquitto.program()  # reports a missing one before anything is wiped
     machine.set_up()
     settings = settings.but(home=lifecycle.demo_home(settings))
     with Processes(settings.stack.home, Bound.of(settings)) as processes:
+        if args.live:
+            wipe(settings)
+            live_demo.run(processes, ports.with_free_ports(settings))
+            print(ENDED)
+            return 0
         generate.plan(args, settings)  # reports a mistake in the arguments before anything is wiped
         wipe(settings)
         settings = ports.with_free_ports(settings)
@@ -120,13 +134,22 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         print(report(settings, client, produced, totals, args, processes.reported("generator").notes))
         if not args.stop:
             lifecycle.stay(processes, settings)
-            print("The pipeline has been stopped with a savepoint, which ends the demo.")
+            print(ENDED)
     return 0 if totals.processed == produced else 1
+
+
+def require_nothing_else(args: argparse.Namespace) -> None:
+    """Raise UserError if --live has other options beside it."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    usual = vars(parser.parse_args(["--live"]))
+    if others := [name for name, value in usual.items() if getattr(args, name) != value]:
+        raise UserError(f"--live takes no --{others[0].replace('_', '-')}: its devices are those of one house, in real time")
 
 
 def wipe(settings: Settings) -> None:
     """Remove an earlier demo's data and results. The houses' assignments to measured houses stay."""
-    for name in ("kafka", "clickhouse", "checkpoints", "savepoints", "archive", "tmp"):
+    for name in ("kafka", "clickhouse", "checkpoints", "savepoints", "archive", "gateway", "tmp"):
         shutil.rmtree(settings.stack.home / name, ignore_errors=True)
 
 

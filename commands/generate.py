@@ -29,6 +29,17 @@ DAYS = 14
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw generate."""
+    add_history_arguments(parser)
+    parser.add_argument(
+        "--live",
+        action="store_true",
+        help="synthetic houses only: send the days and today up to now at once, then "
+        f"each burst as it ends ({BURST_S} s, or --burst-s), until Ctrl-C; a later start continues where the topic ends",
+    )
+
+
+def add_history_arguments(parser: argparse.ArgumentParser) -> None:
+    """Arguments about the days to send: which houses, and how."""
     parser.add_argument("--days", type=int, help=f"local days of each house (default {DAYS}; measured houses: all)")
     parser.add_argument(
         "--start",
@@ -62,12 +73,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--solar", action="store_true", help="synthetic houses that have solar, a battery and an ev charger too (default: they do not)"
-    )
-    parser.add_argument(
-        "--live",
-        action="store_true",
-        help="synthetic houses only: send the days and today up to now at once, then "
-        f"each burst as it ends ({BURST_S} s, or --burst-s), until Ctrl-C; a later start continues where the topic ends",
     )
 
 

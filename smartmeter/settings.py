@@ -165,6 +165,12 @@ class Dashboard(Group):
         "SMW_DASHBOARD_ADDRESS", "127.0.0.1", "address that the dashboard listens at; 0.0.0.0: other machines can reach it"
     )
     port: int = setting("SMW_DASHBOARD_PORT", 8501, "port of the dashboard")
+    live_demo: str = setting(
+        "SMW_LIVE_DEMO",
+        "",
+        "address of the MQTT broker of ./smw demo --live, which sets it; the page Alerts then has a button that makes a spike",
+        Check(lambda address, _: re.fullmatch(r"|.+:\d+", address), "host:port"),
+    )
 
 
 @dataclass(frozen=True)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Self
 
+from stack.mosquitto import program
 from stack.ports import free_port, is_listening
 from tests.waiting import until
 
 USER = "meters"
-PROGRAM = shutil.which("mosquitto", path=f"{os.environ['PATH']}:/usr/sbin") or "mosquitto"
 
 
 class Mosquitto:
@@ -38,7 +36,7 @@ class Mosquitto:
         self.stop()
 
     def start(self) -> None:
-        self._process = subprocess.Popen([PROGRAM, "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self._process = subprocess.Popen([program(), "-c", self._config], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         until(lambda: is_listening(f"127.0.0.1:{self.port}"))
 
     def stop(self) -> None:

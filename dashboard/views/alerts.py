@@ -14,7 +14,7 @@ import streamlit as st
 from dashboard import charts, meter_rules, pictures, queries, rules
 from dashboard.acknowledgements import LONGEST_NOTE, acknowledge
 from dashboard.charts import Span
-from dashboard.connection import explained, results
+from dashboard.connection import explained, results, settings
 from dashboard.controls import csv_button, keep, start, zone
 from dashboard.notifications import notify
 from dashboard.pictures import KINDS
@@ -22,6 +22,7 @@ from dashboard.sending import author
 from smartmeter.errors import UserError
 from smartmeter.messages.records import RuleRecord
 from smartmeter.messages.rules import fault_of, no_rule
+from smartmeter.spike import make_spike
 
 REFRESH_S = 0.5
 CURVE_EVERY_S = 5
@@ -336,7 +337,19 @@ def acknowledgement(alert_id: str) -> None:
             st.error(str(error), icon=":material/cloud_off:")
 
 
+def spike_button(broker: str) -> None:
+    """The button of ./smw demo --live: a simulated device draws far more than usual for some seconds."""
+    if st.button("Make a spike", icon=":material/bolt:", help="A simulated refrigerator draws 3 kW more for 20 s."):
+        try:
+            make_spike(broker)
+            st.toast("Sent. An alert appears within some seconds.")
+        except UserError as error:
+            st.error(str(error), icon=":material/cloud_off:")
+
+
 st.title("Alerts")
+if settings().dashboard.live_demo:
+    spike_button(settings().dashboard.live_demo)
 filters = pick_filters()
 notices = st.toggle(
     "Desktop notifications",

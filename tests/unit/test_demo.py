@@ -4,9 +4,13 @@ import argparse
 from dataclasses import replace
 from datetime import date
 
+import pytest
+
 from commands import demo
 from commands.demo import NOTHING_YET, Throughput, Totals, generate_command, total
+from smartmeter.errors import UserError
 from smartmeter.reports import Progress
+from smartmeter.settings import Settings
 
 
 def test_the_generator_gets_the_options_that_were_given():
@@ -15,6 +19,23 @@ def test_the_generator_gets_the_options_that_were_given():
     words = generate_command(parser.parse_args(["--houses", "3", "--start", "2026-11-01", "--strict", "--stop"]))
     assert words[1:5] == ["-P", "-m", "commands", "generate"] and {"--houses=3", f"--start={date(2026, 11, 1)}", "--strict"} <= set(words)
     assert "--stop" not in words and not [word for word in words if word.endswith("=None")]
+
+
+def test_the_live_demo_takes_no_other_option():
+    parser = argparse.ArgumentParser()
+    demo.add_arguments(parser)
+    demo.require_nothing_else(parser.parse_args(["--live"]))
+    for others, named in ((["--houses", "3"], "--houses"), (["--stop"], "--stop"), (["--seed", "2", "--burst-s", "9"], "--seed|--burst-s")):
+        with pytest.raises(UserError, match=f"^--live takes no ({named}): its devices are those of one house, in real time$"):
+            demo.require_nothing_else(parser.parse_args(["--live", *others]))
+
+
+def test_a_demo_begins_empty(tmp_path):
+    settings = Settings().but(home=tmp_path)
+    for name in ("kafka", "gateway", "kept"):
+        (tmp_path / name).mkdir()
+    demo.wipe(settings)
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 
 def test_the_progress_line():

@@ -29,7 +29,7 @@ WITHOUT_A_UNIT_FILE = {
     "the real engine, in tests/store": "store/access store/endpoint store/engine store/schema store/sink generator/scoring commands/sql",
     "a real broker and real receivers, in tests/notify": "notify/home_publisher notify/ledger notify/mqtt_session notify/reader notify/service notify/trial notify/worker commands/notify",
     "real brokers, in tests/gateway": "gateway/http_delivery gateway/http_server gateway/link gateway/sender gateway/service commands/gateway",
-    "processes of a whole stack, in tests/stack": "stack/services commands/stack commands/dashboard",
+    "processes of a whole stack, in tests/stack": "stack/services commands/stack commands/dashboard commands/live_demo generator/simulator",
     "Streamlit apps, most of them on the real engine, in tests/dashboard": "dashboard/acknowledgements dashboard/app dashboard/connection dashboard/controls "
     "dashboard/notifications dashboard/queries dashboard/rules dashboard/sending "
     + " ".join(
