@@ -9,6 +9,7 @@ import logging
 import queue
 import ssl
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -27,6 +28,8 @@ MOST_QUEUED = 20_000
 LONGEST_WAIT_S = 30.0
 AGAIN_S = 0.5
 """How long to wait after a connection that worked."""
+BRIEF_S = 10.0
+"""A connection that breaks within this time did not work. A broker ends one when another client comes with the same id."""
 REFUSED = 128
 """The broker's answer to a subscription that it refuses (MQTT 3.1.1, 3.9.3)."""
 
@@ -42,7 +45,7 @@ class Link(threading.Thread):
     def __init__(self, broker: Broker, topics: Iterable[str], keeps_session: bool = True):
         super().__init__(name="mqtt", daemon=True)
         self.broker, self._topics, self._keeps_session = broker, sorted(set(topics)), keeps_session
-        self.is_up, self._fault = False, ""  # whether it is connected and subscribed; what was logged
+        self.is_up, self._fault, self._began_s = False, "", 0.0  # connected and subscribed; what was logged; when it was tried
         self._messages: queue.Queue[Message] = queue.Queue(MOST_QUEUED)
         self._stopping = threading.Event()
         self._backoff = Backoff()
@@ -53,7 +56,7 @@ class Link(threading.Thread):
         """Connect, and deliver messages until stop() is called."""
         while not self._stopping.is_set():
             number = self._session[1] + 1
-            client = self._client(number)
+            client, self._began_s = self._client(number), time.monotonic()
             self._session = client, number
             try:
                 if self.broker.tls:
@@ -62,8 +65,13 @@ class Link(threading.Thread):
                 client.loop_forever(LOOP_S)
             except (OSError, ValueError) as error:  # includes ssl's
                 self._failed(why(error, self.broker.tls))
-            was_up, self.is_up = self.is_up, False
-            self._stopping.wait(AGAIN_S if was_up else min(self._backoff.failed(), LONGEST_WAIT_S))
+            if worked := self.is_up and not self._is_brief():
+                self._backoff.worked()
+            self.is_up = False
+            self._stopping.wait(AGAIN_S if worked else min(self._backoff.failed(), LONGEST_WAIT_S))
+
+    def _is_brief(self) -> bool:
+        return time.monotonic() - self._began_s < BRIEF_S
 
     def _client(self, number: int) -> mqtt.Client:
         """A client for one connection."""
@@ -120,21 +128,23 @@ class Link(threading.Thread):
     def _connected(self, client: mqtt.Client, _: Any, __: Any, reason: Any, ___: Any) -> None:
         if reason.is_failure:
             self._failed(f"it refuses the connection ({reason}): check user and password")
-            return
-        client.subscribe([(topic, 1) for topic in self._topics])
+        elif self._stopping.is_set():  # stop() came before there was a connection to end
+            client.disconnect()
+        else:
+            client.subscribe([(topic, 1) for topic in self._topics])
 
     def _disconnected(self, _: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
         if self._stopping.is_set():
             return
         if self.is_up:
-            self._failed("the connection broke")
+            hint = f" at once: perhaps another program has the client_id {self.broker.client_id}, so give each its own"
+            self._failed(f"the connection broke{hint if self.broker.client_id and self._is_brief() else ''}")
         elif not self._fault:
             self._failed("it closes the connection: check the port, and write mqtts:// in place of mqtt:// if it takes TLS")
 
     def _subscribed(self, _: Any, __: Any, ___: Any, answers: Any, ____: Any) -> None:
         if not self.is_up:
             self.is_up, self._fault = True, ""
-            self._backoff.worked()
             log.info("connected to the broker at %s:%s", self.broker.host, self.broker.port)
         if refused := sum(answer.value >= REFUSED for answer in answers):
             log.warning(

@@ -20,10 +20,12 @@ from commands import status
 from commands.cli import main
 from gateway import service
 from gateway.disk_spool import ENTRY
+from gateway.link import Link
 from gateway.metrics import REASONS
 from gateway.service import Gateway
 from smartmeter.errors import UserError
 from smartmeter.messages.codec import EXPORT, IMPORT, POWER
+from smartmeter.mqtt_broker import Broker
 from stack import services
 from stack.ports import free_port
 from tests.certificates import Authority
@@ -274,6 +276,20 @@ def test_what_is_wrong_with_the_broker_is_one_sentence_and_the_gateway_goes_on(s
         with subscribed(settings), devices(broker):
             pass
     assert SECRET not in caplog.text
+
+
+def test_two_programs_with_one_client_id_are_reported(broker, caplog):
+    links = [Link(Broker("127.0.0.1", broker.port, False, USER, SECRET), ["home/1"]) for _ in range(2)]
+    for link in links:
+        link.start()
+    try:
+        until(lambda: "the connection broke at once: perhaps another program has the client_id smart-meter-watchdog" in caplog.text)
+        until(lambda: max(link._backoff.failures for link in links) > 1)
+    finally:
+        for link in links:
+            link.stop()
+            link.join(STILL_S)
+    assert not any(link.is_alive() for link in links)
 
 
 def test_the_command_shows_the_meters_and_all_mistakes(settings, capsys, monkeypatch):
