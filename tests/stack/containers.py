@@ -44,6 +44,7 @@ LISTENS = {
     "registry": (8080,),
     "sink": (9250,),
     "notify": (9251,),
+    "gateway": (9252,),
 }
 """Service -> the ports in its container, beside Kafka's."""
 KAFKA_LISTENS = (19092, 9092, 9093)
@@ -200,6 +201,7 @@ class Containers:
                 "SMW_HOME": str(folder / "home"),
                 "SMW_SINK_METRICS_PORT": str(self._port_of["sink", Settings().stack.sink_metrics_port]),
                 "SMW_NOTIFY_METRICS_PORT": str(self._port_of["notify", Settings().notify.metrics_port]),
+                "SMW_GATEWAY_METRICS_PORT": str(self._port_of["gateway", Settings().gateway.metrics_port]),
                 "FLINK_LOG_DIR": str(folder),
                 "FLINK_PID_DIR": str(folder),
                 "JAVA_TOOL_OPTIONS": "-XX:TieredStopAtLevel=1",  # also of the JVMs that Flink's scripts start first

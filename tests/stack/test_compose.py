@@ -1,6 +1,7 @@
 """docker-compose.yml as Docker Compose itself reads it: every name in it exists, and nothing is open to others."""
 
 import json
+import os
 import re
 import subprocess
 import xml.etree.ElementTree as xml
@@ -8,9 +9,13 @@ from pathlib import Path
 
 import pytest
 import yaml
+from paho.mqtt import MQTTException, publish
 
 from smartmeter.settings import ROOT, Settings
 from stack import machine
+from stack.mosquitto import program
+from stack.ports import free_port, is_listening
+from stack.processes import Processes
 from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, docker_compose, services
 
 ONE, THREE = services(COMPOSE), services(COMPOSE, CLUSTER)
@@ -18,6 +23,7 @@ ALL = list(THREE.items())
 RUN_TO_THEIR_END = {"topics": "on-failure", "smw": "no"}
 """Service -> whether it is started again."""
 OBSERVE = {"prometheus", "grafana"}
+MQTT = {"mosquitto", "gateway"}
 USERS = ROOT / "docker" / "clickhouse-users.xml"
 
 
@@ -34,6 +40,7 @@ def test_services():
         "pipeline",
         "dashboard",
         "notify",
+        *MQTT,
         "generator",
         "smw",
         *OBSERVE,
@@ -44,10 +51,12 @@ def test_services():
 @pytest.mark.parametrize(
     "profiles, left_out",
     [
-        ("", {"generator", "smw", "notify", *OBSERVE}),
-        ("demo", {"smw", "notify", *OBSERVE}),
-        ("observe", {"generator", "smw", "notify"}),
-        ("demo,notify,observe,tools", set()),
+        ("", {"generator", "smw", "notify", *MQTT, *OBSERVE}),
+        ("demo", {"smw", "notify", *MQTT, *OBSERVE}),
+        ("mqtt", {"generator", "smw", "notify", *OBSERVE}),
+        ("gateway", {"generator", "smw", "notify", "mosquitto", *OBSERVE}),
+        ("observe", {"generator", "smw", "notify", *MQTT}),
+        ("demo,mqtt,notify,observe,tools", set()),
     ],
 )
 def test_profiles(profiles, left_out):
@@ -61,7 +70,7 @@ def test_the_example_has_readings_made_up():
 
 def test_prometheus_scrapes_every_metrics_endpoint():
     configs = yaml.safe_load((ROOT / "docker" / "prometheus.yml").read_text())["scrape_configs"]
-    flink, sink, notify = (next(config for config in configs if config["job_name"] == name) for name in ("flink", "sink", "notify"))
+    flink, sink, *others = configs
     [found] = flink["dns_sd_configs"]
     assert {name for name, service in ONE.items() if f"metrics.reporter.prom.port={found['port']}" in str(service["command"])} == set(
         found["names"]
@@ -70,9 +79,11 @@ def test_prometheus_scrapes_every_metrics_endpoint():
         sink["static_configs"] == [{"targets": [f"sink:{Settings().stack.sink_metrics_port}"]}]
         and "SMW_METRICS_ADDRESS" in ONE["sink"]["environment"]
     )
-    [found] = notify["dns_sd_configs"]
-    assert (found["names"], found["port"]) == (["notify"], Settings().notify.metrics_port)
-    assert "SMW_METRICS_ADDRESS" in ONE["notify"]["environment"]
+    ports = {"notify": Settings().notify.metrics_port, "gateway": Settings().gateway.metrics_port}
+    assert [config["dns_sd_configs"] for config in others] == [
+        [{"names": [name], "type": "A", "port": port}] for name, port in ports.items()
+    ]
+    assert all("SMW_METRICS_ADDRESS" in ONE[name]["environment"] for name in ports)
 
 
 def test_grafana_finds_prometheus_and_the_dashboard_and_lets_nobody_in_as_more_than_a_viewer():
@@ -195,3 +206,36 @@ def test_clickhouse_has_no_user_but_those_with_a_password_of_the_env_file():
     assert {volume["target"] for volume in ONE["clickhouse"]["volumes"] if volume["source"] == str(USERS)} == {
         "/etc/clickhouse-server/users.d/smartmeter.xml"
     }
+
+
+def command_of_mosquitto(folder: Path, port: int) -> list[str]:
+    """The command of the service mosquitto, with its files in a folder, at a port of the loopback address."""
+    config = (ROOT / "docker" / "mosquitto.conf").read_text()
+    config = (
+        config.replace("listener 1883", f"listener {port} 127.0.0.1").replace("/tmp/", f"{folder}/").replace("/mosquitto/data", str(folder))
+    )
+    (folder / "mosquitto.conf").write_text(f"{config}user root\n")
+    command = services(COMPOSE, MQTT_PASSWORD="the meters'")["mosquitto"]["command"]
+    return [word.replace("/tmp/", f"{folder}/").replace("/mosquitto/config", str(folder)) for word in command]
+
+
+def test_mosquitto_takes_its_user_alone_and_keeps_messages(tmp_path):
+    port = free_port()
+    command, path = command_of_mosquitto(tmp_path, port), f"{os.environ['PATH']}:{Path(program()).parent}"
+    refused = subprocess.run(command, env={"PATH": path, "MQTT_PASSWORD": ""}, capture_output=True, text=True)
+    assert refused.returncode and refused.stderr.endswith("MQTT_PASSWORD: it is empty: set it in .env\n")
+    with Processes(tmp_path / "processes") as processes:
+        processes.start("mosquitto", command, {"PATH": path, "MQTT_PASSWORD": "the meters'"})
+        processes.wait_until(lambda: is_listening(f"127.0.0.1:{port}"), "no broker listens")
+        for user in (None, {"username": "meters", "password": ""}):
+            with pytest.raises(MQTTException, match="Not authorized"):
+                publish.single("a", "1", hostname="127.0.0.1", port=port, auth=user)
+        publish.single("a", "1", 1, True, "127.0.0.1", port, auth={"username": "meters", "password": "the meters'"})
+    assert (tmp_path / "mosquitto.db").stat().st_size and "the meters'" not in (tmp_path / "passwords").read_text()
+
+
+def test_the_brokers_password_goes_to_the_broker_and_the_gateway_alone():
+    own = services(COMPOSE, MQTT_PASSWORD="s3cr3t-9b1c", MQTT_ADDRESS="192.0.2.1")
+    assert {name for name, service in own.items() if "s3cr3t-9b1c" in str(service)} == MQTT
+    assert all(own[name]["environment"].pop("MQTT_PASSWORD") for name in MQTT) and "s3cr3t-9b1c" not in str(own)
+    assert [port["host_ip"] for port in own["mosquitto"]["ports"]] == ["192.0.2.1"]

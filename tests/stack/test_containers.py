@@ -41,6 +41,10 @@ from tests.waiting import STILL_S, until
 TASKMANAGERS = 2
 GENERATED = (1, 2)
 """The generator's houses."""
+METERS = """
+broker: {url: "mqtt://127.0.0.1:9", user: meters, password: "${MQTT_PASSWORD}"}
+houses: [{id: 90, timezone: Europe/London, meters: [{id: 1, label: mains, preset: dsmr-reader}]}]
+"""
 DAYS_OVER = """
     SELECT house_id, date, groupArray(readings) FROM (SELECT * FROM daily_energy FINAL WHERE final AND readings > 0 ORDER BY meter_id)
     GROUP BY ALL"""
@@ -102,11 +106,14 @@ def test_one_broker(tmp_path, processes):
 
 
 def test_three_brokers_and_all_that_reads_and_writes_them_whatever_happens_to_kafka(tmp_path, processes):
-    parts = services(COMPOSE, CLUSTER, SMW_PARTITIONS="2")
+    parts = services(COMPOSE, CLUSTER, SMW_PARTITIONS="2", MQTT_PASSWORD="the meters'")
     parts["pipeline"]["environment"] |= {"SMW_CHECKPOINT_EVERY_S": "1", "SMW_WINDOW_DAYS": str(WINDOW_DAYS)}
     parts["notify"]["volumes"] = [{"source": "routes", "target": "/notify"}]
     (tmp_path / "routes").mkdir()
     (tmp_path / "routes" / "routes.toml").write_text('[[route]]\nname = "a"\nurl = "webhook+http://127.0.0.1:9/"\n')
+    parts["gateway"]["volumes"] = [{"source": "meters", "target": "/gateway"}, {"source": "spool", "target": "/spool"}]
+    (tmp_path / "meters").mkdir()
+    (tmp_path / "meters" / "meters.yaml").write_text(METERS)
     containers = Containers(parts, tmp_path, processes)
     settings = settings_at(containers, "kafka", tmp_path / "home").but(
         kafka=",".join(containers.address(broker, 19092) for broker in containers.brokers), partitions=2, window_days=WINDOW_DAYS
@@ -145,13 +152,14 @@ def start_all(containers: Containers, processes: Processes, settings: Settings, 
     start_endpoint(processes, settings)  # in the place of ClickHouse's server
     containers.start("sink")
     containers.start("notify")
+    containers.start("gateway")
     containers.start("generator", **{"20": "2", "7": "2"})
     containers.until(lambda: list(flink.jobs().values()) == ["pipeline"])
     containers.until(lambda: containers.healthy("pipeline"))
     containers.until(lambda: flink.slots() == (2, 4))
     assert containers.healthy("flink-page") and Flink(containers.address("flink-page", 8081)).jobs() == flink.jobs()
     assert all(b"-XX:+ExitOnOutOfMemoryError" in command_line(processes.children[name].pid) for name in ("jobmanager.1", "taskmanager.0"))
-    containers.until(lambda: containers.healthy("sink") and containers.healthy("notify"))
+    containers.until(lambda: all(containers.healthy(name) for name in ("sink", "notify", "gateway")))
 
 
 def results_of_the_generator(containers: Containers, settings: Settings, client: Client) -> None:
