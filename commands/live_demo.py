@@ -13,8 +13,8 @@ from stack.processes import Processes
 
 WHERE_TO_LOOK = """\
 Dashboard:   {dashboard}
-House:       {dashboard}/home?house={house}
-Alerts:      {dashboard}/alerts (its button "Make a spike" makes one)
+House:       {dashboard}/home?house={house}&span=hour (within a minute)
+Alerts:      {dashboard}/alerts (then its button "Make a spike" makes one)
 MQTT:        {broker} ({devices} devices publish every 3 s: mosquitto_sub -p {port} -v -t '#')
 Meters:      {file} ({smw} gateway --config FILE --check shows them)"""
 
