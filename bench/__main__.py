@@ -12,6 +12,7 @@ BENCHMARKS = {
     "comparison": "the jobs against other engines, on one topic (the default)",
     "scaling": "more days, cores, houses",
     "live": "time from a reading to its alert in ClickHouse",
+    "devices": "MQTT devices through the gateway: readings lost, and time to an alert",
     "long": "any number of readings, streamed through the pipeline",
     "dashboard": "times of its queries and pages",
     "watchdog": "false alarms, and injected faults found, on houses of a data set",

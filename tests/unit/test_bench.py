@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import comparison, live, long, measure, scaling
+from bench import comparison, devices, live, long, measure, scaling
 from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Run, Target, Usage
 from bench.peers import why
@@ -266,6 +266,19 @@ def test_the_time_from_a_reading_to_its_alert():
         {"alerts": 6, "missing": 1, "p50_s": 0.45, "p95_s": 0.6, "p99_s": 0.6, "max_s": 0.6, "last_of_first": 2.0}
     )
     assert live.latency(sent, {}) == {"alerts": 0, "missing": 7}
+
+
+def test_an_alert_belongs_to_the_device_that_was_raised_shortly_before():
+    sent = {"1/2": 100.0, "1/3": 200.0, "4/20": 300.0}
+    seen = {
+        "1/2/100004": 101.5,
+        "1/2/100009/percentile": 101.2,
+        "1/3/190000": 201.0,  # began before
+        "1/3/240000": 241.0,  # began long after
+        "7/7/300001": 301.0,
+        "4/20/300000": 302.0,
+    }
+    assert devices.first_seen(sent, seen) == {"1/2": 101.2, "4/20": 302.0}
 
 
 def test_a_streams_tenths_hold_its_first_and_last_look():
