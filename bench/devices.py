@@ -16,10 +16,9 @@ from pathlib import Path
 
 from bench import live, measure
 from bench.copies import METERS, TIMEZONE
-from bench.live import QUANTILES, Watcher
 from bench.measure import Target, shown
 from smartmeter.settings import Settings
-from stack import local_flink, mosquitto, services
+from stack import mosquitto, services
 from stack.ports import LOOPBACK, free_port
 from stack.processes import Processes
 
@@ -41,23 +40,10 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     houses = math.ceil(args.devices / METERS)
     with measure.workplace(settings) as (here, processes):
         here = here.but(live_demo=f"{LOOPBACK}:{free_port()}", gateway_config=str(here.stack.home / "meters.yaml"), gateway_metrics_port=0)
-        services.start_endpoint(processes, here)
-        services.start_sink(processes, here)
-        local_flink.start_job(processes, here)
-        history = live.send_history(here, houses)
-        live.wait_until_used(here, processes, history)
-        processes.wait_until(lambda: live.caught_up(here, houses), "not all houses have thresholds", live.PATIENCE_S)
-        history += live.wake(here, processes, houses, history)[0]
+        before, _ = live.begun(here, processes, houses)
         start_gateway(here, processes, houses)
-        watcher = Watcher(here)
-        try:
-            sent, cores = publish(here, processes, args)
-            behind_s = live.wait_until_used(here, processes, history + sent["readings"]) - sent["ended"]
-            time.sleep(live.SETTLE_S)
-        finally:
-            seen = watcher.stop()
-        processes.check()
-    return report(sent, seen, cores, behind_s, args, settings)
+        measured = live.watched(here, processes, before, lambda: publish(here, processes, args))
+    return report(*measured, args, settings)
 
 
 def start_gateway(here: Settings, processes: Processes, houses: int) -> None:
@@ -122,9 +108,7 @@ def report(
     print(
         f"\n{args.devices:,} devices, a message each a second: {sent['readings']:,} readings ({rate:,.0f}/s), published "
         f"{sent['latest_s']:.2f} s late at most; none is lost, and {behind_s:.1f} s after the last one all were in the daily energy\n"
-        f"{results['alerts']} alerts, {results['missing']} more are missing; from publishing the reading to the alert in ClickHouse, ms: "
-        + ", ".join(f"{name} {1000 * results[f'{name}_s']:.0f}" for name in QUANTILES)
-        + "\n"
+        f"{live.in_words(results, 'publishing')}\n"
     )
     print(measure.table(["part", "cores used"], [[name, shown(used, 2)] for name, used in cores.items()], 1), "", reached, sep="\n")
     print(f"\nSaved as {path}", file=sys.stderr)

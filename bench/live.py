@@ -15,6 +15,7 @@ import math
 import sys
 import threading
 import time
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
@@ -53,25 +54,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, settings: Settings) -> int:
     """Measure, print and save. Returns 1 if alerts are missing. Raises UserError if readings are."""
     with measure.workplace(settings) as (here, processes):
-        services.start_endpoint(processes, here)
-        services.start_sink(processes, here)
-        local_flink.start_job(processes, here)
-        history = send_history(here, args.houses)
-        print(f"{history:,} readings of history sent", file=sys.stderr)
-        wait_until_used(here, processes, history)
-        processes.wait_until(lambda: caught_up(here, args.houses), "not all houses have thresholds", PATIENCE_S)
-        awake, wake_s = wake(here, processes, args.houses, history)
-        print(f"history processed; the first live bursts of all houses took {wake_s:.1f} s", file=sys.stderr)
-        history += awake
-        watcher = Watcher(here)
-        try:
-            sent, cores = send_live(here, processes, args)
-            behind_s = wait_until_used(here, processes, history + sent["readings"]) - sent["ended"]
-            time.sleep(SETTLE_S)
-        finally:
-            seen = watcher.stop()
-        processes.check()
-    return report(sent, seen, cores, behind_s, wake_s, args, settings)
+        before, wake_s = begun(here, processes, args.houses)
+        measured = watched(here, processes, before, lambda: send_live(here, processes, args))
+    return report(*measured, wake_s, args, settings)
+
+
+def begun(here: Settings, processes: Processes, houses: int) -> tuple[int, float]:
+    """Start what processes readings, and bring houses to the present. Returns (readings sent, s that their first live bursts took)."""
+    services.start_endpoint(processes, here)
+    services.start_sink(processes, here)
+    local_flink.start_job(processes, here)
+    history = send_history(here, houses)
+    print(f"{history:,} readings of history sent", file=sys.stderr)
+    wait_until_used(here, processes, history)
+    processes.wait_until(lambda: caught_up(here, houses), "not all houses have thresholds", PATIENCE_S)
+    awake, wake_s = wake(here, processes, houses, history)
+    print(f"history processed; the first live bursts of all houses took {wake_s:.1f} s", file=sys.stderr)
+    return history + awake, wake_s
+
+
+def watched(
+    here: Settings, processes: Processes, before: int, send: Callable[[], tuple[dict, dict[str, float]]]
+) -> tuple[dict, dict[str, float], dict[str, float], float]:
+    """Send, and watch the alerts meanwhile. before: readings sent so far. send: returns what run_sender does.
+
+    Returns (the sender's report, when each alert was first seen, cores used by each part, s until all readings were used).
+    """
+    watcher = Watcher(here)
+    try:
+        sent, cores = send()
+        behind_s = wait_until_used(here, processes, before + sent["readings"]) - sent["ended"]
+        time.sleep(SETTLE_S)
+    finally:
+        seen = watcher.stop()
+    processes.check()
+    return sent, seen, cores, behind_s
 
 
 def send_history(settings: Settings, houses: int) -> int:
@@ -223,13 +240,20 @@ def report(
     )
     print(
         f"\n{args.houses:,} houses of {METERS} meters, a burst each a second: {rate:,.0f} readings/s, sent {sent['latest_s']:.2f} s late at most\n"
-        f"{results['alerts']} alerts, {results['missing']} more are missing; from producing the reading to the alert in ClickHouse, ms: "
-        + ", ".join(f"{name} {1000 * results[f'{name}_s']:.0f}" for name in QUANTILES)
-        + f"\nafter the last burst it took {behind_s:.1f} s until all readings were in the daily energy\n"
+        f"{in_words(results, 'producing')}\nafter the last burst it took {behind_s:.1f} s until all readings were in the daily energy\n"
     )
     print(measure.table(["part", "cores used"], [[name, shown(used, 2)] for name, used in cores.items()], 1), "", *reached, sep="\n")
     print(f"\nSaved as {path}")
     return 1 if results["missing"] else 0
+
+
+def in_words(results: dict[str, float], begin: str) -> str:
+    """What latency returned, in a line. begin: what the time begins with."""
+    quantiles = ", ".join(f"{name} {1000 * results[f'{name}_s']:.0f}" for name in QUANTILES)
+    return (
+        f"{results['alerts']} alerts, {results['missing']} more are missing; from {begin} the reading to the alert in ClickHouse, ms: "
+        f"{quantiles}"
+    )
 
 
 def latency(sent: dict[str, float], seen: dict[str, float]) -> dict[str, float]:

@@ -17,7 +17,7 @@ import numpy as np
 from gateway.config import House
 from gateway.gathering import LONGEST_PAUSE_MS
 from gateway.http_readings import Reading
-from gateway.source import LONGEST_AHEAD_MS
+from gateway.source import stamp_ms
 from smartmeter.arrays import Int32s, Ints
 from smartmeter.local_days import NEVER
 from smartmeter.messages.codec import POWER, Burst
@@ -54,8 +54,7 @@ class Spans:
 
     def _in_order(self, readings: Sequence[Reading], arrived_ms: int, covered_ms: int) -> Values:
         """The values of a channel. Readings without a time are stamped one after the other; of two at the same time the later one counts."""
-        free_ms = max(arrived_ms, covered_ms)
-        free_ms = free_ms if free_ms - arrived_ms <= LONGEST_AHEAD_MS else arrived_ms
+        free_ms = stamp_ms(arrived_ms, covered_ms)
         found: dict[int, float] = {}
         for reading in readings:
             if reading.time_ms is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
 import threading
 
@@ -11,6 +10,7 @@ from gateway.http_api import Api
 from gateway.http_delivery import Delivery
 from gateway.metrics import GatewayMetrics
 from smartmeter import serving
+from smartmeter.hosts import is_loopback
 from smartmeter.settings import Settings
 
 LAST_S = 15
@@ -31,7 +31,7 @@ class HttpServer:
         self._server = serving.server(self._api.app, http.certificate, http.key, LAST_S)
         self._thread = threading.Thread(target=self._serve, name="http", daemon=True)
         self._where = f"{'https' if http.certificate else 'http'}://{http.address}:{port}"
-        if not http.certificate and not _is_loopback(http.address):
+        if not http.certificate and not is_loopback(http.address):
             log.warning(
                 "http: tokens pass in plain text at %s: set certificate and key, or let a proxy with TLS stand before it", self._where
             )
@@ -60,10 +60,3 @@ class HttpServer:
     def _serve(self) -> None:
         with self._socket:
             self._server.run(sockets=[self._socket])
-
-
-def _is_loopback(address: str) -> bool:
-    try:
-        return ipaddress.ip_address(address).is_loopback
-    except ValueError:
-        return address == "localhost"

@@ -11,14 +11,13 @@ from typing import Any, NamedTuple
 
 from gateway.disk_spool import BY_ARRIVAL
 from gateway.payloads import Missing, Unusable, document
-from gateway.source import Source, is_sane
+from gateway.source import Source, is_sane, stamp_ms
 from smartmeter.arrays import Rows
 from smartmeter.terminal import printable
 
 log = logging.getLogger("gateway")
 
 MOST_REMEMBERED = 65_536
-MOST_AHEAD_MS = 60_000
 Place = tuple[int, int, int, int]
 """(house, meter, quantity, MQTT's packet identifier) of a reading."""
 
@@ -121,13 +120,12 @@ class Intake:
         return entry
 
     def _stamp(self, source: Source, arrived_ms: int) -> int:
-        """A time of arrival that no reading of the channel has yet, and no burst covers. It runs ahead of the clock by MOST_AHEAD_MS at most.
+        """A time of arrival that no reading of the channel has yet, and no burst covers.
 
-        So messages that come at once, as a broker delivers what it has kept, all count. A clock that is set back further is followed.
+        So messages that come at once, as a broker delivers what it has kept, all count.
         """
         newest_ms = self._newest_ms.get((source.house_id, source.meter_id, source.quantity), 0)
-        free_ms = max(arrived_ms, self._floor_ms(source.house_id), newest_ms + 1)
-        return free_ms if free_ms - arrived_ms <= MOST_AHEAD_MS else arrived_ms
+        return stamp_ms(arrived_ms, max(self._floor_ms(source.house_id), newest_ms + 1))
 
     def _remember(self, entry: Entry) -> None:
         """Note that the spool has an entry. The oldest that were noted are forgotten."""

@@ -55,6 +55,15 @@ class Source:
             return None
 
 
+def stamp_ms(arrived_ms: int, free_ms: int) -> int:
+    """The time of a reading that has the time of its arrival, if its channel has no reading from free_ms on.
+
+    It runs ahead of the clock by LONGEST_AHEAD_MS at most: a clock that is set back further is followed.
+    """
+    free_ms = max(arrived_ms, free_ms)
+    return free_ms if free_ms - arrived_ms <= LONGEST_AHEAD_MS else arrived_ms
+
+
 def is_sane(device_ms: int, arrived_ms: int) -> bool:
     """Whether a device's time may be right: a clock that was never set shows 1970."""
     return -LONGEST_BEHIND_MS <= device_ms - arrived_ms <= LONGEST_AHEAD_MS

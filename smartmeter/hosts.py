@@ -113,6 +113,11 @@ def _split(origin: str) -> SplitResult:
         return urlsplit("")
 
 
+def is_loopback(address: str) -> bool:
+    """Whether only this machine reaches an address: localhost, or a loopback IP address."""
+    return address == "localhost" or ((ip := _ip(address)) is not None and ip.is_loopback)
+
+
 def _ip(name: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(name)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import ipaddress
 import json
 import logging
 import os
@@ -41,7 +40,7 @@ from starlette.types import Receive, Scope, Send
 from smartmeter import logs, reports, serving
 from smartmeter.errors import CRASHED, UserError
 from smartmeter.folders import private_folder
-from smartmeter.hosts import Gate, OwnHost, listed
+from smartmeter.hosts import Gate, OwnHost, is_loopback, listed
 from smartmeter.locks import exclusive
 from smartmeter.settings import Settings, write_private
 from smartmeter.variables import SettingsError
@@ -364,19 +363,12 @@ def _bind(settings: Settings) -> socket.socket:
     """A socket bound to the loopback address in SMW_CLICKHOUSE_URL. Raises UserError."""
     address = urlsplit(settings.clickhouse.url)
     host, port = address.hostname or "", address.port or 8123
-    if host != "localhost" and not _is_loopback(host):
+    if not is_loopback(host):
         raise UserError(
             f"SMW_CLICKHOUSE_URL={settings.clickhouse.url} is not on this machine: "
             "the local endpoint serves a loopback address, such as http://127.0.0.1:8123"
         )
     return serving.listener(host, port, "SMW_CLICKHOUSE_URL")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def _fill(cells, meter_ids, first, minutes, bits):
             continue
         if meter_ids[row] != minutes[i].meter_id:
             row = _first_not_under(meter_ids, minutes[i].meter_id)
-        low, high, same = _code(minutes[i].min_watts), _code(minutes[i].max_watts), _digest(minutes[i], bits[i])
+        low, high, same = step_of(minutes[i].min_watts), step_of(minutes[i].max_watts), _digest(minutes[i], bits[i])
         cells[0, column].low = cells[0, column].high = 1
         cell = cells[row, column]
         if cell.low == 0:
@@ -163,8 +163,8 @@ def _fill(cells, meter_ids, first, minutes, bits):
 
 
 @compiled
-def _code(watts):
-    """See code_of."""
+def step_of(watts):
+    """code_of a single power, for compiled loops."""
     return _first_not_under(EDGES, watts) + 1
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, EDGES, FIRST_LEVEL_WATTS, STEPS_BELOW, STEPS_PER_OCTAVE, UPPER_WATTS, code_of
+from jobs.core.cells import DAY_MINUTES, FIRST_LEVEL_WATTS, STEPS_BELOW, STEPS_PER_OCTAVE, UPPER_WATTS, code_of, step_of
 from smartmeter.arrays import Int32s
 from smartmeter.compiled import compiled
 from smartmeter.settings import Settings
@@ -104,7 +104,7 @@ def rests(cells, last_minutes, first):
         for i in range(cells.shape[1]):
             if complete[i] and cells[m, i].low:
                 watts = UPPER_WATTS[cells[m, i].low] - (total_watts[i] - UPPER_WATTS[cells[m, i].high])
-                rest[m, i] = 1 if watts <= 0 else np.searchsorted(EDGES, watts) + 1
+                rest[m, i] = step_of(watts)
     return rest
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from jobs.core import cells as jobs_cells
 from jobs.core.cells import CELL, DAY_MINUTES, EDGES, FED_IN, HOUSE, NO_CELLS, Block, Cells, code_of, watts_of
 from smartmeter.power import MOST_WATTS
 from tests.oracle import EPOCH, midnight_ms
@@ -50,6 +51,7 @@ def test_a_code_stands_for_the_upper_end_of_its_step():
 @given(st.floats(0, MOST_WATTS, width=32))
 def test_the_codes_are_those_of_the_oracle(watts):
     [code] = code_of(np.array([watts], np.float32)).tolist()
+    assert jobs_cells.step_of(np.float32(watts)) == code
     assert code == step_of(watts) and watts_of(code) == end_of(code)
     assert watts <= watts_of(code) or code == 255
 

@@ -10,7 +10,7 @@ from http.server import ThreadingHTTPServer
 
 import pytest
 
-from smartmeter.hosts import Gate
+from smartmeter.hosts import Gate, is_loopback
 from smartmeter.kafka import offsets
 from smartmeter.settings import Settings
 from stack import metrics_gateway
@@ -120,3 +120,8 @@ def test_metrics_of_the_sink_and_of_flink(monkeypatch):
         assert [answer(server.server_port, host) for host in ("127.0.0.1", "evil.example")] == [200, 403]
         assert answer(server.server_port, "evil.example", "DELETE") == 403
         server.shutdown()
+
+
+def test_what_only_this_machine_reaches():
+    addresses = ("localhost", "127.0.0.1", "127.8.0.1", "::1", "0.0.0.0", "192.168.1.2", "sink.internal", "")
+    assert [is_loopback(address) for address in addresses] == [True] * 4 + [False] * 4

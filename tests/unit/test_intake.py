@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.disk_spool import BY_ARRIVAL, ENTRY
-from gateway.intake import MOST_AHEAD_MS, Intake, Message
-from gateway.source import Source
+from gateway.intake import Intake, Message
+from gateway.source import LONGEST_AHEAD_MS, Source
 from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 
 NOW = 1_800_000_000_000
@@ -102,7 +102,7 @@ def test_another_message_is_no_repeat():
 def test_messages_that_come_at_once_all_have_a_time():
     found, _ = intake(floor_ms=NOW + 3)
     assert stamps(found, message(), message(), message(at=1), message(at=9)) == [3, 4, 5, 9]
-    assert stamps(found, message(at=9 - MOST_AHEAD_MS)) == [9 - MOST_AHEAD_MS], "the clock was set back"
+    assert stamps(found, message(at=9 - LONGEST_AHEAD_MS)) == [9 - LONGEST_AHEAD_MS], "the clock was set back"
 
 
 def test_a_clock_at_1970_gives_the_time_of_arrival():

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from gateway.source import Source, is_sane
+from gateway.source import LONGEST_AHEAD_MS, Source, is_sane, stamp_ms
 from smartmeter.messages.codec import EXPORT
 
 CLAMP = Source(1, 2, "solar", "Europe/Amsterdam", "t", "p", Decimal(-1000), "at", silent_s=600.0)
@@ -12,6 +12,15 @@ CLAMP = Source(1, 2, "solar", "Europe/Amsterdam", "t", "p", Decimal(-1000), "at"
 def test_sign_and_unit():
     assert CLAMP.read({"p": 1.5}) == (-1500.0, 0)
     assert replace(CLAMP, quantity=EXPORT, factor=Decimal(10**6)).read({"p": Decimal("9007199254.740993")}) == (0, 2**53 + 1)
+
+
+def test_a_stamp_is_free_and_a_clock_that_was_set_back_is_followed():
+    assert [stamp_ms(1000, free_ms) for free_ms in (900, 1001, 1000 + LONGEST_AHEAD_MS, 1001 + LONGEST_AHEAD_MS)] == [
+        1000,
+        1001,
+        1000 + LONGEST_AHEAD_MS,
+        1000,
+    ]
 
 
 def test_a_name_stays_in_its_line():
