@@ -1,4 +1,4 @@
-"""Creates the tables and views of schema.sql in the settings' database, and sets how long rows stay in them."""
+"""Creates the tables and views of schema.sql in the settings' database, migrates tables of earlier releases, and sets how long rows stay."""
 
 from __future__ import annotations
 
@@ -6,10 +6,24 @@ from pathlib import Path
 
 from clickhouse_connect.driver.client import Client
 
+from smartmeter.errors import UserError
 from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
 
-STATEMENTS = [statement for statement in (Path(__file__).parent / "schema.sql").read_text().split(";\n") if statement.strip()]
+STORE = Path(__file__).parent
+
+
+def statements(file: Path) -> list[str]:
+    """The statements of a file of SQL; each ends in a semicolon at its line's end."""
+    return [statement for statement in file.read_text().split(";\n") if statement.strip()]
+
+
+STATEMENTS = statements(STORE / "schema.sql")
+VIEWS = [statement for statement in STATEMENTS if "CREATE OR REPLACE VIEW" in statement]
+TABLES = [statement for statement in STATEMENTS if statement not in VIEWS]
+MIGRATIONS = {int(file.stem.split("_")[0]): file for file in (STORE / "migrations").glob("*.sql")}
+"""Number -> what it changes in tables of earlier releases. A migration does no harm to a table that has its change already, such as a new
+one, so it may be repeated after a crash."""
 
 AGE_OF = {
     "daily_energy": "date",
@@ -29,15 +43,32 @@ def database(settings: Settings, run: Run) -> str:
 
 
 def create(client: Client, settings: Settings, run: Run = LIVE) -> None:
-    """Create what is missing, replace the views, set how long rows stay, and make the database the client's default.
+    """Create what is missing, migrate, replace the views, set how long rows stay, and make the database the client's default.
 
-    Data stays unchanged, except for rows older than retention_days or profile_days.
+    Data stays unchanged, except for rows older than retention_days or profile_days. Raises UserError if a later release has migrated it.
     """
     client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": database(settings, run)})
     client.database = database(settings, run)
-    for statement in STATEMENTS:
+    for statement in TABLES:
+        client.command(statement)
+    migrate(client, MIGRATIONS)
+    for statement in VIEWS:
         client.command(statement)
     _retain(client, dict.fromkeys(AGE_OF, settings.clickhouse.retention_days) | {"power_profile": settings.clickhouse.profile_days})
+
+
+def migrate(client: Client, migrations: dict[int, Path]) -> None:
+    """Make those changes that the client's database lacks, by their numbers. Each is recorded once all of its statements have run."""
+    done = {number for [number] in client.query("SELECT DISTINCT number FROM migrations").result_rows}
+    if later := done - migrations.keys():
+        raise UserError(
+            f"the ClickHouse database {client.database} was migrated by a later release (to number {max(later)}, this one knows "
+            f"{max(migrations)}): run that release, or set SMW_CLICKHOUSE_DATABASE to another database"
+        )
+    for number in sorted(migrations.keys() - done):
+        for statement in statements(migrations[number]):
+            client.command(statement)
+        client.insert("migrations", [(number, migrations[number].stem)], column_names=("number", "name"))
 
 
 def _retain(client: Client, days_of: dict[str, int]) -> None:

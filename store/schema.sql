@@ -1,5 +1,16 @@
--- Tables and views of Smart Meter Watchdog. Statements end in a semicolon at the line's end; running them again does no harm.
+-- Tables and views of Smart Meter Watchdog, as a new database gets them. Statements end in a semicolon at the line's end; running them again
+-- does no harm. A table that exists stays as it is: a change of a column also needs a file in migrations/, which brings such a table here.
 -- A row that comes again takes the place of the first one: at once where FINAL is used, as the views do.
+
+CREATE TABLE IF NOT EXISTS migrations
+(
+    number  Int32,
+    name    String,
+    applied DateTime64(3, 'UTC') DEFAULT now64(3) COMMENT 'when the last of its statements had run'
+)
+ENGINE = ReplacingMergeTree(applied)
+ORDER BY number
+COMMENT 'Files of store/migrations that this database has';
 
 CREATE TABLE IF NOT EXISTS houses
 (
@@ -32,10 +43,6 @@ ENGINE = ReplacingMergeTree(updated)
 ORDER BY (house_id, meter_id)
 COMMENT 'The meters of the houses';
 
-ALTER TABLE meters
-    ADD COLUMN IF NOT EXISTS parent Int32 COMMENT 'the meter that measures this one''s power too; 0: none but the mains',
-    ADD COLUMN IF NOT EXISTS role LowCardinality(String) DEFAULT if(kind = 'mains', 'grid', 'load') COMMENT 'as what it counts in house_balance: grid, solar, battery or load; within: as part of another';
-
 CREATE TABLE IF NOT EXISTS daily_energy
 (
     house_id   Int64   CODEC(Delta, ZSTD),
@@ -67,21 +74,6 @@ ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
 COMMENT 'Energy of each meter and local day, as known so far';
 
-ALTER TABLE daily_energy
-    ADD COLUMN IF NOT EXISTS refused Int64 CODEC(T64, ZSTD) COMMENT 'readings left out: no possible power, or times not in order',
-    ADD COLUMN IF NOT EXISTS hour_starts Array(DateTime64(3, 'UTC')) CODEC(Delta, ZSTD) COMMENT 'starts of the local hours in which some reading held, see energy_by_hour',
-    ADD COLUMN IF NOT EXISTS hours Array(UInt8) CODEC(ZSTD) COMMENT 'what the local clock shows at each of them, 0 to 23',
-    ADD COLUMN IF NOT EXISTS hour_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn in each of these hours, kWh; they add up to kwh',
-    ADD COLUMN IF NOT EXISTS hour_covered_s Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'time of each of them over which some reading held, s',
-    ADD COLUMN IF NOT EXISTS exported_kwh Float64 CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during the day, kWh; at the grid meter it is export',
-    ADD COLUMN IF NOT EXISTS hour_exported_kwh Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in during each of the hours, kWh; they add up to exported_kwh; empty: none',
-    ADD COLUMN IF NOT EXISTS gaps Int64 CODEC(T64, ZSTD) COMMENT 'readings that hold neither until the next one nor to the day''s end, see sparse_meters',
-    ADD COLUMN IF NOT EXISTS power_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn, kWh, by power alone; NULL without power, or without a register',
-    ADD COLUMN IF NOT EXISTS power_exported_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in, kWh, by power alone; NULL likewise',
-    ADD COLUMN IF NOT EXISTS register_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy drawn, kWh, by the register of import alone; NULL without one',
-    ADD COLUMN IF NOT EXISTS register_exported_kwh Nullable(Float64) CODEC(Gorilla, ZSTD) COMMENT 'energy fed in, kWh, by the register of export alone; NULL without one',
-    ADD COLUMN IF NOT EXISTS register_faults Int32 CODEC(T64, ZSTD) COMMENT 'readings of registers after which nothing counts: it fell, or rose by more than the connection delivers';
-
 CREATE TABLE IF NOT EXISTS thresholds
 (
     house_id         Int64   CODEC(Delta, ZSTD),
@@ -112,18 +104,6 @@ ENGINE = ReplacingMergeTree(revision)
 ORDER BY (house_id, meter_id, date)
 COMMENT 'What each meter''s power usually stays under, and what else is usual for it, by the local day on which that comes into force';
 
-ALTER TABLE thresholds
-    ADD COLUMN IF NOT EXISTS mains Nullable(Bool) COMMENT 'whether it is judged as mains; NULL, as all below, with too little history',
-    ADD COLUMN IF NOT EXISTS longest_run_minutes Array(Int32) CODEC(ZSTD) COMMENT 'the longest that it usually stays over 30 W, 60 W, 120 W and so on without a pause, min',
-    ADD COLUMN IF NOT EXISTS longest_off_minutes Nullable(Int32) COMMENT 'the longest that it is usually off, min',
-    ADD COLUMN IF NOT EXISTS longest_same_minutes Nullable(Int32) COMMENT 'the longest that its readings usually stay the same while on, min',
-    ADD COLUMN IF NOT EXISTS longest_gap_minutes Nullable(Int32) COMMENT 'the longest that it usually sends nothing while other meters of the house do, min',
-    ADD COLUMN IF NOT EXISTS hour_watts Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'of mains: the power that it may hold in each hour since midnight, W',
-    ADD COLUMN IF NOT EXISTS standby_watts Nullable(Float64) COMMENT 'of mains: the power that it falls to within a day, W',
-    ADD COLUMN IF NOT EXISTS dead_watts Nullable(Float64) COMMENT 'of mains: the power that it stays over, W',
-    ADD COLUMN IF NOT EXISTS rare_watts Array(Float64) CODEC(Gorilla, ZSTD) COMMENT 'of appliances: spans of power that it seldom draws, W: from, to, from, to, rising',
-    ADD COLUMN IF NOT EXISTS longest_silence_minutes Nullable(Int32) COMMENT 'the longest that the house usually sends nothing, min; the same for all of its meters';
-
 CREATE TABLE IF NOT EXISTS alerts
 (
     alert_id         String  CODEC(ZSTD)              COMMENT 'house_id/meter_id/start in ms, and /kind for alerts of duration',
@@ -151,14 +131,6 @@ ENGINE = ReplacingMergeTree(revision, retracted)
 ORDER BY (house_id, meter_id, start, rule)
 PRIMARY KEY (house_id, meter_id, start)
 COMMENT 'Episodes in which a meter, or its house, broke a rule, as known so far';
-
-ALTER TABLE alerts
-    ADD COLUMN IF NOT EXISTS kind LowCardinality(String) DEFAULT 'level' COMMENT 'the rule that opened it',
-    ADD COLUMN IF NOT EXISTS severity LowCardinality(String) DEFAULT 'warning' COMMENT 'info, warning or critical',
-    ADD COLUMN IF NOT EXISTS reason String CODEC(ZSTD) COMMENT 'why it was opened, with its figures',
-    ADD COLUMN IF NOT EXISTS ends_when String CODEC(ZSTD) COMMENT 'what ends it',
-    ADD COLUMN IF NOT EXISTS rule LowCardinality(String) COMMENT 'kind of an alert that may start together with others; empty for level and glitch',
-    MODIFY ORDER BY (house_id, meter_id, start, rule);
 
 CREATE TABLE IF NOT EXISTS power_profile
 (

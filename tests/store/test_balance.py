@@ -6,7 +6,6 @@ from datetime import date
 
 import pytest
 
-from store import schema
 from store.sink import COLUMNS, role, rows_by_table
 from tests.store.test_schema import DAY, energy, insert, time_of
 
@@ -122,16 +121,6 @@ def test_the_hours_of_a_day_add_up_to_it(writer, reader):
     assert found == [(time_of(0), 0, 3, 0, 0, 0, 3, 6, None, 50), (time_of(43_200), 12, 1, 5, 12, 4, 0, 4, pytest.approx(100 * 7 / 12), 75)]
     [day] = balance(reader, FLOWS)
     assert day == pytest.approx(tuple(sum(row[2:8][n] for row in found) for n in range(6)))
-
-
-def test_meters_stored_by_the_release_before_count_by_their_kind(writer, reader, database):
-    columns = COLUMNS["meters"]
-    for column in ("parent", "role"):
-        writer.command(f"ALTER TABLE meters DROP COLUMN {column}")
-    writer.insert("meters", [(1, 1, "mains", "mains", 0), (1, 2, "oven", "appliance", 0)], column_names=columns[: columns.index("parent")])
-    schema.create(writer, database)
-    insert(writer, "daily_energy", energy(1, 1, 3.0), energy(1, 2, 1.0))
-    assert reader.query("SELECT label, parent, own_kwh, consumption_kwh FROM appliance_share").result_rows == [("oven", 0, 1.0, 3.0)]
 
 
 def test_roles():

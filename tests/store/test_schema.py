@@ -189,20 +189,6 @@ def test_energy_by_hour_has_the_hours_of_the_newest_revision(writer, reader, met
         assert client.query(exported).result_rows == [(3, 0.0), (98, 1.5), (99, 0.0)]
 
 
-def test_a_table_of_the_release_before_gains_hours_and_export(writer, database):
-    insert(writer, "daily_energy", energy(1, 3, 2.5))
-    for column in ("hour_starts", "hours", "hour_kwh", "hour_covered_s", "exported_kwh", "hour_exported_kwh", "gaps", *FIGURES):
-        writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
-    schema.create(writer, database)
-    insert(writer, "daily_energy", energy(1, 4, 1.0, hours=[(0, 0, 1.0, 3600.0)], exported_kwh=2.0, hour_exported_kwh=[2.0]))
-    assert writer.query("SELECT meter_id, kwh, hours, hour_kwh FROM daily_energy ORDER BY meter_id").result_rows == [
-        (3, 2.5, [], []),
-        (4, 1.0, [0], [1.0]),
-    ]
-    assert writer.query("SELECT meter_id, kwh, exported_kwh FROM energy_by_hour").result_rows == [(4, 1.0, 2.0)]
-    assert writer.query("SELECT exported_kwh FROM daily_energy_by_label ORDER BY meter_id").result_rows == [(0.0,), (2.0,)]
-
-
 def test_meter_without_description_shows_without_label(writer, meters):
     insert(writer, "daily_energy", energy(1, 99, 1.0))
     assert writer.query("SELECT meter_id, label, kind FROM daily_energy_by_label").result_rows == [(99, "", "")]
@@ -293,59 +279,6 @@ def test_both_figures_of_meters_with_a_register(writer, meters):
     ]
 
 
-def test_a_table_of_the_last_release_gains_the_columns_of_this_one(writer, database):
-    kept = COLUMNS["daily_energy"][: COLUMNS["daily_energy"].index("refused")]
-    for view in ("data_quality", "daily_energy_by_label", "energy_by_hour", "sparse_meters", "sum_check"):
-        writer.command(f"DROP VIEW {view}")
-    for column in COLUMNS["daily_energy"][len(kept) :]:
-        writer.command(f"ALTER TABLE daily_energy DROP COLUMN {column}")
-    writer.insert("daily_energy", [energy(1, 1, 1.5)[: len(kept)]], column_names=kept)
-    schema.create(writer, database)
-    insert(writer, "daily_energy", energy(1, 2, 2.5, refused=3, hours=[(0, 0, 2.5, 3600.0)]))
-    assert writer.query("SELECT meter_id, kwh, refused FROM daily_energy_by_label ORDER BY meter_id").result_rows == [
-        (1, 1.5, 0),
-        (2, 2.5, 3),
-    ]
-    assert writer.query("SELECT meter_id, hour, kwh FROM energy_by_hour").result_rows == [(2, 0, 2.5)]
-
-
-def before_this_release(writer, table, new):
-    """Make a table as it was before it had the columns from `new` on, and its sort key had a rule. Returns its columns."""
-    [statement] = [statement for statement in schema.STATEMENTS if f"CREATE TABLE IF NOT EXISTS {table}\n" in statement]
-    kept = COLUMNS[table][: COLUMNS[table].index(new)]
-    for view in ("open_alerts", "top_meters", "alerts_by_zip", "alert_list"):
-        writer.command(f"DROP VIEW {view}")
-    writer.command(f"DROP TABLE {table}")
-    writer.command(statement.replace("start, rule)", "start)"))
-    for column in COLUMNS[table][len(kept) :]:
-        writer.command(f"ALTER TABLE {table} DROP COLUMN {column}")
-    return kept
-
-
-def test_alerts_of_the_last_release_gain_kind_and_severity(writer, database):
-    kept = before_this_release(writer, "alerts", "kind")
-    writer.insert("alerts", [alert(1, 1)[: len(kept)]], column_names=kept)
-    schema.create(writer, database)
-    insert(writer, "alerts", alert(1, 2))
-    assert writer.query("SELECT meter_id, alert_kind, severity, reason, ends_when FROM alert_list ORDER BY meter_id").result_rows == [
-        (1, "level", "warning", "", ""),
-        (2, "level", "critical", "2,000 W, over its limit of 330 W", "it falls to 330 W or less for 60 s"),
-    ]
-
-
-def test_alerts_of_the_last_release_take_those_of_other_kinds_beside_them(writer, reader, database):
-    kept = before_this_release(writer, "alerts", "kind")
-    writer.insert("alerts", [alert(1, 1)[: len(kept)], alert(1, 2)[: len(kept)]], column_names=kept)
-    schema.create(writer, database)
-    insert(writer, "alerts", alert(1, 1, excess_kwh=2.0, revision=2), alert(1, 2, rule="run"))
-    writer.command("OPTIMIZE TABLE alerts FINAL")
-    assert reader.query("SELECT meter_id, kind, excess_kwh FROM alerts ORDER BY ALL").result_rows == [
-        (1, "level", 2.0),
-        (2, "level", 0.5),
-        (2, "run", 0.5),
-    ]
-
-
 def test_alerts_of_several_kinds_that_start_together_each_have_a_row(writer, reader):
     insert(writer, "alerts", alert(1, 3), alert(1, 3, rule="run"), alert(1, 3, rule="band"))
     insert(writer, "alerts", alert(1, 3, rule="run", excess_kwh=2.0, revision=2), alert(1, 3, rule="band", retracted=1, revision=2))
@@ -358,18 +291,6 @@ def test_an_alert_of_the_whole_house_has_its_name(writer, reader, meters):
     for view in ("alert_list", "open_alerts", "top_meters"):
         assert reader.query(f"SELECT meter_id, label, kind FROM {view}").result_rows == [(0, "the house", "")]
     assert reader.query("SELECT zip, alerts FROM alerts_by_zip").result_rows == [("02138", 1)]
-
-
-def test_thresholds_of_the_last_release_gain_what_is_usual(writer, reader, database):
-    kept = before_this_release(writer, "thresholds", "mains")
-    writer.insert("thresholds", [threshold(1, 1)[: len(kept)]], column_names=kept)
-    schema.create(writer, database)
-    insert(writer, "thresholds", threshold(1, 2))
-    added = ", ".join(COLUMNS["thresholds"][len(kept) :])
-    assert reader.query(f"SELECT meter_id, limit_watts, {added} FROM thresholds ORDER BY meter_id").result_rows == [
-        (1, 330.0, *UNKNOWN),
-        (2, 330.0, *USUAL),
-    ]
 
 
 def test_newest_revision_of_a_threshold_shows(writer, reader):
