@@ -261,7 +261,7 @@ def gateway_problems(url: str) -> list[str]:
     if not kafka_up.value and waiting.value:
         problems.append(f"Kafka does not take the readings of the gateway, and {waiting.value:,.0f} wait on disk: its log has the reason")
     return problems + [
-        f"the meter {sample.labels['meter']} of house {sample.labels['house']} is silent: no reading has come for its silent_s"
+        "the meter {label} ({meter}) of house {house} is silent: no reading has come for its silent_s".format_map(sample.labels)
         for sample in families[SILENT]
         if sample.value
     ]

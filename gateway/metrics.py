@@ -11,6 +11,8 @@ REASONS = ("unknown topic", "retained", "repeated", "unusable", "same time", "no
 """Why a reading is left out."""
 MQTT_UP, KAFKA_UP, WAITING, SILENT = "smw_gateway_mqtt_up", "smw_gateway_kafka_up", "smw_gateway_waiting_readings", "smw_gateway_silent"
 """Metrics that ./smw status reads."""
+OF_METER = ("house", "meter", "label")
+"""The labels of a meter's metrics: the numbers of its house and its own, and what it is called."""
 
 
 class GatewayMetrics:
@@ -27,12 +29,12 @@ class GatewayMetrics:
         self.mqtt_up = Gauge(MQTT_UP, "Whether the MQTT broker is connected (1) or not (0)", registry=self.registry)
         self.kafka_up = Gauge(KAFKA_UP, "Whether Kafka took the last readings (1) or not (0)", registry=self.registry)
         self.silent = Gauge(
-            SILENT, "Whether a meter is silent for longer than its silent_s (1) or not (0)", ["house", "meter"], registry=self.registry
+            SILENT, "Whether a meter is silent for longer than its silent_s (1) or not (0)", OF_METER, registry=self.registry
         )
         self.newest = Gauge(
             "smw_gateway_last_reading_timestamp_seconds",
             "Time at which a meter's last reading arrived, or that of the start",
-            ["house", "meter"],
+            OF_METER,
             registry=self.registry,
         )
         self.http_requests = Counter("smw_gateway_http_requests", "HTTP requests, by status", ["status"], registry=self.registry)
@@ -52,11 +54,15 @@ class GatewayMetrics:
 
     def show(self, source: Source, newest_s: float, is_silent: bool) -> None:
         """Show when a meter's last reading arrived."""
-        labels = (str(source.house_id), source.label)
-        self.newest.labels(*labels).set(newest_s)
-        self.silent.labels(*labels).set(is_silent)
+        self.newest.labels(*_labels(source)).set(newest_s)
+        self.silent.labels(*_labels(source)).set(is_silent)
 
     def forget(self, source: Source) -> None:
         """Show nothing of a meter any more."""
         for metric in (self.newest, self.silent):
-            metric.remove(str(source.house_id), source.label)
+            metric.remove(*_labels(source))
+
+
+def _labels(source: Source) -> tuple[str, ...]:
+    """The values of OF_METER."""
+    return str(source.house_id), str(source.meter_id), source.label

@@ -125,11 +125,11 @@ def test_readings_lines_and_bursts_arrive_as_they_were_sent(settings):
         for _ in range(2):
             answer = posting.post("/readings", json=body)
             assert (answer.status_code, answer.json()) == (202, {"readings": 5})
-        until(lambda: metric(gateway, "smw_gateway_silent")["7", "fridge"] == 1)
+        until(lambda: metric(gateway, "smw_gateway_silent")["7", "2", "fridge"] == 1)
         lines = f"power,house=7,meter=2 watts=26.5 {now - 2000}\n".encode()
         influx = {"Authorization": f"Token {TOKEN}", "Content-Encoding": "gzip"}
         assert posting.post("/api/v2/write?precision=ms", content=gzip.compress(lines), headers=influx).status_code == 202
-        until(lambda: metric(gateway, "smw_gateway_silent")["7", "fridge"] == 0)
+        until(lambda: metric(gateway, "smw_gateway_silent")["7", "2", "fridge"] == 0)
         mine = Burst(
             7,
             "Europe/Amsterdam",

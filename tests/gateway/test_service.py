@@ -312,7 +312,7 @@ def test_the_stack_starts_it_and_its_status_and_metrics_show_a_silent_meter(sett
     write(settings, f"mqtt://127.0.0.1:{broker.port}", text=METERS.replace("topic: home/lamp", "topic: home/lamp, silent_s: 0.5"))
     services.start_meter_gateway(processes, settings)
     url = services.metrics_urls(settings)["gateway"]
-    silent = "the meter lamp of house 7 is silent: no reading has come for its silent_s"
+    silent = "the meter lamp (3) of house 7 is silent: no reading has come for its silent_s"
     try:
         until(lambda: status.gateway_problems(url) == [silent])
         broker.stop()

@@ -1,6 +1,7 @@
 """The metrics of the gateway."""
 
 import re
+from dataclasses import replace
 
 from prometheus_client import generate_latest
 
@@ -22,7 +23,10 @@ def test_the_document_lists_each_metric():
 
 def test_a_meter_that_is_no_more_is_not_shown():
     metrics = GatewayMetrics()
+    other = replace(CLAMP, meter_id=9)
     metrics.show(CLAMP, 5.0, True)
-    assert f'{SILENT}{{house="1",meter="solar"}} 1.0\n' in shown(metrics)
-    metrics.forget(CLAMP)
-    assert "solar" not in shown(metrics)
+    metrics.show(other, 6.0, False)
+    assert f'{SILENT}{{house="1",label="solar",meter="2"}} 1.0\n' in shown(metrics)
+    assert f'{SILENT}{{house="1",label="solar",meter="9"}} 0.0\n' in shown(metrics), "two meters may have one label"
+    metrics.forget(other)
+    assert 'meter="2"' in shown(metrics) and 'meter="9"' not in shown(metrics)
