@@ -224,6 +224,8 @@ OF_METER = {
 }
 OF_METER_BY_HTTP = ("id", "label", "kind", "parent", "holds_s", "silent_s")
 BURST_S = Check(_number(0.1, 3600), "a time in s, from 0.1 to 3600")
+UNKNOWN = 0
+"""Stands for the id of a house or meter whose own has a mistake."""
 REGISTERS = {IMPORT: "import", EXPORT: "export"}
 """Quantity -> its key in a meter."""
 
@@ -239,10 +241,14 @@ class _Value(NamedTuple):
 
 
 class _Reader:
-    """Reads the nodes of a YAML document, and collects its mistakes. All values are read from their text, so that no zip becomes octal."""
+    """Reads the nodes of a YAML document, and collects its mistakes. All values are read from their text, so that no zip becomes octal.
+
+    What has a mistake is read on with what stands for it, so that all other mistakes are found, too. sources: where in the file, and what.
+    """
 
     def __init__(self, file: Path, environ: Mapping[str, str]):
         self.file, self.environ, self.mistakes = file, environ, list[str]()
+        self.sources: list[tuple[yaml.Node, Source]] = []
 
     def mistake(self, place: yaml.Node | yaml.Mark | None, sentence: str) -> None:
         mark = place.start_mark if isinstance(place, yaml.Node) else place
@@ -255,7 +261,7 @@ class _Reader:
         read = [(node, house) for node in self.items(found.get("houses"), "houses") if (house := self.house(node))]
         houses = [house for _, house in read]
         self.once([(node, house.house_id) for node, house in read], "two houses have the id {}: give each its own")
-        self.topics_once(houses)
+        self.topics_once()
         self.ways(root, found, houses)
         self.tokens([(node, house) for node, house in read if house.token])
         burst_s = self.value(found["burst_s"], "burst_s", BURST_S) if "burst_s" in found else 1.0
@@ -263,15 +269,14 @@ class _Reader:
 
     def ways(self, root: yaml.Node, found: Collection[str], houses: Sequence[House]) -> None:
         """Readings come by MQTT, by HTTP, or both."""
-        if self.mistakes:
-            return  # a house with a mistake is not among these
+        is_certain = not self.mistakes  # that a part is not used: what has a mistake may use it
         for key, uses, what in (
             ("broker", [house for house in houses if house.sources], "meters by MQTT"),
             ("http", [house for house in houses if house.token], "a token"),
         ):
             if uses and key not in found:
                 self.mistake(root, f"house {uses[0].house_id} has {what}, and the file has no {key}: add it")
-            elif key in found and not uses:
+            elif key in found and not uses and is_certain:
                 self.mistake(root, f"{key}: no house has {what}: leave it out, or see docs/connect.md for an example")
 
     def tokens(self, houses: Sequence[tuple[yaml.Node, House]]) -> None:
@@ -315,47 +320,43 @@ class _Reader:
 
     def house(self, node: yaml.Node) -> House | None:
         found = self.fields(node, "a house", (*OF_HOUSE, "meters"), needed=("id", "timezone", "meters"))
-        values = {
-            key: value for key, check in OF_HOUSE.items() if key in found and (value := self.value(found[key], key, check)) is not None
-        }
-        token, has_token = self.secret(node, "token", values), bool(values.keys() & {"token", "token_file"})
-        nodes = self.items(found.get("meters"), "meters")
-        if "id" not in values or "timezone" not in values:
+        if not found:
             return None
-        read = [(meter, *both) for meter in nodes if (both := self.meter(meter, values["id"], values["timezone"], has_token))]
-        self.once(
-            [(meter, of.meter_id) for meter, of, _ in read], f"two meters of house {values['id']} have the id {{}}: give each its own"
-        )
-        if len(read) == len(nodes):
-            self.parents([(meter, of) for meter, of, _ in read])
+        values = self.valid(found, OF_HOUSE)
+        token, has_token = self.secret(node, "token", values), bool(found.keys() & {"token", "token_file"})
+        house_id, timezone = values.get("id", UNKNOWN), values.get("timezone", "UTC")
+        read = [(meter, *self.meter(meter, house_id, timezone, has_token)) for meter in self.items(found.get("meters"), "meters")]
+        self.once([(meter, of.meter_id) for meter, of, _ in read], "two meters of the house have the id {}: give each its own")
+        self.parents([(meter, of) for meter, of, _ in read])
         meters, sources = tuple(of for _, of, _ in read), [source for _, _, some in read for source in some]
         by_mqtt, by_http = tuple(source for source in sources if source.topic), {of.meter_id: of for of in sources if not of.topic}
-        return House(values["id"], values["timezone"], values.get("zip", ""), meters, by_mqtt, by_http, token)
+        return House(house_id, timezone, values.get("zip", ""), meters, by_mqtt, by_http, token)
 
-    def meter(self, node: yaml.Node, house_id: int, timezone: str, has_token: bool) -> tuple[Meter, list[Source]] | None:
+    def meter(self, node: yaml.Node, house_id: int, timezone: str, has_token: bool) -> tuple[Meter, list[Source]]:
         before = len(self.mistakes)
-        found = self.values(node, "a meter", OF_METER, needed=("id", "label"))
-        preset = PRESETS[found["preset"]] if found.get("preset") else Preset("")
-        if len(self.mistakes) > before:
-            return None
+        nodes = self.fields(node, "a meter", OF_METER, needed=("id", "label"))
+        has_fields = len(self.mistakes) == before
+        found = self.valid(nodes, OF_METER)
+        meter = Meter(found.get("id", UNKNOWN), found.get("label", ""), found.get("kind", "appliance"), found.get("parent", 0))
+        if not has_fields or nodes.keys() - found.keys() - set(OF_METER_BY_HTTP):
+            return meter, []  # where its readings come from has a mistake
+        preset = PRESETS[found["preset"]] if "preset" in found else Preset("")
         is_by_http = has_token and not found.keys() & {"preset", "topic", "import_topic", "export_topic"}
         values = self.without_topic(node, found) if is_by_http else self.channels(node, found, preset)
         time = found.get("time", ARRIVAL)
         if time == DEVICE and not preset.time:
             self.mistake(node, "time: device takes a preset whose payload has a time, such as tasmota: write the row of names in the JSON")
-        if len(self.mistakes) > before:
-            return None
-        holds_s, first_topic = found.get("holds_s", 0), values[0].topic
+        holds_s = found.get("holds_s", 0)
         sources = [
             Source(
                 house_id,
-                found["id"],
-                found["label"],
+                meter.meter_id,
+                meter.label,
                 timezone,
                 value.topic,
                 value.path,
                 value.factor,
-                {ARRIVAL: "", DEVICE: preset.time}.get(time, time) if value.topic == first_topic else "",
+                {ARRIVAL: "", DEVICE: preset.time}.get(time, time) if value.topic == values[0].topic else "",
                 holds_s if value.quantity == POWER else 0,
                 found.get("silent_s", max(SILENT_S, holds_s)),
                 value.quantity,
@@ -363,7 +364,8 @@ class _Reader:
             )
             for value in values
         ]
-        return Meter(found["id"], found["label"], found.get("kind", "appliance"), found.get("parent", 0)), sources
+        self.sources += [(node, source) for source in sources if source.topic]
+        return meter, sources
 
     def without_topic(self, node: yaml.Node, found: Collection[str]) -> list[_Value]:
         """What stands for a meter whose readings come by HTTP."""
@@ -415,6 +417,8 @@ class _Reader:
 
     def parents(self, meters: Sequence[tuple[yaml.Node, Meter]]) -> None:
         parent_of = {meter.meter_id: meter.parent for _, meter in meters}
+        if UNKNOWN in parent_of:
+            return
         for node, meter in meters:
             above = [meter.meter_id]
             while parent := parent_of.get(above[-1], 0):
@@ -431,17 +435,21 @@ class _Reader:
         for node, number in ids:
             if number in seen:
                 self.mistake(node, sentence.format(number))
-            seen.add(number)
+            elif number != UNKNOWN:
+                seen.add(number)
 
-    def topics_once(self, houses: Sequence[House]) -> None:
+    def topics_once(self) -> None:
         """No value may count for two meters."""
-        seen: dict[tuple[str, str], Source] = {}
-        for source in (source for house in houses for source in house.sources):
-            if (other := seen.setdefault((source.topic, source.path), source)) is not source:
+        seen: dict[tuple[str, str], tuple[yaml.Node, Source]] = {}
+        repeated = set[yaml.Node]()
+        for node, source in self.sources:
+            above, other = seen.setdefault((source.topic, source.path), (node, source))
+            if other is not source and node not in repeated:
+                repeated.add(node)
+                line = above.start_mark.line + 1
                 self.mistake(
-                    None,
-                    f"{source.label} of house {source.house_id} and {other.label} of house {other.house_id} have the same value of the "
-                    f"topic {source.topic}: give each its own",
+                    node,
+                    f"{source.label} has the same value of the topic {source.topic} as {other.label} in line {line}: give each its own",
                 )
 
     def fields(self, node: yaml.Node, what: str, takes: Collection[str], needed: Sequence[str]) -> dict[str, yaml.Node]:
@@ -465,8 +473,11 @@ class _Reader:
 
     def values(self, node: yaml.Node, what: str, checks: Mapping[str, Check], needed: Sequence[str]) -> dict[str, Any]:
         """The valid values of a mapping of texts and numbers."""
-        found = self.fields(node, what, checks, needed)
-        read = {key: self.value(value, key, checks[key]) for key, value in found.items()}
+        return self.valid(self.fields(node, what, checks, needed), checks)
+
+    def valid(self, nodes: Mapping[str, yaml.Node], checks: Mapping[str, Check]) -> dict[str, Any]:
+        """The valid values of some nodes, by their keys; those without a check are left alone."""
+        read = {key: self.value(node, key, checks[key]) for key, node in nodes.items() if key in checks}
         return {key: value for key, value in read.items() if value is not None}
 
     def value(self, node: yaml.Node, key: str, check: Check) -> Any:

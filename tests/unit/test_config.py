@@ -131,7 +131,7 @@ def test_which_registers_a_device_may_lack_and_which_have_its_time():
         ("unit: kW", "import_topic: a/#", "9:87: import_topic: a/#: it takes the topic of one device"),
         ("parent: 1", "parent: 9", "8:9: parent: 9 is no meter of the house: give the id of one, or leave it out"),
         ("parent: 1", "parent: 2", "8:9: parent: meter 2 would contain itself: correct the parent of one of these meters"),
-        ("id: 3, label: roof", "id: 2, label: roof", "9:9: two meters of house 3 have the id 2: give each its own"),
+        ("id: 3, label: roof", "id: 2, label: roof", "9:9: two meters of the house have the id 2: give each its own"),
         ("power: a.0", "powr: a.0", "9:61: a meter has no key powr: it takes id, label"),
         ("power: a.0", "topic: a", "9:61: a meter has the key topic twice: leave one out"),
         ("topic: sun/power", "topic: sun/power, time: device", "9:9: time: device takes a preset whose payload has a time"),
@@ -164,10 +164,33 @@ def test_all_mistakes_are_reported():
     ]
 
 
+def test_a_mistake_hides_no_other():
+    """A wrong zone, id or kind does not keep the rest of its house and meter from being checked."""
+    found = mistakes(
+        GOOD.replace("timezone: Europe/Amsterdam", "timezone: Amsterdam")
+        .replace("parent: 1", "parent: 9")
+        .replace("kind: solar, topic: sun/power", "kind: sun, topic: dsmr/json")
+        .replace("power: a.0", "power: electricity_currently_delivered - electricity_currently_returned")
+        + GOOD[GOOD.index("  - id: 3") :]
+        .replace("id: 3\n", "id: three\n")
+        .replace("id: 3,", "id: 2,")
+        .replace("device: kettle", "device: pot")
+    )
+    assert [line.removeprefix("meters.yaml:") for line in found] == [
+        "4:15: timezone: Amsterdam: it takes an IANA time zone such as Europe/London",
+        "9:36: kind: sun: it takes one of mains, appliance, solar, battery, ev",
+        "8:9: parent: 9 is no meter of the house: give the id of one, or leave it out",
+        "10:9: id: three: it takes a whole number from 1 on",
+        "16:9: two meters of the house have the id 2: give each its own",
+        "9:9: roof has the same value of the topic dsmr/json as mains in line 7: give each its own",
+        "14:9: mains has the same value of the topic dsmr/json as mains in line 7: give each its own",
+    ]
+
+
 def test_a_value_that_two_meters_share_and_a_house_that_comes_twice():
     twice = mistakes(GOOD + GOOD[GOOD.index("  - id: 3") :])
     assert twice[0].startswith("meters.yaml:10:5: two houses have the id 3: give each its own")
-    assert "mains of house 3 and mains of house 3 have the same value of the topic dsmr/json: give each its own" in twice[1]
+    assert twice[1].startswith("meters.yaml:14:9: mains has the same value of the topic dsmr/json as mains in line 7: give each its own")
 
 
 @pytest.mark.parametrize("text", ["", "a: [", "- 1", "5", "&a [*a]", "broker: {}\nhouses: []", "\t", "? [a]\n: b"])
