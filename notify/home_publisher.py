@@ -20,6 +20,7 @@ from notify.metrics import NotifyMetrics
 from notify.mqtt_session import FAULTS, Session
 from notify.reader import Reader, after
 from notify.retained import Retained
+from smartmeter.kafka.connection import ErrorLog
 from smartmeter.kafka.consumers import SHOWN_AT_HOME, home_group
 from smartmeter.kafka.offsets import Place
 from smartmeter.local_days import now_ms
@@ -36,7 +37,7 @@ log = logging.getLogger("notify")
 class HomePublisher(threading.Thread):
     """A Home Assistant at work. Raises UserError when Kafka cannot be used. fault: why the thread has ended, unless it was stopped."""
 
-    def __init__(self, settings: Settings, config: HomeAssistant, external_url: str, metrics: NotifyMetrics):
+    def __init__(self, settings: Settings, config: HomeAssistant, external_url: str, metrics: NotifyMetrics, errors: ErrorLog):
         super().__init__(name=config.name, daemon=True)
         self._settings, self._config, self._metrics = settings, config, metrics
         self._stopping = threading.Event()
@@ -44,7 +45,7 @@ class HomePublisher(threading.Thread):
         self._retained = Retained(self._home.topics)
         self._attempts = Attempts(config.name, config, metrics)
         self._session: Session | None = None
-        self._reader = Reader(settings, home_group(settings), SHOWN_AT_HOME, metrics, self._stopping.is_set)
+        self._reader = Reader(settings, home_group(settings), SHOWN_AT_HOME, metrics, errors, self._stopping.is_set)
         self._places = self._reader.places()
         self._changed, self._taken = set[int](), dict[Place, int]()  # houses to look at; the offsets to commit
         self.fault: Exception | None = None

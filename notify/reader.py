@@ -26,18 +26,25 @@ log = logging.getLogger("notify")
 class Reader:
     """A consumer of some topics.
 
-    names: full name of a topic -> its name without the prefix. ends: the offset after the last message of each partition that was read to
-    its end.
+    names: full name of a topic -> its name without the prefix. errors: shared by the readers of a service. ends: the offset after the last
+    message of each partition that was read to its end.
     """
 
-    def __init__(self, settings: Settings, group_id: str, names: Iterable[str], metrics: NotifyMetrics, given_up: Callable[[], bool]):
-        self._settings, self._metrics, self._given_up = settings, metrics, given_up
+    def __init__(
+        self,
+        settings: Settings,
+        group_id: str,
+        names: Iterable[str],
+        metrics: NotifyMetrics,
+        errors: connection.ErrorLog,
+        given_up: Callable[[], bool],
+    ):
+        self._settings, self._metrics, self._errors, self._given_up = settings, metrics, errors, given_up
         self.names = {topic(settings, name): name for name in names}
         self._framing = framing(settings)
-        self._errors = connection.ErrorLog(settings, log)
         self.consumer = Consumer(
             connection.consumer(settings, group_id)
-            | {"auto.offset.reset": "earliest", "enable.partition.eof": True, "error_cb": self._errors.take}
+            | {"auto.offset.reset": "earliest", "enable.partition.eof": True, "error_cb": errors.take}
         )
         self.ends: dict[Place, int] = {}
 

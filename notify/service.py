@@ -72,7 +72,9 @@ class Notifier:
         """Deliver alerts until stop() is called."""
         connection.require_broker(self._settings)
         self._ledger = Ledger(self._settings, lambda: self._stopping)
-        self._reader = Reader(self._settings, notify_group(self._settings), NOTIFIED_OF, self._metrics, lambda: self._stopping)
+        self._errors = connection.ErrorLog(self._settings, log)
+        group_id = notify_group(self._settings)
+        self._reader = Reader(self._settings, group_id, NOTIFIED_OF, self._metrics, self._errors, lambda: self._stopping)
         try:
             with self._metrics_served():
                 self._start()
@@ -107,7 +109,7 @@ class Notifier:
         """Read what was delivered and what is known of houses, then start the routes and read alerts from where the last run ended."""
         places = self._reader.places()
         if self._routes.home:
-            self._home = HomePublisher(self._settings, self._routes.home, self._routes.external_url, self._metrics)
+            self._home = HomePublisher(self._settings, self._routes.home, self._routes.external_url, self._metrics, self._errors)
         read = self._read_all([place for place in places if self._reader.names[place.topic] != "alerts"])
         if self._stopping:
             return

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import socket
 import ssl
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -120,22 +121,24 @@ def no_right(error: KafkaError, settings: Settings) -> str:
 
 
 class ErrorLog:
-    """Logs the errors of a consumer, whose client recovers by itself.
+    """Logs the errors of consumers, whose clients recover by themselves. Threads may share one, so that each sentence is logged once.
 
     is_away: whether Kafka is away, and that has been logged. Whoever receives a message sets it to False.
     """
 
     def __init__(self, settings: Settings, log: logging.Logger):
         self._settings, self._log, self.is_away = settings, log, False
+        self._looking = threading.Lock()
 
     def take(self, error: KafkaError) -> None:
         """Log an error, unless it is unimportant. Raises UserError if the user lacks a right."""
         if error.code() in RIGHTS_MISSING:
             raise UserError(no_right(error, self._settings))
         if error.code() in AWAY:
-            if not self.is_away and (sentence := why_not(self._settings)):
-                self.is_away = True
-                self._log.warning("waiting: %s", sentence)
+            with self._looking:
+                if not self.is_away and (sentence := why_not(self._settings)):
+                    self.is_away = True
+                    self._log.warning("waiting: %s", sentence)
         elif error.code() not in UNIMPORTANT:
             self._log.warning("Kafka: %s", error.str())
 

@@ -1,6 +1,9 @@
 """Properties of Kafka clients; tests/pipeline/test_security.py uses them with real users and certificates."""
 
 import logging
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import certifi
 import pytest
@@ -61,6 +64,21 @@ def test_certificates_go_to_flink_as_text_and_to_librdkafka_as_a_file():
 def test_a_missing_right_is_reported(settings, who):
     sentence = no_right(KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED), settings)
     assert sentence.startswith(f"Kafka at broker:9092 does not let {who} do that (") and "docs/security.md" in sentence
+
+
+def test_consumers_that_share_a_log_report_once_that_kafka_is_away(caplog, monkeypatch):
+    together = threading.Barrier(2)
+
+    def why_not(_):
+        with suppress(threading.BrokenBarrierError):
+            together.wait(0.2)  # no other thread may be here
+        return "no broker answers"
+
+    monkeypatch.setattr(connection, "why_not", why_not)
+    errors = ErrorLog(OPEN, logging.getLogger("notify"))
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(errors.take, [KafkaError(KafkaError._ALL_BROKERS_DOWN)] * 2))
+    assert caplog.messages == ["waiting: no broker answers"]
 
 
 def test_that_kafka_is_away_is_logged_once_until_a_message_comes(caplog, monkeypatch):
