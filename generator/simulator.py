@@ -62,14 +62,19 @@ class Spike:
 
 @contextmanager
 def connected(address: str, spike: Spike) -> Iterator[mqtt.Client]:
-    """A client of the MQTT broker at an address (host:port); messages to SPIKE_TOPIC begin a spike. Raises UserError."""
+    """A client of the MQTT broker at an address (host:port); a message to SPIKE_TOPIC begins a spike, and is deleted. Raises UserError."""
     host, _, port = address.rpartition(":")
     client = mqtt.Client(CallbackAPIVersion.VERSION2)
 
     def subscribe(*_: Any) -> None:
         client.subscribe(SPIKE_TOPIC, 1)
 
-    client.on_connect, client.on_message = subscribe, lambda *_: spike.begin()
+    def begin(_: Any, __: Any, message: mqtt.MQTTMessage) -> None:
+        if message.payload:
+            spike.begin()
+            client.publish(SPIKE_TOPIC, qos=1, retain=True)
+
+    client.on_connect, client.on_message = subscribe, begin
     try:
         client.connect(host, int(port))
     except OSError as error:
