@@ -89,7 +89,7 @@ class DailyEnergy(Stage):
             held = np.append(held, taken_from(rows, alone, house.sections, house.timezone, self.spell.hold_ms))
         by_power, both = summed(hours.of_days(rows["day"].tolist()), held), dict[tuple[int, int], Both]()
         if by_register:
-            rows, by_power, both = decided(rows, by_power, by_register, bounds)
+            rows, by_power, both = decided(rows, by_power, by_register, bounds, house.running_ms)
         by_hour = hour_columns(rows, by_power, house.timezone)
         columns = zip(
             rows[["meter_id", "day", "readings", "duplicates", "refused", "covered_ms", "max_gap_ms", "gaps"]].tolist(),

@@ -462,7 +462,7 @@ def judge(
             _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule, rules)
     for house, clock_ms in clock.items():
         _close(registers, house, local_date(zones[house], clock_ms - allowed_lateness_ms) - ONE_DAY)
-    _decide(outcome, registers)
+    _decide(outcome, registers, clock)
     for key in outcome.days:
         _finish(outcome, key, zones[key[0]], clock.get(key[0], 0), allowed_lateness_ms)
     return outcome
@@ -474,14 +474,18 @@ def _close(registers, house, day):
             register.close(day)
 
 
-def _decide(outcome, registers):
-    """Let each register decide the hours of which its meter's power covers no more; keep the figures of both."""
+def _decide(outcome, registers, clock):
+    """Let each register decide the hours of which its meter's power covers no more; keep the figures of both.
+
+    Any power decides the hour of the house's newest reading (clock).
+    """
     of_days = defaultdict(lambda: {1: {}, 2: {}})
     for (house, meter, quantity), register in registers.items():
         for (day, start_ms), hour in register.hours().items():
             of_days[house, meter, day][quantity][start_ms] = hour
     for (house, meter, of_day), found in of_days.items():
         day, zone = outcome.days[house, meter, of_day], outcome.zones[house]
+        running = wall_hour(zone, clock[house] // QUARTER_MS) if local_date(zone, clock[house]) == of_day else None
         powered = {own: hour.covered_ms for own, hour in day.hours.items() if hour.covered_ms}
         day.figures = {
             "power_kwh": day.kwh if powered else None,
@@ -498,7 +502,8 @@ def _decide(outcome, registers):
                     gives[own] += hour.mwh
                     covers[own] += hour.covered_ms
             for own in gives:
-                if covers[own] >= powered.get(own, 0) and (covers[own] or gives[own]):
+                by_power = own == running and powered.get(own)
+                if covers[own] >= powered.get(own, 0) and (covers[own] or gives[own]) and not by_power:
                     setattr(day.hours[own], name, 3600 * gives[own] * PER_WATT)
                     day.hours[own].covered_ms = max(day.hours[own].covered_ms, covers[own])
         day.energy = sum(hour.energy for hour in day.hours.values())

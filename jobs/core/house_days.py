@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from jobs.core.energy import add, amounts, sums_of
+from jobs.core.local_hours import start_of_hour
 from jobs.core.sections import ARRIVED, SECTION, SECTION_1, SECTION_2, period_of
 from jobs.core.state_version import require_version, widened
 from jobs.core.totals import combined, daily, following
@@ -137,6 +138,11 @@ class HouseDays:
     def over_by_now(self, rules: Rules) -> int:
         """The last local day that is over by the house's own clock. If it is after closed_day, it is not closed yet."""
         return int(_day_at(midnights(self.timezone), self.clock_ms - rules.allowed_lateness_ms)) - 1
+
+    @property
+    def running_ms(self) -> int:
+        """Start of the local hour of the newest reading; NEVER before the first."""
+        return self.clock_ms if self.clock_ms == NEVER else start_of_hour(self.timezone, self.clock_ms)
 
     @property
     def all_sent(self) -> bool:

@@ -58,6 +58,12 @@ def _starts(timezone: str, day: int) -> Ints:
     return np.array(starts, np.int64)
 
 
+def start_of_hour(timezone: str, time_ms: int) -> int:
+    """The start (ms) of the local hour that contains a time."""
+    starts = _starts(timezone, int(day_of(timezone, time_ms)))
+    return int(starts[np.searchsorted(starts, time_ms, side="right") - 1])
+
+
 def _change(timezone: str, since_ms: int, end_ms: int) -> int:
     """The first time after since_ms, in ms, at which the clocks change; end_ms if they do not change before it."""
     offset_ms = _offset_ms(timezone, since_ms)

@@ -1,8 +1,11 @@
 """A meter with several quantities: which of them decides each hour, and both figures of each day, for the meter trade's sum check.
 
 A register decides an hour unless the meter's power covers more of it. So power fills what a register lacks: the hours before its first reading,
-after its newest, and around a fault. What a register shows of days that were closed before belongs to its day only if the meter has no power
-in that: else power has filled those days.
+after its newest, and around a fault. The hour that runs is decided by power if it has any: a register covers as much of it only when it is
+read, so the choice would change with each of its readings.
+
+What a register shows of days that were closed before belongs to its day only if the meter has no power in that: else power has filled those
+days.
 """
 
 from __future__ import annotations
@@ -62,14 +65,17 @@ def days_of_registers(registers: Mapping[int, Rows]) -> Rows:
     return rows
 
 
-def decided(rows: Rows, hours: Rows, registers: Mapping[int, Rows], midnight_ms: Ints) -> tuple[Rows, Rows, dict[tuple[int, int], Both]]:
+def decided(
+    rows: Rows, hours: Rows, registers: Mapping[int, Rows], midnight_ms: Ints, running_ms: int
+) -> tuple[Rows, Rows, dict[tuple[int, int], Both]]:
     """(RESULT, HOUR, (meter, day) -> its figures): what power and registers give together.
 
     rows: RESULT, by power. hours: HOUR of these days, by power. registers: quantity -> REGISTER_HOUR, likewise. midnight_ms: see midnights.
+    running_ms: start of the hour of the house's newest reading.
     """
     every = _side_by_side(hours, registers, midnight_ms)
     first = begins(every["meter_id"], every["day"])
-    day_keys, own, rows = _keys(every[first]), _decided(every[every["start_ms"] != EARLIER_MS]), rows.copy()
+    day_keys, own, rows = _keys(every[first]), _decided(every[every["start_ms"] != EARLIER_MS], running_ms), rows.copy()
     of_registers = np.isin(_keys(rows), day_keys)
     at = np.searchsorted(day_keys, _keys(rows))
     for name in SUMS:
@@ -113,13 +119,14 @@ def _side_by_side(hours: Rows, registers: Mapping[int, Rows], midnight_ms: Ints)
     return sums
 
 
-def _decided(every: Rows) -> Rows:
-    """HOUR of each _HOUR: by register, or by power where that covers more."""
+def _decided(every: Rows, running_ms: int) -> Rows:
+    """HOUR of each _HOUR: by register, or by power where that covers more, or any of the hour that runs."""
+    powered = (every["start_ms"] == running_ms) & (every["covered_ms"] > 0)
     hours = np.zeros(len(every), HOUR)
     for name in (*_KEY, *SUMS):
         hours[name] = every[name]
     for quantity, (energy_mj, energy_rest) in DECIDES.items():
-        covered_ms, mwh = every[f"covered_ms_{quantity}"], every[f"mwh_{quantity}"]
+        covered_ms, mwh = np.where(powered, 0, every[f"covered_ms_{quantity}"]), every[f"mwh_{quantity}"]
         by_register = (covered_ms >= every["covered_ms"]) & ((covered_ms > 0) | (mwh > 0))
         hours[energy_mj][by_register] = MJ_PER_MWH * mwh[by_register]
         hours[energy_rest][by_register] = 0

@@ -1,6 +1,7 @@
 """Which quantity of a meter decides its hours, and both figures of its days: hand-worked values."""
 
 import numpy as np
+import pytest
 
 from jobs.core.energy import HOUR
 from jobs.core.registers import EARLIER_MS, REGISTER_HOUR
@@ -31,10 +32,10 @@ def registers(*rows):
     return hours
 
 
-def judged(of_power, of_registers):
-    """(meter -> (kWh, exported kWh, hours covered), [(meter, hour, kWh, exported kWh, covered)], figures by meter)."""
+def judged(of_power, of_registers, running=23):
+    """running: the hour of the house's newest reading. (meter -> (kWh, exported kWh, hours covered), [(meter, hour, kWh, exported kWh, covered)], figures by meter)."""
     rows = days_of_registers(of_registers)
-    rows, hours, both = decided(rows, of_power, of_registers, MIDNIGHTS)
+    rows, hours, both = decided(rows, of_power, of_registers, MIDNIGHTS, AT + running * HOUR_MS)
     by_meter = {int(row["meter_id"]): (row["energy_mj"] / KWH_MJ, row["exported_mj"] / KWH_MJ, row["covered_ms"] / HOUR_MS) for row in rows}
     by_hour = [
         (
@@ -63,6 +64,24 @@ def test_import_and_export_are_decided_apart():
     by_meter, _, figures = judged(power, {IMPORT: registers((1, 0, 1, 0.5, 0)), EXPORT: registers((1, 0, 5, 1, 0), (2, 0, 3, 1, 0))})
     assert by_meter == {1: (2, 5, 1), 2: (0, 3, 1)}
     assert figures == {1: (2, 4, 1, 5, 0), 2: (None, None, None, 3, 0)}
+
+
+def test_power_decides_the_hour_that_runs_so_that_its_energy_rises_steadily():
+    """The meter draws 6 kW by its power and 6.6 kW by its register, which is read every quarter of an hour."""
+    found = []
+    for tenth in range(1, 11):
+        quarter = tenth * 10 // 25 / 4
+        registers_now = {IMPORT: registers((1, 3, 6.6, 1, 0), (1, 4, 6.6 * quarter, quarter, 0))}
+        found.append(judged(powers((1, 3, 6, 0, 1), (1, 4, 0.6 * tenth, 0, tenth / 10)), registers_now, running=4)[0][1])
+    assert found == [(pytest.approx(6.6 + 0.6 * tenth), 0, 1 + tenth / 10) for tenth in range(1, 11)]
+    over = {IMPORT: registers((1, 4, 6.6, 1, 0))}
+    assert judged(powers((1, 4, 6, 0, 1)), over, running=5)[0] == {1: (pytest.approx(6.6), 0, 1)}
+
+
+def test_of_the_hour_that_runs_a_register_decides_what_has_no_power():
+    register = {IMPORT: registers((1, 4, 2, 0.5, 0), (2, 4, 3, 0.5, 0)), EXPORT: registers((2, 4, 1, 0.75, 0))}
+    by_meter, by_hour, _ = judged(powers((2, 4, 4, 0, 0.25)), register, running=4)
+    assert by_meter == {1: (2, 0, 0.5), 2: (4, 0, 0.25)} and by_hour == [(1, 4, 2, 0, 0.5), (2, 4, 4, 0, 0.25)]
 
 
 def test_what_belongs_to_closed_days_counts_where_no_power_filled_them():
