@@ -1,6 +1,7 @@
 """The gateway's HTTP API: readings and bursts in, a token for each house. gateway.http_openapi describes it.
 
-A request is answered with 202 once Kafka has acknowledged all that it brings. Whatever is wrong with it, nothing of it is sent.
+A request is answered with 202, or 204 at InfluxDB's own paths, once Kafka has acknowledged all that it brings. Whatever is wrong with it,
+nothing of it is sent.
 """
 
 from __future__ import annotations
@@ -68,10 +69,11 @@ class Api:
         self._settings, self._delivery = settings, delivery
         self._in_flight: Counter[int] = Counter()
         self.use(config)
-        routes = [Route(path, self._post_readings, methods=["POST"]) for path in ("/readings", "/write", "/api/v2/write")]
         self.app = Starlette(
             routes=[
-                *routes,
+                Route("/readings", self._post_readings, methods=["POST"]),
+                Route("/write", self._post_lines, methods=["POST"]),
+                Route("/api/v2/write", self._post_lines, methods=["POST"]),
                 Route("/bursts", self._post_burst, methods=["POST"]),
                 Route("/health", self._health),
                 Route("/openapi.json", lambda _: JSONResponse(document())),
@@ -85,18 +87,21 @@ class Api:
         self._houses = [house for house in config.houses if house.token]
 
     async def _post_readings(self, request: Request) -> Response:
-        """Take readings in JSON or line protocol; at InfluxDB's own paths in line protocol, whatever the content type."""
+        """Take readings in JSON or line protocol."""
         house = self._house(request)
-        if request.url.path != "/readings" or _kind(request, (JSON, LINES)) == LINES:
-            precision = request.query_params.get("precision") or "ns"
-            return await self._taken(request, house, self._readings(lambda reader, body: reader.in_lines(body, precision)))
-        return await self._taken(request, house, self._readings(Reader.in_json))
+        read = self._in_lines(request) if _kind(request, (JSON, LINES)) == LINES else self._readings(Reader.in_json)
+        return _accepted(await self._taken(request, house, read))
+
+    async def _post_lines(self, request: Request) -> Response:
+        """Take readings in line protocol as InfluxDB does: whatever the content type, and with its answer, which some clients insist on."""
+        await self._taken(request, self._house(request), self._in_lines(request))
+        return Response(status_code=204)
 
     async def _post_burst(self, request: Request) -> Response:
         """Take a burst in Avro."""
         house = self._house(request)
         _kind(request, AVRO)
-        return await self._taken(request, house, self._burst)
+        return _accepted(await self._taken(request, house, self._burst))
 
     async def _health(self, _: Request) -> Response:
         """Whether readings are taken, in the words of InfluxDB's /health."""
@@ -114,8 +119,8 @@ class Api:
             )
         return found[0]
 
-    async def _taken(self, request: Request, house: House, read: Read) -> Response:
-        """The answer, once Kafka has what the request brings."""
+    async def _taken(self, request: Request, house: House, read: Read) -> int:
+        """The number of readings that the request brings, once Kafka has them. Raises Refusal."""
         with self._counted(house):
             parcel = await self._parcel(house, await _body(request), read)
             try:
@@ -125,7 +130,7 @@ class Api:
                 raise _try_again(
                     "Kafka has not acknowledged the readings: send them again; those that it has count as duplicates"
                 ) from None
-        return JSONResponse({"readings": parcel.size}, 202)
+        return parcel.size
 
     @contextmanager
     def _counted(self, house: House) -> Iterator[None]:
@@ -146,6 +151,11 @@ class Api:
             raise Refusal(422, str(error), error.by_position) from None
         except ForeignHouse:
             raise Refusal(403, f"the token is for house {house.house_id} alone, so nothing was taken") from None
+
+    def _in_lines(self, request: Request) -> Read:
+        """What reads the readings in lines, of the precision that the request names."""
+        precision = request.query_params.get("precision") or "ns"
+        return self._readings(lambda reader, body: reader.in_lines(body, precision))
 
     def _readings(self, read: Callable[[Reader, bytes], list[Reading]]) -> Read:
         """What reads the readings in a body."""
@@ -185,6 +195,10 @@ def _wrong_for(house: House, burst: Burst) -> str | None:
     if others := sorted(set(burst.meter_ids.tolist()) - house.by_http.keys()):
         return f"meter {others[0]}: no meter of the house has this number and sends by HTTP"
     return None
+
+
+def _accepted(readings: int) -> Response:
+    return JSONResponse({"readings": readings}, 202)
 
 
 def _try_again(sentence: str) -> Refusal:

@@ -40,13 +40,17 @@ REFUSALS = {
 """Status -> when a request is refused."""
 WAITING = ("429", "503")
 """Those with Retry-After."""
+COUNT: Json = {"type": "object", "properties": {"readings": {"type": "integer"}}, "required": ["readings"]}
+ACCEPTED: Json = {"202": {"description": "Kafka has acknowledged all of it.", "content": {JSON: {"schema": COUNT}}}}
+NO_CONTENT: Json = {"204": {"description": "Kafka has acknowledged all of it."}}
+"""The answers to what was taken: the project's own, and InfluxDB's."""
 
 
 def document() -> Json:
     """The OpenAPI document, version 3.1."""
     lines: Json = {"schema": {"type": "string"}, "example": "energy,house=7,meter=3 watts=42.5 1764489600\n"}
     readings: Json = {"schema": {"oneOf": [_ref("Reading"), {"type": "array", "items": _ref("Reading"), "minItems": 1}]}}
-    influx = _post("The path of InfluxDB, for clients that send line protocol to it.", {LINES: lines}, [_precision()])
+    influx = _post("The path of InfluxDB, for clients that send line protocol to it.", {LINES: lines}, [_precision()], NO_CONTENT)
     bursts: Json = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in AVRO}
     return {
         "openapi": "3.1.0",
@@ -73,16 +77,12 @@ def document() -> Json:
     }
 
 
-def _post(summary: str, content: Json, parameters: list[Json]) -> Json:
-    taken = {"type": "object", "properties": {"readings": {"type": "integer"}}, "required": ["readings"]}
+def _post(summary: str, content: Json, parameters: list[Json], taken: Json = ACCEPTED) -> Json:
     return {
         "summary": summary,
         "parameters": [_encoding(), *parameters],
         "requestBody": {"required": True, "content": content},
-        "responses": {
-            "202": {"description": "Kafka has acknowledged all of it.", "content": {JSON: {"schema": taken}}},
-            **{status: _answer(status, text) for status, text in REFUSALS.items()},
-        },
+        "responses": {**taken, **{status: _answer(status, text) for status, text in REFUSALS.items()}},
     }
 
 

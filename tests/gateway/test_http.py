@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import os
 import signal
 import socket
@@ -15,8 +14,11 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import httpx
+import influxdb
+import influxdb_client
 import numpy as np
 import pytest
+from influxdb_client.client.write_api import SYNCHRONOUS
 
 from gateway import http_delivery, service
 from gateway.http_openapi import MOST_IN_FLIGHT_OF_HOUSE
@@ -126,10 +128,9 @@ def test_readings_lines_and_bursts_arrive_as_they_were_sent(settings):
             answer = posting.post("/readings", json=body)
             assert (answer.status_code, answer.json()) == (202, {"readings": 5})
         until(lambda: metric(gateway, "smw_gateway_silent")["7", "2", "fridge"] == 1)
-        lines = f"power,house=7,meter=2 watts=26.5 {now - 2000}\n".encode()
-        influx = {"Authorization": f"Token {TOKEN}", "Content-Encoding": "gzip"}
-        assert posting.post("/api/v2/write?precision=ms", content=gzip.compress(lines), headers=influx).status_code == 202
+        write_as_influxdb_2(settings, 26.5, now - 2000)
         until(lambda: metric(gateway, "smw_gateway_silent")["7", "2", "fridge"] == 0)
+        write_as_influxdb_1(settings, 27, now - 1500)
         mine = Burst(
             7,
             "Europe/Amsterdam",
@@ -141,8 +142,8 @@ def test_readings_lines_and_bursts_arrive_as_they_were_sent(settings):
         )
         assert posting.post("/bursts", content=encode_burst(mine), headers={"Content-Type": "avro/binary"}).status_code == 202
         assert posting.post("/readings", json=[*body, {"meter": 3, "watts": 1}]).status_code == 422
-        assert metric(gateway, "smw_gateway_http_requests_total").items() >= {("202",): 4, ("422",): 1}.items()
-        assert metric(gateway, "smw_gateway_http_readings_total") == {(): 13}
+        assert metric(gateway, "smw_gateway_http_requests_total").items() >= {("202",): 3, ("204",): 2, ("422",): 1}.items()
+        assert metric(gateway, "smw_gateway_http_readings_total") == {(): 14}
         write(settings, token=NEW_TOKEN)
         gateway.reload()
         until(lambda: posting.post("/readings", json={}).status_code == 401)
@@ -159,10 +160,27 @@ def test_readings_lines_and_bursts_arrive_as_they_were_sent(settings):
         *first,
         *first,
         (now - 4999, now - 1999, [(2, POWER, [now - 2000], [26.5])]),
+        (now - 1999, now - 1499, [(2, POWER, [now - 1500], [27])]),
         (now - 1000, now, [(2, POWER, [now - 1000, now - 500], [1, 1])]),
     ]
     assert [burst["holds_s"] for burst in records(settings, "readings")][1] == [3600, 0]
     assert {meter["label"] for house in records(settings, "houses") for meter in house["meters"]} == {"mains", "fridge"}
+
+
+def write_as_influxdb_2(settings, watts, at_ms):
+    """Write a reading of meter 2 with the client of InfluxDB 2, packed, as Telegraf's output influxdb_v2 packs it."""
+    url = f"http://127.0.0.1:{settings.gateway.http_port}"
+    with influxdb_client.InfluxDBClient(url, TOKEN, org="", enable_gzip=True) as client:
+        point = influxdb_client.Point("power").tag("house", "7").tag("meter", "2").field("watts", watts)
+        client.write_api(SYNCHRONOUS).write("", record=point.time(at_ms, influxdb_client.WritePrecision.MS))
+
+
+def write_as_influxdb_1(settings, watts, at_ms):
+    """Write a reading of meter 2 with the client of InfluxDB 1, which takes no answer but 204."""
+    headers = {"Authorization": f"Token {TOKEN}"}
+    with influxdb.InfluxDBClient("127.0.0.1", settings.gateway.http_port, None, database="x", headers=headers) as client:
+        point = {"measurement": "power", "tags": {"meter": "2"}, "time": at_ms, "fields": {"watts": watts}}
+        assert client.write_points([point], time_precision="ms")
 
 
 def test_a_kafka_that_hangs_or_ends_takes_no_reading_with_it(settings, processes, monkeypatch):

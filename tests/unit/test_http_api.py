@@ -69,7 +69,7 @@ def test_what_could_be_sent_is_refused_until_kafka_has_it(client, scheme):
     for path, body, kind in (
         ("/readings", b"m,meter=2 watts=1", LINES),
         ("/write?precision=s", b"m,meter=2 watts=1", {}),
-        ("/api/v2/write?org=a&bucket=b", b"m,meter=2 watts=1", LINES),
+        ("/api/v2/write?bucket=&org=", b"m,meter=2 watts=1", LINES),
         ("/bursts", burst(), AVRO),
     ):
         assert client.post(path, content=body, headers=kind).status_code == 503
