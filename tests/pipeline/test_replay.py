@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import threading
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
@@ -18,16 +18,15 @@ from generator import history
 from generator.houses import House
 from generator.synthetic import synthetic_houses
 from smartmeter.kafka import topic_admin
-from smartmeter.kafka.offsets import Offsets
 from smartmeter.kafka.producer import Producer
 from smartmeter.messages.codec import Burst
 from smartmeter.messages.topics import RESULTS
-from smartmeter.run import Run
 from smartmeter.settings import ROOT
 from stack import services
 from store.client import reader, writer
 from tests.pipeline.conftest import run_job, store_all, values
 from tests.processes import python_workers
+from tests.topics import offsets
 from tests.waiting import STILL_S, until
 
 FIRST, DAYS = date(2026, 10, 29), 6  # clocks change on 1 November
@@ -132,33 +131,7 @@ def test_bursts_of_another_size_give_the_same(original, house):
         assert own and own == twins, table
 
 
-def test_a_replay_beside_the_old_results_over_a_crash_at_another_parallelism(original, settings):
-    home = settings.stack.home / "replay"
-    killed = []
-    killer = threading.Thread(target=lambda: killed.append(kill_a_worker(home / "run" / "pipeline.pid", settings, Run(into="again"))))
-    killer.start()
-    output = replay(settings.but(parallelism=4), "--from", str(FROM), "--to", str(TO), "--into", "again")
-    killer.join()
-    assert killed[0] and "messages read" in output
-    client = reader(settings.but(clickhouse_database="history_again"))
-    for table, where in REPLAYED.items():
-        assert values(client, table) == values(original, table, where), table
-
-
-def kill_a_worker(pid_file: Path, settings, run: Run) -> int:
-    """kill -9 a Python worker of a job, as soon as it has made results. Returns its pid."""
-    until(lambda: has_results(settings, run))
-    worker, *_ = python_workers(pid_file)
-    os.kill(worker, signal.SIGKILL)
-    return worker
-
-
-def has_results(settings, run: Run) -> bool:
-    with Offsets(settings, RESULTS, "none", run) as results:
-        return any(end for _, end in results.bounds().values())
-
-
-def test_a_replay_of_one_house_over_the_old_results_mends_them(original, settings, processes):
+def test_a_replay_over_a_crash_at_another_parallelism_mends_the_old_results(original, settings, processes):
     before = {table: values(original, table) for table in REPLAYED}
     damage = writer(settings, settings.clickhouse.database)
     for table, where in REPLAYED.items():
@@ -166,10 +139,26 @@ def test_a_replay_of_one_house_over_the_old_results_mends_them(original, setting
     damage.command(f"INSERT INTO daily_energy (house_id, meter_id, date, kwh, revision) VALUES (2, 1, '{FROM}', 99, 1)")
     assert len(values(original, "daily_energy")) < len(before["daily_energy"])
     services.start_sink(processes, settings)
-    replay(settings, "--from", str(FROM), "--to", str(TO), "--house", "2")
+    with ThreadPoolExecutor() as threads:
+        killed = threads.submit(kill_a_worker, settings.stack.home / "replay" / "run" / "pipeline.pid", settings, results(settings))
+        output = replay(settings.but(parallelism=4), "--from", str(FROM), "--to", str(TO))
+        assert killed.result() and "messages read" in output
     processes.stop("sink")
     for table in REPLAYED:
         assert values(original, table) == before[table], table
+
+
+def kill_a_worker(pid_file: Path, settings, before: int) -> int:
+    """kill -9 a Python worker of a job, as soon as there are more results than before. Returns its pid."""
+    until(lambda: results(settings) > before)
+    worker, *_ = python_workers(pid_file)
+    os.kill(worker, signal.SIGKILL)
+    return worker
+
+
+def results(settings) -> int:
+    """How many messages the topics of results hold."""
+    return sum(end for _, end in offsets(settings, RESULTS, "none").bounds().values())
 
 
 def test_days_that_a_clock_ahead_has_closed_come_back_by_the_way_that_quality_names(original, settings):
@@ -180,7 +169,9 @@ def test_days_that_a_clock_ahead_has_closed_come_back_by_the_way_that_quality_na
     empty = doubtful[doubtful["known"] == 0]
     assert empty[["date", "late_readings"]].values.tolist() == [[pd.Timestamp(third), 1440], [pd.Timestamp(second), 1440]]
     replay(settings, "--from", str(second), "--to", str(third), "--house", str(AHEAD), "--with-late", "--into", "with_late")
-    assert reader(settings.but(clickhouse_database="history_with_late")).query(energy).result_rows == [(second, 24.0), (third, 24.0)]
+    beside = reader(settings.but(clickhouse_database="history_with_late"))
+    assert beside.query(energy).result_rows == [(second, 24.0), (third, 24.0)]
+    assert {row[0] for table in REPLAYED for row in beside.query(f"SELECT house_id FROM {table}").result_rows} == {AHEAD}
 
 
 @pytest.mark.parametrize(
