@@ -125,7 +125,7 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
                     "--jobmanager",
                     flink.address,
                     "--detached",
-                    *savepoints.restore_options(state, run),
+                    *savepoints.restore_options(state),
                     *sent,
                     "--pyClientExecutable",
                     sys.executable,

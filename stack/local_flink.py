@@ -52,7 +52,7 @@ def start_job(
     state, newest = state_to_start_from(settings, job_file.stem, savepoint), newest_state(settings, job_file.stem)
     rest_port = free_port()
     own_run = run_from(state) if run == LIVE else run
-    command = flink_run_command(settings, job_file, restore_options(state, own_run), rest_port)
+    command = flink_run_command(settings, job_file, restore_options(state), rest_port)
     start_page(processes, settings, job_file.stem, rest_port)
     processes.start(job_file.stem, command, flink_environ(settings, job_file.stem, own_run), ends)
 

@@ -74,16 +74,19 @@ def keep_offsets(folder: Path, offset_of: dict[int, int]) -> None:
     (folder / OFFSETS).write_text(specific_offsets(offset_of))
 
 
-def restore_options(state: str | None, run: Run = LIVE) -> list[str]:
-    """The options of flink run that start a job's run from a state. Between a replay's topic and the running job's, only the houses go on."""
+def restore_options(state: str | None) -> list[str]:
+    """The options of flink run that start a job from a state.
+
+    Only the source and the houses keep what goes on, and their operators have the same uid in all releases. The sink keeps nothing, but its
+    uid has a number of Flink's plan, which changes with the job. Between a replay's topic and the running job's, only the houses go on.
+    """
     if not state:
         return []
     is_checkpoint = state.rsplit("/", 1)[-1].startswith("chk-")
-    other_topic = bool(run.anew or run.offsets)
     return [
         *["--fromSavepoint", state],
         *["--claimMode", "claim"] * is_checkpoint,  # claimed: deleted once newer ones are there
-        *["--allowNonRestoredState"] * other_topic,
+        "--allowNonRestoredState",
     ]
 
 

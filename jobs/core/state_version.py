@@ -16,7 +16,7 @@ def require_version(version: int, understood: int) -> None:
     if version != understood:
         raise StateFault(
             f"a checkpoint of state version {version}, but this release reads version {understood}: "
-            "restore it with the release that wrote it, or replay"
+            "restore it with the release that wrote it, or start without it, which reads the topic again (docs/upgrade.md)"
         )
 
 

@@ -26,6 +26,7 @@ from smartmeter.kafka.offsets import Lags, uncommitted
 from smartmeter.messages import topics
 from smartmeter.messages.codec import encode_burst
 from smartmeter.settings import ROOT, Settings
+from smartmeter.state_folders import folder_at
 from stack import local_flink, metrics_gateway, ports, rest_keys, savepoints, services
 from stack.flink import Flink
 from store import schema
@@ -170,10 +171,16 @@ def test_flink_reports_lag_state_and_restarts(flink):
     assert sum(flink[f"{OF_JOBS}numRestarts"].values()) == 0
 
 
+OPERATORS_OF_EVERY_RELEASE = {"1_source": "d3f21cabc6fe0fdf76c8be915bdb22a2", "houses": "f290ae7f492a2d33649f51da4aced528"}
+"""uid -> the operator's id that Flink makes of it. With another one, a job would start without the state that a release left."""
+
+
 def test_a_savepoint_is_taken_of_a_job_that_goes_on(observed):
     done = subprocess.run([ROOT / "smw", "savepoint"], env=os.environ | observed.environ(), text=True, capture_output=True)
     assert done.returncode == 0, done.stderr
-    assert savepoints.require_savepoint(done.stdout.splitlines()[-1])
+    metadata = (folder_at(savepoints.require_savepoint(done.stdout.splitlines()[-1])) / savepoints.METADATA).read_bytes()
+    for operator in OPERATORS_OF_EVERY_RELEASE.values():
+        assert bytes.fromhex(operator) in metadata
     assert list(Flink(f"127.0.0.1:{observed.flink.ui_port}").jobs().values()) == ["pipeline"]
 
 

@@ -59,21 +59,17 @@ def test_a_folder_that_is_no_savepoint_is_refused(tmp_path):
     assert require_savepoint("s3://bucket/savepoint") == "s3://bucket/savepoint"
 
 
-ANEW = Run(replay_from="2026-11-01", replay_to="2026-11-02", archived=True, anew=1)
-
-
 @pytest.mark.parametrize(
-    "run, state, options",
+    "state, options",
     [
-        (LIVE, None, []),
-        (LIVE, "file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1"]),
-        (LIVE, "file:///a/chk-7", ["--fromSavepoint", "file:///a/chk-7", "--claimMode", "claim"]),
-        (ANEW, "file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1", "--allowNonRestoredState"]),
-        (Run(offsets="partition:0,offset:3"), "file:///a/b", ["--fromSavepoint", "file:///a/b", "--allowNonRestoredState"]),
+        (None, []),
+        ("file:///a/savepoint-1", ["--fromSavepoint", "file:///a/savepoint-1", "--allowNonRestoredState"]),
+        ("file:///a/chk-7", ["--fromSavepoint", "file:///a/chk-7", "--claimMode", "claim", "--allowNonRestoredState"]),
+        ("s3://bucket/savepoint-1", ["--fromSavepoint", "s3://bucket/savepoint-1", "--allowNonRestoredState"]),
     ],
 )
-def test_options_of_flink_run(run, state, options):
-    assert restore_options(state, run) == options
+def test_options_of_flink_run(state, options):
+    assert restore_options(state) == options
 
 
 def test_the_place_in_the_topic_that_the_source_of_a_savepoint_has():
@@ -132,7 +128,6 @@ def test_state_that_lies_elsewhere_is_taken_at_its_address():
     settings = Settings().but(checkpoint_dir="s3://bucket/x/", topic_prefix="x.")
     assert savepoints_of(settings, "spikes") == "s3://bucket/x/savepoints/x.spikes"
     assert require_savepoint("s3://bucket/savepoint-1") == "s3://bucket/savepoint-1"
-    assert restore_options("s3://bucket/savepoint-1") == ["--fromSavepoint", "s3://bucket/savepoint-1"]
 
 
 def complete(folder: Path, age_s: float) -> None:
