@@ -8,8 +8,9 @@ import os
 import subprocess
 import sys
 import threading
+from collections import defaultdict
 from contextlib import contextmanager
-from itertools import repeat
+from itertools import islice, repeat
 
 import numpy as np
 import pytest
@@ -79,24 +80,32 @@ def write(settings, url, more="", text=METERS):
 
 
 @contextmanager
-def devices(broker):
-    """Publishes with QoS 1. Returns once the broker has acknowledged it."""
+def connected(broker):
+    """A client of the broker, which sends as many messages at once as there are."""
     client, ready = mqtt.Client(CallbackAPIVersion.VERSION2), threading.Event()
+    client.max_inflight_messages_set(0)
     client.username_pw_set(USER, SECRET)
     client.on_connect = lambda *_: ready.set()
     client.connect("127.0.0.1", broker.port)
     client.loop_start()
     assert ready.wait(60)
-
-    def publish(topic, payload, **others):
-        sent = client.publish(topic, payload if isinstance(payload, (str, bytes)) else json.dumps(payload), qos=1, **others)
-        sent.wait_for_publish(STILL_S)
-
     try:
-        yield publish
+        yield client
     finally:
         client.disconnect()
         client.loop_stop()
+
+
+@contextmanager
+def devices(broker):
+    """Publishes with QoS 1. Returns once the broker has acknowledged it."""
+    with connected(broker) as client:
+
+        def publish(topic, payload, **others):
+            sent = client.publish(topic, payload if isinstance(payload, (str, bytes)) else json.dumps(payload), qos=1, **others)
+            sent.wait_for_publish(STILL_S)
+
+        yield publish
 
 
 @contextmanager
@@ -144,10 +153,15 @@ def watts(settings, meter):
     return [power for _, power in readings(settings).get(meter, [])]
 
 
+def metric(gateway, name) -> dict[tuple[str, ...], float]:
+    """Values of the labels -> value."""
+    samples = (sample for family in gateway._metrics.registry.collect() for sample in family.samples)
+    return {tuple(sample.labels.values()): sample.value for sample in samples if sample.name == name}
+
+
 def left_out(gateway) -> dict[str, float]:
     """Reason -> readings that were left out."""
-    samples = (sample for metric in gateway._metrics.registry.collect() for sample in metric.samples)
-    return {sample.labels["reason"]: sample.value for sample in samples if sample.name == "smw_gateway_left_out_total"}
+    return {reason: readings for (reason,), readings in metric(gateway, "smw_gateway_left_out_total").items()}
 
 
 def test_readings_of_a_house_arrive_and_what_cannot_be_used_holds_up_nothing(settings, broker):
@@ -227,17 +241,60 @@ def test_readings_wait_on_disk_while_kafka_is_away(settings, broker, caplog, mon
     assert "no Kafka broker answers" in caplog.text and caplog.text.count("the spool is full") == 1
 
 
-def test_a_broker_that_is_killed_keeps_what_it_had(settings, broker):
+def test_each_reading_of_a_thousand_devices_and_of_one_that_floods_arrives_once(settings, tmp_path):
+    sent = {f"{house}/{meter}": list(range(3)) for house in range(1, 51) for meter in range(1, 21)} | {"50/20": list(range(2000))}
+    with Mosquitto(tmp_path, SECRET, more="max_queued_messages 100000\n") as broker:
+        write(settings, f"mqtt://127.0.0.1:{broker.port}", text=METERS.partition("  - id: 7")[0] + houses_of(sent))
+        with subscribed(settings) as gateway, connected(broker) as client:
+            for number in range(2000):
+                for topic, numbers in sent.items():
+                    if number < len(numbers):
+                        client.publish(topic, str(number), qos=1)
+            until(
+                lambda: (
+                    metric(gateway, "smw_gateway_sent_readings_total")[()] + sum(left_out(gateway).values()) == sum(map(len, sent.values()))
+                )
+            )
+            assert left_out(gateway) == dict.fromkeys(REASONS, 0)
+    arrived = defaultdict(list)
+    for burst in records(settings, "readings"):
+        watts = iter(burst["watts"])
+        for meter, count in zip(burst["meter_ids"], burst["counts"]):
+            arrived[f"{burst['house_id']}/{meter}"] += islice(watts, count)
+    assert arrived == sent
+
+
+def houses_of(topics):
+    """The part of a file that has the meters of topics such as 3/12: house 3, meter 12."""
+    meters = defaultdict(list)
+    for topic in topics:
+        house, _, meter = topic.partition("/")
+        meters[house].append(f"{{{{id: {meter}, label: x, topic: {topic}}}}}")
+    return "".join(f"  - {{{{id: {house}, timezone: UTC, meters: [{', '.join(of_it)}]}}}}\n" for house, of_it in meters.items())
+
+
+def test_a_broker_that_was_away_that_is_killed_and_restarted_has_what_was_published(settings, broker, tmp_path, caplog):
+    broker.stop()
     write(settings, f"mqtt://127.0.0.1:{broker.port}")
-    with subscribed(settings) as gateway:
-        for n in range(3):
+    with running(Gateway(settings)) as gateway:
+        until(lambda: "no connection (Connection refused)" in caplog.text)
+        for n, end in enumerate((broker.stop, broker.kill, broker.kill)):
+            broker.start()
+            until(lambda: gateway._link.is_up)
             with devices(broker) as publish:
                 publish("home/lamp", str(n))
                 until(lambda: len(watts(settings, 3)) == n + 1)
-            broker.kill()
-            broker.start()
-            until(lambda: gateway._link.is_up)
-    assert watts(settings, 3) == [0, 1, 2]
+            end()
+    for n, end in enumerate((broker.stop, broker.kill), 3):  # while the gateway is away
+        broker.start()
+        with devices(broker) as publish:
+            publish("home/lamp", f"{n}.5")
+        until(lambda: f"{n}.5".encode() in (tmp_path / "mosquitto.db").read_bytes())
+        end()
+    broker.start()
+    with subscribed(settings):
+        until(lambda: len(watts(settings, 3)) == 5)
+    assert watts(settings, 3) == [0, 1, 2, 3.5, 4.5]
 
 
 def test_the_configuration_is_read_again_and_one_with_a_mistake_is_not_used(settings, broker, caplog):
@@ -260,13 +317,18 @@ def test_the_configuration_is_read_again_and_one_with_a_mistake_is_not_used(sett
 def test_what_is_wrong_with_the_broker_is_one_sentence_and_the_gateway_goes_on(settings, broker, tmp_path, caplog):
     authority, other = Authority(tmp_path / "own"), Authority(tmp_path / "other")
     (folder := tmp_path / "tls").mkdir()
-    with Mosquitto(folder, SECRET, certificate=authority.issue("127.0.0.1")) as secured:
+    (old := tmp_path / "expired").mkdir()
+    with (
+        Mosquitto(old, SECRET, certificate=authority.issue("127.0.0.1", days=-1)) as expired,
+        Mosquitto(folder, SECRET, certificate=authority.issue("127.0.0.1")) as secured,
+    ):
         for url, more, sentence in (
             (f"mqtt://127.0.0.1:{free_port()}", "", "no connection (Connection refused)"),
             (f"mqtt://127.0.0.1:{broker.port}", "", None),
             (f"mqtts://127.0.0.1:{broker.port}", "", "takes no TLS at this port"),
             (f"mqtt://127.0.0.1:{secured.port}", "", "it closes the connection: check the port, and write mqtts://"),
-            (f"mqtts://127.0.0.1:{secured.port}", f", ca: {other.file}", "certificate is not trusted"),
+            (f"mqtts://127.0.0.1:{secured.port}", f", ca: {other.file}", "its certificate is not trusted ("),
+            (f"mqtts://127.0.0.1:{expired.port}", f", ca: {authority.file}", "its certificate is not trusted (certificate has expired)"),
         ):
             text = METERS.replace('password: "${{MQTT_PASSWORD}}"{more}', "password: wrong") if sentence is None else METERS
             write(settings, url, more, text)
