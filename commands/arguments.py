@@ -13,3 +13,10 @@ def add_from_savepoint(parser: argparse.ArgumentParser) -> None:
         help="start the job from this savepoint, a folder or an address "
         "(default: its newest checkpoint or savepoint, if they are in a folder of this machine)",
     )
+
+
+def add_installed(parser: argparse.ArgumentParser) -> None:
+    """Add --installed, for commands that submit a job to a cluster."""
+    parser.add_argument(
+        "--installed", action="store_true", help="send neither code nor packages: the nodes have them, as in the project's image"
+    )

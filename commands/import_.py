@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import get_args
 
 from commands import older_days
+from commands.arguments import add_installed
 from generator.channels import DatasetError, note
 from generator.meter_file import read_meter_file
 from importer import sendable, sending
@@ -58,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"the archive that keeps days older than what their house has sent (default: {archive_files.USUAL})",
     )
     parser.add_argument("--check", action="store_true", help="read the files and report what is in them, but send nothing")
+    parser.add_argument(
+        "--jobmanager",
+        metavar="HOST:PORT",
+        help="take in older days on a Flink cluster: REST address of its JobManager (default: the local stack)",
+    )
+    parser.add_argument("--from-savepoint", metavar="DIR", help="with --jobmanager: the savepoint with which its pipeline was stopped")
+    add_installed(parser)
 
 
 def run(args: argparse.Namespace, settings: Settings) -> int:
@@ -66,6 +74,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
         raise UserError(f"--house {args.house}: houses are numbered from 1")
     if args.timezone:
         zone(args.timezone)
+    pipeline = older_days.pipeline_of(settings, args.jobmanager, args.from_savepoint, args.installed)
     try:
         folder = private_folder(private_folder(settings.stack.home) / "tmp")
         request = _request(args, settings)
@@ -78,17 +87,17 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             note_doubts(houses)
             print(_summary(houses))
             if not args.check:
-                _send(houses, spool.readings, args.archive, settings)
+                _send(houses, spool.readings, args.archive, pipeline, settings)
     except OSError as error:
         raise UserError(f"{error.filename or settings.stack.home}: {error.strerror}; SMW_HOME needs room for the readings") from None
     return 0
 
 
-def _send(houses: Sequence[SpooledHouse], readings: int, archive: Path, settings: Settings) -> None:
+def _send(houses: Sequence[SpooledHouse], readings: int, archive: Path, pipeline: older_days.Pipeline, settings: Settings) -> None:
     """Send what the houses hold: first what is older than what the system has of them, past the topic, then the rest."""
     older, newer = sending.divided(houses, settings.rules.max_jump_s, older_days.newest_ms(settings))
     sending.send_houses(houses, settings)
-    taken_in = older_days.take_in(older, archive, settings)
+    taken_in = older_days.take_in(older, archive, pipeline, settings)
     sent = sending.send(newer, readings - taken_in, settings)
     sending.note_repeated(houses)
     print(f"sent {sent + taken_in:,} readings of {len(houses)} houses" + f", {taken_in:,} of them as older days" * bool(taken_in))

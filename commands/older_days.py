@@ -8,20 +8,22 @@ and the tables are what they would be if all had come in order.
 from __future__ import annotations
 
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Collection, Iterable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import date, timedelta
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import cast
+from typing import Protocol, cast
 
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import Error as ClickHouseError
 
-from commands import archive
-from commands.replay import Work, follow, settings_of_replay
+from commands import archive, submit
+from commands.replay import CHECKPOINT_EVERY_S, ClusterJob, LocalJob, Work, follow, settings_of_replay
 from smartmeter.errors import UserError
 from smartmeter.kafka import archived, event_times
 from smartmeter.kafka.consumers import ARCHIVE, group_of
@@ -36,7 +38,7 @@ from smartmeter.messages.topics import topic
 from smartmeter.progress import ProgressLine
 from smartmeter.run import Run
 from smartmeter.settings import SMW, Settings
-from smartmeter.state_folders import folder_at, savepoints_of
+from smartmeter.state_folders import address, folder_at, savepoints_of
 from stack import lifecycle, local_flink, machine, savepoints
 from stack.flink import Flink
 from stack.ports import LOOPBACK
@@ -85,33 +87,166 @@ def newest_ms(settings: Settings) -> dict[int, int]:
     return found
 
 
-def take_in(bursts: Iterable[Burst], folder: Path, settings: Settings) -> int:
+class Pipeline(Protocol):
+    """The pipeline that takes in older days."""
+
+    @property
+    def own(self) -> Settings:
+        """Those of the job that reads houses anew."""
+
+    def require_ready(self) -> None:
+        """Raise UserError if it cannot take in older days."""
+
+    def stopped(self) -> AbstractContextManager[str]:
+        """Gives the address of the savepoint with which it has stopped. Within the context nobody starts it. Raises UserError."""
+
+    def read(self, processes: Processes, state: str, run: Run, work: Work, line: ProgressLine) -> str:
+        """Let a job from this savepoint read all of the run. Returns the address of its own savepoint. Raises UserError."""
+
+    def go_on(self, state: str) -> None:
+        """What follows, now that the savepoint to go on from is in its place. Raises UserError."""
+
+
+class OfStack:
+    """That of ./smw stack: it stops, and goes on afterwards."""
+
+    def __init__(self, settings: Settings):
+        self.settings = lifecycle.of_what_runs(settings)
+        self.flink = Flink(f"{LOOPBACK}:{self.settings.flink.ui_port}")
+
+    @cached_property
+    def own(self) -> Settings:
+        """See Pipeline."""
+        return settings_of_replay(self.settings)
+
+    def require_ready(self) -> None:
+        """See Pipeline."""
+        self._job()
+        place = self.settings.flink.checkpoint_dir
+        if place and not folder_at(place):
+            raise UserError(f"SMW_CHECKPOINT_DIR={place}: older days need a folder of this machine for savepoints")
+
+    @contextmanager
+    def stopped(self) -> Iterator[str]:
+        """See Pipeline."""
+        with lifecycle.paused(self.settings):
+            yield self.flink.savepoint(self._job(), savepoints_of(self.settings, PIPELINE), stop=True)
+
+    def read(self, processes: Processes, state: str, run: Run, work: Work, line: ProgressLine) -> str:
+        """See Pipeline."""
+        machine.set_up()
+        local_flink.start_job(processes, self.own, ends=True, savepoint=state, run=run)
+        went_on: list[str] = []
+
+        def stop() -> None:
+            flink = Flink(f"{LOOPBACK}:{self.own.flink.ui_port}")
+            [job_id] = flink.running()
+            went_on.append(flink.savepoint(job_id, place_of_anew(self.settings), stop=True))
+
+        follow(LocalJob(processes), work, line, stop)
+        return went_on[0]
+
+    def go_on(self, state: str) -> None:
+        """See Pipeline. Returns once it runs again."""
+        deadline = time.monotonic() + STALLED_S
+        while time.monotonic() < deadline:
+            if not (self.settings.stack.home / lifecycle.PAUSE).exists() and self._is_at_work():
+                return
+            time.sleep(POLL_S)
+        raise UserError(f"the older days are taken in, but the pipeline has not started again in {STALLED_S} s: start {SMW} stack")
+
+    def _job(self) -> str:
+        """The id of the only job in the Flink, the pipeline. Raises UserError."""
+        jobs: dict[str, str] = {}
+        with suppress(UserError):  # no Flink answers
+            jobs = self.flink.jobs()
+        if list(jobs.values()) != [PIPELINE]:
+            raise UserError(
+                f"some of these days are older than what their house has sent, and need {SMW} stack: its {PIPELINE} as the only job in the "
+                f"Flink at {self.flink.url}; for a cluster give --jobmanager and --from-savepoint"
+            )
+        return next(iter(jobs))
+
+    def _is_at_work(self) -> bool:
+        """Whether it runs, with all of its tasks."""
+        try:
+            return any(name == PIPELINE and self.flink.is_at_work(job_id) for job_id, name in self.flink.jobs().items())
+        except UserError:  # it is starting
+            return False
+
+
+class OfCluster:
+    """One on a Flink cluster that was stopped with a savepoint. Its user starts it again, from the savepoint that is printed."""
+
+    def __init__(self, settings: Settings, jobmanager: str, savepoint: str, installed: bool):
+        """installed: whether the nodes have the code and its packages."""
+        self.settings, self.flink, self.savepoint, self.installed = settings, Flink(jobmanager), savepoint, installed
+
+    @cached_property
+    def own(self) -> Settings:
+        """See Pipeline."""
+        return self.settings.but(
+            home=self.settings.stack.home.resolve() / "replay",
+            checkpoint_every_s=CHECKPOINT_EVERY_S,
+            checkpoint_dir=f"{self.settings.flink.checkpoint_dir}/anew",
+        )
+
+    def require_ready(self) -> None:
+        """See Pipeline."""
+        submit.require_room(self.flink, PIPELINE, self.settings)
+        for place in (self.settings.flink.checkpoint_dir, self.savepoint):
+            if not folder_at(place):
+                raise UserError(f"{place}: older days need savepoints in a folder that this machine reads too")
+        savepoints.require_savepoint(self.savepoint)
+
+    @contextmanager
+    def stopped(self) -> Iterator[str]:
+        """See Pipeline."""
+        yield savepoints.require_savepoint(self.savepoint)
+
+    def read(self, processes: Processes, state: str, run: Run, work: Work, line: ProgressLine) -> str:
+        """See Pipeline."""
+        job_id = submit.start(self.flink, PIPELINE, self.own.but(home=self.settings.stack.home), state, self.installed, run)
+        went_on: list[str] = []
+        try:
+            follow(
+                ClusterJob(self.flink, job_id),
+                work,
+                line,
+                lambda: went_on.append(self.flink.savepoint(job_id, place_of_anew(self.settings), stop=True)),
+            )
+        finally:
+            if job_id in self.flink.jobs():
+                self.flink.cancel(job_id)
+            if folder := folder_at(self.own.flink.checkpoint_dir):
+                shutil.rmtree(folder, ignore_errors=True)
+        return went_on[0]
+
+    def go_on(self, state: str) -> None:
+        """See Pipeline."""
+        print(f"Let the pipeline go on: {SMW} submit {PIPELINE} --jobmanager {self.flink.address} --from-savepoint {folder_at(state)}")
+
+
+def pipeline_of(settings: Settings, jobmanager: str | None, savepoint: str | None, installed: bool) -> Pipeline:
+    """The pipeline that takes in older days. Raises UserError."""
+    if bool(jobmanager) != bool(savepoint):
+        raise UserError(f"give --jobmanager together with --from-savepoint, the savepoint with which {SMW} savepoint --stop has stopped it")
+    return OfCluster(settings, jobmanager, savepoint, installed) if jobmanager and savepoint else OfStack(settings)
+
+
+def take_in(bursts: Iterable[Burst], folder: Path, pipeline: Pipeline, settings: Settings) -> int:
     """Take in the bursts of older days. Returns the number of their readings. Raises UserError."""
     settings = lifecycle.of_what_runs(settings)
     found = iter(bursts)
     if not (burst := next(found, None)):
         return 0
-    flink = Flink(f"{LOOPBACK}:{settings.flink.ui_port}")
-    pipeline(flink)
+    pipeline.require_ready()
     folder = archive_files.folder_of(settings, folder)
     days = keep(chain([burst], found), folder)
     first = days.first - timedelta(days=1)  # begins no later in any time zone
     run = Run(replay_from=str(first), replay_to=str(date.today() + timedelta(days=2)), archived=True, anew=now_ms())
-    read_anew(days, run, folder, flink, settings)
+    read_anew(days, run, folder, pipeline, settings)
     return days.readings
-
-
-def pipeline(flink: Flink) -> str:
-    """The id of the only job in a Flink, the pipeline. Raises UserError."""
-    jobs: dict[str, str] = {}
-    with suppress(UserError):  # no Flink answers
-        jobs = flink.jobs()
-    if list(jobs.values()) != [PIPELINE]:
-        raise UserError(
-            f"some of these days are older than what their house has sent, and need {SMW} stack: its {PIPELINE} as the only job in the Flink "
-            f"at {flink.url}"
-        )
-    return next(iter(jobs))
 
 
 def keep(bursts: Iterable[Burst], folder: Path) -> OlderDays:
@@ -127,19 +262,18 @@ def keep(bursts: Iterable[Burst], folder: Path) -> OlderDays:
     return days
 
 
-def read_anew(days: OlderDays, run: Run, folder: Path, flink: Flink, settings: Settings) -> None:
+def read_anew(days: OlderDays, run: Run, folder: Path, pipeline: Pipeline, settings: Settings) -> None:
     """Let the pipeline go on as if the older days of an archive had come in order. Raises UserError."""
     print(
-        f"{days.first} to {days.last}: {len(days.houses):,} houses have sent newer readings. The pipeline pauses while it reads these houses "
-        "anew; live readings wait in Kafka.",
+        f"{days.first} to {days.last}: {len(days.houses):,} houses have sent newer readings, and are read anew. Until the pipeline goes on, live "
+        "readings wait in Kafka.",
         file=sys.stderr,
     )
-    machine.set_up()
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # a file of each house is open
-    with lifecycle.paused(settings):
-        state, offsets = stopped(flink, settings)
-        own = settings_of_replay(settings)
+    own = pipeline.own
+    with pipeline.stopped() as state:
+        offsets = offsets_of(state, settings)
         messages = archived.with_imported(settings, run, folder, folder, days.houses, offsets)
         with Processes(own.stack.home, Bound.of(own)) as processes, archived.in_kafka(own, run, messages), ProgressLine() as line:
             work = Work(own, run, event_times.folder_of(settings))
@@ -147,13 +281,11 @@ def read_anew(days: OlderDays, run: Run, folder: Path, flink: Flink, settings: S
             forgets = has_all_readings(settings)
             if forgets:
                 forget_minutes(days, settings)
-            local_flink.start_job(processes, own, ends=True, savepoint=state, run=run)
-            went_on: list[str] = []
-            follow(processes, work, line, lambda: went_on.append(stop(own, settings)))
+            went_on = pipeline.read(processes, state, run, work, line)
         if forgets:
             forget_stale(days.houses, run, settings)
-        publish(went_on[0], offsets, settings)
-    wait_until_at_work(flink, settings)
+        published = publish(went_on, offsets, settings)
+    pipeline.go_on(published)
 
 
 def has_all_readings(settings: Settings) -> bool:
@@ -162,34 +294,29 @@ def has_all_readings(settings: Settings) -> bool:
         return not any(begin for begin, _ in offsets.bounds().values())
 
 
-def stopped(flink: Flink, settings: Settings) -> tuple[str, dict[int, int]]:
-    """Stop the pipeline. Returns (the address of its savepoint, partition -> the offset at which it continues). Raises UserError."""
-    place = savepoints_of(settings, PIPELINE)
-    if not folder_at(place):
-        raise UserError(f"SMW_CHECKPOINT_DIR={settings.flink.checkpoint_dir}: older days need a folder of this machine for savepoints")
-    state = flink.savepoint(pipeline(flink), place, stop=True)
+def offsets_of(state: str, settings: Settings) -> dict[int, int]:
+    """Partition -> the offset at which the pipeline continues from a savepoint. Raises UserError."""
     folder, name = folder_at(state), topic(settings, "readings")
     assert folder
     offsets = savepoints.offsets_in((folder / savepoints.METADATA).read_bytes(), name)
     with Offsets(settings, ("readings",), group_of(settings, ARCHIVE)) as found:
         if {(name, partition) for partition in offsets} != found.bounds().keys():
             raise UserError(f"{folder} does not show where the pipeline continues in {name}; it goes on from there, without the older days")
-    return state, offsets
+    return offsets
 
 
-def stop(own: Settings, settings: Settings) -> str:
-    """Stop the job (own: its settings) that has read everything. Returns the address of its savepoint. Raises UserError."""
-    flink = Flink(f"{LOOPBACK}:{own.flink.ui_port}")
-    [job_id] = flink.running()
-    return flink.savepoint(job_id, f"{savepoints_of(settings, PIPELINE)}.anew", stop=True)  # where nobody starts from it yet
+def place_of_anew(settings: Settings) -> str:
+    """The address of the savepoints of the job that reads houses anew, where nobody starts from them yet."""
+    return f"{savepoints_of(settings, PIPELINE)}.anew"
 
 
-def publish(state: str, offsets: dict[int, int], settings: Settings) -> None:
-    """Make a savepoint the one that the pipeline goes on from, at its offsets (partition -> offset)."""
+def publish(state: str, offsets: dict[int, int], settings: Settings) -> str:
+    """Make a savepoint the one that the pipeline goes on from, at its offsets (partition -> offset). Returns its address."""
     folder, place = folder_at(state), folder_at(savepoints_of(settings, PIPELINE))
     assert folder and place
     savepoints.keep_offsets(folder, offsets)
-    folder.rename(place / folder.name)
+    place.mkdir(parents=True, exist_ok=True)
+    return address(str(folder.rename(place / folder.name)))
 
 
 def forget_minutes(days: OlderDays, settings: Settings) -> None:
@@ -224,21 +351,3 @@ def tables(settings: Settings) -> Iterator[Client]:
             yield client
     except ClickHouseError as error:
         raise UserError(reason(error, settings)) from None
-
-
-def wait_until_at_work(flink: Flink, settings: Settings) -> None:
-    """Wait until the pipeline runs again. Raises UserError if it does not."""
-    deadline = time.monotonic() + STALLED_S
-    while time.monotonic() < deadline:
-        if not (settings.stack.home / lifecycle.PAUSE).exists() and is_at_work(flink):
-            return
-        time.sleep(POLL_S)
-    raise UserError(f"the older days are taken in, but the pipeline has not started again in {STALLED_S} s: start {SMW} stack")
-
-
-def is_at_work(flink: Flink) -> bool:
-    """Whether the pipeline runs, with all of its tasks."""
-    try:
-        return any(name == PIPELINE and flink.is_at_work(job_id) for job_id, name in flink.jobs().items())
-    except UserError:  # it is starting
-        return False

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from confluent_kafka import KafkaError, KafkaException
 
@@ -27,6 +28,7 @@ from smartmeter.run import Run
 from smartmeter.settings import SMW, Settings
 from smartmeter.variables import SettingsError
 from stack import local_flink, machine, ports, services
+from stack.flink import ENDED, Flink
 from stack.processes import Processes
 from store.client import writer_password
 from store.schema import database
@@ -105,7 +107,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
             services.start_sink(processes, settings, of_run)
         local_flink.start_job(processes, settings, ends=True, run=of_run)
         with ProgressLine() as line:
-            follow(processes, work, line)
+            follow(LocalJob(processes), work, line)
     print(
         f'Replayed {args.first} to {args.last}. See: {SMW} sql "SELECT * FROM {database(settings, of_run)}.daily_energy '
         f"WHERE date BETWEEN '{args.first}' AND '{args.last}' ORDER BY house_id, date, meter_id\""
@@ -139,15 +141,49 @@ def settings_of_replay(settings: Settings) -> Settings:
     return ports.with_free_flink_port(own)
 
 
-def follow(processes: Processes, work: Work, line: ProgressLine, stop: Callable[[], None] | None = None) -> None:
+class FollowedJob(Protocol):
+    """A job whose end is awaited."""
+
+    logs: str
+    """Where its logs are."""
+
+    def has_ended(self) -> bool:
+        """Whether it has ended well. Raises UserError if it has not."""
+
+
+class LocalJob:
+    """A job in a Flink of its own on this machine."""
+
+    def __init__(self, processes: Processes):
+        self.processes, self.logs = processes, str(processes.log(local_flink.PIPELINE_JOB.stem))
+
+    def has_ended(self) -> bool:
+        """See FollowedJob."""
+        self.processes.check()
+        return self.processes.children[local_flink.PIPELINE_JOB.stem].poll() is not None
+
+
+class ClusterJob:
+    """A job on a Flink cluster."""
+
+    def __init__(self, flink: Flink, job_id: str):
+        self.flink, self.job_id, self.logs = flink, job_id, f"at {flink.url}"
+
+    def has_ended(self) -> bool:
+        """See FollowedJob."""
+        if (state := self.flink.state(self.job_id)) in ENDED - {"FINISHED"}:
+            raise UserError(f"the job is {state} in the Flink at {self.flink.url}")
+        return state == "FINISHED"
+
+
+def follow(job: FollowedJob, work: Work, line: ProgressLine, stop: Callable[[], None] | None = None) -> None:
     """Show progress until the job has ended and the sink has stored all of its results. Raises UserError when it stalls.
 
     stop: stops a job that does not end by itself, once it has read everything.
     """
     moved, before = time.monotonic(), None
     while True:
-        processes.check()
-        ended = processes.children[local_flink.PIPELINE_JOB.stem].poll() is not None
+        ended = job.has_ended()
         now, left = time.monotonic(), work.unstored() if ended else work.unread()
         if ended and not left:
             return
@@ -161,7 +197,7 @@ def follow(processes: Processes, work: Work, line: ProgressLine, stop: Callable[
             raise UserError(
                 f"the results are not stored: check that the stack's sink is running ({SMW} stack)"
                 if ended
-                else f"the job made no progress for {patience_s:.0f} s; its log is {processes.log(local_flink.PIPELINE_JOB.stem)}"
+                else f"the job made no progress for {patience_s:.0f} s; its logs are {job.logs}"
             )
         if line.is_due():
             line.show(work.progress(ended, left))

@@ -15,7 +15,7 @@ from importlib import metadata
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from commands.arguments import add_from_savepoint
+from commands.arguments import add_from_savepoint, add_installed
 from smartmeter.errors import UserError
 from smartmeter.folders import private_folder
 from smartmeter.kafka.consumers import JOBS
@@ -37,9 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("job", choices=JOBS, help="pipeline: all the others in one")
     parser.add_argument("--jobmanager", metavar="HOST:PORT", required=True, help="REST address of the cluster's JobManager")
     add_from_savepoint(parser)
-    parser.add_argument(
-        "--installed", action="store_true", help="send neither code nor packages: the nodes have them, as in the project's image"
-    )
+    add_installed(parser)
     parser.add_argument(
         "--stay",
         action="store_true",
@@ -51,7 +49,7 @@ def run(args: argparse.Namespace, settings: Settings) -> int:
     """Submit a job. Returns once all of its tasks run, or with --stay once it ends. Raises UserError."""
     flink = Flink(args.jobmanager)
     running = [job_id for job_id, name in flink.jobs().items() if name == args.job] if args.stay else []
-    job_id = running[0] if running else start(flink, args, settings)
+    job_id = running[0] if running else start_newest(flink, args, settings)
     print(f"{args.job} runs: {flink.url}/#/job/running/{job_id}", flush=True)
     while args.stay and stands_still(flink, job_id, settings):
         print(f"{args.job} has stood still for {settings.flink.standstill_s:.0f} s: it is started again.", file=sys.stderr)
@@ -68,22 +66,25 @@ def start_again(flink: Flink, job_id: str, args: argparse.Namespace, settings: S
         if time.monotonic() > deadline:
             raise UserError(f"the job cannot be canceled in the Flink at {flink.url}: end the TaskManagers that it runs on")
         time.sleep(STAY_POLL_S)
-    return start(flink, args, settings, state)
+    return start_newest(flink, args, settings, state)
 
 
-def start(flink: Flink, args: argparse.Namespace, settings: Settings, state: str | None = None) -> str:
-    """Submit a job, and wait until all of its tasks run. Returns its id. Raises UserError.
+def start_newest(flink: Flink, args: argparse.Namespace, settings: Settings, state: str | None = None) -> str:
+    """Start the job of the arguments from a state: else from their savepoint, else from the newest. Returns its id. Raises UserError."""
+    state = state or savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
+    run = savepoints.run_from(state)
+    return start(flink, args.job, settings, state, args.installed, Run.load() if run == LIVE else run)
 
-    state: the address of the state to start from, if not the newest.
-    """
-    if args.installed:
+
+def start(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool, run: Run) -> str:
+    """Submit a job's run, and wait until all of its tasks run. Returns its id. Raises UserError. state: the address of the state to start from."""
+    if installed:
         machine.require_java()
     else:
         machine.set_up()
-    framing(settings, Run.load())
-    require_room(flink, args.job, settings)
-    state = state or savepoints.state_to_start_from(settings, args.job, args.from_savepoint)
-    job_id = submit(flink, args.job, settings, state, args.installed)
+    framing(settings, run)
+    require_room(flink, job, settings)
+    job_id = submit(flink, job, settings, state, installed, run)
     print(f"Starting it as job {job_id} from {state or 'the beginning of its topic'} ...", file=sys.stderr)
     wait_until_at_work(flink, job_id)
     return job_id
@@ -105,15 +106,14 @@ def require_room(flink: Flink, job: str, settings: Settings) -> None:
         )
 
 
-def submit(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool) -> str:
-    """Submit a job through Flink's client, with code and packages unless the nodes have them installed. Returns its id. Raises UserError.
+def submit(flink: Flink, job: str, settings: Settings, state: str | None, installed: bool, run: Run) -> str:
+    """Submit a job's run through Flink's client, with code and packages unless the nodes have them installed. Returns its id. Raises UserError.
 
     Settings, including secrets, are only in the client's environment.
     """
     kept, logs = settings.stack.home.resolve() / "submit", settings.stack.home.resolve() / "logs"
     private_folder(kept)
     private_folder(logs)
-    run = savepoints.run_from(state)
     with TemporaryDirectory(dir=kept) as folder:
         sent = ["--pyExecutable", "python"] if installed else packed(kept, Path(folder))
         print(f"Sending {job} to the Flink at {flink.url} ...", file=sys.stderr)
@@ -132,7 +132,7 @@ def submit(flink: Flink, job: str, settings: Settings, state: str | None, instal
                     "--python",
                     str(ROOT / "jobs" / f"{job}.py"),
                 ],
-                env=os.environ | flink_environ(settings, f"submit_{job}", Run.load() if run == LIVE else run),
+                env=os.environ | flink_environ(settings, f"submit_{job}", run),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
