@@ -194,6 +194,37 @@ def register_faults(db: Client, first: date, last: date, house_id: int, limit: i
     )
 
 
+def register_differences(db: Client, first: date, last: date, house_id: int, limit: int) -> pd.DataFrame:
+    """Meters (of a house; house_id 0: of all) whose register and power differ by a twentieth, and a tenth of a kWh a day, the most first.
+
+    Only days that are over count. Columns: house_id, meter_id, label, way (import or export), days, register_kwh, power_kwh, difference_kwh,
+    difference_percent (of the register's), total (number without the limit).
+    """
+    return _frame(
+        db,
+        """
+        SELECT house_id, meter_id, label, way, count() AS days, sum(by_register) AS register_kwh, sum(by_power) AS power_kwh,
+            register_kwh - power_kwh AS difference_kwh, 100 * difference_kwh / nullIf(register_kwh, 0) AS difference_percent,
+            count() OVER () AS total
+        FROM
+        (
+            SELECT house_id, meter_id, label, figures.1 AS way, figures.2 AS by_register, figures.3 AS by_power
+            FROM sum_check
+            ARRAY JOIN [('import', register_kwh, power_kwh), ('export', register_exported_kwh, power_exported_kwh)] AS figures
+            WHERE {house_id:Int64} IN (0, house_id) AND date BETWEEN {first:Date32} AND {last:Date32} AND final
+        )
+        WHERE isNotNull(by_register - by_power)
+        GROUP BY house_id, meter_id, label, way
+        HAVING abs(difference_kwh) > greatest(register_kwh / 20, days / 10)
+        ORDER BY abs(difference_kwh) DESC, house_id, meter_id, way
+        LIMIT {limit:UInt32}""",
+        first=first,
+        last=last,
+        house_id=house_id,
+        limit=limit,
+    )
+
+
 def energy_of_house(db: Client, house_id: int, first: date, last: date) -> pd.DataFrame:
     """For each day of a house: date, kwh, coverage_percent, final."""
     return _frame(

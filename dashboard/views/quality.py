@@ -45,6 +45,17 @@ FAULTS: dict[str, Any] = {
     "power_kwh": st.column_config.NumberColumn("power, kWh", format="%.3f"),
     "difference_kwh": st.column_config.NumberColumn("difference, kWh", format="%.3f"),
 }
+DIFFERENCES: dict[str, Any] = {
+    "house_id": st.column_config.NumberColumn("house", format="%d"),
+    "meter_id": st.column_config.NumberColumn("meter", format="%d"),
+    "label": "label",
+    "way": "way",
+    "days": st.column_config.NumberColumn("days", format="localized"),
+    "register_kwh": st.column_config.NumberColumn("register, kWh", format="%.3f"),
+    "power_kwh": st.column_config.NumberColumn("power, kWh", format="%.3f"),
+    "difference_kwh": st.column_config.NumberColumn("difference, kWh", format="%.3f"),
+    "difference_percent": st.column_config.NumberColumn("difference, %", format="%.1f"),
+}
 
 
 def reason(day: Any) -> str:
@@ -101,6 +112,17 @@ def show_faults(days: pd.DataFrame) -> None:
     st.dataframe(days, hide_index=True, column_order=list(FAULTS), column_config=FAULTS)
 
 
+def show_differences(meters: pd.DataFrame) -> None:
+    """Meters whose register and power differ (queries.register_differences)."""
+    total = int(meters["total"].iloc[0])
+    st.warning(
+        f"{total:,} meter{'' if total == 1 else 's'} whose register and power differ by more than 5 % in these days: readings of power are "
+        "missing, or have another scale or sign.",
+        icon=":material/balance:",
+    )
+    st.dataframe(meters, hide_index=True, column_order=list(DIFFERENCES), column_config=DIFFERENCES)
+
+
 st.title("Quality")
 totals = queries.totals(results())
 if totals["last"] is None:
@@ -117,6 +139,8 @@ if not (sparse := queries.sparse_meters(db, house_id, MOST)).empty:
     show_sparse(sparse)
 if not (faults := queries.register_faults(db, first, last, house_id, MOST)).empty:
     show_faults(faults)
+if not (differences := queries.register_differences(db, first, last, house_id, MOST)).empty:
+    show_differences(differences)
 days = queries.doubtful_days(db, first, last, house_id, MOST)
 if days.empty:
     st.info("No matching days.", icon=":material/check:")

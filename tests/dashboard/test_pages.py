@@ -621,18 +621,29 @@ def test_meters_whose_readings_lie_farther_apart_than_they_hold(dashboard_on, cl
     assert not ran(only.number_input(key="quality_house").set_value(1)).warning
 
 
-def test_days_with_faults_of_registers(dashboard_on, clickhouse):
+FIGURES_OF_REGISTERS = ((7, 4.5, None, 2), (8, 4.8, None, 1), (9, 6.0, 0.05, 0), (10, 4.9, 2.0, 0))
+"""(house, kWh by power, exported kWh by register, faults); its register of import shows 5 kWh, and it exports nothing by power."""
+
+
+def test_days_with_faults_of_registers_and_meters_whose_power_differs(dashboard_on, clickhouse):
     settings = database(clickhouse, "dashboard_faults")
-    row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI))
-    faulty = [[house, *row[1:-5], 4.5, 0.0, 5.0, None, faults] for house, faults in ((7, 2), (8, 1), (9, 0))]
+    row = next(row for row in results.daily_energy() if row[:3] == (1, 1, FRI) and row[9])  # that is over
+    faulty = [[house, *row[1:-5], power, 0.0, 5.0, fed_in, faults] for house, power, fed_in, faults in FIGURES_OF_REGISTERS]
     results.insert(client.writer(settings, settings.clickhouse.database), daily_energy=faulty)
     app = dashboard_on(settings)("quality")
     assert texts(app.warning) == [
-        "2 days of registers that fell, or rose by more than SMW_MAX_CONNECTION_KW delivers: these differences do not count."
+        "2 days of registers that fell, or rose by more than SMW_MAX_CONNECTION_KW delivers: these differences do not count.",
+        "3 meters whose register and power differ by more than 5 % in these days: readings of power are missing, or have another scale or sign.",
     ]
     shown = app.dataframe[0].value
     assert shown[["house_id", "register_faults", "register_kwh", "power_kwh", "difference_kwh"]].values.tolist() == [
-        [house, faults, 5.0, 4.5, 0.5] for house, faults in ((7, 2), (8, 1))
+        [7, 2, 5.0, 4.5, 0.5],
+        [8, 1, 5.0, 4.8, pytest.approx(0.2)],
+    ]
+    assert app.dataframe[1].value[["house_id", "way", "days", "difference_kwh", "difference_percent"]].values.tolist() == [
+        [10, "export", 1, 2.0, 100.0],
+        [9, "import", 1, -1.0, -20.0],
+        [7, "import", 1, 0.5, 10.0],
     ]
 
 
