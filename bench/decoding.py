@@ -1,6 +1,6 @@
 """Measures what it costs to decode and check bursts of power: those of the first schema, the present ones, and ones with quantities and holds.
 
-With --beside, the same is measured by the code in another checkout, in turn with this one.
+With --beside, a second process measures the same by the code in another checkout. The two take turns, so what else the machine does slows both.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,12 +23,11 @@ SPANS_S = (1, 900)
 """A live burst, and one of history."""
 MESSAGES_BYTES = 4 << 20
 LATEST_MS = 2**60
-TIMES = 5
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Arguments of ./smw bench decoding."""
-    parser.add_argument("--runs", type=int, default=7, help="how often each is measured; the lowest figure counts (default 7)")
+    parser.add_argument("--runs", type=int, default=60, help="how often each is measured, in turn (default 60)")
     parser.add_argument("--beside", type=Path, metavar="CHECKOUT", help="another checkout of this project, such as of the last release")
 
 
@@ -37,37 +37,54 @@ def run(args: argparse.Namespace, settings) -> int:
     from smartmeter.settings import ROOT
 
     trees = {"this": ROOT} | ({args.beside.name: args.beside} if args.beside else {})
+    workers = {name: worker(tree) for name, tree in trees.items()}
     found: dict[tuple[str, str], list[float]] = {}
-    for _ in range(args.runs):
-        for name, tree in trees.items():
-            for what, ns in in_tree(tree).items():
+    for turn in range(args.runs):
+        for name in sorted(workers, reverse=turn % 2 == 1):
+            for what, ns in times_of(workers[name]).items():
                 found.setdefault((name, what), []).append(ns)
-    rows = [[name, what, *(measure.shown(figure(of), 2) for figure in (min, statistics.median))] for (name, what), of in found.items()]
-    print(measure.table(["code", "bursts", "lowest, ns a reading", "median"], rows, 2))
+    for process in workers.values():
+        process.communicate()
+    rows = []
+    for (name, what), of in found.items():
+        ratio = statistics.median(ns / beside for ns, beside in zip(of, found["this", what]))
+        rows.append([name, what, *(measure.shown(figure(of), 2) for figure in (min, statistics.median)), measure.shown(ratio, 3)])
+    print(measure.table(["code", "bursts", "lowest, ns a reading", "median", "of this code's, median of the turns"], rows, 2))
     return 0
 
 
-def in_tree(tree: Path) -> dict[str, float]:
-    """What `times` finds with the code in a checkout, in a process of its own."""
+def worker(tree: Path) -> subprocess.Popen[str]:
+    """A process with the code in a checkout. It measures once for each line that it receives."""
     environment = os.environ | {"PYTHONPATH": str(tree.resolve())}
-    printed = subprocess.run([sys.executable, "-P", __file__], env=environment, check=True, capture_output=True, text=True, cwd=tree)
-    return json.loads(printed.stdout)
+    return subprocess.Popen(
+        [sys.executable, "-P", __file__], env=environment, cwd=tree, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
-def times() -> dict[str, float]:
-    """Kind of burst -> ns a reading, in a worker's memory. It only uses what an earlier release has, too."""
+def times_of(process: subprocess.Popen[str]) -> dict[str, float]:
+    """Kind of burst -> ns a reading, measured once by a worker."""
+    assert process.stdin and process.stdout
+    process.stdin.write("\n")
+    process.stdin.flush()
+    found: dict[str, float] = json.loads(process.stdout.readline())
+    return found
+
+
+def measure_in_turn() -> None:
+    """The worker: it prints kind of burst -> ns a reading. It only uses what an earlier release has, too."""
     from jobs.core.readings import read
     from jobs.flink.to_batches import keep_freed_memory
 
     keep_freed_memory()
-    found = {}
+    kinds = []
     for what, payload, readings in payloads():
         many = [payload] * (MESSAGES_BYTES // len(payload))
-        _, reasons = read(many, LATEST_MS)
-        if reasons:
-            continue  # this release cannot read it
-        found[what] = min(process_s(lambda: read(many, LATEST_MS)) for _ in range(TIMES)) / (readings * len(many)) * 1e9
-    return found
+        for _ in range(2):
+            _, reasons = read(many, LATEST_MS)
+        if not reasons:  # else this release cannot read it
+            kinds.append((what, many, readings * len(many)))
+    for _ in sys.stdin:
+        print(json.dumps({what: process_s(partial(read, many, LATEST_MS)) / readings * 1e9 for what, many, readings in kinds}), flush=True)
 
 
 def process_s(action: Callable[[], object]) -> float:
@@ -95,4 +112,4 @@ def payloads():
 
 
 if __name__ == "__main__":
-    print(json.dumps(times()))
+    measure_in_turn()
