@@ -43,6 +43,7 @@ OF_NO_MODULE_HERE = {
     "test_answers.py",
     "test_bench.py",
     "test_files_to_energy.py",
+    "test_kubernetes.py",
     "test_releases.py",
     "test_user_rules_alerts.py",
     "test_watchdog.py",
