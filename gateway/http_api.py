@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import zlib
+from base64 import b64decode
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from hmac import compare_digest
 
@@ -111,12 +112,11 @@ class Api:
 
     def _house(self, request: Request) -> House:
         """The house whose token the request has. The time that this takes shows nothing of a token."""
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        found = [house for house in self._houses if compare_digest(house.token.encode(), token.strip().encode())]
-        if not found or scheme.lower() not in ("bearer", "token"):
-            raise Refusal(
-                401, "send the token of a house: Authorization: Bearer TOKEN, or Token TOKEN", headers={"WWW-Authenticate": "Bearer"}
-            )
+        token = _token(request.headers.get("Authorization", ""))
+        found = [house for house in self._houses if compare_digest(house.token.encode(), token.encode())]
+        if not found:
+            sentence = "send the token of a house: Authorization: Bearer TOKEN, or Token TOKEN, or as the password of a user"
+            raise Refusal(401, sentence, headers={"WWW-Authenticate": "Bearer"})
         return found[0]
 
     async def _taken(self, request: Request, house: House, read: Read) -> int:
@@ -186,6 +186,18 @@ class Api:
         if refused := int(found.columns.refused["readings"].sum() + found.registers.refused["readings"].sum()):
             raise Mistakes(f"{refused} readings of the burst have an impossible time or value")
         return Parcel(house, arrived_ms, burst=burst)
+
+
+def _token(authorization: str) -> str:
+    """The token in a header Authorization: of this API, or as clients of InfluxDB 2 and 1 send it; empty if there is none."""
+    scheme, _, text = authorization.partition(" ")
+    match scheme.lower():
+        case "bearer" | "token":
+            return text.strip()
+        case "basic":
+            with suppress(ValueError):
+                return b64decode(text, validate=True).decode().partition(":")[2]
+    return ""
 
 
 def _wrong_for(house: House, burst: Burst) -> str | None:

@@ -59,7 +59,7 @@ def document() -> Json:
             "version": __version__,
             "description": "Readings of one house a request, answered once Kafka has acknowledged them.",
         },
-        "security": [{"token": []}],
+        "security": [{"token": []}, {"password": []}],
         "paths": {
             "/readings": {"post": _post("Take readings.", {JSON: readings, LINES: lines}, [_precision()])},
             "/write": {"post": influx},
@@ -72,7 +72,10 @@ def document() -> Json:
         },
         "components": {
             "schemas": {"Reading": _reading(), "Refusal": _refusal(), "Health": _status_of_health()},
-            "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "The token of a house, from meters.yaml."}},
+            "securitySchemes": {
+                "token": {"type": "http", "scheme": "bearer", "description": "The token of a house, from meters.yaml."},
+                "password": {"type": "http", "scheme": "basic", "description": "The token as the password of any user."},
+            },
         },
     }
 

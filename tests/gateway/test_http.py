@@ -177,8 +177,7 @@ def write_as_influxdb_2(settings, watts, at_ms):
 
 def write_as_influxdb_1(settings, watts, at_ms):
     """Write a reading of meter 2 with the client of InfluxDB 1, which takes no answer but 204."""
-    headers = {"Authorization": f"Token {TOKEN}"}
-    with influxdb.InfluxDBClient("127.0.0.1", settings.gateway.http_port, None, database="x", headers=headers) as client:
+    with influxdb.InfluxDBClient("127.0.0.1", settings.gateway.http_port, "anyone", TOKEN, "power") as client:
         point = {"measurement": "power", "tags": {"meter": "2"}, "time": at_ms, "fields": {"watts": watts}}
         assert client.write_points([point], time_precision="ms")
 
