@@ -236,8 +236,11 @@ def produce(settings, messages) -> None:
 
 
 @contextmanager
-def produced_in_transactions(settings, messages, timestamps) -> Iterator[None]:
-    """Send (key, value) to the topic readings in transactions. In front of each, and at the end, one with 50 times the power is aborted; the last is open."""
+def produced_in_transactions(settings, messages, timestamps, written=lambda value: value) -> Iterator[None]:
+    """Send (key, value) to the topic readings in transactions, as `written` has the value.
+
+    In front of each, and at the end, one with 50 times the power is aborted; the last is open.
+    """
     producer = Producer(
         CLIENT | connection.client(settings) | {"transactional.id": settings.kafka.topic_prefix, "transaction.timeout.ms": 900_000}
     )
@@ -245,7 +248,8 @@ def produced_in_transactions(settings, messages, timestamps) -> Iterator[None]:
     sent = [(*message, timestamp) for message, timestamp in zip(messages, timestamps)]
     pieces = [sent[at : at + MESSAGES_OF_A_TRANSACTION] for at in range(0, len(sent), MESSAGES_OF_A_TRANSACTION)]
     for piece in pieces:
-        for part, end in ((fifty_times(piece), producer.abort_transaction), (piece, producer.commit_transaction)):
+        of_piece = [(key, written(value), timestamp) for key, value, timestamp in piece]
+        for part, end in ((fifty_times(piece), producer.abort_transaction), (of_piece, producer.commit_transaction)):
             send_transaction(settings, producer, part)
             end()
     send_transaction(settings, producer, fifty_times(pieces[0]))

@@ -1,29 +1,43 @@
 """The pipeline on real Kafka, Flink and ClickHouse, judged by the oracle; the same to the last bit at any parallelism, and from an archive.
 
-Its producer sends transactions: half are aborted, and the last stays open. The producer of house 2 gives Kafka seconds for a time.
+Its producer sends transactions: half are aborted, and the last stays open. The producer of house 2 gives Kafka seconds for a time. The run
+at_4 has a schema registry, and several producers with all framings; the registry is away for a while.
 """
 
+import io
 import os
 import subprocess
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import pairwise
 
+import fastavro
 import pytest
 from confluent_kafka import TopicPartition
+from confluent_kafka.schema_registry import SchemaRegistryClient
+from confluent_kafka.schema_registry.avro import AvroDeserializer
+from confluent_kafka.serialization import MessageField, SerializationContext
 
 from smartmeter.kafka import connection, topic_admin
 from smartmeter.kafka.offsets import Offsets
 from smartmeter.messages import archive_files
 from smartmeter.messages.codec import encode_burst
-from smartmeter.messages.topics import topic
+from smartmeter.messages.registry import ID_END
+from smartmeter.messages.schemas import MARKER
+from smartmeter.messages.single_object import REGISTRY_MARKER
+from smartmeter.messages.topics import RESULTS, SCHEMA_OF, topic
 from smartmeter.run import Run
 from smartmeter.settings import ROOT, Settings
 from store.client import reader
-from tests.pipeline.conftest import TABLES, judge_tables, rows, run_job, store_all, values
+from tests.pipeline.conftest import TABLES, judge_tables, log_of, rows, run_job, store_all, values
 from tests.pipeline.flow import expected_of
+from tests.pipeline.framings import UNKNOWN_ID, Producers, unusable
 from tests.pipeline.logs import SIGNED_HOUSE, make_houses, make_log, make_rules, produced_in_transactions, steady
+from tests.registries import PASSWORDS, Door, start_registry
+from tests.registry.evolved import avsc
 from tests.topics import messages, records, send
-from tests.waiting import STILL_S
+from tests.waiting import STILL_S, until
 
 WINDOW_DAYS = 2
 HOUSE_OF_TRANSACTIONS, TWO_HOURS_FROM_MS = 131, 1_365_724_800_000
@@ -48,28 +62,79 @@ def expected(log):
 
 
 @pytest.fixture(scope="module")
-def settings_of(kafka, clickhouse):
+def registry(processes, tmp_path_factory):
+    return start_registry(processes, tmp_path_factory.mktemp("authority"))
+
+
+@pytest.fixture(scope="module")
+def door(registry):
+    with Door(registry.url) as door:
+        yield door
+
+
+@pytest.fixture(scope="module")
+def settings_of(kafka, clickhouse, door):
     """Name of a run -> its settings."""
-    return {
+    settings_of = {
         name: clickhouse.but(topic_prefix=f"{name}.", clickhouse_database=name, parallelism=parallelism, window_days=WINDOW_DAYS)
         for name, parallelism in PARALLELISM.items()
+    }
+    of_registry = dict(schema_registry_url=door.url, schema_registry_user="ann", schema_registry_password=PASSWORDS["ann"])
+    return settings_of | {"at_4": settings_of["at_4"].but(**of_registry)}
+
+
+@pytest.fixture(scope="module")
+def registry_client(registry):
+    """The registry's client of another party."""
+    return SchemaRegistryClient({"url": registry.url})
+
+
+@pytest.fixture(scope="module")
+def producers(settings_of, registry_client):
+    return Producers(settings_of["at_4"], registry_client)
+
+
+@pytest.fixture(scope="module")
+def with_ids(settings_of, log):
+    """The messages of the run at_4 whose ids cannot be used -> the reason."""
+    return unusable(settings_of["at_4"], encode_burst(log.bursts[0]))
+
+
+@pytest.fixture(scope="module")
+def log_of_run(log, with_ids):
+    """Name of a run -> its log."""
+    return {
+        "at_1": log,
+        "at_4": replace(log, messages=[*log.messages, *((b"1", value) for value in with_ids)], dead=[*log.dead, *with_ids]),
     }
 
 
 @pytest.fixture(scope="module")
-def clients(settings_of, processes, log):
-    """Name of a run -> a client on the tables into which it brought the log."""
-    clients = {}
+def clients(settings_of, processes, log_of_run, producers, door):
+    """Name of a run -> a client on the tables into which it brought its log."""
+    clients, dead = {}, set(log_of_run["at_4"].dead)
+    written = {"at_1": lambda value: value, "at_4": lambda value: value if (value or b"") in dead else producers.written(value)}
     for name, settings in settings_of.items():
+        of_run = log_of_run[name]
         topic_admin.create_topics(settings)
-        send(settings, "rules", *log.rules)
-        send(settings, "houses", *log.houses)
-        with produced_in_transactions(settings, log.messages, timestamps_of(log)):
+        send(settings, "rules", *of_run.rules)
+        send(settings, "houses", *of_run.houses)
+        with produced_in_transactions(settings, of_run.messages, timestamps_of(of_run), written[name]), ThreadPoolExecutor() as threads:
+            fault = settings.registry.url and threads.submit(shut_until_the_job_waits, door, log_of(settings, "pipeline"))
             run_job(settings, "pipeline")
+            assert not fault or fault.result()
         clients[name] = store_all(settings, processes)
     yield clients
     for client in clients.values():
         client.close()
+
+
+def shut_until_the_job_waits(door, job_log) -> bool:
+    """Shut the door once the job has its own ids, until a worker logs that it waits for another one."""
+    had = len(door.requested)
+    until(lambda: len(door.requested) == had + len(SCHEMA_OF))
+    with door.shut():
+        return until(lambda: "waiting: no schema registry answers" in job_log.read_text())
 
 
 def timestamps_of(log) -> list[int]:
@@ -81,8 +146,13 @@ def timestamps_of(log) -> list[int]:
 
 
 @pytest.fixture(params=PARALLELISM)
-def client(request, clients):
-    return clients[request.param]
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def client(name, clients):
+    return clients[name]
 
 
 def test_the_tables_are_what_the_oracle_finds(client, expected):
@@ -113,7 +183,6 @@ def test_the_descriptions_make_mains_and_appliances_of_other_meters_than_the_gue
     assert {of: watts for of, watts in differences.items() if watts} == {(1, 7): 2970, (3, 1): -2970, (3, 2): 2970}
 
 
-@pytest.mark.parametrize("name", PARALLELISM)
 def test_versions_follow_each_other_without_a_hole(name, clients, settings_of, expected):
     versions = {(r["house_id"], r["date"]): (r["valid_from"], r["valid_to"]) for r in records(settings_of[name], "thresholds")}
     days = {
@@ -126,9 +195,9 @@ def test_versions_follow_each_other_without_a_hole(name, clients, settings_of, e
         assert spans[0][0] == 0 and all(a[1] == b[0] for a, b in pairwise(spans))
 
 
-def test_dead_letters_are_kept_to_the_byte(client, log):
+def test_dead_letters_are_kept_to_the_byte(name, client, log_of_run):
     found = list(client.query("SELECT hex(payload) AS payload, reason FROM dead_letter FINAL").named_results())
-    assert sorted(bytes.fromhex(row["payload"]) for row in found) == sorted(log.dead)
+    assert sorted(bytes.fromhex(row["payload"]) for row in found) == sorted(log_of_run[name].dead)
     assert len(found) > 10 and all(row["reason"] for row in found)
 
 
@@ -145,8 +214,37 @@ def test_totals_add_up(client, log, expected):
 
 @pytest.mark.parametrize("table", TABLES)
 def test_results_are_the_same_to_the_last_bit_in_every_run(clients, table):
-    at_1, at_4 = (values(client, table) for client in clients.values())
+    without_ids = "NOT startsWith(payload, char(0))" if table == "dead_letter" else "1"
+    at_1, at_4 = (values(client, table, without_ids) for client in clients.values())
     assert len(at_1) >= 10 and at_1 == at_4
+
+
+def test_a_message_with_an_id_that_cannot_be_used_is_kept_with_the_reason(clients, with_ids):
+    letters = clients["at_4"].query("SELECT hex(payload), reason FROM dead_letter FINAL").result_rows
+    assert with_ids.items() <= {bytes.fromhex(payload): reason for payload, reason in letters}.items()
+
+
+def test_the_readings_were_in_both_framings(clients, settings_of):
+    found = messages(settings_of["at_4"], "readings")
+    assert {message.value()[:1] for message in found if message.value()} >= {MARKER[:1], REGISTRY_MARKER}
+
+
+@pytest.mark.parametrize("result", RESULTS)
+def test_confluents_own_deserializer_reads_every_result(clients, settings_of, registry_client, result):
+    settings = settings_of["at_4"]
+    found, schema = messages(settings, result), fastavro.parse_schema(avsc(SCHEMA_OF[result]))
+    read, place = AvroDeserializer(registry_client), SerializationContext(topic(settings, result), MessageField.VALUE)
+    assert len(found) >= 10
+    for message in found:
+        again = io.BytesIO()
+        fastavro.schemaless_writer(again, schema, read(message.value(), place))
+        assert message.value()[:1] == REGISTRY_MARKER and message.value()[ID_END:] == again.getvalue()
+
+
+def test_a_worker_requests_each_unknown_id_once_and_no_other(clients, door, producers):
+    requests = Counter(path.split("?")[0] for path in door.requested if path.startswith("/schemas/"))
+    assert set(requests) == {f"/schemas/ids/{number}" for number in (producers.later_id, producers.first_id, UNKNOWN_ID)}
+    assert max(requests.values()) <= PARALLELISM["at_4"]
 
 
 # An archive takes the place of Kafka's log: what the topic no longer has is replayed from files.
@@ -155,7 +253,7 @@ def test_results_are_the_same_to_the_last_bit_in_every_run(clients, table):
 @pytest.fixture(scope="module")
 def settings(settings_of):
     """Those of a run of the log, at another parallelism."""
-    return settings_of["at_4"].but(parallelism=2)
+    return settings_of["at_1"].but(parallelism=2)
 
 
 def smw(settings, *arguments) -> str:
@@ -191,9 +289,9 @@ def lose_readings(settings) -> None:
 
 def test_a_replay_from_the_archive_gives_what_the_log_gave(clients, settings, folder, log, expected):
     assert "messages of Kafka's log" in smw(settings, "replay", *ARCHIVED, "--into", "again", "--archive", str(folder))
-    client = reader(settings.but(clickhouse_database="at_4_again"))
+    client = reader(settings.but(clickhouse_database="at_1_again"))
     for table in TABLES:
-        assert values(client, table) == values(clients["at_4"], table), table
+        assert values(client, table) == values(clients["at_1"], table), table
     assert len(values(client, "late")) > 20 and len(values(client, "dead_letter")) == len(log.dead) > 10
     judge_tables(client, expected, ended=True)
     assert topic(settings, "readings", Run(archived=True)) not in connection.admin(settings).list_topics(timeout=STILL_S).topics

@@ -34,7 +34,7 @@ from smartmeter.settings import ROOT, Settings
 from stack import services
 from store.client import reader
 from tests.pipeline.conftest import rows
-from tests.registry.conftest import PASSWORDS
+from tests.registries import PASSWORDS
 from tests.registry.evolved import with_field, with_type, without_field
 from tests.topics import messages
 from tests.waiting import STILL_S, until
