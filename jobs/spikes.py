@@ -29,6 +29,7 @@ from jobs.core.episodes import changes as changes_of
 from jobs.core.guard import reason_of
 from jobs.core.house_days import HouseDays
 from jobs.core.late import refused
+from jobs.core.rows import picked, stacked
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.state_version import StateFault
@@ -107,7 +108,7 @@ class Spikes(Stage):
         over = runs_over(change.batch, change.used, versions, spell.max_sample_period_ms, change.user_rules, self.raised_by)
         runs.add(over, change.links, house.sections, spell)
         after = self.noted(runs.episodes(house.clock_ms, spell))
-        change.glitches = np.append(change.glitches, glitches(after))
+        change.glitches = stacked(change.glitches, glitches(after))
         changed, gone = changes_of(before, after)
         if len(changed) or len(gone):
             opened, closed = openings(before, after)
@@ -169,7 +170,7 @@ class OverPercentile(Spikes):
 
     def noted(self, episodes: Rows) -> Rows:
         """See Spikes. One reading alone is a glitch, which the other stage reports, or nothing."""
-        return episodes[episodes["readings"] > 1]
+        return picked(episodes, episodes["readings"] > 1)
 
 
 def stages(settings: Settings) -> list[Spikes]:

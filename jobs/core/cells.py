@@ -61,7 +61,7 @@ class Block(NamedTuple):
 
     def with_meters(self, meter_ids: Int32s) -> Block:
         """This block with a row for each of the meters, too."""
-        wanted = np.union1d(self.meter_ids, meter_ids).astype(np.int32)
+        wanted = together(self.meter_ids, meter_ids)
         if len(wanted) == len(self.meter_ids):
             return self
         cells = np.zeros((len(wanted), DAY_MINUTES), CELL)
@@ -135,10 +135,28 @@ class Cells:
             self.state.put("cell_days", np.array(self.days, np.int32).tobytes())
 
 
-def _each(values: Int32s) -> Int32s:
+def together(meter_ids: Int32s, others: Int32s) -> Int32s:
+    """Rising meters, and those of the others that are not among them."""
+    return meter_ids if _are_among(meter_ids, others) else np.union1d(meter_ids, others).astype(np.int32)
+
+
+@compiled
+def _are_among(rising, values):
+    """Whether all of some values are among rising ones."""
+    found = 0
+    for value in values:
+        at = _first_not_under(rising, value)
+        found += at < len(rising) and rising[at] == value
+    return found == len(values)
+
+
+@compiled
+def _each(values):
     """Each value once, rising. Quick where most values are the same as the one before."""
-    distinct: Int32s = np.unique(values[np.diff(values, prepend=values[:1] - 1) != 0])
-    return distinct
+    begin = np.ones(len(values), np.bool_)
+    for i in range(1, len(values)):
+        begin[i] = values[i] != values[i - 1]
+    return np.unique(values[begin])
 
 
 @compiled

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, HOUSE, Cells
+from jobs.core.cells import DAY_MINUTES, HOUSE, Cells, together
 from jobs.core.local_hours import HOUR_MS, clock_minutes
 from jobs.core.open_runs import COLUMNS, LAST, NONE, Rule, no_runs
+from jobs.core.rows import picked, stacked
 from jobs.core.shapes import HOURS
 from jobs.core.spells import ALL_COLUMNS, HOUR_MINUTES, KINDS, MERGED_MINUTES, SILENCE_FACTOR, SILENT, SPELL, allowed, most_spells, take_in
 from jobs.core.state_version import require_version
@@ -86,14 +87,16 @@ class Progress(NamedTuple):
                 minutes, own = np.arange(first, end, dtype=np.int32), user_rules.at(meter_ids, first)
                 clock_at = clock_minutes(timezone, minutes) if (own["off_from"] >= 0).any() else minutes
                 times = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes), clock_at
-                ended = np.append(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
+                ended = stacked(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
                 some = of_day[:, first - first_of_day : end - first_of_day]
                 size = take_in(some, first, usuals.rows, own, *times, runs, spells, ended, size, *rule)
         return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
 
     def _with_meters(self, cells: Cells) -> Progress:
         """A copy with room for all meters of the cells."""
-        meter_ids = reduce(np.union1d, (cells.block(day).meter_ids for day in cells.days), self.meter_ids).astype(np.int32)
+        meter_ids = reduce(together, (cells.block(day).meter_ids for day in cells.days), self.meter_ids)
+        if len(meter_ids) == len(self.meter_ids):
+            return self._replace(runs=self.runs.copy(), spells=stacked(self.spells).reshape(self.spells.shape))
         rows = np.searchsorted(meter_ids, self.meter_ids)
         runs, spells = np.full((len(meter_ids), ALL_COLUMNS), NONE, np.int32), np.zeros((len(meter_ids), len(KINDS)), SPELL)
         runs[:, :COLUMNS] = no_runs(len(meter_ids))
@@ -103,15 +106,14 @@ class Progress(NamedTuple):
 
     def all_spells(self, clock_minute: int) -> Rows:
         """SPELL: all spells so far, by meter, kind and start, as of a minute of the house's clock."""
-        spells = np.concatenate([self.ended, self.spells[self.spells["start"] != NONE]])
+        spells = stacked(self.ended, picked(self.spells, self.spells["start"] != NONE))
         spells["open"] = spells["last"] + MERGED_MINUTES >= clock_minute
-        in_order: Rows = spells[np.lexsort((spells["start"], spells["kind"], spells["meter_id"]))]
-        return in_order
+        return picked(spells, np.lexsort((spells["start"], spells["kind"], spells["meter_id"])))
 
     def forget_before(self, minute: int) -> Progress:
         """This progress without the spells that no reading from a minute on can change."""
         self.spells["start"][self.spells["last"] + MERGED_MINUTES < minute] = NONE
-        return self._replace(ended=self.ended[self.ended["last"] + MERGED_MINUTES >= minute])
+        return self._replace(ended=picked(self.ended, self.ended["last"] + MERGED_MINUTES >= minute))
 
     def to_bytes(self) -> bytes:
         """This progress in a stable form."""
@@ -165,7 +167,7 @@ class Durations:
         """SPELL: all spells of a progress (see Progress.all_spells), and the house's silence while its end is not scanned."""
         if len(self.absent) and len(progress.runs) and progress.runs[0, LAST] >= self.absent["since"][0]:
             self.absent = self.absent[:0]
-        return np.concatenate([self.absent, progress.all_spells(clock_minute)])
+        return stacked(self.absent, progress.all_spells(clock_minute))
 
     def is_silent(self, silence: Silence, last_minute: int, now_minute: int) -> bool:
         """Note the silence of a house that had its last reading in a minute, if by the wall clock it is longer than allowed."""
@@ -180,7 +182,7 @@ class Durations:
         at_end = self.midnight if self.midnight.minute == end_minute else self.closed.go_on(scan, end_minute)
         self.closed, self.midnight = at_end.forget_before(end_minute), Progress.none()
         self.ahead = self.ahead.forget_before(end_minute) if self.ahead.minute > end_minute else self.closed
-        self.sent = self.sent[self.sent["last"] + MERGED_MINUTES >= end_minute]
+        self.sent = picked(self.sent, self.sent["last"] + MERGED_MINUTES >= end_minute)
 
     def to_bytes(self) -> bytes:
         """These in a stable form, as kept in checkpoints."""

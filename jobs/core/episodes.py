@@ -21,6 +21,7 @@ import numpy as np
 
 from jobs.core.batches import Batch
 from jobs.core.energy import energies
+from jobs.core.rows import picked, stacked
 from jobs.core.state_version import require_version, widened
 from jobs.core.user_rules import NO_USER_RULES, SPIKE, UserRules
 from smartmeter.arrays import Bools, Float32s, Floats, Int32s, Ints, Rows
@@ -112,11 +113,11 @@ class Versions:
         ]
         version = (threshold["date"], threshold["valid_from"], threshold["valid_to"], len(limits))
         others = self.versions["date"] != threshold["date"]
-        versions = np.append(self.versions[others], np.array([version], VERSION))
-        all_limits = np.append(self.limits[of_limit != threshold["date"]], np.array(limits, LIMIT))
+        versions = stacked(picked(self.versions, others), np.array([version], VERSION))
+        all_limits = stacked(picked(self.limits, of_limit != threshold["date"]), np.array(limits, LIMIT))
         dates = np.append(of_limit[of_limit != threshold["date"]], np.full(len(limits), threshold["date"]))
-        self.versions = versions[np.argsort(versions["date"])]
-        self.limits = all_limits[np.argsort(dates, kind="stable")]
+        self.versions = picked(versions, np.argsort(versions["date"]))
+        self.limits = picked(all_limits, np.argsort(dates, kind="stable"))
 
     def cover(self, from_ms: int, to_ms: int) -> bool:
         """Whether every time from from_ms to to_ms (inclusive) has a version, or had one that was dropped."""
@@ -130,8 +131,8 @@ class Versions:
     def forget_before(self, time_ms: int) -> None:
         """Drop the versions that are no longer in force from time_ms on."""
         kept = self.versions["valid_to_ms"] > time_ms
-        self.limits = self.limits[np.repeat(kept, self.versions["limits"])]
-        self.versions = self.versions[kept]
+        self.limits = picked(self.limits, np.repeat(kept, self.versions["limits"]))
+        self.versions = picked(self.versions, kept)
         self.forgotten_ms = max(self.forgotten_ms, time_ms)
 
     def to_bytes(self) -> bytes:
@@ -241,8 +242,8 @@ class Runs:
         """
         if not len(self.runs) and not len(runs):
             return
-        runs = np.concatenate([self.runs, runs])
-        runs = runs[np.lexsort((runs["start_ms"], runs["meter_id"]))]
+        runs = stacked(self.runs, runs)
+        runs = picked(runs, np.lexsort((runs["start_ms"], runs["meter_id"])))
         _fill_in_next(runs, links)
         linked = _linked(runs, spell)
         first = np.flatnonzero(linked)
@@ -284,7 +285,7 @@ class Runs:
         ends = np.append(~_linked(self.runs, spell), True)
         chain = np.append(0, np.cumsum(ends[:-1]))
         settled = np.maximum(_held_until(self.runs, spell), self.runs["last_ms"] + spell.hold_ms) < time_ms
-        self.runs = self.runs[~settled[ends][chain]]
+        self.runs = picked(self.runs, ~settled[ends][chain])
 
 
 GLITCH_FACTOR = 2
@@ -294,13 +295,12 @@ GLITCH_FACTOR = 2
 def noted(episodes: Rows) -> Rows:
     """The episodes (EPISODE) that make an alert: those of several readings, and glitches, which are known once they are over."""
     glitch = ~episodes["open"] & (episodes["peak_watts"] >= GLITCH_FACTOR * episodes["limit_watts"])
-    return episodes[(episodes["readings"] > 1) | glitch]
+    return picked(episodes, (episodes["readings"] > 1) | glitch)
 
 
 def glitches(episodes: Rows) -> Rows:
     """The glitches among the episodes that make an alert (EPISODE)."""
-    found: Rows = episodes[episodes["readings"] == 1]
-    return found
+    return picked(episodes, episodes["readings"] == 1)
 
 
 def changes(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[Rows, Rows]:
@@ -311,7 +311,7 @@ def changes(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[Rows, 
     known, keys = set(before.tolist()), set(after[list(key)].tolist())
     changed = [episode not in known for episode in after.tolist()]
     gone = [own_key not in keys for own_key in before[list(key)].tolist()]
-    return after[np.array(changed, bool)], before[np.array(gone, bool)]
+    return picked(after, np.array(changed, bool)), picked(before, np.array(gone, bool))
 
 
 def openings(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[int, int]:
@@ -328,7 +328,9 @@ def openings(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[int, 
 def _fill_in_next(runs: Rows, links: Rows) -> None:
     """Fill in the earliest known reading after each run."""
     next_ms: dict[tuple[int, int], int] = {}
-    for meter_id, last_ms, following_ms in links[np.isin(links["meter_id"], runs["meter_id"])].tolist():
+    meter_ids = set(runs["meter_id"].tolist())
+    of_runs = np.array([meter_id in meter_ids for meter_id in links["meter_id"].tolist()], bool)
+    for meter_id, last_ms, following_ms in picked(links, of_runs).tolist():
         next_ms[meter_id, last_ms] = min(following_ms, next_ms.get((meter_id, last_ms), following_ms))
     earliest = [next_ms.get(last, UNKNOWN) for last in runs[["meter_id", "last_ms"]].tolist()]
     runs["next_ms"] = np.minimum(runs["next_ms"], np.array(earliest, np.int64))
@@ -378,7 +380,7 @@ def _fold(runs: Rows, linked: Bools, spell: Spell) -> Rows:
     runs["excess_rest"][here] += rest
     begin = np.flatnonzero(np.append(True, ~linked))
     end = np.flatnonzero(np.append(~linked, True))
-    folded = runs[begin]
+    folded = picked(runs, begin)
     for column in ("last_ms", "next_ms", "last_over_watts", "period_ms"):
         folded[column] = runs[column][end]
     folded["peak_watts"] = np.maximum.reduceat(runs["peak_watts"], begin)

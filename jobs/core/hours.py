@@ -16,6 +16,7 @@ import numpy as np
 
 from jobs.core.energy import HOUR, HOUR_1, add, hold, sums_of
 from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
+from jobs.core.rows import picked, stacked
 from jobs.core.state import HouseState
 from jobs.core.state_version import require_version, widened
 from smartmeter.arrays import Bools, Rows
@@ -64,15 +65,16 @@ def _gain(found, sections, used, hours, joined, midnight_ms, edges):
 
 def summed(*some: Rows) -> Rows:
     """The sum of some arrays of HOUR: sorted by meter, day and start, each once."""
-    hours = np.concatenate(some)
-    return hours[: _sum_up(hours, hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))])]
+    hours = stacked(*some)
+    sums = np.empty(len(hours), hours.dtype)
+    return sums[: _sum_up(sums, hours, np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"])))]
 
 
 @compiled
-def _sum_up(sums, hours):
-    """Fill in the sums of sorted hours. Returns their number."""
+def _sum_up(sums, hours, order):
+    """Fill in the sums of the hours, which come in this order. Returns their number."""
     size = 0
-    for i in range(len(hours)):
+    for i in order:
         hour, last = hours[i], sums[size - 1]
         if size and last.start_ms == hour.start_ms and last.day == hour.day and last.meter_id == hour.meter_id:
             add(last, *sums_of(hour))
@@ -108,20 +110,21 @@ class Hours:
             self.present = self.summed(self.present, hours)
             over = self.present["start_ms"] + HOUR_MS <= clock_ms
             if np.count_nonzero(over) > MOST_GATHERED:
-                self._put(self.present[over])
-                self.present = self.present[~over]
+                self._put(picked(self.present, over))
+                self.present = picked(self.present, ~over)
 
     def _put(self, hours: Rows) -> None:
         """Add hours (HOUR) to the values of their days."""
         for day in set(hours["day"].tolist()):
-            self.state.put(f"{self.name}/{day}", self.summed(self._of(day), hours[hours["day"] == day]).tobytes())
+            self.state.put(f"{self.name}/{day}", self.summed(self._of(day), picked(hours, hours["day"] == day)).tobytes())
             if day not in self.days:
                 self.days.append(day)
 
     def of_days(self, days: Iterable[int]) -> Rows:
         """HOUR of some local days."""
         days = set(days)
-        return np.concatenate([self.present[np.isin(self.present["day"], list(days))], *map(self._of, days.intersection(self.days))])
+        present = np.array([day in days for day in self.present["day"].tolist()], bool)
+        return stacked(picked(self.present, present), *map(self._of, days.intersection(self.days)))
 
     @property
     def every_day(self) -> set[int]:
@@ -130,7 +133,7 @@ class Hours:
 
     def remove_through(self, day: int) -> None:
         """Drop a local day and all days before it."""
-        self.present = self.present[self.present["day"] > day]
+        self.present = picked(self.present, self.present["day"] > day)
         for old in [d for d in self.days if d <= day]:
             self.state.remove(f"{self.name}/{old}")
             self.days.remove(old)

@@ -31,14 +31,19 @@ class MeterKinds(NamedTuple):
 
     def are_mains(self, meter_ids: Int32s, always_on: Bools) -> Bools:
         """bool (m,): whether each meter is mains. One that the description does not name is if it is always on."""
-        mains, appliances, sources = (np.isin(meter_ids, np.frombuffer(of_kind, np.int32)) for of_kind in self)
+        mains, appliances, sources = (_are_among(meter_ids, of_kind) for of_kind in self)
         are_mains: Bools = mains | (always_on & ~appliances & ~sources)
         return are_mains
 
     def are_sources(self, meter_ids: Int32s) -> Bools:
         """bool (m,): whether each meter is one of solar or of a battery."""
-        are_sources: Bools = np.isin(meter_ids, np.frombuffer(self.sources, np.int32))
-        return are_sources
+        return _are_among(meter_ids, self.sources)
+
+
+def _are_among(meter_ids: Int32s, of_kind: bytes) -> Bools:
+    """bool (m,): whether each meter is of a kind."""
+    known = set(np.frombuffer(of_kind, np.int32).tolist())
+    return np.array([meter_id in known for meter_id in meter_ids.tolist()], bool)
 
 
 NO_KINDS = MeterKinds()

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, Cells
+from jobs.core.cells import DAY_MINUTES, Cells, together
 from jobs.core.open_runs import (
     COLUMNS,
     LAST,
@@ -28,6 +28,7 @@ from jobs.core.open_runs import (
     seen_by,
     silence,
 )
+from jobs.core.rows import picked, stacked
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Int32s, Rows
 from smartmeter.compiled import compiled
@@ -81,12 +82,12 @@ class Shapes:
         found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)
         found["held"], found["minutes"], found["standby"] = held, minutes.sum(axis=1), _low_codes(minutes)
         found["minutes_at"] = np.minimum(histogram, CODES - 1)
-        self.days = np.concatenate([self.days, found[found["minutes"] > 0]])
+        self.days = stacked(self.days, picked(found, found["minutes"] > 0))
         self.end_minute = end_minute
 
     def _know(self, meter_ids: Int32s) -> None:
         """Make room for the open runs of meters."""
-        wanted = np.union1d(self.meter_ids, meter_ids).astype(np.int32)
+        wanted = together(self.meter_ids, meter_ids)
         if len(wanted) > len(self.meter_ids):
             runs = no_runs(len(wanted))
             runs[np.searchsorted(wanted, self.meter_ids)] = self.runs
@@ -94,7 +95,7 @@ class Shapes:
 
     def forget_before(self, day: int) -> None:
         """Drop the shapes of earlier days."""
-        self.days = self.days[self.days["day"] >= day]
+        self.days = picked(self.days, self.days["day"] >= day)
 
     def to_bytes(self) -> bytes:
         """These shapes in a stable form, as kept in checkpoints."""

@@ -14,6 +14,7 @@ from jobs.core.episodes import EPISODE
 from jobs.core.house_days import FRESH, HouseDays, Rules
 from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.minutes import Minutes
+from jobs.core.rows import picked, stacked
 from jobs.core.state import HouseState
 from jobs.core.user_rules import NO_USER_RULES, UserRules
 from smartmeter.arrays import Bools, Bytes, Ints, Rows
@@ -84,7 +85,7 @@ class Change:
         cells, minutes = Cells(self.state), self.settled
         if self.closes_a_day:
             others = Minutes.from_bytes(self.state.get("minutes")).open
-            minutes = np.append(minutes, others[others["minute"] < self.open_from_ms // MINUTE_MS])
+            minutes = stacked(minutes, picked(others, others["minute"] < self.open_from_ms // MINUTE_MS))
         cells.take(minutes)
         return cells
 

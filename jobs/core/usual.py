@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import lz4.block
@@ -9,9 +10,11 @@ import numpy as np
 
 from jobs.core.cells import HOUSE, UPPER_WATTS, code_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
+from jobs.core.rows import picked, stacked
 from jobs.core.shapes import HOURS, MOST
 from jobs.core.state_version import require_version
 from smartmeter.arrays import Bytes, Int32s, Ints, Rows
+from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterUsualRecord
 
 LEAST_USED = 4
@@ -158,10 +161,7 @@ class Usuals(NamedTuple):
 
     def at(self, meter_ids: Int32s, minutes: Int32s) -> Int32s:
         """int32 (minutes, m): the index of the row that holds for each minute and meter, or -1."""
-        of_meter = np.full((len(self.from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
-        known = np.isin(self.rows["meter_id"], meter_ids)
-        of_meter[self.of_version[known], np.searchsorted(meter_ids, self.rows["meter_id"][known])] = np.flatnonzero(known)
-        at: Int32s = of_meter[np.searchsorted(self.from_minutes, minutes, side="right") - 1]
+        at: Int32s = _at(self.from_minutes, self.of_version, self.rows, meter_ids, minutes)
         return at
 
     def to_bytes(self) -> bytes:
@@ -171,8 +171,9 @@ class Usuals(NamedTuple):
         return packed
 
     @classmethod
+    @lru_cache(1024)
     def from_bytes(cls, state: bytes | None) -> Usuals:
-        """Inverse of to_bytes; none for None."""
+        """Inverse of to_bytes; none for None. Cached, as these change once a day."""
         if state is None:
             return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, USUAL))
         body = lz4.block.decompress(state)
@@ -188,11 +189,25 @@ class Usuals(NamedTuple):
         others = of_version != from_minute
         begun = np.append(of_version[others], np.full(len(rows), from_minute, np.int32))
         from_minutes = np.sort(np.append(self.from_minutes[kept], np.int32(from_minute)))
-        every = np.concatenate([self.rows[others], rows])
+        every = stacked(picked(self.rows, others), rows)
         return Usuals(from_minutes, np.searchsorted(from_minutes, begun).astype(np.int32), every)
 
     def forget_before(self, minute: int) -> Usuals:
         """These without the versions that are replaced by a minute."""
         first = max(int(np.searchsorted(self.from_minutes, minute, side="right")) - 1, 0)
         kept = self.of_version >= first
-        return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), self.rows[kept])
+        return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), picked(self.rows, kept))
+
+
+@compiled
+def _at(from_minutes, of_version, rows, meter_ids, minutes):
+    """See Usuals.at."""
+    of_meter = np.full((len(from_minutes) + 1, len(meter_ids)), -1, np.int32)  # the last row: before all versions
+    for i in range(len(rows)):
+        column = np.searchsorted(meter_ids, rows[i].meter_id)
+        if column < len(meter_ids) and meter_ids[column] == rows[i].meter_id:
+            of_meter[of_version[i], column] = i
+    at = np.empty((len(minutes), len(meter_ids)), np.int32)
+    for i in range(len(minutes)):
+        at[i] = of_meter[np.searchsorted(from_minutes, minutes[i], side="right") - 1]
+    return at

@@ -13,6 +13,7 @@ from jobs.core.episodes import changes, openings
 from jobs.core.house_days import HouseDays
 from jobs.core.minutes import SETTLED_AFTER_MS, Minutes
 from jobs.core.open_runs import Rule
+from jobs.core.rows import stacked
 from jobs.core.spells import KINDS, OWN_LIMIT
 from jobs.core.stage import Change, Stage
 from jobs.core.state import HouseState
@@ -44,7 +45,7 @@ class Watch(Stage):
             rows = [usual_row(meter["meter_id"], usual) for meter in threshold["meters"] if (usual := meter["usual"])]
             if (silence := threshold["longest_silence_minutes"]) is not None:
                 rows.append(silence_row(silence))
-            usuals = usuals.add(first_minute(threshold), np.concatenate([np.empty(0, USUAL), *rows]))
+            usuals = usuals.add(first_minute(threshold), stacked(np.empty(0, USUAL), *rows))
         if usuals is not stored:
             state.put("usuals", usuals.to_bytes())
         return usuals
@@ -120,7 +121,7 @@ class Watch(Stage):
         durations, now_minute = Durations.from_bytes(state.get("durations")), now_ms // MINUTE_MS
         silence = Silence.at(now_minute, usuals, user_rules)
         if silence and not len(durations.absent) and durations.is_silent(silence, last_minute(state), now_minute):
-            durations.sent = np.concatenate([durations.sent, durations.absent])
+            durations.sent = stacked(durations.sent, durations.absent)
             revision = house.next_revision(now_ms)
             for spell in durations.absent:
                 yield "alerts", alert(state.house_id, house.timezone, spell, limit_of(spell, user_rules), False, revision)

@@ -14,6 +14,7 @@ from math import isnan
 import numpy as np
 
 from jobs.core.kinds import NO_KINDS, MeterKinds
+from jobs.core.rows import picked, stacked
 from jobs.core.sketch import Sketches
 from jobs.core.state_version import require_version
 from jobs.core.usual import source_record, usual_record
@@ -161,8 +162,8 @@ class Window:
 
         totals: RESULT of the day that is over; entering: its sketches; leaving: the sketches of the days that leave the window.
         """
-        kept = self.days[self.days["day"] > self.date - limits.limit_days]
-        self.days = np.concatenate([kept, meter_days(totals, entering, limits.on_watts)])
+        kept = picked(self.days, self.days["day"] > self.date - limits.limit_days)
+        self.days = stacked(kept, meter_days(totals, entering, limits.on_watts))
         self.sketches = self.sketches.merge(entering).subtract(leaving)
         self.date += 1
 
@@ -191,7 +192,7 @@ class Window:
                 for column in (meter_ids, percentile_watts, readings, covered_ms, limit_watts, mains, kinds.are_sources(meter_ids))
             )
         ):
-            own = shapes[shapes["meter_id"] == meter_id]
+            own = picked(shapes, shapes["meter_id"] == meter_id)
             yield {
                 "meter_id": meter_id,
                 "percentile_watts": percentile,
