@@ -46,13 +46,17 @@ def present_bursts(rng) -> list[Burst]:
 
 
 def poison_bursts(rng) -> list[Burst]:
-    """Two days of 10,000 meters, six hours a burst: a reading of each, of five meters one every five minutes; one burst is of more than 1 MB."""
+    """Two days of 10,000 meters, six hours a burst: a reading of each, of five meters one every five minutes.
+
+    One burst is of more than 1 MB: it has 16 readings of each, within three minutes.
+    """
     begin_ms, span_ms = midnight_ms(ZoneInfo("America/New_York"), date(2011, 4, 18)), 6 * HOUR_MS
     bursts = []
     for i in range(8):
         counts = np.full(METERS, 16 if i == 5 else 1, np.int32)
         counts[:5] = span_ms // 300_000
-        deltas = np.concatenate([np.append(rng.integers(0, 300_000), np.full(n - 1, 299_000)) for n in counts.tolist()])
+        steps_ms = np.where(np.arange(METERS) < 5, 299_000, 9_000).tolist()
+        deltas = np.concatenate([np.append(rng.integers(0, 300_000), np.full(n - 1, step)) for n, step in zip(counts.tolist(), steps_ms)])
         watts = rng.gamma(0.7, 300, counts.sum()).astype(np.float32)
         watts[: counts[:5].sum()] += 60
         watts[rng.random(len(watts)) < 0.001] += SPIKE_WATTS << (i * span_ms) // DAY_MS
