@@ -82,9 +82,10 @@ def shard_keys(shards: int) -> list[int]:
     """
     jvm, key = get_gateway().jvm, 0
     keys: dict[int, int] = {}
-    group_of = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup
+    # Py4J looks up each part of a name, so here and not in the loop.
+    group_of, row_of = jvm.org.apache.flink.runtime.state.KeyGroupRangeAssignment.assignToKeyGroup, jvm.org.apache.flink.types.Row.of
     while len(keys) < shards:
-        keys.setdefault(group_of(jvm.org.apache.flink.types.Row.of(to_jarray(jvm.Object, [key])), shards), key)
+        keys.setdefault(group_of(row_of(to_jarray(jvm.Object, [key])), shards), key)
         key += 1
     return [keys[shard] for shard in range(shards)]
 
