@@ -130,7 +130,9 @@ def test_a_preset_reads_its_devices(name):
     assert set(SENT[name]) == {source.topic for source in sources(name)}
 
 
-@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.time and name != "zigbee2mqtt"])
-def test_a_time_without_a_zone_is_that_of_the_house(name):
+@pytest.mark.parametrize("at", ["2024-04-16T09:15:03", "2024-04-16T07:15:03Z", "2024-04-16T09:15:03+02:00"])
+@pytest.mark.parametrize("name", [name for name, preset in PRESETS.items() if preset.time])
+def test_a_time_without_a_zone_is_that_of_the_house_whatever_the_machines(name, at):
     [payload] = SENT[name].values()
-    assert {source.time_ms(payload) for source in sources(name, ", time: device")} == {1713251703000}
+    sent = payload | {PRESETS[name].time: at}
+    assert {source.time_ms(sent) for source in sources(name, ", time: device")} == {1713251703000}
