@@ -25,6 +25,7 @@ def test_a_stamp_is_free_and_a_clock_that_was_set_back_is_followed():
 
 def test_a_name_stays_in_its_line():
     assert str(replace(CLAMP, label="sun\x1b[2J", topic="a\nb")) == r"house 1, sun\x1b[2J, topic a\nb"
+    assert str(replace(CLAMP, topic="")) == "house 1, solar, meter 2 by HTTP", "two meters may have one label"
 
 
 def test_a_time_that_is_none():
