@@ -39,7 +39,8 @@ class Source:
     is_optional: bool = False
 
     def __str__(self) -> str:
-        return printable(f"house {self.house_id}, {self.label}, {f'topic {self.topic}' if self.topic else f'meter {self.meter_id} by HTTP'}")
+        way = f"topic {self.topic}" if self.topic else f"meter {self.meter_id} by HTTP"
+        return printable(f"house {self.house_id}, {self.label}, {way}")
 
     def read(self, found: Any) -> tuple[float, int]:
         """(W, 0) of a channel of power, (0, mWh) of a register, in the document of a message. Raises Unusable if it has no value."""
