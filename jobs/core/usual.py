@@ -171,9 +171,9 @@ class Usuals(NamedTuple):
         return packed
 
     @classmethod
-    @lru_cache(1024)
+    @lru_cache(256)
     def from_bytes(cls, state: bytes | None) -> Usuals:
-        """Inverse of to_bytes; none for None. Cached, as these change once a day."""
+        """Inverse of to_bytes; none for None. Those of the last houses are kept, as they change once a day: some 20 kB each with 20 meters."""
         if state is None:
             return cls(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0, USUAL))
         body = lz4.block.decompress(state)
