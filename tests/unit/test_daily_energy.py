@@ -8,9 +8,11 @@ from jobs.core.shards import shard_of
 from jobs.daily_energy import DailyEnergy
 from jobs.flink.operator import Houses
 from jobs.thresholds import Thresholds
-from tests.unit.driver import SETTING, SHARDS, Results, every_two_hours, rows_of
+from smartmeter.messages.codec import IMPORT
+from tests.unit.driver import SETTING, SHARDS, Results, every_two_hours, pipeline, rows_of
 from tests.unit.flink_stand_in import FlinkStandIn
-from tests.unit.logs import HOUR_MS, START_MS, burst
+from tests.unit.logs import HOUR_MS, START_MS, burst, with_registers
+from tests.unit.outcomes import assert_energy, judged
 
 
 def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately():
@@ -43,6 +45,21 @@ def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately(
     for time_ms in keyed.due(keyed.processing_timers | keyed.event_timers):
         results.take(function.on_timer(time_ms, keyed))
     assert len(results.messages) == 4, "nothing is new"
+
+
+def test_a_register_corrects_an_hour_once_it_is_over():
+    """By power the meter draws 100 W, by its register 110 W; both are read each quarter of an hour."""
+    quarter_ms, found = HOUR_MS // 4, []
+    times = [START_MS + quarter * quarter_ms for quarter in range(10)]
+    bursts = [
+        with_registers(burst(at, at + quarter_ms, {1: [(at, 100)]}), {(1, IMPORT): [(at, 110 * (at - START_MS) // 3600)]}) for at in times
+    ]
+    for n in range(1, 11):
+        _, ended, _ = pipeline(bursts[:n], [1], SETTING)
+        assert_energy(ended, judged(bursts[:n], SETTING))
+        [day] = ended.final["daily_energy"].values()
+        found.append(day["kwh"])
+    assert found == pytest.approx([0, 0.025, 0.05, 0.075, 0.11, 0.135, 0.16, 0.185, 0.22, 0.245])
 
 
 def test_a_day_begun_before_hours_were_kept_has_none_and_the_next_has_all():
