@@ -155,7 +155,7 @@ MAPPING = """
 time = "time"
 timezone = "Europe/Berlin"
 house_column = "house"
-columns = [{name = "mains", unit = "W"}, {name = "kettle", unit = "W"}]
+columns = [{name = "mains", unit = "W"}, {name = "kettle", unit = "W"}, {name = "dial", unit = "Wh", quantity = "import"}]
 """
 SAME_IN_BOTH = {
     "daily_energy": ("house_id", "duplicates"),
@@ -167,17 +167,22 @@ SAME_IN_BOTH = {
 
 
 def write_days(path, days_of: dict[int, range]) -> None:
-    """A file with a reading of two meters each minute of some days of houses. On days 1 to 4 and 11, the kettle is on at 9 kW for 40 minutes."""
+    """A file with a reading of two meters each minute of some days of houses, and of a register each quarter of an hour.
+
+    On days 1 to 4 and 11, the kettle is on at 9 kW for 40 minutes.
+    """
     rng = np.random.default_rng(5)
     base, kettle = rng.integers(100, 300, 20 * 1440), np.repeat(np.where(rng.random(20 * 288) < 0.02, 2000, 0), 5)
     for day in (1, 2, 3, 4, 11):
         kettle[day * 1440 + 600 : day * 1440 + 640] = 9000
+    dial = np.cumsum(base) // 60
     lines = [
-        f"{(BEGIN + timedelta(minutes=minute)).isoformat()},{house},{base[minute] + kettle[minute]},{kettle[minute]}"
+        f"{(BEGIN + timedelta(minutes=minute)).isoformat()},{house},{base[minute] + kettle[minute]},{kettle[minute]},"
+        f"{'' if minute % 15 else dial[minute]}"
         for house, days in days_of.items()
         for minute in range(days.start * 1440, days.stop * 1440)
     ]
-    path.write_text("\n".join(["time,house,mains,kettle", *lines]))
+    path.write_text("\n".join(["time,house,mains,kettle,dial", *lines]))
 
 
 class Ended(Exception):
@@ -214,7 +219,7 @@ def test_days_that_are_imported_after_newer_ones_give_what_all_in_order_give(set
     others = {table: values(client, table, "house_id < 1000") for table in SAME_IN_BOTH}
     only_without_the_older = {row[:3] for row in of("alerts", IN_PARTS)} - {row[:3] for row in of("alerts", IN_ORDER)}
     assert only_without_the_older and of("alerts", IN_ORDER)
-    assert "20,160 of them as older days" in smw_import({IN_PARTS: range(7)})  # day 6 again
+    assert "20,832 of them as older days" in smw_import({IN_PARTS: range(7)})  # day 6 again
     assert "older" not in smw_import({IN_ORDER: range(12, 16), IN_PARTS: range(12, 16)})
     for table in SAME_IN_BOTH:
         assert of(table, IN_ORDER) == of(table, IN_PARTS), table
@@ -222,4 +227,5 @@ def test_days_that_are_imported_after_newer_ones_give_what_all_in_order_give(set
     assert client.query("SELECT count() FROM late WHERE house_id > 1000").first_row == (0,)
     duplicates = "SELECT sum(duplicates), sum(readings), uniqExact(date) FROM daily_energy FINAL WHERE house_id = {house:Int64}"
     found = [client.query(duplicates, parameters={"house": house}).first_row for house in (IN_ORDER, IN_PARTS)]
-    assert found == [(0, 2 * 16 * 1440, 17), (2 * 1440, 2 * 16 * 1440, 17)]
+    a_day = 2 * 1440 + 96
+    assert found == [(0, 16 * a_day, 17), (a_day, 16 * a_day, 17)]
