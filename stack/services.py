@@ -36,7 +36,8 @@ def endpoint_answers(settings: Settings) -> bool:
 def answers(url: str, authorities: str | None = None) -> bool:
     """Whether an HTTP server answers within ANSWER_S. authorities: PEM file of the trusted certificate authorities; None: the system's."""
     try:
-        with urlopen(url, timeout=ANSWER_S, context=ssl.create_default_context(cafile=authorities)) as answer:
+        context = ssl.create_default_context(cafile=authorities) if url.startswith("https:") else None
+        with urlopen(url, timeout=ANSWER_S, context=context) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

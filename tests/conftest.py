@@ -5,7 +5,7 @@ from __future__ import annotations
 import hypothesis
 import pytest
 
-from smartmeter.kafka import topic_admin
+from smartmeter.kafka import connection, topic_admin
 from stack import broker, services
 from stack.processes import Processes
 from tests.ports import on_free_ports
@@ -46,6 +46,13 @@ def kafka(stack_settings, processes):
     """Settings whose .kafka is a running broker. A test sets a topic_prefix of its own and creates its topics."""
     broker.start_broker(processes, stack_settings)
     return stack_settings
+
+
+@pytest.fixture
+def no_kafka(monkeypatch):
+    """An address at which there is no Kafka. This process waits half a second for one that is just starting, in place of five."""
+    monkeypatch.setattr(connection, "NOBODY_THERE_S", 0.5)
+    return "127.0.0.1:1"
 
 
 @pytest.fixture(scope="session")

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from zoneinfo import ZoneInfo
 
 ONE_DAY = timedelta(days=1)
@@ -105,13 +106,15 @@ class Register:
 
     def _hour_of(self, time_ms: int) -> tuple[date, int]:
         """The local day and the start of the local hour: the first quarter of an hour whose clock shows the same hour and offset."""
-
-        def shown(quarter):
-            local = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(self.zone)
-            return local.date(), local.hour, local.utcoffset()
-
         quarter = time_ms // QUARTER_MS
-        own = shown(quarter)
-        while shown(quarter - 1) == own:
+        own = _shown(self.zone, quarter)
+        while _shown(self.zone, quarter - 1) == own:
             quarter -= 1
         return own[0], quarter * QUARTER_MS
+
+
+@lru_cache(maxsize=100_000)
+def _shown(zone: ZoneInfo, quarter: int) -> tuple[date, int, timedelta | None]:
+    """The day, the hour and the offset to UTC of a local clock in a quarter of an hour since 1970."""
+    local = datetime.fromtimestamp(quarter * QUARTER_MS / 1000, UTC).astimezone(zone)
+    return local.date(), local.hour, local.utcoffset()

@@ -291,6 +291,7 @@ class House:
 
     def _shapes_of(self, number: int, meter: Meter) -> dict[date, Shape]:
         shapes: dict[date, Shape] = defaultdict(Shape)
+        rest = {minute: self.rest_of(number, minute) for minute in meter.numbered}
         for minute in meter.numbered:
             day, hour = self.calendar.day_and_hour(minute)
             shape, step = shapes[day], meter.minutes[minute].step
@@ -298,7 +299,7 @@ class House:
             shape.steady[step] += meter.steady(minute)
             together = self._minutes_together(meter, minute)
             if len(together) == self.numbers.held_minutes:
-                shape.hours[hour] = max(shape.hours.get(hour, 0), min(self.rest_of(number, each) for each in together))
+                shape.hours[hour] = max(shape.hours.get(hour, 0), min(rest[each] for each in together))
             if minute in meter.before:
                 shape.gap = max(shape.gap, meter.silence(minute))
             shape.over = [max(most, _lasted(runs, minute)) for most, runs in zip(shape.over, meter.over)]

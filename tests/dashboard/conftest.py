@@ -7,7 +7,8 @@ from functools import cache
 import pytest
 import streamlit as st
 from streamlit.components.v2 import manifest_scanner
-from streamlit.testing.v1 import AppTest
+from streamlit.runtime.scriptrunner.script_cache import ScriptCache
+from streamlit.testing.v1 import AppTest, app_test, local_script_runner
 
 from smartmeter.settings import ROOT, Settings
 from store import client, schema
@@ -16,10 +17,15 @@ from tests.waiting import STILL_S
 
 
 @pytest.fixture(scope="session", autouse=True)
-def components_found_once():
-    """For each page that it opens, AppTest looks for components of Streamlit in all installed packages, which takes a third of a second."""
+def prepared_once():
+    """Prepare once, as a server does, what AppTest prepares for each page that it opens: it looks for components of Streamlit in all
+    installed packages, compiles the scripts, and connects to ClickHouse, which takes a second in all.
+    """
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(manifest_scanner, "scan_component_manifests", cache(manifest_scanner.scan_component_manifests))
+        for module in (app_test, local_script_runner):
+            patch.setattr(module, "ScriptCache", cache(ScriptCache))
+        patch.setattr(client, "reader", cache(client.reader))
         yield
 
 

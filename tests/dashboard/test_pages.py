@@ -35,8 +35,8 @@ def drawn(app) -> list[list[str]]:
 # Overview
 
 
-def test_overview_with_no_broker(dashboard_on, stored):
-    app = dashboard_on(stored.but(kafka="127.0.0.1:1"))()
+def test_overview_with_no_broker(dashboard_on, stored, no_kafka):
+    app = dashboard_on(stored.but(kafka=no_kafka))()
     assert metrics(app) == {
         "Houses": "6",
         "Readings": "1.5 M",
@@ -549,9 +549,9 @@ def test_acknowledgements_go_to_kafka(dashboard_on, stored, with_topics):
     ]
 
 
-def test_an_acknowledgement_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch):
+def test_an_acknowledgement_that_kafka_refuses_is_reported(dashboard_on, stored, no_kafka, monkeypatch):
     monkeypatch.setattr(sending, "SENT_WITHIN_S", 0.5)
-    app = dashboard_on(stored.but(kafka="127.0.0.1:1"))("alerts", alert=KETTLE)
+    app = dashboard_on(stored.but(kafka=no_kafka))("alerts", alert=KETTLE)
     app.text_input[0].set_value("tea")
     app = ran(labelled(app, "Change the note").click())
     assert texts(app.error)[0].startswith("The alert is not acknowledged: no Kafka broker answers at 127.0.0.1:1: ")

@@ -209,9 +209,9 @@ def test_what_is_wrong_is_stated_and_nothing_is_sent(to_kafka, fill, fault):
     assert texts(app.error) == [fault] and not app.toast and sent() == []
 
 
-def test_a_rule_that_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch):
+def test_a_rule_that_kafka_refuses_is_reported(dashboard_on, stored, no_kafka, monkeypatch):
     monkeypatch.setattr(sending, "SENT_WITHIN_S", 0.5)
-    app = dashboard_on(stored.but(kafka="127.0.0.1:1"))("rules", house="1", meter="3")
+    app = dashboard_on(stored.but(kafka=no_kafka))("rules", house="1", meter="3")
     app = ran(labelled(app, "Save").click())
     assert texts(app.error)[0].startswith("The rule is not set: no Kafka broker answers at 127.0.0.1:1: ") and not app.toast
     assert not ran(app).info
@@ -316,9 +316,9 @@ def test_from_an_alert_to_the_rule_of_its_meter(visit):
     assert len(texts(app.text)) == 6
 
 
-def test_what_is_normal_and_kafka_refuses_is_reported(dashboard_on, stored, monkeypatch):
+def test_what_is_normal_and_kafka_refuses_is_reported(dashboard_on, stored, no_kafka, monkeypatch):
     monkeypatch.setattr(sending, "SENT_WITHIN_S", 0.5)
-    app = dashboard_on(stored.but(kafka="127.0.0.1:1"))("alerts", alert=OVEN)
+    app = dashboard_on(stored.but(kafka=no_kafka))("alerts", alert=OVEN)
     app = ran(labelled(app, "This is normal, from 2026-10-25 12:01 on").click())
     assert texts(app.error)[0].startswith("The rule is not set: no Kafka broker answers at 127.0.0.1:1: ")
     assert not app.toast and not labelled(ran(app), "This is normal, from 2026-10-25 12:01 on").disabled

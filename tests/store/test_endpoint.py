@@ -631,15 +631,14 @@ def test_one_request_does_not_see_the_settings_of_another(table):
     assert send(settings, "SELECT getSetting('max_threads') = 7", headers=as_writer(settings), session_id="s")[2] == b"0\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_restart_keeps_data_and_password(own_endpoint, number):
+def test_restarts_keep_data_and_password(own_endpoint):
     settings = own_endpoint.settings
-    writer = client.writer(settings)
-    writer.command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
-    writer.insert("t", [[n] for n in range(1000)], column_names=["a"])
-    assert own_endpoint.end(number) == (-number if number == signal.SIGKILL else 0)
-    own_endpoint.start()
-    assert client.writer(settings).query("SELECT count(), sum(a) FROM t").result_rows == [(1000, 499_500)]
+    client.writer(settings).command("CREATE TABLE t (a Int64) ENGINE = MergeTree ORDER BY a")
+    for times, number in enumerate((signal.SIGKILL, signal.SIGTERM, signal.SIGINT), 1):
+        client.writer(settings).insert("t", [[n] for n in range(1000)], column_names=["a"])
+        assert own_endpoint.end(number) == (-number if number == signal.SIGKILL else 0)
+        own_endpoint.start()
+        assert client.writer(settings).query("SELECT count(), sum(a) FROM t").result_rows == [(1000 * times, 499_500 * times)]
 
 
 def failure(settings):

@@ -199,9 +199,10 @@ def pipeline(
     """
     results, keyed = Results(), keyed or FlinkStandIn()
     check = check_state if not begin else lambda *_: None  # another release's bytes stay until they change
+    known = Outside(given_rules(rules), given_kinds(houses))
 
     def operator(batches=known_after):
-        outside = Outside(given_rules(rules), given_kinds(houses)) if batches >= known_after else Outside()
+        outside = known if batches >= known_after else Outside()
         made = Houses(setting, made_of(stages_of, setting), run, outside)
         made.open(keyed)
         return made

@@ -24,6 +24,9 @@ from tests.unit.driver import SETTING, SHARDS, Results, check_state, every_two_h
 from tests.unit.flink_stand_in import FlinkStandIn
 from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, cuts, examples, house_logs_and_settings
 
+OF_ALERTS = (Thresholds, Spikes, Watch)
+"""The stages without which there would be other alerts."""
+
 
 def wanted_by(setting: Settings) -> Wanted:
     """What the spikes job reads of its topic."""
@@ -94,7 +97,7 @@ def starts_of(results: Results) -> list[int]:
 @given(house_logs_and_settings(), cuts, st.data())
 def test_spikes_alone_emits_what_the_pipeline_emits_whenever_the_thresholds_arrive(log, sizes, data):
     bursts, setting = log
-    pipelined, at_end, _ = pipeline(bursts, [3], setting)
+    pipelined, at_end, _ = pipeline(bursts, [3], setting, OF_ALERTS)
     rows = [row for batch in rows_of(bursts, sizes, setting, wanted_by(setting)) for row in batch]
     versions, order = data.draw(arrivals_of(rows, versions_of(pipelined)))
     results, keyed = spikes_alone(rows, versions, order, setting)
@@ -109,7 +112,7 @@ def test_spikes_alone_emits_what_the_pipeline_emits_whenever_the_thresholds_arri
 @given(house_logs_and_settings(), cuts, st.integers(0, 4), st.booleans())
 def test_readings_without_a_threshold_are_reported_and_none_is_lost(log, sizes, known, rows_first):
     bursts, setting = log
-    pipelined, _, _ = pipeline(bursts, sizes, setting)
+    pipelined, _, _ = pipeline(bursts, sizes, setting, OF_ALERTS)
     rows = [row for batch in rows_of(bursts, sizes, setting, wanted_by(setting)) for row in batch]
     versions = versions_of(pipelined)[:known]
     order = [True] * len(rows) + [False] * len(versions)
