@@ -153,7 +153,7 @@ def start_all(containers: Containers, processes: Processes, settings: Settings, 
     containers.start("sink")
     containers.start("notify")
     containers.start("gateway")
-    containers.start("generator", **{"20": "2", "7": "2"})
+    containers.start("generator", **{"20": "2", "7": "1"})
     containers.until(lambda: list(flink.jobs().values()) == ["pipeline"])
     containers.until(lambda: containers.healthy("pipeline"))
     containers.until(lambda: flink.slots() == (2, 4))
