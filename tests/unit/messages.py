@@ -24,9 +24,9 @@ def stages(setting):
     return [DailyEnergy(setting), Thresholds(setting), Spikes(setting), PowerProfile()]
 
 
-def to_batches(payloads, received_ms=0, first_offset=0, counted=None):
+def to_batches(payloads, received_ms=0, first_offset=0, counted=None, of_run=LIVE):
     """The rows that ToBatches makes of messages of partition 3, without those that are null."""
-    function = ToBatches(Settings(), Wanted(True, 99.0, True), list(range(SHARDS)))
+    function = ToBatches(Settings(), Wanted(True, 99.0, True), list(range(SHARDS)), of_run)
     flink = FlinkStandIn()
     flink.counted = Counter() if counted is None else counted
     function.open(flink)

@@ -16,6 +16,7 @@ from jobs.flink.kafka_tables import LATEST_RECEIVED_MS
 from jobs.flink.to_batches import MOST_BYTES_AT_ONCE, MOST_SECTIONS_AT_ONCE, Messages
 from smartmeter.messages.codec import Burst, decode_burst, encode_burst
 from smartmeter.messages.schemas import CodecError
+from smartmeter.run import Run
 from smartmeter.settings import DAY_MS, Settings
 from smartmeter.timezones import names
 from tests.unit.flink_stand_in import FlinkStandIn
@@ -138,6 +139,12 @@ def test_a_message_on_which_decoding_fails_is_a_dead_letter_and_the_others_are_u
     assert keyed.counted["readings_used"] == 5 and counted["readings"] == 5
     assert (counted["messages_failed"], counted["dead_letters"]) == (2, 2)
     assert [record.exc_info[0] for record in caplog.records] == [ZeroDivisionError]
+
+
+def test_a_run_of_one_house_leaves_out_the_others_and_the_dead_letters():
+    payloads = [good(2), good(5), b"no burst", good(2, hour=1)]
+    found = houses(to_batches(payloads, of_run=Run(house=2)), FlinkStandIn(), stages(Settings()))
+    assert found and {record["house_id"] for _, record in found} == {2}
 
 
 def test_large_messages_are_worked_on_in_parts(monkeypatch):
