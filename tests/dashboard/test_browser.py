@@ -46,6 +46,9 @@ CUT_OFF = """
 IS_WHOLE = """
     document.querySelector("[data-testid=stApp][data-test-script-state=notRunning]")
     && !document.querySelector("[data-testid=stSkeleton], [data-stale=true]")"""
+IS_AT_REST = """
+    [...document.querySelectorAll("[data-testid=stVegaLiteChart]")].every(chart => chart.querySelector("svg"))
+    && document.getAnimations().every(one => one.playState != "running" || one.effect.getComputedTiming().iterations == Infinity)"""
 TABLES_WITH_HIDDEN_COLUMNS = "[...document.querySelectorAll('.dvn-scroller')].filter(table => table.scrollWidth > table.clientWidth).length"
 
 RECORD_NOTIFICATIONS = """
@@ -188,8 +191,8 @@ def judge_look(page: Page, name: str, screenshot: Path) -> None:
     assert (
         page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('[data-testid=stMain]').scrollWidth)") <= width
     )
-    page.wait_for_timeout(500)  # charts fade in
-    assert page.evaluate(CUT_OFF) == []
+    page.wait_for_function(IS_AT_REST)  # charts fade in
+    until(lambda: page.evaluate(CUT_OFF) == [], progress=lambda: page.evaluate(CUT_OFF), still_s=30)
     assert width < 1000 or page.evaluate(TABLES_WITH_HIDDEN_COLUMNS) == 0
     assert page.get_by_role("heading", level=1).bounding_box()["y"] < 100
     page.screenshot(path=screenshot)
