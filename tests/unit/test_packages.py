@@ -1,6 +1,7 @@
 """What is packed for a cluster."""
 
 import io
+import py_compile
 import tarfile
 import zipfile
 from importlib.util import cache_from_source
@@ -19,6 +20,7 @@ def test_dependencies_are_added_without_extras_and_without_flink_itself():
 
 
 def test_an_imported_source_goes_with_what_python_keeps_of_it():
+    py_compile.compile(lz4.__file__)  # as an import does, unless PYTHONDONTWRITEBYTECODE is set
     [package] = required(("lz4",))
     files = {name: path for path, name in files_of(package)}
     assert len(files) == len(list(files_of(package))) and all(Path(path).is_file() for path in files.values())
