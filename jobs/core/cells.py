@@ -16,7 +16,7 @@ from jobs.core.state import HouseState
 from smartmeter.arrays import Bytes, Floats, Int32s, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import day_of
-from smartmeter.settings import DAY_MS
+from smartmeter.settings import MINUTE_MS
 
 STEPS_PER_OCTAVE = 16
 FIRST_LEVEL_WATTS = 30.0
@@ -40,6 +40,9 @@ HOUSE = 0
 """Stands for a meter in the first row of a block, with a reading in each minute in which any meter has one. Meters are numbered from 1."""
 
 DAY_MINUTES = 1440
+SPAN_MINUTES = 360
+"""Minutes of a block, which is compressed anew with each batch that adds to it."""
+SPAN_MS = SPAN_MINUTES * MINUTE_MS
 
 
 def code_of(watts: Floats) -> Bytes:
@@ -54,7 +57,7 @@ def watts_of(code: int) -> float:
 
 
 class Block(NamedTuple):
-    """The cells of a day (UTC): CELL (m, DAY_MINUTES), a row a meter and a column a minute."""
+    """The cells of a span of a day (UTC): CELL (m, SPAN_MINUTES), a row a meter and a column a minute."""
 
     meter_ids: Int32s  # int32 (m,), rising
     cells: Rows
@@ -64,7 +67,7 @@ class Block(NamedTuple):
         wanted = together(self.meter_ids, meter_ids)
         if len(wanted) == len(self.meter_ids):
             return self
-        cells = np.zeros((len(wanted), DAY_MINUTES), CELL)
+        cells = np.zeros((len(wanted), SPAN_MINUTES), CELL)
         cells[np.searchsorted(wanted, self.meter_ids)] = self.cells
         return Block(wanted, cells)
 
@@ -78,61 +81,79 @@ class Block(NamedTuple):
         """Inverse of pack."""
         body = bytearray(lz4.block.decompress(state))
         meters = int.from_bytes(body[:4], "little")
-        return cls(np.frombuffer(body, np.int32, meters, 4), np.frombuffer(body, CELL, offset=4 + 4 * meters).reshape(meters, DAY_MINUTES))
+        return cls(np.frombuffer(body, np.int32, meters, 4), np.frombuffer(body, CELL, offset=4 + 4 * meters).reshape(meters, -1))
 
 
-NO_CELLS = Block(np.empty(0, np.int32), np.empty((0, DAY_MINUTES), CELL))
+NO_CELLS = Block(np.empty(0, np.int32), np.empty((0, SPAN_MINUTES), CELL))
 
 
 class Cells:
-    """The blocks of a house's open days (UTC). state: maps names to bytes, with get, put and remove."""
+    """The blocks of a house's open days (UTC), by the number of their span since 1970-01-01T00:00Z. state: maps names to bytes, with get, put
+    and remove.
+    """
 
     def __init__(self, state: HouseState):
         self.state = state
-        self.days: list[int] = np.frombuffer(state.get("cell_days") or b"", np.int32).tolist()
+        self.spans: list[int] = np.frombuffer(state.get("cell_spans") or b"", np.int32).tolist()
         self._blocks: dict[int, Block] = {}
+        if days := state.get("cell_days"):
+            self._divide(np.frombuffer(days, np.int32).tolist())
 
-    def block(self, day: int) -> Block:
-        """The cells of a day; none if it has none."""
-        if day not in self.days:
+    def block(self, span: int) -> Block:
+        """The cells of a span; none if it has none."""
+        if span not in self.spans:
             return NO_CELLS
-        if day not in self._blocks:
-            self._blocks[day] = Block.unpack(self.state.get(f"cells/{day}") or b"")
-        return self._blocks[day]
+        if span not in self._blocks:
+            self._blocks[span] = Block.unpack(self.state.get(f"cells/{span}") or b"")
+        return self._blocks[span]
 
     def local_days(self, timezone: str) -> list[int]:
         """The local days that the cells touch, rising."""
-        ends_ms = np.array([(day * DAY_MS, (day + 1) * DAY_MS - 1) for day in self.days], np.int64).ravel()
+        ends_ms = np.array([(span * SPAN_MS, (span + 1) * SPAN_MS - 1) for span in self.spans], np.int64).ravel()
         days: list[int] = np.unique(day_of(timezone, ends_ms)).tolist()
         return days
 
     @property
     def last_minute(self) -> int:
         """The last minute with a reading; 0 without any."""
-        seen = [day * DAY_MINUTES + int(np.flatnonzero(self.block(day).cells[0]["low"])[-1]) for day in self.days[-1:]]
+        seen = [span * SPAN_MINUTES + int(np.flatnonzero(self.block(span).cells[0]["low"])[-1]) for span in self.spans[-1:]]
         return seen[0] if seen else 0
 
     def take(self, minutes: Rows) -> None:
         """Merge minutes (PART) into their cells."""
-        days, bits = minutes["minute"] // DAY_MINUTES, np.ascontiguousarray(minutes["min_watts"]).view(np.uint32)
-        for day in _each(days).tolist():
-            meter_ids = np.append(np.int32(HOUSE), _each(minutes["meter_id"][days == day]))
-            self._blocks[day] = block = self.block(day).with_meters(meter_ids)
-            _fill(block.cells, block.meter_ids, day * DAY_MINUTES, minutes, bits)
-            self.state.put(f"cells/{day}", block.pack())
-            self._keep_days({*self.days, day})
+        of_minute, bits = minutes["minute"] // SPAN_MINUTES, np.ascontiguousarray(minutes["min_watts"]).view(np.uint32)
+        for span in _each(of_minute).tolist():
+            meter_ids = np.append(np.int32(HOUSE), _each(minutes["meter_id"][of_minute == span]))
+            block = self.block(span).with_meters(meter_ids)
+            _fill(block.cells, block.meter_ids, span * SPAN_MINUTES, minutes, bits)
+            self._put(span, block)
 
     def drop_before(self, minute: int) -> None:
-        """Forget the days that end by a minute."""
-        for day in [day for day in self.days if (day + 1) * DAY_MINUTES <= minute]:
-            self._blocks.pop(day, None)
-            self.state.remove(f"cells/{day}")
-            self._keep_days({*self.days} - {day})
+        """Forget the spans that end by a minute."""
+        for span in [span for span in self.spans if (span + 1) * SPAN_MINUTES <= minute]:
+            self._blocks.pop(span, None)
+            self.state.remove(f"cells/{span}")
+            self._keep_spans({*self.spans} - {span})
 
-    def _keep_days(self, days: set[int]) -> None:
-        if days != set(self.days):
-            self.days = sorted(days)
-            self.state.put("cell_days", np.array(self.days, np.int32).tobytes())
+    def _put(self, span: int, block: Block) -> None:
+        self._blocks[span] = block
+        self.state.put(f"cells/{span}", block.pack())
+        self._keep_spans({*self.spans, span})
+
+    def _keep_spans(self, spans: set[int]) -> None:
+        if spans != set(self.spans):
+            self.spans = sorted(spans)
+            self.state.put("cell_spans", np.array(self.spans, np.int32).tobytes())
+
+    def _divide(self, days: list[int]) -> None:
+        """Take over the blocks of whole days of an earlier release."""
+        for day in days:
+            whole = Block.unpack(self.state.get(f"cells/{day}") or b"")
+            self.state.remove(f"cells/{day}")
+            for at, cells in enumerate(np.split(whole.cells, DAY_MINUTES // SPAN_MINUTES, axis=1)):
+                if cells["low"].any():
+                    self._put(day * DAY_MINUTES // SPAN_MINUTES + at, Block(whole.meter_ids, cells.copy()))
+        self.state.remove("cell_days")
 
 
 def together(meter_ids: Int32s, others: Int32s) -> Int32s:
@@ -161,11 +182,11 @@ def _each(values):
 
 @compiled
 def _fill(cells, meter_ids, first, minutes, bits):
-    """Merge minutes (PART) into the cells of the day that begins with minute `first`. bits: of their lowest powers, as float32."""
+    """Merge minutes (PART) into the cells of the span that begins with minute `first`. bits: of their lowest powers, as float32."""
     row = 0
     for i in range(len(minutes)):
         column = minutes[i].minute - first
-        if not 0 <= column < DAY_MINUTES:
+        if not 0 <= column < SPAN_MINUTES:
             continue
         if meter_ids[row] != minutes[i].meter_id:
             row = _first_not_under(meter_ids, minutes[i].meter_id)

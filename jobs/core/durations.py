@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, HOUSE, Cells, together
+from jobs.core.cells import HOUSE, SPAN_MINUTES, Block, Cells, together
 from jobs.core.local_hours import HOUR_MS, clock_minutes
 from jobs.core.open_runs import COLUMNS, LAST, NONE, Rule, no_runs
 from jobs.core.rows import picked, stacked
@@ -75,26 +75,24 @@ class Progress(NamedTuple):
     def go_on(self, scan: Scan, until_minute: int) -> Progress:
         """The progress at a later minute."""
         cells, usuals, user_rules, timezone, rule = scan
-        _, meter_ids, runs, spells, ended = self._with_meters(cells)
+        firsts = [span * SPAN_MINUTES for span in cells.spans if self.minute - SPAN_MINUTES < span * SPAN_MINUTES < until_minute]
+        blocks = [cells.block(first // SPAN_MINUTES) for first in firsts]
+        _, meter_ids, runs, spells, ended = self._with_meters(blocks)
         size = len(ended)
-        for day in cells.days:
-            first_of_day = day * DAY_MINUTES
-            day_from, day_to = max(self.minute, first_of_day), min(until_minute, first_of_day + DAY_MINUTES)
-            if day_from >= day_to:
-                continue
-            of_day = cells.block(day).with_meters(meter_ids).cells
-            for first, end in user_rules.spans(day_from, day_to):
+        for begin, block in zip(firsts, blocks):
+            of_span = block.with_meters(meter_ids).cells
+            for first, end in user_rules.spans(max(self.minute, begin), min(until_minute, begin + SPAN_MINUTES)):
                 minutes, own = np.arange(first, end, dtype=np.int32), user_rules.at(meter_ids, first)
                 clock_at = clock_minutes(timezone, minutes) if (own["off_from"] >= 0).any() else minutes
                 times = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes), clock_at
                 ended = stacked(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
-                some = of_day[:, first - first_of_day : end - first_of_day]
+                some = of_span[:, first - begin : end - begin]
                 size = take_in(some, first, usuals.rows, own, *times, runs, spells, ended, size, *rule)
         return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
 
-    def _with_meters(self, cells: Cells) -> Progress:
-        """A copy with room for all meters of the cells."""
-        meter_ids = reduce(together, (cells.block(day).meter_ids for day in cells.days), self.meter_ids)
+    def _with_meters(self, blocks: list[Block]) -> Progress:
+        """A copy with room for all meters of the blocks."""
+        meter_ids = reduce(together, (block.meter_ids for block in blocks), self.meter_ids)
         if len(meter_ids) == len(self.meter_ids):
             return self._replace(runs=self.runs.copy(), spells=stacked(self.spells).reshape(self.spells.shape))
         rows = np.searchsorted(meter_ids, self.meter_ids)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import DAY_MINUTES, Cells, together
+from jobs.core.cells import SPAN_MINUTES, Cells, together
 from jobs.core.open_runs import (
     COLUMNS,
     LAST,
@@ -68,17 +68,17 @@ class Shapes:
     def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: Rule) -> None:
         """Add the shapes of a local day, from its first minute to its end."""
         begin_minute = max(begin_minute, self.end_minute)
-        firsts = [day * DAY_MINUTES for day in cells.days if begin_minute - DAY_MINUTES < day * DAY_MINUTES < end_minute]
+        firsts = [span * SPAN_MINUTES for span in cells.spans if begin_minute - SPAN_MINUTES < span * SPAN_MINUTES < end_minute]
         for first in firsts:
-            self._know(cells.block(first // DAY_MINUTES).meter_ids)
+            self._know(cells.block(first // SPAN_MINUTES).meter_ids)
         found = np.zeros(len(self.meter_ids), SHAPE)
         found["day"], found["meter_id"] = day, self.meter_ids
         minutes, histogram = np.zeros((2, len(self.meter_ids), CODES), np.int32)
         longest, held = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
         for first in firsts:
-            block = cells.block(first // DAY_MINUTES).with_meters(self.meter_ids)
-            span = slice(max(begin_minute - first, 0), min(end_minute - first, DAY_MINUTES))
-            _scan(block.cells[:, span], first + span.start, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
+            block = cells.block(first // SPAN_MINUTES).with_meters(self.meter_ids)
+            own = slice(max(begin_minute - first, 0), min(end_minute - first, SPAN_MINUTES))
+            _scan(block.cells[:, own], first + own.start, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
         found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)
         found["held"], found["minutes"], found["standby"] = held, minutes.sum(axis=1), _low_codes(minutes)
         found["minutes_at"] = np.minimum(histogram, CODES - 1)

@@ -14,7 +14,7 @@ from pyflink.datastream.state import MapStateDescriptor
 
 from jobs import spikes
 from jobs.core.batches import house_batches
-from jobs.core.cells import Block, Cells
+from jobs.core.cells import SPAN_MINUTES, Block, Cells
 from jobs.core.durations import Durations
 from jobs.core.episodes import Runs, Versions
 from jobs.core.house_days import HouseDays
@@ -245,15 +245,17 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
 
 def assert_cells_kept(state: HouseState):
     """Fail when a block of cells differs from what its own bytes give, or is of no day that is open."""
-    days = Cells(state).days
-    assert {f"cells/{day}" for day in days} == {name for name in {*state.small, *state.large} if name.startswith("cells/")}
-    for day in days:
-        body = state.get(f"cells/{day}")
+    spans = Cells(state).spans
+    assert {f"cells/{span}" for span in spans} == {name for name in {*state.small, *state.large} if name.startswith("cells/")}
+    for span in spans:
+        body = state.get(f"cells/{span}")
         assert Block.unpack(body).pack() == body
     if body := state.get("days"):
         house = HouseDays.from_bytes(body)
         first_open_minute = midnights(house.timezone)[house.closed_day + 1] // 60_000
-        assert all((day + 2) * 1440 > first_open_minute for day in days), "a day more, as a change of time zone moves midnights"
+        assert all((span + 1) * SPAN_MINUTES + 1440 > first_open_minute for span in spans), (
+            "a day more, as a change of time zone moves midnights"
+        )
 
 
 def houses_of(keyed: FlinkStandIn) -> set[int]:

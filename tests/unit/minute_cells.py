@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from jobs.core.cells import Cells
+from jobs.core.cells import SPAN_MINUTES, Cells
 from jobs.core.minutes import PART
 from tests.unit.flink_stand_in import State
 
@@ -24,6 +24,12 @@ def cells_of(meters: dict) -> Cells:
     cells = Cells(State())
     cells.take(parts(meters))
     return cells
+
+
+def cells_of_day(cells: Cells, day: int, meter_ids: list[int]) -> np.ndarray:
+    """CELL (m, 1440): the cells of some meters, rising, in all minutes of a day."""
+    spans = range(1440 * day // SPAN_MINUTES, 1440 * (day + 1) // SPAN_MINUTES)
+    return np.concatenate([cells.block(span).with_meters(np.array(meter_ids, np.int32)).cells for span in spans], axis=1)
 
 
 def every_minute(begin: int, end: int, watts, step: int = 1) -> dict:

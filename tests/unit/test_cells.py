@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from jobs.core import cells as jobs_cells
-from jobs.core.cells import CELL, DAY_MINUTES, EDGES, FED_IN, HOUSE, NO_CELLS, Block, Cells, code_of, watts_of
+from jobs.core.cells import CELL, EDGES, FED_IN, HOUSE, NO_CELLS, SPAN_MINUTES, Block, Cells, code_of, watts_of
 from smartmeter.power import MOST_WATTS
 from tests.oracle import EPOCH, midnight_ms
 from tests.unit.flink_stand_in import State
@@ -58,8 +58,8 @@ def test_the_codes_are_those_of_the_oracle(watts):
 
 def cell(cells: Cells, meter_id: int, minute: int) -> tuple[int, int, bool]:
     """(low, high, whether all readings are equal)."""
-    block = cells.block(minute // DAY_MINUTES)
-    low, high, same = block.cells[block.meter_ids.tolist().index(meter_id), minute % DAY_MINUTES].item()
+    block = cells.block(minute // SPAN_MINUTES)
+    low, high, same = block.cells[block.meter_ids.tolist().index(meter_id), minute % SPAN_MINUTES].item()
     return low, high, same > 0
 
 
@@ -106,35 +106,47 @@ def test_a_minute_in_which_a_meter_only_feeds_in_is_marked():
     cells.take(parts({7: {5: -5.0, 8: 2.0}}))
     assert cells.block(0).cells["same"][1, [5, 8]].tolist() == [FED_IN, 0]
     powers = np.random.default_rng(1).uniform(0, 5000, 2000)
-    block = cells_of({7: dict(enumerate(powers[:1440]))}).block(0)
-    assert block.cells["same"][1].max() == FED_IN - 1
+    cells = cells_of({7: dict(enumerate(powers))})
+    assert max(cells.block(span).cells["same"][1].max() for span in cells.spans) == FED_IN - 1
 
 
-def test_each_day_has_a_block_which_goes_once_the_day_is_over():
+def test_each_quarter_of_a_day_has_a_block_which_goes_once_it_is_over():
     state = State()
     cells = Cells(state)
-    cells.take(parts({7: {1439: 60.0, 1440: 90.0, 3 * 1440: 90.0}}))
-    assert cells.days == [0, 1, 3] and Cells(state).days == [0, 1, 3]
-    assert cell(Cells(state), 7, 1440) == cell(cells, 7, 1440) == (code_of(np.array(90.0)),) * 2 + (True,)
+    cells.take(parts({7: {359: 60.0, 360: 90.0, 3 * 360: 90.0}}))
+    assert cells.spans == [0, 1, 3] and Cells(state).spans == [0, 1, 3]
+    assert cell(Cells(state), 7, 360) == cell(cells, 7, 360) == (code_of(np.array(90.0)),) * 2 + (True,)
     assert cells.block(2) is NO_CELLS
-    cells.drop_before(2 * 1440 - 1)
-    assert cells.days == Cells(state).days == [1, 3]
-    cells.drop_before(2 * 1440)
-    assert set(state) == {"cell_days", "cells/3"} and Cells(state).days == [3]
+    cells.drop_before(2 * 360 - 1)
+    assert cells.spans == Cells(state).spans == [1, 3]
+    cells.drop_before(2 * 360)
+    assert set(state) == {"cell_spans", "cells/3"} and Cells(state).spans == [3]
+
+
+def test_the_blocks_of_whole_days_that_earlier_releases_kept_are_divided():
+    minutes, state = {20_000 * 1440 + minute: 60.0 + minute for minute in (0, 359, 360, 1439, 1440)}, State()
+    expected = cells_of({7: minutes})
+    for day in (20_000, 20_001):
+        spans = [expected.block(4 * day + at).with_meters(np.array([HOUSE, 7], np.int32)) for at in range(4)]
+        state.put(f"cells/{day}", Block(spans[0].meter_ids, np.concatenate([span.cells for span in spans], axis=1)).pack())
+    state.put("cell_days", np.array([20_000, 20_001], np.int32).tobytes())
+    cells = Cells(state)
+    assert cells.spans == [80_000, 80_001, 80_003, 80_004] and dict(state) == dict(expected.state)
+    assert [cell(cells, 7, minute) for minute in minutes] == [cell(expected, 7, minute) for minute in minutes]
 
 
 def test_the_local_days_of_a_block_are_those_of_its_ends():
-    noon = midnight_ms(ZoneInfo(NEW_YORK), date(2011, 4, 18)) // 60_000 + 720
+    midnight = midnight_ms(ZoneInfo(NEW_YORK), date(2011, 4, 18)) // 60_000  # 4:00 in UTC
     day = (date(2011, 4, 18) - EPOCH).days
-    assert cells_of({7: {noon: 60.0}}).local_days(NEW_YORK) == [day - 1, day]
-    assert cells_of({7: {noon: 60.0}}).local_days("UTC") == [day]
+    assert cells_of({7: {midnight: 60.0}}).local_days(NEW_YORK) == [day - 1, day]
+    assert cells_of({7: {midnight: 60.0}}).local_days("UTC") == [day]
 
 
 def test_a_block_is_what_its_bytes_give():
     block = cells_of({7: {5: (30, 120)}, 300: {6: 60.0}}).block(0)
     again = Block.unpack(block.pack())
     assert again.meter_ids.tolist() == [HOUSE, 7, 300] and (again.cells == block.cells).all() and again.pack() == block.pack()
-    assert again.cells.dtype == CELL and again.cells.shape == (3, DAY_MINUTES)
+    assert again.cells.dtype == CELL and again.cells.shape == (3, SPAN_MINUTES)
 
 
 def test_a_block_makes_room_for_meters():

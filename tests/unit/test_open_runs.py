@@ -29,7 +29,7 @@ from jobs.core.open_runs import (
     since,
 )
 from smartmeter.settings import Settings
-from tests.unit.minute_cells import cells_of
+from tests.unit.minute_cells import cells_of, cells_of_day
 
 OFF_CODE = int(code_of(np.array(30.0)))
 MOST_MISSING = 2
@@ -41,10 +41,10 @@ def code(watts: float) -> int:
 
 def runs_after(minutes: dict) -> np.ndarray:
     """The open runs of meter 7 after {minute: watts, or (lowest, highest)}, all of them of one day; other meters of the house are silent."""
-    block = cells_of({7: minutes}).block(0)
-    [runs], seen = no_runs(1), seen_by(block.cells[HOUSE], 0)
+    cells = cells_of_day(cells_of({7: minutes}), 0, [HOUSE, 7])
+    [runs], seen = no_runs(1), seen_by(cells[HOUSE], 0)
     for minute in minutes:
-        advance(runs, block.cells[1, minute], minute, seen[minute], 0, MOST_MISSING, OFF_CODE)
+        advance(runs, cells[1, minute], minute, seen[minute], 0, MOST_MISSING, OFF_CODE)
     return runs
 
 
@@ -112,12 +112,12 @@ def test_the_rest_is_what_no_other_meter_measures():
     # The mains, an oven that was last seen the evening before, and a plug that is silent for a while.
     evening, morning = 1430, 1440 + 1429
     cells = cells_of({1: dict.fromkeys((evening, morning, morning + 1, 1440 + 5), 1000.0), 2: {evening: 400.0}, 3: {evening: 90.0}})
-    [first, second] = (cells.block(day).with_meters(np.array([1, 2, 3], np.int32)) for day in (0, 1))
+    [first, second] = (cells_of_day(cells, day, [HOUSE, 1, 2, 3]) for day in (0, 1))
     none, seen = np.full(4, NONE, np.int32), np.array([evening] * 4, np.int32)
-    at_evening = rests(first.cells, none, 0)[:, evening].tolist()
+    at_evening = rests(first, none, 0)[:, evening].tolist()
     left = watts_of(code(1000)) - watts_of(code(400)) - watts_of(code(90))
     assert at_evening == [0, code(left), 1, 1]
-    alone = rests(second.cells, seen, 1440)[1]
+    alone = rests(second, seen, 1440)[1]
     assert alone[5] == 0, "the oven had a reading less than a day ago, and has none now"
     assert (alone[1429], alone[1430]) == (0, code(1000)), "a day after its last reading an oven does not count any more"
 
