@@ -24,7 +24,7 @@ from smartmeter.messages.codec import POWER
 from smartmeter.settings import DAY_MS
 
 HOUSES = 2**18
-"""Places in a worker's memory of houses, 32 bytes each: 8 MB. Houses whose ids are equal modulo this number share a place."""
+"""Places in a worker's memory of houses, 40 bytes each: 10 MB. Houses whose ids are equal modulo this number share a place."""
 
 LOOK_BACK_MS = 2 * DAY_MS
 """How long a house's bursts travel with their readings after the first one that this worker sees, if others may have come before it. Data
@@ -34,8 +34,9 @@ SEEN = np.dtype(
     [
         ("house_id", "i8"),  # 0: the place is free
         ("unseen_ms", "i8"),  # bursts before the first that this worker saw of the house may reach this far; or NEVER
-        ("end_ms", "i8"),  # latest end of its bursts
-        ("clock_ms", "i8"),  # the newest reading
+        ("end_ms", "i8"),  # latest end of its bursts but those far ahead
+        ("clock_ms", "i8"),  # the newest reading of these
+        ("ahead_ms", "i8"),  # end of the last burst far ahead; or NEVER
     ]
 )
 
@@ -68,20 +69,22 @@ class Horizon:
 def _pass(seen, bursts, from_start, over_after_ms, may_overlap):
     """See Horizon.passed. A burst may overlap unless it begins exactly where all earlier ones end, or is certainly late.
 
-    The newest reading of a burst far ahead does not count until one goes on from it: its clock may be wrong (jobs.core.jumps).
+    A burst far ahead does not count until one begins where it ends: its clock may be wrong (jobs.core.jumps).
     """
     for b in range(len(bursts)):
         burst = bursts[b]
         house = seen[burst.house_id % len(seen)]
         if house.house_id != burst.house_id:
             is_first = house.house_id == 0 and from_start[burst.message]
-            house.house_id, house.end_ms, house.clock_ms = burst.house_id, NEVER, NEVER
+            house.house_id, house.end_ms, house.clock_ms, house.ahead_ms = burst.house_id, NEVER, NEVER, NEVER
             house.unseen_ms = NEVER if is_first else burst.end_ms + LOOK_BACK_MS
         goes_on = burst.start_ms == house.end_ms and burst.start_ms >= house.unseen_ms
         may_overlap[b] = not goes_on and burst.end_ms + over_after_ms > house.clock_ms
-        if house.end_ms == NEVER or burst.start_ms <= house.end_ms + LOOK_BACK_MS:
-            house.clock_ms = max(house.clock_ms, burst.newest_ms)
-        house.end_ms = max(house.end_ms, burst.end_ms)
+        is_near = burst.start_ms <= house.end_ms or burst.end_ms <= house.end_ms + DAY_MS
+        if house.end_ms == NEVER or is_near or burst.start_ms == house.ahead_ms:
+            house.clock_ms, house.end_ms = max(house.clock_ms, burst.newest_ms), max(house.end_ms, burst.end_ms)
+        else:
+            house.ahead_ms = burst.end_ms
 
 
 def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:

@@ -47,6 +47,13 @@ def test_what_is_late_for_sure_travels_light():
     assert passed(horizon, *((n, n + 1) for n in range(100))) == [False] * 50 + [True] * 50
 
 
+def test_bursts_far_ahead_make_nothing_late_until_one_goes_on_from_another():
+    horizon = Horizon(HOUR_MS)
+    passed(horizon, *((n, n + 1) for n in range(10)))
+    assert passed(horizon, (90, 95), (85, 90), (8, 11)) == [True, True, True], "a wrong clock, and another one that is not as far ahead"
+    assert passed(horizon, (11, 12), (90, 95), (95, 96), (11, 12)) == [False, True, False, False], "the house has been there since hour 85"
+
+
 def test_houses_that_share_a_place_are_never_taken_for_each_other():
     horizon = Horizon(HOUR_MS, houses=4)
     assert passed(horizon, (0, 1), (1, 2)) == [True, False]
