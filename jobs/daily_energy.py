@@ -24,6 +24,7 @@ from jobs.core.hours import Hours, gained, summed
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import clock_hour
 from jobs.core.registers import HouseRegisters, known, taken
+from jobs.core.rows import stacked
 from jobs.core.runs import begins
 from jobs.core.stage import NO_GLITCHES, Change, Stage
 from jobs.core.state import HouseState
@@ -86,7 +87,7 @@ class DailyEnergy(Stage):
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         if len(alone) and not self.counts_glitches:
-            held = np.append(held, taken_from(rows, alone, house.sections, house.timezone, self.spell.hold_ms))
+            held = stacked(held, taken_from(rows, alone, house.sections, house.timezone, self.spell.hold_ms))
         by_power, both = summed(hours.of_days(rows["day"].tolist()), held), dict[tuple[int, int], Both]()
         if by_register:
             rows, by_power, both = decided(rows, by_power, by_register, bounds, house.running_ms)

@@ -98,7 +98,8 @@ def main() -> int:
     stages = [Thresholds(settings), Spikes(settings), Watch(settings), DailyEnergy(settings), PowerProfile()]
     houses = Houses(settings, stages)
     houses.open(flink)
-    messages, horizon, wanted = 0, Horizon(houses.rules.allowed_lateness_ms), reduce(or_, (stage.wanted for stage in stages))
+    horizon, wanted = Horizon(houses.rules.allowed_lateness_ms, houses.max_jump_ms), reduce(or_, (stage.wanted for stage in stages))
+    messages = 0
     for hours in np.array_split(np.append(np.arange(HOURS), OVERLAPPING_HOUR), 5):
         readings, _ = read([burst(hour) for hour in hours.tolist()], 2**60)
         places = np.zeros(len(hours), int), np.arange(len(hours))

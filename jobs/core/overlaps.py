@@ -24,7 +24,7 @@ from smartmeter.messages.codec import POWER
 from smartmeter.settings import DAY_MS
 
 HOUSES = 2**18
-"""Places in a worker's memory of houses, 40 bytes each: 10 MB. Houses whose ids are equal modulo this number share a place."""
+"""Places in a worker's memory of houses, 64 bytes each: 17 MB. Houses whose ids are equal modulo this number share a place."""
 
 LOOK_BACK_MS = 2 * DAY_MS
 """How long a house's bursts travel with their readings after the first one that this worker sees, if others may have come before it. Data
@@ -34,9 +34,12 @@ SEEN = np.dtype(
     [
         ("house_id", "i8"),  # 0: the place is free
         ("unseen_ms", "i8"),  # bursts before the first that this worker saw of the house may reach this far; or NEVER
-        ("end_ms", "i8"),  # latest end of its bursts but those far ahead
-        ("clock_ms", "i8"),  # the newest reading of these
-        ("ahead_ms", "i8"),  # end of the last burst far ahead; or NEVER
+        ("end_ms", "i8"),  # latest end of its bursts that count
+        ("clock_ms", "i8"),  # the newest reading of these, but not of one that was set aside
+        ("aside_start_ms", "i8"),  # start and end of the one that is set aside (jobs.core.jumps); or NEVER
+        ("aside_end_ms", "i8"),
+        ("ahead_start_ms", "i8"),  # each burst that was ever set aside, and does not end before end_ms, lies between these; or NEVER
+        ("ahead_end_ms", "i8"),
     ]
 )
 
@@ -47,9 +50,11 @@ class Horizon:
     It is a hint. A burst that carries its readings needlessly costs time. One that overlaps in part without them is reported as late.
     """
 
-    def __init__(self, allowed_lateness_ms: int, houses: int = HOUSES):
+    def __init__(self, allowed_lateness_ms: int, max_jump_ms: int, houses: int = HOUSES):
+        """max_jump_ms: that of jobs.core.jumps."""
         self.seen = np.zeros(houses, SEEN)
         self.over_after_ms = allowed_lateness_ms + LOOK_BACK_MS
+        self.max_jump_ms = max_jump_ms
         self.from_start: dict[int, bool] = {}  # partition -> whether this worker read it from its first message
 
     def passed(self, bursts: Rows, partition: Ints, offset: Ints) -> Bools:
@@ -61,30 +66,54 @@ class Horizon:
             self.from_start[number] = bool(offset[partition == number][0] == 0)
         from_start = np.array([self.from_start[number] for number in partition.tolist()], bool)
         may_overlap = np.empty(len(bursts), bool)
-        _pass(self.seen, bursts, from_start, self.over_after_ms, may_overlap)
+        _pass(self.seen, bursts, from_start, self.over_after_ms, self.max_jump_ms, may_overlap)
         return may_overlap
 
 
 @compiled
-def _pass(seen, bursts, from_start, over_after_ms, may_overlap):
-    """See Horizon.passed. A burst may overlap unless it begins exactly where all earlier ones end, or is certainly late.
-
-    A burst far ahead does not count until one begins where it ends: its clock may be wrong (jobs.core.jumps).
-    """
+def _pass(seen, bursts, from_start, over_after_ms, max_jump_ms, may_overlap):
+    """See Horizon.passed. A burst may overlap unless it begins exactly where all earlier ones end, or is certainly late."""
     for b in range(len(bursts)):
         burst = bursts[b]
+        may_overlap[b] = False
+        if not burst.channels:
+            continue
         house = seen[burst.house_id % len(seen)]
         if house.house_id != burst.house_id:
             is_first = house.house_id == 0 and from_start[burst.message]
-            house.house_id, house.end_ms, house.clock_ms, house.ahead_ms = burst.house_id, NEVER, NEVER, NEVER
+            house.house_id, house.end_ms, house.clock_ms = burst.house_id, NEVER, NEVER
+            house.aside_start_ms = house.aside_end_ms = house.ahead_start_ms = house.ahead_end_ms = NEVER
             house.unseen_ms = NEVER if is_first else burst.end_ms + LOOK_BACK_MS
-        goes_on = burst.start_ms == house.end_ms and burst.start_ms >= house.unseen_ms
+        reaches_none_ahead = house.ahead_start_ms == NEVER or burst.end_ms <= house.ahead_start_ms
+        goes_on = burst.start_ms == house.end_ms and burst.start_ms >= house.unseen_ms and reaches_none_ahead
         may_overlap[b] = not goes_on and burst.end_ms + over_after_ms > house.clock_ms
-        is_near = burst.start_ms <= house.end_ms or burst.end_ms <= house.end_ms + DAY_MS
-        if house.end_ms == NEVER or is_near or burst.start_ms == house.ahead_ms:
-            house.clock_ms, house.end_ms = max(house.clock_ms, burst.newest_ms), max(house.end_ms, burst.end_ms)
-        else:
-            house.ahead_ms = burst.end_ms
+        _count(house, burst, max_jump_ms)
+        if house.ahead_end_ms <= house.end_ms:
+            house.ahead_start_ms = house.ahead_end_ms = NEVER
+
+
+@compiled
+def _count(house, burst, max_jump_ms):
+    """Move the end of a house (SEEN) on by a burst, at most as far as jobs.core.jumps does, which also knows of meters."""
+    has_aside = house.aside_start_ms > NEVER
+    is_ahead = house.end_ms > NEVER and burst.start_ms > house.end_ms + max_jump_ms
+    if is_ahead and has_aside and house.aside_start_ms <= burst.start_ms and burst.end_ms <= house.aside_end_ms:
+        return
+    if is_ahead and has_aside and burst.start_ms >= house.aside_start_ms - max_jump_ms:
+        house.end_ms, house.aside_start_ms = house.aside_end_ms, NEVER
+        is_ahead = burst.start_ms > house.end_ms + max_jump_ms
+    if is_ahead:
+        house.aside_start_ms, house.aside_end_ms = burst.start_ms, burst.end_ms
+        is_first_ahead = house.ahead_start_ms == NEVER
+        house.ahead_start_ms = burst.start_ms if is_first_ahead else min(house.ahead_start_ms, burst.start_ms)
+        house.ahead_end_ms = max(house.ahead_end_ms, burst.end_ms)
+        return
+    moves_on = burst.end_ms > house.end_ms
+    house.clock_ms, house.end_ms = max(house.clock_ms, burst.newest_ms), max(house.end_ms, burst.end_ms)
+    if moves_on:
+        if house.aside_start_ms > NEVER and house.aside_start_ms <= house.end_ms + max_jump_ms:
+            house.end_ms = max(house.end_ms, house.aside_end_ms)
+        house.aside_start_ms = NEVER
 
 
 def cut(batch: Batch, house: HouseDays, rules: Rules, wanted: Wanted) -> Batch:

@@ -26,6 +26,7 @@ import numpy as np
 from jobs.core.hours import Hours
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
+from jobs.core.rows import stacked
 from jobs.core.runs import begins
 from jobs.core.stage import Change
 from jobs.core.state import HouseState
@@ -81,7 +82,7 @@ class Zone(NamedTuple):
 
 def summed(*some: Rows) -> Rows:
     """The sum of some arrays of REGISTER_HOUR: sorted by meter, day and start, each once."""
-    hours = np.concatenate(some)
+    hours = stacked(*some)
     hours = hours[np.lexsort((hours["start_ms"], hours["day"], hours["meter_id"]))]
     first = begins(hours["meter_id"], hours["day"], hours["start_ms"])
     sums: Rows = hours[first]
@@ -114,7 +115,7 @@ class HouseRegisters:
         """Add readings (n,) of times that had none before."""
         new = np.zeros(len(meter_id), POINT)
         new["meter_id"], new["time_ms"], new["mwh"] = meter_id, time_ms, mwh
-        points = np.append(self.points, new)
+        points = stacked(self.points, new)
         self.points = points[np.lexsort((points["time_ms"], points["meter_id"]))]
 
     def first_day(self, sections: Rows, timezone: str) -> int:
@@ -169,7 +170,7 @@ class HouseRegisters:
         if len(owed):
             stored = self.hours.of_days(day for day in self.hours.every_day if day > self.closed_day)
             of_open.append(repaid(summed(stored, *of_open), owed, self.closed_day + 1))
-        return np.concatenate(of_open)
+        return stacked(*of_open)
 
     def _settled(self, points: Rows, since_ms: Ints, timezone: str) -> tuple[Rows, Bools]:
         """(REGISTER_HOUR of the differences that can be settled, which of the points are odd). Marks the settled points."""
@@ -235,7 +236,7 @@ def repaid(hours: Rows, owed: Rows, open_day: int) -> Rows:
             given = np.minimum(np.cumsum(own[name]), max(0, -one[name]))
             own[name] = -np.diff(given, prepend=0)
         rows += [first, own]
-    return _but_nothing(np.concatenate(rows))
+    return _but_nothing(stacked(*rows))
 
 
 def _but_nothing(hours: Rows) -> Rows:

@@ -10,6 +10,7 @@ import numpy as np
 
 from jobs.core.energy import HOUR, add, amounts, hold, sums_of
 from jobs.core.local_hours import HOUR_MS, edges_of
+from jobs.core.rows import stacked
 from jobs.core.runs import begins
 from jobs.core.sections import period_of
 from smartmeter.arrays import Rows
@@ -55,7 +56,7 @@ ADDED = [name for name in RESULT.names or () if name not in ("meter_id", "day")]
 
 def combined(*some: Rows) -> Rows:
     """RESULT of meters' quantities as one row a meter and day, sorted so. Of their longest gaps, the shortest holds."""
-    rows = np.concatenate(some)
+    rows = stacked(*some)
     rows = rows[np.lexsort((rows["day"], rows["meter_id"]))]
     first = begins(rows["meter_id"], rows["day"])
     sums: Rows = rows[first]

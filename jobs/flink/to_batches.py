@@ -15,6 +15,7 @@ from pyflink.table.udf import FunctionContext, ScalarFunction
 from jobs.core.batches import Batches, Wanted, house_batches
 from jobs.core.guard import LONGEST_REASON, Guard
 from jobs.core.house_days import Rules
+from jobs.core.jumps import max_jump_ms
 from jobs.core.overlaps import Horizon
 from jobs.core.readings import read
 from jobs.core.sections import sections_in
@@ -82,6 +83,7 @@ class ToBatches(ScalarFunction):
     def __init__(self, settings: Settings, wanted: Wanted, keys: list[int], run: Run = LIVE):
         self.rules = Rules.of(settings)
         self.max_ahead_ms = round(settings.rules.max_ahead_s * 1000)
+        self.max_jump_ms = max_jump_ms(settings)
         self.oldest_ms = settings.rules.oldest_ms
         self.only_house = run.house
         self.last_day = run.days[-1] if run.days and run.with_late else None
@@ -91,7 +93,7 @@ class ToBatches(ScalarFunction):
     def open(self, function_context: FunctionContext) -> None:
         """Called by Flink before the first call: make this worker's memory and metrics."""
         keep_freed_memory()
-        self.horizon = Horizon(self.rules.allowed_lateness_ms)
+        self.horizon = Horizon(self.rules.allowed_lateness_ms, self.max_jump_ms)
         group = own_group(function_context.get_metric_group())
         self.counts = Counts(group, ("bursts", "readings", "dead_letters", "messages_failed"))
         self.guard = Guard()

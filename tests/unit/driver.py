@@ -18,9 +18,10 @@ from jobs.core.cells import SPAN_MINUTES, Block, Cells
 from jobs.core.durations import Durations
 from jobs.core.episodes import Runs, Versions
 from jobs.core.house_days import HouseDays
+from jobs.core.jumps import max_jump_ms
 from jobs.core.kinds import NO_KINDS, MeterKinds
 from jobs.core.minutes import Minutes
-from jobs.core.overlaps import LOOK_BACK_MS, Horizon
+from jobs.core.overlaps import Horizon
 from jobs.core.panes import Panes
 from jobs.core.readings import read
 from jobs.core.shapes import Shapes
@@ -140,7 +141,8 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=(), begin=0):
 
     bursts: some may be messages already. restarts: messages with which a new worker begins.
     """
-    horizon, restarts = Horizon(round(setting.rules.allowed_lateness_s * 1000), 16), sorted(restarts)
+    horizon_of = round(setting.rules.allowed_lateness_s * 1000), max_jump_ms(setting), 16
+    horizon, restarts = Horizon(*horizon_of), sorted(restarts)
     for size in [*sizes, *[sizes[-1]] * len(bursts)]:
         batch = bursts[begin : begin + size]
         if not batch:
@@ -148,7 +150,7 @@ def rows_of(bursts, sizes, setting: Settings, wanted, restarts=(), begin=0):
         readings, reasons = read([b if isinstance(b, bytes) else encode_burst(b) for b in batch], 2**60, SHARDS)
         assert not reasons
         if restarts and restarts[0] <= begin:
-            horizon, restarts = Horizon(horizon.over_after_ms - LOOK_BACK_MS, 16), [r for r in restarts if r > begin]
+            horizon, restarts = Horizon(*horizon_of), [r for r in restarts if r > begin]
         may_overlap = horizon.passed(readings.bursts, np.zeros(len(batch), int), np.arange(begin, begin + len(batch)))
         places = np.zeros(len(batch), int), begin + readings.bursts["message"]
         found = house_batches(readings, *places, round(setting.rules.max_gap_s * 1000), wanted, may_overlap)

@@ -1,5 +1,8 @@
 """Overlaps: which bursts travel whole, and how their sections are cut."""
 
+import math
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -7,12 +10,14 @@ from hypothesis import strategies as st
 
 from jobs.core.batches import alone, unpack
 from jobs.core.house_days import AGAIN, FRESH, HouseDays, Rules
+from jobs.core.jumps import NO_LIMIT_MS
 from jobs.core.overlaps import LOOK_BACK_MS, Horizon, cut
 from jobs.core.readings import BURST
 from smartmeter.local_days import NEVER
 from smartmeter.settings import Settings
+from tests.oracle import witnessed
 from tests.unit.driver import pipeline
-from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst
+from tests.unit.logs import HOUR_MS, NEW_YORK, START_MS, burst, examples
 from tests.unit.one_house import ALL, batch_of
 
 RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=48 * HOUR_MS)
@@ -21,6 +26,7 @@ RULES = Rules(max_sample_period_ms=1_000_000, allowed_lateness_ms=48 * HOUR_MS)
 def passed(horizon: Horizon, *spans, first_offset=0, house_id=1) -> list[bool]:
     """Whether each burst of a call, (start, end) in hours, may overlap. Its newest reading is at its start."""
     bursts = np.zeros(len(spans), BURST)
+    bursts["channels"] = 1
     bursts["message"], bursts["house_id"] = np.arange(len(spans)), house_id
     bursts["start_ms"], bursts["end_ms"] = (np.array(spans) * HOUR_MS).T
     bursts["newest_ms"] = bursts["start_ms"]
@@ -28,7 +34,7 @@ def passed(horizon: Horizon, *spans, first_offset=0, house_id=1) -> list[bool]:
 
 
 def test_bursts_that_go_on_from_each_other_travel_light():
-    horizon = Horizon(HOUR_MS)
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS)
     assert passed(horizon, (0, 1), (1, 2), (2, 3), (3, 4)) == [True, False, False, False]
     assert passed(horizon, (4, 5), (4, 6), (5, 7), (7, 8), (9, 10), (10, 11)) == [False, True, True, False, True, False]
     assert passed(horizon, (0, 1), house_id=2) == [True]
@@ -36,26 +42,63 @@ def test_bursts_that_go_on_from_each_other_travel_light():
 
 
 def test_a_worker_that_has_not_seen_the_beginning_is_careful_for_two_days():
-    horizon = Horizon(HOUR_MS)
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS)
     assert passed(horizon, *((n, n + 1) for n in range(60)), first_offset=7) == [True] * 49 + [False] * 11
     assert LOOK_BACK_MS == 48 * HOUR_MS
 
 
 def test_what_is_late_for_sure_travels_light():
-    horizon = Horizon(HOUR_MS)
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS)
     passed(horizon, *((n, n + 1) for n in range(100)))  # the newest reading is of hour 99
     assert passed(horizon, *((n, n + 1) for n in range(100))) == [False] * 50 + [True] * 50
 
 
-def test_bursts_far_ahead_make_nothing_late_until_one_goes_on_from_another():
-    horizon = Horizon(HOUR_MS)
+def test_bursts_far_ahead_make_nothing_late_until_another_confirms_them():
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS)
     passed(horizon, *((n, n + 1) for n in range(10)))
-    assert passed(horizon, (90, 95), (85, 90), (8, 11)) == [True, True, True], "a wrong clock, and another one that is not as far ahead"
-    assert passed(horizon, (11, 12), (90, 95), (95, 96), (11, 12)) == [False, True, False, False], "the house has been there since hour 85"
+    assert passed(horizon, (90, 95), (70, 75), (8, 11)) == [True, True, True], "a wrong clock, and another one that is not as far ahead"
+    assert passed(horizon, (11, 12), (90, 95), (95, 96), (11, 12)) == [False, True, True, False], "the house has been there since hour 90"
+    assert passed(horizon, (96, 97), (90, 91)) == [False, True]
+
+
+def test_a_burst_that_goes_on_into_one_far_ahead_carries_its_readings():
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS)
+    assert passed(horizon, (0, 6), (30, 60), (6, 30), (30, 60)) == [True, True, False, True]
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS)
+    assert passed(horizon, (0, 6), (30, 60), (6, 36), (60, 61)) == [True, True, True, False]
+
+
+def test_a_burst_of_no_meter_moves_nothing():
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS)
+    passed(horizon, (0, 6))
+    empty = np.zeros(1, BURST)
+    empty["house_id"], empty["start_ms"], empty["end_ms"] = 1, 6 * HOUR_MS, 7 * HOUR_MS
+    assert horizon.passed(empty, np.zeros(1, int), np.ones(1, int)).tolist() == [False]
+    assert passed(horizon, (6, 7), (7, 8)) == [False, False]
+
+
+@settings(parent=examples, max_examples=10 * examples.max_examples)
+@given(
+    st.lists(st.tuples(st.integers(0, 90), st.sampled_from([1, 2, 5, 30]), st.sampled_from([(1,), (2,), (1, 2)])), max_size=12),
+    st.sampled_from([1, 6, 24, math.inf]),
+)
+def test_what_travels_light_overlaps_with_nothing_or_is_late(spans, max_jump_hours):
+    most_jump_ms = NO_LIMIT_MS if max_jump_hours == math.inf else max_jump_hours * HOUR_MS
+    horizon = Horizon(HOUR_MS, most_jump_ms)
+    found = [passed(horizon, (start, start + hours))[0] for start, hours, _ in spans]
+    bursts = [
+        SimpleNamespace(house_id=1, start_ms=s * HOUR_MS, end_ms=(s + hours) * HOUR_MS, meter_ids=meters) for s, hours, meters in spans
+    ]
+    for n, one in enumerate(bursts):
+        counting, refuted, _ = witnessed(bursts[:n], max_jump_hours * HOUR_MS)
+        newest_ms = max((b.start_ms for b in counting), default=NEVER)
+        is_late = one.end_ms + HOUR_MS + LOOK_BACK_MS <= newest_ms
+        is_apart = all(b.end_ms <= one.start_ms or one.end_ms <= b.start_ms for b in bursts[:n] if not any(b is r for r in refuted))
+        assert found[n] or is_late or is_apart
 
 
 def test_houses_that_share_a_place_are_never_taken_for_each_other():
-    horizon = Horizon(HOUR_MS, houses=4)
+    horizon = Horizon(HOUR_MS, 10 * HOUR_MS, houses=4)
     assert passed(horizon, (0, 1), (1, 2)) == [True, False]
     assert passed(horizon, (2, 3), house_id=5) == [True]
     assert passed(horizon, (2, 3), (3, 4)) == [True, True], "unseen bursts of house 1 may have come before"
