@@ -55,6 +55,7 @@ HOUSES = """
     GROUP BY d.house_id
     ORDER BY d.house_id"""
 
+ALERTS = "SELECT count() FROM alert_list"
 ALERTS_BY_KIND = "SELECT alert_kind, count() AS number FROM alert_list GROUP BY alert_kind ORDER BY number DESC, alert_kind"
 MOST_ALERTS = 5
 LARGEST_ALERTS = f"""
@@ -261,7 +262,7 @@ def total(houses: list[dict[str, Any]]) -> str:
 
 def alerts(client: Client, settings: Settings, args: argparse.Namespace) -> str:
     """The number of alerts by kind, and the largest ones; for synthetic houses with precision and recall against the injected faults."""
-    largest, found = client.query(LARGEST_ALERTS), client.command("SELECT count() FROM alert_list")
+    largest, found = client.query(LARGEST_ALERTS), client.command(ALERTS)
     shown = len(largest.result_rows)
     by_kind = ", ".join(f"{number:,} {kind}" for kind, number in client.query(ALERTS_BY_KIND).result_rows)
     lines = f"{found:,} alerts by kind: {by_kind}\n\n" if found else ""

@@ -49,6 +49,7 @@ PIPELINE = local_flink.PIPELINE_JOB.stem
 STALLED_S = 600
 POLL_S = 0.5
 
+STORED_ENDS = "SELECT house_id, (toInt64(toInt32(max(date))) + 2) * 86400000 FROM daily_energy GROUP BY house_id"
 STALE = "house_id IN {houses:Array(Int64)} AND t.date >= {first:Date32} AND t.revision < {begun:Int64}"
 STALE_ALERTS = f"""
     SELECT alert_id, house_id, meter_id, toInt32(date) AS date, toUnixTimestamp64Milli(start) AS start, toUnixTimestamp64Milli(end) AS end,
@@ -82,7 +83,7 @@ def newest_ms(settings: Settings) -> dict[int, int]:
         bounds = offsets.bounds()
     found = event_times.newest_ms(settings, event_times.folder_of(settings), bounds)
     if any(begin for begin, _ in bounds.values()):  # the index may lack what Kafka has deleted
-        stored = reader(settings).query("SELECT house_id, (toInt64(toInt32(max(date))) + 2) * 86400000 FROM daily_energy GROUP BY house_id")
+        stored = reader(settings).query(STORED_ENDS)
         found |= {house_id: max(end_ms, found.get(house_id, end_ms)) for house_id, end_ms in stored.result_rows}
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import clickhouse_connect
@@ -21,6 +22,9 @@ AUTHENTICATION_FAILED = 516
 UNKNOWN_DATABASE = 81
 ANSWER_S = 300
 """Longest wait for an answer of ClickHouse."""
+
+AS_WRITER = {"async_insert": 0}
+"""Settings of the writer's statements. Its inserts are whole batches, which a server would otherwise hold back for more from 26.3 on."""
 
 common.set_setting("invalid_setting_action", "send")  # the server decides which settings its read-only user may change
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it also raises what it logs
@@ -46,24 +50,25 @@ def writer(settings: Settings, database: str | None = None) -> Client:
 
     Raises ClickHouseError when there is no connection, and UserError if the file of authorities cannot be used.
     """
-    return _client(settings, settings.clickhouse.user, writer_password(settings), database)
+    return _client(settings, settings.clickhouse.user, writer_password(settings), database, AS_WRITER)
 
 
 def reader(settings: Settings) -> Client:
     """A read-only client on the project's database. Raises UserError when there is no connection to it."""
     try:
-        return _client(settings, settings.clickhouse.reader, settings.clickhouse.reader_password, settings.clickhouse.database)
+        return _client(settings, settings.clickhouse.reader, settings.clickhouse.reader_password, settings.clickhouse.database, {})
     except ClickHouseError as error:
         raise UserError(reason(error, settings)) from None
 
 
-def _client(settings: Settings, user: str, password: str, database: str | None) -> Client:
+def _client(settings: Settings, user: str, password: str, database: str | None, sent: dict[str, Any]) -> Client:
     return clickhouse_connect.get_client(
         dsn=settings.clickhouse.url,
         interface=urlsplit(settings.clickhouse.url).scheme,  # it does not take that from the dsn
         username=user,
         password=password,
         database=database or "__default__",
+        settings=sent,
         autogenerate_session_id=False,
         connect_timeout=5,
         send_receive_timeout=ANSWER_S,
