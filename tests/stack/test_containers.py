@@ -90,9 +90,11 @@ def copies(settings: Settings) -> set[tuple[int, str]]:
 def test_one_broker(tmp_path, processes):
     containers = Containers(services(COMPOSE), tmp_path, processes)
     settings = settings_at(containers, "kafka", tmp_path)
-    containers.start_broker("kafka")
-    until(lambda: brokers_known(settings) == 1)
     make_image(containers.image)
+    assert not containers.healthy("kafka")
+    containers.start_broker("kafka")
+    until(lambda: containers.healthy("kafka"))
+    until(lambda: brokers_known(settings) == 1)
     containers.start_registry()
     until(lambda: containers.healthy("registry"))
     containers.run("topics")
