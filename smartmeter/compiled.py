@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,11 @@ class _UserProvided(caching.UserProvidedCacheLocator):
 class _UserWide(caching.UserWideCacheLocator):
     get_source_stamp = _InTree.get_source_stamp
 
+    def ensure_cache_path(self) -> None:
+        """The last resort: where nothing can be written, as in a container with a read-only root, what is there is read."""
+        with suppress(OSError):
+            super().ensure_cache_path()  # type: ignore[no-untyped-call]
+
 
 class _CacheFiles(caching.CompileResultCacheImpl):
     _locator_classes = [_UserProvided, _InTree, _UserWide]  # noqa: RUF012 (as Numba has it)
@@ -60,6 +66,10 @@ class _CacheFiles(caching.CompileResultCacheImpl):
 
 class _Cache(caching.FunctionCache):
     _impl_class = _CacheFiles
+
+    def save_overload(self, sig: object, data: object) -> None:
+        with suppress(OSError):  # of a folder that cannot be written
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -27,12 +27,12 @@ def project(tmp_path_factory):
     return root
 
 
-def call(root) -> str:
+def call(root, home="home") -> str:
     """The result of more(5), how often it was found compiled, how often not."""
     return subprocess.run(
         [sys.executable, "-P", "-c", CALL],
         cwd=root,
-        env={"PYTHONPATH": str(root), "HOME": str(root / "home")},
+        env={"PYTHONPATH": str(root), "HOME": str(root / home)},
         capture_output=True,
         text=True,
         check=True,
@@ -70,3 +70,11 @@ def test_a_folder_that_cannot_be_written_keeps_it_in_the_users_own(project, tmp_
     assert call(root) == "11 0 1"
     assert call(root) == "11 1 0"
     assert list((root / "home").rglob("caller.more*.nbi"))
+
+
+def test_what_can_be_kept_nowhere_is_compiled_each_time(project, tmp_path):
+    root = copy(project, tmp_path)
+    for folder in ("jobs", "jobs/core", "smartmeter"):
+        shutil.rmtree(root / folder / "__pycache__", ignore_errors=True)
+        (root / folder / "__pycache__").touch()
+    assert [call(root, "/proc/nowhere") for _ in range(2)] == ["11 0 1"] * 2  # not even root can write there
