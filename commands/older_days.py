@@ -44,6 +44,7 @@ from stack.flink import Flink
 from stack.ports import LOOPBACK
 from stack.processes import Processes
 from store.client import reader, reason, writer
+from store.schema import execute
 
 PIPELINE = local_flink.PIPELINE_JOB.stem
 STALLED_S = 600
@@ -324,10 +325,12 @@ def forget_minutes(days: OlderDays, settings: Settings) -> None:
     """Delete the minutes of the older days: the parts that they come in may be others now, and the higher count of readings would stay."""
     with tables(settings) as client:
         for timezone in set(days.houses.values()):
-            client.command(
+            execute(
+                client,
+                settings,
                 "DELETE FROM power_profile WHERE house_id IN {houses:Array(Int64)} AND minute >= toDateTime({begin:Int64}, 'UTC') "
                 "AND minute < toDateTime({end:Int64}, 'UTC')",
-                parameters={
+                {
                     "houses": [house_id for house_id, own in days.houses.items() if own == timezone],
                     "begin": midnight_ms(days.first, timezone) // 1000,
                     "end": midnight_ms(days.last + timedelta(days=1), timezone) // 1000,
@@ -341,7 +344,7 @@ def forget_stale(houses: Collection[int], run: Run, settings: Settings) -> None:
     with tables(settings) as client, Producer(settings) as producer:
         for alert in client.query(STALE_ALERTS, parameters=parameters).named_results():
             producer.send_alert(cast(AlertRecord, alert))
-        client.command(f"DELETE FROM thresholds WHERE {STALE.replace('t.', '')}", parameters=parameters)
+        execute(client, settings, f"DELETE FROM thresholds WHERE {STALE.replace('t.', '')}", parameters)
 
 
 @contextmanager

@@ -135,6 +135,11 @@ class ClickHouse(Group):
     )
     key: str = setting("SMW_CLICKHOUSE_KEY", "", "PEM file of that certificate's key")
     database: str = setting("SMW_CLICKHOUSE_DATABASE", "smartmeter", "database of the tables")
+    cluster: str = setting(
+        "SMW_CLICKHOUSE_CLUSTER",
+        "",
+        "cluster of ClickHouse servers over which the tables are spread, by its name in remote_servers; empty: the tables are on one server",
+    )
     user: str = setting("SMW_CLICKHOUSE_USER", "writer", "user that creates tables and inserts")
     password: str = secret("SMW_CLICKHOUSE_PASSWORD", "password of that user; the local endpoint generates one and keeps it in SMW_HOME")
     reader: str = setting("SMW_CLICKHOUSE_READER", "reader", "read-only user of the dashboard and of ./smw sql")

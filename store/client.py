@@ -50,13 +50,17 @@ def writer(settings: Settings, database: str | None = None) -> Client:
 
     Raises ClickHouseError when there is no connection, and UserError if the file of authorities cannot be used.
     """
-    return _client(settings, settings.clickhouse.user, writer_password(settings), database, AS_WRITER)
+    sent = (
+        {"distributed_foreground_insert": 1} if settings.clickhouse.cluster else {}
+    )  # an insert is answered once all shards have stored it
+    return _client(settings, settings.clickhouse.user, writer_password(settings), database, AS_WRITER | sent)
 
 
 def reader(settings: Settings) -> Client:
     """A read-only client on the project's database. Raises UserError when there is no connection to it."""
+    sent = {"distributed_product_mode": "global"} if settings.clickhouse.cluster else {}  # what is joined goes to all shards
     try:
-        return _client(settings, settings.clickhouse.reader, settings.clickhouse.reader_password, settings.clickhouse.database, {})
+        return _client(settings, settings.clickhouse.reader, settings.clickhouse.reader_password, settings.clickhouse.database, sent)
     except ClickHouseError as error:
         raise UserError(reason(error, settings)) from None
 

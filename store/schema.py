@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from clickhouse_connect.driver.client import Client
 
 from smartmeter.errors import UserError
 from smartmeter.run import LIVE, Run
 from smartmeter.settings import Settings
+from store.spread import on_cluster, spread
 
 STORE = Path(__file__).parent
 
@@ -45,19 +47,30 @@ def database(settings: Settings, run: Run) -> str:
 def create(client: Client, settings: Settings, run: Run = LIVE) -> None:
     """Create what is missing, migrate, replace the views, set how long rows stay, and make the database the client's default.
 
-    Data stays unchanged, except for rows older than retention_days or profile_days. Raises UserError if a later release has migrated it.
+    Data stays unchanged, except for rows older than retention_days or profile_days. Raises UserError if a later release has migrated it, or if
+    its tables are those of one server and the settings name a cluster, or the other way round.
     """
-    client.command("CREATE DATABASE IF NOT EXISTS {name:Identifier}", parameters={"name": database(settings, run)})
-    client.database = database(settings, run)
+    name, cluster = database(settings, run), settings.clickhouse.cluster
+    _require_likewise(client, name, cluster)
+    on_all = on_cluster(cluster) if cluster else ""
+    client.command(f"CREATE DATABASE IF NOT EXISTS {{name:Identifier}}{on_all}", parameters={"name": name})
+    client.database = name
     for statement in TABLES:
-        client.command(statement)
-    migrate(client, MIGRATIONS)
+        execute(client, settings, statement)
+    migrate(client, settings, MIGRATIONS)
     for statement in VIEWS:
-        client.command(statement)
-    _retain(client, dict.fromkeys(AGE_OF, settings.clickhouse.retention_days) | {"power_profile": settings.clickhouse.profile_days})
+        execute(client, settings, statement)
+    _retain(client, settings)
 
 
-def migrate(client: Client, migrations: dict[int, Path]) -> None:
+def execute(client: Client, settings: Settings, statement: str, parameters: dict[str, Any] | None = None) -> None:
+    """Run a statement that makes or changes a table or view of the client's database, on the server or on all of the settings' cluster."""
+    cluster = settings.clickhouse.cluster
+    for own in spread(statement, cluster, str(client.database)) if cluster else [statement]:
+        client.command(own, parameters=parameters)
+
+
+def migrate(client: Client, settings: Settings, migrations: dict[int, Path]) -> None:
     """Make those changes that the client's database lacks, by their numbers. Each is recorded once all of its statements have run."""
     done = {number for [number] in client.query("SELECT DISTINCT number FROM migrations").result_rows}
     if later := done - migrations.keys():
@@ -67,18 +80,33 @@ def migrate(client: Client, migrations: dict[int, Path]) -> None:
         )
     for number in sorted(migrations.keys() - done):
         for statement in statements(migrations[number]):
-            client.command(statement)
+            execute(client, settings, statement)
         client.insert("migrations", [(number, migrations[number].stem)], column_names=("number", "name"))
 
 
-def _retain(client: Client, days_of: dict[str, int]) -> None:
+def _require_likewise(client: Client, name: str, cluster: str) -> None:
+    """Raise UserError if the tables of a database are spread over a cluster, and shall not be, or the other way round."""
+    found = client.query(
+        "SELECT engine = 'Distributed' FROM system.tables WHERE database = {name:String} AND name = 'daily_energy'",
+        parameters={"name": name},
+    )
+    for [is_spread] in found.result_rows:
+        if is_spread != bool(cluster):
+            raise UserError(
+                f"the tables of the ClickHouse database {name} are {'' if is_spread else 'not '}spread over a cluster: "
+                f"{'set' if is_spread else 'unset'} SMW_CLICKHOUSE_CLUSTER, or set SMW_CLICKHOUSE_DATABASE to another database"
+            )
+
+
+def _retain(client: Client, settings: Settings) -> None:
     """Set the days after which rows leave each table; 0: never. It alters only tables whose setting changes, as that rewrites them."""
     found = client.query(
-        "SELECT name, extract(engine_full, ' TTL (.*?)(?: SETTINGS |$)') FROM system.tables WHERE database = currentDatabase()"
+        "SELECT replaceRegexpOne(name, '_local$', ''), extract(engine_full, ' TTL (.*?)(?: SETTINGS |$)') FROM system.tables "
+        "WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
     )
     present = {name: ttl for [name, ttl] in found.result_rows}
     for table, column in AGE_OF.items():
-        days = days_of[table]
+        days = settings.clickhouse.profile_days if table == "power_profile" else settings.clickhouse.retention_days
         wanted = f"{column} + toIntervalDay({days})" if days else ""  # in ClickHouse's own spelling
         if present[table] != wanted:
-            client.command(f"ALTER TABLE {table} " + (f"MODIFY TTL {wanted}" if days else "REMOVE TTL"))
+            execute(client, settings, f"ALTER TABLE {table} " + (f"MODIFY TTL {wanted}" if days else "REMOVE TTL"))
