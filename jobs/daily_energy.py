@@ -73,17 +73,25 @@ class DailyEnergy(Stage):
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield early results of the open days."""
-        if not house.all_sent:
+        if ended or not house.all_sent:
             runs = None if self.counts_glitches else state.get("runs")
             alone = glitches(noted(Runs.from_bytes(runs).episodes(house.clock_ms, self.spell))) if runs else NO_GLITCHES
-            yield from self.results(state.house_id, house, Hours(state), known(state, house, self.max_connection_w), alone, now_ms)
+            registers = known(state, house, self.max_connection_w)
+            yield from self.results(state.house_id, house, Hours(state), registers, alone, now_ms, ended)
 
     def results(
-        self, house_id: int, house: HouseDays, hours: Hours, registers: dict[int, HouseRegisters], alone: Rows, now_ms: int
+        self,
+        house_id: int,
+        house: HouseDays,
+        hours: Hours,
+        registers: dict[int, HouseRegisters],
+        alone: Rows,
+        now_ms: int,
+        ended: bool = False,
     ) -> Iterator[Result]:
-        """Yield the results of open days that changed or are over. alone: the house's glitches (EPISODE)."""
+        """Yield the results of open days that changed or are over. alone: the house's glitches (EPISODE); ended: see HouseDays.results."""
         by_register = {quantity: own.every_hour(house.timezone) for quantity, own in registers.items()}
-        rows, final = house.results(self.rules, days_of_registers(by_register) if by_register else None)
+        rows, final = house.results(self.rules, days_of_registers(by_register) if by_register else None, ended)
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         if len(alone) and not self.counts_glitches:

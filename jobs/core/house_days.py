@@ -149,10 +149,11 @@ class HouseDays:
         """Whether nothing has changed since the last results."""
         return self.changed_from == self.ALL_SENT
 
-    def results(self, rules: Rules, given: Rows | None = None) -> tuple[Rows, Bools]:
+    def results(self, rules: Rules, given: Rows | None = None, ended: bool = False) -> tuple[Rows, Bools]:
         """(RESULT rows of open days that changed since the last call or are over, whether each is final): energy is that of power.
 
-        given: RESULT of days to which registers give energy, which may have no reading.
+        given: RESULT of days to which registers give energy, which may have no reading. A day in which a meter sent nothing has its row once
+        it is over, or at the end of a bounded topic (ended): a reading of an earlier day may come that leaves nothing to it.
         """
         rows = daily(self.sections, self.timezone, self.clock_ms, rules.max_sample_period_ms)
         if given is not None:
@@ -164,8 +165,9 @@ class HouseDays:
             until_ms = np.minimum(bounds[rows["day"] + 1], self.clock_ms)
             rows["max_gap_ms"] = np.minimum(rows["max_gap_ms"], np.maximum(until_ms - bounds[rows["day"]], 0))
         over = self.over_by_now(rules)
-        changed = (rows["day"] >= self.changed_from) | (rows["day"] <= over)
-        rows = rows[changed & (rows["day"] > self.closed_day)]
+        has_sent = (rows["readings"] > 0) | (rows["duplicates"] > 0) | (rows["refused"] > 0)
+        due = np.where(has_sent, rows["day"] >= self.changed_from, ended) | (rows["day"] <= over)
+        rows = rows[due & (rows["day"] > self.closed_day)]
         self.changed_from = self.ALL_SENT
         return rows, rows["day"] <= over
 

@@ -47,6 +47,30 @@ def test_early_results_follow_a_change_after_a_while_and_final_ones_immediately(
     assert len(results.messages) == 4, "nothing is new"
 
 
+@pytest.mark.parametrize(
+    "later, kwh", [([], [(0.8, False), (0.8, True), (1.4, True)]), ([(20, 0.0)], [(0.8, False), (0.4, False), (0.4, True), (0.0, True)])]
+)
+def test_a_day_into_which_only_a_reading_of_the_day_before_holds_has_its_row_once_it_is_over(later, kwh):
+    """Meter 1 draws 100 W from 16 o'clock on, for 22 h, unless a reading of 20 o'clock comes later that ends it."""
+
+    def hours(begin, end, meter, *readings):
+        at_ms = [(START_MS + hour * HOUR_MS, watts) for hour, watts in readings]
+        return burst(START_MS + begin * HOUR_MS, START_MS + end * HOUR_MS, {meter: at_ms})
+
+    bursts = [
+        hours(0, 18, 1, (16, 100.0)),
+        hours(24, 40, 2, (30, 0.0), (39, 0.0)),
+        hours(40, 48, 2, (47, 0.0)),
+        hours(18, 24, 1, *later),
+        hours(48, 74, 2, (73, 0.0)),
+    ]
+    setting = SETTING.but(allowed_lateness_s=24 * 3600.0)
+    results, ended, _ = pipeline(bursts, [1], setting, stages_of=(DailyEnergy,))
+    of_meter_1 = [(record["kwh"], record["final"]) for _, record, _ in results.messages if record["meter_id"] == 1]
+    assert [row for n, row in enumerate(of_meter_1) if row not in of_meter_1[:n]][1:] == kwh
+    assert_energy(ended, judged(bursts, setting))
+
+
 def test_a_register_corrects_an_hour_once_it_is_over():
     """By power the meter draws 100 W, by its register 110 W; both are read each quarter of an hour."""
     quarter_ms, found = HOUR_MS // 4, []
