@@ -102,7 +102,7 @@ class Rule:
     min_watts: float = 30.0
     mains_watts: float = 3000.0
     mains_share: float = 0.95  # a meter of unknown kind that is on in so large a share of its readings is taken for mains
-    warm_up_ms: int = 23 * 3_600_000
+    warm_up_ms: int = 20 * 3_600_000
     hold_ms: int = 0  # 0: any reading under the limit ends an episode
     limit_days: int = 28  # not less than window_days
     few_days: int = 4

@@ -31,7 +31,7 @@ from smartmeter.messages.codec import Burst, decode_burst
 
 BURSTS_A_FILE = 20_000
 LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
-LEAST_HISTORY_MS = 23 * 3_600_000
+LEAST_HISTORY_MS = 20 * 3_600_000
 FEW_DAYS = 4
 
 BURSTS = """

@@ -29,7 +29,7 @@ from smartmeter.messages.schemas import HEADER_BYTES, SCHEMA_DIR
 PARTITIONS = 8
 GAMMA = 1.01 / 0.99
 LATENESS_MS = round(RULE.rules.allowed_lateness_s * 1000)
-LEAST_HISTORY_MS = 23 * 3_600_000
+LEAST_HISTORY_MS = 20 * 3_600_000
 FEW_DAYS = 4
 METER = ["house_id", "meter_id"]
 

@@ -23,8 +23,8 @@ from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterThresholdRecord
 from smartmeter.settings import Settings
 
-LEAST_HISTORY_MS = 23 * 3_600_000
-"""The shortest local day. With less history, a meter's thresholds are warming up."""
+LEAST_HISTORY_MS = 20 * 3_600_000
+"""Most of a day. With less history, a meter's thresholds are warming up."""
 
 MOSTLY = 0.95
 """A meter is on all day if at least this share of the day's readings are on. It is always on if it is on all day on at least half of the days:

@@ -39,7 +39,7 @@ def run(bursts, rules, batches=None):
             day = EPOCH + timedelta(days=int(row["day"]))
             late[day] = late.get(day, 0) + int(row["readings"] + row["refused"])
         if house.over_by_now(rules) > house.closed_day or not bursts:
-            rows, final = house.results(rules)
+            rows, final = house.results(rules, ended=not bursts)
             for row, is_final in zip(rows, final.tolist()):
                 key = int(row["meter_id"]), EPOCH + timedelta(days=int(row["day"]))
                 assert key not in results or not results[key][1], "a result after the final one"

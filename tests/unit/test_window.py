@@ -50,7 +50,7 @@ def test_the_settings_give_the_rule():
 
 ALWAYS, SELDOM = (24, 100, 100, 400.0), (24, 100, 2, 100.0)
 NEVER = (24, 100, 0, 0.0)
-NEARLY_23_HOURS = 23 - 1 / HOUR_MS
+NEARLY_20_HOURS = 20 - 1 / HOUR_MS
 
 
 @pytest.mark.parametrize(
@@ -68,9 +68,9 @@ NEARLY_23_HOURS = 23 - 1 / HOUR_MS
         ([NEVER, (24, 100, 2, 300.0), SELDOM, (24, 100, 1, 200.0), NEVER], 470),
         ([(24, 100, 2, 900.0), (24, 100, 9, 100.0), NEVER, (24, 100, 1, 200.0), SELDOM], 320),
         ([(24, 100, 2, 100.0), (24, 100, 9, 900.0), SELDOM, (24, 100, 1, 900.0)], 1370),
-        # It is warming up until it was covered for 23 hours, and has no limit if it was never on.
-        ([(11.5, 100, 2, 100.0), (11.5, 100, 2, 100.0)], 170),
-        ([(11.5, 100, 2, 100.0), (NEARLY_23_HOURS - 11.5, 100, 2, 100.0)], None),
+        # It is warming up until it was covered for 20 hours, and has no limit if it was never on.
+        ([(11.5, 100, 2, 100.0), (8.5, 100, 2, 100.0)], 170),
+        ([(11.5, 100, 2, 100.0), (NEARLY_20_HOURS - 11.5, 100, 2, 100.0)], None),
         ([], None),
         ([NEVER, NEVER], None),
     ],
@@ -229,12 +229,12 @@ def test_meters_come_in_rising_order_and_those_without_power_not_at_all():
 
 
 def test_a_meter_that_holds_into_the_window_without_a_reading_is_covered():
-    # 12 h of the day with readings and 11 h of the next, which has none: 23 h.
+    # 12 h of the day with readings and 8 h of the next, which has none: 20 h.
     window = Window(10)
     window.move(totals((1, 10, 2, 12)), readings(m1=[100, 100]), EMPTY, LIMITS)
-    window.move(totals((1, 11, 0, 11)), EMPTY, EMPTY, LIMITS)
+    window.move(totals((1, 11, 0, 8)), EMPTY, EMPTY, LIMITS)
     [meter] = window.meters(LIMITS, NO_SHAPES)
-    assert (meter["covered_s"], meter["limit_watts"]) == (82_800, sketched(100) * 1.5 + 1000)
+    assert (meter["covered_s"], meter["limit_watts"]) == (72_000, sketched(100) * 1.5 + 1000)
 
 
 def test_a_window_is_restored_from_its_bytes():
