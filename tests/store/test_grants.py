@@ -8,11 +8,13 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
 from contextlib import contextmanager
+from datetime import date
 from pathlib import Path
 
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
 
+from commands import older_days
 from dashboard import queries
 from smartmeter.run import LIVE, Run
 from smartmeter.settings import ROOT, Settings
@@ -67,8 +69,10 @@ def test_the_writer_does_its_work_and_the_reader_reads(tmp_path):
             schema.create(writer, step, run)
             writer.insert("late", [LATE], column_names=COLUMNS["late"])
         writer.database = settings.clickhouse.database
-        for table in ("power_profile", "thresholds"):  # an import of older days deletes what it finds anew
-            writer.command(f"DELETE FROM {table} WHERE house_id = 1")
+        days = older_days.OlderDays()
+        days.houses, days.first, days.last = {1: "Europe/Berlin"}, date(2026, 3, 1), date(2026, 3, 2)
+        older_days.forget_minutes(days, settings)
+        writer.command("DELETE FROM thresholds WHERE house_id = 1")
         for statement in (
             "DROP TABLE late",
             "TRUNCATE TABLE late",
