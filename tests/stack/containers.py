@@ -215,7 +215,8 @@ class Containers:
         if text in LISTENS:
             return "127.0.0.1"
         for volume in self._services[name].get("volumes", []):
-            text = text.replace(volume["target"], str(self._folder / volume["source"]))
+            if "source" in volume:
+                text = text.replace(volume["target"], str(self._folder / volume["source"]))
         for port in self._services[name].get("ports", []):
             if name in self.brokers:
                 text = text.replace(f"EXTERNAL://127.0.0.1:{port['published']}", f"EXTERNAL://{self.address(name, port['target'])}")
