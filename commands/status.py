@@ -51,18 +51,19 @@ A_TIME = "formatDateTime({}, '%FT%TZ', 'UTC')"
 RESULTS = f"""
     SELECT toString((SELECT maxOrNull(date) FROM daily_energy)) AS newest_day,
            {A_TIME.format("(SELECT maxOrNull(minute) FROM power_profile WHERE minute >= (SELECT max(date) FROM daily_energy) - 1)")} AS newest_minute,
-           {A_TIME.format("(SELECT maxOrNull(start) FROM alert_list)")} AS newest_alert,
-           (SELECT count() FROM open_alerts) AS open_alerts,
+           {A_TIME.format("(SELECT maxOrNull(start) FROM alerts FINAL)")} AS newest_alert,
+           (SELECT countIf(open) FROM alerts FINAL) AS open_alerts,
            (SELECT mapFromArrays(groupArray(kind), groupArray(number)) FROM
-               (SELECT toString(alert_kind) AS kind, count() AS number FROM open_alerts GROUP BY kind ORDER BY kind)) AS open_alerts_by_kind,
+               (SELECT toString(kind) AS kind, count() AS number FROM alerts FINAL WHERE open GROUP BY kind ORDER BY kind)) AS open_alerts_by_kind,
            (SELECT sum(readings) FROM late FINAL) AS late_readings,
-           (SELECT sum(refused) FROM daily_energy FINAL) AS refused_readings,
+           (SELECT sum(refused) FROM daily_energy FINAL
+               WHERE house_id IN (SELECT house_id FROM daily_energy WHERE refused > 0)) AS refused_readings,
            (SELECT count() FROM sparse_meters WHERE last_sparse_day = last_day) AS sparse_meters,
            (SELECT count() FROM refused FINAL) AS refused_messages,
            (SELECT count() FROM dead_letter FINAL) AS dead_letters,
            {A_TIME.format("(SELECT maxOrNull(received) FROM dead_letter)")} AS newest_dead_letter,
            (SELECT argMaxOrNull(reason, (received, offset)) FROM dead_letter) AS newest_dead_letter_reason"""
-"""Times as text: a message may hold any time, and Python's datetimes end with the year 9999."""
+"""Times as text: a message may hold any time, and Python's datetimes end with the year 9999. A repeated row counts once where FINAL is written."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -288,7 +289,7 @@ def results(settings: Settings) -> Json:
     """The newest results in the tables, and their counts. Raises UserError."""
     try:
         row: Json
-        [row] = clickhouse.reader(settings).query(RESULTS).named_results()
+        [row] = clickhouse.reader(settings).query(RESULTS, settings={"final": 0}).named_results()
     except ClickHouseError as error:
         raise UserError(clickhouse.reason(error, settings)) from None
     return row

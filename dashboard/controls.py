@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -19,6 +20,9 @@ from smartmeter import timezones
 from smartmeter.settings import SMW
 
 T = TypeVar("T")
+MOST_LISTED = 1000
+"""Houses that a user picks from a list. Any other is picked by its number."""
+
 WHOLE_HOUSE = 0
 """The meter_id of what is about no single meter."""
 
@@ -30,7 +34,6 @@ class House:
     house_id: int
     timezone: str
     zip: str
-    place: str
     first: date
     last: date
 
@@ -39,10 +42,11 @@ class House:
         """The house's time zone; UTC if its name is unknown."""
         return zone(self.timezone)
 
-    @property
-    def name(self) -> str:
-        """The house as shown to the user, such as House 12 · Springfield."""
-        return f"House {self.house_id}" + (f" · {self.place}" if self.place else "")
+
+def house_name(row: Any) -> str:
+    """A house (a row of queries.houses) as shown to the user, such as House 12 · Springfield IL 62701."""
+    place = " ".join(filter(None, (row.city, row.state, row.zip)))
+    return f"House {row.house_id}" + (f" · {place}" if place else "")
 
 
 def zone(name: str) -> ZoneInfo:
@@ -56,20 +60,35 @@ def is_today(day: date, timezones: Iterable[str], now: datetime | None = None) -
 
 
 def pick_house() -> House:
-    """The house that the user picks. Stops the page if there are no results yet."""
-    table = queries.houses(results())
-    if table.empty:
+    """The house that the user picks, from a list of the first ones or by its number. Stops the page if there are no results yet."""
+    listed = queries.houses(results(), MOST_LISTED + 1)
+    if listed.empty:
         no_results_yet()
-    houses = {
-        row.house_id: House(
-            row.house_id, row.timezone, row.zip, " ".join(filter(None, (row.city, row.state, row.zip))), row.first.date(), row.last.date()
-        )
-        for row in table.itertuples()
-    }
-    start("house", int, houses.__contains__, min(houses))
-    house_id = st.selectbox("House", list(houses), format_func=lambda house_id: houses[house_id].name, key="house", persist_state="session")
-    keep("house", house_id)
-    return houses[house_id]
+    names = {row.house_id: house_name(row) for row in listed.head(MOST_LISTED).itertuples()}
+    if isinstance(typed := st.session_state.get("house"), str):
+        st.session_state["house"] = house_number(typed)
+    start("house", int, lambda house_id: house_id in names or len(queries.house(results(), house_id)), min(names))
+    [picked] = queries.house(results(), st.session_state["house"]).itertuples()
+    names.setdefault(picked.house_id, house_name(picked))
+    st.selectbox(
+        "House",
+        list(names),
+        format_func=lambda house_id: names.get(house_id, str(house_id)),
+        key="house",
+        persist_state="session",
+        accept_new_options=True,
+        help=f"The list has the first {MOST_LISTED:,} houses. Type the number of any other." if len(listed) > MOST_LISTED else None,
+    )
+    if isinstance(typed, str) and house_number(typed) != picked.house_id:
+        st.warning("No house with results has that number.")
+    keep("house", picked.house_id)
+    return House(picked.house_id, picked.timezone, picked.zip, picked.first.date(), picked.last.date())
+
+
+def house_number(text: str) -> int | None:
+    """The house that a user means by a text such as 12, House 12 or its name; None if it is none."""
+    number = re.fullmatch(r"\s*(?:house\s*)?(\d{1,18})\s*(?:·.*)?", text, re.ASCII | re.IGNORECASE)
+    return int(number[1]) if number else None
 
 
 def pick_meter(meters: pd.DataFrame) -> int:

@@ -2,6 +2,9 @@
 
 db is a read-only client (store.client.reader). Times are UTC and zone-aware, dates are a house's local days, power is in W,
 energy in kWh. A house's energy is what it consumed, by the view house_balance.
+
+A repeated row counts once where FINAL is written, here or in the view. The other tables are read as they are, which is several times
+faster: so a query over all houses first finds where to look. What it has to group, it groups in parts (PART_HOUSE_DAYS).
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 from datetime import date, datetime
 from typing import Any, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 from clickhouse_connect.driver.client import Client
@@ -26,6 +30,13 @@ LABEL = "if(label = '', 'meter ' || toString(meter_id), label)"
 
 OF_HOUSE = "house_id = {house_id:Int64} AND date BETWEEN {first:Date32} AND {last:Date32}"
 OF_DAYS = "date BETWEEN {first:Date32} AND {last:Date32}"
+OF_HOUSES = "house_id BETWEEN {low:Int64} AND {high:Int64}"
+"""A range of houses; see house_range."""
+
+PART_HOUSE_DAYS = 1_500_000
+"""House-days that a query groups at a time: more would take more memory than the local endpoint gives it."""
+
+LOWEST, HIGHEST = -(2**63), 2**63 - 1
 
 
 def house_day(where: str) -> str:
@@ -33,22 +44,62 @@ def house_day(where: str) -> str:
     return f"({HOUSE_DAY.replace('{where}', where)})"
 
 
+def house_range(house_id: int) -> dict[str, int]:
+    """The parameters of OF_HOUSES for a house; house_id 0: for all."""
+    return dict(low=house_id or LOWEST, high=house_id or HIGHEST)
+
+
+def house_parts(db: Client, first: date, last: date, house_id: int = 0) -> list[dict[str, int]]:
+    """Parameters of OF_HOUSES that together cover a house (house_id 0: all), each of some PART_HOUSE_DAYS in these days."""
+    if house_id:
+        return [house_range(house_id)]
+    starts = _frame(
+        db,
+        """
+        SELECT house_id FROM (SELECT DISTINCT house_id FROM daily_energy ORDER BY house_id)
+        WHERE rowNumberInAllBlocks() % {houses:UInt64} = 0""",
+        houses=max(1, PART_HOUSE_DAYS // ((last - first).days + 1)),
+    )["house_id"].tolist()
+    lows = [LOWEST, *starts[1:]]
+    return [dict(low=low, high=high) for low, high in zip(lows, [*(low - 1 for low in lows[1:]), HIGHEST])]
+
+
 def has_tables(db: Client) -> bool:
     """Whether the sink has created its tables and views."""
     return bool(_row(db, "SELECT count() AS views FROM system.tables WHERE database = currentDatabase() AND name = 'top_meters'")["views"])
 
 
-def houses(db: Client) -> pd.DataFrame:
-    """The houses with results: house_id, timezone, source, zip, city, state, first and last (days), sorted by house_id."""
+def houses(db: Client, limit: int) -> pd.DataFrame:
+    """The first `limit` houses with results, by house_id: house_id, zip, city, state."""
+    return _frame(
+        db,
+        """
+        WITH found AS (SELECT DISTINCT house_id FROM daily_energy ORDER BY house_id LIMIT {limit:UInt32})
+        SELECT f.house_id AS house_id, h.zip AS zip, h.city AS city, h.state AS state
+        FROM found AS f
+        LEFT JOIN (SELECT house_id, zip, city, state FROM houses FINAL WHERE house_id IN found) AS h ON h.house_id = f.house_id
+        ORDER BY house_id""",
+        limit=limit,
+    )
+
+
+def house(db: Client, house_id: int) -> pd.DataFrame:
+    """A house: house_id, timezone, source, zip, city, state, first and last (days); no row if it has no results."""
     return _frame(
         db,
         """
         SELECT e.house_id AS house_id, if(h.timezone = '', 'UTC', h.timezone) AS timezone, h.source AS source,
                h.zip AS zip, h.city AS city, h.state AS state, e.first AS first, e.last AS last
-        FROM (SELECT house_id, min(date) AS first, max(date) AS last FROM daily_energy FINAL GROUP BY house_id) AS e
-        LEFT JOIN (SELECT * FROM houses FINAL) AS h ON h.house_id = e.house_id
-        ORDER BY house_id""",
+        FROM (SELECT house_id, min(date) AS first, max(date) AS last FROM daily_energy
+              WHERE house_id = {house_id:Int64} GROUP BY house_id) AS e
+        LEFT JOIN (SELECT * FROM houses FINAL WHERE house_id = {house_id:Int64}) AS h ON h.house_id = e.house_id""",
+        house_id=house_id,
     )
+
+
+def days(db: Client) -> dict[str, Any]:
+    """first and last day with results; None without results."""
+    return _row(db, "SELECT minOrNull(date) AS first, maxOrNull(date) AS last FROM daily_energy")
 
 
 def timezones(db: Client) -> list[str]:
@@ -74,9 +125,10 @@ def totals(db: Client) -> dict[str, Any]:
     return _row(
         db,
         """
-        SELECT uniqExact(house_id) AS houses, uniqExact(house_id, meter_id) AS meters, sum(readings) AS readings,
-               if(count() = 0, NULL, min(date)) AS first, if(count() = 0, NULL, max(date)) AS last, max(revision) AS newest_ms
-        FROM daily_energy FINAL""",
+        SELECT uniqExact(house_id) AS houses, uniqExact(cityHash64(house_id, meter_id)) AS meters,
+               (SELECT sum(readings) FROM daily_energy FINAL) AS readings, minOrNull(date) AS first, maxOrNull(date) AS last,
+               max(revision) AS newest_ms
+        FROM daily_energy""",
     )
 
 
@@ -108,16 +160,19 @@ def dead_letters(db: Client, limit: int) -> pd.DataFrame:
 
 def energy_of_all(db: Client, first: date, last: date) -> pd.DataFrame:
     """For each day: date, houses, kwh (of all houses), coverage_percent, final."""
-    return _frame(
+    sums = _in_parts(
         db,
         f"""
-        SELECT date, count() AS houses, sum(kwh) AS kwh, avg(coverage_percent) AS coverage_percent, min(final) AS final
-        FROM {house_day(OF_DAYS)}
-        GROUP BY date
-        ORDER BY date""",
+        SELECT date, count() AS houses, sum(kwh) AS kwh, sum(coverage_percent) AS coverage_percent, min(final) AS final
+        FROM {house_day(f"{OF_DAYS} AND {OF_HOUSES}")}
+        GROUP BY date""",
+        house_parts(db, first, last),
         first=first,
         last=last,
     )
+    whole = {"houses": "sum", "kwh": "sum", "coverage_percent": "sum", "final": "min"}
+    all_parts = sums.groupby("date", as_index=False).agg(whole)
+    return all_parts.assign(coverage_percent=all_parts["coverage_percent"] / all_parts["houses"])
 
 
 def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int) -> pd.DataFrame:
@@ -127,34 +182,40 @@ def doubtful_days(db: Client, first: date, last: date, house_id: int, limit: int
     covered. Columns: house_id, city, date, known (1: it has a result), coverage_percent, longest_gap_s, readings, refused,
     late_readings, late_reason, total (number of such days without the limit).
     """
-    return _frame(
+    found = _in_parts(
         db,
         f"""
         WITH
-            spans AS (SELECT house_id, min(date) AS first, max(date) AS last FROM daily_energy FINAL
-                      WHERE {{house_id:Int64}} IN (0, house_id) GROUP BY house_id),
             late_days AS (SELECT house_id, date, sum(late.readings) AS readings, any(reason) AS reason FROM late FINAL
-                          WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id) GROUP BY house_id, date),
-            days AS (SELECT house_id, addDays(greatest(first, {{first:Date32}}), arrayJoin(range(toUInt32(greatest(0, 1 + dateDiff(
-                         'day', greatest(first, {{first:Date32}}), least(last, {{last:Date32}}))))))) AS date FROM spans
-                     UNION DISTINCT SELECT house_id, date FROM late_days),
+                          WHERE {OF_DAYS} AND {OF_HOUSES} GROUP BY house_id, date),
+            missing AS (SELECT house_id, arrayJoin(arrayFilter(day -> NOT has(known, day) AND day BETWEEN {{first:Date32}} AND {{last:Date32}},
+                            arrayMap(n -> addDays(arrayMin(known), n), range(toUInt32(dateDiff('day', arrayMin(known), arrayMax(known))))))) AS date
+                        FROM (SELECT house_id, groupUniqArray(date) AS known FROM daily_energy WHERE {OF_HOUSES}
+                              GROUP BY house_id HAVING length(known) <= dateDiff('day', arrayMin(known), arrayMax(known)))),
+            poor AS (SELECT house_id, date FROM daily_energy
+                     WHERE {OF_DAYS} AND {OF_HOUSES} AND (refused > 0 OR (final AND covered_s < 0.9901 * day_s))),
+            days AS (SELECT * FROM missing UNION DISTINCT SELECT * FROM poor UNION DISTINCT SELECT house_id, date FROM late_days),
             results AS (SELECT house_id, date, 1 AS known, coverage_percent, longest_gap_s, readings, refused, final
-                        FROM data_quality WHERE {OF_DAYS})
+                        FROM data_quality WHERE {OF_DAYS} AND {OF_HOUSES}
+                          AND house_id IN (SELECT house_id FROM poor UNION DISTINCT SELECT house_id FROM late_days))
         SELECT d.house_id AS house_id, h.city AS city, d.date AS date, r.known AS known, r.coverage_percent AS coverage_percent,
                r.longest_gap_s AS longest_gap_s, r.readings AS readings, r.refused AS refused,
                l.readings AS late_readings, l.reason AS late_reason, count() OVER () AS total
         FROM days AS d
         LEFT JOIN results AS r ON r.house_id = d.house_id AND r.date = d.date
         LEFT JOIN late_days AS l ON l.house_id = d.house_id AND l.date = d.date
-        LEFT JOIN (SELECT house_id, city FROM houses FINAL) AS h ON h.house_id = d.house_id
+        LEFT JOIN (SELECT house_id, city FROM houses FINAL WHERE {OF_HOUSES}) AS h ON h.house_id = d.house_id
         WHERE r.known = 0 OR l.readings > 0 OR r.refused > 0 OR (r.final AND r.coverage_percent < 99)
         ORDER BY date DESC, house_id
         LIMIT {{limit:UInt32}}""",
+        house_parts(db, first, last, house_id),
         first=first,
         last=last,
-        house_id=house_id,
         limit=limit,
     )
+    total = found.groupby("part")["total"].first().sum()
+    newest = found.sort_values(["date", "house_id"], ascending=[False, True], ignore_index=True).head(limit)
+    return newest.drop(columns="part").assign(total=np.uint64(total))
 
 
 def sparse_meters(db: Client, house_id: int, limit: int) -> pd.DataFrame:
@@ -167,10 +228,10 @@ def sparse_meters(db: Client, house_id: int, limit: int) -> pd.DataFrame:
         db,
         """
         SELECT *, count() OVER () AS total FROM sparse_meters
-        WHERE {house_id:Int64} IN (0, house_id) AND last_sparse_day = last_day
+        WHERE house_id BETWEEN {low:Int64} AND {high:Int64} AND last_sparse_day = last_day
         ORDER BY missing_percent DESC, house_id, meter_id
         LIMIT {limit:UInt32}""",
-        house_id=house_id,
+        **house_range(house_id),
         limit=limit,
     )
 
@@ -182,14 +243,15 @@ def register_faults(db: Client, first: date, last: date, house_id: int, limit: i
     """
     return _frame(
         db,
-        """
+        f"""
         SELECT *, count() OVER () AS total FROM sum_check
-        WHERE {house_id:Int64} IN (0, house_id) AND date BETWEEN {first:Date32} AND {last:Date32} AND register_faults > 0
+        WHERE {OF_HOUSES} AND {OF_DAYS} AND register_faults > 0
+          AND house_id IN (SELECT house_id FROM daily_energy WHERE register_faults > 0)
         ORDER BY date DESC, house_id, meter_id
-        LIMIT {limit:UInt32}""",
+        LIMIT {{limit:UInt32}}""",
         first=first,
         last=last,
-        house_id=house_id,
+        **house_range(house_id),
         limit=limit,
     )
 
@@ -202,7 +264,7 @@ def register_differences(db: Client, first: date, last: date, house_id: int, lim
     """
     return _frame(
         db,
-        """
+        f"""
         SELECT house_id, meter_id, label, way, count() AS days, sum(by_register) AS register_kwh, sum(by_power) AS power_kwh,
             register_kwh - power_kwh AS difference_kwh, 100 * difference_kwh / nullIf(register_kwh, 0) AS difference_percent,
             count() OVER () AS total
@@ -211,16 +273,18 @@ def register_differences(db: Client, first: date, last: date, house_id: int, lim
             SELECT house_id, meter_id, label, figures.1 AS way, figures.2 AS by_register, figures.3 AS by_power
             FROM sum_check
             ARRAY JOIN [('import', register_kwh, power_kwh), ('export', register_exported_kwh, power_exported_kwh)] AS figures
-            WHERE {house_id:Int64} IN (0, house_id) AND date BETWEEN {first:Date32} AND {last:Date32} AND final
+            WHERE {OF_HOUSES} AND {OF_DAYS} AND final
+              AND house_id IN (SELECT house_id FROM daily_energy
+                               WHERE isNotNull(register_kwh - power_kwh) OR isNotNull(register_exported_kwh - power_exported_kwh))
         )
         WHERE isNotNull(by_register - by_power)
         GROUP BY house_id, meter_id, label, way
         HAVING abs(difference_kwh) > greatest(register_kwh / 20, days / 10)
         ORDER BY abs(difference_kwh) DESC, house_id, meter_id, way
-        LIMIT {limit:UInt32}""",
+        LIMIT {{limit:UInt32}}""",
         first=first,
         last=last,
-        house_id=house_id,
+        **house_range(house_id),
         limit=limit,
     )
 
@@ -362,20 +426,24 @@ def thresholds(db: Client, house_id: int, meter_ids: list[int], start: datetime,
 
 def energy_by_zip(db: Client, first: date, last: date) -> pd.DataFrame:
     """For each zip: zip, city, state, latitude, longitude, houses, kwh, kwh_per_house_day, alerts; highest energy first."""
-    return _frame(
+    sums = _in_parts(
         db,
         f"""
         SELECT h.zip AS zip, h.city AS city, h.state AS state, h.latitude AS latitude, h.longitude AS longitude,
-               uniqExact(e.house_id) AS houses, sum(e.kwh) AS kwh, kwh / count() AS kwh_per_house_day, sum(a.alerts) AS alerts
-        FROM {house_day(OF_DAYS)} AS e
-        INNER JOIN (SELECT * FROM houses FINAL) AS h ON h.house_id = e.house_id
-        LEFT JOIN (SELECT house_id, date, count() AS alerts FROM alerts FINAL WHERE {OF_DAYS} GROUP BY house_id, date) AS a
-            ON a.house_id = e.house_id AND a.date = e.date
-        GROUP BY zip, city, state, latitude, longitude
-        ORDER BY kwh DESC""",
+               count() AS houses, sum(e.kwh) AS kwh, sum(e.days) AS kwh_per_house_day, sum(a.alerts) AS alerts
+        FROM (SELECT house_id, sum(kwh) AS kwh, count() AS days FROM {house_day(f"{OF_DAYS} AND {OF_HOUSES}")} GROUP BY house_id) AS e
+        INNER JOIN (SELECT house_id, zip, city, state, latitude, longitude FROM houses FINAL WHERE {OF_HOUSES}) AS h ON h.house_id = e.house_id
+        LEFT JOIN (SELECT house_id, count() AS alerts FROM alerts FINAL WHERE {OF_DAYS} AND {OF_HOUSES} GROUP BY house_id) AS a
+            ON a.house_id = e.house_id
+        GROUP BY zip, city, state, latitude, longitude""",
+        house_parts(db, first, last),
         first=first,
         last=last,
     )
+    place = ["zip", "city", "state", "latitude", "longitude"]
+    zips = sums.groupby(place, as_index=False, dropna=False)[["houses", "kwh", "kwh_per_house_day", "alerts"]].sum()
+    by_energy = zips.sort_values("kwh", ascending=False, ignore_index=True)
+    return by_energy.assign(kwh_per_house_day=by_energy["kwh"] / by_energy["kwh_per_house_day"])
 
 
 WANTED = """({show:String} != 'open' OR a.open) AND ({show:String} != 'new' OR a.acknowledged IS NULL)
@@ -493,13 +561,12 @@ def replayed(db: Client, first: date, last: date, house_id: int) -> dict[str, An
     return _row(
         db,
         f"""
-        SELECT count() AS rows, sum(kwh) AS kwh,
-               (SELECT count() FROM alerts FINAL WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)) AS alerts
+        SELECT count() AS rows, sum(kwh) AS kwh, (SELECT count() FROM alerts FINAL WHERE {OF_DAYS} AND {OF_HOUSES}) AS alerts
         FROM daily_energy FINAL
-        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""",
+        WHERE {OF_DAYS} AND {OF_HOUSES}""",
         first=first,
         last=last,
-        house_id=house_id,
+        **house_range(house_id),
     )
 
 
@@ -510,10 +577,10 @@ def made_since(db: Client, first: date, last: date, house_id: int, since_ms: int
         f"""
         SELECT countIf(revision >= {{since_ms:Int64}}) AS rows
         FROM daily_energy FINAL
-        WHERE {OF_DAYS} AND {{house_id:Int64}} IN (0, house_id)""",
+        WHERE {OF_DAYS} AND {OF_HOUSES}""",
         first=first,
         last=last,
-        house_id=house_id,
+        **house_range(house_id),
         since_ms=since_ms,
     )
     return int(found["rows"])
@@ -532,12 +599,21 @@ def of_user(db: Client, sql: str, most_rows: int) -> tuple[pd.DataFrame, bool]:
     return found.head(most_rows), rows > most_rows
 
 
+AS_IT_IS = {"final": 0}
+"""Setting by which a table without FINAL is read as it is, also for a user whose default is another."""
+
+
 def _frame(db: Client, sql: str, **parameters: Any) -> pd.DataFrame:
-    table = db.query_arrow(sql, parameters=parameters)
+    table = db.query_arrow(sql, parameters=parameters, settings=AS_IT_IS)
     utc = [field.with_type(pa.timestamp("ms", "UTC")) if pa.types.is_timestamp(field.type) else field for field in table.schema]
     return table.cast(pa.schema(utc)).to_pandas(date_as_object=False)
 
 
+def _in_parts(db: Client, sql: str, parts: list[dict[str, int]], **parameters: Any) -> pd.DataFrame:
+    """The rows of a query over OF_HOUSES for each part of the houses; the column part numbers the parts."""
+    return pd.concat([_frame(db, sql, **parameters, **part).assign(part=n) for n, part in enumerate(parts)], ignore_index=True)
+
+
 def _row(db: Client, sql: str, **parameters: Any) -> dict[str, Any]:
-    result = db.query(sql, parameters=parameters)
+    result = db.query(sql, parameters=parameters, settings=AS_IT_IS)
     return dict(zip(result.column_names, result.result_rows[0], strict=True))

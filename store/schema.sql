@@ -510,7 +510,12 @@ FROM
         max(date) AS last_day,
         argMaxIf(day_s / greatest(readings, 1), date, sparse) AS apart_s,
         argMaxIf(100 * (1 - covered_s / day_s), date, sparse) AS missing_percent
-    FROM (SELECT *, gaps >= 3 AND 10 * gaps >= readings AS sparse FROM daily_energy FINAL WHERE final)
+    FROM
+    (
+        SELECT *, gaps >= 3 AND 10 * gaps >= readings AS sparse
+        FROM daily_energy FINAL
+        WHERE final AND (house_id, meter_id) IN (SELECT house_id, meter_id FROM daily_energy WHERE gaps >= 3 AND 10 * gaps >= readings)
+    )
     GROUP BY house_id, meter_id
     HAVING sparse_days > 0
 ) AS e

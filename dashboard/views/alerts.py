@@ -16,6 +16,7 @@ from dashboard.acknowledgements import LONGEST_NOTE, acknowledge
 from dashboard.charts import Span
 from dashboard.connection import explained, results, settings
 from dashboard.controls import csv_button, keep, start, zone
+from dashboard.kept import kept
 from dashboard.notifications import notify
 from dashboard.pictures import KINDS
 from dashboard.sending import author
@@ -50,7 +51,7 @@ COLUMNS: dict[str, Any] = {
 
 def pick_filters() -> dict[str, Any]:
     """The user's filters, as arguments of queries.alerts."""
-    labels = ["", *queries.alert_labels(results())]
+    labels = ["", *kept(queries.alert_labels, results())]
     with st.container(horizontal=True, vertical_alignment="bottom"):
         start("show", str, SHOW.__contains__, "all")
         show = st.segmented_control("Show", list(SHOW), format_func=SHOW.__getitem__, key="show", required=True, persist_state="session")

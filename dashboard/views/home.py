@@ -11,6 +11,7 @@ from dashboard import charts, queries
 from dashboard.charts import Span
 from dashboard.connection import results
 from dashboard.controls import WHOLE_HOUSE, House, csv_button, keep, pick_day, pick_days, pick_house, pick_meter, start
+from dashboard.kept import kept
 from dashboard.tariff import HIGHEST, Tariff
 
 SPANS_H = {"day": 24, "6 hours": 6, "hour": 1}
@@ -113,7 +114,7 @@ def show_figures(house: House, first: date, last: date) -> tuple[pd.DataFrame, p
     length = last - first + timedelta(days=1)
     days = queries.energy_of_house(results(), house.house_id, first, last)
     before = queries.energy_of_house(results(), house.house_id, first - length, first - timedelta(days=1))
-    median = queries.zip_median(results(), house.zip, first, last)
+    median = kept(queries.zip_median, results(), house.zip, first, last)
     show_comparison(days, before, median)
     before = before.assign(date=before["date"] + length)[["date", "kwh"]].rename(columns={"kwh": "before_kwh"})
     return days.merge(before, on="date", how="left"), median

@@ -9,6 +9,7 @@ import streamlit as st
 from dashboard import charts, queries
 from dashboard.connection import results
 from dashboard.controls import csv_button, keep, no_results_yet, pick_days, start
+from dashboard.kept import kept
 
 
 @dataclass(frozen=True)
@@ -26,17 +27,17 @@ MEASURES = {
 }
 
 st.title("Map")
-totals = queries.totals(results())
-if totals["last"] is None:
+first_day, last_day = queries.days(results()).values()
+if last_day is None:
     no_results_yet()
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    first, last = pick_days(totals["first"], totals["last"])
+    first, last = pick_days(first_day, last_day)
     start("measure", str, MEASURES.__contains__, "per household")
     name = st.segmented_control("Show", list(MEASURES), key="measure", required=True, persist_state="session")
     keep("measure", name)
 assert name  # guaranteed by required
 measure = MEASURES[name]
-zips = queries.energy_by_zip(results(), first, last)
+zips = kept(queries.energy_by_zip, results(), first, last)
 if zips.empty:
     st.info("No house with results for these days has a place. Places come from the topic `houses`.")
     st.stop()

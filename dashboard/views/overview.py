@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard import charts, queries
 from dashboard.connection import explained, results, settings
 from dashboard.controls import csv_button, is_today, no_results_yet
+from dashboard.kept import kept
 from smartmeter.errors import UserError
 from smartmeter.kafka.consumers import ConsumerLags
 
@@ -23,9 +24,9 @@ MOST_REASONS = 20
 def figures() -> None:
     """The figures so far, refreshed every few seconds."""
     with explained():
-        totals, health = queries.totals(results()), queries.health(results())
+        totals, health = kept(queries.totals, results()), queries.health(results())
         last = totals["last"]
-        days = queries.energy_of_all(results(), last - timedelta(days=1), last)
+        days = kept(queries.energy_of_all, results(), last - timedelta(days=1), last)
         newest, before = (days[days["date"] == pd.Timestamp(day)] for day in (last, last - timedelta(days=1)))
         name = "today" if is_today(last, queries.timezones(results())) else f"on {last:%a} {last.day} {last:%b %Y}"
         so_far = "" if newest["final"].all() else " so far"
@@ -107,13 +108,13 @@ def in_time(seconds: float) -> str:
 
 
 st.title("Overview")
-last_day = queries.totals(results())["last"]
+last_day = queries.days(results())["last"]
 if last_day is None:
     no_results_yet()
 figures()
 lags()
 st.subheader("Energy of all houses")
-days = queries.energy_of_all(results(), last_day - timedelta(days=29), last_day)
+days = kept(queries.energy_of_all, results(), last_day - timedelta(days=29), last_day)
 st.altair_chart(charts.columns_by_day(days, "kwh", "energy, kWh"), alt="Energy of all houses by day")
 st.caption("Pale: day in progress in some house, or under 99 % covered.")
 csv_button(days, "energy_of_all.csv")

@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard import charts, queries
 from dashboard.connection import results
 from dashboard.controls import csv_button, no_results_yet, pick_days
+from dashboard.kept import kept
 from smartmeter.settings import SMW
 
 MOST = 1000
@@ -124,24 +125,24 @@ def show_differences(meters: pd.DataFrame) -> None:
 
 
 st.title("Quality")
-totals = queries.totals(results())
-if totals["last"] is None:
+first_day, last_day = queries.days(results()).values()
+if last_day is None:
     no_results_yet()
 st.caption(
     "Days without a result between a house's first and last one, days with late or refused readings, and days that are over and "
     f"under {charts.WHOLE_PERCENT} % covered."
 )
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    first, last = pick_days(totals["first"], totals["last"], most=366)
+    first, last = pick_days(first_day, last_day, most=366)
     house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="quality_house")
 db = results()
-if not (sparse := queries.sparse_meters(db, house_id, MOST)).empty:
+if not (sparse := kept(queries.sparse_meters, db, house_id, MOST)).empty:
     show_sparse(sparse)
-if not (faults := queries.register_faults(db, first, last, house_id, MOST)).empty:
+if not (faults := kept(queries.register_faults, db, first, last, house_id, MOST)).empty:
     show_faults(faults)
-if not (differences := queries.register_differences(db, first, last, house_id, MOST)).empty:
+if not (differences := kept(queries.register_differences, db, first, last, house_id, MOST)).empty:
     show_differences(differences)
-days = queries.doubtful_days(db, first, last, house_id, MOST)
+days = kept(queries.doubtful_days, db, first, last, house_id, MOST)
 if days.empty:
     st.info("No matching days.", icon=":material/check:")
     st.stop()

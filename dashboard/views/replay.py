@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import queries
 from dashboard.connection import explained, results
 from dashboard.controls import no_results_yet, pick_days
+from dashboard.kept import kept
 from dashboard.replays import Replay, change, replays
 from smartmeter.errors import INTERRUPTED
 
@@ -24,8 +25,8 @@ def progress() -> None:
         st.subheader(f"{replay.first} to {replay.last}{house}")
         with st.container():  # one element, whatever it shows: those below keep their places, and none is seen twice
             show_state(replay)
-        after = queries.replayed(results(), replay.first, replay.last, replay.house_id)
-        done = queries.made_since(results(), replay.first, replay.last, replay.house_id, replay.begun_ms)
+        after = kept(queries.replayed, results(), replay.first, replay.last, replay.house_id)
+        done = kept(queries.made_since, results(), replay.first, replay.last, replay.house_id, replay.begun_ms)
         with st.container(horizontal=True):
             st.metric("Results recomputed", f"{done:,} of {after['rows']:,}", border=True, help="Rows of daily energy.")
             st.metric(
@@ -62,11 +63,11 @@ st.caption(
     "The days are read again from Kafka's log and go through the same jobs, and the new results replace the old ones. "
     "The same readings give the same results, to the last bit."
 )
-totals = queries.totals(results())
-if totals["last"] is None:
+first_day, last_day = queries.days(results()).values()
+if last_day is None:
     no_results_yet()
 with st.container(horizontal=True, vertical_alignment="bottom"):
-    first, last = pick_days(totals["first"], totals["last"], most=1)
+    first, last = pick_days(first_day, last_day, most=1)
     house_id = st.number_input("House (0: all)", 0, 2**53 - 1, key="replay_house")
     newest = replays().newest
     running = newest is not None and newest.running

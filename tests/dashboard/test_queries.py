@@ -62,14 +62,37 @@ def ms(day: date, clock: str) -> int:
 
 def test_houses_have_their_days_and_a_time_zone_even_when_unknown(db):
     new_york = ("America/New_York", "synthetic", "10001", "New York", "NY")
-    assert rows(queries.houses(db)) == [
-        (1, *new_york, FRI, MON),
-        (2, *new_york, FRI, MON),
-        (3, *new_york, FRI, MON),
-        (4, *new_york, FRI, FRI),
-        (5, "Europe/London", "ukdale", "SW1A", "London", "", SPRING, SUN),
-        (6, "UTC", "", "", "", "", SUN, SUN),
+    assert [rows(queries.house(db, house_id)) for house_id in range(1, 8)] == [
+        [(1, *new_york, FRI, MON)],
+        [(2, *new_york, FRI, MON)],
+        [(3, *new_york, FRI, MON)],
+        [(4, *new_york, FRI, FRI)],
+        [(5, "Europe/London", "ukdale", "SW1A", "London", "", SPRING, SUN)],
+        [(6, "UTC", "", "", "", "", SUN, SUN)],
+        [],
     ]
+
+
+def test_the_first_houses_are_listed(db):
+    new_york = ("10001", "New York", "NY")
+    all_six = [*((house_id, *new_york) for house_id in (1, 2, 3, 4)), (5, "SW1A", "London", ""), (6, "", "", "")]
+    assert rows(queries.houses(db, 9)) == all_six and rows(queries.houses(db, 5)) == all_six[:5]
+
+
+def test_days_with_results(db, nothing):
+    assert queries.days(db) == {"first": SPRING, "last": MON} and queries.days(nothing) == {"first": None, "last": None}
+
+
+def test_figures_of_all_houses_are_the_same_in_parts(db, monkeypatch):
+    def found():
+        energy = queries.energy_of_all(db, *ALL), queries.energy_by_zip(db, *ALL)
+        return [rows(table) for table in (*energy, *(queries.doubtful_days(db, *ALL, 0, limit) for limit in (9, 2)))]
+
+    whole = found()
+    monkeypatch.setattr(queries, "PART_HOUSE_DAYS", 4 * ((ALL[1] - ALL[0]).days + 1))
+    parts = queries.house_parts(db, *ALL)
+    assert [(part["low"], part["high"]) for part in parts] == [(-(2**63), 4), (5, 2**63 - 1)]
+    assert found() == whole
 
 
 def test_time_zones_of_houses(db, nothing):
@@ -341,7 +364,8 @@ def test_a_failed_user_query_reports_its_error(db):
 def test_without_results_there_is_nothing_but_columns(nothing, db):
     start, end = utc(SPRING, "00:00"), utc(MON, "23:00")
     for function, *arguments in (
-        (queries.houses,),
+        (queries.houses, 9),
+        (queries.house, 1),
         (queries.meters, 1),
         (queries.dead_letters, 20),
         (queries.energy_of_all, *ALL),
