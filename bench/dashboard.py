@@ -7,7 +7,7 @@ meters that are read all the time, or as many as you like, for example one that 
 
 Then each query of dashboard/queries.py runs five times. Each page is opened in Chromium three times, each time in a new browser with an
 empty cache. "heading" is the time until the page's heading is visible; "first figure", until its first figure, chart or table is (on
-SQL and Replay, the button that starts them); "whole", until nothing is loading any more. Finally alerts are inserted, and the time
+SQL and Replay, the button that starts them; where there is nothing to show, the message); "whole", until nothing is loading any more. Finally alerts are inserted, and the time
 until the open page Alerts shows them is measured.
 """
 
@@ -253,7 +253,7 @@ def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
     page.get_by_role("heading", level=1).wait_for()
     heading_s = time.monotonic() - begun
     page.locator(
-        "[data-testid=stMetricValue], [data-testid=stVegaLiteChart] svg, [data-testid=stDataFrame] canvas, [data-testid^=stBaseButton-primary]"
+        "[data-testid=stMetricValue], [data-testid=stVegaLiteChart] svg, [data-testid=stDataFrame] canvas, [data-testid^=stBaseButton-primary], [data-testid=stAlert]"
     ).first.wait_for()
     figure_s = time.monotonic() - begun
     page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton]").first.wait_for(state="hidden")

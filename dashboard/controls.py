@@ -16,6 +16,7 @@ import streamlit as st
 
 from dashboard import queries
 from dashboard.connection import results
+from dashboard.kept import kept
 from smartmeter import timezones
 from smartmeter.settings import SMW
 
@@ -61,13 +62,18 @@ def is_today(day: date, timezones: Iterable[str], now: datetime | None = None) -
 
 def pick_house() -> House:
     """The house that the user picks, from a list of the first ones or by its number. Stops the page if there are no results yet."""
-    listed = queries.houses(results(), MOST_LISTED + 1)
+    listed = kept(queries.houses, results(), MOST_LISTED + 1)
     if listed.empty:
         no_results_yet()
     names = {row.house_id: house_name(row) for row in listed.head(MOST_LISTED).itertuples()}
+
+    def has_results(house_id: int | None) -> bool:
+        return house_id in names or (house_id is not None and len(queries.house(results(), house_id)) > 0)
+
     if isinstance(typed := st.session_state.get("house"), str):
-        st.session_state["house"] = house_number(typed)
-    start("house", int, lambda house_id: house_id in names or len(queries.house(results(), house_id)), min(names))
+        number = house_number(typed)
+        st.session_state["house"] = number if has_results(number) else None  # then the previous one stays
+    start("house", int, has_results, min(names))
     [picked] = queries.house(results(), st.session_state["house"]).itertuples()
     names.setdefault(picked.house_id, house_name(picked))
     st.selectbox(

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.controls import is_today, to_csv
+from dashboard.controls import house_number, is_today, to_csv
 from tests.dashboard.results import FRI, MON, SAT, SUN
 from tests.waiting import STILL_S
 
@@ -175,3 +175,19 @@ def test_an_answer_without_columns_and_one_with_the_same_name_twice():
 def test_today_is_the_day_at_the_houses(now, zones, days):
     moment = datetime.fromisoformat(now).replace(tzinfo=UTC)
     assert {day for day in range(26, 31) if is_today(date(2026, 11, day), zones, moment)} == days
+
+
+@pytest.mark.parametrize(
+    "text, house_id",
+    [
+        ("12", 12),
+        (" house 12 ", 12),
+        ("House 12 · Springfield IL 62701", 12),
+        ("", None),
+        ("-1", None),
+        ("1; DROP", None),
+        ("9" * 19, None),
+    ],
+)
+def test_the_number_of_a_house_in_a_text(text, house_id):
+    assert house_number(text) == house_id

@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
-from dashboard import sending
+from dashboard import controls, sending
 from dashboard.replays import change
 from smartmeter.messages.topics import topic
 from store import client
@@ -225,6 +225,18 @@ def test_picking_another_house_changes_all_numbers(visit):
     app = ran(app.date_input(key="from").set_value(MON))
     assert metrics(app)["Energy, kWh"] == "5.0"
     assert (app.query_params["from"], app.query_params["to"]) == (str(MON), str(MON))
+
+
+@pytest.mark.parametrize("typed, house_id, warnings", [("3", 3, 0), ("house 4", 4, 0), ("77", 2, 1), ("the third", 2, 1), ("²", 2, 1)])
+def test_a_house_that_is_not_listed_is_picked_by_its_number(visit, monkeypatch, typed, house_id, warnings):
+    monkeypatch.setattr(controls, "MOST_LISTED", 2)
+    app = visit("rules", house="2")
+    box = app.selectbox(key="house")
+    assert (box.value, box.options) == (2, ["House 1 · New York NY 10001", "House 2 · New York NY 10001"])
+    box.options.append(typed)  # as a browser sends what was typed
+    app = ran(box.set_value(typed))
+    assert (app.selectbox(key="house").value, app.query_params["house"], len(app.warning)) == (house_id, str(house_id), warnings)
+    assert ran(app).selectbox(key="house").value == house_id
 
 
 def test_a_day_that_another_house_does_not_have_falls_to_its_newest(visit):
