@@ -56,7 +56,10 @@ TIMES = (datetime(2026, 3, 29, tzinfo=UTC), datetime(2026, 10, 27, tzinfo=UTC))
 SECONDS = tuple(int(time.timestamp()) for time in TIMES)
 OF_DASHBOARD = {
     "has_tables": (),
-    "houses": (),
+    "house_parts": DAYS,
+    "houses": (9,),
+    "house": (1,),
+    "days": (),
     "timezones": (),
     "meters": (1,),
     "totals": (),
