@@ -2,12 +2,12 @@ import java.sql.*;
 import java.util.regex.*;
 
 /** For each JDBC URL one line: rows | a long answer's sum | tables | columns | a parameter | the error of a table that is not there.
- *  As DBeaver and Metabase look around. Arguments: database, URLs. */
+ *  As DBeaver and Metabase look around. Arguments: database, the reader's password, URLs. */
 public class T {
     public static void main(String[] arguments) throws Exception {
         String database = arguments[0];
-        for (int at = 1; at < arguments.length; at++) {
-            try (Connection connection = DriverManager.getConnection(arguments[at], "reader", "")) {
+        for (int at = 2; at < arguments.length; at++) {
+            try (Connection connection = DriverManager.getConnection(arguments[at], "reader", arguments[1])) {
                 StringBuilder line = new StringBuilder();
                 try (ResultSet rows = connection.createStatement().executeQuery("SELECT count(), sum(offset) FROM late")) {
                     rows.next();

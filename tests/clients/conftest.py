@@ -14,7 +14,7 @@ SUM = 200_000 * 199_999 // 2
 @pytest.fixture(scope="module")
 def late(clickhouse, request):
     """Settings with a database of the module's own, whose table late has one row of offset 9."""
-    settings = clickhouse.but(clickhouse_database=request.module.__name__.rpartition(".")[2])
+    settings = clickhouse.but(clickhouse_database=f"smartmeter_{request.module.__name__.rpartition('.')[2]}")
     writer = client.writer(settings)
     schema.create(writer, settings)
     writer.insert(f"{settings.clickhouse.database}.late", [LATE], column_names=COLUMNS["late"])

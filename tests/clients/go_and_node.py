@@ -40,7 +40,9 @@ def go_client(tmp_path_factory):
 
 @pytest.mark.parametrize("compression", ["none", "gzip", "lz4"])
 def test_clickhouse_go(late, columns, go_client, compression):
-    printed = output([go_client, urlsplit(late.clickhouse.url).netloc, late.clickhouse.database, compression])
+    printed = output(
+        [go_client, urlsplit(late.clickhouse.url).netloc, late.clickhouse.database, compression, late.clickhouse.reader_password]
+    )
     assert printed.startswith(f"1 9|{SUM}|1|{columns}|") and "60" in printed.rpartition("|")[2]
 
 
@@ -49,4 +51,7 @@ def test_clickhouse_client_for_node(late, columns, tmp_path):
     for name in ("package.json", "package-lock.json", "main.js"):
         shutil.copy(CLIENTS / "node" / name, tmp_path)
     output(["npm", "ci", "--no-audit", "--no-fund"], cwd=tmp_path, env=os.environ)
-    assert output(["node", "main.js", late.clickhouse.url, late.clickhouse.database], cwd=tmp_path) == f"1 9|{SUM}|1|{columns}|60\n"
+    assert (
+        output(["node", "main.js", late.clickhouse.url, late.clickhouse.database, late.clickhouse.reader_password], cwd=tmp_path)
+        == f"1 9|{SUM}|1|{columns}|60\n"
+    )

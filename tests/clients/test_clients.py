@@ -18,7 +18,15 @@ def test_jdbc(late, columns, version):
     base = f"jdbc:clickhouse://{urlsplit(late.clickhouse.url).netloc}/{late.clickhouse.database}"
     urls = [f"{base}?{options}" for options in ("", "compress=false", "clickhouse.jdbc.v1=true", "clickhouse.jdbc.v1=true&compress=false")]
     run = subprocess.run(
-        ["java", "-cp", f"{ROOT}/jars/jdbc/{version}/*", f"{ROOT}/tests/clients/T.java", late.clickhouse.database, *urls],
+        [
+            "java",
+            "-cp",
+            f"{ROOT}/jars/jdbc/{version}/*",
+            f"{ROOT}/tests/clients/T.java",
+            late.clickhouse.database,
+            late.clickhouse.reader_password,
+            *urls,
+        ],
         capture_output=True,
         text=True,
         timeout=180,
@@ -27,7 +35,12 @@ def test_jdbc(late, columns, version):
 
 
 def test_sqlalchemy_with_reflection(late, columns):
-    engine = sqlalchemy.create_engine(f"clickhousedb://reader@{urlsplit(late.clickhouse.url).netloc}/{late.clickhouse.database}")
+    address = urlsplit(late.clickhouse.url)
+    engine = sqlalchemy.create_engine(
+        sqlalchemy.URL.create(
+            "clickhousedb", "reader", late.clickhouse.reader_password, address.hostname, address.port, late.clickhouse.database
+        )
+    )
     with engine.connect() as connection:
         about = sqlalchemy.inspect(engine)
         assert "late" in about.get_table_names() and len(about.get_columns("late")) == columns
@@ -39,7 +52,13 @@ def test_sqlalchemy_with_reflection(late, columns):
 
 def test_clickhouse_connect(late, columns):
     address = urlsplit(late.clickhouse.url)
-    client = clickhouse_connect.get_client(host=address.hostname, port=address.port, username="reader", database=late.clickhouse.database)
+    client = clickhouse_connect.get_client(
+        host=address.hostname,
+        port=address.port,
+        username="reader",
+        password=late.clickhouse.reader_password,
+        database=late.clickhouse.database,
+    )
     result = client.query("SELECT offset FROM late")
     assert result.result_rows == [(9,)]
     assert (result.summary["result_rows"], result.summary["read_rows"]) == ("1", "1")

@@ -1,4 +1,4 @@
-// As Grafana's data source for ClickHouse connects: clickhouse-go over HTTP. Arguments: host:port, database, compression.
+// As Grafana's data source for ClickHouse connects: clickhouse-go over HTTP. Arguments: host:port, database, compression, the reader's password.
 package main
 
 import (
@@ -20,7 +20,7 @@ func must(err error) {
 func main() {
 	methods := map[string]clickhouse.CompressionMethod{"none": clickhouse.CompressionNone, "gzip": clickhouse.CompressionGZIP, "lz4": clickhouse.CompressionLZ4}
 	db := clickhouse.OpenDB(&clickhouse.Options{
-		Addr: []string{os.Args[1]}, Protocol: clickhouse.HTTP, Auth: clickhouse.Auth{Database: os.Args[2], Username: "reader"},
+		Addr: []string{os.Args[1]}, Protocol: clickhouse.HTTP, Auth: clickhouse.Auth{Database: os.Args[2], Username: "reader", Password: os.Args[4]},
 		Compression: &clickhouse.Compression{Method: methods[os.Args[3]]}, DialTimeout: 10 * time.Second, ReadTimeout: 60 * time.Second})
 	ctx, cancel := context.WithTimeout(context.Background(), 90*time.Second) // a limit of over 60 s is sent
 	defer cancel()

@@ -1,8 +1,8 @@
-// The official client for Node. Arguments: URL, database.
+// The official client for Node. Arguments: URL, database, the reader's password.
 const { createClient } = require('@clickhouse/client')
 
-async function main(url, database) {
-  const client = createClient({ url, username: 'reader', password: '', database, compression: { response: true, request: true } })
+async function main(url, database, password) {
+  const client = createClient({ url, username: 'reader', password, database, compression: { response: true, request: true } })
   if (!(await client.ping()).success) throw new Error('no ping')
   const rows = async (query) => (await client.query({ query, format: 'JSONEachRow' })).json()
   const [late] = await rows('SELECT count() AS rows, sum(offset) AS offsets FROM late')
