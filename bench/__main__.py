@@ -11,6 +11,7 @@ from commands import cli
 BENCHMARKS = {
     "comparison": "the jobs against other engines, on one topic (the default)",
     "scaling": "more days, cores, houses",
+    "utility": "a day of many houses with one meter each, read each half-hour, against other engines",
     "live": "time from a reading to its alert in ClickHouse",
     "devices": "MQTT devices through the gateway: readings lost, and time to an alert",
     "long": "any number of readings, streamed through the pipeline",

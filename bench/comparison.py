@@ -176,7 +176,7 @@ class Comparison:
             reason = self.processes.reported(program.name).error or measure.last_words(self.processes.printed(program.name))
             run.answers = f"failed: {reason}; its log is {shutil.copy(log, self.logs)}"
             return run
-        run.cpu_s, run.peak_mb = usage.cpu_s, usage.peak_mb
+        run.cpu_s, run.peak_mb, run.peak_mb_of = usage.cpu_s, usage.peak_mb, usage.peak_mb_of
         if program.kind == PEER and any(whole.seconds for name in WHOLE for whole in self.runs_of.get(name, [])):
             run.answers = self.check(program.name)
         return run
@@ -197,7 +197,7 @@ class Comparison:
             str(out),
             *program.options,
         ]
-        environ = {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "SPARK_LOCAL_DIRS": str(scratch)}
+        environ = self.settings.environ() | {"PYTHONPATH": str(ROOT), "TMPDIR": str(scratch), "SPARK_LOCAL_DIRS": str(scratch)}
         self.processes.start(program.name, command, environ, ends=True)
         usage = measure.run_to_end(self.processes, program.name)
         return measure.reported(self.processes.printed(program.name))["seconds"], usage

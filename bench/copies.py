@@ -34,12 +34,15 @@ class Copies:
     """Houses 1 to `houses`, each with a burst every burst_s. The bursts repeat after the given hours of the original day.
 
     Each meter has the generator's readings (mains every second, appliances every 3 s). With every_s, it has its latest value every every_s.
+    meters: how many of its METERS meters each house has.
     """
 
-    def __init__(self, houses: int, burst_s: int, every_s: int | None = None, hours: range = range(24)):
+    def __init__(self, houses: int, burst_s: int, every_s: int | None = None, hours: range = range(24), meters: int = METERS):
         self.burst_ms = burst_s * 1000
         self.house_ids = range(1, houses + 1)
         days = [part_of_day(house, every_s, hours) for house in houses_of(METERS, min(houses, ORIGINALS))]
+        for house, day in days:
+            house.meters, day.readings[meters:] = house.meters[:meters], []
         self._measured = [[measured(burst) for burst in bursts_of_day(house, day, burst_s)] for house, day in days]
         self._heads = {house_id: head(house_id) for house_id in self.house_ids}
         self._keys = {house_id: key("readings", {"house_id": house_id}) for house_id in self.house_ids}

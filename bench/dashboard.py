@@ -253,7 +253,7 @@ def open_page(browser: Browser, url: str) -> tuple[float, float, float]:
     page.get_by_role("heading", level=1).wait_for()
     heading_s = time.monotonic() - begun
     page.locator(
-        "[data-testid=stMetricValue], [data-testid=stVegaLiteChart] svg, [data-testid=stDataFrame] canvas, [data-testid^=stBaseButton-primary], [data-testid=stAlert]"
+        "[data-testid=stMetricValue], [data-testid=stVegaLiteChart] svg, [data-testid=stDataFrame] canvas, [data-testid^=stBaseButton-primary], [data-testid=stAlertContentInfo]"
     ).first.wait_for()
     figure_s = time.monotonic() - begun
     page.locator("[data-testid=stStatusWidget], [data-testid=stSkeleton]").first.wait_for(state="hidden")

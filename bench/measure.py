@@ -15,7 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from itertools import takewhile
@@ -49,6 +49,7 @@ class Run:
     peak_mb: float | None = None
     answers: str = ""  # for a peer, how its results compare with ours; the reason if it failed
     seconds_of_runs: tuple[float, ...] = ()  # if this is the median of several runs
+    peak_mb_of: dict[str, float] = field(default_factory=dict)  # by what a process runs, such as java
 
     @property
     def rate(self) -> float | None:
@@ -102,10 +103,12 @@ class Usage:
     def __init__(self, processes: Processes, name: str):
         self._pid_file = processes.run / f"{name}.pid"
         self._seen: dict[int, tuple[float, float]] = {}
+        self._names: dict[int, str] = {}
         self.resident_mb = 0.0
 
     def sample(self) -> Usage:
         found = {pid: used for pid in marked(self._pid_file) if (used := resources(pid))}
+        self._names |= {pid: program(pid) for pid in found}
         self._seen |= {pid: (cpu_s, peak_mb) for pid, (cpu_s, peak_mb, _) in found.items()}
         self.resident_mb = sum(resident_mb for _, _, resident_mb in found.values())
         return self
@@ -117,7 +120,22 @@ class Usage:
     @property
     def peak_mb(self) -> float:
         """The sum of the peaks of all processes."""
-        return sum(peak_mb for _, peak_mb in self._seen.values())
+        return sum(self.peak_mb_of.values())
+
+    @property
+    def peak_mb_of(self) -> dict[str, float]:
+        """The same by what the processes run, such as java and python."""
+        found: dict[str, float] = {}
+        for pid, (_, peak_mb) in self._seen.items():
+            found[self._names[pid]] = found.get(self._names[pid], 0.0) + peak_mb
+        return found
+
+
+def program(pid: int) -> str:
+    """What a process runs, such as java or python; empty if it has ended."""
+    with suppress(OSError):
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    return ""
 
 
 def resources(pid: int) -> tuple[float, float, float] | None:

@@ -26,7 +26,7 @@ from stack.processes import innermost_cause
 
 CORES = 2
 JARS = Path(__file__).resolve().parents[2] / "jars"
-RULE = Settings()
+RULE = Settings.load()
 MAX_GAP_MS = round(RULE.rules.max_gap_s * 1000)
 WATT_MS_PER_KWH = 3_600_000_000
 MAINS = (1, 2)

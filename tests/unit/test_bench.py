@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import comparison, devices, live, long, measure, scaling
+from bench import comparison, devices, live, long, measure, scaling, utility
 from bench.copies import READINGS_PER_DAY, TIMEZONE, Copies
 from bench.measure import Run, Target, Usage
 from bench.peers import why
@@ -57,6 +57,7 @@ def test_a_child_that_has_ended_counts(tmp_path):
         assert measure.reported(processes.printed("parent")) == {"seconds": 3.5}
     assert 0.7 <= usage.cpu_s < 5
     assert usage.peak_mb > 200 and most_mb > 200 > usage.resident_mb > 0
+    assert usage.peak_mb == pytest.approx(sum(usage.peak_mb_of.values())) and all(name.startswith("python") for name in usage.peak_mb_of)
 
 
 def test_the_programs_own_figure_is_its_last_line_of_json():
@@ -304,6 +305,33 @@ def test_copies_of_a_house_measure_the_same_at_other_times():
 def test_copies_are_read_at_the_requested_rate(every_s, burst_s, counts):
     payload, readings = Copies(1, burst_s, every_s, range(12, 24)).message(1, 0, 0)
     assert decode_burst(payload).counts.tolist() == counts and readings == sum(counts)
+
+
+def test_copies_may_have_fewer_meters():
+    payload, readings = Copies(1, 21_600, 1800, meters=1).message(1, 0, 0)
+    burst = decode_burst(payload)
+    assert (burst.meter_ids.tolist(), burst.counts.tolist(), readings) == ([1], [12], 12)
+
+
+def test_the_newest_checkpoint_of_a_log(tmp_path):
+    log = tmp_path / "pipeline.log"
+    log.write_text(LOG)
+    assert utility.checkpoint(log) is None
+    line = "2026-11-25T02:00:0{}.000Z INFO pipeline: CheckpointCoordinator: Completed checkpoint {} for job 4f9d ({} bytes, checkpointDuration={} ms, finalizationTime=4 ms).\n"
+    log.write_text(LOG + line.format(1, 1, 1000, 20) + line.format(2, 2, 2_500_000, 1250))
+    assert utility.checkpoint(log) == utility.Checkpoint(2.5, 1.25)
+
+
+def test_memory_of_a_house_is_what_more_houses_add():
+    def case(houses: int, burst_h: int, java_mb: float, python_mb: float) -> utility.Case:
+        runs = [Run(name, name, "", 1, 2.0, 3.0, 1.0, peak_mb_of={"java": java_mb, "python": python_mb}) for name in ("ours", "chdb")]
+        return utility.Case(houses, burst_h, runs)
+
+    cases = [case(1, 6, 500, 300), case(100_001, 6, 900, 1300), case(1, 24, 400, 0)]
+    assert [utility.memory_per_house(one, cases) for one in cases] == [{}, {"ours": {"java": 4, "python": 10}}, {}]
+    assert [line.split()[:9] for line in utility.report(cases[1], {"ours": {"java": 4, "python": 10}}).splitlines()[2:3]] == [
+        ["ours", "2.0", "50,000", "30", "1", "4.00", "10.00"]
+    ]
 
 
 def test_spikes_are_put_in_for_some_seconds():
