@@ -128,9 +128,9 @@ def _rare_watts(minutes_at: Ints) -> list[float]:
     """The spans of power, (from, to) one after the other, that an appliance seldom draws: with the steps beside them, under RARE_MINUTES."""
     beside = np.convolve(minutes_at, np.ones(3), "same")
     rare = beside < RARE_MINUTES
-    rare[: int(code_of(np.array(RARE_FROM_WATTS))) + 1] = False
+    rare[: int(code_of(np.array(RARE_FROM_WATTS))) + 1] = rare[-1] = False  # code 255 has no end
     edges = np.flatnonzero(np.diff(rare, prepend=False, append=False))
-    spans: list[float] = UPPER_WATTS[np.minimum(edges - 1, 254)].tolist()
+    spans: list[float] = UPPER_WATTS[edges - 1].tolist()
     return spans
 
 

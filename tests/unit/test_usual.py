@@ -133,6 +133,10 @@ def test_a_power_is_rare_if_it_and_the_steps_beside_it_have_too_few_minutes():
     days["minutes_at"][0, code(960) + 1] = 1
     spans = usual_record(days, False, DAYS)["rare_watts"]
     assert spans[2:] == [watts_of(code(240) + 1), watts_of(code(960) - 1), watts_of(code(960) + 1), watts_of(254)]
+    days["minutes_at"][:most, 253] = 1
+    assert usual_record(days, False, DAYS)["rare_watts"][-2:] == [watts_of(code(960) + 1), watts_of(251)], (
+        "what is over all codes has no end"
+    )
     assert usual_record(days, True, DAYS)["rare_watts"] == []
     assert usual_record(shapes(DAYS), False, DAYS)["rare_watts"] == [], "too few days to know"
 
