@@ -1,10 +1,11 @@
 """Compiles all compiled loops before the first job needs them: python -P -m jobs.warm_up.
 
-Three days of a house go through the same functions as in a job, with a dictionary in place of Flink's state.
+Three days of two houses go through the same functions as in a job, with a dictionary in place of Flink's state.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import Any, Self
@@ -68,32 +69,30 @@ class Flink(dict[str, bytes]):
     def register_event_time_timer(self, time_ms: int) -> None: ...
 
 
-def burst(hour: float) -> bytes:
-    """A message with an hour of two meters, a reading a minute, and two of a register."""
+def burst(hour: float, house_id: int) -> bytes:
+    """A message with an hour of two meters, a reading a minute; in house 1 also two readings of a register."""
     watts = np.full(120, 20_000 if hour == SPIKE_HOUR else 100, np.float32)
     watts[30] = 20_000 if hour == GLITCH_HOUR else watts[30]
     deltas = np.tile(np.append(np.int32(0), np.full(59, 60, np.int32)), 2)
     start_ms = 1_303_099_200_000 + round(hour * HOUR_MS)
-    return encode_burst(
-        Burst(
-            1,
-            "America/New_York",
-            start_ms,
-            start_ms + HOUR_MS,
-            1000,
-            np.array([1, 2, 1], np.int32),
-            np.array([60, 60, 2], np.int32),
-            np.append(deltas, np.array([0, 1800], np.int32)),
-            watts,
-            quantities=np.array([POWER, POWER, IMPORT], np.int32),
-            energies=np.array([1000 * round(hour), 500]),
-        )
+    zone, two, counts = "America/New_York", np.array([1, 2], np.int32), np.array([60, 60], np.int32)
+    of_power = Burst(house_id, zone, start_ms, start_ms + HOUR_MS, 1000, two, counts, deltas, watts)
+    if house_id != 1:
+        return encode_burst(of_power)
+    with_register = replace(
+        of_power,
+        meter_ids=np.array([1, 2, 1], np.int32),
+        counts=np.array([60, 60, 2], np.int32),
+        deltas=np.append(deltas, np.array([0, 1800], np.int32)),
+        quantities=np.array([POWER, POWER, IMPORT], np.int32),
+        energies=np.array([1000 * round(hour), 500]),
     )
+    return encode_burst(with_register)
 
 
 def main() -> int:
     """Returns the number of messages that the job would send."""
-    settings = Settings().but(glitch_energy=False)
+    settings = Settings().but(glitch_energy=False, usual_days=2)
     flink: Any = Flink()
     stages = [Thresholds(settings), Spikes(settings), Watch(settings), DailyEnergy(settings), PowerProfile()]
     houses = Houses(settings, stages)
@@ -101,8 +100,8 @@ def main() -> int:
     horizon, wanted = Horizon(houses.rules.allowed_lateness_ms, houses.max_jump_ms), reduce(or_, (stage.wanted for stage in stages))
     messages = 0
     for hours in np.array_split(np.append(np.arange(HOURS), OVERLAPPING_HOUR), 5):
-        readings, _ = read([burst(hour) for hour in hours.tolist()], 2**60)
-        places = np.zeros(len(hours), int), np.arange(len(hours))
+        readings, _ = read([burst(hour, house_id) for hour in hours.tolist() for house_id in (1, 2)], 2**60)
+        places = np.zeros(2 * len(hours), int), np.arange(2 * len(hours))
         batches = house_batches(readings, *places, 1_000_000, wanted, horizon.passed(readings.bursts, *places))
         for _, body in batches.by_shard(1):
             messages += sum(1 for _ in houses.process_element(Row(body, None), flink))

@@ -260,7 +260,7 @@ class Runs:
             episodes[column] = chains[column]
         episodes["end_ms"] = np.minimum(until_ms, clock_ms)
         episodes["open"] = (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms) | (chains["last_ms"] + spell.hold_ms > clock_ms)
-        whole, rest = energies(chains["last_over_watts"], episodes["end_ms"] - chains["last_ms"])
+        whole, rest = energies(chains["last_over_watts"].copy(), episodes["end_ms"] - chains["last_ms"])
         episodes["excess_mj"] += whole
         episodes["excess_rest"] += rest
         return episodes
