@@ -20,7 +20,6 @@ MARK = "smart-meter-watchdog.stand-in"
 DEBIAN = "debian:bookworm-slim"
 STAGE_OF = {
     "python": "python",
-    "eclipse-temurin": "java",
     "maven": "maven",
     "apache/kafka": "kafka",
     "apicurio/apicurio-registry-kafkasql": "registry",

@@ -74,7 +74,7 @@ def make_image(folder: Path) -> None:
     ):
         source = source.removeprefix("/smw/")
         if source.startswith("/"):
-            continue  # Java
+            continue  # Java and the packages
         assert stage or f"!{source}" in ignored, f"{source} is not in the build's context"
         if (ROOT / source).is_dir():
             shutil.copytree(ROOT / source, folder / target, ignore=leave_out)
