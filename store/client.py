@@ -26,6 +26,9 @@ ANSWER_S = 300
 AS_WRITER = {"async_insert": 0}
 """Settings of the writer's statements. Its inserts are whole batches, which a server would otherwise hold back for more from 26.3 on."""
 
+STORED_BY_ALL = {"distributed_foreground_insert": 1}
+"""On a cluster, an insert is answered once all shards have stored it."""
+
 common.set_setting("invalid_setting_action", "send")  # the server decides which settings its read-only user may change
 logging.getLogger("clickhouse_connect").setLevel(logging.CRITICAL)  # it also raises what it logs
 
@@ -50,10 +53,8 @@ def writer(settings: Settings, database: str | None = None) -> Client:
 
     Raises ClickHouseError when there is no connection, and UserError if the file of authorities cannot be used.
     """
-    sent = (
-        {"distributed_foreground_insert": 1} if settings.clickhouse.cluster else {}
-    )  # an insert is answered once all shards have stored it
-    return _client(settings, settings.clickhouse.user, writer_password(settings), database, AS_WRITER | sent)
+    sent = AS_WRITER | (STORED_BY_ALL if settings.clickhouse.cluster else {})
+    return _client(settings, settings.clickhouse.user, writer_password(settings), database, sent)
 
 
 def reader(settings: Settings) -> Client:

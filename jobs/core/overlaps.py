@@ -38,7 +38,10 @@ SEEN = np.dtype(
         ("clock_ms", "i8"),  # the newest reading of these, but not of one that was set aside
         ("aside_start_ms", "i8"),  # start and end of the one that is set aside (jobs.core.jumps); or NEVER
         ("aside_end_ms", "i8"),
-        ("ahead_start_ms", "i8"),  # each burst that was ever set aside, and does not end before end_ms, lies between these; or NEVER
+        (
+            "ahead_start_ms",
+            "i8",
+        ),  # each burst that was ever set aside, and does not end before end_ms, lies between these; or -NEVER, NEVER
         ("ahead_end_ms", "i8"),
     ]
 )
@@ -82,14 +85,13 @@ def _pass(seen, bursts, from_start, over_after_ms, max_jump_ms, may_overlap):
         if house.house_id != burst.house_id:
             is_first = house.house_id == 0 and from_start[burst.message]
             house.house_id, house.end_ms, house.clock_ms = burst.house_id, NEVER, NEVER
-            house.aside_start_ms = house.aside_end_ms = house.ahead_start_ms = house.ahead_end_ms = NEVER
+            house.aside_start_ms, house.aside_end_ms, house.ahead_start_ms, house.ahead_end_ms = NEVER, NEVER, -NEVER, NEVER
             house.unseen_ms = NEVER if is_first else burst.end_ms + LOOK_BACK_MS
-        reaches_none_ahead = house.ahead_start_ms == NEVER or burst.end_ms <= house.ahead_start_ms
-        goes_on = burst.start_ms == house.end_ms and burst.start_ms >= house.unseen_ms and reaches_none_ahead
+        goes_on = house.unseen_ms <= burst.start_ms == house.end_ms and burst.end_ms <= house.ahead_start_ms
         may_overlap[b] = not goes_on and burst.end_ms + over_after_ms > house.clock_ms
         _count(house, burst, max_jump_ms)
         if house.ahead_end_ms <= house.end_ms:
-            house.ahead_start_ms = house.ahead_end_ms = NEVER
+            house.ahead_start_ms, house.ahead_end_ms = -NEVER, NEVER
 
 
 @compiled
@@ -104,8 +106,7 @@ def _count(house, burst, max_jump_ms):
         is_ahead = burst.start_ms > house.end_ms + max_jump_ms
     if is_ahead:
         house.aside_start_ms, house.aside_end_ms = burst.start_ms, burst.end_ms
-        is_first_ahead = house.ahead_start_ms == NEVER
-        house.ahead_start_ms = burst.start_ms if is_first_ahead else min(house.ahead_start_ms, burst.start_ms)
+        house.ahead_start_ms = min(house.ahead_start_ms, burst.start_ms)
         house.ahead_end_ms = max(house.ahead_end_ms, burst.end_ms)
         return
     moves_on = burst.end_ms > house.end_ms

@@ -28,24 +28,19 @@ COMPILED_LATER = """
 import sys
 from datetime import date, timedelta
 from numba.core.dispatcher import Dispatcher
+from generator.bursts import in_order
 from generator.synthetic import SyntheticHouse
 from jobs import warm_up
 from smartmeter.settings import Settings
 from tests.unit.driver import pipeline
-from tests.unit.logs import HOUR_MS, burst
 
 def signatures():
     return {(name, str(signature)) for module in list(sys.modules.values()) if module.__name__.startswith("jobs.")
             for name, value in vars(module).items() if isinstance(value, Dispatcher) for signature in value.signatures}
 
 warm_up.main()
-before, house, bursts = signatures(), SyntheticHouse(1, seed=1), []
-for day in (house.day(date(2026, 3, 3) + timedelta(days=days)) for days in range(9)):
-    begin_ms = min(times[0] for times, _ in day.readings if len(times))
-    for start_ms in range(begin_ms, begin_ms + 24 * HOUR_MS, 6 * HOUR_MS):
-        of_meters = {meter.meter_id: [(t, w) for t, w in zip(times[::40].tolist(), watts[::40].tolist()) if 0 <= t - start_ms < 6 * HOUR_MS]
-                     for meter, (times, watts) in zip(house.meters, day.readings)}
-        bursts.append(burst(start_ms, start_ms + 6 * HOUR_MS, of_meters, house.timezone))
+before, first = signatures(), date(2026, 3, 3)
+bursts = list(in_order([SyntheticHouse(1, seed=1)], first, first + timedelta(days=9), 6 * 3600))
 _, ended, _ = pipeline(bursts, [3, 8, 1], Settings())
 print(len(ended.last("alerts")) > 0, sorted(name for name, _ in signatures() - before))
 """
