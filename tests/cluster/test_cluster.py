@@ -118,6 +118,7 @@ def test_upgraded_and_rescaled_by_savepoints_a_taskmanager_killed_and_nodes_with
     cluster.complete()
     [savepoint] = moved.iterdir()
     cluster.smw(settings.but(parallelism=4), "submit", "pipeline", "--installed", "--from-savepoint", str(savepoint))
+    wait_until_read(cluster, settings)  # or the killed job would emit the days that it closes here a second time
     flow = Flow(settings, log.messages[:at], FLOW_S, shares=2)
     flow.start()
     until(lambda: flow.undelivered < at * 0.8)
