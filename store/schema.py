@@ -24,8 +24,8 @@ STATEMENTS = statements(STORE / "schema.sql")
 VIEWS = [statement for statement in STATEMENTS if "CREATE OR REPLACE VIEW" in statement]
 TABLES = [statement for statement in STATEMENTS if statement not in VIEWS]
 MIGRATIONS = {int(file.stem.split("_")[0]): file for file in (STORE / "migrations").glob("*.sql")}
-"""Number -> what it changes in tables of earlier releases. A migration does no harm to a table that has its change already, such as a new
-one, so it may be repeated after a crash."""
+"""Number -> what it changes in tables of earlier releases. A migration does no harm to a table that has its change already, so it may be
+repeated after a crash."""
 
 AGE_OF = {
     "daily_energy": "date",
@@ -45,7 +45,7 @@ def database(settings: Settings, run: Run) -> str:
 
 
 def create(client: Client, settings: Settings, run: Run = LIVE) -> None:
-    """Create what is missing, migrate, replace the views, set how long rows stay, and make the database the client's default.
+    """Create what is missing, migrate what was there, replace the views, set how long rows stay, and make the database the client's default.
 
     Data stays unchanged, except for rows older than retention_days or profile_days. Raises UserError if a later release has migrated it, or if
     its tables are those of one server and the settings name a cluster, or the other way round.
@@ -55,9 +55,13 @@ def create(client: Client, settings: Settings, run: Run = LIVE) -> None:
     on_all = on_cluster(cluster) if cluster else ""
     client.command(f"CREATE DATABASE IF NOT EXISTS {{name:Identifier}}{on_all}", parameters={"name": name})
     client.database = name
+    is_new = not client.query("SHOW TABLES").result_rows
     for statement in TABLES:
         execute(client, settings, statement)
-    migrate(client, settings, MIGRATIONS)
+    if is_new:
+        _record(client, MIGRATIONS, *MIGRATIONS)
+    else:
+        migrate(client, settings, MIGRATIONS)
     for statement in VIEWS:
         execute(client, settings, statement)
     _retain(client, settings)
@@ -81,7 +85,12 @@ def migrate(client: Client, settings: Settings, migrations: dict[int, Path]) -> 
     for number in sorted(migrations.keys() - done):
         for statement in statements(migrations[number]):
             execute(client, settings, statement)
-        client.insert("migrations", [(number, migrations[number].stem)], column_names=("number", "name"))
+        _record(client, migrations, number)
+
+
+def _record(client: Client, migrations: dict[int, Path], *numbers: int) -> None:
+    """Note that the tables have the changes of these migrations."""
+    client.insert("migrations", [(number, migrations[number].stem) for number in numbers], column_names=("number", "name"))
 
 
 def _require_likewise(client: Client, name: str, cluster: str) -> None:

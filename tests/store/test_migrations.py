@@ -94,7 +94,18 @@ def test_a_migration_that_was_interrupted_is_repeated_and_one_that_is_done_is_no
     ]
 
 
-def test_a_database_of_a_later_release_is_refused_and_stays_as_it_is(writer, database):
+def test_a_new_database_has_all_migrations_and_runs_none(own_database):
+    settings, writer = own_database
+    numbers = [(number, file.stem) for number, file in sorted(schema.MIGRATIONS.items())]
+    assert writer.query("SELECT number, name FROM migrations ORDER BY number").result_rows == numbers
+    with patch.object(writer, "command", wraps=writer.command) as command:
+        schema.create(writer, settings.but(clickhouse_database=f"{settings.clickhouse.database}_2"))
+    assert not [call.args[0] for call in command.call_args_list if "ALTER TABLE" in call.args[0]]
+    assert writer.query("SELECT number, name FROM migrations ORDER BY number").result_rows == numbers
+
+
+def test_a_database_of_a_later_release_is_refused_and_stays_as_it_is(own_database):
+    database, writer = own_database
     writer.insert("migrations", [(9000, "9000_of_a_later_release")], column_names=("number", "name"))
     before = made(writer)
     with pytest.raises(

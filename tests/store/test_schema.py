@@ -562,7 +562,8 @@ def rows_left(writer):
     return {table: writer.query(f"SELECT count() FROM {table}").first_row[0] for table in COLUMNS}
 
 
-def test_retention(writer, database):
+def test_retention(own_database):
+    database, writer = own_database
     for age in (0, 40, 400, TODAY + 1):
         insert_aged(writer, age)
     kept = dict.fromkeys(("houses", "meters", "acknowledgements", "rules"), 4)
@@ -581,7 +582,8 @@ def test_retention(writer, database):
     assert rows_left(writer) == dict.fromkeys(schema.AGE_OF, 3) | dict.fromkeys(kept, 7)
 
 
-def test_the_power_profile_has_a_time_of_its_own(writer, database):
+def test_the_power_profile_has_a_time_of_its_own(own_database):
+    database, writer = own_database
     for age in (0, 40):
         insert_aged(writer, age)
     assert retain(writer, database, 0, 30) == ["ALTER TABLE power_profile MODIFY TTL minute + toIntervalDay(30)"]
