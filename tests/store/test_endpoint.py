@@ -59,8 +59,9 @@ def basic(user, password):
 @pytest.fixture
 def table(writer, database):
     """(settings, full name) of a table t (a Int64, s LowCardinality(String)) of the test's own."""
-    writer.command("CREATE OR REPLACE TABLE t (a Int64, s LowCardinality(String)) ENGINE = MergeTree ORDER BY a")
-    return database, f"{database.clickhouse.database}.t"
+    writer.command("CREATE TABLE t (a Int64, s LowCardinality(String)) ENGINE = MergeTree ORDER BY a")
+    yield database, f"{database.clickhouse.database}.t"
+    writer.command("DROP TABLE t")
 
 
 def test_query_in_url_in_body_and_in_both(clickhouse):
