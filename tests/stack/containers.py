@@ -16,6 +16,7 @@ import sysconfig
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from runpy import run_path
 from typing import TypeVar
 
 import compose
@@ -32,6 +33,7 @@ T = TypeVar("T")
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
 COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
+ADDRESSES = run_path(str(ROOT / "docker" / "health.py"))["addresses"]
 SECRETS = {name: f"the {name.lower()}'s" for name in re.findall(r"^(\w+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)}
 BIN = Path(sys.executable).parent
 FLINK_BIN = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin"
@@ -182,8 +184,10 @@ class Containers:
         self._processes.stop(name)
 
     def healthy(self, name: str) -> bool:
-        """The output of a service's health check."""
-        kind, *words = self._services[name]["healthcheck"]["test"]
+        """Whether a service passes its health check, or the image's with the address that it finds by the container's first process."""
+        service = self._services[name]
+        of_image = ["CMD", "python", "docker/health.py", *ADDRESSES(service["command"])]
+        kind, *words = service.get("healthcheck", {}).get("test", of_image)
         command = self._in_image(name, words if kind == "CMD" else ["sh", "-c", *words])
         return subprocess.run(command, env=self._environ(name), capture_output=True).returncode == 0
 
