@@ -18,6 +18,8 @@ AUTHORITIES = Path("/usr/local/share/ca-certificates")
 MARK = "smart-meter-watchdog.stand-in"
 """Label of the stand-ins."""
 DEBIAN = "debian:bookworm-slim"
+NOT_SLIM = ("usr/share/doc/*", "usr/share/info/*", "usr/share/locale/*", "usr/share/man/*", "var/cache/apt", "var/lib/apt/lists/*")
+"""What Debian's slim images do not have."""
 STAGE_OF = {
     "python": "python",
     "maven": "maven",
@@ -56,11 +58,12 @@ def pulled(image: str) -> bool:
 
 
 def make_debian() -> None:
-    """Debian of its own packages."""
+    """Debian of its own packages, without their documentation, as its slim images are."""
     with TemporaryDirectory() as parent:
         folder = f"{parent}/debian"  # all may read it, other than its parent
         subprocess.run(["debootstrap", "--variant=minbase", "bookworm", folder], check=True, capture_output=True)
-        with subprocess.Popen(["tar", "--directory", folder, "--exclude=./var/cache/apt", "--create", "."], stdout=subprocess.PIPE) as tar:
+        without = [f"--exclude=./{path}" for path in NOT_SLIM]
+        with subprocess.Popen(["tar", "--directory", folder, *without, "--create", "."], stdout=subprocess.PIPE) as tar:
             subprocess.run(["docker", "import", "-", DEBIAN], stdin=tar.stdout, check=True, capture_output=True)
 
 

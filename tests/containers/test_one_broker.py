@@ -56,8 +56,9 @@ def test_every_container_is_healthy_limited_and_has_no_rights(compose):
     assert {int(port.partition("/")[0]) for c in containers.values() for port in c["HostConfig"]["PortBindings"]} == PUBLISHED
 
 
-def test_the_image_has_a_user_labels_and_a_bill_of_materials(compose):
+def test_the_image_is_small_and_has_a_user_labels_and_a_bill_of_materials(compose):
     [image] = json.loads(docker("image", "inspect", IMAGE))
+    assert image["Size"] < 1.2e9
     assert image["Config"]["User"] == "10001"
     assert image["Config"]["Labels"]["org.opencontainers.image.title"] == "Smart Meter Watchdog"
     assert image["Config"]["Healthcheck"]["Test"] == ["CMD", "python", "docker/health.py"]
