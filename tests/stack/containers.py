@@ -33,7 +33,7 @@ T = TypeVar("T")
 DOCKER_COMPOSE = Path(compose.__file__).with_name("docker-compose")  # the command beside it always ends with 0
 COMPOSE, CLUSTER = "docker-compose.yml", "docker-compose.cluster.yml"
 DOCKERFILE = ROOT / "docker" / "Dockerfile"
-ADDRESSES = run_path(str(ROOT / "docker" / "health.py"))["addresses"]
+_HEALTH = run_path(str(ROOT / "docker" / "health.py"))
 SECRETS = {name: f"the {name.lower()}'s" for name in re.findall(r"^(\w+)=$", (ROOT / ".env.example").read_text(), re.MULTILINE)}
 BIN = Path(sys.executable).parent
 FLINK_BIN = Path(sysconfig.get_path("purelib")) / "pyflink" / "bin"
@@ -65,6 +65,11 @@ def services(*files: str, **environ: str) -> dict[str, dict]:
     )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.replace("$$", "$"))["services"]  # it doubles each $, as in a file
+
+
+def addresses(service: dict) -> list[str]:
+    """The addresses that the image's health check asks, by the command of a service."""
+    return _HEALTH["addresses"](service["command"] or [])
 
 
 def make_image(folder: Path) -> None:
@@ -186,7 +191,7 @@ class Containers:
     def healthy(self, name: str) -> bool:
         """Whether a service passes its health check, or the image's with the address that it finds by the container's first process."""
         service = self._services[name]
-        of_image = ["CMD", "python", "docker/health.py", *ADDRESSES(service["command"])]
+        of_image = ["CMD", "python", "docker/health.py", *addresses(service)]
         kind, *words = service.get("healthcheck", {}).get("test", of_image)
         command = self._in_image(name, words if kind == "CMD" else ["sh", "-c", *words])
         return subprocess.run(command, env=self._environ(name), capture_output=True).returncode == 0

@@ -16,7 +16,7 @@ from stack import machine
 from stack.mosquitto import program
 from stack.ports import free_port, is_listening
 from stack.processes import Processes
-from tests.stack.containers import ADDRESSES, BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, docker_compose, services
+from tests.stack.containers import BIN, CLUSTER, COMPOSE, DOCKERFILE, SECRETS, addresses, docker_compose, services
 
 ONE, THREE = services(COMPOSE), services(COMPOSE, CLUSTER)
 ALL = list(THREE.items())
@@ -128,8 +128,7 @@ def test_each_is_bounded_watched_and_without_rights_that_it_does_not_need(name, 
     assert service["cap_drop"] == ["ALL"] and service["security_opt"] == ["no-new-privileges:true"] and not service.get("privileged")
     assert service["logging"]["options"] == {"max-size": "10m", "max-file": "3"}
     assert service["restart"] == RUN_TO_THEIR_END.get(name, "unless-stopped")
-    of_image = ADDRESSES(service["command"] or [])
-    assert [bool(of_image), "healthcheck" in service].count(True) == (name not in RUN_TO_THEIR_END)
+    assert [bool(addresses(service)), "healthcheck" in service].count(True) == (name not in RUN_TO_THEIR_END)
     assert service.get("read_only", False) == ("build" in service)
     assert all(port["host_ip"] == "127.0.0.1" for port in service.get("ports", []))
     for other, wanted in service.get("depends_on", {}).items():
