@@ -182,6 +182,18 @@ def test_the_compose_linter_reports_only_images_without_digests_writable_files_a
     assert {finding["service"] for finding in findings if finding["rule_id"] == "CL-0022"} == {"jobmanager", "taskmanager", "pipeline"}
 
 
+def test_the_image_finds_what_it_checks_under_an_init_and_nothing_to_check_of_other_programs():
+    ports = {
+        "store.sink": Settings().stack.sink_metrics_port,
+        "notify.service": Settings().notify.metrics_port,
+        "gateway.service": Settings().gateway.metrics_port,
+    }
+    for module, port in ports.items():
+        under_an_init = {"command": ["/sbin/docker-init", "--", "python", "-m", module]}
+        assert addresses(under_an_init) == [f"http://127.0.0.1:{port}/metrics"]
+    assert addresses({"command": ["python", "-m", "commands", "status"]}) == []
+
+
 def test_the_dockerfile_linter_finds_nothing():
     hadolint = subprocess.run([BIN / "hadolint", DOCKERFILE], capture_output=True, text=True)
     assert hadolint.returncode == 0, hadolint.stdout
