@@ -26,7 +26,8 @@ def addresses(arguments: list[str]) -> list[str]:
 
 if __name__ == "__main__":
     first_process = Path("/proc/1/cmdline").read_text().split("\0")
-    url, *texts = sys.argv[1:] or addresses(first_process) or sys.exit(0)
-    with urlopen(url, timeout=5) as answer:
-        body = answer.read().decode()
-    sys.exit(not all(text in body for text in texts))
+    if wanted := sys.argv[1:] or addresses(first_process):
+        url, *texts = wanted
+        with urlopen(url, timeout=5) as answer:
+            body = answer.read().decode()
+        sys.exit(not all(text in body for text in texts))

@@ -59,7 +59,7 @@ def create(client: Client, settings: Settings, run: Run = LIVE) -> None:
     for statement in TABLES:
         execute(client, settings, statement)
     if is_new:
-        _record(client, MIGRATIONS, *MIGRATIONS)
+        _record(client, MIGRATIONS)
     else:
         migrate(client, settings, MIGRATIONS)
     for statement in VIEWS:
@@ -85,12 +85,12 @@ def migrate(client: Client, settings: Settings, migrations: dict[int, Path]) -> 
     for number in sorted(migrations.keys() - done):
         for statement in statements(migrations[number]):
             execute(client, settings, statement)
-        _record(client, migrations, number)
+        _record(client, {number: migrations[number]})
 
 
-def _record(client: Client, migrations: dict[int, Path], *numbers: int) -> None:
+def _record(client: Client, migrations: dict[int, Path]) -> None:
     """Note that the tables have the changes of these migrations."""
-    client.insert("migrations", [(number, migrations[number].stem) for number in numbers], column_names=("number", "name"))
+    client.insert("migrations", [(number, file.stem) for number, file in migrations.items()], column_names=("number", "name"))
 
 
 def _require_likewise(client: Client, name: str, cluster: str) -> None:

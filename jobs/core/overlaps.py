@@ -38,10 +38,7 @@ SEEN = np.dtype(
         ("clock_ms", "i8"),  # the newest reading of these, but not of one that was set aside
         ("aside_start_ms", "i8"),  # start and end of the one that is set aside (jobs.core.jumps); or NEVER
         ("aside_end_ms", "i8"),
-        (
-            "ahead_start_ms",
-            "i8",
-        ),  # each burst that was ever set aside, and does not end before end_ms, lies between these; or -NEVER, NEVER
+        ("ahead_start_ms", "i8"),  # each burst that was ever set aside, and ends at end_ms or later, lies between these; or -NEVER, NEVER
         ("ahead_end_ms", "i8"),
     ]
 )

@@ -15,6 +15,9 @@ from store import client, schema
 from tests.ports import on_free_ports
 from tests.waiting import STILL_S, until
 
+SHARED = "shared"
+"""The database of the tests that change no table."""
+
 
 @pytest.fixture(autouse=True)
 def databases_end_with_their_test(request):
@@ -22,12 +25,10 @@ def databases_end_with_their_test(request):
     if "clickhouse" not in request.fixturenames:
         yield
         return
-    if "database" in request.fixturenames:
-        request.getfixturevalue("shared_database")
     writer = client.writer(request.getfixturevalue("clickhouse"))
     before = databases(writer)
     yield
-    for name in databases(writer) - before:
+    for name in databases(writer) - before - {SHARED}:
         writer.command(f"DROP DATABASE {name}")
     writer.close()
 
@@ -39,7 +40,7 @@ def databases(writer) -> set[str]:
 @pytest.fixture(scope="session")
 def shared_database(clickhouse):
     """Settings with a database that has all tables and views: to make one takes half a second."""
-    settings = clickhouse.but(clickhouse_database="shared")
+    settings = clickhouse.but(clickhouse_database=SHARED)
     schema.create(client.writer(settings), settings)
     return settings
 
