@@ -33,7 +33,7 @@ WHOLE_PERCENT = 99
 DAY_OVER_YEAR = "[timeFormat(datum.value, '%d %b'), timeFormat(datum.value, '%Y')]"
 
 HALF_A_LABEL_PX = 40
-INWARD_PX = -2  # a glyph may extend slightly past the end of its text
+PAST_END_PX = 2  # a glyph may extend slightly past the end of its text
 TICKS = (1, 2, 5, 10, 15, 30, 60, 120, 180, 360, 720, 1440)  # minutes between the labels of a time axis
 
 
@@ -85,7 +85,7 @@ class Span:
                 labelExpr=f"({json.dumps(texts)})[datum.value]",
                 labelOverlap="greedy",
                 labelFlush=HALF_A_LABEL_PX,
-                labelFlushOffset=INWARD_PX,
+                labelFlushOffset=-PAST_END_PX,
                 title=f"local time ({self.zone.key})",
             ),
         )
@@ -373,7 +373,9 @@ def ranking(shares: pd.DataFrame) -> Layers:
         ],
     )
     texts = base.mark_text(align="left", dx=4, color=GREY).encode(text=alt.Text("share_percent:Q", format=".1f"))
-    return alt.layer(base.mark_bar(color=BLUE, cornerRadiusEnd=2), texts).properties(height=26 * len(shares) + 40)
+    return alt.layer(base.mark_bar(color=BLUE, cornerRadiusEnd=2), texts).properties(
+        height=26 * len(shares) + 40, padding={"right": PAST_END_PX}
+    )
 
 
 def percentiles(thresholds: pd.DataFrame, names: list[str]) -> alt.Chart:

@@ -281,6 +281,11 @@ def test_labels_of_a_ranking_are_data_and_in_order():
     assert "constructor" not in json.dumps(drawn) and all(layer["encoding"]["y"]["sort"] is None for layer in drawn["layer"])
 
 
+def test_a_ranking_leaves_room_for_a_figure_that_is_drawn_wider_than_it_was_measured():
+    drawn = charts.ranking(pd.DataFrame({"label": ["oven"], "kwh": [1.0], "share_percent": [41.7]})).to_dict()
+    assert drawn["padding"] == {"right": 2}
+
+
 @pytest.mark.parametrize(
     "chart",
     [
