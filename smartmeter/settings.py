@@ -253,7 +253,10 @@ class Rules(Group):
     )
     min_watts: float = setting("SMW_MIN_WATTS", 30.0, "constant added to a meter's limit, in W", above(0))
     mains_watts: float = setting(
-        "SMW_MAINS_WATTS", 3000.0, "constant added, in place of SMW_MIN_WATTS, to the limit of mains, in W", above(0)
+        "SMW_MAINS_WATTS",
+        3000.0,
+        "constant added, in place of SMW_MIN_WATTS, to the limit of mains, in W; the lowest limit of an appliance that is seldom on",
+        above(0),
     )
     percentile_watts: float = setting(
         "SMW_PERCENTILE_WATTS",

@@ -693,7 +693,7 @@ def limit_of(days: list[list[float]], covered_ms: int, rule: Rule, mains: bool) 
     """Power over which a reading is a spike; None while the meter is warming up.
 
     It is a margin over the meter's highest power on the day with the second-highest, or the highest of few days with use. More is added to
-    the limit of mains.
+    the limit of mains. That of an appliance with few days with use, at most half of those with readings, is no lower than this addition.
     """
     on_days = when_on(days, rule)
     if covered_ms < rule.warm_up_ms or not on_days:
@@ -702,7 +702,11 @@ def limit_of(days: list[list[float]], covered_ms: int, rule: Rule, mains: bool) 
     if not peaks:
         return None
     peak = peaks[-1] if len(peaks) < rule.few_days else peaks[-2]
-    return peak * (1 + rule.margin) + (rule.mains_watts if mains else rule.min_watts)
+    if mains:
+        return peak * (1 + rule.margin) + rule.mains_watts
+    limit_watts = peak * (1 + rule.margin) + rule.min_watts
+    seldom_on = len(peaks) < rule.few_days and 2 * len(peaks) <= len([day for day in days if day])
+    return max(limit_watts, rule.mains_watts) if seldom_on else limit_watts
 
 
 def always_on(days: list[list[float]], rule: Rule) -> bool:

@@ -94,14 +94,16 @@ THRESHOLDS = f"""
     WITH history AS (
         SELECT house_id, meter_id, days.date + after AS date, sumIf(powered, after <= {RULE.rules.window_days}) AS powered,
                quantileDDArrayMergeIf(0.01, {RULE.rules.quantile})(sketch, after <= {RULE.rules.window_days}) AS percentile_watts,
-               sum(covered_ms) AS covered_ms,
-               arrayReverseSort(groupArrayIf(peak_watts, peak_watts > 0)) AS peaks
+               sum(covered_ms) AS covered_ms, countIf(readings > 0) AS days_with_readings,
+               arrayReverseSort(groupArrayIf(peak_watts, peak_watts > 0)) AS peaks,
+               length(peaks) < {FEW_DAYS} AND 2 * length(peaks) <= days_with_readings AS seldom_on
         FROM days ARRAY JOIN range(1, {RULE.rules.limit_days + 1}) AS after
         GROUP BY house_id, meter_id, date)
     SELECT house_id, meter_id, date, if(powered > 0, percentile_watts, 0) AS percentile_watts,
            if(covered_ms < {LEAST_HISTORY_MS} OR empty(peaks), NULL,
-              peaks[if(length(peaks) < {FEW_DAYS}, 1, 2)] * {1 + RULE.rules.margin}
-              + if(meter_id IN {MAINS}, {RULE.rules.mains_watts}, {RULE.rules.min_watts})) AS limit_watts,
+              greatest(peaks[if(length(peaks) < {FEW_DAYS}, 1, 2)] * {1 + RULE.rules.margin}
+                       + if(meter_id IN {MAINS}, {RULE.rules.mains_watts}, {RULE.rules.min_watts}),
+                       if(seldom_on, {RULE.rules.mains_watts}, 0))) AS limit_watts,
            begin_ms + {LATENESS_MS} AS from_ms, end_ms + {LATENESS_MS} AS to_ms
     FROM history JOIN newest USING house_id JOIN local_days ON local_days.timezone = newest.timezone AND local_days.date = history.date
     WHERE (powered > 0 OR notEmpty(peaks)) AND from_ms <= newest_ms

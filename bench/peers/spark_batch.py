@@ -193,13 +193,20 @@ def thresholds(pieces: DataFrame, sums: DataFrame, days: DataFrame) -> DataFrame
     percentiles = quantile(before(bins, RULE.rules.window_days, "value", "n"), RULE.rules.quantile)
     known = days.join(on, [*METER, "date"], "left")
     history = (
-        before(known, RULE.rules.limit_days, "covered_ms", "peak_watts")
+        before(known, RULE.rules.limit_days, "covered_ms", "readings", "peak_watts")
         .groupBy(*METER, "date")
-        .agg(F.sum("covered_ms").alias("covered_ms"), F.sort_array(F.collect_list("peak_watts"), asc=False).alias("peaks"))
+        .agg(
+            F.sum("covered_ms").alias("covered_ms"),
+            F.count(F.when(F.col("readings") > 0, 1)).alias("days_with_readings"),
+            F.sort_array(F.collect_list("peak_watts"), asc=False).alias("peaks"),
+        )
     )
     peak = F.element_at("peaks", F.when(F.size("peaks") < FEW_DAYS, 1).otherwise(2))
     added = F.when(F.col("meter_id").isin(*MAINS), RULE.rules.mains_watts).otherwise(RULE.rules.min_watts)
-    limit = F.when((F.col("covered_ms") >= LEAST_HISTORY_MS) & (F.size("peaks") > 0), peak * (1 + RULE.rules.margin) + added)
+    is_seldom_on = (F.size("peaks") < FEW_DAYS) & (2 * F.size("peaks") <= F.col("days_with_readings"))
+    least = F.when(is_seldom_on, RULE.rules.mains_watts).otherwise(0.0)
+    has_limit = (F.col("covered_ms") >= LEAST_HISTORY_MS) & (F.size("peaks") > 0)
+    limit = F.when(has_limit, F.greatest(peak * (1 + RULE.rules.margin) + added, least))
     percentile = F.coalesce("quantile", F.lit(0.0)).alias("percentile_watts")
     return (
         history.join(percentiles, [*METER, "date"], "left")

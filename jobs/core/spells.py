@@ -41,11 +41,11 @@ the version."""
 ALL_COLUMNS = UNDER_DEAD + 1
 
 MERGED_MINUTES = 15
-RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 11, 60, 22 * 60
+RUN_MINUTES, BAND_MINUTES, OVER_HOUR_MINUTES, HOUR_MINUTES, STANDBY_MINUTES = 20, 8, 13, 60, 22 * 60
 RUN_FACTOR, OFF_FACTOR, SAME_FACTOR, SILENCE_FACTOR = 2, 2, 2, 2
 """Something may last this many times as long as it usually does, and the minutes above longer."""
 
-LONG_PAUSE_MINUTES = 12 * 60
+LONG_PAUSE_MINUTES = 6 * 60
 """An appliance that has paused for longer is used now and then, and may stay off."""
 
 SPELL = np.dtype(

@@ -31,7 +31,9 @@ MOSTLY = 0.95
 an outage of some hours, which many meters send as 0 W, does not make the mains an appliance. Only a meter of unknown kind is judged by that."""
 
 FEW_DAYS = 4
-"""With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs."""
+"""With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs. If it was then
+on on no more than half of the days, it is seldom on. A program that has not run yet may use its heater, so its limit is mains_watts at least.
+"""
 
 STATE_VERSION = 2
 MEDIANS_VERSION = 1
@@ -61,7 +63,7 @@ class Limits:
 
     An appliance has several ordinary levels, such as a washing machine's motor and heater, and reaches the highest of them on many days. So
     its limit follows from the second-highest of its daily peaks: one day with a spike does not raise it. The mains add up many appliances.
-    These coincide by chance, so more is added to their limit (mains_watts).
+    These coincide by chance, so more is added to their limit (mains_watts). That is also the lowest limit of an appliance that is seldom on.
     """
 
     quantile: float
@@ -91,7 +93,7 @@ class Limits:
     @property
     def lowest_watts(self) -> float:
         """The lowest possible limit: a peak is over on_watts."""
-        lowest: float = min(limit_of(mains, self.on_watts, *self._rule) for mains in (False, True))
+        lowest: float = min(limit_of(mains, False, self.on_watts, *self._rule) for mains in (False, True))
         return lowest
 
     @property
@@ -103,29 +105,37 @@ class Limits:
 
         int64, float64 and bool (m,). days: METER_DAY of the limit_days before the date; kinds: those of the house's meters.
         """
-        covered_ms, peak_watts, always_on = _figures(meter_ids, days, date - self.window_days)
+        covered_ms, peak_watts, seldom_on, always_on = _figures(meter_ids, days, date - self.window_days)
         mains = kinds.are_mains(meter_ids, always_on)
-        limits = [limit_of(of_mains, peak, *self._rule) for of_mains, peak in zip(mains.tolist(), peak_watts.tolist())]
+        limits = [limit_of(*figures, *self._rule) for figures in zip(mains.tolist(), seldom_on.tolist(), peak_watts.tolist())]
         return covered_ms, np.array(limits, np.float64), mains
 
 
 @compiled
-def limit_of(mains, peak_watts, margin, mains_watts, added_watts):
-    """The rule for a meter's limit, in W. It must not decrease in the peak: Limits.lowest_watts relies on that.
+def limit_of(mains, seldom_on, peak_watts, margin, mains_watts, added_watts):
+    """The rule for a meter's limit, in W. It must not decrease in the peak, nor if seldom_on: Limits.lowest_watts relies on that.
 
-    >>> limit_of(False, 2000.0, 0.15, 3000.0, 30.0)
+    seldom_on: see FEW_DAYS.
+
+    >>> limit_of(False, False, 2000.0, 0.15, 3000.0, 30.0)
     2330.0
-    >>> limit_of(True, 2000.0, 0.15, 3000.0, 30.0)
+    >>> limit_of(False, True, 2000.0, 0.15, 3000.0, 30.0)
+    3000.0
+    >>> limit_of(True, False, 2000.0, 0.15, 3000.0, 30.0)
     5300.0
     """
-    return peak_watts * (1 + margin) + (mains_watts if mains else added_watts)
+    limit_watts = peak_watts * (1 + margin) + (mains_watts if mains else added_watts)
+    return mains_watts if seldom_on and limit_watts < mains_watts else limit_watts
 
 
 @compiled
 def _figures(meter_ids, days, window_from):
-    """(time covered in the window in ms; peak in W, NaN while warming up; whether it is always on) of each meter. window_from: its first day."""
+    """(time covered in the window in ms; peak in W, NaN while warming up; whether it is seldom on, and whether it is always on) of each meter.
+
+    window_from: the first day of the window.
+    """
     covered_ms, peak_watts = np.zeros(len(meter_ids), np.int64), np.full(len(meter_ids), np.nan)
-    always_on = np.zeros(len(meter_ids), np.bool_)
+    seldom_on, always_on = np.zeros(len(meter_ids), np.bool_), np.zeros(len(meter_ids), np.bool_)
     for m in range(len(meter_ids)):
         known_ms = days_with_readings = days_all_on = days_on = 0
         highest_watts = second_watts = 0.0
@@ -143,8 +153,9 @@ def _figures(meter_ids, days, window_from):
         if known_ms < LEAST_HISTORY_MS or days_on == 0:
             continue
         peak_watts[m] = highest_watts if days_on < FEW_DAYS else second_watts
+        seldom_on[m] = days_on < FEW_DAYS and 2 * days_on <= days_with_readings
         always_on[m] = 2 * days_all_on >= days_with_readings
-    return covered_ms, peak_watts, always_on
+    return covered_ms, peak_watts, seldom_on, always_on
 
 
 @dataclass(eq=False)

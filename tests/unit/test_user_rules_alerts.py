@@ -268,7 +268,7 @@ one may come for 2 x 1 + 60 = 62 minutes."""
     [
         ("off", [*ORDINARY, 100.0], [1.0, 2.0], {"normal": 140, "low": 280, "high": 105}),  # its pauses last 40 minutes: 2 x 40 + 60
         ("band", ORDINARY + ORDINARY[:DAY], [70.0, 70.1], {"normal": 8, "low": 16, "high": 6}),
-        ("hour", MAINS, [1500.0, 1510.0], {"normal": 11, "low": 22, "high": 8}),
+        ("hour", MAINS, [1500.0, 1510.0], {"normal": 13, "low": 26, "high": 9}),
         ("standby", MAINS, [400.0, 410.0], {"normal": 1320, "low": 1320, "high": 1320}),
         ("dead", MAINS, [30.0, 31.0], {"normal": 60, "low": 120, "high": 45}),
         ("frozen", MAINS, [300.0, 300.0], {"normal": 62, "low": 124, "high": 46}),

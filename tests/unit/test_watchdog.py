@@ -101,7 +101,7 @@ def test_the_figures_of_the_house(data, tmp_path, capsys):
         ("+3 kW, 10 min", 2, "level", 0),
         ("+3 kW, 10 min", 3, "level", 0),
         ("standby doubled, 1 day", 1, "standby", 22 * 3600),
-        ("mains +5 kW, 15 min", 1, "hour", 11 * 60),
+        ("mains +5 kW, 15 min", 1, "hour", 13 * 60),
         ("mains dead, 1 day", 1, "dead", 3600),
         ("silent, 1 day", 1, "silent", 3600),
         ("silent, 1 day", 2, "silent", 3600),

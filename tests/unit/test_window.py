@@ -68,6 +68,12 @@ NEARLY_20_HOURS = 20 - 1 / HOUR_MS
         ([NEVER, (24, 100, 2, 300.0), SELDOM, (24, 100, 1, 200.0), NEVER], 470),
         ([(24, 100, 2, 900.0), (24, 100, 9, 100.0), NEVER, (24, 100, 1, 200.0), SELDOM], 320),
         ([(24, 100, 2, 100.0), (24, 100, 9, 900.0), SELDOM, (24, 100, 1, 900.0)], 1370),
+        # On on up to three days, and no more than half of those with readings, it has a limit of 1 kW at least.
+        ([NEVER, (24, 100, 2, 300.0), SELDOM, NEVER], 1000),
+        ([NEVER, (24, 100, 2, 300.0), SELDOM], 470),
+        ([NEVER, (24, 100, 2, 2000.0)], 3020),
+        ([(24, 0, 0, 0.0), SELDOM], 170),
+        ([*[NEVER] * 4, *[SELDOM] * 4], 170),
         # It is warming up until it was covered for 20 hours, and has no limit if it was never on.
         ([(11.5, 100, 2, 100.0), (8.5, 100, 2, 100.0)], 170),
         ([(11.5, 100, 2, 100.0), (NEARLY_20_HOURS - 11.5, 100, 2, 100.0)], None),
@@ -103,12 +109,12 @@ def test_a_source_has_no_limit_and_is_not_warming_up_even_if_it_only_feeds():
 
     every, feeding, without = window.days, window.days[1:], window.days[2:]
     assert meters("solar", every) == meters("battery", feeding) == [(1, None, False)]
-    assert meters("ev", every) == [(1, 620.0, False)] and meters("ev", feeding) == meters("solar", without) == []
+    assert meters("ev", every) == [(1, 1000.0, False)] and meters("ev", feeding) == meters("solar", without) == []
 
 
 def test_the_examples_of_the_rule_are_right():
     [examples] = doctest.DocTestFinder().find(limit_of.py_func, "limit_of", globs={"limit_of": limit_of})
-    assert doctest.DocTestRunner().run(examples) == (0, 2)
+    assert doctest.DocTestRunner().run(examples) == (0, 3)
 
 
 # What a day leaves behind
