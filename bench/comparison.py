@@ -70,6 +70,7 @@ PROGRAMS = (
     Program("flink_sql", PEER, "Flink SQL (JVM)", "daily energy", "bench/peers/flink_sql.py", Path(sys.executable)),
     Program("bytewax", PEER, "Bytewax", "daily energy", "bench/peers/bytewax_flow.py", PEERS_PYTHON),
     Program("chdb", PEER, "chDB SQL", "daily energy", "bench/peers/chdb_sql.py", Path(sys.executable)),
+    Program("chdb_all", PEER, "chDB SQL", "energy, thresholds, spikes", "bench/peers/chdb_sql.py", Path(sys.executable), ("--work", "all")),
 )
 
 WHOLE = ("three_jobs", "pipeline")

@@ -26,7 +26,7 @@ from stack.processes import Processes
 
 READ_EVERY_S = 1800
 DAY_H = 24
-NAMES = ("daily_energy", "three_jobs", "pipeline", "spark_batch", "spark_batch_all", "chdb")
+NAMES = ("daily_energy", "three_jobs", "pipeline", "spark_batch", "spark_batch_all", "chdb", "chdb_all")
 CHECKPOINT = re.compile(r"Completed checkpoint \d+ for job \w+ \((\d+) bytes, checkpointDuration=(\d+) ms")
 
 

@@ -32,7 +32,8 @@ BURSTS = """
         marker INT NOT NULL, fingerprint DOUBLE NOT NULL, house_id BIGINT NOT NULL, timezone STRING NOT NULL,
         start_ms BIGINT NOT NULL, end_ms BIGINT NOT NULL, tick_ms INT NOT NULL,
         meter_ids ARRAY<INT NOT NULL> NOT NULL, counts ARRAY<INT NOT NULL> NOT NULL,
-        deltas ARRAY<INT NOT NULL> NOT NULL, watts ARRAY<FLOAT NOT NULL> NOT NULL
+        deltas ARRAY<INT NOT NULL> NOT NULL, watts ARRAY<FLOAT NOT NULL> NOT NULL,
+        quantities ARRAY<INT NOT NULL> NOT NULL, holds_s ARRAY<INT NOT NULL> NOT NULL, energies ARRAY<BIGINT NOT NULL> NOT NULL
     ) WITH (
         'connector' = 'kafka', 'topic' = '{topic}', 'properties.bootstrap.servers' = '{kafka}',
         'properties.group.id' = 'peer', 'scan.startup.mode' = 'earliest-offset', 'scan.bounded.mode' = 'latest-offset',
