@@ -125,7 +125,7 @@ def limit_of(mains, seldom_on, peak_watts, margin, mains_watts, added_watts):
     5300.0
     """
     limit_watts = peak_watts * (1 + margin) + (mains_watts if mains else added_watts)
-    return mains_watts if seldom_on and limit_watts < mains_watts else limit_watts
+    return max(limit_watts, mains_watts) if seldom_on else limit_watts
 
 
 @compiled
