@@ -23,7 +23,7 @@ from smartmeter.settings import Settings
 FIRST, DAYS, ZONE = date(2013, 3, 28), 13, "Europe/London"
 """The fourth of these days has 23 hours. The mains are always on: only a glitch exceeds their limit, 1.15 x 2200 + 3000 = 5530 W.
 The kettle's limit is 1.15 x 2000 + 30 = 2330 W, the fridge's 1.15 x 80 + 30 = 122 W. The mains hold 120 W beside the other meters, so the kind
-hour is for more than 11 minutes over about 1.1 kW."""
+hour is for more than 13 minutes over about 1.1 kW."""
 
 PLACING = Placing(1, 4, 30.0, 1_000_000)
 
