@@ -31,8 +31,9 @@ MOSTLY = 0.95
 an outage of some hours, which many meters send as 0 W, does not make the mains an appliance. Only a meter of unknown kind is judged by that."""
 
 FEW_DAYS = 4
-"""With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs. If it was then
-on on no more than half of the days, it is seldom on. A program that has not run yet may use its heater, so its limit is mains_watts at least.
+"""With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs. If these are no
+more than half of the days with readings, it is *seldom on*. A program that has not run yet may use its heater, so its limit is mains_watts at
+least.
 """
 
 STATE_VERSION = 2
@@ -40,7 +41,7 @@ MEDIANS_VERSION = 1
 """Of state whose rows have the day's median power while on in place of its peak."""
 
 PEAKS_PER_MEDIAN = 2.0
-"""What stands for the peak of such a day: an appliance's limit is then that of the release which wrote it, 2.3 medians and 30 W."""
+"""What stands for the peak of such a day: an appliance's limit is then that of the release which wrote it, 2.3 medians and 30 W, unless it is seldom on."""
 
 _HEAD = struct.Struct("<BiqqI")
 

@@ -9,7 +9,6 @@ from jobs.core.cells import HOUSE
 from jobs.core.spells import (
     BAND_MINUTES,
     HOUR_MINUTES,
-    LONG_PAUSE_MINUTES,
     MERGED_MINUTES,
     OFF_FACTOR,
     OVER_HOUR_MINUTES,
@@ -70,7 +69,7 @@ def test_an_appliance_is_off_for_too_long():
     assert not starts({7: {199: 100.0, **off}}, always(usual(mains=True, longest=longest(off=30))))
     [found] = spells({7: off}, always(row))
     assert (found["limit"], found["usual"], found["since"]) == (code(30), 30, 200)
-    for pause, count in ((LONG_PAUSE_MINUTES - 1, 1), (LONG_PAUSE_MINUTES, 0)):
+    for pause, count in ((6 * 60 - 1, 1), (6 * 60, 0)):
         off_for_days = every_minute(0, OFF_FACTOR * pause + HOUR_MINUTES + 10, 0.0)
         assert len(spells({7: off_for_days}, always(usual(longest=longest(off=pause))))) == count
 

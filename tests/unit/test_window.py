@@ -266,8 +266,11 @@ def test_state_of_the_release_with_medians_gives_the_limits_of_that_release():
     assert old.to_bytes()[0] == state[0]
 
 
+POWERS = st.just(0.0) | st.floats(0, 400, width=32) | st.floats(0, 20_000, width=32)
+
+
 @given(
-    st.lists(st.lists(st.floats(0, 20_000, width=32), max_size=30), min_size=1, max_size=4),
+    st.lists(st.lists(POWERS, max_size=30), min_size=1, max_size=4),
     st.floats(0.01, 0.99),
     st.floats(0, 200),
     st.floats(0, 3),
@@ -281,3 +284,7 @@ def test_no_limit_is_below_the_lowest(watts_of_days, quantile, on_watts, margin,
     found = [meter["limit_watts"] for meter in window.meters(limits, NO_SHAPES) if meter["limit_watts"] is not None]
     assert all(limit >= limits.lowest_watts for limit in found)
     event("with a limit" if found else "without one")
+
+
+def test_the_lowest_limit_is_that_of_an_appliance_that_is_hardly_on():
+    assert LIMITS.lowest_watts == 30 * 1.5 + 20
