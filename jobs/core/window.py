@@ -31,9 +31,10 @@ MOSTLY = 0.95
 an outage of some hours, which many meters send as 0 W, does not make the mains an appliance. Only a meter of unknown kind is judged by that."""
 
 FEW_DAYS = 4
-"""With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs. If these are no
-more than half of the days with readings, it is *seldom on*. A program that has not run yet may use its heater, so its limit is mains_watts at
-least.
+"""With fewer days with use, the highest of their peaks counts, and else the second-highest: an appliance has several programs.
+
+A meter used on fewer days, and on no more than half of those with readings, is *seldom on*. A program that has not run yet may use a heater, so
+its limit is mains_watts at least.
 """
 
 STATE_VERSION = 2
@@ -41,7 +42,8 @@ MEDIANS_VERSION = 1
 """Of state whose rows have the day's median power while on in place of its peak."""
 
 PEAKS_PER_MEDIAN = 2.0
-"""What stands for the peak of such a day: an appliance's limit is then that of the release which wrote it, 2.3 medians and 30 W, unless it is seldom on."""
+"""What stands for the peak of such a day: the limit of an appliance that is not seldom on is then that of the release which wrote it, 2.3 medians
+and 30 W."""
 
 _HEAD = struct.Struct("<BiqqI")
 
