@@ -413,7 +413,9 @@ def usual_of(shapes: list[Shape], mains: bool, numbers: Numbers) -> dict | None:
     used = sum(shape.over[0] > 0 for shape in shapes)
     if len(shapes) < numbers.usual_days or used < min(numbers.least_used, numbers.usual_days):
         return None
-    nth = 1 if used < numbers.few_used else 2
+    few = used < numbers.few_used
+    nth = 1 if few else 2
+    has_rare = not (mains or few or draws_new_powers(shapes, numbers))
     standby = [end_of(step_of(_low(shape.lows, numbers.standby_share))) for shape in shapes][-numbers.standby_days :]
     return {
         "mains": mains,
@@ -424,7 +426,7 @@ def usual_of(shapes: list[Shape], mains: bool, numbers: Numbers) -> dict | None:
         "hour_watts": [_hour_watts(shapes, hour, numbers) for hour in range(24)] if mains else [],
         "standby_watts": numbers.standby_factor * median(standby) + numbers.standby_added_watts if mains else None,
         "dead_watts": numbers.dead_factor * min(standby) if mains else None,
-        "rare_watts": [] if mains or used < numbers.few_used else _ends_of(rare_steps(shapes, numbers)),
+        "rare_watts": _ends_of(rare_steps(shapes, numbers)) if has_rare else [],
     }
 
 
@@ -459,6 +461,15 @@ def rare_steps(shapes: list[Shape], numbers: Numbers) -> list[int]:
     spent = {step: sum(min(shape.steady[step], 255) for shape in shapes) for step in range(257)}
     steps = range(step_of(numbers.rare_from_watts) + 1, 255)
     return [step for step in steps if spent[step - 1] + spent[step] + spent[step + 1] < numbers.rare_minutes]
+
+
+def draws_new_powers(shapes: list[Shape], numbers: Numbers) -> bool:
+    """Whether a meter spent more than `band` minutes of two days or more at steps that are rare by its other days."""
+    days = 0
+    for shape in shapes:
+        rare = rare_steps([other for other in shapes if other is not shape], numbers)
+        days += sum(min(shape.steady[step], 255) for step in rare) > numbers.band
+    return days >= 2
 
 
 def _ends_of(steps: list[int]) -> list[float]:
@@ -511,13 +522,17 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
             found[kind].append(Conspicuous(minute, minute, runs[minute], limit, usual, peak))
 
     for minute in sorted(judged.keys() & meter.minutes.keys()):
-        usual = judged[minute]
+        usual, most = judged[minute], judged[minute]["longest_same_minutes"]
+        if not found["run"] or minute - found["run"][-1].last > numbers.merged:
+            broken("frozen", minute, meter.equal, numbers.same_factor * most + numbers.same_added, 0, most)
+        is_frozen = bool(found["frozen"]) and found["frozen"][-1].first == minute
         if not usual["mains"]:
             levels = zip(LEVEL_WATTS, meter.over, usual["longest_run_minutes"])
             allowed = [(watts, runs, most, numbers.run_factor * most + numbers.run_added) for watts, runs, most in levels]
             of_level = [level for level in allowed if too_long("run", minute, level[1], level[3])]
-            for watts, runs, most, minutes in of_level[-1:]:
-                broken("run", minute, runs, minutes, step_of(watts), most)
+            if of_level and not is_frozen:
+                watts, runs, longest, minutes = of_level[-1]
+                broken("run", minute, runs, minutes, step_of(watts), longest)
             if (pause := usual["longest_off_minutes"]) < numbers.off_most:
                 broken("off", minute, meter.off, numbers.off_factor * pause + numbers.off_added, off_step, pause)
         broken("band", minute, rare, numbers.band, 0)
@@ -526,8 +541,6 @@ def _conspicuous(number: int, house: House, judge_of: Callable[[int, int], dict 
         if usual["standby_watts"] is not None:
             broken("standby", minute, over_standby, numbers.standby, step_of(usual["standby_watts"]))
             broken("dead", minute, under_dead, numbers.dead, step_of(usual["dead_watts"]))
-        most = usual["longest_same_minutes"]
-        broken("frozen", minute, meter.equal, numbers.same_factor * most + numbers.same_added, 0, most)
     found["silent"] = _silent(number, meter, judged, numbers, rules)
     return found
 

@@ -161,7 +161,9 @@ def hours_off(own):
 def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
     """Add a minute to the spells of the kinds for which it is conspicuous. Returns the number of spells that ended."""
     high = cell.high
-    if outlasts(runs[SAME], minute, FROZEN, SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES, own):
+    same = outlasts(runs[SAME], minute, FROZEN, SAME_FACTOR * usual.longest[SAME] + HOUR_MINUTES, own)
+    frozen = same and not _goes_on(spells[RUN], minute)  # one alert for both: the first
+    if frozen:
         size = _extend(spells[FROZEN], minute, minute, runs[SAME], 0, usual.longest[SAME], high, ended, size)
     if usual.mains:
         if outlasts(runs[OVER_HOUR], minute, HOUR, OVER_HOUR_MINUTES, own):
@@ -176,6 +178,8 @@ def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
     pause = usual.longest[OFF]
     if pause < LONG_PAUSE_MINUTES and outlasts(runs[OFF], minute, OFF_TOO_LONG, OFF_FACTOR * pause + HOUR_MINUTES, own):
         size = _extend(spells[OFF_TOO_LONG], minute, minute, runs[OFF], off_code, pause, high, ended, size)
+    if frozen:
+        return size
     for level in range(LEVELS - 1, -1, -1):
         if outlasts(runs[level], minute, RUN, RUN_FACTOR * usual.longest[level] + RUN_MINUTES, own):
             return _extend(spells[RUN], minute, minute, runs[level], level_code(level), usual.longest[level], high, ended, size)
@@ -183,9 +187,15 @@ def _judge(spells, runs, cell, minute, usual, own, hour, off_code, ended, size):
 
 
 @compiled
+def _goes_on(spell, minute):
+    """Whether a conspicuous minute would be part of a spell."""
+    return spell.start != NONE and minute - spell.last <= MERGED_MINUTES
+
+
+@compiled
 def _extend(spell, start, last, begun, limit, usual_minutes, high, ended, size):
     """Add conspicuous minutes to a spell, or let them begin another. Returns the number of spells that ended."""
-    if spell.start != NONE and start - spell.last <= MERGED_MINUTES:
+    if _goes_on(spell, start):
         spell.last, spell.peak = last, max(spell.peak, high)
         return size
     if spell.start != NONE:

@@ -12,8 +12,9 @@ from jobs.core.cells import HOUSE, UPPER_WATTS, code_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.rows import picked, stacked
 from jobs.core.shapes import HOURS, MOST
+from jobs.core.spells import BAND_MINUTES
 from jobs.core.state_version import require_version
-from smartmeter.arrays import Bytes, Int32s, Ints, Rows
+from smartmeter.arrays import Bools, Bytes, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterUsualRecord
 
@@ -52,7 +53,7 @@ USUALS_VERSION = 1
 def usual_record(days: Rows, mains: bool, least_days: int, beside_sources: bool = False) -> MeterUsualRecord | None:
     """What the shapes (SHAPE, rising) of a meter's last days say; None with fewer than least_days, at least 2.
 
-    With no more than least_days days with use, the longest of their runs counts and no power is seldom: it may have programs that have not
+    With no more than least_days days with use, the longest of their runs counts and no power is rare: it may have programs that have not
     been seen. With more, the second-longest counts, so that a long fault does not become usual.
 
     beside_sources: whether the house has solar or a battery. Its mains fall to 0 because of the sun, so no standby is usual.
@@ -71,7 +72,7 @@ def usual_record(days: Rows, mains: bool, least_days: int, beside_sources: bool 
         "hour_watts": _hour_watts(days["held"]) if mains else [],
         "standby_watts": _standby_watts(days["standby"][-STANDBY_DAYS:]) if falls else None,
         "dead_watts": _dead_watts(days["standby"][-STANDBY_DAYS:]) if falls else None,
-        "rare_watts": [] if mains or used <= least_days else _rare_watts(days["minutes_at"].sum(axis=0)),
+        "rare_watts": [] if mains or used <= least_days else _rare_watts(days["minutes_at"].astype(np.int64)),
     }
 
 
@@ -125,13 +126,27 @@ def _dead_watts(codes: Bytes) -> float:
 
 
 def _rare_watts(minutes_at: Ints) -> list[float]:
-    """The spans of power, (from, to) one after the other, that an appliance seldom draws: with the steps beside them, under RARE_MINUTES."""
-    beside = np.convolve(minutes_at, np.ones(3), "same")
-    rare = beside < RARE_MINUTES
-    rare[: int(code_of(np.array(RARE_FROM_WATTS))) + 1] = rare[-1] = False  # code 255 has no end
-    edges = np.flatnonzero(np.diff(rare, prepend=False, append=False))
+    """The spans of power, (from, to) one after the other, that an appliance seldom draws; minutes_at: int64 (days, CODES), minutes at each code.
+
+    None, if on two days or more it spent over BAND_MINUTES at powers that are rare by the other days: new powers are usual then.
+    """
+    with_beside = minutes_at.copy()
+    with_beside[:, 1:] += minutes_at[:, :-1]
+    with_beside[:, :-1] += minutes_at[:, 1:]
+    of_all = with_beside.sum(axis=0)
+    minutes_at_new = np.where(_rare(of_all - with_beside), minutes_at, 0).sum(axis=1)
+    if np.sort(minutes_at_new)[-2] > BAND_MINUTES:
+        return []
+    edges = np.flatnonzero(np.diff(_rare(of_all), prepend=False, append=False))
     spans: list[float] = UPPER_WATTS[edges - 1].tolist()
     return spans
+
+
+def _rare(minutes: Ints) -> Bools:
+    """Which codes are rare, by the minutes at each and the codes beside it (the last axis)."""
+    rare: Bools = minutes < RARE_MINUTES
+    rare[..., : int(code_of(np.array(RARE_FROM_WATTS))) + 1] = rare[..., -1] = False  # code 255 has no end
+    return rare
 
 
 def usual_row(meter_id: int, record: MeterUsualRecord) -> Rows:

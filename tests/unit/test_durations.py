@@ -24,7 +24,7 @@ EVERYTHING = {
     8: {**every_minute(0, 500, 40.0, step=2), **every_minute(900, 1500, 10.0)},
 }
 USUALS = always(
-    usual(7, longest=longest(over=20, off=30, same=30), rare=np.isin(np.arange(256), [*range(code(95), code(101) + 1)])),
+    usual(7, longest=longest(over=40, off=30, same=10), rare=np.isin(np.arange(256), [*range(code(95), code(101) + 1)])),
     usual(8, mains=True, dead=code(20), gap=10),
     silence_row(5),
 )

@@ -115,6 +115,26 @@ def test_a_meter_repeats_the_same_reading(mains):
     assert not starts({7: every_minute(100, 400, 0.0)}, always(row)), "it is off"
 
 
+@pytest.mark.parametrize("run, same, kind", [(10, 0, "run"), (20, 0, "frozen"), (40, 0, "frozen"), (100, 0, "frozen"), (10, 100, "run")])
+def test_of_a_run_at_one_power_and_equal_readings_there_is_one_alert_of_what_was_first(run, same, kind):
+    row = usual(longest=longest(over=run, same=same))
+    begins = min(RUN_FACTOR * run + RUN_MINUTES, SAME_FACTOR * same + HOUR_MINUTES)
+    assert starts({7: every_minute(100, 500, 95.0)}, always(row)) == [(kind, 7, 100 + begins, 499)]
+
+
+def test_a_run_that_goes_on_after_equal_readings_is_an_alert_of_its_own():
+    row = usual(longest=longest(over=100, same=0))
+    minutes = {**every_minute(100, 400, 95.0), **every_minute(400, 410, lambda m: 96.0 + m % 2)}
+    assert starts({7: minutes}, always(row)) == [("run", 7, 400, 409), ("frozen", 7, 100 + HOUR_MINUTES, 399)]
+
+
+def test_equal_readings_that_go_on_after_a_run_are_an_alert_of_their_own():
+    row = usual(longest=longest(same=0))
+    row["longest"][0, 5] = 0  # 960 W
+    minutes = {**every_minute(100, 150, lambda m: 1000.0 + m % 2), **every_minute(150, 300, 95.0)}
+    assert starts({7: minutes}, always(row)) == [("run", 7, 100 + RUN_MINUTES, 149), ("frozen", 7, 150 + HOUR_MINUTES, 299)]
+
+
 def test_a_meter_is_silent_while_its_house_is_not():
     allowed = SILENCE_FACTOR * 10 + HOUR_MINUTES
     of_house = every_minute(0, 400, 1.0, step=2)

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from jobs.core.cells import HOUSE, code_of, watts_of
 from jobs.core.open_runs import LEVELS, OFF, SAME
 from jobs.core.shapes import HOURS, MOST, SHAPE
-from jobs.core.spells import LONG_PAUSE_MINUTES, RUN_FACTOR
+from jobs.core.spells import BAND_MINUTES, LONG_PAUSE_MINUTES, RUN_FACTOR
 from jobs.core.user_rules import TIMES
 from jobs.core.usual import (
     DEAD_FACTOR,
@@ -29,7 +33,10 @@ from jobs.core.usual import (
     usual_record,
     usual_row,
 )
-from tests.unit.usual_spells import usual as usual_of
+from smartmeter.settings import Settings
+from tests.unit.outcomes import numbers_of
+from tests.unit.usual_spells import usual
+from tests.watchdog_oracle import Shape, usual_of
 
 DAYS = 7
 
@@ -101,9 +108,9 @@ def test_standby_follows_from_the_median_and_dead_from_the_lowest_of_the_last_da
 
 
 def test_the_mains_beside_solar_have_no_standby_and_are_else_as_usual():
-    usual = usual_record(shapes(), True, DAYS)
-    assert usual["standby_watts"] and usual["dead_watts"]
-    assert usual_record(shapes(), True, DAYS, beside_sources=True) == usual | {"standby_watts": None, "dead_watts": None}
+    record = usual_record(shapes(), True, DAYS)
+    assert record["standby_watts"] and record["dead_watts"]
+    assert usual_record(shapes(), True, DAYS, beside_sources=True) == record | {"standby_watts": None, "dead_watts": None}
     [row] = usual_row(7, usual_record(shapes(), True, DAYS, beside_sources=True))
     assert (row["mains"], row["standby"], row["dead"]) == (True, 0, 0)
     assert usual_record(shapes(), False, DAYS, beside_sources=True) == usual_record(shapes(), False, DAYS)
@@ -141,6 +148,35 @@ def test_a_power_is_rare_if_it_and_the_steps_beside_it_have_too_few_minutes():
     assert usual_record(shapes(DAYS), False, DAYS)["rare_watts"] == [], "too few days to know"
 
 
+def test_no_power_is_rare_for_an_appliance_that_draws_new_ones_on_two_days():
+    days = shapes(DAYS + 1)
+    days["minutes_at"][:, code(240)] = 60
+    days["minutes_at"][0, code(960)], days["minutes_at"][1, code(1500)] = BAND_MINUTES + 1, BAND_MINUTES
+    assert len(usual_record(days, False, DAYS)["rare_watts"]) == 8, "below, between and above three powers"
+    days["minutes_at"][1, code(500)] = 1
+    assert usual_record(days, False, DAYS)["rare_watts"] == [], "nine minutes on a second day"
+    days["minutes_at"][1, code(500)], days["minutes_at"][2, code(1500) + 1] = 0, RARE_MINUTES
+    days["minutes_at"][1, code(1500)] = BAND_MINUTES + 1
+    assert len(usual_record(days, False, DAYS)["rare_watts"]) == 8, "the powers of the second day are known by the third"
+    days["minutes_at"][2, code(1500) + 1] -= 1
+    assert usual_record(days, False, DAYS)["rare_watts"] == []
+
+
+MINUTES_AT = st.dictionaries(st.sampled_from([100, 101, 104, 108, 140, 141, 254]), st.sampled_from([1, 2, 4, 5, 8, 9, 255]), max_size=4)
+
+
+@given(st.lists(MINUTES_AT, min_size=3, max_size=9))
+@example([{100: 9}, {140: 9}, {104: 1}])
+@example([{100: 9}, {140: 9}, {101: 3}])
+def test_the_rare_powers_of_any_days_are_what_the_oracle_finds(minutes_of_days):
+    days = shapes(len(minutes_of_days))
+    for row, minutes in zip(days["minutes_at"], minutes_of_days):
+        row[[*minutes]] = [*minutes.values()]
+    of_days = [Shape(lows=[1.0], over=[10] * LEVELS, steady=Counter(minutes)) for minutes in minutes_of_days]
+    found, expected = usual_record(days, False, 2), usual_of(of_days, False, numbers_of(Settings().but(usual_days=2)))
+    assert found["rare_watts"] == pytest.approx(expected["rare_watts"])
+
+
 def test_the_silence_of_a_house():
     days = shapes()
     days["gap"] = [5, 100, 7, 30, 0, 0, 0]
@@ -168,7 +204,7 @@ def test_a_row_has_the_codes_of_a_record():
 
 
 def test_versions_are_found_by_minute_and_meter():
-    usuals = Usuals.from_bytes(None).add(20, usual_of(9)).add(10, np.concatenate([usual_of(7), usual_of(9)])).add(30, np.empty(0, USUAL))
+    usuals = Usuals.from_bytes(None).add(20, usual(9)).add(10, np.concatenate([usual(7), usual(9)])).add(30, np.empty(0, USUAL))
     rows = usuals.rows["meter_id"].tolist()
     found = usuals.at(np.array([7, 8, 9], np.int32), np.array([9, 10, 19, 20, 30], np.int32))
     assert [[rows[at] if at >= 0 else None for at in of_minute] for of_minute in found.tolist()] == [
@@ -178,7 +214,7 @@ def test_versions_are_found_by_minute_and_meter():
         [None, None, 9],
         [None, None, None],
     ]
-    replaced = usuals.add(20, usual_of(8))
+    replaced = usuals.add(20, usual(8))
     assert replaced.from_minutes.tolist() == [10, 20, 30] and sorted(replaced.rows["meter_id"].tolist()) == [7, 8, 9]
     kept = usuals.forget_before(25)
     assert kept.from_minutes.tolist() == [20, 30] and kept.rows["meter_id"].tolist() == [9] and kept.of_version.tolist() == [0]
