@@ -72,7 +72,7 @@ class Jumps:
         end_ms = int(ends.max())
         if end_ms <= reach_ms:
             return True
-        if "aside" in self.state.large or self._jumps(starts, ends, reach_ms):
+        if "aside" in self.state or self._jumps(starts, ends, reach_ms):
             return False
         self.state.put("reach", _REACH.pack(end_ms))
         return True

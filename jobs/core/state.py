@@ -18,7 +18,6 @@ LARGE = {
     "pane",
     "window",
     "versions",
-    "waiting",
     "hours",
     "cells",
     "shapes",
@@ -28,8 +27,13 @@ LARGE = {
     "import_register_hours",
     "export_register_hours",
 }
-"""First words of the names of values that are large or numerous, and seldom change."""
+"""First words of the names of values that seldom change, and are large in a house with many meters."""
 
+MOST_SMALL_BYTES = 512
+"""One of these that is no larger is kept with the small values: a house with one meter has two or three values, and not sixteen."""
+
+NUMEROUS = {"waiting"}
+"""First words of the names of values of which there may be any number."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -76,8 +80,8 @@ class Shard:
 class HouseState:
     """The state of one house: maps names to bytes. Only keep() writes the changes, so a failed batch changes nothing.
 
-    The values that most batches change are one value of the shard's map, which takes one request. LARGE ones have a value each. The first
-    value also lists these, so a key that does not exist is never requested.
+    The values that most batches change, and small ones, are one value of the shard's map, which takes one request. The others have a value
+    each. The first value also lists these, so a key that does not exist is never requested.
     """
 
     def __init__(self, of_shard: StateMap, house_id: int):
@@ -85,22 +89,28 @@ class HouseState:
         self.small: dict[str, bytes]
         self.large: set[str]
         self.small, self.large = pickle.loads(of_shard.get(str(house_id)) or b"")
-        self.changed: dict[str, bytes | None] = {}  # large values not written yet; None: removed
+        self.changed: dict[str, bytes | None] = {}  # large values not written yet; None: no longer large
+
+    def __contains__(self, name: str) -> bool:
+        """Whether a name has a value. Takes no request."""
+        return name in self.small or name in self.large
 
     def get(self, name: str) -> bytes | None:
         """The value of a name; None if it has none."""
-        if name in self.changed:
-            return self.changed[name]
-        if name in self.large:
-            return self.of_shard.get(f"{self.house_id}/{name}")
-        return self.small.get(name)
+        if name not in self.large:
+            return self.small.get(name)
+        return self.changed[name] if name in self.changed else self.of_shard.get(f"{self.house_id}/{name}")
 
     def put(self, name: str, value: bytes) -> None:
         """Set the value of a name."""
-        if name.split("/")[0] in LARGE:
+        word = name.split("/")[0]
+        if word in NUMEROUS or (word in LARGE and len(value) > MOST_SMALL_BYTES):
+            self.small.pop(name, None)
             self.large.add(name)
             self.changed[name] = value
         else:
+            if name in self.large:
+                self.remove(name)
             self.small[name] = value
 
     def remove(self, name: str) -> None:

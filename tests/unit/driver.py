@@ -26,7 +26,7 @@ from jobs.core.panes import Panes
 from jobs.core.readings import read
 from jobs.core.shapes import Shapes
 from jobs.core.shards import shard_of
-from jobs.core.state import LARGE, HouseState
+from jobs.core.state import LARGE, MOST_SMALL_BYTES, HouseState
 from jobs.core.user_rules import NO_USER_RULES, UserRules
 from jobs.core.usual import Usuals
 from jobs.core.watch import Watch
@@ -231,7 +231,8 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
     for house_id in houses_of(keyed):
         state = state_of(keyed, house_id)
         large = {f"{house_id}/{name}" for name in state.large}
-        assert large == {key for key in state.of_shard.map if key.startswith(f"{house_id}/")} and LARGE.isdisjoint(state.small)
+        assert large == {key for key in state.of_shard.map if key.startswith(f"{house_id}/")}
+        assert all(len(value) <= MOST_SMALL_BYTES for name, value in state.small.items() if name.split("/")[0] in LARGE)
         for name, kind in CLASS_OF.items():
             if body := state.get(name):
                 assert kind.from_bytes(body).to_bytes() == body
@@ -240,7 +241,7 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
             window, panes = Window.from_bytes(body), Panes(state)
             assert min(panes.days, default=window.date) >= window.date - setting.rules.window_days
             assert len(set(window.days["day"].tolist())) <= setting.rules.limit_days
-            assert {name for name in state.large if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
+            assert {name for name in {*state.small, *state.large} if name.startswith("pane/")} <= {f"pane/{day}" for day in panes.days}
             gathered = {int(name.split("/")[1]) for name in state.small if name.startswith("gathered/")}
             assert gathered <= set(panes.days) and all(day >= window.date for day in gathered), "a day that is over is one value"
 
