@@ -89,10 +89,16 @@ class Spikes(Stage):
 
     def take(self, change: Change) -> Iterator[Result]:
         """Yield alerts, if the batch can open or change any."""
+        if change.thresholds:
+            self.keep_new(change.state, change.thresholds)
         lowest = np.frombuffer(change.state.get(f"lowest{self.suffix}") or b"", LOWEST)
         state = change.state.get(f"runs{self.suffix}")
-        if may_be_over(change.batch.sections, lowest, change.user_rules.least_limits) or change.thresholds or change.closes_a_day or state:
+        if state or may_be_over(change.batch.sections, lowest, change.user_rules.least_limits):
             yield from self.look_at(change, state)
+        if change.closes_a_day:
+            versions = self.keep_new(change.state, [])
+            versions.forget_before(change.open_from_ms)
+            self.keep(change.state, versions)
 
     def open_alerts(self, state: HouseState, house: HouseDays) -> int:
         """See Stage."""
@@ -102,7 +108,7 @@ class Spikes(Stage):
     def look_at(self, change: Change, state: bytes | None) -> Iterator[Result]:
         """Yield the alerts that a batch opens or changes. state: of the runs before it."""
         house, spell = change.house, self.spell
-        versions = self.keep_new(change.state, change.thresholds)
+        versions = self.keep_new(change.state, [])
         runs = Runs.from_bytes(state)
         before = self.noted(runs.episodes(change.clock_before_ms, spell))
         over = runs_over(change.batch, change.used, versions, spell.max_sample_period_ms, change.user_rules, self.raised_by)
@@ -117,8 +123,6 @@ class Spikes(Stage):
             yield from self.alerts(change, changed, gone)
         if change.closes_a_day:
             runs.forget_before(change.open_from_ms, spell)
-            versions.forget_before(change.open_from_ms)
-            self.keep(change.state, versions)
         if len(runs.runs):
             change.state.put(f"runs{self.suffix}", runs.to_bytes())
         elif state:

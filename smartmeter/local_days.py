@@ -65,7 +65,7 @@ def day_of(timezone: str, time_ms: Ints) -> NDArray[np.intp]: ...
 
 def day_of(timezone: str, time_ms: Any) -> Any:
     """The local day (days since 1970-01-01) that contains a time, or each time of an array."""
-    return np.searchsorted(midnights(timezone), time_ms, side="right") - 1
+    return midnights(timezone).searchsorted(time_ms, side="right") - 1
 
 
 def days_of(timezones: list[str], zone_at: Ints, time_ms: Ints) -> Ints:

@@ -121,10 +121,9 @@ class Cells:
 
     def take(self, minutes: Rows) -> None:
         """Merge minutes (PART) into their cells."""
-        of_minute, bits = minutes["minute"] // SPAN_MINUTES, np.ascontiguousarray(minutes["min_watts"]).view(np.uint32)
-        for span in _each(of_minute).tolist():
-            meter_ids = np.append(np.int32(HOUSE), _each(minutes["meter_id"][of_minute == span]))
-            block = self.block(span).with_meters(meter_ids)
+        bits = np.ascontiguousarray(minutes["min_watts"]).view(np.uint32)
+        for span in _spans(minutes).tolist():
+            block = self.block(span).with_meters(_meters(minutes, span))
             _fill(block.cells, block.meter_ids, span * SPAN_MINUTES, minutes, bits)
             self._put(span, block)
 
@@ -172,12 +171,37 @@ def _are_among(rising, values):
 
 
 @compiled
-def _each(values):
-    """Each value once, rising. Quick where most values are the same as the one before."""
-    begin = np.ones(len(values), np.bool_)
-    for i in range(1, len(values)):
-        begin[i] = values[i] != values[i - 1]
-    return np.unique(values[begin])
+def _spans(minutes):
+    """int32, rising: the spans of some minutes (PART)."""
+    spans, size = np.empty(len(minutes), np.int32), 0
+    for minute in minutes:
+        size = _insert(spans, size, minute.minute // SPAN_MINUTES)
+    return spans[:size]
+
+
+@compiled
+def _meters(minutes, span):
+    """int32, rising: HOUSE, and the meters of those of some minutes (PART) that are in a span."""
+    meter_ids, size = np.empty(len(minutes) + 1, np.int32), 1
+    meter_ids[0] = HOUSE
+    for minute in minutes:
+        if minute.minute // SPAN_MINUTES == span:
+            size = _insert(meter_ids, size, minute.meter_id)
+    return meter_ids[:size]
+
+
+@compiled
+def _insert(rising, size, value):
+    """Insert a value into rising[:size], unless it is there: after the last one, mostly. Returns the new size."""
+    if size and rising[size - 1] == value:
+        return size
+    at = _first_not_under(rising[:size], value)
+    if at < size and rising[at] == value:
+        return size
+    for other in range(size, at, -1):
+        rising[other] = rising[other - 1]
+    rising[at] = value
+    return size + 1
 
 
 @compiled

@@ -6,10 +6,10 @@ matter.
 
 from __future__ import annotations
 
+import struct
 from dataclasses import dataclass, field
 from functools import reduce
-from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import lz4.block
 import numpy as np
@@ -24,11 +24,13 @@ from jobs.core.state_version import require_version
 from jobs.core.user_rules import UserRules
 from jobs.core.usual import Usuals
 from smartmeter.arrays import Bytes, Int32s, Rows
-from smartmeter.local_days import day_of, midnights
+from smartmeter.compiled import compiled
+from smartmeter.local_days import midnights
 from smartmeter.settings import MINUTE_MS
 
 HOUSE_ALONE = np.array([HOUSE], np.int32)
 DURATIONS_VERSION = 2
+_HEAD = struct.Struct("<iii")
 
 
 class Silence(NamedTuple):
@@ -83,7 +85,7 @@ class Progress(NamedTuple):
             of_span = block.with_meters(meter_ids).cells
             for first, end in user_rules.spans(max(self.minute, begin), min(until_minute, begin + SPAN_MINUTES)):
                 minutes, own = np.arange(first, end, dtype=np.int32), user_rules.at(meter_ids, first)
-                clock_at = clock_minutes(timezone, minutes) if (own["off_from"] >= 0).any() else minutes
+                clock_at = clock_minutes(timezone, minutes) if len(user_rules.rows) and (own["off_from"] >= 0).any() else minutes
                 times = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes), clock_at
                 ended = stacked(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
                 some = of_span[:, first - begin : end - begin]
@@ -105,6 +107,8 @@ class Progress(NamedTuple):
     def all_spells(self, clock_minute: int) -> Rows:
         """SPELL: all spells so far, by meter, kind and start, as of a minute of the house's clock."""
         spells = stacked(self.ended, picked(self.spells, self.spells["start"] != NONE))
+        if not len(spells):
+            return spells
         spells["open"] = spells["last"] + MERGED_MINUTES >= clock_minute
         return picked(spells, np.lexsort((spells["start"], spells["kind"], spells["meter_id"])))
 
@@ -115,23 +119,23 @@ class Progress(NamedTuple):
 
     def to_bytes(self) -> bytes:
         """This progress in a stable form."""
-        head = np.array([self.minute, len(self.meter_ids), len(self.ended)], np.int32)
-        return b"".join(array.tobytes() for array in (head, *self[1:]))
+        return _HEAD.pack(self.minute, len(self.meter_ids), len(self.ended)) + b"".join(array.tobytes() for array in self[1:])
 
     @classmethod
     def from_bytes(cls, body: bytearray, at: int) -> tuple[Progress, int]:
         """(the progress that to_bytes gave, the place of what follows it)."""
-        (minute, meters, ended), at = np.frombuffer(body, np.int32, 3, at).tolist(), at + 12
-        arrays: list[Any] = []
-        for dtype, shape in (
-            (np.dtype(np.int32), (meters,)),
-            (np.dtype(np.int32), (meters, ALL_COLUMNS)),
-            (SPELL, (meters, len(KINDS))),
-            (SPELL, (ended,)),
-        ):
-            arrays.append(np.frombuffer(body, dtype, prod(shape), at).reshape(shape))
-            at += arrays[-1].nbytes
-        return cls(minute, *arrays), at
+        minute, meters, ended = _HEAD.unpack_from(body, at)
+        of_runs = at + _HEAD.size + 4 * meters
+        of_spells = of_runs + 4 * meters * ALL_COLUMNS
+        of_ended = of_spells + meters * len(KINDS) * SPELL.itemsize
+        progress = cls(
+            minute,
+            np.frombuffer(body, np.int32, meters, at + _HEAD.size),
+            np.frombuffer(body, np.int32, meters * ALL_COLUMNS, of_runs).reshape(meters, ALL_COLUMNS),
+            np.frombuffer(body, SPELL, meters * len(KINDS), of_spells).reshape(meters, len(KINDS)),
+            np.frombuffer(body, SPELL, ended, of_ended),
+        )
+        return progress, of_ended + ended * SPELL.itemsize
 
 
 @dataclass(eq=False)
@@ -204,7 +208,18 @@ class Durations:
 
 
 def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
-    """uint8: the hours between the local midnight and each minute; 23 in the last hour of a day of 25."""
-    time_ms = minutes.astype(np.int64) * MINUTE_MS
-    hours: Bytes = np.minimum((time_ms - midnights(timezone)[day_of(timezone, time_ms)]) // HOUR_MS, HOURS - 1).astype(np.uint8)
+    """uint8: the hours between the local midnight and each minute (int32, rising); 23 in the last hour of a day of 25."""
+    hours: Bytes = _hours(minutes, midnights(timezone))
+    return hours
+
+
+@compiled
+def _hours(minutes, midnight_ms):
+    """See hours_since_midnight."""
+    hours, day = np.empty(len(minutes), np.uint8), np.searchsorted(midnight_ms, np.int64(minutes[0]) * MINUTE_MS, side="right") - 1
+    for i in range(len(minutes)):
+        time_ms = np.int64(minutes[i]) * MINUTE_MS
+        while midnight_ms[day + 1] <= time_ms:
+            day += 1
+        hours[i] = min((time_ms - midnight_ms[day]) // HOUR_MS, HOURS - 1)
     return hours

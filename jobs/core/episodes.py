@@ -14,8 +14,10 @@ never on what has arrived by then.
 from __future__ import annotations
 
 import struct
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 
 import numpy as np
 
@@ -107,17 +109,14 @@ class Versions:
 
     def add(self, threshold: ThresholdRecord, limit_of: LimitOf = lambda meter: meter["limit_watts"]) -> None:
         """Add a version (a record of schema threshold). It replaces one of the same date. limit_of: the limit of a meter in it; None: none."""
-        of_limit = np.repeat(self.versions["date"], self.versions["limits"])
         limits = [
             (meter["meter_id"], meter["percentile_watts"], limit) for meter in threshold["meters"] if (limit := limit_of(meter)) is not None
         ]
         version = (threshold["date"], threshold["valid_from"], threshold["valid_to"], len(limits))
-        others = self.versions["date"] != threshold["date"]
-        versions = stacked(picked(self.versions, others), np.array([version], VERSION))
-        all_limits = stacked(picked(self.limits, of_limit != threshold["date"]), np.array(limits, LIMIT))
-        dates = np.append(of_limit[of_limit != threshold["date"]], np.full(len(limits), threshold["date"]))
-        self.versions = picked(versions, np.argsort(versions["date"]))
-        self.limits = picked(all_limits, np.argsort(dates, kind="stable"))
+        dates, begins = self.versions["date"].tolist(), [0, *accumulate(self.versions["limits"].tolist())]
+        first, behind = bisect_left(dates, threshold["date"]), bisect_right(dates, threshold["date"])
+        self.versions = stacked(self.versions[:first], np.array([version], VERSION), self.versions[behind:])
+        self.limits = stacked(self.limits[: begins[first]], np.array(limits, LIMIT), self.limits[begins[behind] :])
 
     def cover(self, from_ms: int, to_ms: int) -> bool:
         """Whether every time from from_ms to to_ms (inclusive) has a version, or had one that was dropped."""
@@ -165,11 +164,24 @@ class Versions:
 
     def lowest(self) -> Rows:
         """LOWEST of each meter that has a limit, sorted by meter."""
-        meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
-        lowest = np.empty(len(meters), LOWEST)
-        lowest["meter_id"], lowest["watts"] = meters, np.inf
-        np.minimum.at(lowest["watts"], meter_of_limit, self.limits["limit_watts"])
+        lowest: Rows = _lowest(self.limits)
         return lowest
+
+
+@compiled
+def _lowest(limits):
+    """See Versions.lowest."""
+    lowest, size = np.empty(len(limits), LOWEST), 0
+    for limit in limits:
+        at = np.searchsorted(lowest[:size]["meter_id"], limit.meter_id)
+        if at < size and lowest[at].meter_id == limit.meter_id:
+            lowest[at].watts = min(lowest[at].watts, limit.limit_watts)
+            continue
+        for other in range(size, at, -1):
+            lowest[other] = lowest[other - 1]
+        lowest[at].meter_id, lowest[at].watts = limit.meter_id, limit.limit_watts
+        size += 1
+    return lowest[:size]
 
 
 @compiled
@@ -308,6 +320,8 @@ def changes(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[Rows, 
 
     key: the columns that make up what an alert is known by.
     """
+    if not len(before) and not len(after):
+        return after, before
     known, keys = set(before.tolist()), set(after[list(key)].tolist())
     changed = [episode not in known for episode in after.tolist()]
     gone = [own_key not in keys for own_key in before[list(key)].tolist()]

@@ -10,7 +10,7 @@ import struct
 import numpy as np
 from numpy.typing import NDArray
 
-from jobs.core.sketch import Sketches
+from jobs.core.sketch import Sketches, key_of
 from jobs.core.state import HouseState
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
@@ -60,10 +60,7 @@ class Panes:
     def get(self, day: int) -> Sketches:
         """The sketches of a local day; empty if it has none."""
         merged = self.state.get(f"pane/{day}")
-        gathered = self._gathered(day)
-        return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(
-            Sketches.from_bins(gathered["meter_id"], gathered["bin"], gathered["count"])
-        )
+        return (Sketches.from_bytes(merged) if merged else Sketches.empty()).merge(Sketches(*_counted(self._gathered(day))))
 
     def remove_before(self, day: int) -> Sketches:
         """Drop all days before `day`. Returns their merged sketches."""
@@ -94,6 +91,15 @@ def _gather(gathered, day, sections, used, bin_index, count):
                 size = _count_in(every, size, sections[s].meter_id, bin_index[own], count[own])
         e += sections[s].bins
     return every[:size]
+
+
+@compiled
+def _counted(gathered):
+    """(keys, counts) of the gathered entries of a day; see Sketches."""
+    keys, counts = np.empty(len(gathered), np.int64), np.empty(len(gathered), np.int64)
+    for e in range(len(gathered)):
+        keys[e], counts[e] = key_of(gathered[e].meter_id, gathered[e].bin), gathered[e].count
+    return keys, counts
 
 
 @compiled

@@ -71,18 +71,14 @@ class Shapes:
         firsts = [span * SPAN_MINUTES for span in cells.spans if begin_minute - SPAN_MINUTES < span * SPAN_MINUTES < end_minute]
         for first in firsts:
             self._know(cells.block(first // SPAN_MINUTES).meter_ids)
-        found = np.zeros(len(self.meter_ids), SHAPE)
-        found["day"], found["meter_id"] = day, self.meter_ids
         minutes, histogram = np.zeros((2, len(self.meter_ids), CODES), np.int32)
         longest, held = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
         for first in firsts:
             block = cells.block(first // SPAN_MINUTES).with_meters(self.meter_ids)
             own = slice(max(begin_minute - first, 0), min(end_minute - first, SPAN_MINUTES))
             _scan(block.cells[:, own], first + own.start, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
-        found["longest"], found["gap"] = np.minimum(longest[:, :-1], MOST), np.minimum(longest[:, -1], MOST)
-        found["held"], found["minutes"], found["standby"] = held, minutes.sum(axis=1), _low_codes(minutes)
-        found["minutes_at"] = np.minimum(histogram, CODES - 1)
-        self.days = stacked(self.days, picked(found, found["minutes"] > 0))
+        found = np.zeros(len(self.meter_ids), SHAPE)
+        self.days = stacked(self.days, found[: _fill(found, day, self.meter_ids, longest, held, minutes, histogram)])
         self.end_minute = end_minute
 
     def _know(self, meter_ids: Int32s) -> None:
@@ -142,9 +138,31 @@ def _scan(cells, first, midnight, runs, longest, held, minutes, histogram, most_
             minutes[m, cell.low] += 1
 
 
-def _low_codes(histogram: Int32s) -> Int32s:
-    """The code that STANDBY_SHARE of the minutes are at or below, of each meter; from int32 (m, 256), minutes by code."""
-    minutes = np.cumsum(histogram, axis=1)
-    wanted = np.floor(STANDBY_SHARE * (minutes[:, -1:] - 1)) + 1
-    codes: Int32s = (minutes < wanted).sum(axis=1)
-    return codes
+@compiled
+def _fill(found, day, meter_ids, longest, held, minutes, histogram):
+    """Fill in the shapes of a day, of the meters with readings. Returns their number."""
+    size = 0
+    for m in range(len(meter_ids)):
+        with_readings = np.sum(minutes[m])
+        if with_readings == 0:
+            continue
+        shape, size = found[size], size + 1
+        shape.day, shape.meter_id, shape.minutes, shape.standby = day, meter_ids[m], with_readings, _low_code(minutes[m], with_readings)
+        shape.gap = min(longest[m, SAME + 1], MOST)
+        for run in range(SAME + 1):
+            shape.longest[run] = min(longest[m, run], MOST)
+        for hour in range(HOURS):
+            shape.held[hour] = held[m, hour]
+        for code in range(CODES):
+            shape.minutes_at[code] = min(histogram[m, code], CODES - 1)
+    return size
+
+
+@compiled
+def _low_code(minutes_by_code, minutes):
+    """The code that STANDBY_SHARE of a meter's minutes are at or below."""
+    code, left = 0, np.floor(STANDBY_SHARE * (minutes - 1)) + 1
+    while minutes_by_code[code] < left:
+        left -= minutes_by_code[code]
+        code += 1
+    return code

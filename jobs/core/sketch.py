@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -163,16 +164,18 @@ class Sketches:
 
     def merge(self, *others: Sketches) -> Sketches:
         """The sketches of the readings of this one and all others together."""
-        every = (self, *others)
-        keys, counts = np.concatenate([sketches.keys for sketches in every]), np.concatenate([sketches.counts for sketches in every])
-        return Sketches(*_summed(keys, counts))
+        return reduce(lambda one, other: one._with(other, 1), others, Sketches(self.keys, self.counts))
 
     def subtract(self, other: Sketches) -> Sketches:
         """The sketches without the readings of `other`. Raises ValueError if `other` has readings that these have not."""
-        keys, counts = _summed(np.concatenate([self.keys, other.keys]), np.concatenate([self.counts, -other.counts]))
-        if np.any(counts < 0):
-            raise ValueError(f"meter {keys[counts < 0][0] >> _BIN_BITS}: the readings to subtract were never merged in")
-        return Sketches(keys, counts)
+        rest = self._with(other, -1)
+        if np.any(rest.counts < 0):
+            raise ValueError(f"meter {rest.keys[rest.counts < 0][0] >> _BIN_BITS}: the readings to subtract were never merged in")
+        return rest
+
+    def _with(self, other: Sketches, times: int) -> Sketches:
+        """These with the counts of `other`, each this many times."""
+        return Sketches(*_added(self.keys, self.counts, other.keys, other.counts, times)) if len(other.keys) else self
 
     def above(self, watts: float) -> Sketches:
         """The sketches reduced to bins whose value is over `watts`: the readings over it, within ALPHA."""
@@ -188,31 +191,25 @@ class Sketches:
         if not 0 <= q <= 1:
             raise ValueError(f"quantile {q}: it lies between 0 and 1")
         meter_ids, readings = self.readings()
-        rank = np.floor(q * (readings - 1)).astype(np.int64)
-        before = np.cumsum(readings) - readings
-        at = np.searchsorted(np.cumsum(self.counts), before + rank, side="right")
-        return meter_ids, VALUES[self.keys[at] & _BIN_MASK]
+        return meter_ids, _at_rank(self.keys, self.counts, np.floor(q * (readings - 1)))
 
     def readings(self) -> tuple[Int32s, Ints]:
         """(meter_ids int32 (m,), readings int64 (m,)) of each meter that has readings, rising by meter_id."""
-        meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
-        firsts = begins(meter_id)
-        return meter_id[firsts], np.add.reduceat(self.counts, firsts)
+        meter_ids, readings, _ = _by_meter(self.keys, self.counts)
+        return meter_ids, readings
 
     def second_highest(self) -> tuple[Int32s, Floats]:
         """(meter_ids int32 (m,), watts float64 (m,)): the second-highest reading of each meter that has two or more, within ALPHA."""
         meter_ids, readings = self.readings()
-        at = np.searchsorted(np.cumsum(self.counts), np.cumsum(readings) - 2, side="right")
         several = readings > 1
-        return meter_ids[several], VALUES[self.keys[at[several]] & _BIN_MASK]
+        return meter_ids[several], _at_rank(self.keys, self.counts, readings - 2.0)[several]
 
     def to_bytes(self) -> bytes:
         """The sketches in a stable form: 6 bytes, plus 6 a meter and 6 a bin (10 a bin if any count is 2**32 or more)."""
-        meter_id = (self.keys >> _BIN_BITS).astype(np.int32)
-        firsts = begins(meter_id)
-        rows = np.empty(len(firsts), _ROW)
-        rows["meter_id"], rows["bins"] = meter_id[firsts], np.diff(firsts, append=len(meter_id))
-        width = 8 if np.any(self.counts >= 2**32) else 4
+        meter_ids, _, bins_of = _by_meter(self.keys, self.counts)
+        rows = np.empty(len(meter_ids), _ROW)
+        rows["meter_id"], rows["bins"] = meter_ids, bins_of
+        width = 8 if self.counts.max(initial=0) >= 2**32 else 4
         bins, counts = (self.keys & _BIN_MASK).astype("<u2"), self.counts.astype(f"<u{width}")
         return b"".join((_HEAD.pack(SKETCH_VERSION, width, len(rows)), rows.tobytes(), bins.tobytes(), counts.tobytes()))
 
@@ -224,11 +221,10 @@ class Sketches:
             raise StateFault(f"sketches of version {version}, but this release reads version {SKETCH_VERSION}")
         rows = np.frombuffer(data, _ROW, meters, _HEAD.size)
         begin = _HEAD.size + rows.nbytes
-        size = int(rows["bins"].sum(dtype=np.int64))
+        size = (len(data) - begin) // (2 + width)
         bins = np.frombuffer(data, "<u2", size, begin)
         counts = np.frombuffer(data, f"<u{width}", size, begin + bins.nbytes)
-        meter_id = np.repeat(rows["meter_id"].astype(np.int64), rows["bins"])
-        return cls((meter_id << _BIN_BITS) | bins, counts.astype(np.int64))
+        return cls(_keys(rows, bins), counts.astype(np.int64))
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sketches):
@@ -243,3 +239,61 @@ def _summed(keys: Ints, counts: Ints) -> tuple[Ints, Ints]:
     firsts = begins(keys)
     sums = np.add.reduceat(counts[order], firsts)
     return keys[firsts][sums != 0], sums[sums != 0]
+
+
+@compiled
+def _added(keys, counts, other_keys, other_counts, times):
+    """(keys, counts), both rising, with other counts, each this many times; sums of 0 are left out."""
+    sums_of, sums, size = np.empty(len(keys) + len(other_keys), np.int64), np.empty(len(keys) + len(other_keys), np.int64), 0
+    i = j = 0
+    while i < len(keys) or j < len(other_keys):
+        own = i < len(keys) and (j == len(other_keys) or keys[i] <= other_keys[j])
+        others = j < len(other_keys) and (i == len(keys) or other_keys[j] <= keys[i])
+        sums_of[size] = keys[i] if own else other_keys[j]
+        sums[size] = (counts[i] if own else 0) + (times * other_counts[j] if others else 0)
+        size += sums[size] != 0
+        i, j = i + own, j + others
+    return sums_of[:size], sums[:size]
+
+
+@compiled
+def _by_meter(keys, counts):
+    """(meter_ids int32 (m,), readings int64 (m,), bins int64 (m,)) of each meter, rising."""
+    meter_ids, readings, bins, m = np.empty(len(keys), np.int32), np.empty(len(keys), np.int64), np.empty(len(keys), np.int64), 0
+    for e in range(len(keys)):
+        if m == 0 or meter_ids[m - 1] != keys[e] >> _BIN_BITS:
+            meter_ids[m], readings[m], bins[m] = keys[e] >> _BIN_BITS, 0, 0
+            m += 1
+        readings[m - 1] += counts[e]
+        bins[m - 1] += 1
+    return meter_ids[:m], readings[:m], bins[:m]
+
+
+@compiled
+def _at_rank(keys, counts, ranks):
+    """float64 (m,): the power of each meter's reading of a rank (float64 (m,), whole), counted from 0; undefined where it has none."""
+    watts, m, before = np.empty(len(ranks), np.float64), 0, 0
+    for e in range(len(keys)):
+        if e and keys[e] >> _BIN_BITS != keys[e - 1] >> _BIN_BITS:
+            m, before = m + 1, 0
+        if before <= ranks[m] < before + counts[e]:
+            watts[m] = VALUES[keys[e] & _BIN_MASK]
+        before += counts[e]
+    return watts
+
+
+@compiled
+def _keys(rows, bins):
+    """The keys of the bins of some rows (_ROW)."""
+    keys, size = np.empty(len(bins), np.int64), 0
+    for m in range(len(rows)):
+        for _ in range(rows[m].bins):
+            keys[size] = key_of(rows[m].meter_id, bins[size])
+            size += 1
+    return keys
+
+
+@compiled
+def key_of(meter_id, bin_index):
+    """The key of a meter's bin (int, 0 to BINS - 1); see Sketches."""
+    return np.int64(meter_id) << _BIN_BITS | bin_index

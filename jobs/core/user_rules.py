@@ -81,11 +81,20 @@ def _largest(normal: list[NormalRecord], kinds: tuple[str, ...], figure: str) ->
 
 def no_rules(meter_ids: Int32s) -> Rows:
     """USER_RULE (m,) that change nothing."""
-    rows = np.zeros(len(meter_ids), USER_RULE)
-    rows["meter_id"], rows["times"], rows["limits"] = meter_ids, 1, 1
-    rows["on_minutes"] = rows["off_minutes"] = rows["off_from"] = rows["off_to"] = NONE
-    rows["muted_until"] = np.iinfo(np.int32).min
+    rows = NO_RULE.repeat(len(meter_ids))
+    rows["meter_id"] = meter_ids
     return rows
+
+
+def _no_rule() -> Rows:
+    row = np.zeros(1, USER_RULE)
+    row["times"], row["limits"] = 1, 1
+    row["on_minutes"] = row["off_minutes"] = row["off_from"] = row["off_to"] = NONE
+    row["muted_until"] = np.iinfo(np.int32).min
+    return row
+
+
+NO_RULE = _no_rule()
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,9 +127,8 @@ class UserRules:
 
     def spans(self, begin_minute: int, end_minute: int) -> Iterator[tuple[int, int]]:
         """Yield the spans (first minute, last minute + 1) within which the same rules hold."""
-        within = self.rows["from_minute"][(self.rows["from_minute"] > begin_minute) & (self.rows["from_minute"] < end_minute)]
-        bounds = [begin_minute, *np.unique(within).tolist(), end_minute]
-        yield from pairwise(bounds)
+        within = {minute for minute in self.rows["from_minute"].tolist() if begin_minute < minute < end_minute}
+        yield from pairwise([begin_minute, *sorted(within), end_minute])
 
     def limits(self, raised_by: int, limit_watts: Floats, meter_ids: Int32s, times_ms: Ints) -> Floats:
         """float64 (r,): the limits of readings, by what they are without a rule; infinite while muted. raised_by: SPIKE or PERCENTILE."""
@@ -138,7 +146,7 @@ class UserRules:
     @property
     def least_limits(self) -> float:
         """The factor by which a limit may be lower than without a rule."""
-        return float(self.rows["limits"].min(initial=1.0))
+        return min(self.rows["limits"].tolist(), default=1.0)
 
     def first_difference(self, other: UserRules) -> int | None:
         """The first minute that these and other rules may judge differently; None if they are the same."""

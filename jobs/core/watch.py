@@ -130,9 +130,11 @@ class Watch(Stage):
 
     def wake(self, state: HouseState, house: HouseDays, now_ms: int, ended: bool) -> Iterator[Result]:
         """Yield the alerts of minutes that are not settled at the end of a bounded topic."""
+        if not ended:
+            return
         usuals, user_rules = self.keep_new(state, []), UserRules.from_bytes(state.get("user_rules"))
         cells, durations = Cells(state), Durations.from_bytes(state.get("durations"))
-        if ended and (len(usuals.rows) or len(durations.sent) or len(user_rules.rows)):
+        if len(usuals.rows) or len(durations.sent) or len(user_rules.rows):
             cells.take(Minutes.from_bytes(state.get("minutes")).open)
             scan = Scan(cells, usuals, user_rules, house.timezone, self.rule)
             to_the_end = durations.ahead.go_on(scan, house.clock_ms // MINUTE_MS + 1)

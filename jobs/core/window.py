@@ -239,11 +239,20 @@ class Window:
 
 def meter_days(totals: Rows, sketches: Sketches, on_watts: float) -> Rows:
     """METER_DAY of one day, from its totals (RESULT) and from the power of each meter while on in its sketches."""
-    rows = np.zeros(len(totals), METER_DAY)
-    for column in ("day", "meter_id", "covered_ms", "readings"):
-        rows[column] = totals[column]
-    on = sketches.above(on_watts)
-    for column, (meter_ids, figures) in {"on_readings": on.readings(), "peak_watts": on.second_highest()}.items():
-        _, at, of_meter = np.intersect1d(rows["meter_id"], meter_ids, assume_unique=True, return_indices=True)
-        rows[column][at] = figures[of_meter]
+    rows, on = np.zeros(len(totals), METER_DAY), sketches.above(on_watts)
+    _fill_in(rows, totals, *on.readings(), *on.second_highest())
     return rows
+
+
+@compiled
+def _fill_in(rows, totals, meter_ids, on_readings, of_several, peak_watts):
+    """Fill in METER_DAY from totals (RESULT). meter_ids, of_several: the meters of on_readings and of peak_watts, rising."""
+    for d in range(len(totals)):
+        row, total = rows[d], totals[d]
+        row.day, row.meter_id, row.covered_ms, row.readings = total.day, total.meter_id, total.covered_ms, total.readings
+        at = np.searchsorted(meter_ids, total.meter_id)
+        if at < len(meter_ids) and meter_ids[at] == total.meter_id:
+            row.on_readings = on_readings[at]
+        at = np.searchsorted(of_several, total.meter_id)
+        if at < len(of_several) and of_several[at] == total.meter_id:
+            row.peak_watts = peak_watts[at]
