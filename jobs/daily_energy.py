@@ -15,17 +15,14 @@ from typing import TypedDict
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import numpy as np
-
-from jobs.core.energy import SUMS, kwh
+from jobs.core.energy import kwh
 from jobs.core.episodes import Runs, Spell, glitches, noted
 from jobs.core.glitches import taken_from
-from jobs.core.hours import Hours, gained, summed
+from jobs.core.hours import Hours, gained, places, summed
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.local_hours import clock_hour
 from jobs.core.registers import HouseRegisters, known, taken
-from jobs.core.rows import stacked
-from jobs.core.runs import begins
+from jobs.core.rows import picked, stacked
 from jobs.core.stage import NO_GLITCHES, Change, Stage
 from jobs.core.state import HouseState
 from jobs.core.sum_check import NO_REGISTER, Both, days_of_registers, decided
@@ -141,20 +138,14 @@ class DailyEnergy(Stage):
 
 
 def hour_columns(rows: Rows, hours: Rows, timezone: str) -> Iterator[HourColumns]:
-    """Yield the fields of schema daily_energy about hours, for each row (RESULT). hours: HOUR sorted by meter and day.
+    """Yield the fields of schema daily_energy about hours, for each row (RESULT). rows, hours (HOUR): sorted by meter and day.
 
     The fields are empty if the hours do not add up to the day, because a release that did not store hours received part of it.
     """
-    hours = hours[(hours["covered_ms"] > 0) | (hours["energy_mj"] > 0) | (hours["exported_mj"] > 0)]
+    hours = picked(hours, (hours["covered_ms"] > 0) | (hours["energy_mj"] > 0) | (hours["exported_mj"] > 0))
     starts, covered_s = hours["start_ms"].tolist(), hours["covered_ms"] / 1000
     drawn_kwh, exported_kwh = (kwh(hours[f"{way}_mj"], hours[f"{way}_rest"]) for way in ("energy", "exported"))
-    first = begins(hours["meter_id"], hours["day"])
-    place = {tuple(key): number for number, key in enumerate(hours[["meter_id", "day"]][first].tolist())}
-    ends = [*first[1:].tolist(), len(hours)]
-    sums = {name: np.add.reduceat(hours[name], first, dtype=np.int64) if len(first) else hours[name] for name in SUMS}
-    for row in rows:
-        at = place.get((int(row["meter_id"]), int(row["day"])))
-        some = slice(first[at], ends[at]) if at is not None and all(sums[name][at] == row[name] for name in SUMS) else slice(0)
+    for some in (slice(*of_row) for of_row in places(rows, hours).tolist()):
         yield {
             "hour_starts": starts[some],
             "hours": [clock_hour(timezone, start) for start in starts[some]],

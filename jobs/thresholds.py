@@ -21,6 +21,7 @@ from jobs.core.cells import HOUSE, Cells
 from jobs.core.house_days import HouseDays, Rules
 from jobs.core.open_runs import Rule
 from jobs.core.panes import Panes
+from jobs.core.rows import picked
 from jobs.core.shapes import Shapes
 from jobs.core.stage import Change, Stage
 from jobs.core.totals import daily
@@ -59,9 +60,9 @@ class Thresholds(Stage):
         if house.clock_ms == NEVER:
             return
         totals = daily(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
-        totals = totals[totals["day"] > house.closed_day]
+        totals = picked(totals, totals["day"] > house.closed_day)
         clocks_ms = np.array(change.clocks_ms, np.int64)
-        visited = np.unique(day_of(house.timezone, clocks_ms - self.rules.allowed_lateness_ms)).tolist()
+        visited = sorted(set(day_of(house.timezone, clocks_ms - self.rules.allowed_lateness_ms).tolist()))
         if state := change.state.get("window"):
             window = Window.from_bytes(state)
             last = window.date
@@ -96,7 +97,7 @@ class Thresholds(Stage):
     def shapes_before(self, change: Change, date: int) -> Rows:
         """SHAPE of the limit_days before a date."""
         days = Shapes.from_bytes(change.state.get("shapes")).days
-        return days[(days["day"] < date) & (days["day"] >= date - self.limits.limit_days)]
+        return picked(days, (days["day"] < date) & (days["day"] >= date - self.limits.limit_days))
 
     def date_in_force(self, house: HouseDays, time_ms: int) -> int:
         """The date of the version in force at a time. The day before that date is closed by then."""
@@ -133,7 +134,7 @@ class Thresholds(Stage):
             if window.date <= day < date:
                 self.skip(window, day, panes)
                 leaving = panes.remove_before(day - self.limits.window_days + 1)
-                window.move(totals[totals["day"] == day], panes.merge(day), leaving, self.limits)
+                window.move(picked(totals, totals["day"] == day), panes.merge(day), leaving, self.limits)
         self.skip(window, date, panes)
 
     def skip(self, window: Window, date: int, panes: Panes) -> None:
@@ -153,7 +154,7 @@ class Thresholds(Stage):
             "window_days": self.limits.window_days,
             "meters": list(window.meters(self.limits, shapes, change.kinds_of(change.house_id))),
             "revision": change.house.next_revision(change.now_ms),
-            "longest_silence_minutes": house_silence(shapes[shapes["meter_id"] == HOUSE], self.limits.usual_days),
+            "longest_silence_minutes": house_silence(picked(shapes, shapes["meter_id"] == HOUSE), self.limits.usual_days),
         }
         change.thresholds.append(threshold)
         return "thresholds", threshold

@@ -7,6 +7,8 @@ readings were cut.
 
 from __future__ import annotations
 
+from functools import reduce
+from itertools import groupby
 from typing import NamedTuple
 
 import lz4.block
@@ -107,11 +109,21 @@ class Cells:
             self._blocks[span] = Block.unpack(self.state.get(f"cells/{span}") or b"")
         return self._blocks[span]
 
+    def between(self, begin_minute: int, end_minute: int, meter_ids: Int32s) -> tuple[Int32s, list[tuple[int, Rows]]]:
+        """(some rising meters and those of the cells from a minute to another, each stretch of these: its first minute, CELL (m, minutes))."""
+        spans = [span for span in self.spans if begin_minute - SPAN_MINUTES < span * SPAN_MINUTES < end_minute]
+        every, stretches = reduce(together, (self.block(span).meter_ids for span in spans), meter_ids), []
+        for _, adjoining in groupby(enumerate(spans), lambda at_span: at_span[1] - at_span[0]):
+            own = [span for _, span in adjoining]
+            cells = side_by_side([self.block(span).with_meters(every).cells for span in own])
+            first, end = max(begin_minute, own[0] * SPAN_MINUTES), min(end_minute, (own[-1] + 1) * SPAN_MINUTES)
+            stretches.append((first, cells[:, first - own[0] * SPAN_MINUTES : end - own[0] * SPAN_MINUTES]))
+        return every, stretches
+
     def local_days(self, timezone: str) -> list[int]:
         """The local days that the cells touch, rising."""
         ends_ms = np.array([(span * SPAN_MS, (span + 1) * SPAN_MS - 1) for span in self.spans], np.int64).ravel()
-        days: list[int] = np.unique(day_of(timezone, ends_ms)).tolist()
-        return days
+        return sorted(set(day_of(timezone, ends_ms).tolist()))
 
     @property
     def last_minute(self) -> int:
@@ -129,10 +141,11 @@ class Cells:
 
     def drop_before(self, minute: int) -> None:
         """Forget the spans that end by a minute."""
-        for span in [span for span in self.spans if (span + 1) * SPAN_MINUTES <= minute]:
+        over = {span for span in self.spans if (span + 1) * SPAN_MINUTES <= minute}
+        for span in over:
             self._blocks.pop(span, None)
             self.state.remove(f"cells/{span}")
-            self._keep_spans({*self.spans} - {span})
+        self._keep_spans({*self.spans} - over)
 
     def _put(self, span: int, block: Block) -> None:
         self._blocks[span] = block
@@ -155,8 +168,18 @@ class Cells:
         self.state.remove("cell_days")
 
 
+def side_by_side(some: list[Rows]) -> Rows:
+    """The cells of some spans, CELL (m, SPAN_MINUTES) each, as one array; as they are if there is one span alone."""
+    if len(some) == 1:
+        return some[0]
+    joined: Rows = np.concatenate([cells.view("V3") for cells in some], axis=1).view(CELL)
+    return joined
+
+
 def together(meter_ids: Int32s, others: Int32s) -> Int32s:
-    """Rising meters, and those of the others that are not among them."""
+    """Rising meters, and those of the others, rising too, that are not among them."""
+    if not len(meter_ids):
+        return others
     return meter_ids if _are_among(meter_ids, others) else np.union1d(meter_ids, others).astype(np.int32)
 
 

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import struct
 from dataclasses import dataclass, field
-from functools import reduce
 from typing import NamedTuple
 
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import HOUSE, SPAN_MINUTES, Block, Cells, together
+from jobs.core.cells import HOUSE, Cells
 from jobs.core.local_hours import HOUR_MS, clock_minutes
 from jobs.core.open_runs import COLUMNS, LAST, NONE, Rule, no_runs
 from jobs.core.rows import picked, stacked
@@ -77,24 +76,21 @@ class Progress(NamedTuple):
     def go_on(self, scan: Scan, until_minute: int) -> Progress:
         """The progress at a later minute."""
         cells, usuals, user_rules, timezone, rule = scan
-        firsts = [span * SPAN_MINUTES for span in cells.spans if self.minute - SPAN_MINUTES < span * SPAN_MINUTES < until_minute]
-        blocks = [cells.block(first // SPAN_MINUTES) for first in firsts]
-        _, meter_ids, runs, spells, ended = self._with_meters(blocks)
+        meter_ids, stretches = cells.between(self.minute, until_minute, self.meter_ids)
+        _, _, runs, spells, ended = self._with_meters(meter_ids)
         size = len(ended)
-        for begin, block in zip(firsts, blocks):
-            of_span = block.with_meters(meter_ids).cells
-            for first, end in user_rules.spans(max(self.minute, begin), min(until_minute, begin + SPAN_MINUTES)):
+        for begin, of_stretch in stretches:
+            for first, end in user_rules.spans(begin, begin + of_stretch.shape[1]):
                 minutes, own = np.arange(first, end, dtype=np.int32), user_rules.at(meter_ids, first)
                 clock_at = clock_minutes(timezone, minutes) if len(user_rules.rows) and (own["off_from"] >= 0).any() else minutes
                 times = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes), clock_at
                 ended = stacked(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
-                some = of_span[:, first - begin : end - begin]
+                some = of_stretch[:, first - begin : end - begin]
                 size = take_in(some, first, usuals.rows, own, *times, runs, spells, ended, size, *rule)
         return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
 
-    def _with_meters(self, blocks: list[Block]) -> Progress:
-        """A copy with room for all meters of the blocks."""
-        meter_ids = reduce(together, (block.meter_ids for block in blocks), self.meter_ids)
+    def _with_meters(self, meter_ids: Int32s) -> Progress:
+        """A copy with room for more meters."""
         if len(meter_ids) == len(self.meter_ids):
             return self._replace(runs=self.runs.copy(), spells=stacked(self.spells).reshape(self.spells.shape))
         rows = np.searchsorted(meter_ids, self.meter_ids)
@@ -216,10 +212,10 @@ def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
 @compiled
 def _hours(minutes, midnight_ms):
     """See hours_since_midnight."""
-    hours, day = np.empty(len(minutes), np.uint8), np.searchsorted(midnight_ms, np.int64(minutes[0]) * MINUTE_MS, side="right") - 1
+    hours, day = np.empty(len(minutes), np.uint8), 0
     for i in range(len(minutes)):
         time_ms = np.int64(minutes[i]) * MINUTE_MS
-        while midnight_ms[day + 1] <= time_ms:
-            day += 1
+        if i == 0 or midnight_ms[day + 1] <= time_ms:
+            day = np.searchsorted(midnight_ms, time_ms, side="right") - 1
         hours[i] = min((time_ms - midnight_ms[day]) // HOUR_MS, HOURS - 1)
     return hours

@@ -22,11 +22,12 @@ from itertools import accumulate
 import numpy as np
 
 from jobs.core.batches import Batch
-from jobs.core.energy import energies
+from jobs.core.energy import energies, energy
 from jobs.core.rows import picked, stacked
+from jobs.core.sections import period_of
 from jobs.core.state_version import require_version, widened
 from jobs.core.user_rules import NO_USER_RULES, SPIKE, UserRules
-from smartmeter.arrays import Bools, Float32s, Floats, Int32s, Ints, Rows
+from smartmeter.arrays import Bools, Floats, Int32s, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.messages.records import MeterThresholdRecord, ThresholdRecord
 from smartmeter.settings import Settings
@@ -152,15 +153,8 @@ class Versions:
 
     def at(self, meter_id: Int32s, time_ms: Ints) -> tuple[Floats, Floats]:
         """(limit, percentile) in W for each meter and time; infinite where the meter has no limit."""
-        version = np.searchsorted(self.versions["valid_from_ms"], time_ms, side="right") - 1
-        meters, meter_of_limit = np.unique(self.limits["meter_id"], return_inverse=True)
-        table = np.full((2, len(self.versions) + 1, len(meters) + 1), np.inf)  # the last row and column: none
-        version_of_limit = np.repeat(np.arange(len(self.versions)), self.versions["limits"])
-        table[0, version_of_limit, meter_of_limit] = self.limits["limit_watts"]
-        table[1, version_of_limit, meter_of_limit] = self.limits["percentile_watts"]
-        column = np.searchsorted(meters, meter_id)
-        column[np.append(meters, 0)[column] != meter_id] = len(meters)
-        return table[0, version, column], table[1, version, column]
+        limits: tuple[Floats, Floats] = _limits_at(self.versions, self.limits, meter_id, time_ms)
+        return limits
 
     def lowest(self) -> Rows:
         """LOWEST of each meter that has a limit, sorted by meter."""
@@ -185,60 +179,87 @@ def _lowest(limits):
 
 
 @compiled
+def _limits_at(versions, limits, meter_ids, times_ms):
+    """See Versions.at."""
+    limit_watts, percentile_watts = np.full(len(times_ms), np.inf), np.full(len(times_ms), np.inf)
+    for i in range(len(times_ms)):
+        begin = end = 0
+        for version in versions:
+            if version.valid_from_ms <= times_ms[i]:
+                begin, end = end, end + version.limits
+        for limit in limits[begin:end]:
+            if limit.meter_id == meter_ids[i]:
+                limit_watts[i], percentile_watts[i] = limit.limit_watts, limit.percentile_watts
+    return limit_watts, percentile_watts
+
+
+@compiled
 def may_be_over(sections, lowest, least_limits):
     """Whether any section (ARRIVED) has a reading over its meter's lowest limit (LOWEST, sorted by meter), times a factor."""
+    over = False
     for s in range(len(sections)):
-        at = np.searchsorted(lowest["meter_id"], sections[s].meter_id)
-        if at < len(lowest) and lowest[at].meter_id == sections[s].meter_id and sections[s].peak_watts > least_limits * lowest[at].watts:
-            return True
-    return False
+        over |= _may_be_over(sections[s], lowest, least_limits)
+    return over
+
+
+@compiled
+def _may_be_over(section, lowest, least_limits):
+    """See may_be_over."""
+    at = np.searchsorted(lowest["meter_id"], section.meter_id)
+    return at < len(lowest) and lowest[at].meter_id == section.meter_id and section.peak_watts > least_limits * lowest[at].watts
 
 
 def runs_over(
     batch: Batch, used: Bools, versions: Versions, max_sample_period_ms: int, user_rules: UserRules = NO_USER_RULES, raised_by: int = SPIKE
 ) -> Rows:
     """The runs (RUN) in the sections of a batch that are `used` (bool (s,)). raised_by: see UserRules.limits."""
-    sections = batch.sections
-    lowest = dict(versions.lowest().tolist())
-    limits = np.array([lowest.get(meter_id, np.inf) for meter_id in sections["meter_id"].tolist()])
-    high = used & (sections["carried"] > 0) & (sections["peak_watts"] > user_rules.least_limits * limits)
-    section, time_ms, watts = _readings_of(batch, high)
-    limit, percentile = versions.at(sections["meter_id"][section], time_ms)
-    limit = user_rules.limits(raised_by, limit, sections["meter_id"][section], time_ms)
-    over = np.flatnonzero(watts > limit)
-    if not len(over):
-        return np.empty(0, RUN)
-    between_ms = np.diff(time_ms[over])
-    holds_ms = periods(sections, max_sample_period_ms)[section[over]]
-    breaks = (np.diff(over) > 1) | (np.diff(section[over]) != 0) | (between_ms > holds_ms[:-1])
-    starts, ends = np.append(True, breaks), np.append(breaks, True)
-    begin = np.flatnonzero(starts)
-    first, last = over[starts], over[ends]
-    excess = watts[over] - limit[over]
-    whole, rest = energies(excess, np.where(ends, 0, np.append(between_ms, 0)))
-    runs = np.zeros(len(first), RUN)
-    runs["meter_id"], runs["period_ms"] = sections["meter_id"][section[first]], sections["period_ms"][section[first]]
-    runs["start_ms"], runs["last_ms"] = time_ms[first], time_ms[last]
-    runs["readings"] = last - first + 1
-    runs["peak_watts"] = np.maximum.reduceat(watts[over], begin)
-    runs["percentile_watts"], runs["limit_watts"] = percentile[first], limit[first]
-    runs["last_over_watts"] = excess[ends]
-    runs["excess_mj"], runs["excess_rest"] = np.add.reduceat(whole, begin), np.add.reduceat(rest, begin)
-    runs["next_ms"] = UNKNOWN
-    followed = np.append(section, -1)[last + 1] == section[last]
-    runs["next_ms"][followed] = time_ms[last[followed] + 1]
+    sections, least_limits = batch.sections, user_rules.least_limits
+    section, time_ms, watts = _high_readings(sections, used, batch.gap_ms, batch.watts, versions.lowest(), least_limits)
+    meter_ids = sections["meter_id"][section]
+    limit, percentile = versions.at(meter_ids, time_ms)
+    limit = user_rules.limits(raised_by, limit, meter_ids, time_ms)
+    runs: Rows = _runs(sections, periods(sections, max_sample_period_ms), section, time_ms, watts, limit, percentile)
     return runs
 
 
-def _readings_of(batch: Batch, picked: Bools) -> tuple[Ints, Ints, Float32s]:
-    """(section, time in ms, watts) of the readings carried by the `picked` sections (bool (s,))."""
-    carried = batch.sections["carried"]
-    section = np.repeat(np.flatnonzero(picked), carried[picked])
-    of_reading = np.repeat(picked, carried)
-    elapsed_ms, watts = np.cumsum(batch.gap_ms[of_reading], dtype=np.int64), batch.watts[of_reading]
-    ends = np.cumsum(carried[picked])
-    before_ms = np.append(0, elapsed_ms)[ends - carried[picked]]
-    return section, elapsed_ms + (batch.sections["first_ms"][picked] - before_ms).repeat(carried[picked]), watts
+@compiled
+def _high_readings(sections, used, gap_ms, watts, lowest, least_limits):
+    """(section, time in ms, watts) of the readings carried by the used sections of which any may be over its limit."""
+    section_at, time_ms, high_watts = np.empty(len(watts), np.int64), np.empty(len(watts), np.int64), np.empty(len(watts), np.float32)
+    n = size = 0
+    for s in range(len(sections)):
+        section, at_ms = sections[s], sections[s].first_ms
+        is_high = used[s] and _may_be_over(section, lowest, least_limits)
+        for at in range(n, n + section.carried if is_high else n):
+            at_ms += gap_ms[at]
+            section_at[size], time_ms[size], high_watts[size] = s, at_ms, watts[at]
+            size += 1
+        n += section.carried
+    return section_at[:size], time_ms[:size], high_watts[:size]
+
+
+@compiled
+def _runs(sections, holds_ms, section_at, time_ms, watts, limit_watts, percentile_watts):
+    """The runs (RUN) of readings: each has the index of its section, its limit and its percentile. holds_ms: of each section, see periods."""
+    runs, size = np.empty(len(watts), RUN), 0
+    for i in range(len(watts)):
+        if not watts[i] > limit_watts[i]:
+            continue
+        section, follows = sections[section_at[i]], i > 0 and section_at[i - 1] == section_at[i]
+        after_ms = time_ms[i] - time_ms[i - 1] if follows else 0
+        if follows and watts[i - 1] > limit_watts[i - 1] and after_ms <= holds_ms[section_at[i]]:
+            run = runs[size - 1]
+            whole, rest = energy(run.last_over_watts, after_ms)
+            run.excess_mj, run.excess_rest = run.excess_mj + whole, run.excess_rest + rest
+            run.readings, run.peak_watts = run.readings + 1, max(run.peak_watts, watts[i])
+        else:
+            run, size = runs[size], size + 1
+            run.meter_id, run.period_ms, run.start_ms = section.meter_id, section.period_ms, time_ms[i]
+            run.readings, run.peak_watts, run.excess_mj, run.excess_rest = 1, watts[i], 0, 0
+            run.percentile_watts, run.limit_watts = percentile_watts[i], limit_watts[i]
+        run.last_ms, run.last_over_watts = time_ms[i], watts[i] - limit_watts[i]
+        run.next_ms = time_ms[i + 1] if i + 1 < len(watts) and section_at[i + 1] == section_at[i] else UNKNOWN
+    return runs[:size]
 
 
 @dataclass(eq=False)
@@ -257,7 +278,7 @@ class Runs:
         runs = stacked(self.runs, runs)
         runs = picked(runs, np.lexsort((runs["start_ms"], runs["meter_id"])))
         _fill_in_next(runs, links)
-        linked = _linked(runs, spell)
+        linked = _linked(runs, spell.max_sample_period_ms, spell.hold_ms)
         first = np.flatnonzero(linked)
         unbroken = _unbroken(runs, first, sections)
         linked[first[~unbroken]] = False
@@ -265,16 +286,9 @@ class Runs:
 
     def episodes(self, clock_ms: int, spell: Spell) -> Rows:
         """The episodes (EPISODE) as of clock_ms, the house's newest reading."""
-        chains = _fold(self.runs, _linked(self.runs, spell), spell)
-        until_ms = _held_until(chains, spell)
-        episodes = np.zeros(len(chains), EPISODE)
-        for column in set(EPISODE.names or ()) & set(RUN.names or ()):
-            episodes[column] = chains[column]
-        episodes["end_ms"] = np.minimum(until_ms, clock_ms)
-        episodes["open"] = (chains["next_ms"] == UNKNOWN) & (until_ms > clock_ms) | (chains["last_ms"] + spell.hold_ms > clock_ms)
-        whole, rest = energies(chains["last_over_watts"].copy(), episodes["end_ms"] - chains["last_ms"])
-        episodes["excess_mj"] += whole
-        episodes["excess_rest"] += rest
+        chains = _fold(self.runs, _linked(self.runs, spell.max_sample_period_ms, spell.hold_ms), spell)
+        episodes = np.empty(len(chains), EPISODE)
+        _judge(episodes, chains, clock_ms, spell.max_sample_period_ms, spell.hold_ms)
         return episodes
 
     def to_bytes(self) -> bytes:
@@ -294,10 +308,25 @@ class Runs:
         """Drop the episodes that readings from time_ms on cannot change."""
         if not len(self.runs):
             return
-        ends = np.append(~_linked(self.runs, spell), True)
+        ends = np.append(~_linked(self.runs, spell.max_sample_period_ms, spell.hold_ms), True)
         chain = np.append(0, np.cumsum(ends[:-1]))
         settled = np.maximum(_held_until(self.runs, spell), self.runs["last_ms"] + spell.hold_ms) < time_ms
         self.runs = picked(self.runs, ~settled[ends][chain])
+
+
+@compiled
+def _judge(episodes, chains, clock_ms, max_sample_period_ms, hold_ms):
+    """Fill in the episodes of chains (RUN); see Runs.episodes."""
+    for c in range(len(chains)):
+        chain, episode = chains[c], episodes[c]
+        until_ms = min(chain.next_ms, chain.last_ms + period_of(chain, max_sample_period_ms))
+        episode.meter_id, episode.start_ms, episode.end_ms = chain.meter_id, chain.start_ms, min(until_ms, clock_ms)
+        is_held = chain.next_ms == UNKNOWN and until_ms > clock_ms
+        episode.open = is_held or chain.last_ms + hold_ms > clock_ms
+        episode.readings, episode.peak_watts = chain.readings, chain.peak_watts
+        episode.percentile_watts, episode.limit_watts = chain.percentile_watts, chain.limit_watts
+        whole, rest = energy(chain.last_over_watts, episode.end_ms - chain.last_ms)
+        episode.excess_mj, episode.excess_rest = chain.excess_mj + whole, chain.excess_rest + rest
 
 
 GLITCH_FACTOR = 2
@@ -339,15 +368,13 @@ def openings(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[int, 
     return opened, opened + int(before["open"].sum()) - int(after["open"].sum())
 
 
-def _fill_in_next(runs: Rows, links: Rows) -> None:
+@compiled
+def _fill_in_next(runs, links):
     """Fill in the earliest known reading after each run."""
-    next_ms: dict[tuple[int, int], int] = {}
-    meter_ids = set(runs["meter_id"].tolist())
-    of_runs = np.array([meter_id in meter_ids for meter_id in links["meter_id"].tolist()], bool)
-    for meter_id, last_ms, following_ms in picked(links, of_runs).tolist():
-        next_ms[meter_id, last_ms] = min(following_ms, next_ms.get((meter_id, last_ms), following_ms))
-    earliest = [next_ms.get(last, UNKNOWN) for last in runs[["meter_id", "last_ms"]].tolist()]
-    runs["next_ms"] = np.minimum(runs["next_ms"], np.array(earliest, np.int64))
+    for link in links:
+        for r in range(len(runs)):
+            if runs[r].meter_id == link.meter_id and runs[r].last_ms == link.last_ms:
+                runs[r].next_ms = min(runs[r].next_ms, link.next_ms)
 
 
 @compiled
@@ -364,12 +391,15 @@ def _unbroken(runs, first, sections):
     return unbroken
 
 
-def _linked(runs: Rows, spell: Spell) -> Bools:
+@compiled
+def _linked(runs, max_sample_period_ms, hold_ms):
     """bool, for all but the last of the sorted runs: whether each belongs to the same episode as the next one."""
-    here, there = runs[:-1], runs[1:]
-    apart_ms = there["start_ms"] - here["last_ms"]
-    adjoining = (here["next_ms"] == there["start_ms"]) & (apart_ms <= periods(here, spell.max_sample_period_ms))
-    linked: Bools = (here["meter_id"] == there["meter_id"]) & (adjoining | (apart_ms <= spell.hold_ms))
+    linked = np.zeros(max(len(runs) - 1, 0), np.bool_)
+    for i in range(len(linked)):
+        here, there = runs[i], runs[i + 1]
+        apart_ms = there.start_ms - here.last_ms
+        adjoining = here.next_ms == there.start_ms and apart_ms <= period_of(here, max_sample_period_ms)
+        linked[i] = here.meter_id == there.meter_id and (adjoining or apart_ms <= hold_ms)
     return linked
 
 

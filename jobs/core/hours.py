@@ -19,6 +19,7 @@ from jobs.core.local_hours import HOUR_MS, edges_of, hour_of
 from jobs.core.rows import picked, stacked
 from jobs.core.state import HouseState
 from jobs.core.state_version import require_version, widened
+from jobs.core.totals import RESULT
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import midnights
@@ -82,6 +83,24 @@ def _sum_up(sums, hours, order):
             sums[size] = hour
             size += 1
     return size
+
+
+@compiled
+def places(rows, hours):
+    """int64 (n, 2): from where to where the hours (HOUR) of each row (RESULT) are; nowhere if they do not add up to it. Both are sorted."""
+    found, sums, begin = np.zeros((len(rows), 2), np.int64), np.zeros(len(rows), RESULT), 0
+    for r in range(len(rows)):
+        row = rows[r]
+        while begin < len(hours) and (hours[begin].meter_id, hours[begin].day) < (row.meter_id, row.day):
+            begin += 1
+        end = begin
+        while end < len(hours) and hours[end].meter_id == row.meter_id and hours[end].day == row.day:
+            add(sums[r], *sums_of(hours[end]))
+            end += 1
+        if sums_of(sums[r]) == sums_of(row):
+            found[r, 0], found[r, 1] = begin, end
+        begin = end
+    return found
 
 
 class Hours:

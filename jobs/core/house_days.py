@@ -16,6 +16,7 @@ import numpy as np
 
 from jobs.core.energy import add, amounts, sums_of
 from jobs.core.local_hours import start_of_hour
+from jobs.core.rows import picked
 from jobs.core.sections import ARRIVED, SECTION, SECTION_1, SECTION_2, period_of
 from jobs.core.state_version import require_version, widened
 from jobs.core.totals import combined, daily, following
@@ -167,7 +168,7 @@ class HouseDays:
         over = self.over_by_now(rules)
         has_sent = (rows["readings"] > 0) | (rows["duplicates"] > 0) | (rows["refused"] > 0)
         due = np.where(has_sent, rows["day"] >= self.changed_from, ended) | (rows["day"] <= over)
-        rows = rows[due & (rows["day"] > self.closed_day)]
+        rows = picked(rows, due & (rows["day"] > self.closed_day))
         self.changed_from = self.ALL_SENT
         return rows, rows["day"] <= over
 
@@ -185,12 +186,9 @@ class HouseDays:
 
     def _forget_closed(self) -> None:
         """Drop the sections of closed days, except each meter's last one with readings: its last reading may hold into the next day."""
-        closed = self.sections["day"] <= self.closed_day
-        measured = np.flatnonzero(closed & (self.sections["readings"] > 0))
-        keep = ~closed
-        keep[measured[np.diff(self.sections["meter_id"][measured], append=-1) != 0]] = True
-        self.sections = self.sections[keep]
-        self.registers = {quantity: sections[sections["day"] > self.closed_day] for quantity, sections in self.registers.items()}
+        self.sections = picked(self.sections, _needed(self.sections, self.closed_day))
+        for quantity, sections in self.registers.items():
+            self.registers[quantity] = picked(sections, sections["day"] > self.closed_day)
 
     def to_bytes(self) -> bytes:
         """This state in a stable form, as kept in checkpoints."""
@@ -216,6 +214,19 @@ class HouseDays:
         )
         house.registers = dict(zip(house.registers, registers))
         return house
+
+
+@compiled
+def _needed(sections, closed_day):
+    """bool (n,): the sections of open days, and each meter's last one with readings before them."""
+    needed, last = np.ones(len(sections), np.bool_), -1
+    for s in range(len(sections)):
+        if sections[s].day <= closed_day:
+            needed[s] = sections[s].readings > 0
+            if needed[s] and last >= 0 and sections[last].meter_id == sections[s].meter_id:
+                needed[last] = False
+            last = s if needed[s] else last
+    return needed
 
 
 @compiled

@@ -14,6 +14,8 @@ def stacked(*parts: Rows) -> Rows:
 
 
 def picked(rows: Rows, which: Bools | Ints) -> Rows:
-    """rows[which], for a mask or indices."""
+    """rows[which] (n,), for a mask or indices."""
+    if not rows.size:
+        return rows.reshape(0)
     found: Rows = rows.view(f"V{rows.itemsize}")[which].view(rows.dtype)
     return found

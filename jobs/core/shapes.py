@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import lz4.block
 import numpy as np
 
-from jobs.core.cells import SPAN_MINUTES, Cells, together
+from jobs.core.cells import Cells
 from jobs.core.open_runs import (
     COLUMNS,
     LAST,
@@ -68,26 +68,22 @@ class Shapes:
     def close(self, day: int, begin_minute: int, end_minute: int, cells: Cells, rule: Rule) -> None:
         """Add the shapes of a local day, from its first minute to its end."""
         begin_minute = max(begin_minute, self.end_minute)
-        firsts = [span * SPAN_MINUTES for span in cells.spans if begin_minute - SPAN_MINUTES < span * SPAN_MINUTES < end_minute]
-        for first in firsts:
-            self._know(cells.block(first // SPAN_MINUTES).meter_ids)
+        meter_ids, stretches = cells.between(begin_minute, end_minute, self.meter_ids)
+        self._know(meter_ids)
         minutes, histogram = np.zeros((2, len(self.meter_ids), CODES), np.int32)
         longest, held = np.zeros((len(self.meter_ids), LEVELS + 3), np.int32), np.zeros((len(self.meter_ids), HOURS), np.uint8)
-        for first in firsts:
-            block = cells.block(first // SPAN_MINUTES).with_meters(self.meter_ids)
-            own = slice(max(begin_minute - first, 0), min(end_minute - first, SPAN_MINUTES))
-            _scan(block.cells[:, own], first + own.start, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
+        for first, some in stretches:
+            _scan(some, first, begin_minute, self.runs, longest, held, minutes, histogram, *rule)
         found = np.zeros(len(self.meter_ids), SHAPE)
         self.days = stacked(self.days, found[: _fill(found, day, self.meter_ids, longest, held, minutes, histogram)])
         self.end_minute = end_minute
 
     def _know(self, meter_ids: Int32s) -> None:
-        """Make room for the open runs of meters."""
-        wanted = together(self.meter_ids, meter_ids)
-        if len(wanted) > len(self.meter_ids):
-            runs = no_runs(len(wanted))
-            runs[np.searchsorted(wanted, self.meter_ids)] = self.runs
-            self.meter_ids, self.runs = wanted, runs
+        """Make room for the open runs of these meters, which are the known ones and more."""
+        if len(meter_ids) > len(self.meter_ids):
+            runs = no_runs(len(meter_ids))
+            runs[np.searchsorted(meter_ids, self.meter_ids)] = self.runs
+            self.meter_ids, self.runs = meter_ids, runs
 
     def forget_before(self, day: int) -> None:
         """Drop the shapes of earlier days."""

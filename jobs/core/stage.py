@@ -17,7 +17,7 @@ from jobs.core.minutes import Minutes
 from jobs.core.rows import picked, stacked
 from jobs.core.state import HouseState
 from jobs.core.user_rules import NO_USER_RULES, UserRules
-from smartmeter.arrays import Bools, Bytes, Ints, Rows
+from smartmeter.arrays import Bools, Bytes, Rows
 from smartmeter.local_days import NEVER
 from smartmeter.messages.records import Result, ThresholdRecord
 from smartmeter.settings import MINUTE_MS
@@ -65,9 +65,8 @@ class Change:
         """The house's newest reading after each of the batch's bursts: rising, each once, without NEVER."""
         sections = self.batch.sections
         between = sections["before_ms"][sections["burst"] != sections["burst"][:1]]
-        clocks_ms: Ints = np.unique(np.maximum(np.append(between, self.house.clock_ms), self.clock_before_ms))
-        rising: list[int] = clocks_ms[clocks_ms > NEVER].tolist()
-        return rising
+        clocks_ms = {max(clock_ms, self.clock_before_ms) for clock_ms in (*between.tolist(), self.house.clock_ms)}
+        return sorted(clocks_ms - {NEVER})
 
     @cached_property
     def settled(self) -> Rows:

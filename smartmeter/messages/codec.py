@@ -89,7 +89,7 @@ def encode(name: str, record: Mapping[str, Any]) -> bytes:
     Bursts and power profiles may hold NumPy arrays (int32, float32), which are written without a Python loop.
     Raises CodecError for a record that does not fit the schema.
     """
-    if any(isinstance(value, np.ndarray) for value in record.values()):
+    if name in _KINDS and any(isinstance(value, np.ndarray) for value in record.values()):
         return _write(name, [record[item["name"]] for item in SCHEMAS[name]["fields"]])
     out = io.BytesIO(HEADERS[name])
     out.seek(HEADER_BYTES)
