@@ -70,7 +70,8 @@ class Block(NamedTuple):
         if len(wanted) == len(self.meter_ids):
             return self
         cells = np.zeros((len(wanted), SPAN_MINUTES), CELL)
-        cells[np.searchsorted(wanted, self.meter_ids)] = self.cells
+        if len(self.meter_ids):
+            cells[np.searchsorted(wanted, self.meter_ids)] = self.cells
         return Block(wanted, cells)
 
     def pack(self) -> bytes:
@@ -112,10 +113,11 @@ class Cells:
     def between(self, begin_minute: int, end_minute: int, meter_ids: Int32s) -> tuple[Int32s, list[tuple[int, Rows]]]:
         """(some rising meters and those of the cells from a minute to another, each stretch of these: its first minute, CELL (m, minutes))."""
         spans = [span for span in self.spans if begin_minute - SPAN_MINUTES < span * SPAN_MINUTES < end_minute]
-        every, stretches = reduce(together, (self.block(span).meter_ids for span in spans), meter_ids), []
+        blocks = {span: self.block(span) for span in spans}
+        every, stretches = reduce(together, (block.meter_ids for block in blocks.values()), meter_ids), []
         for _, adjoining in groupby(enumerate(spans), lambda at_span: at_span[1] - at_span[0]):
             own = [span for _, span in adjoining]
-            cells = side_by_side([self.block(span).with_meters(every).cells for span in own])
+            cells = side_by_side([blocks[span].with_meters(every).cells for span in own])
             first, end = max(begin_minute, own[0] * SPAN_MINUTES), min(end_minute, (own[-1] + 1) * SPAN_MINUTES)
             stretches.append((first, cells[:, first - own[0] * SPAN_MINUTES : end - own[0] * SPAN_MINUTES]))
         return every, stretches
@@ -134,10 +136,12 @@ class Cells:
     def take(self, minutes: Rows) -> None:
         """Merge minutes (PART) into their cells."""
         bits = np.ascontiguousarray(minutes["min_watts"]).view(np.uint32)
-        for span in _spans(minutes).tolist():
+        spans = _spans(minutes).tolist()
+        for span in spans:
             block = self.block(span).with_meters(_meters(minutes, span))
             _fill(block.cells, block.meter_ids, span * SPAN_MINUTES, minutes, bits)
             self._put(span, block)
+        self._keep_spans({*self.spans, *spans})
 
     def drop_before(self, minute: int) -> None:
         """Forget the spans that end by a minute."""
@@ -150,7 +154,6 @@ class Cells:
     def _put(self, span: int, block: Block) -> None:
         self._blocks[span] = block
         self.state.put(f"cells/{span}", block.pack())
-        self._keep_spans({*self.spans, span})
 
     def _keep_spans(self, spans: set[int]) -> None:
         if spans != set(self.spans):
@@ -165,6 +168,7 @@ class Cells:
             for at, cells in enumerate(np.split(whole.cells, DAY_MINUTES // SPAN_MINUTES, axis=1)):
                 if cells["low"].any():
                     self._put(day * DAY_MINUTES // SPAN_MINUTES + at, Block(whole.meter_ids, cells.copy()))
+                    self._keep_spans({*self.spans, day * DAY_MINUTES // SPAN_MINUTES + at})
         self.state.remove("cell_days")
 
 

@@ -42,11 +42,17 @@ class Silence(NamedTuple):
     @classmethod
     def at(cls, minute: int, usuals: Usuals, user_rules: UserRules) -> Silence | None:
         """That of a minute; None while it is not known what is usual."""
-        [[usual]], [own] = usuals.at(HOUSE_ALONE, np.array([minute], np.int32)), user_rules.at(HOUSE_ALONE, minute)
+        [[usual]], own = usuals.at(HOUSE_ALONE, np.array([minute], np.int32)), user_rules.at(HOUSE_ALONE, minute)
         if usual < 0:
             return None
-        gap = int(usuals.rows[usual]["gap"])
-        return cls(gap, int(allowed(SILENT, SILENCE_FACTOR * gap + HOUR_MINUTES, own)), int(own["muted_until"]))
+        gap = int(usuals.rows["gap"][usual])
+        return cls(gap, _allowed_silence(gap, own), int(own["muted_until"][0]))
+
+
+@compiled
+def _allowed_silence(gap, own):
+    """For how many minutes a house may be silent under a user's rule (USER_RULE (1,)); gap: for how many it usually is."""
+    return allowed(SILENT, SILENCE_FACTOR * gap + HOUR_MINUTES, own[0])
 
 
 class Scan(NamedTuple):
@@ -212,7 +218,7 @@ def hours_since_midnight(timezone: str, minutes: Int32s) -> Bytes:
 @compiled
 def _hours(minutes, midnight_ms):
     """See hours_since_midnight."""
-    hours, day = np.empty(len(minutes), np.uint8), 0
+    hours, day = np.empty(len(minutes), np.uint8), np.intp(0)
     for i in range(len(minutes)):
         time_ms = np.int64(minutes[i]) * MINUTE_MS
         if i == 0 or midnight_ms[day + 1] <= time_ms:

@@ -362,6 +362,8 @@ def openings(before: Rows, after: Rows, key: Sequence[str] = KEY) -> tuple[int, 
 
     An episode that began and ended in between counts in both.
     """
+    if not len(before) and not len(after):
+        return 0, 0
     was_open = dict(zip(before[list(key)].tolist(), before["open"].tolist()))
     is_open = zip(after[list(key)].tolist(), after["open"].tolist())
     opened = sum(now_open or own_key not in was_open for own_key, now_open in is_open if not was_open.get(own_key))

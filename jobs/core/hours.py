@@ -38,7 +38,7 @@ def gained(sections: Rows, used: Bools, hours: Rows, joined: Rows, timezone: str
     hours: HOUR of the sections that span several hours.
     """
     edges = edges_of(timezone, sections["day"])
-    most = len(sections) + len(hours) + int(np.sum(joined["held_ms"] // HOUR_MS + 2 + len(edges)))
+    most = len(sections) + len(hours) + sum(held_ms // HOUR_MS + 2 + len(edges) for held_ms in joined["held_ms"].tolist())
     found = np.zeros(most, HOUR)
     return found[: _gain(found, sections, used, hours, joined, midnights(timezone), edges)]
 

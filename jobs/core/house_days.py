@@ -217,6 +217,16 @@ class HouseDays:
 
 
 @compiled
+def by_verdict(verdict, sections):
+    """int64 (2, 4): the readings, and those that were refused before, of the sections (ARRIVED (s,)) with each verdict."""
+    counts = np.zeros((2, LATE + 1), np.int64)
+    for s in range(len(sections)):
+        counts[0, verdict[s]] += sections[s].readings
+        counts[1, verdict[s]] += sections[s].refused
+    return counts
+
+
+@compiled
 def _needed(sections, closed_day):
     """bool (n,): the sections of open days, and each meter's last one with readings before them."""
     needed, last = np.ones(len(sections), np.bool_), -1

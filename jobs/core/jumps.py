@@ -24,7 +24,8 @@ from jobs.core.batches import Batch, alone, unpack
 from jobs.core.house_days import HouseDays
 from jobs.core.runs import begins
 from jobs.core.state import HouseState
-from smartmeter.arrays import Ints, Rows
+from smartmeter.arrays import Rows
+from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER
 from smartmeter.settings import Settings
 
@@ -64,27 +65,14 @@ class Jumps:
         """Whether no burst of a batch jumps ahead or decides about another. If so, the batch counts, and the reach has moved."""
         if not len(batch.sections):
             return True
-        starts, ends, reach_ms = (
-            batch.sections["start_ms"].copy(),
-            batch.sections["end_ms"].copy(),
-            self.reach_ms,
-        )  # without strides: faster
-        end_ms = int(ends.max())
+        reach_ms = self.reach_ms
+        end_ms, jumps = _reach(batch.sections, reach_ms, self.max_jump_ms)
         if end_ms <= reach_ms:
             return True
-        if "aside" in self.state or self._jumps(starts, ends, reach_ms):
+        if "aside" in self.state or jumps:
             return False
         self.state.put("reach", _REACH.pack(end_ms))
         return True
-
-    def _jumps(self, starts: Ints, ends: Ints, reach_ms: int) -> bool:
-        """Whether any of some bursts' sections starts too far after the ends of all before. The first burst of a house never does."""
-        if reach_ms == NEVER:
-            reach_ms = int(starts[0])
-        if starts.max() - reach_ms <= self.max_jump_ms:
-            return False
-        before_ms = np.maximum.accumulate(np.append(reach_ms, ends[:-1]))
-        return bool((starts - before_ms > self.max_jump_ms).any())
 
     def decide(self, batch: Batch) -> list[Batch]:
         """The batches that count, in order, out of a batch and what was set aside before. Fills in `refuted`."""
@@ -159,3 +147,16 @@ def _part(batch: Batch, begin: int, end: int) -> Batch:
     before_ms = np.append(NEVER, np.maximum.accumulate(newest_ms)[:-1])
     sections["before_ms"] = before_ms.repeat(np.diff(np.append(burst, len(sections))))
     return replace(part, sections=sections)
+
+
+@compiled
+def _reach(sections, reach_ms, max_jump_ms):
+    """(latest end of some bursts' sections, whether any starts too far after reach_ms and the ends of all before).
+
+    The first burst of a house never does: reach_ms is NEVER.
+    """
+    end_ms, until_ms, jumps = np.int64(NEVER), sections[0].start_ms if reach_ms == NEVER else reach_ms, False
+    for s in range(len(sections)):
+        jumps |= sections[s].start_ms - until_ms > max_jump_ms
+        end_ms, until_ms = max(end_ms, sections[s].end_ms), max(until_ms, sections[s].end_ms)
+    return end_ms, jumps

@@ -42,6 +42,8 @@ class MeterKinds(NamedTuple):
 
 def _are_among(meter_ids: Int32s, of_kind: bytes) -> Bools:
     """bool (m,): whether each meter is of a kind."""
+    if not of_kind:
+        return np.zeros(len(meter_ids), bool)
     known = set(np.frombuffer(of_kind, np.int32).tolist())
     return np.array([meter_id in known for meter_id in meter_ids.tolist()], bool)
 

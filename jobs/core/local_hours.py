@@ -13,7 +13,7 @@ import numpy as np
 
 from smartmeter.arrays import Int32s, Ints
 from smartmeter.compiled import compiled
-from smartmeter.local_days import day_of, midnights
+from smartmeter.local_days import MOST_MIDNIGHTS, day_of, midnights
 from smartmeter.settings import DAY_MS, MINUTE_MS
 from smartmeter.timezones import zone
 
@@ -40,9 +40,14 @@ def hour_of(time_ms, begin_ms, end_ms, edges):
 
 def edges_of(timezone: str, days: Ints) -> Ints:
     """int64, rising: the starts (ms) of all hours in those local days, out of some (int (n,)), that are not 24 h long."""
-    bounds = midnights(timezone)
-    odd = days[bounds[days + 1] - bounds[days] != DAY_MS]
-    return np.concatenate([_starts(timezone, day) for day in sorted(set(odd.tolist()))]) if len(odd) else NO_EDGES
+    odd = _odd_days(timezone).intersection(days.tolist())
+    return np.concatenate([_starts(timezone, day) for day in sorted(odd)]) if odd else NO_EDGES
+
+
+@lru_cache(maxsize=MOST_MIDNIGHTS)
+def _odd_days(timezone: str) -> frozenset[int]:
+    """The local days that are not 24 h long."""
+    return frozenset(np.flatnonzero(np.diff(midnights(timezone)) != DAY_MS).tolist())
 
 
 @lru_cache(maxsize=4096)

@@ -34,7 +34,7 @@ from jobs.core.state_version import require_version
 from smartmeter.arrays import Bools, Ints, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import NEVER, day_of, midnights
-from smartmeter.messages.codec import EXPORT, IMPORT
+from smartmeter.messages.codec import EXPORT, IMPORT, POWER
 from smartmeter.settings import DAY_MS
 
 STEP_MWH = 1_000_000
@@ -196,6 +196,8 @@ class HouseRegisters:
 def taken(change: Change, rules: Rules, max_connection_w: int) -> dict[int, HouseRegisters]:
     """Quantity -> the registers of a house, with those of a batch that it has taken in; only those that it has."""
     sections, house, found = change.batch.sections, change.house, dict[int, HouseRegisters]()
+    if (sections["quantity"] == POWER).all() and not any(change.state.get(name) for name in NAMES.values()):
+        return found
     before_ms = np.maximum(sections["before_ms"], change.clock_before_ms)
     over = day_of(house.timezone, before_ms - rules.allowed_lateness_ms) - 1
     for quantity, name in NAMES.items():

@@ -175,7 +175,7 @@ class Usuals(NamedTuple):
     rows: Rows  # USUAL (n,)
 
     def at(self, meter_ids: Int32s, minutes: Int32s) -> Int32s:
-        """int32 (minutes, m): the index of the row that holds for each minute and meter, or -1."""
+        """int32 (minutes, m): the index of the row that holds for each minute and meter, or -1. Both are rising."""
         at: Int32s = _at(self.from_minutes, self.of_version, self.rows, meter_ids, minutes)
         return at
 
@@ -199,17 +199,18 @@ class Usuals(NamedTuple):
 
     def add(self, from_minute: int, rows: Rows) -> Usuals:
         """These with one more version, in place of one that begins with the same minute."""
-        kept = self.from_minutes != from_minute
-        of_version = self.from_minutes[self.of_version]
-        others = of_version != from_minute
-        begun = np.append(of_version[others], np.full(len(rows), from_minute, np.int32))
-        from_minutes = np.sort(np.append(self.from_minutes[kept], np.int32(from_minute)))
-        every = stacked(picked(self.rows, others), rows)
-        return Usuals(from_minutes, np.searchsorted(from_minutes, begun).astype(np.int32), every)
+        begun = self.from_minutes[self.of_version].tolist()
+        others = [at for at, minute in enumerate(begun) if minute != from_minute]
+        from_minutes = sorted({*self.from_minutes.tolist(), from_minute})
+        of_version = [from_minutes.index(begun[at]) for at in others] + [from_minutes.index(from_minute)] * len(rows)
+        every = stacked(picked(self.rows, np.array(others, int)), rows)
+        return Usuals(np.array(from_minutes, np.int32), np.array(of_version, np.int32), every)
 
     def forget_before(self, minute: int) -> Usuals:
         """These without the versions that are replaced by a minute."""
-        first = max(int(np.searchsorted(self.from_minutes, minute, side="right")) - 1, 0)
+        first = max(int(self.from_minutes.searchsorted(minute, side="right")) - 1, 0)
+        if not first:
+            return self
         kept = self.of_version >= first
         return Usuals(self.from_minutes[first:], self.of_version[kept] - np.int32(first), picked(self.rows, kept))
 
@@ -222,7 +223,10 @@ def _at(from_minutes, of_version, rows, meter_ids, minutes):
         column = np.searchsorted(meter_ids, rows[i].meter_id)
         if column < len(meter_ids) and meter_ids[column] == rows[i].meter_id:
             of_meter[of_version[i], column] = i
-    at = np.empty((len(minutes), len(meter_ids)), np.int32)
+    at, version = np.empty((len(minutes), len(meter_ids)), np.int32), -1
     for i in range(len(minutes)):
-        at[i] = of_meter[np.searchsorted(from_minutes, minutes[i], side="right") - 1]
+        while version + 1 < len(from_minutes) and from_minutes[version + 1] <= minutes[i]:
+            version += 1
+        for m in range(len(meter_ids)):
+            at[i, m] = of_meter[version, m]
     return at

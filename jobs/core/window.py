@@ -195,7 +195,8 @@ class Window:
         """
         in_sketches, percentiles = self.sketches.quantile(limits.quantile)
         of_sources = (self.days["readings"] > 0) & kinds.are_sources(self.days["meter_id"])
-        meter_ids = np.union1d(in_sketches, self.days["meter_id"][(self.days["on_readings"] > 0) | of_sources])
+        in_days = self.days["meter_id"][(self.days["on_readings"] > 0) | of_sources]
+        meter_ids = np.array(sorted({*in_sketches.tolist(), *in_days.tolist()}), np.int32)
         at = np.searchsorted(meter_ids, in_sketches)
         percentile_watts, readings = np.zeros(len(meter_ids)), np.zeros(len(meter_ids), np.int64)
         percentile_watts[at], readings[at] = percentiles, self.sketches.readings()[1]

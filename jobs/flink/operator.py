@@ -26,7 +26,7 @@ from pyflink.datastream.state import MapStateDescriptor
 
 from jobs.core.batches import Batch, Wanted, unpack
 from jobs.core.guard import Guard
-from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules
+from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rules, by_verdict
 from jobs.core.jumps import Jumps, max_jump_ms
 from jobs.core.late import refusals
 from jobs.core.overlaps import cut
@@ -352,10 +352,7 @@ class Houses(KeyedProcessFunction):
 
     def count(self, change: Change, shard: int) -> None:
         """Count a batch's readings by verdict, and the alerts that it opened and closed."""
-        readings, refused = (
-            np.bincount(change.verdict, change.batch.sections[name], len(COUNTED_AS)).astype(int).tolist()
-            for name in ("readings", "refused")
-        )
+        readings, refused = by_verdict(change.verdict, change.batch.sections).tolist()
         for verdict, name in enumerate(COUNTED_AS):
             self.counts.add(name, readings[verdict])
             self.counts.add("readings_refused" if verdict == FRESH else name, refused[verdict])
