@@ -91,7 +91,7 @@ class Progress(NamedTuple):
                 clock_at = clock_minutes(timezone, minutes) if len(user_rules.rows) and (own["off_from"] >= 0).any() else minutes
                 times = usuals.at(meter_ids, minutes), hours_since_midnight(timezone, minutes), clock_at
                 ended = stacked(ended[:size], np.empty(len(meter_ids) * most_spells(end - first), SPELL))
-                some = of_stretch[:, first - begin : end - begin]
+                some = np.ascontiguousarray(of_stretch[:, first - begin : end - begin])  # one type for compiled loops
                 size = take_in(some, first, usuals.rows, own, *times, runs, spells, ended, size, *rule)
         return Progress(max(self.minute, until_minute), meter_ids, runs, spells, ended[:size])
 

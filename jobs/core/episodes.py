@@ -282,13 +282,16 @@ class Runs:
         first = np.flatnonzero(linked)
         unbroken = _unbroken(runs, first, sections)
         linked[first[~unbroken]] = False
-        self.runs = _fold(runs, linked, spell)
+        self.runs = _fold(runs, linked, spell.max_sample_period_ms)
 
     def episodes(self, clock_ms: int, spell: Spell) -> Rows:
         """The episodes (EPISODE) as of clock_ms, the house's newest reading."""
-        chains = _fold(self.runs, _linked(self.runs, spell.max_sample_period_ms, spell.hold_ms), spell)
+        chains = _fold(self.runs, _linked(self.runs, spell.max_sample_period_ms, spell.hold_ms), spell.max_sample_period_ms)
         episodes = np.empty(len(chains), EPISODE)
         _judge(episodes, chains, clock_ms, spell.max_sample_period_ms, spell.hold_ms)
+        whole, rest = energies(chains["last_over_watts"].copy(), episodes["end_ms"] - chains["last_ms"])
+        episodes["excess_mj"] += whole
+        episodes["excess_rest"] += rest
         return episodes
 
     def to_bytes(self) -> bytes:
@@ -316,17 +319,16 @@ class Runs:
 
 @compiled
 def _judge(episodes, chains, clock_ms, max_sample_period_ms, hold_ms):
-    """Fill in the episodes of chains (RUN); see Runs.episodes."""
+    """Fill in the episodes of chains (RUN), without the energy of their last reading; see Runs.episodes."""
     for c in range(len(chains)):
         chain, episode = chains[c], episodes[c]
-        until_ms = min(chain.next_ms, chain.last_ms + period_of(chain, max_sample_period_ms))
+        until_ms = held_until(chain, max_sample_period_ms)
         episode.meter_id, episode.start_ms, episode.end_ms = chain.meter_id, chain.start_ms, min(until_ms, clock_ms)
         is_held = chain.next_ms == UNKNOWN and until_ms > clock_ms
         episode.open = is_held or chain.last_ms + hold_ms > clock_ms
         episode.readings, episode.peak_watts = chain.readings, chain.peak_watts
         episode.percentile_watts, episode.limit_watts = chain.percentile_watts, chain.limit_watts
-        whole, rest = energy(chain.last_over_watts, episode.end_ms - chain.last_ms)
-        episode.excess_mj, episode.excess_rest = chain.excess_mj + whole, chain.excess_rest + rest
+        episode.excess_mj, episode.excess_rest = chain.excess_mj, chain.excess_rest
 
 
 GLITCH_FACTOR = 2
@@ -415,21 +417,24 @@ def periods(rows: Rows, max_sample_period_ms: int) -> Ints:
     return np.where(rows["period_ms"], rows["period_ms"], max_sample_period_ms)
 
 
-def _fold(runs: Rows, linked: Bools, spell: Spell) -> Rows:
+@compiled
+def _fold(runs, linked, max_sample_period_ms):
     """The sorted runs, each merged with the next one where the two are linked."""
-    if not linked.any():
-        return runs
-    runs = runs.copy()
-    here = np.flatnonzero(linked)
-    whole, rest = energies(runs["last_over_watts"][here], _held_until(runs, spell)[here] - runs["last_ms"][here])
-    runs["excess_mj"][here] += whole
-    runs["excess_rest"][here] += rest
-    begin = np.flatnonzero(np.append(True, ~linked))
-    end = np.flatnonzero(np.append(~linked, True))
-    folded = picked(runs, begin)
-    for column in ("last_ms", "next_ms", "last_over_watts", "period_ms"):
-        folded[column] = runs[column][end]
-    folded["peak_watts"] = np.maximum.reduceat(runs["peak_watts"], begin)
-    for column in ("readings", "excess_mj", "excess_rest"):
-        folded[column] = np.add.reduceat(runs[column], begin)
-    return folded
+    folded, size = np.empty_like(runs), 0
+    for r in range(len(runs)):
+        run = runs[r]
+        if r == 0 or not linked[r - 1]:
+            folded[size], size = run, size + 1
+            continue
+        one, before = folded[size - 1], runs[r - 1]
+        whole, rest = energy(before.last_over_watts, held_until(before, max_sample_period_ms) - before.last_ms)
+        one.excess_mj, one.excess_rest = one.excess_mj + whole + run.excess_mj, one.excess_rest + rest + run.excess_rest
+        one.readings, one.peak_watts = one.readings + run.readings, max(one.peak_watts, run.peak_watts)
+        one.last_ms, one.next_ms, one.last_over_watts, one.period_ms = run.last_ms, run.next_ms, run.last_over_watts, run.period_ms
+    return folded[:size]
+
+
+@compiled
+def held_until(run, max_sample_period_ms):
+    """Time until which the last reading of a run holds, judged by the readings so far."""
+    return min(run.next_ms, run.last_ms + period_of(run, max_sample_period_ms))
