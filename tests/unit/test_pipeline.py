@@ -10,9 +10,6 @@ import hypothesis
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from hypothesis.internal.cache import LRUCache
-from hypothesis.internal.conjecture import providers
-from hypothesis.internal.constants_ast import Constants
 
 from jobs.core.cells import HOUSE
 from jobs.core.house_days import OVERLAPPING
@@ -137,13 +134,6 @@ def test_with_more_than_a_day_of_lateness_a_reading_is_judged_by_the_version_of_
     [version] = [record for record in results.last("thresholds").values() if record["date"] == days_since_1970(date(2011, 4, 21))]
     assert version["valid_from"] == START_MS + 78 * HOUR_MS and version["valid_to"] == START_MS + 126 * HOUR_MS
     assert [alert["start"] for alert in results.last("alerts").values()] == [START_MS + 120.5 * HOUR_MS]
-
-
-@pytest.fixture
-def drawn_alike(monkeypatch):
-    """Hypothesis draws the same in each run. It would also draw constants in the sources of the modules that other tests have imported."""
-    monkeypatch.setattr(providers, "_get_local_constants", Constants)
-    monkeypatch.setattr(providers, "CONSTANTS_CACHE", LRUCache(1024))
 
 
 @pytest.mark.usefixtures("drawn_alike")

@@ -79,6 +79,7 @@ def offsets(record) -> list[int]:
     return found
 
 
+@pytest.mark.usefixtures("drawn_alike")
 def test_the_logs_have_enough_parts():
     seen = Counter()
 
