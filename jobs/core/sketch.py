@@ -287,6 +287,8 @@ def _keys(rows, bins):
     """The keys of the bins of some rows (_ROW)."""
     keys, size = np.empty(len(bins), np.int64), 0
     for m in range(len(rows)):
+        if rows[m].bins > len(bins) - size:
+            raise ValueError("the bytes of sketches end too early")
         for _ in range(rows[m].bins):
             keys[size] = key_of(rows[m].meter_id, bins[size])
             size += 1

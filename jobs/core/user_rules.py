@@ -145,8 +145,9 @@ class UserRules:
 
     @property
     def least_limits(self) -> float:
-        """The factor by which a limit may be lower than without a rule."""
-        return min(self.rows["limits"].tolist(), default=1.0)
+        """The factor by which a limit may be lower than without a rule: 1 at most, that of meters without one."""
+        limits: list[float] = self.rows["limits"].tolist()
+        return min([1.0, *limits])
 
     def first_difference(self, other: UserRules) -> int | None:
         """The first minute that these and other rules may judge differently; None if they are the same."""

@@ -269,6 +269,13 @@ def test_bytes_of_another_version_are_refused():
         Sketches.from_bytes(b"\x02" + Sketches.empty().to_bytes()[1:])
 
 
+@pytest.mark.parametrize("missing", [1, 6, 11])
+def test_bytes_that_end_too_early_are_refused(missing):
+    sketch = Sketches.from_bins(np.array([1, 1, 2]), np.array([3, 4, 5]), np.array([1, 2, 3]))
+    with pytest.raises(ValueError, match="^the bytes of sketches end too early$"):
+        Sketches.from_bytes(sketch.to_bytes()[:-missing])
+
+
 def test_sketches_are_equal_when_their_bins_are():
     assert Sketches.empty() != 0
     sketch = Sketches.from_bins(1, [2], [3])

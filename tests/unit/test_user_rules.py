@@ -97,6 +97,8 @@ def test_what_is_normal_raises_the_limit_of_its_kind():
 def test_no_limit_is_lower_than_what_is_carried_for():
     assert LEAST_LIMITS == min(LIMITS.values()) == 0.9 and LIMITS.keys() == TIMES.keys() == set(SENSITIVITIES)
     assert RULES.least_limits == 0.9
+    low = UserRules.of([rule(1, 0, sensitivity="low")])
+    assert low.least_limits == 1, "that of the house's other meters"
 
 
 def test_the_first_minute_that_is_judged_differently():
