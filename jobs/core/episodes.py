@@ -313,7 +313,7 @@ class Runs:
             return
         ends = np.append(~_linked(self.runs, spell.max_sample_period_ms, spell.hold_ms), True)
         chain = np.append(0, np.cumsum(ends[:-1]))
-        settled = np.maximum(_held_until(self.runs, spell), self.runs["last_ms"] + spell.hold_ms) < time_ms
+        settled = _settled(self.runs, time_ms, spell.max_sample_period_ms, spell.hold_ms)
         self.runs = picked(self.runs, ~settled[ends][chain])
 
 
@@ -407,13 +407,8 @@ def _linked(runs, max_sample_period_ms, hold_ms):
     return linked
 
 
-def _held_until(runs: Rows, spell: Spell) -> Ints:
-    """Time until which the last reading of each run holds, judged by the readings so far."""
-    return np.minimum(runs["next_ms"], runs["last_ms"] + periods(runs, spell.max_sample_period_ms))
-
-
 def periods(rows: Rows, max_sample_period_ms: int) -> Ints:
-    """int64, one a run or section: how long its last reading holds at most, in ms."""
+    """int64, one a section: how long its last reading holds at most, in ms."""
     return np.where(rows["period_ms"], rows["period_ms"], max_sample_period_ms)
 
 
@@ -438,3 +433,12 @@ def _fold(runs, linked, max_sample_period_ms):
 def held_until(run, max_sample_period_ms):
     """Time until which the last reading of a run holds, judged by the readings so far."""
     return min(run.next_ms, run.last_ms + period_of(run, max_sample_period_ms))
+
+
+@compiled
+def _settled(runs, time_ms, max_sample_period_ms, hold_ms):
+    """bool, one a run: whether readings from time_ms on cannot change it."""
+    settled = np.empty(len(runs), np.bool_)
+    for r in range(len(runs)):
+        settled[r] = max(held_until(runs[r], max_sample_period_ms), runs[r].last_ms + hold_ms) < time_ms
+    return settled
