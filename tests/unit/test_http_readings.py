@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from decimal import Decimal
 
 import pytest
@@ -145,8 +146,9 @@ def test_another_house():
 
 
 NAMES = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zl", "Zp"], exclude_characters="\x85"), min_size=1, max_size=8).filter(
-    lambda name: not name.startswith("#") and not name.endswith("\\")
+    lambda name: not name.startswith("#") and not re.search(r"\\([, =]|$)", name)
 )
+"""Without a backslash before what is escaped: line protocol cannot tell that from an escaped backslash."""
 
 
 @given(NAMES, NAMES, st.text(max_size=20), st.integers(-(10**9), 10**9), st.sampled_from(["", "i"]), st.integers(OLDEST, NOW))
