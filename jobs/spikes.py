@@ -280,7 +280,8 @@ class SpikesJoin(KeyedCoProcessFunction):
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         """At the end of both topics: yield the batches that still wait, as late, and the alerts of minutes that are not settled."""
-        for house_id in self.houses.all_houses() if timestamp == END_OF_TIME_MS else ():
+        ended = timestamp == END_OF_TIME_MS
+        for house_id in self.houses.houses(ctx, ended).known if ended else ():
             state = HouseState(self.houses.of_shard, house_id)
             waiting = Waiting(state)
             while waiting:

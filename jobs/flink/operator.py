@@ -16,10 +16,10 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import reduce
+from itertools import islice
 from operator import or_
 from typing import Any, Protocol
 
-import numpy as np
 from pyflink.common import Row, Types
 from pyflink.datastream import KeyedProcessFunction, RuntimeContext, TimerService
 from pyflink.datastream.state import MapStateDescriptor
@@ -30,6 +30,7 @@ from jobs.core.house_days import AGAIN, FRESH, LATE, OVERLAPPING, HouseDays, Rul
 from jobs.core.jumps import Jumps, max_jump_ms
 from jobs.core.late import refusals
 from jobs.core.overlaps import cut
+from jobs.core.shard_houses import ShardHouses
 from jobs.core.stage import Change, Stage
 from jobs.core.state import NO_STATE, HouseState, Shard
 from jobs.core.state_version import StateFault
@@ -57,10 +58,6 @@ MESSAGE = Types.ROW_NAMED(["topic", "key", "value"], [Types.STRING(), BYTES, BYT
 
 STAYS = " (in a later step: the message stays in the topic, at this place)"
 """Added to the reason of a dead letter without a payload."""
-
-HOUSES, WAITING, OPEN_ALERTS, ANEW = "houses", "waiting", "open_alerts", "anew"
-"""Keys of a shard's state: its houses, the houses to wake, the number of its open alerts, and which houses began anew: a replay's number
-(Run.anew), then those of that replay."""
 
 _NAME_OF = {FRESH: "readings_used", AGAIN: "readings_duplicate", OVERLAPPING: "readings_late", LATE: "readings_late"}
 COUNTED_AS = [_NAME_OF[verdict] for verdict in sorted(_NAME_OF)]
@@ -105,8 +102,8 @@ class Houses(KeyedProcessFunction):
         self.kinds.open()
         group = own_group(runtime_context.get_metrics_group())
         self.counts = Counts(group, COUNTED, topics.RESULTS)
-        self.open_alerts: dict[int, int] = {}  # of each shard that has had a message since this worker started
-        group.gauge("open_alerts", lambda: sum(self.open_alerts.values()))
+        self.shards: dict[int, ShardHouses] = {}  # those that have had a message or a timer since this worker started
+        group.gauge("open_alerts", lambda: sum(houses.open_alerts for houses in self.shards.values()))
 
     def close(self) -> None:
         """Called by Flink after the last row."""
@@ -122,8 +119,6 @@ class Houses(KeyedProcessFunction):
             return
         arrived = unpack(batches)
         self.know(arrived.houses["house_id"].tolist(), ctx)
-        if self.anew:
-            self.begin_anew(arrived.houses["house_id"].tolist(), ctx.get_current_key())
         for batch in arrived:
             yield from self.guarded(batch, lambda state, batch: self.add(state, batch, ctx))
         self.counts.report()
@@ -192,12 +187,13 @@ class Houses(KeyedProcessFunction):
 
     def on_timer(self, timestamp: int, ctx: Context) -> Iterator[Row]:
         """Yield early results of some waiting houses, or at the end of a bounded topic those of all houses."""
-        ended, waiting = timestamp == END_OF_TIME_MS, self.waiting()
-        early = [house_id for house_id in waiting if not self.anew or house_id in self.begun_anew()][:EARLY_HOUSES]
+        ended = timestamp == END_OF_TIME_MS
+        houses = self.houses(ctx, ended)
+        may_wake = (house_id for house_id in houses.waiting if not self.anew or house_id in houses.begun)
+        early = list(islice(may_wake, EARLY_HOUSES))
         if self.backlog and not ended:
-            self.know([], ctx)
             yield from self.look_for_absent(ctx)
-        for house_id in self.all_houses() if ended else early:
+        for house_id in houses.known if ended else early:
             state = HouseState(self.of_shard, house_id)
             if ended:
                 jumps = Jumps(state, self.max_jump_ms)
@@ -217,7 +213,9 @@ class Houses(KeyedProcessFunction):
             yield from rows
             state.put("days", house.to_bytes())
             state.keep()
-        self.wait([] if ended else [house_id for house_id in waiting if house_id not in early], ctx.timer_service())
+        houses.waiting.remove(list(houses.waiting) if ended else early)
+        if houses.waiting:
+            self.wake_later(ctx.timer_service())
         self.counts.report()
 
     def look_for_absent(self, ctx: Context) -> Iterator[Row]:
@@ -250,7 +248,7 @@ class Houses(KeyedProcessFunction):
         if results:
             state.put("days", house.to_bytes())
             state.keep()
-            self.count_alerts(shard, len(results), 0)
+            self.count_alerts(self.shards[shard], len(results), 0)
             self.absences.expect(shard, state.house_id, None)
         return list(self.messages(results))
 
@@ -265,60 +263,49 @@ class Houses(KeyedProcessFunction):
         is_live = now_ms - house.clock_ms < LONGEST_MS
         self.absences.expect(shard, state.house_id, min(due_ms) if due_ms and is_live else None)
 
-    def all_houses(self) -> list[int]:
-        """The houses of the current shard."""
-        return _house_ids(self.of_shard.get(HOUSES))
+    def houses(self, ctx: Context, ended: bool = False) -> ShardHouses:
+        """What is known of the current shard's houses.
+
+        The first call for a shard since the start registers its timers again, unless the topic has ended. A checkpoint of PyFlink 2.2 lacks the
+        timers that were registered in the bundle that it ended, because they are still behind it in the task's mailbox.
+        """
+        if (shard := ctx.get_current_key()) not in self.shards:
+            self.shards[shard] = ShardHouses(self.of_shard, self.anew)
+            if not ended:
+                self.register_timers(shard, ctx.timer_service())
+        return self.shards[shard]
+
+    def register_timers(self, shard: int, timers: TimerService) -> None:
+        """Register the timers of a shard: at the end of time, of the next looks for absent houses, and to wake houses."""
+        timers.register_event_time_timer(END_OF_TIME_MS)
+        if self.backlog:
+            self.absences.begin(shard, list(self.shards[shard].known), timers.current_processing_time())
+            self.look_again(timers)
+        if self.shards[shard].waiting:
+            self.wake_later(timers)
+
+    def wake_later(self, timers: TimerService) -> None:
+        """Register the timer that wakes some of the current shard's houses."""
+        timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
 
     def know(self, house_ids: list[int], ctx: Context) -> None:
-        """Add houses to the current shard.
+        """Add houses to the current shard. Those that come for the first time in a run in which houses begin anew do so."""
+        houses = self.houses(ctx)
+        for house_id in houses.known.add(house_ids):
+            self.of_shard.put(str(house_id), NO_STATE)
+        if self.anew:
+            for house_id in houses.begun.add(house_ids):
+                self.begin_anew(HouseState(self.of_shard, house_id), houses)
 
-        The first call for a shard since the start registers its timers again. A checkpoint of PyFlink 2.2 lacks the timers that were
-        registered in the bundle that it ended, because they are still behind it in the task's mailbox.
-        """
-        if (shard := ctx.get_current_key()) not in self.open_alerts:
-            self.open_alerts[shard] = int.from_bytes(self.of_shard.get(OPEN_ALERTS) or b"")
-            ctx.timer_service().register_event_time_timer(END_OF_TIME_MS)
-            if self.backlog:
-                self.absences.begin(shard, self.all_houses(), ctx.timer_service().current_processing_time())
-                self.look_again(ctx.timer_service())
-            if waiting := self.waiting():
-                self.wait(waiting, ctx.timer_service())
-        known = self.all_houses()
-        if new := sorted(set(house_ids).difference(known)):
-            self.of_shard.put(HOUSES, np.array([*known, *new], np.int64).tobytes())
-            for house_id in new:
-                self.of_shard.put(str(house_id), NO_STATE)
-
-    def begun_anew(self) -> list[int]:
-        """The houses of the current shard that have begun anew in this run."""
-        number, *begun = _house_ids(self.of_shard.get(ANEW)) or [0]
-        return begun if number == self.anew else []
-
-    def begin_anew(self, house_ids: list[int], shard: int) -> None:
-        """Drop the state of houses that come for the first time in this run. Revisions go on rising."""
-        begun = self.begun_anew()
-        if not (new := set(house_ids).difference(begun)):
-            return
-        for house_id in new:
-            state = HouseState(self.of_shard, house_id)
-            house = HouseDays.from_bytes(days) if (days := state.get("days")) else None
-            if house:
-                self.count_alerts(shard, 0, sum(stage.open_alerts(state, house) for stage in self.stages))
-            state.clear()
-            if house:
-                state.put("days", house.emptied().to_bytes())
-            state.keep()
-        self.of_shard.put(ANEW, np.array([self.anew, *begun, *new], np.int64).tobytes())
-
-    def waiting(self) -> list[int]:
-        """The houses of the current shard that wait to be woken."""
-        return _house_ids(self.of_shard.get(WAITING))
-
-    def wait(self, houses: list[int], timers: TimerService) -> None:
-        """Replace the list of houses that wait to be woken. The shard's timer wakes some of them each time it fires."""
-        self.of_shard.put(WAITING, np.array(houses, np.int64).tobytes())
-        if houses:
-            timers.register_processing_time_timer(timers.current_processing_time() + self.wake_after_ms)
+    def begin_anew(self, state: HouseState, houses: ShardHouses) -> None:
+        """Drop the state of a house. Its revisions go on rising."""
+        house = HouseDays.from_bytes(days) if (days := state.get("days")) else None
+        if house:
+            self.count_alerts(houses, 0, sum(stage.open_alerts(state, house) for stage in self.stages))
+        state.clear()
+        if house:
+            state.put("days", house.emptied().to_bytes())
+        state.keep()
 
     def add(self, state: HouseState, batch: Batch, ctx: Context) -> Iterator[Row]:
         """Process a batch and yield its messages. The caller must then write the house's new state."""
@@ -329,14 +316,14 @@ class Houses(KeyedProcessFunction):
         if change.closes_a_day:
             change.close(self.rules)
         change.state.put("days", change.house.to_bytes())
-        self.count(change, ctx.get_current_key())
+        houses = self.houses(ctx)
+        self.count(change, houses)
         if self.backlog:
             self.expect(ctx.get_current_key(), change.state, change.house, ctx.timer_service().current_processing_time())
-        if change.wake and change.house_id not in (waiting := self.waiting()):
-            if waiting:
-                self.of_shard.put(WAITING, np.array([*waiting, change.house_id], np.int64).tobytes())
-            else:
-                self.wait([change.house_id], ctx.timer_service())
+        if change.wake:
+            if not houses.waiting:
+                self.wake_later(ctx.timer_service())
+            houses.waiting.add([change.house_id])
 
     def take_in(self, state: HouseState, batch: Batch) -> Change:
         """Add a batch to its house."""
@@ -350,21 +337,19 @@ class Houses(KeyedProcessFunction):
         user_rules = self.user_rules.of(batch.house_id)
         return Change(batch, state, house, *before, *taken, over > house.closed_day, open_from_ms, now_ms(), user_rules, self.kinds.of)
 
-    def count(self, change: Change, shard: int) -> None:
+    def count(self, change: Change, houses: ShardHouses) -> None:
         """Count a batch's readings by verdict, and the alerts that it opened and closed."""
         readings, refused = by_verdict(change.verdict, change.batch.sections).tolist()
         for verdict, name in enumerate(COUNTED_AS):
             self.counts.add(name, readings[verdict])
             self.counts.add("readings_refused" if verdict == FRESH else name, refused[verdict])
-        self.count_alerts(shard, change.opened, change.closed)
+        self.count_alerts(houses, change.opened, change.closed)
 
-    def count_alerts(self, shard: int, opened: int, closed: int) -> None:
+    def count_alerts(self, houses: ShardHouses, opened: int, closed: int) -> None:
         """Count alerts that opened and closed."""
-        if opened or closed:
-            self.counts.add("alerts_opened", opened)
-            self.counts.add("alerts_closed", closed)
-            self.open_alerts[shard] += opened - closed
-            self.of_shard.put(OPEN_ALERTS, self.open_alerts[shard].to_bytes(8))
+        self.counts.add("alerts_opened", opened)
+        self.counts.add("alerts_closed", closed)
+        houses.count_alerts(opened, closed)
 
     def messages(self, results: Iterable[Result]) -> Iterator[Row]:
         """Convert (topic, record) to messages (MESSAGE). A replay keeps only the records of its days."""
@@ -372,11 +357,6 @@ class Houses(KeyedProcessFunction):
             if self.days is None or _day(record) in self.days:
                 self.counts.add(("results", name))
                 yield Row(self.topic_of[name], topics.key(name, record), self.framing.sent(encode(topics.SCHEMA_OF[name], record)))
-
-
-def _house_ids(state: bytes | None) -> list[int]:
-    house_ids: list[int] = np.frombuffer(state or b"", np.int64).tolist()
-    return house_ids
 
 
 def _day(record: Mapping[str, Any]) -> int:

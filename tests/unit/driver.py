@@ -25,14 +25,15 @@ from jobs.core.overlaps import Horizon
 from jobs.core.panes import Panes
 from jobs.core.readings import read
 from jobs.core.shapes import Shapes
+from jobs.core.shard_houses import HOUSES, HouseList
 from jobs.core.shards import shard_of
-from jobs.core.state import LARGE, MOST_SMALL_BYTES, HouseState
+from jobs.core.state import LARGE, MOST_SMALL_BYTES, HouseState, Shard
 from jobs.core.user_rules import NO_USER_RULES, UserRules
 from jobs.core.usual import Usuals
 from jobs.core.watch import Watch
 from jobs.core.window import Window
 from jobs.daily_energy import DailyEnergy
-from jobs.flink.operator import BATCHES, BYTES, HOUSES, MESSAGE, Houses
+from jobs.flink.operator import BATCHES, BYTES, MESSAGE, Houses
 from jobs.flink.outside import Outside
 from jobs.flink.sources import ForAll
 from jobs.power_profile import PowerProfile
@@ -267,7 +268,7 @@ def assert_cells_kept(state: HouseState):
 
 
 def houses_of(keyed: FlinkStandIn) -> set[int]:
-    return {house_id for of_shard in keyed.state.values() for house_id in np.frombuffer(of_shard.get(HOUSES, b""), np.int64).tolist()}
+    return {house_id for of_shard in keyed.state.values() for house_id in HouseList(Shard(of_shard), HOUSES)}
 
 
 def state_of(keyed: FlinkStandIn, house_id: int) -> HouseState:
