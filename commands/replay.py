@@ -193,6 +193,8 @@ def follow(job: FollowedJob, work: Work, line: ProgressLine, stop: Callable[[], 
         if (ended, left) != before:
             before, moved = (ended, left), now
         patience_s = STALLED_S + (0 if ended else work.settings.flink.stalled_s)  # a job that stands still is restarted first
+        if now - moved > patience_s and not ended and work.has_made_results():
+            moved = now
         if now - moved > patience_s:
             raise UserError(
                 f"the results are not stored: check that the stack's sink is running ({SMW} stack)"
@@ -220,6 +222,7 @@ class Work:
             else event_times.starts(settings, index, self.bounds, run.start_ms(settings.rules.limit_days))
         )
         self.messages = self.unread()
+        self.made = self.results_made()
         self.begun = self.reading_since = time.monotonic()
 
     def begin(self) -> str:
@@ -240,6 +243,15 @@ class Work:
     def unstored(self) -> int:
         """Messages in the result topics that the sink has not stored."""
         return self.results.lag()
+
+    def results_made(self) -> int:
+        """Messages that the result topics have had."""
+        return sum(end for _, end in self.results.bounds().values())
+
+    def has_made_results(self) -> bool:
+        """Whether there are more results than at the last call. With many houses, those at the end take long after the last message."""
+        before, self.made = self.made, self.results_made()
+        return self.made > before
 
     def progress(self, ended: bool, left: int) -> Progress:
         """The progress of the job, which has `left` messages to read, or has ended and left so many results to be stored."""

@@ -25,7 +25,7 @@ FILES = [
 WITHOUT_A_UNIT_FILE = {
     "no logic of its own": "jobs/flink/outside smartmeter/arrays smartmeter/errors notify/faults commands/__main__ commands/arguments commands/setup dashboard/server",
     "a real broker, in tests/stack and tests/pipeline": "smartmeter/kafka/archived smartmeter/kafka/topic_admin smartmeter/kafka/topic_log commands/topics stack/broker jobs/flink/rule_source jobs/flink/kind_source jobs/flink/sources jobs/flink/carried",
-    "a real Flink, in tests/pipeline, tests/stack and tests/cluster": "jobs/flink/flow jobs/flink/kafka_tables stack/local_flink commands/savepoint commands/submit",
+    "a real Flink, in tests/pipeline, tests/stack and tests/cluster": "jobs/flink/kafka_tables stack/local_flink commands/savepoint commands/submit",
     "the real engine, in tests/store": "store/access store/endpoint store/engine store/schema store/sink generator/scoring commands/sql",
     "a real broker and real receivers, in tests/notify": "notify/home_publisher notify/ledger notify/mqtt_session notify/reader notify/service notify/trial notify/worker commands/notify",
     "real brokers, in tests/gateway": "gateway/http_delivery gateway/http_server gateway/link gateway/sender gateway/service commands/gateway",

@@ -62,3 +62,42 @@ def test_a_replay_reads_kafkas_log_alone_unless_bursts_were_imported_past_it(tmp
     assert reads("--house", "5") == (False, False)
     with pytest.raises(UserError, match="elsewhere has no readings of 2026-11-01"):
         reads("--house", "5", "--archive", str(tmp_path / "elsewhere"))
+
+
+class Ending:
+    """A job that makes results for some seconds after its last message, and then ends."""
+
+    logs = "/logs"
+
+    def __init__(self, now_s: list[float], makes_until_s: float, ends_at_s: float):
+        self.now_s, self.makes_until_s, self.ends_at_s, self.settings, self.made_s = now_s, makes_until_s, ends_at_s, Settings(), 0.0
+
+    def has_ended(self) -> bool:
+        return self.now_s[0] >= self.ends_at_s
+
+    def unread(self) -> int:
+        return 0
+
+    unstored = unread
+
+    def has_made_results(self) -> bool:
+        before, self.made_s = self.made_s, min(self.now_s[0], self.makes_until_s)
+        return self.made_s > before
+
+    def is_due(self) -> bool:
+        return False
+
+
+@pytest.mark.parametrize(("makes_until_s", "ends_at_s", "fails"), [(0.0, 500.0, False), (5000.0, 5200.0, False), (3000.0, 9000.0, True)])
+def test_a_job_that_still_makes_results_is_awaited(monkeypatch, makes_until_s, ends_at_s, fails):
+    now_s = [0.0]
+    monkeypatch.setattr(replay.time, "monotonic", lambda: now_s[0])
+    monkeypatch.setattr(replay.time, "sleep", lambda seconds: now_s.__setitem__(0, now_s[0] + 10))
+    job = Ending(now_s, makes_until_s, ends_at_s)
+    if fails:
+        with pytest.raises(UserError, match="the job made no progress for .* s; its logs are /logs"):
+            replay.follow(job, job, job)
+        assert makes_until_s < now_s[0] < makes_until_s + 2 * (replay.STALLED_S + job.settings.flink.stalled_s) + 20
+    else:
+        replay.follow(job, job, job)
+        assert now_s[0] == ends_at_s
