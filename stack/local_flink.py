@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import sys
 import sysconfig
@@ -45,7 +46,6 @@ def start_job(
     connection.require_broker(settings)
     page = f"{LOOPBACK}:{settings.flink.ui_port}"
     shutil.rmtree(settings.stack.home / "tmp", ignore_errors=True)  # left behind by a killed Flink
-    private_folder(settings.stack.home / "tmp")  # the job in it holds Kafka's password
     if not settings.flink.checkpoint_dir:
         private_folder(settings.stack.home / "checkpoints")
         private_folder(settings.stack.home / "savepoints")
@@ -145,7 +145,10 @@ def flink_environ(settings: Settings, job: str = "flink", run: Run = LIVE) -> di
     It holds no password: Flink's Python workers inherit this environment, and Flink logs it when a job fails.
     The JVM's second compiler is off: Flink has little to compute here, and for the first minute the compiler would cost more than the job.
     """
+    tmp = private_folder(settings.stack.home / "tmp").resolve()  # a job in it holds Kafka's password
     options = ["-Xmx1g", END_WITHOUT_MEMORY, "-XX:+UseParallelGC", "-XX:TieredStopAtLevel=1", *logs.java_options(job)]
+    if not re.search(r"[\s*?[]", str(tmp)):  # Flink's script splits the options at blanks, and expands patterns
+        options.append(f"-Djava.io.tmpdir={tmp}")  # a killed Flink leaves 42 MB there, and the next start removes them
     # A Flink in one process loads no reporter from its plugins. The jars in this variable are added to Flink's own class path.
     classes = [*map(str, FLINK.glob("plugins/metrics-prometheus/*.jar")), *os.environ.get("HADOOP_CLASSPATH", "").split(":")]
     return (

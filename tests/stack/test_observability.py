@@ -122,6 +122,11 @@ def total(metrics: dict, name: str) -> float:
     return sum(metrics[OURS + name].values())
 
 
+def test_what_a_killed_flink_leaves_is_where_the_next_start_removes_it(observed):
+    """A copy of a jar of 42 MB."""
+    assert len(list((observed.stack.home / "tmp").glob("flink-table-planner_*.jar"))) == 1
+
+
 # Flink's metrics
 
 
