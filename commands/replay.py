@@ -193,14 +193,14 @@ def follow(job: FollowedJob, work: Work, line: ProgressLine, stop: Callable[[], 
         if (ended, left) != before:
             before, moved = (ended, left), now
         patience_s = STALLED_S + (0 if ended else work.settings.flink.stalled_s)  # a job that stands still is restarted first
-        if now - moved > patience_s and not ended and work.has_made_results():
-            moved = now
         if now - moved > patience_s:
-            raise UserError(
-                f"the results are not stored: check that the stack's sink is running ({SMW} stack)"
-                if ended
-                else f"the job made no progress for {patience_s:.0f} s; its logs are {job.logs}"
-            )
+            if ended or not work.has_made_results():
+                raise UserError(
+                    f"the results are not stored: check that the stack's sink is running ({SMW} stack)"
+                    if ended
+                    else f"the job made no progress for {patience_s:.0f} s; its logs are {job.logs}"
+                )
+            moved = now
         if line.is_due():
             line.show(work.progress(ended, left))
         time.sleep(POLL_S)

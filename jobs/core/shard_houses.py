@@ -26,7 +26,7 @@ class HouseList:
     def __init__(self, of_shard: Shard, name: str):
         self._of_shard, self._name = of_shard, name
         self._first, last = _PAGES.unpack(of_shard.get(f"{name}/pages") or bytes(_PAGES.size))
-        self._pages = [self._read(number) for number in range(self._first, last)] + [house_ids(of_shard.get(name))]
+        self._pages = [_ids(of_shard.get(key)) for key in (*(f"{name}/{number}" for number in range(self._first, last)), name)]
         self._houses = {house_id for page in self._pages for house_id in page}
 
     def __contains__(self, house_id: int) -> bool:
@@ -72,9 +72,6 @@ class HouseList:
             self._first += 1
             self._count_pages()
 
-    def _read(self, number: int) -> list[int]:
-        return house_ids(self._of_shard.get(f"{self._name}/{number}"))
-
     def _write(self, at: int) -> None:
         key = self._name if at == len(self._pages) - 1 else f"{self._name}/{self._first + at}"
         self._of_shard.put(key, np.array(self._pages[at], np.int64).tobytes())
@@ -89,33 +86,26 @@ class ShardHouses:
     def __init__(self, of_shard: Shard, anew: int):
         self._of_shard = of_shard
         self.known, self.waiting, self.begun = (HouseList(of_shard, name) for name in (HOUSES, WAITING, BEGUN))
-        self._open_alerts = int.from_bytes(of_shard.get(OPEN_ALERTS) or b"")
+        self.open_alerts = int.from_bytes(of_shard.get(OPEN_ALERTS) or b"")
         if anew:
             self._go_on(anew)
-
-    @property
-    def open_alerts(self) -> int:
-        """The number of open alerts."""
-        return self._open_alerts
 
     def count_alerts(self, opened: int, closed: int) -> None:
         """Add alerts that opened, and subtract those that closed."""
         if opened != closed:
-            self._open_alerts += opened - closed
-            self._of_shard.put(OPEN_ALERTS, self._open_alerts.to_bytes(8))
+            self.open_alerts += opened - closed
+            self._of_shard.put(OPEN_ALERTS, self.open_alerts.to_bytes(8))
 
     def _go_on(self, anew: int) -> None:
         """Keep the houses that have begun anew in this run, and drop those of an earlier one. Before December 2026, they followed its number."""
-        run, *begun = house_ids(self._of_shard.get(ANEW)) or [0]
-        if run != anew:
-            self.begun.remove(list(self.begun))
-            self._of_shard.put(ANEW, np.array([anew], np.int64).tobytes())
-        elif begun:
+        run, *begun = _ids(self._of_shard.get(ANEW)) or [0]
+        if run == anew:
             self.begun.add(begun)
-            self._of_shard.put(ANEW, np.array([anew], np.int64).tobytes())
+        else:
+            self.begun.remove(list(self.begun))
+        self._of_shard.put(ANEW, np.array([anew], np.int64).tobytes())
 
 
-def house_ids(state: bytes | None) -> list[int]:
-    """The houses of a page."""
-    ids: list[int] = np.frombuffer(state or b"", np.int64).tolist()
+def _ids(page: bytes | None) -> list[int]:
+    ids: list[int] = np.frombuffer(page or b"", np.int64).tolist()
     return ids
