@@ -28,7 +28,10 @@ class Authority:
         self.file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
     def issue(self, *hosts: str, days: int = 1) -> tuple[Path, Path]:
-        """A certificate for some hosts, which expires in so many days. Returns the files of the certificate and of its key, both PEM."""
+        """A certificate for some hosts, which expires in so many days. Returns the files of the certificate and of its key, both PEM.
+
+        They are files of their own: a server may read them only after it listens.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
         names = [x509.IPAddress(ipaddress.ip_address(host)) if host[0].isdigit() else x509.DNSName(host) for host in hosts]
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, hosts[0])])
@@ -37,7 +40,8 @@ class Authority:
             .add_extension(x509.SubjectAlternativeName(names), critical=False)
             .sign(self._key, hashes.SHA256())
         )
-        certificate_file, key_file = (self.folder / f"{hosts[0]}.{kind}.pem" for kind in ("certificate", "key"))
+        name = f"{hosts[0]}.{certificate.serial_number:x}"
+        certificate_file, key_file = (self.folder / f"{name}.{kind}.pem" for kind in ("certificate", "key"))
         certificate_file.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
         key_file.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()))
         return certificate_file, key_file

@@ -172,12 +172,12 @@ def test_readings_of_a_house_arrive_and_what_cannot_be_used_holds_up_nothing(set
             for bad in (b"\xff" * 1_000_000, "NaN", "on", '{"a": [[[', ""):
                 publish("home/lamp", bad)
             publish("shellyplug-1/status/switch:0", {"id": 0, "output": True, "apower": 25.75, "aenergy": {"total": 913.252}})
+            begin_s = service.time.time() - 100
             for second, (drawn, fed_in, register) in enumerate([("0.250", "0", "9007199254.740992"), ("0", "1.5", "9007199254.740993")]):
-                at = service.time.time() - 100 + second
                 publish(
                     "dsmr/json",
                     {
-                        "timestamp": service.time.strftime("%Y-%m-%dT%H:%M:%SZ", service.time.gmtime(at)),
+                        "timestamp": service.time.strftime("%Y-%m-%dT%H:%M:%SZ", service.time.gmtime(begin_s + second)),
                         "electricity_currently_delivered": drawn,
                         "electricity_currently_returned": fed_in,
                         "electricity_delivered_1": register,
