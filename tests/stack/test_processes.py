@@ -78,11 +78,11 @@ def test_orphans_of_a_killed_parent_end_at_the_next_start(parent, tmp_path):
 
 def test_a_child_ends_when_its_parent_is_killed(tmp_path):
     source = PARENT.replace('printed("stubborn") == ["ready"]', 'log("stubborn").exists()')
-    parent = subprocess.Popen([sys.executable, "-c", source, tmp_path, "sleep", "300"], stdout=subprocess.PIPE, text=True)
+    parent = subprocess.Popen([sys.executable, "-c", source, tmp_path, "sleep", "infinity"], stdout=subprocess.PIPE, text=True)
     with parent.stdout:
         assert parent.stdout.readline() == "started\n"
         pid_file = tmp_path / "run" / "stubborn.pid"
-        until(lambda: len(marked(pid_file)) == 1)
+        until(lambda: [Path(f"/proc/{pid}/comm").read_text() for pid in marked(pid_file)] == ["sleep\n"])  # setpriv has done its work
         parent.kill()
         parent.wait()
     until(lambda: marked(pid_file) == [])
