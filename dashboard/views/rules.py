@@ -125,7 +125,7 @@ def submit(house: House, meter_id: int, fields: Mapping[str, Any], slots: Mappin
     except UserError as error:
         st.error(str(error), icon=":material/cloud_off:")
         return
-    st.toast("Sent. It appears here once it is stored.")
+    st.rerun()  # the form starts from what was sent; if it were replaced later, it would lose what is entered meanwhile
 
 
 def pick_valid_from(offered: Offer, house: House, fields: dict[str, Any], slots: dict[str, DeltaGenerator]) -> None:

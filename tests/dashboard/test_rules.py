@@ -136,7 +136,7 @@ def test_every_field_is_sent_and_saved_again_it_is_the_same(to_kafka):
     of(app.date_input, "No alerts until").set_value(date(2026, 11, 2))
     of(app.time_input, "Until this time").set_value(clock(8))
     app = ran(labelled(app, "Save").click())
-    assert [toast.value for toast in app.toast] == ["Sent. It appears here once it is stored."] and not app.error
+    assert texts(app.info) == ["The rule from 2026-11-01 03:30 on is sent. It appears here once it is stored."] and not app.error
     whole = rule(
         2,
         utc(date(2026, 11, 1), "08:30"),
@@ -150,8 +150,6 @@ def test_every_field_is_sent_and_saved_again_it_is_the_same(to_kafka):
         muted_until=ms(utc(date(2026, 11, 2), "13:00")),
     )
     assert sent() == [whole]
-    app = ran(app)
-    assert texts(app.info) == ["The rule from 2026-11-01 03:30 on is sent. It appears here once it is stored."]
     of(app.date_input, "Valid from").set_value(date(2026, 11, 1))
     of(app.time_input, "At").set_value(clock(4))
     ran(labelled(app, "Save").click())
@@ -163,10 +161,9 @@ def test_what_is_sent_is_offered_at_once_and_what_is_no_longer_normal_is_taken_a
     app = visit("rules", house="1", meter="3")
     app.multiselect[0].set_value(["Normal: readings up to 3,900 W (level)."])
     of(app.number_input, "Own limit, W").set_value(None)
-    ran(labelled(app, "Save").click())
+    app = ran(labelled(app, "Save").click())
     changed = OVENS | {"limit_watts": None, "normal": [{"kind": "level", "minutes": 0, "watts": 3900}]}
     assert sent() == [rule(**changed)]
-    app = ran(app)
     assert [box.value for box in app.number_input] == [None, 10, 240, 720]
     assert app.multiselect[0].options == ["Normal: readings up to 3,900 W (level)."]
     ran(labelled(app, "Save").click())
@@ -206,14 +203,14 @@ def test_what_is_wrong_is_stated_and_nothing_is_sent(to_kafka, fill, fault):
     app = visit("rules", house="1", meter="3")
     fill(app)
     app = ran(labelled(app, "Save").click())
-    assert texts(app.error) == [fault] and not app.toast and sent() == []
+    assert texts(app.error) == [fault] and not app.info and sent() == []
 
 
 def test_a_rule_that_kafka_refuses_is_reported(dashboard_on, stored, no_kafka, monkeypatch):
     monkeypatch.setattr(sending, "SENT_WITHIN_S", 0.5)
     app = dashboard_on(stored.but(kafka=no_kafka))("rules", house="1", meter="3")
     app = ran(labelled(app, "Save").click())
-    assert texts(app.error)[0].startswith("The rule is not set: no Kafka broker answers at 127.0.0.1:1: ") and not app.toast
+    assert texts(app.error)[0].startswith("The rule is not set: no Kafka broker answers at 127.0.0.1:1: ") and not app.info
     assert not ran(app).info
 
 
