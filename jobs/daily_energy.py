@@ -92,7 +92,7 @@ class DailyEnergy(Stage):
         bounds, revision = midnights(house.timezone), house.next_revision(now_ms)
         held = held_by_hour(house.sections, house.timezone, house.clock_ms, self.rules.max_sample_period_ms)
         if len(alone) and not self.counts_glitches:
-            held = stacked(held, taken_from(rows, alone, house.sections, house.timezone, self.spell.hold_ms))
+            held = stacked(held, taken_from(rows, alone, house.sections, house.timezone, self.spell))
         by_power, both = summed(hours.of_days(rows["day"].tolist()), held), dict[tuple[int, int], Both]()
         if by_register:
             rows, by_power, both = decided(rows, by_power, by_register, bounds, house.running_ms)

@@ -456,7 +456,7 @@ def judge(
                     outcome, house, meters[house], zones[house], clock_ms, periods, allowed_lateness_ms, rule.hold_ms, added_watts, of_users
                 )
         if not rule.glitch_energy:
-            _leave_out_glitches(outcome, rule.hold_ms)
+            _leave_out_glitches(outcome, rule.hold_ms, periods)
         outcome.alerts_at_end |= outcome.alerts
         for house, clock_ms in clock.items() if rule.durations else ():
             _find_spells(outcome, house, meters[house], zones[house], clock_ms, allowed_lateness_ms, rule, rules)
@@ -565,12 +565,16 @@ def _integrate(outcome, house, meter, readings, zone, clock_ms, periods):
             time_ms = stop_ms
 
 
-def _leave_out_glitches(outcome, hold_ms):
-    """Take the glitches out of energy, but for those that a reading of the next day might have made part of a longer alert."""
+def _leave_out_glitches(outcome, hold_ms, periods):
+    """Take the glitches out of energy, but for those that a reading of the next day might have made shorter, or part of a longer alert."""
     for alert in outcome.alerts.values():
         zone, key = outcome.zones[alert.house_id], (alert.house_id, alert.meter_id, alert.date)
-        if alert.kind == "glitch" and max(alert.end, alert.start + hold_ms) <= midnight_ms(zone, alert.date + ONE_DAY):
-            day = outcome.days[key]
+        if alert.kind != "glitch":
+            continue
+        day, midnight = outcome.days[key], midnight_ms(zone, alert.date + ONE_DAY)
+        holds_until = alert.start + periods[alert.house_id, alert.meter_id, alert.start]
+        is_last = alert.start == max(day.times[0])
+        if max(alert.end, alert.start + hold_ms, holds_until if is_last else 0) <= midnight:
             day.hold(alert.peak_watts, alert.end - alert.start, -1)
             _add_to_hours(day, zone, alert.peak_watts, alert.start, alert.end, -1)
             day.hours = defaultdict(Hour, {own: hour for own, hour in day.hours.items() if hour.covered_ms})

@@ -1,7 +1,7 @@
 """The energy of glitches (jobs.core.episodes), for whoever leaves it out of days and hours.
 
-A glitch is left out if its own local day decides that no other reading supports it: it holds no longer than to the end of that day, and a
-reading of the next day would come too late to continue it. So the result of a day that is closed does not depend on later readings.
+A glitch is left out if its own local day decides that no other reading supports it: it holds no longer than to the end of that day, whatever
+the next day's readings are, and one of these would come too late to continue it. So the result of a closed day does not depend on them.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from __future__ import annotations
 import numpy as np
 
 from jobs.core.energy import HOUR, hold
+from jobs.core.episodes import Spell
 from jobs.core.local_hours import HOUR_MS, edges_of
 from smartmeter.arrays import Bools, Rows
 from smartmeter.compiled import compiled
 from smartmeter.local_days import day_of, midnights
 
 
-def taken_from(rows: Rows, glitches: Rows, sections: Rows, timezone: str, hold_ms: int) -> Rows:
+def taken_from(rows: Rows, glitches: Rows, sections: Rows, timezone: str, spell: Spell) -> Rows:
     """Take the energy and the time of glitches (EPISODE) from the results of their days (RESULT, changed in place).
 
-    Returns HOUR: the same, less than 0, by hour. sections: those of the house. hold_ms: how long an episode continues without a reading.
+    Returns HOUR: the same, less than 0, by hour. sections: those of the house.
     """
-    own = glitches[_decided(glitches, sections, timezone, hold_ms)]
+    own = glitches[_decided(glitches, sections, timezone, spell)]
     days = day_of(timezone, own["start_ms"])
     edges = edges_of(timezone, days)
     hours = np.zeros(int(np.sum((own["end_ms"] - own["start_ms"]) // HOUR_MS + 2 + len(edges))), HOUR)
@@ -32,13 +33,17 @@ def taken_from(rows: Rows, glitches: Rows, sections: Rows, timezone: str, hold_m
     return hours
 
 
-def _decided(glitches: Rows, sections: Rows, timezone: str, hold_ms: int) -> Bools:
+def _decided(glitches: Rows, sections: Rows, timezone: str, spell: Spell) -> Bools:
     """bool (g,): whether the day of each glitch, which is also that of its section, decides on it alone."""
-    days = day_of(timezone, glitches["start_ms"])
-    until_ms = np.maximum(glitches["end_ms"], glitches["start_ms"] + hold_ms)
-    own = (sections["meter_id"] == glitches["meter_id"][:, None]) & (sections["day"] == days[:, None])
-    own &= (sections["start_ms"] <= glitches["start_ms"][:, None]) & (glitches["start_ms"][:, None] < sections["end_ms"])
-    decided: Bools = own.any(axis=1) & (until_ms <= midnights(timezone)[days + 1])
+    days, start_ms = day_of(timezone, glitches["start_ms"]), glitches["start_ms"][:, None]
+    of_day = (sections["meter_id"] == glitches["meter_id"][:, None]) & (sections["day"] == days[:, None])
+    own = of_day & (sections["start_ms"] <= start_ms) & (start_ms < sections["end_ms"])
+    goes_on = of_day & (sections["readings"] > 0) & (sections["last_ms"] > start_ms)
+    period_ms = np.where(sections["period_ms"] > 0, sections["period_ms"], spell.max_sample_period_ms)
+    midnight_ms = midnights(timezone)[days + 1]
+    ends = goes_on.any(axis=1) | (own & (start_ms + period_ms <= midnight_ms[:, None])).any(axis=1)
+    until_ms = np.maximum(glitches["end_ms"], glitches["start_ms"] + spell.hold_ms)
+    decided: Bools = own.any(axis=1) & ends & (until_ms <= midnight_ms)
     return decided
 
 

@@ -15,9 +15,9 @@ from tests.unit.outcomes import days_since_1970
 WITHOUT = SETTING.but(glitch_energy=False)
 
 
-def day_of(bursts, setting, number=19):
+def day_of(bursts, setting, number=19, sizes=(3,)):
     """The last result of meter 1 for a day of April; 19 April begins at hour 24; 100 W all day are 2.4 kWh."""
-    _, ended, _ = pipeline(bursts, [3], setting)
+    _, ended, _ = pipeline(bursts, list(sizes), setting)
     [row] = [r for r in ended.last("daily_energy").values() if r["date"] == days_since_1970(date(2011, 4, number))]
     return row
 
@@ -48,9 +48,16 @@ def test_an_early_result_leaves_out_a_glitch_once_it_is_over(hours, hold_s, kwh)
     assert day_of(every_two_hours(0, hours, h28=3000.0), WITHOUT.but(hold_s=hold_s))["kwh"] == pytest.approx(kwh)
 
 
-@pytest.mark.parametrize("hold_s, kwh", [(7200.0, 2.2), (7201.0, 8.2)])
-def test_a_glitch_that_a_reading_of_the_next_day_might_have_continued_counts(hold_s, kwh):
-    assert day_of(every_two_hours(0, 54, h46=3000.0), WITHOUT.but(hold_s=hold_s))["kwh"] == pytest.approx(kwh)
+@pytest.mark.parametrize("hold_s, max_gap_s, kwh", [(7200.0, 7200.0, 2.2), (7201.0, 7200.0, 8.2), (60.0, 7201.0, 8.2)])
+def test_a_glitch_that_a_reading_of_the_next_day_might_have_continued_or_ended_counts(hold_s, max_gap_s, kwh):
+    assert day_of(every_two_hours(0, 54, h46=3000.0), WITHOUT.but(hold_s=hold_s, max_gap_s=max_gap_s))["kwh"] == pytest.approx(kwh)
+
+
+def test_a_reading_at_midnight_that_comes_after_its_day_is_closed_changes_nothing():
+    in_order = every_two_hours(0, 54, h46=3000.0)
+    late = [*in_order[:24], *in_order[26:], *in_order[24:26]]
+    [kwh] = {day_of(bursts, WITHOUT.but(max_jump_s=0.0), sizes=[size])["kwh"] for bursts in (in_order, late) for size in (1, 30)}
+    assert kwh == pytest.approx(8.2)
 
 
 def test_a_glitch_that_holds_into_the_next_day_counts():
