@@ -254,7 +254,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         """Store a version of a house's thresholds (THRESHOLD). Yield the messages of batches that waited for it."""
         house_id, payload = row
         self.houses.know([house_id], ctx)
-        state = HouseState(self.houses.of_shard, house_id)
+        state = self.houses.state_of(house_id)
         try:
             threshold = decode_as("threshold", self.houses.framing.received(payload))
             for stage in self.stages:
@@ -270,7 +270,7 @@ class SpikesJoin(KeyedCoProcessFunction):
 
     def next_ready(self, house_id: int) -> Batch | None:
         """Remove and return the first waiting batch, if its thresholds have arrived."""
-        state = HouseState(self.houses.of_shard, house_id)
+        state = self.houses.state_of(house_id)
         waiting = Waiting(state)
         if not waiting or not self.ready(batch := waiting.peek(), state):
             return None
@@ -282,7 +282,7 @@ class SpikesJoin(KeyedCoProcessFunction):
         """At the end of both topics: yield the batches that still wait, as late, and the alerts of minutes that are not settled."""
         ended = timestamp == END_OF_TIME_MS
         for house_id in self.houses.houses(ctx, ended).known if ended else ():
-            state = HouseState(self.houses.of_shard, house_id)
+            state = self.houses.state_of(house_id)
             waiting = Waiting(state)
             while waiting:
                 batch = waiting.peek()

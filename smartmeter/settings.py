@@ -206,6 +206,9 @@ class Flink(Group):
         "time, in s, that a job may stand still (nothing read or written, no checkpoint) before it is restarted; 0: no limit",
         at_least(0),
     )
+    state_memory_mb: float = setting(
+        "SMW_STATE_MEMORY_MB", 256.0, "most memory, in MB, in which a Python worker keeps the state of houses", at_least(0)
+    )
     bundle_ms: int = setting("SMW_BUNDLE_MS", 50, "longest time, in ms, that Flink collects messages for one Python call", above(0))
     emit_every_s: float = setting("SMW_EMIT_EVERY_S", 1.0, "time between the early results of a house, in s", above(0))
 

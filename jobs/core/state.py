@@ -6,6 +6,8 @@ import pickle
 from collections.abc import Callable
 from typing import ParamSpec, Protocol, TypeVar
 
+from cachetools import RRCache
+
 from jobs.core.state_version import StateFault
 
 STATE_PROTOCOL = 4
@@ -30,10 +32,16 @@ LARGE = {
 """First words of the names of values that seldom change, and are large in a house with many meters."""
 
 MOST_SMALL_BYTES = 512
-"""One of these that is no larger is kept with the small values: a house with one meter has two or three values, and not sixteen."""
+"""One of these that is no larger is kept with the small values."""
+
+MOST_TOGETHER_BYTES = 4096
+"""All values of a house that has no more are kept together: a house with one meter has one value in the map, and not sixteen."""
 
 NUMEROUS = {"waiting"}
 """First words of the names of values of which there may be any number."""
+
+ENTRY_BYTES = 400
+"""Memory of a value that stays in memory, besides its bytes."""
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -77,11 +85,46 @@ class Shard:
             raise StateFault(f"the state of a shard fails: {type(error).__name__}: {error}") from error
 
 
+class HouseMap:
+    """The keys of houses in the map of the current shard. What was used stays in memory, as a request to the JVM takes half a ms.
+
+    most_bytes: of what stays in memory, over all shards: no two have a house in common. When it is full, any value makes room. Houses send in
+    turn, so the one that was used longest ago would be the next to be needed.
+    """
+
+    def __init__(self, of_shard: Shard, most_bytes: int):
+        self._of_shard = of_shard
+        self._used: RRCache[str, bytes] = RRCache(most_bytes, getsizeof=lambda value: len(value) + ENTRY_BYTES)
+
+    def get(self, key: str) -> bytes | None:
+        """See StateMap."""
+        if (value := self._used.get(key)) is None and (value := self._of_shard.get(key)) is not None:
+            self._remember(key, value)
+        return value
+
+    def put(self, key: str, value: bytes) -> None:
+        """See StateMap."""
+        self._of_shard.put(key, value)
+        self._remember(key, value)
+
+    def remove(self, key: str) -> None:
+        """See StateMap."""
+        self._of_shard.remove(key)
+        self._used.pop(key, None)
+
+    def _remember(self, key: str, value: bytes) -> None:
+        if self._used.getsizeof(value) > self._used.maxsize:
+            self._used.pop(key, None)
+        else:
+            self._used[key] = value
+
+
 class HouseState:
     """The state of one house: maps names to bytes. Only keep() writes the changes, so a failed batch changes nothing.
 
-    The values that most batches change, and small ones, are one value of the shard's map, which takes one request. The others have a value
-    each. The first value also lists these, so a key that does not exist is never requested.
+    The values of a small house are one value of the shard's map, which takes one request. In another house this holds for those that most
+    batches change and for small ones, and the others have a value each. The first value also lists these, so a key that does not exist is
+    never requested.
     """
 
     def __init__(self, of_shard: StateMap, house_id: int):
@@ -103,11 +146,8 @@ class HouseState:
 
     def put(self, name: str, value: bytes) -> None:
         """Set the value of a name."""
-        word = name.split("/")[0]
-        if word in NUMEROUS or (word in LARGE and len(value) > MOST_SMALL_BYTES):
-            self.small.pop(name, None)
-            self.large.add(name)
-            self.changed[name] = value
+        if (name in self.large and len(value) > MOST_SMALL_BYTES) or _word(name) in NUMEROUS:
+            self._put_apart(name, value)
         else:
             if name in self.large:
                 self.remove(name)
@@ -128,6 +168,9 @@ class HouseState:
 
     def keep(self) -> None:
         """Write all changes."""
+        if sum(map(len, self.small.values())) > MOST_TOGETHER_BYTES:
+            for name in [name for name, value in self.small.items() if len(value) > MOST_SMALL_BYTES and _word(name) in LARGE]:
+                self._put_apart(name, self.small.pop(name))
         for name, value in self.changed.items():
             if value is None:
                 self.of_shard.remove(f"{self.house_id}/{name}")
@@ -135,3 +178,12 @@ class HouseState:
                 self.of_shard.put(f"{self.house_id}/{name}", value)
         self.changed.clear()
         self.of_shard.put(str(self.house_id), pickle.dumps((self.small, self.large), STATE_PROTOCOL))
+
+    def _put_apart(self, name: str, value: bytes) -> None:
+        self.large.add(name)
+        self.changed[name] = value
+
+
+def _word(name: str) -> str:
+    """The first word of a value's name."""
+    return name.split("/")[0]

@@ -93,6 +93,7 @@ def flink_options(name: str, settings: Settings, run: Run) -> dict[str, str]:
         "python.fn-execution.bundle.time": str(settings.flink.bundle_ms),
         "python.fn-execution.arrow.batch.size": str(MESSAGES_PER_CALL),
         "python.fn-execution.bundle.size": str(MESSAGES_PER_BUNDLE),
+        "python.map-state.read-cache-size": "0",  # jobs.core.state.HouseMap counts bytes, not values
         "table.exec.uid.generation": "ALWAYS",
         # By other names, or a source would take the other topic's place for its own.
         "table.exec.uid.format": "anew_<id>_<transformation>" if run.anew else "<id>_<transformation>",

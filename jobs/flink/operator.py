@@ -32,7 +32,7 @@ from jobs.core.late import refusals
 from jobs.core.overlaps import cut
 from jobs.core.shard_houses import ShardHouses
 from jobs.core.stage import Change, Stage
-from jobs.core.state import NO_STATE, HouseState, Shard
+from jobs.core.state import NO_STATE, HouseMap, HouseState, Shard
 from jobs.core.state_version import StateFault
 from jobs.flink.absence import LONGEST_MS, Absences, next_looks
 from jobs.flink.metrics import Counts, own_group
@@ -89,6 +89,7 @@ class Houses(KeyedProcessFunction):
         self.topic_of = {name: topics.topic(settings, name, run) for name in topics.RESULTS}
         self.days, self.anew = run.days, run.anew
         self.max_jump_ms = max_jump_ms(settings)
+        self.memory_bytes = round(settings.flink.state_memory_mb * 1e6)
         self.wake_after_ms = max(1, round(settings.flink.emit_every_s * 1000))
         self.stages = stages
         self.wanted = reduce(or_, (stage.wanted for stage in stages), Wanted())
@@ -96,6 +97,7 @@ class Houses(KeyedProcessFunction):
     def open(self, runtime_context: RuntimeContext) -> None:
         """Called by Flink before the first row: get the state and the metrics."""
         self.of_shard = Shard(runtime_context.get_map_state(MapStateDescriptor("houses", Types.STRING(), BYTES)))
+        self.of_houses = HouseMap(self.of_shard, self.memory_bytes)
         self.guard = Guard()
         self.absences = Absences()
         self.user_rules.open()
@@ -123,6 +125,10 @@ class Houses(KeyedProcessFunction):
             yield from self.guarded(batch, lambda state, batch: self.add(state, batch, ctx))
         self.counts.report()
 
+    def state_of(self, house_id: int) -> HouseState:
+        """The state of a house of the current shard."""
+        return HouseState(self.of_houses, house_id)
+
     def guarded(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
         """The messages that do(state, batch) yields. Writes the house's new state.
 
@@ -132,16 +138,14 @@ class Houses(KeyedProcessFunction):
 
     def attempt(self, batch: Batch, do: Callable[[HouseState, Batch], Iterable[Row]]) -> list[Row]:
         """The messages that do(state, batch) yields, for what counts of a batch that jumps ahead. Writes the house's new state, or raises."""
-        state = HouseState(self.of_shard, batch.house_id)
+        state = self.state_of(batch.house_id)
         jumps = Jumps(state, self.max_jump_ms)
         if jumps.go_on(batch):
             return self.take(state, batch, do)
         parts = jumps.decide(batch)
         rows = self.refuted(state, jumps)
         for part in parts:
-            rows += self.guard.each(
-                part, lambda piece: self.take(HouseState(self.of_shard, piece.house_id), piece, do), Batch.halves, self.failed
-            )
+            rows += self.guard.each(part, lambda piece: self.take(self.state_of(piece.house_id), piece, do), Batch.halves, self.failed)
         return rows
 
     def refuted(self, state: HouseState, jumps: Jumps) -> list[Row]:
@@ -194,7 +198,7 @@ class Houses(KeyedProcessFunction):
         if self.backlog and not ended:
             yield from self.look_for_absent(ctx)
         for house_id in houses.known if ended else early:
-            state = HouseState(self.of_shard, house_id)
+            state = self.state_of(house_id)
             if ended:
                 jumps = Jumps(state, self.max_jump_ms)
                 jumps.end()
@@ -227,7 +231,7 @@ class Houses(KeyedProcessFunction):
         self.look_again(ctx.timer_service())
         read_until_ms = self.backlog.read_until_ms() if self.backlog and due else 0
         for house_id in due + unknown:
-            state = HouseState(self.of_shard, house_id)
+            state = self.state_of(house_id)
             if not (days := state.get("days")):  # all of its messages have failed
                 continue
             house = HouseDays.from_bytes(days)
@@ -292,10 +296,10 @@ class Houses(KeyedProcessFunction):
         """Add houses to the current shard. Those that come for the first time in a run in which houses begin anew do so."""
         houses = self.houses(ctx)
         for house_id in houses.known.add(house_ids):
-            self.of_shard.put(str(house_id), NO_STATE)
+            self.of_houses.put(str(house_id), NO_STATE)
         if self.anew:
             for house_id in houses.begun.add(house_ids):
-                self.begin_anew(HouseState(self.of_shard, house_id), houses)
+                self.begin_anew(self.state_of(house_id), houses)
 
     def begin_anew(self, state: HouseState, houses: ShardHouses) -> None:
         """Drop the state of a house. Its revisions go on rising."""

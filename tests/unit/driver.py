@@ -27,7 +27,7 @@ from jobs.core.readings import read
 from jobs.core.shapes import Shapes
 from jobs.core.shard_houses import HOUSES, HouseList
 from jobs.core.shards import shard_of
-from jobs.core.state import LARGE, MOST_SMALL_BYTES, HouseState, Shard
+from jobs.core.state import LARGE, MOST_SMALL_BYTES, MOST_TOGETHER_BYTES, HouseState, Shard
 from jobs.core.user_rules import NO_USER_RULES, UserRules
 from jobs.core.usual import Usuals
 from jobs.core.watch import Watch
@@ -197,32 +197,33 @@ def pipeline(
 ) -> tuple[Results, Results, FlinkStandIn]:
     """(results after the last row, results after the end of the topic, the state).
 
-    sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for each. known_after: how many
-    batches come before the rules and the descriptions of houses. begin, keyed: the first message, and the state that those before it left. ends: whether the topic ends after the last one.
+    sizes: messages of each batch; after a batch of an odd number, the timers fire. The function is made anew for every other one. known_after:
+    how many batches come before the rules and the descriptions of houses. begin, keyed: the first message, and the state that those before it
+    left. ends: whether the topic ends after the last one.
     """
     results, keyed = Results(), keyed or FlinkStandIn()
     check = check_state if not begin else lambda *_: None  # another release's bytes stay until they change
     known = Outside(given_rules(rules), given_kinds(houses))
 
-    def operator(batches=known_after):
-        outside = known if batches >= known_after else Outside()
-        made = Houses(setting, made_of(stages_of, setting), run, outside)
-        made.open(keyed)
-        return made
+    @functools.lru_cache
+    def made(_, is_known):
+        function = Houses(setting, made_of(stages_of, setting), run, known if is_known else Outside())
+        function.open(keyed)
+        return function
 
     wanted = functools.reduce(lambda a, b: a | b, (stage.wanted for stage in made_of(stages_of, setting)))
     for batch, rows in enumerate(rows_of(bursts, sizes, setting, wanted, restarts, begin)):
         keyed.now_ms += 100
-        function = operator(batch)
+        function = made(batch // 2, batch >= known_after)
         for keyed.key, row in rows:
             results.take(function.process_element(row, keyed))
         check(keyed, setting)
         if len(rows) % 2:
             for time_ms in keyed.due(keyed.processing_timers):
-                results.take(operator(batch).on_timer(time_ms, keyed))
+                results.take(function.on_timer(time_ms, keyed))
     ended = Results(list(results.messages), defaultdict(dict, {topic: dict(of) for topic, of in results.final.items()}))
     for time_ms in keyed.due(keyed.event_timers) if ends else ():
-        ended.take(operator().on_timer(time_ms, keyed))
+        ended.take(made(-1, True).on_timer(time_ms, keyed))
     check(keyed, setting)
     return results, ended, keyed
 
@@ -233,7 +234,9 @@ def check_state(keyed: FlinkStandIn, setting: Settings):
         state = state_of(keyed, house_id)
         large = {f"{house_id}/{name}" for name in state.large}
         assert large == {key for key in state.of_shard.map if key.startswith(f"{house_id}/")}
-        assert all(len(value) <= MOST_SMALL_BYTES for name, value in state.small.items() if name.split("/")[0] in LARGE)
+        assert sum(map(len, state.small.values())) <= MOST_TOGETHER_BYTES or all(
+            len(value) <= MOST_SMALL_BYTES for name, value in state.small.items() if name.split("/")[0] in LARGE
+        )
         for name, kind in CLASS_OF.items():
             if body := state.get(name):
                 assert_gives_itself(kind.from_bytes, kind.to_bytes, body)
