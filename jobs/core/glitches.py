@@ -36,14 +36,13 @@ def taken_from(rows: Rows, glitches: Rows, sections: Rows, timezone: str, spell:
 def _decided(glitches: Rows, sections: Rows, timezone: str, spell: Spell) -> Bools:
     """bool (g,): whether the day of each glitch, which is also that of its section, decides on it alone."""
     days, start_ms = day_of(timezone, glitches["start_ms"]), glitches["start_ms"][:, None]
+    midnight_ms = midnights(timezone)[days + 1][:, None]
     of_day = (sections["meter_id"] == glitches["meter_id"][:, None]) & (sections["day"] == days[:, None])
     own = of_day & (sections["start_ms"] <= start_ms) & (start_ms < sections["end_ms"])
-    goes_on = of_day & (sections["readings"] > 0) & (sections["last_ms"] > start_ms)
     period_ms = np.where(sections["period_ms"] > 0, sections["period_ms"], spell.max_sample_period_ms)
-    midnight_ms = midnights(timezone)[days + 1]
-    ends = goes_on.any(axis=1) | (own & (start_ms + period_ms <= midnight_ms[:, None])).any(axis=1)
-    until_ms = np.maximum(glitches["end_ms"], glitches["start_ms"] + spell.hold_ms)
-    decided: Bools = own.any(axis=1) & ends & (until_ms <= midnight_ms)
+    goes_on = of_day & (sections["readings"] > 0) & (sections["last_ms"] > start_ms)
+    ends = goes_on | (own & (start_ms + period_ms <= midnight_ms))
+    decided: Bools = own.any(axis=1) & ends.any(axis=1) & (start_ms + spell.hold_ms <= midnight_ms)[:, 0]
     return decided
 
 

@@ -35,7 +35,7 @@ MOST_SMALL_BYTES = 512
 """One of these that is no larger is kept with the small values."""
 
 MOST_TOGETHER_BYTES = 4096
-"""All values of a house that has no more are kept together: a house with one meter has one value in the map, and not sixteen."""
+"""All values of a house that has no more are kept together: in its first days, one with one meter has one value in the map, not sixteen."""
 
 NUMEROUS = {"waiting"}
 """First words of the names of values of which there may be any number."""
